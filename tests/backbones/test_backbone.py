@@ -1,0 +1,411 @@
+"""What both kinds of model promise alike, and the ONNX models one by one."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from PIL import Image
+from small_models import CARD, TINY, faces, save_external, stirred, tiny_onnx, tiny_torch, write_card
+
+from vidface.backbones import Backbone, load_backbone
+from vidface.backbones.mobilefacenet import parse_spec
+from vidface.errors import ModelError, UsageError
+
+
+def tiny(folder: Path, kind: str, **card: object) -> Path:
+    if kind == "torch":
+        return tiny_torch(folder, **card)
+    path = folder / "tiny.onnx"
+    tiny_onnx(path, batch={"onnx": "N", "onnx of 1": 1, "onnx of 4": 4}[kind])
+    write_card(path, **card)
+    return path
+
+
+KINDS = ["torch", "onnx", "onnx of 1", "onnx of 4"]
+
+
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Backbone]:
+    return {kind: load_backbone(tiny(tmp_path_factory.mktemp("tiny"), kind), threads=1) for kind in KINDS}
+
+
+def relative(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest distance of two embeddings of the same face, in units of their length."""
+    assert found.shape == wanted.shape
+    assert found.dtype == np.float32
+    return float((np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max())
+
+
+# ---- both kinds
+# -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(0, 40), max_size=6))
+def test_the_batch_does_not_matter(backbones: dict[str, Backbone], kind: str, cuts: list[int]) -> None:
+    embed = backbones[kind].embed
+    images = faces(40)
+    ends = [0, *sorted(cuts), 40]
+    parts = [embed(images[a:b]) for a, b in itertools.pairwise(ends)]
+    assert relative(np.concatenate(parts), embed(images)) < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_the_card_is_obeyed(tmp_path: Path, kind: str, order: str) -> None:
+    """Colour order, mean and std, against the same network or matrix on pixels prepared by hand."""
+    path = tiny(tmp_path, kind, colour_order=order)
+    images = faces(5)
+    pixels = images if order == "rgb" else images[..., ::-1]
+    x = (pixels.astype(np.float64) - CARD["mean"]) / np.array(CARD["std"])
+    x = np.transpose(x, (0, 3, 1, 2)).astype(np.float32)
+    if kind == "torch":
+        with torch.inference_mode():
+            wanted = stirred(parse_spec(TINY), (16, 32))(torch.from_numpy(x)).numpy()
+    else:
+        wanted = x.reshape(5, -1) @ tiny_onnx(tmp_path / "again.onnx")
+    assert relative(load_backbone(path).embed(images), wanted) < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_faces_give_no_rows(backbones: dict[str, Backbone], kind: str) -> None:
+    out = backbones[kind].embed(faces(0))
+    assert out.shape == (0, 6)
+    assert out.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_that_are_views_are_read_right(backbones: dict[str, Backbone], kind: str) -> None:
+    images = faces(6)
+    mirrored = images[::-1, :, ::-1]
+    embed = backbones[kind].embed
+    assert relative(embed(mirrored), embed(mirrored.copy())) < 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 32, 16, 3), np.uint8),
+        np.zeros((2, 16, 32, 3), np.float32),
+        np.zeros((16, 32, 3), np.uint8),
+    ],
+    ids=["size", "dtype", "rank"],
+)
+def test_faces_of_another_shape_are_refused(
+    backbones: dict[str, Backbone], kind: str, images: np.ndarray
+) -> None:
+    with pytest.raises(UsageError, match="faces must be uint8 N x 16 x 32 x 3, not"):
+        backbones[kind].embed(images)
+
+
+@pytest.mark.parametrize("kind", ["torch", "onnx"])
+def test_the_hash_follows_weights_and_card(tmp_path: Path, kind: str) -> None:
+    first = tmp_path / "a"
+    second = tmp_path / "b"
+    first.mkdir()
+    second.mkdir()
+    path, other = tiny(first, kind), tiny(second, kind)
+    before = load_backbone(path).sha256
+    assert len(before) == 64
+    assert load_backbone(other).sha256 == before, "the place does not matter"
+    text = other.with_suffix(".toml").read_text()
+    other.with_suffix(".toml").write_text("# a comment\n" + text)
+    assert load_backbone(other).sha256 == before, "nor a comment in the card"
+    other.with_suffix(".toml").write_text(text.replace("120.0", "121.0"))
+    assert load_backbone(other).sha256 != before
+    other.with_suffix(".toml").write_text(text)
+    content = bytearray(other.read_bytes())
+    spot = content.rindex(b"\x3f") if kind == "torch" else len(content) // 2
+    content[spot] ^= 1
+    other.write_bytes(content)
+    assert load_backbone(other).sha256 != before
+
+
+@pytest.mark.parametrize("kind", ["torch", "onnx"])
+def test_devices(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny(tmp_path, kind)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    library = "torch" if kind == "torch" else "CPUExecutionProvider"
+    for device in ("auto", "cpu"):
+        where = load_backbone(path, device=device).device
+        assert where.startswith("cpu (")
+        assert library in where
+        with pytest.raises(UsageError, match="half precision is for GPUs"):
+            load_backbone(path, device=device, half=True)
+    with pytest.raises(UsageError, match="no GPU for"):
+        load_backbone(path, device="cuda")
+    with pytest.raises(UsageError, match="'gpu' is unknown: say auto, cpu or cuda"):
+        load_backbone(path, device="gpu")
+
+
+def test_each_kind_imports_only_its_own_library(tmp_path: Path) -> None:
+    for kind, unwanted in (("torch", "onnxruntime"), ("onnx", "torch")):
+        path = tiny(tmp_path, kind)
+        code = (
+            "import sys; from pathlib import Path; from vidface.backbones import load_backbone;"
+            "assert not {'torch', 'onnxruntime'} & set(sys.modules);"
+            f"load_backbone(Path({str(path)!r})); assert {unwanted!r} not in sys.modules"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout + done.stderr == ""
+
+
+def test_nan_passes_through(tmp_path: Path) -> None:
+    path = tmp_path / "nan.onnx"
+    matrix = tiny_onnx(path)
+    model = onnx.load(path)
+    broken = matrix.copy()
+    broken[:, 2] = np.nan
+    model.graph.initializer[0].CopyFrom(
+        helper.make_tensor("w", TensorProto.FLOAT, broken.shape, broken.tobytes(), True)
+    )
+    path.write_bytes(model.SerializeToString())
+    write_card(path)
+    out = load_backbone(path).embed(faces(3))
+    assert np.isnan(out[:, 2]).all()
+    assert np.isfinite(np.delete(out, 2, axis=1)).all()
+
+
+# ---- torch
+# ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": None}, "must name an architecture"),
+        ({"architecture": "step5", "dimension": 282, "input_size": [112, 112]}, "weights of another network"),
+        ({"dimension": 7}, "says dimension 7, its architecture 6"),
+        ({"input_size": [20, 32]}, "20x32: each side must be a multiple"),
+        ({"architecture": {**TINY, "ratio": 4}}, "unknown ratio"),
+    ],
+)
+def test_a_card_that_does_not_fit_the_weights(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        load_backbone(tiny_torch(tmp_path, **changes))
+
+
+def test_threads_are_set_only_when_given(tmp_path: Path) -> None:
+    path = tiny_torch(tmp_path)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        load_backbone(path)
+        assert torch.get_num_threads() == 3
+        load_backbone(path, threads=1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+# ---- ONNX
+# -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "card", "message"),
+    [
+        ({"layout": "nhwc"}, {}, "N x 16 x 32 x 3, channels last; export it with N x 3 x H x W"),
+        ({"output": "four"}, {}, "2 faces give an output of 2 x 6 x 1 x 1"),
+        ({"output": "frozen"}, {}, "2 faces give an output of 1 x 12"),
+        ({"dimension": 5}, {}, "gives embeddings of 5 numbers, its card says dimension 6"),
+        ({}, {"input_size": [32, 16]}, "its input is N x 3 x 16 x 32, but its card says 32x16"),
+        ({"size": ("H", "W")}, {"input_size": [16, 48]}, "onnxruntime failed on 2 faces"),
+        ({"dtype": TensorProto.DOUBLE}, {}, r"its input is tensor\(double\)"),
+        ({"batch": 2**20}, {}, "a fixed batch of 1048576 is too large"),
+        ({}, {"architecture": "step5"}, "holds its own architecture"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(
+    tmp_path: Path,
+    model: dict[str, object],
+    card: dict[str, object],
+    message: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "m.onnx"
+    tiny_onnx(path, **model)  # type: ignore[arg-type]
+    write_card(path, **card)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_backbone(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", ""), "onnxruntime's own log is not shown as well"
+
+
+def test_free_sizes_take_the_cards(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    matrix = tiny_onnx(path, size=("H", "W"))
+    write_card(path, mean=[0.0] * 3, std=[1.0] * 3)
+    images = faces(2)
+    wanted = np.transpose(images, (0, 3, 1, 2)).reshape(2, -1).astype(np.float32) @ matrix
+    assert relative(load_backbone(path).embed(images), wanted) < 1e-5
+
+
+def test_two_inputs_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    tiny_onnx(path)
+    model = onnx.load(path)
+    model.graph.input.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, [1]))
+    path.write_bytes(model.SerializeToString())
+    write_card(path)
+    with pytest.raises(ModelError, match=r"has 2 inputs and 1 outputs.*\('x', 'second', 'y'\)"):
+        load_backbone(path)
+
+
+def test_a_float16_model_is_fed_float16(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    matrix = tiny_onnx(path, dtype=TensorProto.FLOAT16)
+    write_card(path)
+    backbone = load_backbone(path, device="cpu")
+    assert "float16" in backbone.device
+    images = faces(3)
+    x = (images.astype(np.float64) - CARD["mean"]) / np.array(CARD["std"])
+    wanted = np.transpose(x, (0, 3, 1, 2)).reshape(3, -1) @ matrix.astype(np.float64)
+    assert relative(backbone.embed(images), wanted) < 5e-3
+
+
+def test_a_fixed_batch_gives_what_a_free_one_gives(tmp_path: Path) -> None:
+    images = faces(11)
+    found = []
+    for batch in ("N", 1, 4, 16):
+        path = tmp_path / f"{batch}.onnx"
+        tiny_onnx(path, batch=batch)
+        write_card(path, name="m")
+        found.append(load_backbone(path).embed(images))
+    for other in found[1:]:
+        assert relative(other, found[0]) < 1e-5
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "html", "half", "bits", "tail"])
+def test_a_damaged_model_is_one_line(tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tiny(tmp_path, "onnx")
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "empty": b"",
+            "text": b"not a model at all",
+            "html": b"<!DOCTYPE html><html><body>404</body></html>",
+            "half": content[: len(content) // 2],
+            "bits": bytes(b ^ 0x55 for b in content[:200]) + content[200:],
+            "tail": content + b"\x3a\xff\xff\xff",
+        }[damage]
+    )
+    with pytest.raises(
+        ModelError, match=r"not an ONNX model, or a damaged one|onnxruntime cannot open it"
+    ) as caught:
+        load_backbone(path)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@settings(max_examples=20000, deadline=None)
+@given(data=st.data())
+def test_any_damage_is_a_model_error(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Bytes of the graph changed at random: it still loads, or it is refused; nothing else is raised."""
+    path = tiny(tmp_path_factory.mktemp("damaged"), "onnx")
+    content = bytearray(path.read_bytes())
+    graph = [*range(60), *range(len(content) - 200, len(content))]
+    for spot in data.draw(st.lists(st.sampled_from(graph), min_size=1, max_size=3)):
+        content[spot] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        load_backbone(path, threads=1)
+    except ModelError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"none\.onnx: model cannot be read: No such file"):
+        load_backbone(tmp_path / "none.onnx")
+
+
+# ---- real faces
+# -----------------------------------------------------------------------------------------------
+
+
+def lfw(shared_data: Path, people: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two faces each of the first people who have two: (uint8 RGB [2 * people, 112, 112, 3], person of
+    each)."""
+    found: dict[str, list[np.ndarray]] = {}
+    with tarfile.open(shared_data / "lfw" / "aligned.tar") as tar:
+        for member in tar:
+            if not member.isfile():
+                continue
+            images = found.setdefault(Path(member.name).parent.name, [])
+            if len(images) < 2:
+                file = tar.extractfile(member)
+                assert file is not None
+                images.append(np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB")))
+            if sum(len(images) == 2 for images in found.values()) == people:
+                break
+    pairs = [images for images in found.values() if len(images) == 2]
+    return np.stack([image for pair in pairs for image in pair]), np.repeat(np.arange(people), 2)
+
+
+def test_a_real_model_on_real_faces(shared_data: Path) -> None:
+    path = shared_data / "models" / "mobilefacenet_128.onnx"
+    images, person = lfw(shared_data, 16)
+    backbone = load_backbone(path, threads=2)
+    found = backbone.embed(images)
+
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    x = images.astype(np.float32) / 255
+    x = (x - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    (wanted,) = session.run(None, {"input0": np.ascontiguousarray(np.transpose(x, (0, 3, 1, 2)))})
+    assert relative(found, wanted) < 1e-5
+    assert (
+        relative(np.concatenate([backbone.embed(images[i : i + 3]) for i in range(0, 32, 3)]), found) < 1e-5
+    )
+
+    unit = found / np.linalg.norm(found, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    same = person[:, None] == person[None]
+    np.fill_diagonal(same, False)
+    other = person[:, None] != person[None]
+    assert cosine[same].mean() > 0.5
+    assert abs(cosine[other].mean()) < 0.1
+    assert np.median(cosine[same]) > cosine[other].max()
+
+
+def test_a_real_model_with_the_batch_frozen_at_one(shared_data: Path, tmp_path: Path) -> None:
+    source = shared_data / "models" / "mobilefacenet_128.onnx"
+    model = onnx.load(source)
+    for node in (model.graph.input[0], model.graph.output[0]):
+        node.type.tensor_type.shape.dim[0].dim_value = 1
+    path = tmp_path / "one.onnx"
+    onnx.save(model, path)
+    path.with_suffix(".toml").write_text(source.with_suffix(".toml").read_text())
+    images, _ = lfw(shared_data, 3)
+    assert relative(load_backbone(path).embed(images), load_backbone(source).embed(images)) < 1e-5
+
+
+def test_external_data_is_hashed(tmp_path: Path) -> None:
+    path = tiny(tmp_path, "onnx")
+    wanted = load_backbone(path).embed(faces(2))
+    data = save_external(path)
+    backbone = load_backbone(path)
+    assert relative(backbone.embed(faces(2)), wanted) < 1e-6
+    content = bytearray(data.read_bytes())
+    content[1] ^= 1
+    data.write_bytes(content)
+    assert load_backbone(path).sha256 != backbone.sha256

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from small_models import save_external, tiny_onnx, write_card
+
+from vidface.backbones import load_backbone
+from vidface.backbones.onnx_files import external_files
+from vidface.errors import ModelError
+
+
+def crafted(folder: Path, location: str) -> Path:
+    """A model in `folder` whose matrix lies at `location`; readable files of the right size lie about."""
+    path = folder / "m.onnx"
+    matrix = tiny_onnx(path, location=location)
+    for place in (folder / "in.bin", folder.parent / "secret.bin"):
+        place.write_bytes(matrix.tobytes())
+    write_card(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    (folder / "sub").mkdir(parents=True)
+    return folder
+
+
+def test_data_in_the_own_folder_is_read(folder: Path) -> None:
+    assert external_files(crafted(folder, "in.bin").read_bytes(), folder / "m.onnx") == [folder / "in.bin"]
+    load_backbone(crafted(folder, "in.bin"))
+    load_backbone(crafted(folder, "sub/../in.bin"))
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["../secret.bin", "sub/../../secret.bin", "ABSOLUTE", "link.bin", "out/secret.bin", "C:\\x", "\\x"],
+)
+def test_data_outside_is_refused(folder: Path, location: str) -> None:
+    (folder / "link.bin").symlink_to("../secret.bin")
+    (folder / "out").symlink_to("..")
+    if location == "ABSOLUTE":
+        location = str(folder.parent / "secret.bin")
+    path = crafted(folder, location)
+    with pytest.raises(ModelError, match="outside its own folder: refused") as caught:
+        external_files(path.read_bytes(), path)
+    assert str(path) in str(caught.value)
+    with pytest.raises(ModelError, match="outside its own folder: refused"):
+        load_backbone(path)
+
+
+def test_an_absolute_path_to_the_own_folder_is_refused_too(folder: Path) -> None:
+    path = crafted(folder, str(folder / "in.bin"))
+    with pytest.raises(ModelError, match="refused"):
+        load_backbone(path)
+
+
+@pytest.mark.parametrize("location", ["none.bin", "sub", "", "*/_ORT_MEM_ADDR_/*", "a\0b"])
+def test_data_that_is_not_there(folder: Path, location: str) -> None:
+    with pytest.raises(ModelError, match="is not beside it"):
+        load_backbone(crafted(folder, location))
+
+
+def test_a_model_reached_by_a_link_reads_from_where_it_really_lies(folder: Path, tmp_path: Path) -> None:
+    real = crafted(folder, "in.bin")
+    link = tmp_path / "link.onnx"
+    link.symlink_to(real)
+    write_card(link)
+    load_backbone(link)
+
+
+def test_a_whole_model_needs_no_files(folder: Path) -> None:
+    tiny_onnx(folder / "m.onnx")
+    assert external_files((folder / "m.onnx").read_bytes(), folder / "m.onnx") == []
+
+
+def hidden(place: str) -> onnx.ModelProto:
+    """A model with a tensor whose data lies outside, in every place where onnx.proto allows a tensor."""
+    tensor = TensorProto(name="t", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="offset", value="0")
+    tensor.external_data.add(key="location", value="../secret.bin")
+    sparse = onnx.SparseTensorProto(dims=[1])
+    graph = onnx.GraphProto(name="g")
+    node = graph.node.add(op_type="X")
+    model = helper.make_model(graph)
+    graph, node = model.graph, model.graph.node[0]
+    if place == "initializer":
+        graph.initializer.append(tensor)
+    elif place == "sparse values":
+        sparse.values.CopyFrom(tensor)
+        graph.sparse_initializer.append(sparse)
+    elif place == "sparse indices":
+        sparse.indices.CopyFrom(tensor)
+        graph.sparse_initializer.append(sparse)
+    elif place == "attribute":
+        node.attribute.add(name="a").t.CopyFrom(tensor)
+    elif place == "attribute list":
+        node.attribute.add(name="a").tensors.append(tensor)
+    elif place == "sparse attribute":
+        sparse.values.CopyFrom(tensor)
+        node.attribute.add(name="a").sparse_tensor.CopyFrom(sparse)
+    elif place == "sparse attribute list":
+        sparse.values.CopyFrom(tensor)
+        node.attribute.add(name="a").sparse_tensors.append(sparse)
+    elif place == "subgraph":
+        node.attribute.add(name="a").g.initializer.append(tensor)
+    elif place == "subgraph list":
+        node.attribute.add(name="a").graphs.add().node.add().attribute.add().g.initializer.append(tensor)
+    elif place == "function":
+        model.functions.add(name="f").node.add().attribute.add().t.CopyFrom(tensor)
+    elif place == "function attribute":
+        model.functions.add(name="f").attribute_proto.add().t.CopyFrom(tensor)
+    elif place == "training":
+        model.training_info.add().algorithm.initializer.append(tensor)
+    elif place == "training start":
+        model.training_info.add().initialization.initializer.append(tensor)
+    return model
+
+
+PLACES = ["initializer", "sparse values", "sparse indices", "attribute", "attribute list", "sparse attribute"]
+PLACES += ["sparse attribute list", "subgraph", "subgraph list", "function", "function attribute", "training"]
+PLACES += ["training start"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_location_is_found_wherever_a_tensor_may_be(folder: Path, place: str) -> None:
+    content = hidden(place).SerializeToString()
+    assert b"secret.bin" in content
+    with pytest.raises(ModelError, match=r"'\.\./secret\.bin', which is outside"):
+        external_files(content, folder / "m.onnx")
+
+
+def test_the_walk_knows_every_way_to_a_tensor() -> None:
+    """The field numbers against the message descriptors of the onnx package: none is left out."""
+    from vidface.backbones.onnx_files import _PATHS
+
+    ours: dict[str, dict[int, str]] = {}
+    todo = [onnx.ModelProto.DESCRIPTOR]
+    seen = {}
+    while todo:
+        message = todo.pop()
+        if message.name not in seen:
+            seen[message.name] = message
+            todo += [field.message_type for field in message.fields if field.message_type]
+    leads = {"TensorProto"}
+    while more := {
+        name
+        for name, message in seen.items()
+        if name not in leads and any(f.message_type and f.message_type.name in leads for f in message.fields)
+    }:
+        leads |= more
+    names = {name: name.removesuffix("Proto").removesuffix("Info") for name in leads}
+    for name in leads - {"TensorProto"}:
+        fields = [f for f in seen[name].fields if f.message_type and f.message_type.name in leads]
+        ours[names[name]] = {f.number: names[f.message_type.name] for f in fields}
+    ours["Tensor"] = {13: "Entry"}
+    assert ours == _PATHS
+
+
+def test_saved_by_the_onnx_package(folder: Path) -> None:
+    path = folder / "m.onnx"
+    tiny_onnx(path)
+    data = save_external(path)
+    assert external_files(path.read_bytes(), path) == [data]

@@ -1,0 +1,106 @@
+"""Backbones: what turns aligned faces into embeddings.
+
+Two kinds, told apart by a file's content: any ONNX face model, and the paper's networks with safetensors
+weights. Each comes with a card (`vidface.backbones.card`) that states what it expects. torch is imported only
+for the second kind, onnxruntime only for the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidface.backbones.card import ModelCard, read_card
+from vidface.backbones.kinds import model_kind
+from vidface.errors import ModelError, UsageError
+
+__all__ = ["Backbone", "ModelCard", "load_backbone", "read_card"]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A model that is ready to embed.
+
+    Attributes:
+        card: what it expects and gives.
+        sha256: of the model file, its external data and the card's content, so that a changed card is a
+            changed model.
+        device: what it really runs on, for example "cpu (CPUExecutionProvider, float32)".
+        embed: uint8 RGB [N, H, W, 3], N >= 0, to float32 [N, D], not L2-normalised; colour order, mean and
+            std are handled inside, and an embedding does not depend on the batch it came in. NaN is passed
+            through. Raises UsageError for faces of another shape or dtype.
+    """
+
+    card: ModelCard
+    sha256: str
+    device: str
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def load_backbone(
+    path: Path,
+    *,
+    overrides: dict[str, object] | None = None,
+    device: str = "auto",
+    half: bool = False,
+    threads: int | None = None,
+) -> Backbone:
+    """Open a model with its card.
+
+    Args:
+        path: an ONNX model, or safetensors weights of the paper's networks.
+        overrides: card fields given as options (see `read_card`).
+        device: "cpu", "cuda", or "auto": a GPU where the library finds one.
+        half: half precision on a GPU; an ONNX model decides itself (see `device` of the result).
+        threads: compute threads; None: all cores (torch: its own default).
+
+    Raises:
+        ModelError: the model or its card cannot be used.
+        UsageError: a device that is not there, or half precision on a CPU.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device {device!r} is unknown: say auto, cpu or cuda")
+    kind = model_kind(path)
+    card = read_card(path, overrides or {})
+    if half and device == "cpu":
+        raise UsageError("half precision is for GPUs: leave it out on the CPU")
+    if kind == "safetensors":
+        from vidface.backbones.torch_model import open_torch
+
+        files = [path]
+        where, run = open_torch(path, card, device, half, threads)
+    else:
+        from vidface.backbones.onnx_files import external_files
+        from vidface.backbones.onnx_model import open_onnx
+
+        if card.architecture is not None:
+            raise ModelError(f"{path}: an ONNX model holds its own architecture: take it out of the card")
+        where, run = open_onnx(path, card, device, half, threads)
+        files = [path, *external_files(path.read_bytes(), path)]
+    if half and where.startswith("cpu"):
+        raise UsageError(f"half precision is for GPUs, and there is none here: the model runs on {where}")
+
+    def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        shape = (*card.input_size, 3)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
+            height, width, _ = shape
+            found = " x ".join(map(str, images.shape))
+            raise UsageError(f"faces must be uint8 N x {height} x {width} x 3, not {images.dtype} {found}")
+        return run(images)
+
+    return Backbone(card=card, sha256=_sha256(files, card), device=where, embed=embed)
+
+
+def _sha256(files: list[Path], card: ModelCard) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    digest.update(json.dumps(card.model_dump(), sort_keys=True).encode())
+    return digest.hexdigest()

@@ -1,0 +1,117 @@
+"""The paper's networks with safetensors weights, run by torch on the CPU or an NVIDIA GPU.
+
+The GPU code is written for real but was not run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from vidface.backbones.card import ModelCard
+from vidface.backbones.mobilefacenet import build, parse_spec
+from vidface.backbones.weights import load_weights
+from vidface.errors import ModelError, UsageError
+
+__all__ = ["fold", "open_torch"]
+
+Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+# On a CPU, activations of larger batches leave the cache and lose time to the allocator.
+_CPU_CHUNK = 8
+
+
+def open_torch(
+    path: Path, card: ModelCard, device: str, half: bool, threads: int | None
+) -> tuple[str, Embed]:
+    """Build the card's architecture, fill it with weights, and make it ready to embed.
+
+    Args:
+        path: safetensors weights.
+        card: must name its architecture.
+        device: "auto", "cpu" or "cuda".
+        half: on a GPU, run in float16 (normalisation stays in float32).
+        threads: threads of torch, for the whole process; None leaves them as they are.
+
+    Returns:
+        What it runs on, as text, and the function from uint8 RGB [N, H, W, 3] to float32 [N, D].
+
+    Raises:
+        ModelError: the card names no architecture, or one that the weights do not fit.
+        UsageError: "cuda" where torch has none.
+    """
+    if card.architecture is None:
+        raise ModelError(f'{path}: its card must name an architecture, for example architecture = "step5"')
+    spec = parse_spec(card.architecture)
+    if spec.dimension != card.dimension:
+        raise ModelError(
+            f"{path}: its card says dimension {card.dimension}, its architecture {spec.dimension}"
+        )
+    cuda = torch.cuda.is_available()
+    if device == "cuda" and not cuda:
+        raise UsageError(
+            f"no GPU for torch {torch.__version__} (CUDA {torch.version.cuda or 'not built in'}): use cpu"
+        )
+    on_gpu = cuda and device != "cpu"
+    if threads is not None:
+        torch.set_num_threads(threads)
+    network = build(spec, card.input_size)
+    load_weights(network, path)
+    place = torch.device("cuda:0" if on_gpu else "cpu")
+    dtype = torch.float16 if half and on_gpu else torch.float32
+    network = fold(network).to(place, dtype)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
+    mean, std = (torch.tensor(values, device=place).view(1, 3, 1, 1) for values in (card.mean, card.std))
+
+    def forward(images: NDArray[np.uint8]) -> Tensor:
+        faces = torch.from_numpy(np.ascontiguousarray(images))
+        if on_gpu:
+            faces = faces.pin_memory().to(place, non_blocking=True)
+        # [N, H, W, 3] seen as [N, 3, H, W] is channels_last already: nothing is copied.
+        faces = faces.permute(0, 3, 1, 2)
+        if card.colour_order == "bgr":
+            faces = faces.flip(1)
+        pixels = ((faces.float() - mean) / std).to(dtype)
+        out: Tensor = network(pixels)
+        return out.float().cpu()
+
+    def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        count = len(images)
+        step = max(count, 1) if on_gpu else _CPU_CHUNK
+        out = np.empty((count, spec.dimension), np.float32)
+        # TF32 would move embeddings by 1e-3, and cuDNN's autotuner may choose another algorithm every run.
+        with (
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        ):
+            for start in range(0, count, step):
+                part = images[start : start + step]
+                out[start : start + len(part)] = forward(part).numpy()
+        return out
+
+    name = f"torch {torch.__version__}, {'float16' if dtype == torch.float16 else 'float32'}"
+    return f"{place} ({name})", embed
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """The network for inference, every batch normalisation folded into the layer before it.
+
+    The result agrees with the network in ``eval()`` to rounding. The network itself is used up.
+    """
+    network.eval()
+    for parent in list(network.modules()):
+        if isinstance(parent, nn.Sequential) and len(parent) > 1:
+            conv, bn = parent[0], parent[1]
+            if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
+                parent[0], parent[1] = fuse_conv_bn_eval(conv, bn), nn.Identity()
+    fc, bn = network.get_submodule("fc"), network.get_submodule("bn")
+    if isinstance(fc, nn.Linear) and isinstance(bn, nn.BatchNorm1d):
+        network.set_submodule("fc", fuse_linear_bn_eval(fc, bn))
+        network.set_submodule("bn", nn.Identity())
+    return network

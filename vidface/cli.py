@@ -1,0 +1,485 @@
+"""The command line: parse, call one stage, print. Heavy libraries are imported by the command that needs them.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 all was well, 1 there were faults (or an error in
+the data), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+import vidface
+from vidface.errors import UsageError, VidfaceError
+
+FILE = click.Path(path_type=Path)
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def main() -> None:
+    """Run the command line; whatever goes wrong on purpose is one line and an exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        sys.exit(cli(prog_name="vidface", standalone_mode=False) or 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except VidfaceError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does: nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror or error}", err=True)
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped: what is finished is kept, the same command goes on from there", err=True)
+        sys.exit(130)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(vidface.__version__, prog_name="vidface")
+def cli() -> None:
+    """Face recognition in video, from clips to a trusted score.
+
+    manifest -> extract -> cluster -> score, sweep -> submit; every stop on the way is a file.
+    """
+
+
+def manifest_option(command: Command) -> Command:
+    """Name the manifest, for commands that take embeddings or features first."""
+    return click.option("--manifest", "manifest_path", type=FILE, required=True, help="Who is where.")(command)
+
+
+def json_option(command: Command) -> Command:
+    """Print one JSON object instead of text."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(command)
+
+
+def split_options(command: Command) -> Command:
+    """Name the two splits of the iqiyi protocol."""
+    command = click.option(
+        "--gallery-split", default="val", show_default=True, help="Videos that are searched (iqiyi)."
+    )(command)
+    return click.option(
+        "--enrolment-split", default="train", show_default=True, help="Videos that templates are made of (iqiyi)."
+    )(command)
+
+
+def protocol_options(command: Command) -> Command:
+    """Choose the protocols, their splits and targets."""
+    command = click.option(
+        "--targets",
+        default="1e-2,1e-3,1e-4,1e-5,1e-6",
+        show_default=True,
+        callback=_targets,
+        help="FPR targets (lfrc).",
+    )(command)
+    command = split_options(command)
+    return click.option(
+        "--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), default="both", show_default=True
+    )(command)
+
+
+def model_options(command: Command) -> Command:
+    """Name a model; without a card beside it, its input must be told."""
+    for option in reversed(
+        [
+            click.option("--model", type=FILE, required=True, help="ONNX model or safetensors weights."),
+            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+            click.option("--half", is_flag=True, help="Half precision, on a GPU."),
+            click.option("--input-size", callback=_size, help="HEIGHTxWIDTH, e.g. 112x112 (where there is no card)."),
+            click.option("--colour-order", type=click.Choice(["rgb", "bgr"]), help="(where there is no card)"),
+            click.option("--mean", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."),
+            click.option("--std", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    height, cross, width = value.lower().partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal()):
+        raise click.BadParameter(f"{value!r}: say HEIGHTxWIDTH, e.g. 112x112")
+    return int(height), int(width)
+
+
+def _numbers(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(number) for number in value.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3:
+        raise click.BadParameter(f"{value!r}: say three numbers, e.g. 127.5,127.5,127.5")
+    return numbers
+
+
+def _targets(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
+    targets = [target.strip() for target in value.split(",")]
+    for target in targets:
+        try:
+            inside = 0 < float(target) <= 1
+        except ValueError:
+            inside = False
+        if not inside:
+            raise click.BadParameter(f"{target!r} is not a rate above 0 and at most 1")
+    return targets
+
+
+def _fps(_context: click.Context, _parameter: click.Parameter, value: str) -> float | None:
+    if value == "all":
+        return None
+    try:
+        fps = float(value)
+    except ValueError:
+        fps = 0.0
+    if not 0 < fps < float("inf"):
+        raise click.BadParameter(f"{value!r}: say a number of frames a second, or all")
+    return fps
+
+
+def _threshold(_context: click.Context, _parameter: click.Parameter, value: str) -> float | None:
+    from vidface.stages.thresholds import parse_thresholds
+
+    thresholds = parse_thresholds(value)
+    if len(thresholds) != 1:
+        raise click.BadParameter("say one threshold; `vidface sweep` takes several")
+    return thresholds[0]
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+@cli.group()
+def manifest() -> None:
+    """Make or check a manifest: video_id, path, identity, split."""
+
+
+@manifest.command("from-folder")
+@click.argument("folder", type=DIRECTORY)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@click.option("--enrol", default=1, show_default=True, help="Videos of each person for enrolment, without split folders.")
+@json_option
+def manifest_from_folder(folder: Path, output: Path, enrol: int, as_json: bool) -> None:
+    """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames."""
+    from vidface.manifest_sources import from_folder
+
+    _print_made(output, from_folder(folder, output, enrol=enrol), as_json)
+
+
+@manifest.command("from-iqiyi")
+@click.option("--train-gt", type=FILE, help="train_gt.txt: a video and its identity a line.")
+@click.option("--val-gt", type=FILE, help="val_gt.txt: an identity and its videos a line.")
+@click.option("--train-videos", type=DIRECTORY, help="Folder of the training videos.")
+@click.option("--val-videos", type=DIRECTORY, help="Folder of the validation videos; unlisted ones are distractors.")
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@json_option
+def manifest_from_iqiyi(output: Path, as_json: bool, **sources: Path | None) -> None:
+    """From the lists of iQIYI-VID 2019."""
+    from vidface.manifest_sources import from_iqiyi
+
+    _print_made(output, from_iqiyi(output, **sources), as_json)
+
+
+@manifest.command("from-lfrc")
+@click.argument("filelist", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@json_option
+def manifest_from_lfrc(filelist: Path, output: Path, as_json: bool) -> None:
+    """From the challenge's FILELIST; its order is kept, as the submission needs it."""
+    from vidface.manifest_sources import from_lfrc
+
+    _print_made(output, from_lfrc(filelist, output), as_json)
+
+
+@manifest.command("check")
+@click.argument("path", type=FILE)
+@click.option("--root", type=DIRECTORY, help="Folder that paths start from [default: the manifest's].")
+@json_option
+def manifest_check(path: Path, root: Path | None, as_json: bool) -> None:
+    """List every problem of a manifest with its line."""
+    from vidface.manifest import check_manifest
+
+    _print_problems(path, check_manifest(path, root=root), as_json)
+
+
+@cli.command()
+@click.argument("manifest_path", metavar="MANIFEST", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="The features file to write.")
+@model_options
+@click.option("--decoder", type=click.Choice(["pyav", "decord"]), default="pyav", show_default=True)
+@click.option("--fps", default="8", show_default=True, callback=_fps, help="Frames a second by presentation time, or all.")
+@click.option("--flip", is_flag=True, help="Add the mirrored frame's embedding.")
+@click.option("--resize", is_flag=True, help="Resize frames of another size (the challenge forbids it).")
+@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the stored features.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--workers", type=click.IntRange(1), help="Decoding threads [default: one a core].")
+@json_option
+def extract(
+    manifest_path: Path,
+    output: Path,
+    model: Path,
+    device: str,
+    half: bool,
+    input_size: tuple[int, int] | None,
+    colour_order: str | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Frames -> features, of every video in MANIFEST."""
+    from vidface.backbones import load_backbone
+    from vidface.manifest import read_manifest
+    from vidface.stages.extract import extract as run
+
+    told = {"input_size": input_size, "colour_order": colour_order, "mean": mean, "std": std}
+    overrides = {name: value for name, value in told.items() if value is not None}
+    videos = read_manifest(manifest_path)
+    backbone = load_backbone(model, overrides=overrides, device=device, half=half)
+    result = run(videos, backbone, output, half=half, **options)
+    if as_json:
+        _print_json(
+            {
+                "output": str(result.output),
+                "videos": result.videos,
+                "frames": result.frames,
+                "status": result.status,
+                "faults": result.faults,
+                "faults_file": str(result.faults_file),
+                "resumed_videos": result.resumed_videos,
+                "already_done": result.already_done,
+                "device": backbone.device,
+            }
+        )
+    else:
+        gone_on = f", {result.resumed_videos} of them from before" if result.resumed_videos else ""
+        done = "already there" if result.already_done else "written"
+        click.echo(f"{output}: {done}: {result.videos} videos{gone_on}, {result.frames} frames")
+        if result.faults:
+            click.echo(f"videos: {_counted(result.status)}; faults: {_counted(result.faults)}, in {result.faults_file}")
+    return int(set(result.status) - {"ok"} != set())
+
+
+@cli.command()
+@click.argument("features", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="The embeddings file to write.")
+@click.option("--threshold", default="0.4", show_default=True, callback=_threshold, help="Cosine that joins two frames, or none.")
+@click.option("--workers", type=click.IntRange(1), help="Processes [default: as there are cores and work].")
+@json_option
+def cluster(features: Path, output: Path, threshold: float | None, workers: int | None, as_json: bool) -> int:
+    """Features -> embeddings: the largest cluster of each video's frames, averaged."""
+    from vidface.stages.cluster import cluster as run
+
+    result = run(features, output, threshold=threshold, workers=workers)
+    found = result.embeddings
+    failed = found.status.count("failed")
+    frames, kept = int(found.frames.sum()), int(found.kept.sum())
+    if as_json:
+        _print_json(
+            {
+                "output": str(output),
+                "videos": len(found.video_ids),
+                "frames": frames,
+                "kept": kept,
+                "failed_videos": failed,
+                "threshold": threshold,
+                "already_done": result.already_done,
+            }
+        )
+    else:
+        done = "already there" if result.already_done else "written"
+        click.echo(f"{output}: {done}: {len(found.video_ids)} videos, {kept} of {frames} frames kept")
+        if failed:
+            click.echo(f"{failed} videos have no usable frame: their rows are zero")
+    return int(failed > 0)
+
+
+@cli.command()
+@click.argument("scored", type=FILE)
+@manifest_option
+@click.option("-o", "--output", type=FILE, help="Write scores.json.")
+@protocol_options
+@json_option
+def score(scored: Path, manifest_path: Path, output: Path | None, as_json: bool, **options: Any) -> int:
+    """Score embeddings, or a submission file (.txt, .bin), against the manifest."""
+    from vidface.manifest import read_manifest
+    from vidface.stages.outputs import write_json
+    from vidface.stages.score import read_scored
+    from vidface.stages.score import score as run
+    from vidface.tables import score_lines
+
+    truth = read_manifest(manifest_path)
+    result = run(read_scored(scored, truth), truth, **options)
+    if output:
+        write_json(output, result)
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(score_lines(result))
+    return int(result["counts"].get("status", {}).get("failed", 0) > 0)
+
+
+@cli.command()
+@click.argument("features", type=FILE)
+@manifest_option
+@click.option("--thresholds", default="none,0.2:0.6:0.05", show_default=True, help="none, cosines, and ranges start:stop:step.")
+@click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
+@protocol_options
+@click.option("--workers", type=click.IntRange(1), help="Processes [default: as there are cores and work].")
+@json_option
+def sweep(
+    features: Path, manifest_path: Path, thresholds: str, output: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Score many clustering thresholds in one pass over the features."""
+    from vidface.manifest import read_manifest
+    from vidface.stages.outputs import write_json
+    from vidface.stages.sweep import sweep as run
+    from vidface.stages.thresholds import parse_thresholds
+    from vidface.tables import sweep_table
+
+    result = run(features, read_manifest(manifest_path), parse_thresholds(thresholds), **options)
+    if output:
+        write_json(output, result)
+    if as_json:
+        _print_json(result)
+    else:
+        click.echo(sweep_table(result))
+
+
+@cli.command()
+@click.argument("scored", metavar="[EMBEDDINGS]", type=FILE, required=False)
+@manifest_option
+@click.option("--format", "form", type=click.Choice(["iqiyi", "lfrc"]), help="Which challenge file to write.")
+@click.option("-o", "--output", type=FILE, help="The submission file to write.")
+@click.option("--check", "checked", type=FILE, help="Check this submission file instead.")
+@split_options
+@json_option
+def submit(
+    scored: Path | None,
+    manifest_path: Path,
+    form: str | None,
+    output: Path | None,
+    checked: Path | None,
+    enrolment_split: str,
+    gallery_split: str,
+    as_json: bool,
+) -> int:
+    """Write a challenge file from EMBEDDINGS, or --check one before it is sent."""
+    from vidface.manifest import read_manifest
+    from vidface.stages.score import read_scored
+    from vidface.stages.submit import check_submission
+    from vidface.stages.submit import submit as run
+
+    if checked is None and (scored is None or form is None or output is None):
+        raise UsageError("say EMBEDDINGS --format iqiyi|lfrc -o FILE to write a submission, or --check FILE")
+    truth = read_manifest(manifest_path)
+    if checked is not None:
+        return _print_problems(checked, check_submission(checked, truth, scored, gallery_split=gallery_split), as_json)
+    assert scored is not None and output is not None and form is not None
+    rows = run(
+        read_scored(scored, truth),
+        truth,
+        output,
+        form=form,
+        enrolment_split=enrolment_split,
+        gallery_split=gallery_split,
+    )
+    what = "identities" if form == "iqiyi" else "videos"
+    if as_json:
+        _print_json({"output": str(output), "format": form, "rows": rows})
+    else:
+        click.echo(f"{output}: written: {rows} {what}, {output.stat().st_size:,} bytes")
+    return 0
+
+
+@cli.command()
+@click.argument("recipe", type=FILE)
+@json_option
+def run(recipe: Path, as_json: bool) -> int:
+    """Run the stages that RECIPE (TOML) chains; finished ones are not run again."""
+    from vidface.stages.recipe import run_recipe
+
+    result = run_recipe(recipe, say=(lambda _line: None) if as_json else click.echo)
+    if as_json:
+        _print_json(result)
+    return int(result["faults"] > 0)
+
+
+@cli.command()
+@click.option("-o", "--output", type=DIRECTORY, default=Path("runs/demo"), show_default=True, help="Folder for all files.")
+@click.option("--faces", type=DIRECTORY, help="A folder of real people, DIR/PERSON/IMAGE, instead of drawn ones.")
+@click.option("--model", type=FILE, help="The model for --faces.")
+@json_option
+def demo(output: Path, faces: Path | None, model: Path | None, as_json: bool) -> int:
+    """The whole way on an embedded sample: drawn people, or a folder of real ones."""
+    from vidface.demo.walk import walk
+
+    result = walk(output, faces=faces, model=model, say=(lambda _line: None) if as_json else click.echo)
+    if as_json:
+        _print_json(result)
+    return int(result["problems"] > 0)
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """Say what this machine has, and what stands in the way."""
+    from vidface.doctor import examine, report_lines
+
+    findings = examine()
+    if as_json:
+        _print_json(findings)
+    else:
+        click.echo(report_lines(findings))
+    return int(bool(findings["problems"]))
+
+
+def _print_made(output: Path, made: Any, as_json: bool) -> int:
+    ignored = [{"path": str(path), "reason": reason} for path, reason in made.ignored]
+    if as_json:
+        _print_json({"output": str(output), "videos": made.rows, "ignored": ignored})
+        return 0
+    click.echo(f"{output}: written: {made.rows} videos")
+    for entry in ignored[:20]:
+        click.echo(f"ignored: {entry['path']}: {entry['reason']}")
+    if len(ignored) > 20:
+        click.echo(f"... and {len(ignored) - 20} more (all with --json)")
+    return 0
+
+
+def _print_problems(path: Path, problems: list[Any], as_json: bool) -> int:
+    if as_json:
+        listed = [{"line": p.line, "kind": p.kind, "message": p.message} for p in problems]
+        _print_json({"file": str(path), "ok": not problems, "problems": listed})
+    else:
+        for problem in problems:
+            click.echo(f"{path}:{problem.line}: {problem.kind}: {problem.message}")
+        click.echo(f"{path}: {len(problems)} problems" if problems else f"{path}: no problems")
+    return int(bool(problems))
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))

@@ -1,0 +1,64 @@
+"""What can go wrong, as one tree; every error is one line for a person, with an exit code.
+
+    VidfaceError                the input or the machine would not let the work be done     exit 1
+    ├── ManifestError           a manifest that cannot be used: file, line, what to do
+    ├── MediaError              one video or image that cannot be read; carries a fault kind
+    ├── ModelError              weights, model or card that cannot be used
+    ├── StoreError              an HDF5, JSON or submission file that is missing, damaged or of another kind
+    └── UsageError              the call itself is wrong, or refused as it would mix results  exit 2
+        └── ChangedError        an output exists that was made with another model, manifest or option
+
+A message says what is wrong, where (file and line, video id) and what to do. The command line prints it
+after ``error:`` and exits; no traceback is shown.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ChangedError",
+    "ManifestError",
+    "MediaError",
+    "ModelError",
+    "StoreError",
+    "UsageError",
+    "VidfaceError",
+]
+
+
+class VidfaceError(Exception):
+    """Base of all errors that vidface raises on purpose."""
+
+    exit_code = 1
+
+
+class ManifestError(VidfaceError):
+    """A manifest that cannot be used."""
+
+
+class MediaError(VidfaceError):
+    """One video, frame folder or image that cannot be read.
+
+    ``kind`` is the fault kind written to ``faults.jsonl`` (``missing``, ``not-a-video``, ``no-frames`` ...).
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+class ModelError(VidfaceError):
+    """Weights, a model file or a model card that cannot be used."""
+
+
+class StoreError(VidfaceError):
+    """A result file that is missing, damaged, or of another kind or schema version."""
+
+
+class UsageError(VidfaceError):
+    """The call is wrong."""
+
+    exit_code = 2
+
+
+class ChangedError(UsageError):
+    """An output exists that was made with another model, manifest or option."""

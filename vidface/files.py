@@ -1,0 +1,101 @@
+"""Files that are whole or absent, and their checksums."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from vidface.errors import StoreError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Name a file beside the target that takes the target's name only once it is complete and on the disk.
+
+    When the block ends well the file is synced, renamed over the target, and the folder is synced, so that
+    after a crash the name shows either the old file or the whole new one. When the block raises, the partial
+    file is removed and an old target is left as it was. A process that is killed leaves its partial file
+    behind; nothing ever reads it.
+
+    Args:
+        path: The target. Its folder must exist.
+
+    Yields:
+        The path to write to; no file is there yet.
+
+    Raises:
+        StoreError: The file cannot be renamed, or the disk is full.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as handle:
+            os.fsync(handle.fileno())
+        try:
+            partial.replace(path)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be replaced: {error.strerror}") from None
+        _sync_folder(path.parent)
+    except OSError as error:
+        # Other OS errors in the block may be about another file, and keep their own words.
+        if disk_is_full(error):
+            raise StoreError(f"{path}: not written: no space left; make room and run again") from None
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def write_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes its name only once it is complete and on the disk; see `atomic_path`.
+
+    Args:
+        path: The target. Its folder must exist.
+
+    Yields:
+        A binary handle that can be written, read back and sought.
+
+    Raises:
+        StoreError: The file cannot be created or renamed, or the disk is full.
+    """
+    with atomic_path(path) as partial:
+        try:
+            handle = partial.open("w+b")
+        except OSError as error:
+            raise StoreError(
+                f"{path}: cannot be written: {error.strerror}; check the folder and its rights"
+            ) from None
+        with handle:
+            yield handle
+
+
+def disk_is_full(error: OSError) -> bool:
+    """Tell whether the disk, or this user's share of it, is full; HDF5 says so only in its words."""
+    return error.errno in _NO_SPACE or os.strerror(errno.ENOSPC) in str(error)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last: it is an entry of the folder, which has its own buffers."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in lower-case hexadecimal, read in blocks.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,14 @@
+"""Frames: where pixels come from. A video file or a folder of frames in, RGB pictures with their times out.
+
+``sampling`` chooses frames by time, ``containers`` tells a video from its first bytes, ``demux`` opens it
+safely, ``pyav`` and ``decord_reader`` decode it, ``folder`` reads frames that are images already, and
+``write`` makes clips. One contract test, ``tests/frames/test_contract.py``, runs every decoder over the same
+numbered clips.
+"""
+
+from __future__ import annotations
+
+from vidface.frames.frame import Frame, ReadReport, fit_frame
+from vidface.frames.read import DECODERS, read_frames
+
+__all__ = ["DECODERS", "Frame", "ReadReport", "fit_frame", "read_frames"]

@@ -1,0 +1,96 @@
+"""Tell the damage of a video from what its packets and pictures show.
+
+Three signs: what the decoder itself reports, packets that gave no picture, and an end that comes long before
+the length stated in the file. ``tests/frames/test_damage.py`` breaks clips in each of these ways, and
+``tests/frames/test_contract.py`` checks that whole clips of many kinds show none.
+"""
+
+from __future__ import annotations
+
+import av
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from vidface.frames.demux import Video
+
+__all__ = ["Damage"]
+
+# Codecs in which every packet is one picture, so a packet without a picture is a lost one. (VP8 to AV1 have
+# packets that are only referred to, MPEG-4 in AVI packs two pictures in one.)
+ONE_TO_ONE = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mjpeg", "ffv1", "png"})
+
+# The stated length may be rounded, and may count the last frame otherwise than we do.
+END_TOLERANCE = 0.5
+
+
+class Damage:
+    """Collects the signs of damage while one video is decoded."""
+
+    def __init__(self, video: Video) -> None:
+        self.video = video
+        self._backwards = 0  # pictures whose time is before an earlier one's
+        self.refused = 0  # packets that the decoder would not take
+        self.stopped: str | None = None  # why the reading ended before the file did
+        self._corrupt = 0  # pictures that the decoder marked as damaged
+        self._interlaced = False
+        self._awaited: set[int] = set()  # times of packets that have given no picture yet
+        self._end = 0.0  # where the last packet of the video stream ends, in seconds
+        self._last_end = 0.0  # and of any stream
+
+    def see_packet(self, packet: Packet) -> None:
+        """Note a packet of any stream before it is decoded."""
+        if packet.pts is None or packet.time_base is None:
+            return
+        end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        self._last_end = max(self._last_end, end)
+        if packet.stream.index == self.video.stream.index:
+            self._end = max(self._end, end)
+            if not packet.is_discard:
+                self._awaited.add(packet.pts)
+
+    def see_picture(self, picture: VideoFrame, *, went_back: bool) -> None:
+        """Note a decoded picture, and whether its time is before an earlier one's."""
+        self._backwards += went_back
+        self._corrupt += picture.is_corrupt
+        self._interlaced |= picture.interlaced_frame
+        if picture.pts is not None:
+            self._awaited.discard(picture.pts)
+
+    def faults(self, decoded: int) -> list[tuple[str, str]]:
+        """Sum up, after the last picture, as (kind, detail) for a ``ReadReport``."""
+        video, errors = self.video, self.video.log.errors
+        said = f" ({errors[0]})" if errors else ""
+        found: list[tuple[str, str]] = []
+        if self._corrupt or self.refused or errors:
+            found.append(
+                (
+                    "concealed",
+                    f"of {decoded} frames {self._corrupt} are partly made up by the decoder, {self.refused} packets "
+                    f"could not be decoded, {len(errors)} errors were reported{said}",
+                )
+            )
+        one_to_one = video.stream.codec_context.name in ONE_TO_ONE and not self._interlaced
+        if one_to_one and self._awaited:
+            found.append(("partial", f"{len(self._awaited)} frames are lost, {decoded} are left"))
+        if self._backwards:
+            found.append(("partial", f"the times of {self._backwards} of {decoded} frames run backwards"))
+        if self.stopped is not None:
+            found.append(("partial", f"reading stopped after {decoded} frames: {self.stopped}"))
+        missing = self._missing_seconds()
+        if missing > END_TOLERANCE:
+            found.append(("truncated", f"the video ends {missing:.2f} s before the length that the file states"))
+        return found
+
+    def _missing_seconds(self) -> float:
+        """How long before its stated end the video breaks off."""
+        stream, container = self.video.stream, self.video.container
+        if not self.video.states_duration:
+            return 0.0
+        missing = 0.0
+        if container.duration is not None:
+            # Matroska counts from 0 even where the first frame comes later, so all are taken to.
+            missing = container.duration / av.time_base - self._last_end
+        if stream.duration is not None and stream.time_base is not None:
+            begin = stream.start_time or 0
+            missing = max(missing, float((begin + stream.duration) * stream.time_base) - self._end)
+        return missing

@@ -1,0 +1,140 @@
+"""Open a video so that FFmpeg reads this one file, of a known container, and keeps its log to itself.
+
+FFmpeg never sees a path: it is given an open file and the name of the demuxer, and whatever else it asks to
+open (an external track of an mp4, a playlist entry) is refused.
+
+PyAV's log capture belongs to the thread that made it, so each call into FFmpeg is captured on its own and
+nothing is held while a reader is suspended: two readers in one thread, or many threads, keep apart.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import av.logging
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from vidface.errors import MediaError
+from vidface.frames.containers import demuxer_for
+from vidface.frames.frame import MAX_PIXELS
+
+__all__ = ["READ_ERRORS", "Log", "Video", "open_video"]
+
+# What PyAV raises where a file cannot be read on: FFmpeg's own errors, or the file's.
+READ_ERRORS = (av.error.FFmpegError, OSError)
+
+# Containers whose header states a duration. In the others FFmpeg takes it from the last packet or guesses it
+# from the bit rate, which says nothing about what is missing.
+STATES_DURATION = frozenset({"mov", "matroska", "avi", "flv", "asf"})
+
+# Concealed pictures are reported at INFO. Identical lines must not be folded: PyAV folds them across threads,
+# which would give one thread's damage to another.
+av.logging.set_level(av.logging.INFO)
+av.logging.set_skip_repeated(False)
+# What FFmpeg says outside of a capture goes to Python's logging, which prints to stderr where nobody listens.
+logging.getLogger("libav").addHandler(logging.NullHandler())
+
+
+@dataclass
+class Log:
+    """FFmpeg's errors of one video, in order."""
+
+    errors: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def capture(self) -> Iterator[None]:
+        """Keep what FFmpeg reports as errors, in this thread, while the block runs."""
+        with av.logging.Capture() as lines:
+            try:
+                yield
+            finally:
+                self.errors += [
+                    f"{name}: {text.strip()}" for level, name, text in lines if level <= av.logging.ERROR
+                ]
+
+
+@dataclass
+class Video:
+    """A video file that is open, its picture stream chosen.
+
+    Attributes:
+        path: where it is, for messages.
+        demuxer: FFmpeg's short name of the container.
+        container: the open file.
+        stream: the video stream, not yet decoding.
+        log: FFmpeg's errors so far.
+    """
+
+    path: Path
+    demuxer: str
+    container: InputContainer
+    stream: VideoStream
+    log: Log
+
+    @property
+    def states_duration(self) -> bool:
+        """Whether the container's header says how long it plays."""
+        return self.demuxer in STATES_DURATION
+
+
+def _refuse_open(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
+    raise PermissionError(f"a video may not open another file: {url}")
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[Video]:
+    """Open a video file safely and choose its video stream; closes it at the end.
+
+    Raises:
+        MediaError: ``missing``, ``empty-file``, ``not-a-video``, ``unreadable`` (its container is damaged) or
+            ``no-frames`` (it has no video stream, as a sound file or one with a cover picture only).
+    """
+    demuxer = demuxer_for(path)
+    log = Log()
+    with path.open("rb") as file:
+        try:
+            with log.capture():
+                container = av.open(
+                    file,
+                    "r",
+                    format=demuxer,
+                    metadata_errors="replace",
+                    buffer_size=1 << 18,
+                    io_open=_refuse_open,
+                )
+        except READ_ERRORS as error:
+            said = f" ({log.errors[-1]})" if log.errors else ""
+            raise MediaError("unreadable", f"{path}: not readable as {demuxer}: {error}{said}") from error
+        try:
+            yield Video(path, demuxer, container, _choose_stream(path, container), log)
+        finally:
+            container.close()
+
+
+def _choose_stream(path: Path, container: InputContainer) -> VideoStream:
+    """FFmpeg's best video stream that is no cover picture and that can be decoded."""
+    streams: list[VideoStream] = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None
+    ]
+    if not streams:
+        raise MediaError("no-frames", f"{path}: has no video stream that can be decoded")
+    best: Any = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    context = stream.codec_context
+    if context.width * context.height > MAX_PIXELS:
+        raise MediaError(
+            "unreadable", f"{path}: frames of {context.width}x{context.height} are over {MAX_PIXELS} pixels"
+        )
+    context.thread_count = 1  # the work is spread over videos, and only this thread's log is captured
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream

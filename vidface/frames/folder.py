@@ -1,0 +1,121 @@
+"""Read a folder of frames: JPEG or PNG images, taken whole in the natural order of their names.
+
+Tested in ``tests/frames/test_folder.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from vidface.errors import MediaError
+from vidface.frames.frame import MAX_PIXELS, Frame, Pixels, ReadReport
+
+__all__ = ["FOLDER_FPS", "frame_files", "read_folder"]
+
+FOLDER_FPS = 8.0  # LFRC 2019 cuts its videos at 8 fps; a folder itself carries no times
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+
+# What Pillow raises on damaged images; its PNG reader knows SyntaxError too.
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError)
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """The images of a folder in natural order: 2.jpg before 10.jpg. Hidden and other files are left out.
+
+    Raises:
+        MediaError: ``unreadable``, where the folder cannot be listed.
+    """
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise MediaError("unreadable", f"{folder}: cannot be listed: {error.strerror or error}") from error
+    images = [
+        path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]
+    return sorted(images, key=lambda path: natural_key(path.name))
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sorting key that reads runs of digits as numbers; the name itself breaks ties (1.jpg and 01.jpg)."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(0, int(part), "") if part[0] in "0123456789" else (1, 0, part) for part in parts], name
+
+
+def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:
+    """Read every image of a folder.
+
+    An image that cannot be read, and a link that leads out of the folder, is a fault ``unreadable-image`` that
+    names the file; the others are read all the same, each at its own index / 8 s.
+
+    Args:
+        folder: where the images are.
+        report: counts of what was read, and the faults.
+
+    Yields:
+        One frame an image, in natural order.
+
+    Raises:
+        MediaError: ``unreadable``; ``no-frames`` where there is no image; ``unreadable-image`` where none of
+            the images can be read.
+    """
+    files = frame_files(folder)
+    if not files:
+        raise MediaError("no-frames", f"{folder}: the folder has no .jpg, .jpeg or .png file")
+    home = folder.resolve()
+    for index, path in enumerate(files):
+        try:
+            if not path.resolve().is_relative_to(home):
+                raise ValueError("it is a link that leads out of the folder")
+            pixels = read_image(path)
+        except IMAGE_ERRORS as error:
+            report.faults.append(("unreadable-image", f"{path.name}: {_reason(error)}"))
+            continue
+        report.decoded += 1
+        report.sampled += 1
+        yield Frame(pixels, index / FOLDER_FPS)
+    if report.decoded == 0:
+        name, reason = files[0].name, report.faults[-1][1]
+        raise MediaError(
+            "unreadable-image", f"{folder}: none of its {len(files)} images, {name} first, can be read ({reason})"
+        )
+
+
+def read_image(path: Path) -> Pixels:
+    """Decode one JPEG or PNG image, whatever its name says. Transparency and EXIF orientation are ignored.
+
+    Returns:
+        uint8 [H, W, 3], RGB. Of 16 bits a channel the upper 8 are kept.
+
+    Raises:
+        OSError, SyntaxError, ValueError, EOFError: as Pillow raises them where the file is not an image, cut
+            short, damaged or too large.
+    """
+    if not path.is_file():
+        raise ValueError("it is not a regular file")
+    with path.open("rb") as file:
+        is_png = file.read(4) == b"\x89PNG"
+        file.seek(0)
+        # Not Image.open: it prints a warning for a large picture, where this is a fault of its own.
+        image = PngImageFile(file) if is_png else JpegImageFile(file)
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels")
+        image.load()
+    if image.mode.startswith("I;16"):
+        grey = (np.array(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    image.info.pop("transparency", None)  # converting would warn that it is lost
+    return np.array(image.convert("RGB"))
+
+
+def _reason(error: Exception) -> str:
+    """A damaged image in a few words: Pillow puts a memory address or nothing in some of its messages."""
+    if isinstance(error, SyntaxError):
+        return "it is neither a JPEG nor a PNG image, or is damaged"
+    return getattr(error, "strerror", None) or str(error) or "it is damaged"

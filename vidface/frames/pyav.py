@@ -1,0 +1,98 @@
+"""Read a video with PyAV: every frame decoded in order, those that are sampled turned into RGB.
+
+The times are the container's presentation times, so B-frames, variable frame rates, edit lists and open GOPs
+need no special care. ``tests/frames/test_contract.py`` holds every decoder to the same frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from vidface.errors import MediaError
+from vidface.frames.damage import Damage
+from vidface.frames.demux import READ_ERRORS, Video, open_video
+from vidface.frames.frame import Frame, ReadReport
+from vidface.frames.picture import to_rgb
+from vidface.frames.sampling import sample_by_time
+
+__all__ = ["read_with_pyav"]
+
+
+def read_with_pyav(path: Path, *, fps: float | None, report: ReadReport) -> Iterator[Frame]:
+    """Read one video file; see ``vidface.frames.read_frames``."""
+    reformatter = VideoReformatter()
+    with open_video(path) as video:
+        shown = decode(video, report)
+        taken = sample_by_time(shown, fps) if fps is not None else ((time, frame) for time, _, frame in shown)
+        for time, picture in taken:
+            with video.log.capture():
+                pixels = to_rgb(picture, reformatter)
+            report.sampled += 1
+            yield Frame(pixels, time)
+
+
+def decode(video: Video, report: ReadReport) -> Iterator[tuple[float, float, VideoFrame]]:
+    """Decode every frame in presentation order, count it, and report the damage at the end.
+
+    Yields:
+        (time, duration, picture): seconds since the first frame, never falling; duration 0 where unknown.
+
+    Raises:
+        MediaError: ``no-frames``, where nothing could be decoded.
+    """
+    stream = video.stream
+    unit = float(stream.time_base or 0)
+    usual = float(1 / stream.average_rate) if stream.average_rate else 0.0
+    damage = Damage(video)
+    start, now = None, 0.0
+    for picture in _pictures(video, damage):
+        time = picture.pts * unit if picture.pts is not None else (start or 0.0) + now + usual
+        start = time if start is None else start
+        damage.see_picture(picture, went_back=time - start < now)
+        now = max(time - start, now)
+        report.decoded += 1
+        yield now, picture.duration * unit or usual, picture
+    if report.decoded == 0:
+        reason = damage.stopped or (video.log.errors[-1] if video.log.errors else "the file holds none")
+        raise MediaError("no-frames", f"{video.path}: no frame could be decoded: {reason}")
+    report.faults += damage.faults(report.decoded)
+
+
+def _pictures(video: Video, damage: Damage) -> Iterator[VideoFrame]:
+    """All pictures of the stream, past packets that cannot be decoded, up to where the file cannot be read."""
+    for packet in _packets(video, damage):
+        damage.see_packet(packet)
+        if packet.stream.index == video.stream.index:
+            yield from _decoded(video, packet, damage)
+    yield from _decoded(video, None, damage)  # those that the decoder still holds
+
+
+def _packets(video: Video, damage: Damage) -> Iterator[Packet]:
+    """All packets of pictures and sound: the sound shows whether the file goes on to its end."""
+    streams = [stream for stream in video.container.streams if stream.type in ("video", "audio")]
+    packets = video.container.demux(streams)
+    while True:
+        try:
+            with video.log.capture():
+                packet = next(packets, None)
+        except READ_ERRORS as error:
+            damage.stopped = str(error)
+            return
+        if packet is None:
+            return
+        if packet.dts is not None or packet.pts is not None or packet.size > 0:  # else it only marks the end
+            yield packet
+
+
+def _decoded(video: Video, packet: Packet | None, damage: Damage) -> list[VideoFrame]:
+    with video.log.capture():
+        try:
+            return video.stream.codec_context.decode(packet)
+        except READ_ERRORS:
+            damage.refused += 1
+            return []

@@ -1,0 +1,57 @@
+"""The one way in: a path of any kind, read by the decoder asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from vidface.errors import UsageError
+from vidface.frames.folder import read_folder
+from vidface.frames.frame import Frame, ReadReport
+
+__all__ = ["DECODERS", "read_frames"]
+
+DECODERS: tuple[str, ...] = ("pyav", "decord")
+
+
+def read_frames(
+    path: Path, *, decoder: str = "pyav", fps: float | None = 8.0, report: ReadReport
+) -> Iterator[Frame]:
+    """Read a video file, or a folder of frames, one frame at a time.
+
+    A video is sampled by presentation time: the frame on screen at every k / fps, each frame at most once (see
+    ``vidface.frames.sampling``). A folder is taken whole, in natural order of its file names. Several threads
+    may read at once, each its own video.
+
+    Args:
+        path: a video file, or a folder of JPEG and PNG images.
+        decoder: ``pyav`` or ``decord``; a folder needs neither. Both give the same frames at the same times,
+            or ``decord`` refuses.
+        fps: frames a second to take, above 0; None takes every frame.
+        report: filled while the frames are taken, complete when the iterator ends.
+
+    Yields:
+        Frames in order of time. Damage that leaves frames usable is added to ``report.faults``; after an error
+        the frames handed out stay good and the reading ends.
+
+    Raises:
+        UsageError: at once, for an unknown decoder or fps, or a machine where decord and decord2 are mixed.
+        MediaError: while iterating, where there is no usable frame: ``missing``, ``empty-file``,
+            ``not-a-video``, ``unreadable``, ``no-frames``, ``unreadable-image`` (no image of the folder can be
+            read), ``decoder-refused``.
+    """
+    if decoder not in DECODERS:
+        raise UsageError(f"unknown decoder {decoder!r}: take one of {', '.join(DECODERS)}")
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise UsageError(f"fps must be a number above 0, or all frames: {fps}")
+    if path.is_dir():
+        return read_folder(path, report=report)
+    # The decoders are imported where they are used: FFmpeg is heavy, and decord may be absent or unusable.
+    if decoder == "decord":
+        from vidface.frames.decord_reader import read_with_decord
+
+        return read_with_decord(path, fps=fps, report=report)
+    from vidface.frames.pyav import read_with_pyav
+
+    return read_with_pyav(path, fps=fps, report=report)

@@ -1,0 +1,107 @@
+"""Write clips: RGB frames to an mp4 file, for the demo, for benchmarks and for tests."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import av.logging
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from vidface.errors import StoreError, UsageError
+from vidface.frames.frame import Pixels
+from vidface.frames.picture import SCALING
+
+__all__ = ["write_clip"]
+
+AVCOL_BT709 = 1  # FFmpeg's number for BT.709 as matrix, primaries and transfer alike
+
+
+def write_clip(
+    path: Path,
+    frames: Iterable[Pixels] | np.ndarray[Any, np.dtype[np.uint8]],
+    *,
+    fps: float = 8.0,
+    lossless: bool = False,
+    crf: int = 18,
+) -> None:
+    """Write frames as an h264 mp4. The same frames give the same bytes with the same FFmpeg.
+
+    The file is written beside its name and renamed when it is whole.
+
+    Args:
+        path: the file to write; an existing one is replaced.
+        frames: uint8 [H, W, 3] RGB each, or uint8 [N, H, W, 3]; all of one size.
+        fps: frames a second.
+        lossless: store the RGB values themselves (h264 without loss); reading gives the same pixels. Otherwise
+            yuv420p, BT.709 in limited range, which needs an even height and width.
+        crf: quality of a lossy clip, 0 (best) to 51.
+
+    Raises:
+        UsageError: no frames, frames that are not uint8 [H, W, 3] or differ in size, an odd size where lossy.
+        StoreError: the file cannot be written.
+    """
+    rows = iter(frames)
+    first = next(rows, None)
+    if first is None:
+        raise UsageError(f"{path}: a clip needs at least one frame")
+    height, width = first.shape[:2]
+    if not lossless and (height % 2 or width % 2):
+        raise UsageError(f"{path}: a lossy clip needs an even width and height, not {width}x{height}")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with part.open("wb") as file:
+            _encode(file, chain([first], rows), Fraction(fps).limit_denominator(100_000), lossless, crf)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (av.error.FFmpegError, OSError) as error:
+        raise StoreError(f"{path}: the clip cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _encode(file: BinaryIO, frames: Iterable[Pixels], fps: Fraction, lossless: bool, crf: int) -> None:
+    """Encode RGB frames to an mp4 in an open file; one thread, and no date or version is written."""
+    reformatter = VideoReformatter()
+    with av.logging.Capture(), av.open(file, "w", format="mp4", container_options={"fflags": "+bitexact"}) as out:
+        stream = None
+        for index, pixels in enumerate(frames):
+            if stream is None:
+                shape = pixels.shape
+                codec, quality = ("libx264rgb", {"qp": "0"}) if lossless else ("libx264", {"crf": str(crf)})
+                stream = out.add_stream(codec, rate=fps, options={"preset": "veryfast", **quality})
+                stream.height, stream.width = shape[:2]
+                stream.pix_fmt = "rgb24" if lossless else "yuv420p"
+                context = stream.codec_context
+                context.thread_count = 1
+                context.time_base = 1 / fps
+                if not lossless:
+                    context.colorspace = context.color_primaries = context.color_trc = AVCOL_BT709
+                    context.color_range = ColorRange.MPEG
+            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.shape != shape:
+                raise UsageError(
+                    f"frame {index} is {pixels.dtype} {list(pixels.shape)}: frames are uint8 [H, W, 3] of one size"
+                )
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            if not lossless:
+                picture = reformatter.reformat(
+                    picture,
+                    format="yuv420p",
+                    dst_colorspace=Colorspace.ITU709,
+                    dst_color_range=ColorRange.MPEG,
+                    interpolation=SCALING,
+                    threads=1,
+                )
+            picture.pts = index
+            picture.time_base = 1 / fps
+            out.mux(stream.encode(picture))
+        if stream is not None:
+            out.mux(stream.encode(None))

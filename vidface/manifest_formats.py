@@ -1,0 +1,268 @@
+"""The three spellings of a manifest: CSV, JSON Lines and Parquet, as rows of text with their line numbers.
+
+Nothing is guessed or converted: a number where text belongs is a problem, as it may have lost zeros already.
+The readers go on after a problem, so that one pass finds all of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vidface.errors import ManifestError
+
+COLUMNS = ("video_id", "path", "identity", "split")
+_NEEDED = ("video_id", "path")
+
+Row = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a file.
+
+    Attributes:
+        line: The line of the file, from 1 (a quoted field may span several: its first); in Parquet files the
+            row, from 1; 0 for the file as a whole.
+        kind: A word for machines.
+        message: What is wrong and what to do, one line, without the file's name.
+    """
+
+    line: int
+    kind: str
+    message: str
+
+
+class Parsed(NamedTuple):
+    """What a reader found: complete rows, the line of each, and the problems that cost the others."""
+
+    lines: list[int]
+    rows: list[Row]
+    problems: list[Problem]
+
+
+def show(text: str) -> str:
+    """Quote foreign text for a message: one line, nothing that a terminal obeys, not too long."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+def parse(path: Path) -> Parsed:
+    """Read a manifest's rows; only well-formed rows are returned, the others are among the problems.
+
+    Raises:
+        ManifestError: The file cannot be opened, or its suffix is not that of a manifest.
+    """
+    form = format_of(path)
+    try:
+        return form.read(path)
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _text(path: Path, problems: list[Problem]) -> str:
+    """Decode a text file; bytes that are not UTF-8 become lone surrogates, which the row checks report."""
+    raw = path.read_bytes()
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        problems.append(Problem(1, "undecodable", "the file is UTF-16; save it as UTF-8"))
+        return ""
+    return raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+
+
+def _header_problems(names: Sequence[str], line: int) -> list[Problem]:
+    wanted = "the columns are " + ",".join(COLUMNS)
+    problems = [
+        Problem(line, "unknown-column", f"unknown column {show(name)}; {wanted}")
+        for name in dict.fromkeys(names)
+        if name not in COLUMNS
+    ]
+    for name in COLUMNS:
+        if names.count(name) > 1:
+            problems.append(
+                Problem(line, "duplicate-column", f"column {name} is there {names.count(name)} times")
+            )
+        elif name in _NEEDED and name not in names:
+            problems.append(Problem(line, "missing-column", f"no column {name}; {wanted}"))
+    return problems
+
+
+def _read_csv(path: Path) -> Parsed:
+    problems: list[Problem] = []
+    text = _text(path, problems)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines: list[int] = []
+    rows: list[Row] = []
+    header: list[str] | None = None
+    places: list[int] = []
+    while True:
+        line = reader.line_num + 1
+        try:
+            record = next(reader)
+        except StopIteration:
+            return Parsed(lines, rows, problems)
+        except csv.Error as error:
+            # The reader starts afresh on the next line.
+            problems.append(Problem(line, "syntax", f"not CSV: {error}; is a quote missing or too many?"))
+            continue
+        if not record:  # a blank line
+            continue
+        if header is None:
+            header = record
+            problems += _header_problems(header, line)
+            if any(header.count(name) != 1 for name in _NEEDED):
+                return Parsed(lines, rows, problems)
+            places = [header.index(name) if name in header else len(header) for name in COLUMNS]
+        elif len(record) != len(header):
+            message = f"{len(record)} fields where the first line has {len(header)}"
+            problems.append(Problem(line, "fields", message))
+        else:
+            record.append("")  # what a column that is not there reads as
+            lines.append(line)
+            rows.append((record[places[0]], record[places[1]], record[places[2]], record[places[3]]))
+
+
+def _write_csv(handle: BinaryIO, rows: Iterable[Row]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    handle.write(text.getvalue().encode())
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _read_jsonl(path: Path) -> Parsed:
+    problems: list[Problem] = []
+    lines: list[int] = []
+    rows: list[Row] = []
+    unknown: set[str] = set()
+    decode = json.JSONDecoder(object_pairs_hook=_object).decode
+    # Not splitlines(): it also breaks at characters that may stand inside a JSON string.
+    for line, text in enumerate(_text(path, problems).split("\n"), 1):
+        if not text.strip():
+            continue
+        try:
+            value = decode(text)
+        except (ValueError, RecursionError) as error:
+            problems.append(Problem(line, "syntax", f"not a JSON object: {error}"))
+            continue
+        if not isinstance(value, dict):
+            problems.append(Problem(line, "syntax", f"a JSON {type(value).__name__} where an object belongs"))
+            continue
+        for name in value.keys() - set(COLUMNS) - unknown:
+            unknown.add(name)  # once is enough: it will be in every line
+            problems += [p for p in _header_problems([*_NEEDED, name], line) if p.kind == "unknown-column"]
+        found = _json_row(value, line)
+        if isinstance(found, list):
+            problems += found
+        else:
+            lines.append(line)
+            rows.append(found)
+    return Parsed(lines, rows, problems)
+
+
+def _json_row(value: dict[str, Any], line: int) -> Row | list[Problem]:
+    fields = [value.get(name, "") for name in COLUMNS]
+    if all(type(field) is str for field in fields) and all(name in value for name in _NEEDED):
+        return (fields[0], fields[1], fields[2], fields[3])
+    problems = []
+    for place, name in enumerate(COLUMNS):
+        if name in _NEEDED and name not in value:
+            problems.append(Problem(line, "missing-column", f"no {name}"))
+        elif fields[place] is None:
+            fields[place] = ""
+        elif type(fields[place]) is not str:
+            what = show(json.dumps(fields[place]))
+            problems.append(Problem(line, "type", f"{name} is {what[1:-1]}, not text; put it in quotes"))
+    return problems or (fields[0], fields[1], fields[2], fields[3])
+
+
+def _write_jsonl(handle: BinaryIO, rows: Iterable[Row]) -> None:
+    for row in rows:
+        line = json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False, separators=(",", ":"))
+        handle.write(line.encode() + b"\n")
+
+
+def _read_parquet(path: Path) -> Parsed:
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            problems = _header_problems(schema.names, 0)
+            names = [name for name in COLUMNS if schema.names.count(name) == 1]
+            for name in names:
+                kind = schema.field(name).type
+                if not _is_text(kind):
+                    message = (
+                        f"column {name} is {show(str(kind))[1:-1]}, not text; write it as a string column"
+                    )
+                    problems.append(Problem(0, "type", message))
+            if any(p.kind != "unknown-column" for p in problems):
+                return Parsed([], [], problems)
+            table = file.read(columns=names)
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        return Parsed([], [], [Problem(0, "syntax", f"not a Parquet file, or damaged: {reason}")])
+    columns = [_texts(table[name]) if name in names else [""] * len(table) for name in COLUMNS]
+    return Parsed(list(range(1, len(table) + 1)), list(zip(*columns, strict=True)), problems)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    """Return a text column as a list; null is empty, and bytes that are not UTF-8 become lone surrogates."""
+    if pa.types.is_null(column.type):
+        return [""] * len(column)
+    raw = column.cast(pa.large_string(), safe=False).cast(pa.large_binary()).to_pylist()
+    return ["" if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
+
+
+def _write_parquet(handle: BinaryIO, rows: Iterable[Row]) -> None:
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    pq.write_table(pa.table(columns, names=list(COLUMNS)), handle)
+
+
+class Format(NamedTuple):
+    """How one spelling is read and written."""
+
+    read: Callable[[Path], Parsed]
+    write: Callable[[BinaryIO, Iterable[Row]], None]
+
+
+_FORMATS = {
+    ".csv": Format(_read_csv, _write_csv),
+    ".jsonl": Format(_read_jsonl, _write_jsonl),
+    ".parquet": Format(_read_parquet, _write_parquet),
+}
+
+
+def format_of(path: Path) -> Format:
+    """Return how a manifest of this name is spelled.
+
+    Raises:
+        ManifestError: The suffix says nothing.
+    """
+    form = _FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise ManifestError(f"{path}: not the name of a manifest; it must end in {', '.join(_FORMATS)}")
+    return form

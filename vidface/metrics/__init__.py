@@ -1,0 +1,1 @@
+"""Scores, one metric a file: pure functions on arrays, each with its definition in its docstring."""

@@ -1,0 +1,31 @@
+"""Rank-k identification: is one of the first k answers right?
+
+Tested in ``tests/metrics/test_identification.py``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["rank_k_hits"]
+
+
+def rank_k_hits(relevant: ArrayLike, k: int) -> NDArray[np.bool_]:
+    """Whether a relevant item is among the first k.
+
+    Args:
+        relevant: bool [Q, K], whether the item at each rank is relevant, best rank first. With k above K, all
+            K ranks count.
+        k: the number of ranks, at least 1.
+
+    Returns:
+        bool [Q]. Their mean is the rank-k identification rate.
+
+    Raises:
+        ValueError: k below 1, or relevant is not [Q, K].
+    """
+    hits = np.asarray(relevant, dtype=bool)
+    if hits.ndim != 2 or k < 1:
+        raise ValueError(f"relevant must be [Q, K] and k at least 1, not {hits.shape} and {k}")
+    return np.asarray(hits[:, :k].any(axis=1))

@@ -1,0 +1,167 @@
+"""iQIYI-VID: every identity's template is searched against the gallery; mAP@100 with the full denominator.
+
+A template is the L2-normalised mean of the embeddings of the identity's enrolment videos. The ground truth is the
+identities of the gallery split; a gallery video without identity is a distractor and stays in the gallery.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import ManifestError
+from vidface.manifest import Manifest
+from vidface.metrics.average_precision import average_precision_at_k
+from vidface.metrics.bootstrap import bootstrap_mean
+from vidface.metrics.identification import rank_k_hits
+
+CUT_OFF = 100
+RANKS = (1, 5, 10)
+DEFINITION = (
+    "AP = sum over hits at rank k <= 100 of (hits up to k) / k, divided by ALL gallery videos of the identity; "
+    "mAP = mean over the identities of the gallery; rank-k = share of them with a hit among the first k"
+)
+
+
+def rank_gallery(
+    embeddings: npt.NDArray[np.float32],
+    manifest: Manifest,
+    *,
+    enrolment_split: str = "train",
+    gallery_split: str = "val",
+) -> dict[str, list[str]]:
+    """Rank the gallery videos for every enrolled identity.
+
+    A video with a zero embedding (no usable frame) is never ranked, and an identity whose enrolment videos are all
+    zero gets an empty list.
+
+    Args:
+        embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
+        manifest: who is in which video, and in which split.
+        enrolment_split: videos that the templates are made of.
+        gallery_split: videos that are searched.
+
+    Returns:
+        For every identity of the enrolment split, in text order, at most 100 video ids, best first; ties by id.
+
+    Raises:
+        ManifestError: a split is empty, or nobody is enrolled.
+    """
+    from vidface.retrieval import identity_templates, search
+
+    usable = np.any(embeddings != 0, axis=1)
+    splits = np.array(manifest.splits)
+    enrolled = [
+        i for i in np.flatnonzero(splits == enrolment_split).tolist() if manifest.identities[i]
+    ]
+    gallery = np.flatnonzero(splits == gallery_split)
+    if not enrolled:
+        raise ManifestError(
+            f"{manifest.path}: no video with an identity in the enrolment split '{enrolment_split}'; "
+            f"splits here: {_listed(manifest.splits)}"
+        )
+    if not len(gallery):
+        raise ManifestError(
+            f"{manifest.path}: no video in the gallery split '{gallery_split}'; "
+            f"splits here: {_listed(manifest.splits)}"
+        )
+    searched = gallery[usable[gallery]].tolist()
+    names, templates = identity_templates(embeddings[enrolled], [manifest.identities[i] for i in enrolled])
+    rankings: dict[str, list[str]] = {name: [] for name in names}
+    known = np.flatnonzero(np.any(templates != 0, axis=1))
+    if len(known) and searched:
+        ids = [manifest.video_ids[i] for i in searched]
+        _, found = search(templates[known], embeddings[searched], ids, CUT_OFF)
+        for row, columns in zip(known.tolist(), found.tolist(), strict=True):
+            rankings[names[row]] = [ids[column] for column in columns]
+    return rankings
+
+
+def score_rankings(
+    rankings: Mapping[str, Sequence[str]],
+    manifest: Manifest,
+    *,
+    enrolment_split: str = "train",
+    gallery_split: str = "val",
+) -> dict[str, Any]:
+    """Score rankings, from memory or from a submission file, against the manifest's gallery.
+
+    For each identity repeated videos are dropped (the first stays) and at most 100 count; an identity of the gallery
+    that is not ranked scores 0.
+
+    Args:
+        rankings: identity -> video ids, best first.
+        manifest: the ground truth.
+        enrolment_split: only counted.
+        gallery_split: the split whose identities are the ground truth.
+
+    Returns:
+        ``mAP@100``, ``rank1``, ``rank5``, ``rank10``; ``ci95`` with the 95 % intervals of the same names; ``counts``;
+        ``warnings``; ``per_identity``, identity -> AP.
+
+    Raises:
+        ManifestError: no identity has a gallery video.
+    """
+    gallery = {
+        video: identity
+        for video, identity, split in zip(
+            manifest.video_ids, manifest.identities, manifest.splits, strict=True
+        )
+        if split == gallery_split
+    }
+    relevant_videos = Counter(identity for identity in gallery.values() if identity)
+    truth = sorted(relevant_videos)
+    if not truth:
+        raise ManifestError(
+            f"{manifest.path}: no video with an identity in the gallery split '{gallery_split}'; "
+            f"splits here: {_listed(manifest.splits)}"
+        )
+    hits = np.zeros((len(truth), CUT_OFF), bool)
+    for row, identity in enumerate(truth):
+        ranked = list(dict.fromkeys(rankings.get(identity, ())))[:CUT_OFF]
+        hits[row, : len(ranked)] = [gallery.get(video) == identity for video in ranked]
+    values = {
+        "mAP@100": average_precision_at_k(hits, np.array([relevant_videos[name] for name in truth])),
+        **{f"rank{k}": rank_k_hits(hits, k).astype(np.float64) for k in RANKS},
+    }
+    enrolled = {
+        identity
+        for identity, split in zip(manifest.identities, manifest.splits, strict=True)
+        if identity and split == enrolment_split
+    }
+    missing = [name for name in truth if not rankings.get(name)]
+    warnings = []
+    if missing:
+        warnings.append(
+            f"{len(missing)} of {len(truth)} identities of the gallery are not ranked and score 0 "
+            f"(no usable enrolment video, or missing from the submission): {_some(missing)}"
+        )
+    return {
+        **{name: float(np.mean(value)) for name, value in values.items()},
+        "ci95": {name: list(bootstrap_mean(value)) for name, value in values.items()},
+        "counts": {
+            "identities": len(truth),
+            "identities_not_ranked": len(missing),
+            "identities_without_gallery": len(enrolled - set(truth)),
+            "enrolment_videos": sum(
+                split == enrolment_split and identity != ""
+                for identity, split in zip(manifest.identities, manifest.splits, strict=True)
+            ),
+            "gallery_videos": len(gallery),
+            "distractors": sum(identity == "" for identity in gallery.values()),
+        },
+        "warnings": warnings,
+        "per_identity": dict(zip(truth, values["mAP@100"].tolist(), strict=True)),
+    }
+
+
+def _listed(splits: Sequence[str]) -> str:
+    return ", ".join(f"'{split}' ({n})" for split, n in Counter(splits).most_common(5)) or "none"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,59 @@
+"""LFRC video track: 1:1 verification over ALL pairs of distinct videos, cosine; TPR at FPR, exact.
+
+Videos without identity are impostors to everybody. A video without a usable frame has a zero embedding: it stays in
+the pairs with a score of 0, as it does for the organisers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.manifest import Manifest
+from vidface.metrics.bootstrap import bootstrap_ratio
+
+TARGETS = ("1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
+DEFINITION = (
+    "the largest TPR over thresholds whose FPR is at most the target, over all pairs of distinct videos; "
+    "null where fewer than one impostor pair may be accepted; intervals resample identities at the threshold found"
+)
+
+
+def score_pairs(
+    embeddings: npt.NDArray[np.float32], manifest: Manifest, targets: Sequence[str] = TARGETS
+) -> dict[str, Any]:
+    """Score all pairs of videos.
+
+    Args:
+        embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
+        manifest: who is in which video; splits do not matter.
+        targets: FPR targets as text, so that 1e-4 of a number of pairs is exact.
+
+    Returns:
+        ``tpr@fpr`` and ``threshold@fpr``, target -> value or None; ``ci95`` with ``tpr@fpr``, target -> [low, high] or
+        None; ``counts``; ``warnings``.
+    """
+    from vidface.metrics.verification import tpr_at_fpr
+
+    names = sorted(set(manifest.identities) - {""})
+    code = {name: i for i, name in enumerate(names)} | {"": -1}
+    result = tpr_at_fpr(embeddings, np.array([code[name] for name in manifest.identities], np.int64), targets)
+    intervals = {
+        target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
+        for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)
+    }
+    return {
+        "tpr@fpr": dict(zip(targets, result.tpr, strict=True)),
+        "threshold@fpr": dict(zip(targets, result.threshold, strict=True)),
+        "ci95": {"tpr@fpr": intervals},
+        "counts": {
+            "videos": len(manifest.video_ids),
+            "videos_without_identity": manifest.identities.count(""),
+            "genuine_pairs": result.genuine_pairs,
+            "impostor_pairs": result.impostor_pairs,
+        },
+        "warnings": result.warnings,
+    }

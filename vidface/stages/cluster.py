@@ -1,0 +1,161 @@
+"""Features -> embeddings: the noise frames of every video removed, the others averaged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from joblib import Parallel, delayed
+
+import vidface
+from vidface.clustering import cluster_frames, normalise_rows
+from vidface.errors import UsageError
+from vidface.pooling import pool_frames
+from vidface.progress import progress
+from vidface.stages.outputs import cpu_count, exclusive, refuse_changed
+from vidface.store import (
+    EmbeddingRows,
+    Embeddings,
+    FeaturesInfo,
+    read_attributes,
+    read_embeddings,
+    read_features,
+    read_rows,
+    write_embeddings,
+)
+
+RUN_ROWS = 65_536  # frames a task: 134 MB of float32 at 512 values, and some 2,000 videos
+POOLING = "mean of L2-normalised frames, L2-normalised"
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ClusterResult:
+    """The embeddings file's content, and whether it was there already."""
+
+    embeddings: Embeddings
+    already_done: bool
+
+
+def cluster(features: Path, output: Path, *, threshold: float | None, workers: int | None = None) -> ClusterResult:
+    """Keep the largest cluster of every video's frames, average it, and write the embeddings file.
+
+    Args:
+        features: a features file.
+        output: the embeddings file to write.
+        threshold: cosine from which two frames are joined; None keeps every frame.
+        workers: processes, None for as many as there are cores and work; the result does not depend on it.
+
+    Raises:
+        ChangedError: the output was made from other features or with another threshold.
+        UsageError: another run writes this output now.
+    """
+    source = read_features(features)
+    identity = {
+        "features_sha256": source.attributes["content_sha256"],
+        "threshold": threshold_text(threshold),
+        "pooling": POOLING,
+    }
+    with exclusive(output):
+        if output.exists():
+            refuse_changed(output, read_attributes(output, "embeddings"), identity)
+            return ClusterResult(read_embeddings(output), already_done=True)
+        carried = ("manifest_sha256", "model_name", "model_sha256", "flip", "fps", "decoder")
+        attributes = {
+            **identity,
+            **{name: source.attributes[name] for name in carried},
+            "program_version": vidface.__version__,
+        }
+        runs = over_videos(source, _cluster_run, threshold, workers=workers, label="cluster")
+        write_embeddings(output, source, runs, attributes)
+    return ClusterResult(read_embeddings(output), already_done=False)
+
+
+def over_videos(
+    source: FeaturesInfo,
+    function: Callable[[Path, npt.NDArray[np.int64], Any], Result],
+    argument: Any,
+    *,
+    workers: int | None,
+    label: str,
+) -> Iterator[Result]:
+    """Call ``function(path, offsets, argument)`` over runs of consecutive videos; results in order.
+
+    Workers read their own rows from the file, so only results travel, and memory is bounded by the runs in flight.
+    """
+    runs = list(_runs(source.offsets))
+    workers = min(workers or cpu_count(), len(runs)) or 1
+    tasks = (delayed(function)(source.path, source.offsets[a : b + 1], argument) for a, b in runs)
+    with progress(label, len(source.video_ids), "videos") as advance:
+        results = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")(tasks)
+        for (start, stop), result in zip(runs, results, strict=True):
+            yield result
+            advance(stop - start)
+
+
+def unit_videos(path: Path, offsets: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float32]]:
+    """The L2-normalised frames, float32 [f, D], of consecutive videos; ``offsets`` [v+1] are rows of the file."""
+    rows = normalise_rows(read_rows(path, int(offsets[0]), int(offsets[-1])))
+    bounds = offsets - offsets[0]
+    return (rows[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+
+
+def threshold_text(threshold: float | None) -> str:
+    """How a threshold is written in files and tables: ``none`` or the shortest decimal."""
+    return "none" if threshold is None else repr(float(threshold))
+
+
+def parse_thresholds(text: str) -> list[float | None]:
+    """Read ``none``, ``0.4``, ``0.2:0.6:0.05`` (both ends included), or a comma-separated list of them.
+
+    Raises:
+        UsageError: not a threshold, outside -1..1, or a step that is not positive.
+    """
+    thresholds: list[float | None] = []
+    for item in text.split(","):
+        parts = item.strip().split(":")
+        try:
+            if item.strip().lower() == "none":
+                thresholds.append(None)
+            elif len(parts) == 1:
+                thresholds.append(float(parts[0]))
+            else:
+                start, stop, step = (float(part) for part in parts)
+                if step <= 0 or stop < start:
+                    raise ValueError
+                # The end belongs to the range although 0.2 + 8 * 0.05 is not quite 0.6.
+                count = math.floor((stop - start) / step + 1e-6) + 1
+                thresholds += [round(start + k * step, 10) for k in range(count)]
+        except ValueError:
+            raise UsageError(
+                f"--threshold(s): cannot read '{item}'; say none, 0.4, or a range such as 0.2:0.6:0.05"
+            ) from None
+    wrong = [value for value in thresholds if value is not None and not -1 <= value <= 1]
+    if wrong:
+        raise UsageError(f"--threshold(s): a cosine lies in -1..1, not {wrong[0]}")
+    return list(dict.fromkeys(thresholds))
+
+
+def _runs(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Consecutive videos of together at most `RUN_ROWS` frames, or one longer video."""
+    start, n_videos = 0, len(offsets) - 1
+    while start < n_videos:
+        stop = int(np.searchsorted(offsets, offsets[start] + RUN_ROWS, side="right")) - 1
+        stop = min(max(stop, start + 1), n_videos)
+        yield start, stop
+        start = stop
+
+
+def _cluster_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
+    embeddings, kept, labels = [], [], []
+    for frames in unit_videos(path, offsets):
+        labels.append(cluster_frames(frames, threshold))
+        embeddings.append(pool_frames(frames, labels[-1] == 0))
+        kept.append(np.count_nonzero(labels[-1] == 0))
+    return EmbeddingRows(np.stack(embeddings), np.array(kept, np.int64), np.concatenate(labels))

@@ -1,0 +1,137 @@
+"""What all stages keep about their outputs: one run at a time, never mixed with another, faults listed beside them."""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vidface.errors import ChangedError, StoreError, UsageError
+from vidface.files import write_atomic
+from vidface.store import Fault
+
+FAULTS_FILE = "faults.jsonl"
+
+
+@contextmanager
+def exclusive(output: Path) -> Iterator[None]:
+    """Hold the output for this run. The kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        UsageError: another run is writing this output now, or its folder does not exist.
+    """
+    if not output.parent.is_dir():
+        raise UsageError(f"{output}: the folder {output.parent} does not exist; create it first")
+    lock = output.with_name(f".{output.name}.lock")
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A run that ends removes its lock: what was locked here must still be what stands there.
+            held = lock.stat().st_ino == os.fstat(handle.fileno()).st_ino
+        except (BlockingIOError, FileNotFoundError):
+            held = False
+        if not held:
+            raise UsageError(f"{output}: another run is writing it now; wait for it, or choose another output")
+        for left_by_a_killed_run in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
+            left_by_a_killed_run.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def refuse_changed(output: Path, made_with: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with an output that was made from something else.
+
+    Args:
+        output: the file or folder that exists.
+        made_with: what it was made with.
+        now: what this call would make it with; only these keys are compared.
+
+    Raises:
+        ChangedError: naming every key that differs, with both values.
+    """
+    changed = [
+        f"{key} was {_short(made_with.get(key))}, now {_short(value)}"
+        for key, value in now.items()
+        if str(made_with.get(key)) != str(value)
+    ]
+    if changed:
+        raise ChangedError(
+            f"{output} was made otherwise ({'; '.join(changed)}): choose another output, or delete it to start anew"
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] + "..." if len(text) == 64 else text  # a SHA-256
+
+
+def record_faults(output: Path, stage: str, faults: Iterable[Fault]) -> Path:
+    """Put the faults of one stage and output into ``faults.jsonl`` beside it, in place of its earlier ones.
+
+    One JSON object a line: ``video``, ``stage``, ``kind``, ``detail``, ``output`` (the file's name). Lines of other
+    stages and outputs in that folder stay. The file is there also where there is nothing to list.
+    """
+    path = output.with_name(FAULTS_FILE)
+    mine = {"stage": stage, "output": output.name}
+    others = [fault for fault in read_faults(path) if {key: fault.get(key) for key in mine} != mine]
+    with write_atomic(path) as handle:
+        for fault in [*others, *({**fault, "output": output.name} for fault in faults)]:
+            handle.write(json.dumps(fault, ensure_ascii=False).encode() + b"\n")
+    return path
+
+
+def read_faults(path: Path) -> list[Fault]:
+    """The lines of a faults file; empty where there is none.
+
+    Raises:
+        StoreError: a line is not a JSON object.
+    """
+    if not path.is_file():
+        return []
+    faults = []
+    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
+        if not line:
+            continue
+        try:
+            fault = json.loads(line)
+        except json.JSONDecodeError:
+            fault = None
+        if not isinstance(fault, dict):
+            raise StoreError(f"{path}:{number}: not a fault line; delete the file, it is written anew")
+        faults.append(fault)
+    return faults
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one JSON object, whole or not at all, with a line end; NaN is an error, not a token."""
+    with write_atomic(path) as handle:
+        handle.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object.
+
+    Raises:
+        StoreError: missing, or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file") from None
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise StoreError(f"{path}: not a JSON object")
+    return value
+
+
+def cpu_count() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

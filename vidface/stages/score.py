@@ -1,0 +1,183 @@
+"""Embeddings, or a submission file, -> scores: the protocols' numbers with what they rest on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+import vidface
+from vidface.errors import ManifestError, StoreError, UsageError
+from vidface.files import sha256_file
+from vidface.manifest import Manifest
+from vidface.protocols import iqiyi, lfrc
+from vidface.store import read_embeddings
+from vidface.submission import read_iqiyi, read_lfrc, sniff
+
+Protocol = Literal["iqiyi", "lfrc", "both"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is scored: embeddings in the manifest's order, or ready-made rankings, and where they are from."""
+
+    inputs: dict[str, Any]
+    embeddings: npt.NDArray[np.float32] | None = None
+    rankings: dict[str, list[str]] | None = None
+    status: dict[str, int] | None = None
+
+
+def read_scored(path: Path, manifest: Manifest) -> Scored:
+    """Read what can be scored: an embeddings file, an LFRC ``.bin`` or an iQIYI text file, told by content.
+
+    Raises:
+        StoreError: missing, damaged, or it does not hold the videos of the manifest.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file")
+    kind = sniff(path)
+    inputs: dict[str, Any] = {"scored": path.name, "kind": kind, "manifest_sha256": manifest.sha256}
+    if kind == "iqiyi":
+        return Scored({**inputs, "sha256": sha256_file(path)}, rankings=read_iqiyi(path))
+    if kind == "lfrc":
+        matrix = np.asarray(read_lfrc(path), np.float32)
+        if len(matrix) != len(manifest.video_ids):
+            raise StoreError(
+                f"{path}: {len(matrix)} rows for the {len(manifest.video_ids)} videos of {manifest.path}"
+            )
+        return Scored({**inputs, "sha256": sha256_file(path)}, embeddings=unit_or_zero(matrix, path))
+    found = read_embeddings(path)
+    names = ("content_sha256", "threshold", "pooling", "model_name", "model_sha256", "flip", "fps", "decoder")
+    inputs |= {name: _plain(found.attributes[name]) for name in names if name in found.attributes}
+    rows = rows_of(found.video_ids, manifest, path)
+    return Scored(
+        inputs,
+        embeddings=found.embeddings[rows],
+        status=dict(Counter(found.status[row] for row in rows.tolist())),
+    )
+
+
+def rows_of(video_ids: Sequence[str], manifest: Manifest, path: Path) -> npt.NDArray[np.int64]:
+    """Row of every video of the manifest in a file that holds ``video_ids``.
+
+    Raises:
+        StoreError: the file lacks videos of the manifest.
+    """
+    row = {video: i for i, video in enumerate(video_ids)}
+    missing = [video for video in manifest.video_ids if video not in row]
+    if missing:
+        raise StoreError(
+            f"{path}: lacks {len(missing)} of the {len(manifest.video_ids)} videos of {manifest.path}, "
+            f"the first is '{missing[0]}'; extract and cluster this manifest first"
+        )
+    return np.array([row[video] for video in manifest.video_ids], np.int64)
+
+
+def unit_or_zero(matrix: npt.NDArray[np.float32], path: Path) -> npt.NDArray[np.float32]:
+    """Check that rows are finite and of unit length, or zero.
+
+    Raises:
+        StoreError: naming the first row that is not.
+    """
+    norms = np.linalg.norm(matrix.astype(np.float64), axis=1)
+    wrong = np.flatnonzero(~((np.abs(norms - 1) < 1e-3) | (norms == 0)))
+    if len(wrong):
+        raise StoreError(
+            f"{path}: {len(wrong)} rows are not of unit length, the first is row {wrong[0]} ({norms[wrong[0]]:.4g}); "
+            "see: vidface submit --check"
+        )
+    return matrix
+
+
+def score(
+    scored: Scored,
+    manifest: Manifest,
+    *,
+    protocol: Protocol = "both",
+    enrolment_split: str = "train",
+    gallery_split: str = "val",
+    targets: Sequence[str] = lfrc.TARGETS,
+) -> dict[str, Any]:
+    """Score by one protocol or both; a number that cannot be had is None, with a warning that says why.
+
+    Args:
+        scored: from `read_scored`.
+        manifest: the ground truth.
+        protocol: ``iqiyi``, ``lfrc`` or ``both``.
+        enrolment_split: iqiyi: the videos that templates are made of.
+        gallery_split: iqiyi: the videos that are searched.
+        targets: lfrc: FPR targets, as text.
+
+    Returns:
+        The content of ``scores.json``; its keys are documented in the README.
+
+    Raises:
+        ManifestError: ``protocol`` is one that the manifest cannot serve.
+        UsageError: a ranking cannot be scored over pairs.
+    """
+    result: dict[str, Any] = {
+        "protocol": protocol,
+        "mAP@100": None,
+        **{f"rank{k}": None for k in iqiyi.RANKS},
+        "tpr@fpr": None,
+        "threshold@fpr": None,
+        "ci95": {},
+        "counts": {},
+        "warnings": [],
+        "definitions": {},
+        "per_identity": None,
+    }
+    if protocol in ("iqiyi", "both"):
+        try:
+            rankings = scored.rankings
+            if rankings is None and scored.embeddings is not None:
+                rankings = iqiyi.rank_gallery(
+                    scored.embeddings, manifest, enrolment_split=enrolment_split, gallery_split=gallery_split
+                )
+            _merge(
+                result,
+                iqiyi.score_rankings(
+                    rankings or {}, manifest, enrolment_split=enrolment_split, gallery_split=gallery_split
+                ),
+            )
+            result["definitions"] |= {"iqiyi": iqiyi.DEFINITION, "splits": f"{enrolment_split} -> {gallery_split}"}
+        except ManifestError as error:
+            if protocol == "iqiyi":
+                raise
+            result["warnings"].append(f"iqiyi not scored: {error}")
+    if protocol in ("lfrc", "both"):
+        if scored.embeddings is not None:
+            _merge(result, lfrc.score_pairs(scored.embeddings, manifest, targets))
+            result["definitions"]["lfrc"] = lfrc.DEFINITION
+        elif protocol == "lfrc":
+            raise UsageError("a ranking holds no embeddings: TPR at FPR needs an embeddings file or a .bin")
+        else:
+            result["warnings"].append("lfrc not scored: a ranking holds no embeddings")
+    if scored.status is not None:
+        result["counts"]["status"] = scored.status
+        if unusable := scored.status.get("failed", 0):
+            result["warnings"].append(
+                f"{unusable} videos have no usable frame: never ranked, score 0 in pairs; see faults.jsonl"
+            )
+    result["inputs"] = {**scored.inputs, "program_version": vidface.__version__}
+    return result
+
+
+def _merge(result: dict[str, Any], part: dict[str, Any]) -> None:
+    """Add one protocol's numbers to the others; lists and tables of both are kept."""
+    for key, value in part.items():
+        if key in ("ci95", "counts"):
+            result[key] |= value
+        elif key == "warnings":
+            result[key] += value
+        else:
+            result[key] = value
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,52 @@
+"""Embeddings -> the challenge files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from vidface.errors import UsageError
+from vidface.manifest import Manifest
+from vidface.protocols.iqiyi import rank_gallery
+from vidface.stages.outputs import exclusive
+from vidface.stages.score import Scored
+from vidface.submission import write_iqiyi, write_lfrc
+
+Format = Literal["iqiyi", "lfrc"]
+
+
+def submit(
+    scored: Scored,
+    manifest: Manifest,
+    output: Path,
+    *,
+    form: Format,
+    enrolment_split: str = "train",
+    gallery_split: str = "val",
+) -> int:
+    """Write a submission file, in place of an older one.
+
+    Args:
+        scored: from `vidface.stages.score.read_scored`.
+        manifest: gives the order of rows (lfrc) and the splits (iqiyi).
+        output: the file to write.
+        form: ``iqiyi``, the text file of rankings, or ``lfrc``, the binary matrix of embeddings.
+        enrolment_split, gallery_split: iqiyi only.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        UsageError: the embeddings are not at hand, or another run writes this file now.
+    """
+    if scored.embeddings is None:
+        raise UsageError("a ranking holds no embeddings: submit from an embeddings file")
+    with exclusive(output):
+        if form == "lfrc":
+            write_lfrc(output, scored.embeddings)
+            return len(scored.embeddings)
+        rankings = rank_gallery(
+            scored.embeddings, manifest, enrolment_split=enrolment_split, gallery_split=gallery_split
+        )
+        write_iqiyi(output, rankings)
+        return len(rankings)

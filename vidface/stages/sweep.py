@@ -1,0 +1,111 @@
+"""Features -> a table of scores, a row a threshold: every video's frames are compared once for all thresholds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import vidface
+from vidface.clustering import cluster_sweep
+from vidface.manifest import Manifest
+from vidface.pooling import pool_frames
+from vidface.protocols.lfrc import TARGETS
+from vidface.stages.cluster import over_videos, threshold_text, unit_videos
+from vidface.stages.score import Protocol, Scored, rows_of, score
+from vidface.store import read_features
+
+
+def sweep(
+    features: Path,
+    manifest: Manifest,
+    thresholds: Sequence[float | None],
+    *,
+    protocol: Protocol = "both",
+    enrolment_split: str = "train",
+    gallery_split: str = "val",
+    targets: Sequence[str] = TARGETS,
+    workers: int | None = None,
+) -> dict[str, Any]:
+    """Score every clustering threshold.
+
+    The embeddings of all thresholds lie in a temporary file, so memory holds those of one threshold at a time.
+
+    Args:
+        features: a features file.
+        manifest: the ground truth.
+        thresholds: cosines; None keeps every frame.
+        protocol, enrolment_split, gallery_split, targets: as in `vidface.stages.score.score`.
+        workers: processes, None for as many as there are cores and work; the result does not depend on it.
+
+    Returns:
+        ``rows``, a score object a threshold (without ``per_identity``) with ``threshold`` and ``kept``, the share of
+        frames that stayed; ``best``, protocol measure -> threshold; ``inputs``.
+
+    Raises:
+        StoreError: the features file lacks videos of the manifest.
+    """
+    source = read_features(features)
+    rows = rows_of(source.video_ids, manifest, features)
+    n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
+    table = []
+    with tempfile.TemporaryDirectory(dir=features.parent, prefix=".sweep-") as folder:
+        shape = (len(thresholds), n_videos, source.dimension)
+        pooled = np.memmap(Path(folder) / "embeddings", np.float32, "w+", shape=shape) if n_videos else np.zeros(shape)
+        kept = np.zeros(len(thresholds), np.int64)
+        video = 0
+        for embeddings, counts in over_videos(source, _sweep_run, list(thresholds), workers=workers, label="sweep"):
+            pooled[:, video : video + embeddings.shape[1]] = embeddings
+            kept += counts
+            video += embeddings.shape[1]
+        for t, threshold in enumerate(thresholds):
+            scored = Scored({}, embeddings=np.ascontiguousarray(pooled[t][rows]))
+            result = score(
+                scored,
+                manifest,
+                protocol=protocol,
+                enrolment_split=enrolment_split,
+                gallery_split=gallery_split,
+                targets=targets,
+            )
+            del result["per_identity"], result["inputs"]
+            share = float(kept[t] / n_frames) if n_frames else None
+            table.append({"threshold": threshold_text(threshold), "kept": share, **result})
+        del pooled  # unmapped before its folder goes
+    return {
+        "rows": table,
+        "best": _best(table, targets),
+        "inputs": {
+            "features_sha256": source.attributes["content_sha256"],
+            "manifest_sha256": manifest.sha256,
+            "program_version": vidface.__version__,
+        },
+    }
+
+
+def _sweep_run(
+    path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Embeddings float32 [T, v, D] of a run of videos, and the number of kept frames [T]."""
+    videos = []
+    kept = np.zeros(len(thresholds), np.int64)
+    for frames in unit_videos(path, offsets):
+        keep = cluster_sweep(frames, thresholds) == 0
+        videos.append(np.stack([pool_frames(frames, row) for row in keep]))
+        kept += np.count_nonzero(keep, axis=1)
+    return np.stack(videos, axis=1), kept
+
+
+def _best(table: list[dict[str, Any]], targets: Sequence[str]) -> dict[str, str]:
+    """The threshold with the highest value of each measure; the first of equals."""
+    best = {}
+    for name in ("mAP@100", *targets):
+        values = [row[name] if name == "mAP@100" else (row["tpr@fpr"] or {}).get(name) for row in table]
+        known = [value for value in values if value is not None]
+        if known:
+            best[name if name == "mAP@100" else f"tpr@fpr={name}"] = table[values.index(max(known))]["threshold"]
+    return best

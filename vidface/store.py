@@ -1,0 +1,277 @@
+"""The HDF5 files: features (a row a frame) and embeddings (a row a video); one schema, written whole or not at all.
+
+Features file: ``features`` float16 or float32 [F, D], contiguous; ``offsets`` int64 [V+1], rows of video v are
+``features[offsets[v]:offsets[v+1]]``; ``video_ids`` [V]; ``timestamps`` float32 [F], seconds; ``status`` [V].
+Embeddings file: ``embeddings`` float32 [V, D], L2-normalised or all zero; ``video_ids``, ``status`` [V];
+``frames`` and ``kept`` int64 counts [V]; ``labels`` int32 [F], the cluster of every frame, 0 is the kept one.
+What the rows were made from stands in the attributes of the file, ``content_sha256`` among them, so that every
+later file can name its input exactly. A file is written beside its name, synced and renamed: HDF5 that is
+killed while being appended to cannot be opened again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import StoreError
+from vidface.files import atomic_path
+
+SCHEMA_VERSION = 1
+COPY_ROWS = 65_536  # rows moved at a time where a file is joined or hashed: 128 MB at 512 x float32
+
+Fault = dict[str, str]
+
+
+class VideoRows(NamedTuple):
+    """The features of one video: ``features`` [f, D], ``timestamps`` float32 [f] in seconds, its status and faults."""
+
+    video_id: str
+    features: npt.NDArray[Any]
+    timestamps: npt.NDArray[np.float32]
+    status: str
+    faults: list[Fault]
+
+
+class EmbeddingRows(NamedTuple):
+    """A run of consecutive videos after clustering; shapes as in the embeddings file."""
+
+    embeddings: npt.NDArray[np.float32]
+    kept: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class FeaturesInfo:
+    """What a features file holds, without its rows."""
+
+    path: Path
+    video_ids: list[str]
+    offsets: npt.NDArray[np.int64]
+    status: list[str]
+    attributes: dict[str, Any]
+
+    @property
+    def dimension(self) -> int:
+        """Length of a feature vector."""
+        return int(self.attributes["dimension"])
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A whole embeddings file in memory."""
+
+    path: Path
+    video_ids: list[str]
+    embeddings: npt.NDArray[np.float32]
+    frames: npt.NDArray[np.int64]
+    kept: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int32]
+    status: list[str]
+    attributes: dict[str, Any]
+
+
+def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: str) -> None:
+    """Write a run of consecutive videos as one small features file, whole or not at all."""
+    counts = [len(video.features) for video in videos]
+    features = np.concatenate([np.empty((0, dimension), dtype), *(video.features for video in videos)])
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file["features"] = features.astype(dtype, copy=False)
+        file["timestamps"] = np.concatenate(
+            [np.empty(0, np.float32), *(video.timestamps for video in videos)], dtype=np.float32
+        )
+        file["offsets"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        _write_texts(file, "video_ids", [video.video_id for video in videos])
+        _write_texts(file, "status", [video.status for video in videos])
+        _write_texts(file, "faults", [json.dumps(video.faults, ensure_ascii=False) for video in videos])
+
+
+def shard_faults(shards: Sequence[Path]) -> Iterator[Fault]:
+    """The faults of all videos of the shards, in order."""
+    for shard in shards:
+        with _open(shard) as file:
+            texts = _read_texts(file, "faults")
+        for text in texts:
+            yield from json.loads(text)
+
+
+def join_shards(shards: Sequence[Path], output: Path, attributes: Mapping[str, Any]) -> None:
+    """Join shards, in order, into one features file.
+
+    Rows are moved in blocks: memory does not grow with the number of frames.
+
+    Raises:
+        StoreError: a shard is damaged (delete it; it is made again).
+    """
+    ids: list[str] = []
+    status: list[str] = []
+    counts: list[npt.NDArray[np.int64]] = []
+    for shard in shards:
+        with _open(shard) as file:
+            ids += _read_texts(file, "video_ids")
+            status += _read_texts(file, "status")
+            counts.append(np.diff(file["offsets"][:]))
+            dimension, dtype = file["features"].shape[1], file["features"].dtype
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
+    digest = hashlib.sha256()
+    with atomic_path(output) as temporary, h5py.File(temporary, "w") as joined:
+        features = joined.create_dataset("features", (offsets[-1], dimension), dtype)
+        timestamps = joined.create_dataset("timestamps", (offsets[-1],), np.float32)
+        row = 0
+        for shard in shards:
+            for block, times in _shard_blocks(shard):
+                features[row : row + len(block)] = block
+                timestamps[row : row + len(block)] = times
+                digest.update(block.tobytes())
+                row += len(block)
+        joined["offsets"] = offsets
+        _write_texts(joined, "video_ids", ids)
+        _write_texts(joined, "status", status)
+        digest.update(offsets.tobytes())
+        digest.update("\0".join(ids).encode())
+        _write_attributes(joined, "features", {**attributes, "dimension": dimension}, digest.hexdigest())
+
+
+def read_features(path: Path) -> FeaturesInfo:
+    """Open a features file and check it; rows are read later, in blocks.
+
+    Raises:
+        StoreError: missing, damaged, not a features file, or of another schema version.
+    """
+    with _open(path, kind="features") as file:
+        return FeaturesInfo(
+            path=path,
+            video_ids=_read_texts(file, "video_ids"),
+            offsets=file["offsets"][:],
+            status=_read_texts(file, "status"),
+            attributes=dict(file.attrs),
+        )
+
+
+def read_rows(path: Path, start: int, stop: int) -> npt.NDArray[Any]:
+    """Rows ``start`` to ``stop`` (exclusive) of a features file, [rows, D], in the file's own dtype.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    with _open(path) as file:
+        rows: npt.NDArray[Any] = file["features"][start:stop]
+    return rows
+
+
+def write_embeddings(
+    path: Path, source: FeaturesInfo, runs: Iterable[EmbeddingRows], attributes: Mapping[str, Any]
+) -> None:
+    """Write the embeddings file from consecutive runs of videos, whole or not at all."""
+    frames = np.diff(source.offsets)
+    n_videos, n_frames = len(frames), int(source.offsets[-1])
+    digest = hashlib.sha256()
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        embeddings = file.create_dataset("embeddings", (n_videos, source.dimension), np.float32)
+        kept = file.create_dataset("kept", (n_videos,), np.int64)
+        labels = file.create_dataset("labels", (n_frames,), np.int32)
+        video = frame = 0
+        for run in runs:
+            embeddings[video : video + len(run.kept)] = run.embeddings
+            kept[video : video + len(run.kept)] = run.kept
+            labels[frame : frame + len(run.labels)] = run.labels
+            digest.update(run.embeddings.tobytes())
+            video += len(run.kept)
+            frame += len(run.labels)
+        if (video, frame) != (n_videos, n_frames):
+            raise StoreError(f"{path}: {video} of {n_videos} videos arrived; nothing was written")
+        file["frames"] = frames
+        _write_texts(file, "video_ids", source.video_ids)
+        _write_texts(file, "status", source.status)
+        digest.update("\0".join(source.video_ids).encode())
+        _write_attributes(
+            file, "embeddings", {**attributes, "dimension": source.dimension}, digest.hexdigest()
+        )
+
+
+def read_embeddings(path: Path) -> Embeddings:
+    """Read an embeddings file into memory.
+
+    Raises:
+        StoreError: missing, damaged, not an embeddings file, or of another schema version.
+    """
+    with _open(path, kind="embeddings") as file:
+        return Embeddings(
+            path=path,
+            video_ids=_read_texts(file, "video_ids"),
+            embeddings=file["embeddings"][:],
+            frames=file["frames"][:],
+            kept=file["kept"][:],
+            labels=file["labels"][:],
+            status=_read_texts(file, "status"),
+            attributes=dict(file.attrs),
+        )
+
+
+def read_attributes(path: Path, kind: str) -> dict[str, Any]:
+    """The attributes of a features or embeddings file: what it was made from.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    with _open(path, kind=kind) as file:
+        return dict(file.attrs)
+
+
+@contextmanager
+def _open(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
+    """Open for reading; whatever is wrong with the file becomes one line that names it."""
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise StoreError(f"{path}: not a readable HDF5 file ({_first_line(error)})") from None
+    with file:
+        if kind is not None:
+            found, version = file.attrs.get("kind"), file.attrs.get("schema_version")
+            if found != kind:
+                raise StoreError(f"{path}: expected a vidface {kind} file, found {found or 'another HDF5 file'}")
+            if version != SCHEMA_VERSION:
+                raise StoreError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
+        try:
+            yield file
+        except (KeyError, OSError) as error:
+            raise StoreError(f"{path}: damaged ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.args[0] if error.args else error).splitlines()[0].strip("'\"")
+
+
+def _shard_blocks(shard: Path) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.float32]]]:
+    with _open(shard) as file:
+        for start in range(0, len(file["features"]), COPY_ROWS):
+            rows = slice(start, start + COPY_ROWS)
+            yield file["features"][rows], file["timestamps"][rows]
+
+
+def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
+    """UTF-8 of one fixed length: contiguous, and the same bytes on every run."""
+    encoded = [text.encode() for text in texts]
+    length = max((len(text) for text in encoded), default=1) or 1
+    file.create_dataset(name, data=np.array(encoded, f"S{length}"), dtype=h5py.string_dtype("utf-8", length))
+
+
+def _read_texts(file: h5py.File, name: str) -> list[str]:
+    return [text.decode() for text in file[name][:].tolist()]
+
+
+def _write_attributes(file: h5py.File, kind: str, attributes: Mapping[str, Any], content_sha256: str) -> None:
+    file.attrs.update(
+        {"kind": kind, "schema_version": SCHEMA_VERSION, **attributes, "content_sha256": content_sha256}
+    )
