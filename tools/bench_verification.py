@@ -58,9 +58,8 @@ def main(sizes: list[int]) -> None:
             exact = min(seconds(tpr_at_fpr, rows, people, targets) for _ in range(3))
             memory = peak_megabytes(tpr_at_fpr, rows, people, targets)
             name = targets[0] if len(targets) == 1 else f"{targets[0]}..{targets[-1]}"
-            print(
-                f"{videos:8} {name:>14} {product:8.2f} {exact:8.2f} {exact / product:6.2f} {peak() - before:17.0f}"
-            )
+            ratio = exact / product
+            print(f"{videos:8} {name:>14} {product:8.2f} {exact:8.2f} {ratio:6.2f} {memory:17.0f}")
 
 
 if __name__ == "__main__":

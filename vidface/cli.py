@@ -6,18 +6,23 @@ the data), 2 wrong usage.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import vidface
 from vidface.errors import UsageError, VidfaceError
+
+if TYPE_CHECKING:
+    from vidface.manifest import Problem
+    from vidface.manifest_sources import Converted
 
 FILE = click.Path(path_type=Path)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -62,7 +67,9 @@ def cli() -> None:
 
 def manifest_option(command: Command) -> Command:
     """Name the manifest, for commands that take embeddings or features first."""
-    return click.option("--manifest", "manifest_path", type=FILE, required=True, help="Who is where.")(command)
+    return click.option("--manifest", "manifest_path", type=FILE, required=True, help="Who is where.")(
+        command
+    )
 
 
 def json_option(command: Command) -> Command:
@@ -76,7 +83,10 @@ def split_options(command: Command) -> Command:
         "--gallery-split", default="val", show_default=True, help="Videos that are searched (iqiyi)."
     )(command)
     return click.option(
-        "--enrolment-split", default="train", show_default=True, help="Videos that templates are made of (iqiyi)."
+        "--enrolment-split",
+        default="train",
+        show_default=True,
+        help="Videos that templates are made of (iqiyi).",
     )(command)
 
 
@@ -100,12 +110,22 @@ def model_options(command: Command) -> Command:
     for option in reversed(
         [
             click.option("--model", type=FILE, required=True, help="ONNX model or safetensors weights."),
-            click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+            click.option(
+                "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+            ),
             click.option("--half", is_flag=True, help="Half precision, on a GPU."),
-            click.option("--input-size", callback=_size, help="HEIGHTxWIDTH, e.g. 112x112 (where there is no card)."),
-            click.option("--colour-order", type=click.Choice(["rgb", "bgr"]), help="(where there is no card)"),
-            click.option("--mean", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."),
-            click.option("--std", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."),
+            click.option(
+                "--input-size", callback=_size, help="HEIGHTxWIDTH, e.g. 112x112 (where there is no card)."
+            ),
+            click.option(
+                "--colour-order", type=click.Choice(["rgb", "bgr"]), help="(where there is no card)"
+            ),
+            click.option(
+                "--mean", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."
+            ),
+            click.option(
+                "--std", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."
+            ),
         ]
     ):
         command = option(command)
@@ -121,7 +141,9 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
     return int(height), int(width)
 
 
-def _numbers(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+def _numbers(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
     if value is None:
         return None
     try:
@@ -180,49 +202,61 @@ def manifest() -> None:
 @manifest.command("from-folder")
 @click.argument("folder", type=DIRECTORY)
 @click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
-@click.option("--enrol", default=1, show_default=True, help="Videos of each person for enrolment, without split folders.")
+@click.option(
+    "--enrol",
+    default=1,
+    show_default=True,
+    help="Videos of each person for enrolment, without split folders.",
+)
 @json_option
-def manifest_from_folder(folder: Path, output: Path, enrol: int, as_json: bool) -> None:
+def manifest_from_folder(folder: Path, output: Path, enrol: int, as_json: bool) -> int:
     """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames."""
     from vidface.manifest_sources import from_folder
 
-    _print_made(output, from_folder(folder, output, enrol=enrol), as_json)
+    return _print_made(output, from_folder(folder, output, enrol=enrol), as_json)
 
 
 @manifest.command("from-iqiyi")
-@click.option("--train-gt", type=FILE, help="train_gt.txt: a video and its identity a line.")
-@click.option("--val-gt", type=FILE, help="val_gt.txt: an identity and its videos a line.")
-@click.option("--train-videos", type=DIRECTORY, help="Folder of the training videos.")
-@click.option("--val-videos", type=DIRECTORY, help="Folder of the validation videos; unlisted ones are distractors.")
+@click.option("--train-list", type=FILE, required=True, help="train_gt.txt: a video and its identity a line.")
+@click.option("--val-list", type=FILE, required=True, help="val_gt.txt: an identity and its videos a line.")
+@click.option("--train-folder", type=DIRECTORY, required=True, help="The training videos.")
+@click.option(
+    "--val-folder",
+    type=DIRECTORY,
+    required=True,
+    help="The validation videos; unlisted ones are distractors.",
+)
 @click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
 @json_option
-def manifest_from_iqiyi(output: Path, as_json: bool, **sources: Path | None) -> None:
+def manifest_from_iqiyi(
+    train_list: Path, val_list: Path, train_folder: Path, val_folder: Path, output: Path, as_json: bool
+) -> int:
     """From the lists of iQIYI-VID 2019."""
     from vidface.manifest_sources import from_iqiyi
 
-    _print_made(output, from_iqiyi(output, **sources), as_json)
+    return _print_made(output, from_iqiyi(train_list, val_list, train_folder, val_folder, output), as_json)
 
 
 @manifest.command("from-lfrc")
 @click.argument("filelist", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
 @json_option
-def manifest_from_lfrc(filelist: Path, output: Path, as_json: bool) -> None:
+def manifest_from_lfrc(filelist: Path, output: Path, as_json: bool) -> int:
     """From the challenge's FILELIST; its order is kept, as the submission needs it."""
     from vidface.manifest_sources import from_lfrc
 
-    _print_made(output, from_lfrc(filelist, output), as_json)
+    return _print_made(output, from_lfrc(filelist, output), as_json)
 
 
 @manifest.command("check")
 @click.argument("path", type=FILE)
 @click.option("--root", type=DIRECTORY, help="Folder that paths start from [default: the manifest's].")
 @json_option
-def manifest_check(path: Path, root: Path | None, as_json: bool) -> None:
+def manifest_check(path: Path, root: Path | None, as_json: bool) -> int:
     """List every problem of a manifest with its line."""
     from vidface.manifest import check_manifest
 
-    _print_problems(path, check_manifest(path, root=root), as_json)
+    return _print_problems(path, check_manifest(path, root=root), as_json)
 
 
 @cli.command()
@@ -230,10 +264,22 @@ def manifest_check(path: Path, root: Path | None, as_json: bool) -> None:
 @click.option("-o", "--output", type=FILE, required=True, help="The features file to write.")
 @model_options
 @click.option("--decoder", type=click.Choice(["pyav", "decord"]), default="pyav", show_default=True)
-@click.option("--fps", default="8", show_default=True, callback=_fps, help="Frames a second by presentation time, or all.")
+@click.option(
+    "--fps",
+    default="8",
+    show_default=True,
+    callback=_fps,
+    help="Frames a second by presentation time, or all.",
+)
 @click.option("--flip", is_flag=True, help="Add the mirrored frame's embedding.")
 @click.option("--resize", is_flag=True, help="Resize frames of another size (the challenge forbids it).")
-@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the stored features.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Of the stored features.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--workers", type=click.IntRange(1), help="Decoding threads [default: one a core].")
 @json_option
@@ -279,14 +325,22 @@ def extract(
         done = "already there" if result.already_done else "written"
         click.echo(f"{output}: {done}: {result.videos} videos{gone_on}, {result.frames} frames")
         if result.faults:
-            click.echo(f"videos: {_counted(result.status)}; faults: {_counted(result.faults)}, in {result.faults_file}")
+            click.echo(
+                f"videos: {_counted(result.status)}; faults: {_counted(result.faults)}, in {result.faults_file}"
+            )
     return int(set(result.status) - {"ok"} != set())
 
 
 @cli.command()
 @click.argument("features", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="The embeddings file to write.")
-@click.option("--threshold", default="0.4", show_default=True, callback=_threshold, help="Cosine that joins two frames, or none.")
+@click.option(
+    "--threshold",
+    default="0.4",
+    show_default=True,
+    callback=_threshold,
+    help="Cosine that joins two frames, or none.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Processes [default: as there are cores and work].")
 @json_option
 def cluster(features: Path, output: Path, threshold: float | None, workers: int | None, as_json: bool) -> int:
@@ -345,7 +399,12 @@ def score(scored: Path, manifest_path: Path, output: Path | None, as_json: bool,
 @cli.command()
 @click.argument("features", type=FILE)
 @manifest_option
-@click.option("--thresholds", default="none,0.2:0.6:0.05", show_default=True, help="none, cosines, and ranges start:stop:step.")
+@click.option(
+    "--thresholds",
+    default="none,0.2:0.6:0.05",
+    show_default=True,
+    help="none, cosines, and ranges start:stop:step.",
+)
 @click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
 @protocol_options
 @click.option("--workers", type=click.IntRange(1), help="Processes [default: as there are cores and work].")
@@ -397,7 +456,9 @@ def submit(
         raise UsageError("say EMBEDDINGS --format iqiyi|lfrc -o FILE to write a submission, or --check FILE")
     truth = read_manifest(manifest_path)
     if checked is not None:
-        return _print_problems(checked, check_submission(checked, truth, scored, gallery_split=gallery_split), as_json)
+        known = None if scored is None else read_scored(scored, truth)
+        problems = check_submission(checked, truth, known, gallery_split=gallery_split)
+        return _print_problems(checked, problems, as_json)
     assert scored is not None and output is not None and form is not None
     rows = run(
         read_scored(scored, truth),
@@ -429,8 +490,17 @@ def run(recipe: Path, as_json: bool) -> int:
 
 
 @cli.command()
-@click.option("-o", "--output", type=DIRECTORY, default=Path("runs/demo"), show_default=True, help="Folder for all files.")
-@click.option("--faces", type=DIRECTORY, help="A folder of real people, DIR/PERSON/IMAGE, instead of drawn ones.")
+@click.option(
+    "-o",
+    "--output",
+    type=DIRECTORY,
+    default=Path("runs/demo"),
+    show_default=True,
+    help="Folder for all files.",
+)
+@click.option(
+    "--faces", type=DIRECTORY, help="A folder of real people, DIR/PERSON/IMAGE, instead of drawn ones."
+)
 @click.option("--model", type=FILE, help="The model for --faces.")
 @json_option
 def demo(output: Path, faces: Path | None, model: Path | None, as_json: bool) -> int:
@@ -457,20 +527,24 @@ def doctor(as_json: bool) -> int:
     return int(bool(findings["problems"]))
 
 
-def _print_made(output: Path, made: Any, as_json: bool) -> int:
-    ignored = [{"path": str(path), "reason": reason} for path, reason in made.ignored]
+def _print_made(output: Path, made: Converted, as_json: bool) -> int:
+    """Say what a converter wrote, and all that it left out, by reason."""
     if as_json:
-        _print_json({"output": str(output), "videos": made.rows, "ignored": ignored})
+        _print_json({"output": str(output), **dataclasses.asdict(made)})
         return 0
-    click.echo(f"{output}: written: {made.rows} videos")
-    for entry in ignored[:20]:
-        click.echo(f"ignored: {entry['path']}: {entry['reason']}")
-    if len(ignored) > 20:
-        click.echo(f"... and {len(ignored) - 20} more (all with --json)")
+    splits = ", ".join(f"{n} {split or 'without split'}" for split, n in made.splits.items())
+    click.echo(f"{output}: written: {made.rows} videos ({splits}), {made.identities} identities")
+    if made.missing:
+        click.echo(f"missing: the media of {made.missing} videos; extract will list them as faults")
+    for reason, names in made.ignored.items():
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        click.echo(f"left out: {len(names)} {reason}: {some}")
+    for note in made.notes:
+        click.echo(f"note: {note}")
     return 0
 
 
-def _print_problems(path: Path, problems: list[Any], as_json: bool) -> int:
+def _print_problems(path: Path, problems: list[Problem], as_json: bool) -> int:
     if as_json:
         listed = [{"line": p.line, "kind": p.kind, "message": p.message} for p in problems]
         _print_json({"file": str(path), "ok": not problems, "problems": listed})

@@ -39,8 +39,7 @@ def normalise_rows(x: ArrayLike) -> NDArray[np.float32]:
     rows = np.asarray(x)
     if rows.dtype == np.float16:
         unit = np.empty(rows.shape, np.float32)
-        _widen(np.ascontiguousarray(rows).view(np.uint16), unit.view(np.uint32))
-        unit *= _HALF_SCALE
+        _widen(np.ascontiguousarray(rows).view(np.uint16), unit.view(np.uint32), unit)
     else:
         unit = np.array(rows, dtype=np.float32, order="C")
     _normalise(unit)
@@ -95,14 +94,19 @@ def _contiguous(unit: ArrayLike) -> NDArray[np.float32]:
 
 
 @njit(cache=True)
-def _widen(half: Any, single: Any) -> None:
-    """Move the bits of float16 into float32, 2**-112 too small. Six times as fast as numpy's cast."""
+def _widen(half: Any, single: Any, value: Any) -> None:
+    """Convert float16 bits to float32, six times as fast as numpy's cast; ``single`` is the bits of ``value``.
+
+    Sign and digits are moved into place; the exponent, whose zero lies elsewhere, is put right by a product.
+    """
     for i in range(half.shape[0]):
         for d in range(half.shape[1]):
             bits = np.uint32(half[i, d])
             sign = (bits & np.uint32(0x8000)) << np.uint32(16)
             special = np.uint32(0x70000000) if bits & np.uint32(0x7C00) == np.uint32(0x7C00) else np.uint32(0)
             single[i, d] = sign | special | ((bits & np.uint32(0x7FFF)) << np.uint32(13))
+        for d in range(half.shape[1]):
+            value[i, d] *= _HALF_SCALE
 
 
 @njit(cache=True)

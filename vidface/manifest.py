@@ -27,7 +27,7 @@ __all__ = ["COLUMNS", "Manifest", "Problem", "Row", "check_manifest", "read_mani
 
 # Control characters, line separators, a byte order mark inside the text, and what undecodable bytes turned
 # into: none of them survives a trip through a text file or a terminal.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 _LEAVES_ROOT = re.compile(r"^/|^[A-Za-z]:|\\|(?:^|/)\.\.(?:/|$)")
 # Found by check, but no reason to stop: extract counts missing media as faults and goes on.
 _NOT_FATAL = {"missing-file", "duplicate-path"}
@@ -78,7 +78,7 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
     fatal = [problem for problem in problems if problem.kind not in _NOT_FATAL]
     if fatal:
         more = f" ({len(fatal) - 1} more; run: vidface manifest check {path})" if len(fatal) > 1 else ""
-        raise ManifestError(f"{path}:{fatal[0].line}: {fatal[0].message}{more}")
+        raise ManifestError(fatal[0].at(path) + more)
     video_ids, paths, identities, splits = (list(column) for column in zip(*rows, strict=True))
     return Manifest(path, root, video_ids, paths, identities, splits, _digest(rows))
 
@@ -157,7 +157,7 @@ def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
     identities: dict[str, int] = {}  # identity as written -> the first row that has it
     for row, (line, fields) in enumerate(zip(lines, rows, strict=True)):
         video_id, path, identity, split = fields
-        if _CONTROL.search("".join(fields)):
+        if CONTROL.search("".join(fields)):
             problems += _control_problems(line, fields)
         for name, text in (("video_id", video_id), ("identity", identity), ("split", split)):
             if text[:1].isspace() or text[-1:].isspace():
@@ -190,7 +190,7 @@ def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
 def _control_problems(line: int, fields: Row) -> list[Problem]:
     problems = []
     for name, text in zip(COLUMNS, fields, strict=True):
-        found = _CONTROL.search(text)
+        found = CONTROL.search(text)
         if found and "\udc80" <= found[0] <= "\udcff":
             message = f"{name} {show(text)} is not UTF-8; save the file as UTF-8"
             problems.append(Problem(line, "undecodable", message))
@@ -228,7 +228,7 @@ def _media_problems(lines: Sequence[int], rows: Sequence[Row], root: Path) -> li
     folders: dict[str, bool | None] = {}  # as the rows write them: under the root, outside it, or not there
     seen: dict[str, int] = {}
     for row, (line, (_, path, _, _)) in enumerate(zip(lines, rows, strict=True)):
-        if not path or _LEAVES_ROOT.search(path) or _CONTROL.search(path):
+        if not path or _LEAVES_ROOT.search(path) or CONTROL.search(path):
             continue  # reported already, and nothing to look for
         first = seen.setdefault(path, row)
         if first != row:

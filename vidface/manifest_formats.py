@@ -40,6 +40,10 @@ class Problem:
     kind: str
     message: str
 
+    def at(self, path: Path) -> str:
+        """Return ``file:line: message``, or ``file: message`` where no line is meant."""
+        return f"{path}:{self.line}: {self.message}" if self.line else f"{path}: {self.message}"
+
 
 class Parsed(NamedTuple):
     """What a reader found: complete rows, the line of each, and the problems that cost the others."""

@@ -240,7 +240,9 @@ def _open(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
         if kind is not None:
             found, version = file.attrs.get("kind"), file.attrs.get("schema_version")
             if found != kind:
-                raise StoreError(f"{path}: expected a vidface {kind} file, found {found or 'another HDF5 file'}")
+                raise StoreError(
+                    f"{path}: expected a vidface {kind} file, found {found or 'another HDF5 file'}"
+                )
             if version != SCHEMA_VERSION:
                 raise StoreError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
         try:
@@ -264,7 +266,8 @@ def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
     """UTF-8 of one fixed length: contiguous, and the same bytes on every run."""
     encoded = [text.encode() for text in texts]
     length = max((len(text) for text in encoded), default=1) or 1
-    file.create_dataset(name, data=np.array(encoded, f"S{length}"), dtype=h5py.string_dtype("utf-8", length))
+    # The array must say UTF-8 too: HDF5 does not convert between the two kinds of text.
+    file[name] = np.array(encoded, h5py.string_dtype("utf-8", length))
 
 
 def _read_texts(file: h5py.File, name: str) -> list[str]:

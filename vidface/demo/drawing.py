@@ -1,7 +1,7 @@
 """Pictures of drawn people: the same person under any pose, light and expression, 112x112 RGB.
 
-Shapes are painted three times as large and reduced, which smooths their edges; light and soft shadows are laid
-over the reduced picture. Everything follows from integers: the same call gives the same picture.
+Shapes are painted three times as large and reduced, which smooths their edges; light and soft shadows are
+laid over the reduced picture. Everything follows from integers: the same call gives the same picture.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from vidface.demo.features import Brush, Face, oval, paint_back, paint_face, paint_front
+from vidface.demo.brush import Brush, oval
+from vidface.demo.features import Face, paint_face
+from vidface.demo.hair import paint_back, paint_front
 from vidface.demo.head import SIZE, Head, Points, Pose
 from vidface.demo.people import Colour, Person, make_person
 
@@ -59,7 +61,9 @@ def draw_person(person: int, view: int, *, seed: int, scene: int | None = None) 
 
     head = Head(who, pose, _BIG)
     backdrop = Image.fromarray(where.backdrop.astype(np.uint8))
-    picture = backdrop.resize((SIZE, SIZE), Image.Resampling.BICUBIC).resize((_BIG, _BIG), Image.Resampling.NEAREST)
+    picture = backdrop.resize((SIZE, SIZE), Image.Resampling.BICUBIC).resize(
+        (_BIG, _BIG), Image.Resampling.NEAREST
+    )
     paint_back(Brush(picture, head), who, head, where.clothes)
     skin = picture.copy()
     paint_face(Brush(skin, head), who, head, face, float(where.light[0]))
@@ -134,7 +138,7 @@ def _develop(
     facing = np.maximum(0.0, nx * lx + ny * ly + nz * lz)
     shade = scene.ambient + (1 - scene.ambient) * 1.15 * facing
     # Halfway between light and viewer the skin shines.
-    hx, hy, hz = ((scene.light + (0.0, 0.0, 1.0)) / np.sqrt(2 + 2 * lz)).tolist()
+    hx, hy, hz = ((scene.light + np.array((0.0, 0.0, 1.0))) / np.sqrt(2 + 2 * lz)).tolist()
     shine = np.maximum(0.0, nx * hx + ny * hy + nz * hz) ** 2
     for _ in range(3):
         shine = shine * shine

@@ -1,19 +1,16 @@
-"""The parts of a drawn head, each a few polygons painted in the order in which they cover one another."""
+"""What lies on the face: eyes, brows, nose, mouth, beard and skin, each a few polygons over one another."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw
 
+from vidface.demo.brush import Brush, Ink, ink, mirror, oval
 from vidface.demo.head import Head, Points, smooth
-from vidface.demo.people import Colour, Person
+from vidface.demo.people import Person
 
-__all__ = ["Brush", "Face", "ink", "oval", "paint_back", "paint_face", "paint_front"]
-
-Ink = tuple[int, int, int, int]
+__all__ = ["Face", "paint_face"]
 
 
 @dataclass(frozen=True)
@@ -27,141 +24,6 @@ class Face:
     eyes_open: float
     gaze_x: float
     gaze_y: float
-
-
-class Brush:
-    """Shapes on one picture: listed one by one, then placed together (which is faster) and painted in order.
-
-    ``width`` in head units makes an open line of the points, else they are a filled polygon.
-    """
-
-    def __init__(self, picture: Image.Image, head: Head) -> None:
-        self._draw = ImageDraw.Draw(picture, "RGBA")
-        self._head = head
-        self._points: list[Points] = []
-        self._kinds: list[tuple[int, bool, Ink, float | None]] = []
-
-    def skin(self, points: Points, colour: Ink, *, lift: Points | float = 0.0, width: float | None = None) -> None:
-        """Points [N, 2] on the skin, or ``lift`` above it."""
-        self._add(points, lift, True, colour, width)
-
-    def space(self, points: Points, colour: Ink, *, width: float | None = None) -> None:
-        """Points [N, 3] anywhere."""
-        self._add(points[:, :2], points[:, 2], False, colour, width)
-
-    def _add(self, points: Points, z: Points | float, skin: bool, colour: Ink, width: float | None) -> None:
-        block = np.empty((len(points), 3))
-        block[:, :2] = points
-        block[:, 2] = z
-        self._points.append(block)
-        self._kinds.append((len(points), skin, colour, width))
-
-    def finish(self) -> None:
-        """Paint what was listed."""
-        if not self._points:
-            return
-        points = np.concatenate(self._points)
-        counts = [count for count, _, _, _ in self._kinds]
-        skin = np.repeat([kind[1] for kind in self._kinds], counts)
-        points[:, 2] += np.where(skin, self._head.depth(points[:, :2]), 0.0)
-        flat = self._head.place(points).ravel().tolist()
-        start = 0
-        for count, _, colour, width in self._kinds:
-            stop = start + 2 * count
-            self.pixels(flat[start:stop], colour, width)
-            start = stop
-        self._points, self._kinds = [], []
-
-    def pixels(self, flat: list[float], colour: Ink, width: float | None = None) -> None:
-        """Paint pixels x0, y0, x1, y1 ... at once."""
-        if width is None:
-            self._draw.polygon(flat, fill=colour)
-        else:
-            self._draw.line(flat, fill=colour, width=max(1, int(width * self._head.unit + 0.5)))
-
-
-def ink(colour: Colour, share: float = 1.0, alpha: float = 1.0) -> Ink:
-    """A colour made ``share`` as bright, ``alpha`` opaque, for Pillow."""
-    red, green, blue = (int(min(255.0, max(0.0, c * share)) + 0.5) for c in colour)
-    return red, green, blue, int(255 * alpha + 0.5)
-
-
-def oval(x: float, y: float, rx: float, ry: float, n: int = 16) -> Points:
-    """Points [n, 2] of an upright ellipse."""
-    points: Points = _circle(n) * (rx, ry) + (x, y)
-    return points
-
-
-@lru_cache(maxsize=16)
-def _circle(n: int) -> Points:
-    angle = np.arange(n) * (2 * np.pi / n)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-def _mirror(points: Points, side: float) -> Points:
-    """The left-hand (side -1) or right-hand (+1) copy of points drawn for the right-hand side."""
-    return points * (side, 1.0)
-
-
-# Behind the face ------------------------------------------------------------------------------------------------
-
-_LOOSE = ("bob", "long")
-_THICKNESS = {
-    "buzz": (0.02, 0.03),
-    "short": (0.06, 0.09),
-    "quiff": (0.05, 0.20),
-    "side-part": (0.08, 0.13),
-    "fringe": (0.10, 0.13),
-    "curly": (0.16, 0.20),
-    "afro": (0.36, 0.36),
-    "bob": (0.16, 0.14),
-    "long": (0.10, 0.11),
-    "bun": (0.04, 0.07),
-    "receding": (0.07, 0.04),
-}
-
-
-def _thickness(who: Person) -> tuple[float, float]:
-    wide, high = _THICKNESS[who.hair_style]
-    return wide * (0.7 + 0.6 * who.hair_volume), high * (0.7 + 0.6 * who.hair_volume)
-
-
-def paint_back(brush: Brush, who: Person, head: Head, clothes: Colour) -> None:
-    """What lies behind the face: loose hair, bun, neck, shoulders, ears, and the bare head itself."""
-    chin = who.chin
-    if who.hair_style in _LOOSE:
-        low = 0.85 if who.hair_style == "bob" else chin + 0.5 * who.hair_length
-        wide = 1.0 + _thickness(who)[0]
-        half = np.array([(0.5, -1.0), (1.0, -0.5), (1.06, 0.2), (1.0 + 0.1 * who.hair_length, low), (0.5, low + 0.1)])
-        half *= (wide, 1.0)
-        loop = np.concatenate([half, _mirror(half, -1)[::-1]])
-        brush.space(_at_depth(smooth(loop), -0.25), ink(who.hair, 0.7))
-    if who.hair_style == "bun":
-        ball = oval(0.0, -who.crown - 0.16, 0.36, 0.30)
-        brush.space(_at_depth(ball, -0.3), ink(who.hair, 0.85))
-    neck = np.array([(-0.5, 0.5), (0.5, 0.5), (0.52, chin + 0.35), (0.9, chin + 1.2), (-0.9, chin + 1.2), (-0.52, chin + 0.35)])
-    brush.space(_at_depth(neck, -0.15), ink(who.skin, 0.72))
-    collar = np.array([(-0.56, chin + 0.28), (0.0, chin + 0.62), (0.56, chin + 0.28), (1.5, chin + 0.55), (2.2, chin + 1.6), (-2.2, chin + 1.6), (-1.5, chin + 0.55)])
-    brush.space(_at_depth(collar, -0.15), ink(clothes))
-    for side in (-1.0, 1.0):
-        _ear(brush, who, head, side)
-    brush.finish()
-    brush.pixels(head.outline().ravel().tolist(), ink(who.skin))
-
-
-def _at_depth(points: Points, z: float) -> Points:
-    return np.column_stack([points, np.full(len(points), z)])
-
-
-def _ear(brush: Brush, who: Person, head: Head, side: float) -> None:
-    edge = side * 1.03 * float(np.interp(0.2, head.y, head.width))
-    for size, share in ((1.0, 0.90), (0.6, 0.70)):
-        ear = smooth(size * who.ears * np.array([(0.0, -0.22), (0.13, -0.2), (0.15, -0.02), (0.07, 0.2), (-0.03, 0.22)]))
-        points = np.column_stack([edge + side * ear[:, 0], 0.2 + ear[:, 1], -0.06 - 0.5 * ear[:, 0]])
-        brush.space(points, ink(who.skin, share))
-
-
-# On the face ----------------------------------------------------------------------------------------------------
 
 
 def paint_face(brush: Brush, who: Person, head: Head, face: Face, light: float) -> None:
@@ -183,10 +45,16 @@ def paint_face(brush: Brush, who: Person, head: Head, face: Face, light: float) 
 def _lines(brush: Brush, who: Person, head: Head, face: Face) -> None:
     depth = 0.12 + 0.55 * who.lines + 0.15 * max(0.0, face.smile)
     for side in (-1.0, 1.0):
-        fold = np.array([(who.nose_width + 0.03, who.nose_length - 0.05), (who.mouth_width + 0.04, who.mouth_y - 0.14), (who.mouth_width + 0.08, who.mouth_y + 0.02)])
-        brush.skin(_mirror(smooth(fold, closed=False), side), ink(who.skin, 0.7, depth), width=0.03)
+        fold = np.array(
+            [
+                (who.nose_width + 0.03, who.nose_length - 0.05),
+                (who.mouth_width + 0.04, who.mouth_y - 0.14),
+                (who.mouth_width + 0.08, who.mouth_y + 0.02),
+            ]
+        )
+        brush.skin(mirror(smooth(fold, closed=False), side), ink(who.skin, 0.7, depth), width=0.03)
         bag = np.array([(who.eye_x - 0.13, 0.13), (who.eye_x, 0.19), (who.eye_x + 0.15, 0.12)])
-        brush.skin(_mirror(smooth(bag, closed=False), side), ink(who.skin, 0.72, depth), width=0.025)
+        brush.skin(mirror(smooth(bag, closed=False), side), ink(who.skin, 0.72, depth), width=0.025)
     if who.lines > 0.35:
         for y in (-0.50, -0.60):
             brow = smooth(np.array([(-0.42, y), (0.0, y - 0.03), (0.42, y)]), closed=False)
@@ -196,15 +64,18 @@ def _lines(brush: Brush, who: Person, head: Head, face: Face) -> None:
 def _eye(brush: Brush, who: Person, head: Head, face: Face, side: float) -> None:
     wide, x = who.eye_width, who.eye_x
     squint = 1.0 - 0.25 * max(0.0, face.smile)
-    up, down = who.eye_height * face.eyes_open * squint, 0.7 * who.eye_height * min(1.0, face.eyes_open) * squint
+    up, down = (
+        who.eye_height * face.eyes_open * squint,
+        0.7 * who.eye_height * min(1.0, face.eyes_open) * squint,
+    )
     tilt = who.eye_tilt
     corner_in, corner_out = (x - wide, 0.4 * tilt * wide), (x + wide, -tilt * wide)
     lid = [corner_in, (x - 0.4 * wide, -0.9 * up), (x + 0.25 * wide, -up - 0.3 * tilt * wide), corner_out]
     below = [(x + 0.4 * wide, down - 0.3 * tilt * wide), (x - 0.4 * wide, 0.85 * down)]
     opening = smooth(np.array(lid + below))
     shadow = opening * (1.0, 1.5) + (0.0, -0.02)
-    brush.skin(_mirror(shadow, side), ink(who.skin, 0.84, 0.8))
-    brush.skin(_mirror(opening, side), (238, 234, 230, 255))
+    brush.skin(mirror(shadow, side), ink(who.skin, 0.84, 0.8))
+    brush.skin(mirror(opening, side), (238, 234, 230, 255))
     if face.eyes_open > 0.3:
         # The iris is cut off by the lids: keep only the part of it that lies between them.
         radius = who.iris_size
@@ -221,10 +92,10 @@ def _eye(brush: Brush, who: Person, head: Head, face: Face, side: float) -> None
         glint = oval(side * x + 0.09 * face.gaze_x - 0.03, -0.045, 0.018, 0.018, 8)
         brush.skin(glint, (255, 255, 255, 230))
     lash = 0.025 + 0.02 * who.lipstick
-    brush.skin(_mirror(smooth(np.array(lid), closed=False), side), ink(who.hair, 0.35), width=lash)
+    brush.skin(mirror(smooth(np.array(lid), closed=False), side), ink(who.hair, 0.35), width=lash)
     if who.lid > 0.25:
         crease = smooth(np.array(lid), closed=False) * (1.0, 1.25) + (0.0, -0.035 - 0.03 * who.lid)
-        brush.skin(_mirror(crease, side), ink(who.skin, 0.55, 0.8), width=0.02)
+        brush.skin(mirror(crease, side), ink(who.skin, 0.55, 0.8), width=0.02)
 
 
 def _sorted(points: Points) -> tuple[Points, Points]:
@@ -241,7 +112,7 @@ def _brow(brush: Brush, who: Person, head: Head, face: Face, side: float) -> Non
     rise += 0.07 * face.frown * np.array([1.0, 0.5, 0.0, 0.0])
     weight = thick * np.array([0.9, 1.0, 0.8, 0.25])
     spine = np.concatenate([np.stack([x, rise - weight / 2], 1), np.stack([x, rise + weight / 2], 1)[::-1]])
-    brush.skin(_mirror(smooth(spine), side), ink(who.hair, 0.75 * who.brow_dark, 0.92), lift=0.03)
+    brush.skin(mirror(smooth(spine), side), ink(who.hair, 0.75 * who.brow_dark, 0.92), lift=0.03)
 
 
 def _nose(brush: Brush, who: Person, head: Head, light: float) -> None:
@@ -307,10 +178,34 @@ def _mouth(brush: Brush, who: Person, head: Head, face: Face) -> None:
     gap = 0.15 * face.mouth_open
     upper, lower = who.lip_upper * (1 - 0.2 * max(0.0, face.smile)), who.lip_lower
     left, right = (-wide, y + raise_corner), (wide, y + raise_corner)
-    seam_up = [left, (-0.4 * wide, y - 0.15 * gap), (0.0, y + 0.008 - 0.2 * gap), (0.4 * wide, y - 0.15 * gap), right]
-    seam_down = [left, (-0.4 * wide, y + 0.8 * gap), (0.0, y + 0.008 + gap), (0.4 * wide, y + 0.8 * gap), right]
-    top = [right, (0.28 * wide, y - upper - 0.2 * gap), (0.0, y - 0.72 * upper - 0.2 * gap), (-0.28 * wide, y - upper - 0.2 * gap), left]
-    bottom = [right, (0.45 * wide, y + 0.85 * lower + gap), (0.0, y + lower + gap), (-0.45 * wide, y + 0.85 * lower + gap), left]
+    seam_up = [
+        left,
+        (-0.4 * wide, y - 0.15 * gap),
+        (0.0, y + 0.008 - 0.2 * gap),
+        (0.4 * wide, y - 0.15 * gap),
+        right,
+    ]
+    seam_down = [
+        left,
+        (-0.4 * wide, y + 0.8 * gap),
+        (0.0, y + 0.008 + gap),
+        (0.4 * wide, y + 0.8 * gap),
+        right,
+    ]
+    top = [
+        right,
+        (0.28 * wide, y - upper - 0.2 * gap),
+        (0.0, y - 0.72 * upper - 0.2 * gap),
+        (-0.28 * wide, y - upper - 0.2 * gap),
+        left,
+    ]
+    bottom = [
+        right,
+        (0.45 * wide, y + 0.85 * lower + gap),
+        (0.0, y + lower + gap),
+        (-0.45 * wide, y + 0.85 * lower + gap),
+        left,
+    ]
 
     def between(first: list[tuple[float, float]], second: list[tuple[float, float]], colour: Ink) -> None:
         both = np.concatenate([smooth(np.array(first), closed=False), smooth(np.array(second), closed=False)])
@@ -340,107 +235,22 @@ def _beard(brush: Brush, who: Person, head: Head) -> None:
         jaw = head.y > 0.1
         rim = np.stack([head.width[jaw], head.y[jaw]], axis=1)[::-1]
         line = np.concatenate([rim, half])
-        loop = np.concatenate([line, _mirror(line, -1)[::-1]])
+        loop = np.concatenate([line, mirror(line, -1)[::-1]])
         brush.skin(loop, colour)
     if who.beard in ("moustache", "goatee"):
         half_lip = np.array([*lip, (0.6 * wide, y - 0.03), (0.0, y - 0.05)])
-        loop = np.concatenate([half_lip, _mirror(half_lip, -1)[::-1]])
+        loop = np.concatenate([half_lip, mirror(half_lip, -1)[::-1]])
         brush.skin(smooth(loop, 3), colour, lift=0.06)
     if who.beard == "goatee":
-        chin = np.array([(0.0, y + 0.12), (0.8 * wide, y + 0.1), (wide + 0.08, y + 0.02), (wide + 0.06, y + 0.2), (0.22, who.chin - 0.02), (0.0, who.chin + 0.02)])
-        loop = np.concatenate([chin, _mirror(chin, -1)[::-1]])
+        chin = np.array(
+            [
+                (0.0, y + 0.12),
+                (0.8 * wide, y + 0.1),
+                (wide + 0.08, y + 0.02),
+                (wide + 0.06, y + 0.2),
+                (0.22, who.chin - 0.02),
+                (0.0, who.chin + 0.02),
+            ]
+        )
+        loop = np.concatenate([chin, mirror(chin, -1)[::-1]])
         brush.skin(smooth(loop, 3), colour)
-
-
-# Before the face ------------------------------------------------------------------------------------------------
-
-
-def paint_front(brush: Brush, who: Person, head: Head, turned: float) -> None:
-    """What covers the face: the near ear, the hair and the glasses; ``turned`` is the yaw in radians."""
-    if abs(turned) > 0.15:
-        _ear(brush, who, head, -1.0 if turned > 0 else 1.0)
-    if who.hair_style != "bald":
-        _hair(brush, who, head)
-    if who.glasses != "none":
-        _spectacles(brush, who)
-    brush.finish()
-
-
-def _hairline(who: Person) -> list[tuple[float, float]]:
-    """The lower edge of the hair from left to right: (share of the half width, y)."""
-    top, style, part = who.hairline, who.hair_style, who.parting
-    burn = 0.25 if style in ("afro", "curly", "short", "side-part", "quiff") else 0.05
-    if style == "receding":
-        return [(-1.0, 0.2), (-0.93, 0.1), (-0.90, -0.4), (-0.80, -0.95 * who.crown), (0.80, -0.95 * who.crown), (0.90, -0.4), (0.93, 0.1), (1.0, 0.2)]
-    if style == "fringe":
-        low = -0.30 - 0.12 * who.hair_volume
-        return [(-1.0, burn), (-0.9, burn), (-0.84, -0.15), (-0.5, low), (0.1 * part, low + 0.03), (0.5, low), (0.84, -0.15), (0.9, burn), (1.0, burn)]
-    if style in _LOOSE:
-        low = 0.85 if style == "bob" else 1.0
-        part *= 0.5
-        return [(-1.0, low), (-0.90, low), (-0.86, 0.0), (-0.72, -0.45), (part - 0.1, top - 0.12), (part, top - 0.18), (part + 0.1, top - 0.12), (0.72, -0.45), (0.86, 0.0), (0.90, low), (1.0, low)]
-    if style == "side-part":
-        way = 1.0 if part > 0 else -1.0
-        return [(-1.0, burn), (-0.92, burn), (-0.88, -0.3), (-0.7, top + 0.05 + 0.12 * way), (-0.2, top + 0.06 * way), (0.2, top - 0.06 * way), (0.7, top + 0.05 - 0.12 * way), (0.88, -0.3), (0.92, burn), (1.0, burn)]
-    peak = 0.10 * part
-    return [(-1.0, burn), (-0.92, burn), (-0.89, -0.25), (-0.74, top + 0.08), (-0.4, top - 0.04), (0.0, top + peak), (0.4, top - 0.04), (0.74, top + 0.08), (0.89, -0.25), (0.92, burn), (1.0, burn)]
-
-
-def _hair(brush: Brush, who: Person, head: Head) -> None:
-    brush.finish()
-    line = _hairline(who)
-    edge = head.surface(head.across(smooth(np.array(line), 3, closed=False)), lift=0.02)
-    grow_x, grow_y = _thickness(who)
-    cap = head.outline(grow_x=grow_x, grow_y=grow_y, bottom=line[0][1])
-    colour = ink(who.hair, alpha=0.8 if who.hair_style == "buzz" else 1.0)
-    if who.hair_style == "receding":
-        # A bald crown: two separate sides.
-        half, middle = len(edge) // 2, len(cap) // 2
-        brush.pixels(_loop(edge[:half], cap[:middle]), colour)
-        brush.pixels(_loop(edge[half:], cap[middle:]), colour)
-        return
-    if who.hair_style in ("curly", "afro"):
-        for curls, radius in ((cap[::2], 0.14), (edge[6:-6:3], 0.09)):
-            for x, y in curls:
-                brush.pixels(oval(x, y, radius * head.unit, radius * head.unit, 10).ravel().tolist(), colour)
-    brush.pixels(_loop(edge, cap), colour)
-    if who.hair_style == "buzz":
-        return
-    # A few strands from the parting towards the hairline tell the direction of the hair and catch the light.
-    top = np.array([(0.35 * who.parting, -who.crown * (1 + 0.6 * grow_y), 0.15), (0.0, 0.0, 0.0)])
-    crown, centre = head.place(top)
-    middle = np.linspace(0.36, 0.64, 7) * (len(edge) - 1)
-    for k, index in enumerate(middle.astype(int)):
-        end = crown + 0.75 * (edge[index] - crown)
-        bulge = (crown + end) / 2 + 0.05 * (end - centre)
-        strand = smooth(np.stack([crown, bulge, end]), closed=False)
-        shade = ink(who.hair, 1.3 if k % 2 else 0.65, 0.5)
-        brush.pixels(strand.ravel().tolist(), shade, 0.04)
-
-
-def _loop(first: Points, second: Points) -> list[float]:
-    """Flat pixels of the area between two curves that run the same way."""
-    flat: list[float] = np.concatenate([first, second[::-1]]).ravel().tolist()
-    return flat
-
-
-def _spectacles(brush: Brush, who: Person) -> None:
-    colour = ink(who.glasses_colour)
-    width = 0.05
-    size = who.glasses_size
-    x, wide, high = who.eye_x + 0.02, 0.29 * size, 0.22 * size
-    for side in (-1.0, 1.0):
-        if who.glasses == "round":
-            rim = oval(side * x, 0.03, 0.9 * wide, 1.15 * high, 20)
-        else:
-            square = np.array([(-1, -0.9), (-0.4, -1), (0.4, -1), (1, -0.9), (0.95, 0.5), (0.6, 0.95), (-0.6, 0.95), (-0.95, 0.5)])
-            rim = smooth(square * (wide, high) + (side * x, 0.03), 3)
-        # Lenses are flat and stand before the face.
-        depth = 0.95 - 0.25 * (np.abs(rim[:, 0]) / 0.8) ** 2
-        placed = np.column_stack([rim, depth + 0.12])
-        brush.space(placed, (225, 235, 245, 26))
-        brush.space(np.concatenate([placed, placed[:2]]), colour, width=width)
-        arm = np.array([(side * (x + wide), -0.05, 0.75), (side * 1.0 * who.cheek, -0.02, 0.1)])
-        brush.space(arm, colour, width=width)
-    bridge = smooth(np.array([(-(x - wide), 0.0, 1.06), (0.0, -0.05, 1.12), (x - wide, 0.0, 1.06)]), closed=False)
-    brush.space(bridge, colour, width=width)

@@ -1,8 +1,8 @@
 """The shape of a drawn head and where its points fall in the picture.
 
-Every horizontal cut through the head is an ellipse, so the turned head has an exact outline and the features on
-its front move against it as they do on a real one (parallax). Weak perspective, then the similarity transform
-that brings eyes, nose and mouth corners to the usual five-point target of 112x112 face crops.
+Every horizontal cut through the head is an ellipse, so the turned head has an exact outline and the features
+on its front move against it as they do on a real one (parallax). Weak perspective, then the similarity
+transform that brings eyes, nose and mouth corners to the usual five-point target of 112x112 face crops.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def _spline(n: int, steps: int, closed: bool) -> Points:
     """Weights [M, n] that turn n control points into a Catmull-Rom curve of M points."""
     at = np.arange(steps) / steps
     basis = 0.5 * np.stack(
-        [-(at**3) + 2 * at**2 - at, 3 * at**3 - 5 * at**2 + 2, -3 * at**3 + 4 * at**2 + at, at**3 - at**2], axis=1
+        [-(at**3) + 2 * at**2 - at, 3 * at**3 - 5 * at**2 + 2, -3 * at**3 + 4 * at**2 + at, at**3 - at**2],
+        axis=1,
     )
     segments = n if closed else n - 1
     weights = np.zeros((segments * steps + (0 if closed else 1), n))
@@ -88,7 +89,9 @@ class Head:
         )
         self.y: Points = np.maximum.accumulate(half[:, 1])
         self.width: Points = np.maximum(half[:, 0], 0.0)
-        depth = np.where(self.y < 0, np.sqrt(np.maximum(0.0, 1 - (self.y / crown) ** 2)), 1 - 0.22 * (self.y / chin) ** 2)
+        depth = np.where(
+            self.y < 0, np.sqrt(np.maximum(0.0, 1 - (self.y / crown) ** 2)), 1 - 0.22 * (self.y / chin) ** 2
+        )
         # The axis of the jaw lies before the axis of the skull.
         self.axis: Points = np.interp(self.y, (-crown, -0.2, chin), (-0.05, 0.0, 0.42))
         self.radius: Points = np.maximum(depth - self.axis, 0.0)
@@ -98,7 +101,9 @@ class Head:
         self._matrix: Points = np.eye(2)
         self._origin: Points = np.zeros(2)
         eye, mouth = person.eye_x, 0.8 * person.mouth_width
-        marks = self.surface(np.array([(-eye, 0.0), (eye, 0.0), (-mouth, person.mouth_y), (mouth, person.mouth_y)]))
+        marks = self.surface(
+            np.array([(-eye, 0.0), (eye, 0.0), (-mouth, person.mouth_y), (mouth, person.mouth_y)])
+        )
         tip = self.surface(np.array([(0.0, person.nose_length - 0.06)]), lift=person.nose_depth)
         matrix, origin = _similarity(np.concatenate([marks[:2], tip, marks[2:]]), _TARGET)
         turn = pose.scale * np.array([(cos(pose.roll), -sin(pose.roll)), (sin(pose.roll), cos(pose.roll))])
@@ -122,7 +127,9 @@ class Head:
         """Distance [N] of the skin before the head's centre at points [N, 2]."""
         x, y = points.T
         side = np.minimum(np.abs(x) / np.maximum(np.interp(y, self.y, self.width), 1e-6), 1.0)
-        depth: Points = np.interp(y, self.y, self.axis) + np.interp(y, self.y, self.radius) * np.sqrt(1 - side**2)
+        depth: Points = np.interp(y, self.y, self.axis) + np.interp(y, self.y, self.radius) * np.sqrt(
+            1 - side**2
+        )
         return depth
 
     def surface(self, points: Points, *, lift: float = 0.0) -> Points:
@@ -133,7 +140,9 @@ class Head:
         """Points [N, 2] in head units from (share of the half width at y, y)."""
         return np.column_stack([share[:, 0] * np.interp(share[:, 1], self.y, self.width), share[:, 1]])
 
-    def outline(self, *, grow_x: float = 0.0, grow_y: float = 0.0, top: float = -9.0, bottom: float = 9.0) -> Points:
+    def outline(
+        self, *, grow_x: float = 0.0, grow_y: float = 0.0, top: float = -9.0, bottom: float = 9.0
+    ) -> Points:
         """Pixels of the outline between two heights: from bottom left over the crown to bottom right.
 
         ``grow_x`` and ``grow_y`` widen it by a share of the width and of the height.
@@ -156,7 +165,10 @@ class Head:
         dx, dy = step - np.float32(self._origin[0]), step - np.float32(self._origin[1])
         x = inverse[0, 0] * dx[None, :] + inverse[0, 1] * dy[:, None]
         y = inverse[1, 0] * dx[None, :] + inverse[1, 1] * dy[:, None]
-        middle, half = self.axis * self._yaw[1], np.hypot(self.width * self._yaw[0], self.radius * self._yaw[1])
+        middle, half = (
+            self.axis * self._yaw[1],
+            np.hypot(self.width * self._yaw[0], self.radius * self._yaw[1]),
+        )
         nx = (x - float(np.mean(middle))) / (1.02 * float(half.max()))
         ny = y / (1.02 * float(self.y[-1] - self.y[0]) / 2)
         length = nx * nx + ny * ny

@@ -124,7 +124,8 @@ def _between(stops: NDArray[np.float64], where: float) -> NDArray[np.float64]:
     """The colour at ``where`` (0..1) along a row of stops [K, 3]."""
     at = where * (len(stops) - 1)
     low = min(int(at), len(stops) - 2)
-    return stops[low] + (at - low) * (stops[low + 1] - stops[low])
+    colour: NDArray[np.float64] = stops[low] + (at - low) * (stops[low + 1] - stops[low])
+    return colour
 
 
 def _colour(values: NDArray[np.float64]) -> Colour:

@@ -6,7 +6,8 @@ need no special care. ``tests/frames/test_contract.py`` holds every decoder to t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from av.packet import Packet
@@ -36,8 +37,15 @@ def read_with_pyav(path: Path, *, fps: float | None, report: ReadReport) -> Iter
             yield Frame(pixels, time)
 
 
-def decode(video: Video, report: ReadReport) -> Iterator[tuple[float, float, VideoFrame]]:
+def decode(
+    video: Video, report: ReadReport, tap: Callable[[Packet], None] | None = None
+) -> Iterator[tuple[float, float, VideoFrame]]:
     """Decode every frame in presentation order, count it, and report the damage at the end.
+
+    Args:
+        video: open, nothing of it read yet.
+        report: its ``decoded`` and ``faults`` are filled.
+        tap: called with each packet of the video stream before it is decoded.
 
     Yields:
         (time, duration, picture): seconds since the first frame, never falling; duration 0 where unknown.
@@ -49,9 +57,11 @@ def decode(video: Video, report: ReadReport) -> Iterator[tuple[float, float, Vid
     unit = float(stream.time_base or 0)
     usual = float(1 / stream.average_rate) if stream.average_rate else 0.0
     damage = Damage(video)
+    slots: deque[int] = deque()  # AVI only: the display slots that are not taken yet
     start, now = None, 0.0
-    for picture in _pictures(video, damage):
-        time = picture.pts * unit if picture.pts is not None else (start or 0.0) + now + usual
+    for picture in _pictures(video, damage, slots, tap):
+        tick = slots.popleft() if slots else picture.pts
+        time = tick * unit if tick is not None else (start or 0.0) + now + usual
         start = time if start is None else start
         damage.see_picture(picture, went_back=time - start < now)
         now = max(time - start, now)
@@ -63,11 +73,21 @@ def decode(video: Video, report: ReadReport) -> Iterator[tuple[float, float, Vid
     report.faults += damage.faults(report.decoded)
 
 
-def _pictures(video: Video, damage: Damage) -> Iterator[VideoFrame]:
-    """All pictures of the stream, past packets that cannot be decoded, up to where the file cannot be read."""
+def _pictures(
+    video: Video, damage: Damage, slots: deque[int], tap: Callable[[Packet], None] | None
+) -> Iterator[VideoFrame]:
+    """All pictures of the stream, past packets that cannot be decoded, up to where the file cannot be read.
+
+    AVI has no presentation times: its n-th chunk only says when the n-th picture is shown. These times go to
+    ``slots``, in order; what FFmpeg guesses instead runs backwards where there are B-frames.
+    """
     for packet in _packets(video, damage):
         damage.see_packet(packet)
         if packet.stream.index == video.stream.index:
+            if video.demuxer == "avi" and packet.dts is not None:
+                slots.append(packet.dts)
+            if tap is not None:
+                tap(packet)
             yield from _decoded(video, packet, damage)
     yield from _decoded(video, None, damage)  # those that the decoder still holds
 

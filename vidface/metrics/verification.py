@@ -7,8 +7,8 @@ over the thresholds whose FPR is at most the target (other tools take the neares
 The pairs are scored in blocks, and the whole matrix never exists. Only the highest impostor scores decide:
 with N impostor pairs, k = floor(target * N) of them may be accepted, so the threshold lies just above the
 (k+1)-th highest. A first pass over all blocks keeps the k+1 highest scores, above a floor that rises as they
-fill up; a second pass over the genuine pairs alone counts the hits. Memory: 6 to 12 bytes an impostor score
-kept (largest target * N), three blocks, and a few numbers a video. Scores are float32 as BLAS computes them,
+fill up; a second pass over the genuine pairs alone counts the hits. Memory: 8 bytes an impostor score kept
+(largest target * N), three blocks, and a few numbers a video. Scores are float32 as BLAS computes them,
 so the last bit may differ between BLAS libraries. Tested in ``tests/metrics/test_verification.py`` against
 scikit-learn's roc_curve over the list of all pairs.
 """
@@ -107,8 +107,8 @@ def tpr_at_fpr(
     threshold: list[float | None] = [None] * len(targets)
     hits = np.zeros((len(targets), len(sizes)), np.int64)
     if measured:
-        highest = _highest_impostors(rows, order, until, max(allowed[t] for t in measured) + 1, block)
-        above = np.nextafter(highest[[allowed[t] for t in measured]], np.float32(np.inf))
+        refused = _impostors_at([allowed[t] for t in measured], rows, order, until, block)
+        above = np.nextafter(refused, np.float32(np.inf))
         hits[measured] = _genuine_hits(rows, order, starts, sizes, above, block)
         for t, least in zip(measured, above, strict=True):
             tpr[t], threshold[t] = int(hits[t].sum()) / genuine, float(least)
@@ -127,15 +127,21 @@ def _fraction(target: str) -> Fraction:
     return fraction
 
 
-def _highest_impostors(
-    rows: NDArray[np.float32], order: NDArray[np.int64], until: NDArray[np.int64], wanted: int, block: int
+def _impostors_at(
+    ranks: list[int],
+    rows: NDArray[np.float32],
+    order: NDArray[np.int64],
+    until: NDArray[np.int64],
+    block: int,
 ) -> NDArray[np.float32]:
-    """The ``wanted`` highest impostor scores, falling. There have to be that many."""
-    kept = np.empty(wanted + max(wanted // 2, 16 * block), np.float32)
+    """The impostor scores at the given ranks, 0 the highest; there have to be that many."""
+    wanted = max(ranks) + 1
+    kept = np.empty(wanted + max(wanted, 16 * block), np.float32)  # negated: partition fills the front
     filled, floor = 0, np.float32(-np.inf)
     scores = np.empty(block * block, np.float32)
     for top in range(0, len(order), block):
         left = rows[order[top : top + block]]
+        first = until[top : top + block]
         for side in range(top, len(order), block):
             right = left if side == top else rows[order[side : side + block]]
             product = scores[: len(left) * len(right)].reshape(len(left), len(right))
@@ -143,24 +149,19 @@ def _highest_impostors(
             row = 0
             while row < len(left):
                 if filled + len(right) > len(kept):
-                    filled, floor = _compact(kept, filled, wanted)
-                row, filled = _collect(product, row, until[top : top + block] - side, floor, kept, filled)
-    filled, _ = _compact(kept, filled, wanted)
-    kept[:filled].sort()
-    return kept[:filled][::-1]
-
-
-def _compact(kept: NDArray[np.float32], filled: int, wanted: int) -> tuple[int, np.float32]:
-    """Move the ``wanted`` highest to the front; what is not above the least of them can't matter any more."""
-    surplus = filled - wanted
-    kept[:filled].partition(surplus)
-    kept[:wanted] = kept[surplus:filled].copy()
-    return wanted, kept[0]
+                    kept[:filled].partition(wanted - 1)
+                    # What is not above the least of those wanted can't matter any more.
+                    filled, floor = wanted, -kept[wanted - 1]
+                row, filled = _collect(product, row, first - side, floor, kept, filled)
+    for rank in sorted(set(ranks), reverse=True):
+        kept[:filled].partition(rank)
+        filled = rank  # those before it may move again, this one may not
+    return -kept[ranks]
 
 
 @njit(cache=True)
 def _collect(scores: Any, row: int, first: Any, floor: Any, kept: Any, filled: int) -> Any:
-    """Keep the scores above the floor from ``row`` on, as long as there is room; returns the next row.
+    """Keep the scores above the floor, negated, from ``row`` on while there is room; returns the next row.
 
     Row r has impostors from column ``first[r]`` on. Most runs of 16 hold nothing: look at them as one.
     """
@@ -175,7 +176,7 @@ def _collect(scores: Any, row: int, first: Any, floor: Any, kept: Any, filled: i
                 above += np.int32(score > floor)
             if above:
                 for score in run:  # without a branch to guess wrong: the next score overwrites one too low
-                    kept[filled] = score
+                    kept[filled] = -score
                     filled += score > floor
             at += 16
         row += 1

@@ -55,9 +55,7 @@ def rank_gallery(
 
     usable = np.any(embeddings != 0, axis=1)
     splits = np.array(manifest.splits)
-    enrolled = [
-        i for i in np.flatnonzero(splits == enrolment_split).tolist() if manifest.identities[i]
-    ]
+    enrolled = [i for i in np.flatnonzero(splits == enrolment_split).tolist() if manifest.identities[i]]
     gallery = np.flatnonzero(splits == gallery_split)
     if not enrolled:
         raise ManifestError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ from joblib import Parallel, delayed
 
 import vidface
 from vidface.clustering import cluster_frames, normalise_rows
-from vidface.errors import UsageError
 from vidface.pooling import pool_frames
 from vidface.progress import progress
 from vidface.stages.outputs import cpu_count, exclusive, refuse_changed
+from vidface.stages.thresholds import threshold_text
 from vidface.store import (
     EmbeddingRows,
     Embeddings,
@@ -43,7 +42,9 @@ class ClusterResult:
     already_done: bool
 
 
-def cluster(features: Path, output: Path, *, threshold: float | None, workers: int | None = None) -> ClusterResult:
+def cluster(
+    features: Path, output: Path, *, threshold: float | None, workers: int | None = None
+) -> ClusterResult:
     """Keep the largest cluster of every video's frames, average it, and write the embeddings file.
 
     Args:
@@ -104,42 +105,6 @@ def unit_videos(path: Path, offsets: npt.NDArray[np.int64]) -> Iterator[npt.NDAr
     rows = normalise_rows(read_rows(path, int(offsets[0]), int(offsets[-1])))
     bounds = offsets - offsets[0]
     return (rows[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
-
-
-def threshold_text(threshold: float | None) -> str:
-    """How a threshold is written in files and tables: ``none`` or the shortest decimal."""
-    return "none" if threshold is None else repr(float(threshold))
-
-
-def parse_thresholds(text: str) -> list[float | None]:
-    """Read ``none``, ``0.4``, ``0.2:0.6:0.05`` (both ends included), or a comma-separated list of them.
-
-    Raises:
-        UsageError: not a threshold, outside -1..1, or a step that is not positive.
-    """
-    thresholds: list[float | None] = []
-    for item in text.split(","):
-        parts = item.strip().split(":")
-        try:
-            if item.strip().lower() == "none":
-                thresholds.append(None)
-            elif len(parts) == 1:
-                thresholds.append(float(parts[0]))
-            else:
-                start, stop, step = (float(part) for part in parts)
-                if step <= 0 or stop < start:
-                    raise ValueError
-                # The end belongs to the range although 0.2 + 8 * 0.05 is not quite 0.6.
-                count = math.floor((stop - start) / step + 1e-6) + 1
-                thresholds += [round(start + k * step, 10) for k in range(count)]
-        except ValueError:
-            raise UsageError(
-                f"--threshold(s): cannot read '{item}'; say none, 0.4, or a range such as 0.2:0.6:0.05"
-            ) from None
-    wrong = [value for value in thresholds if value is not None and not -1 <= value <= 1]
-    if wrong:
-        raise UsageError(f"--threshold(s): a cosine lies in -1..1, not {wrong[0]}")
-    return list(dict.fromkeys(thresholds))
 
 
 def _runs(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:

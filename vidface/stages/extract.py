@@ -314,7 +314,9 @@ def _video_rows(
     """Drop what the network could not embed, and say so."""
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
-        detail = f"{np.count_nonzero(~finite)} of {len(finite)} frames gave NaN or infinite features: left out"
+        detail = (
+            f"{np.count_nonzero(~finite)} of {len(finite)} frames gave NaN or infinite features: left out"
+        )
         faults = [*faults, ("not-finite", detail)]
     if not finite.any() and not faults:
         faults = [("no-frames", "no frame could be read")]

@@ -36,7 +36,9 @@ def exclusive(output: Path) -> Iterator[None]:
         except (BlockingIOError, FileNotFoundError):
             held = False
         if not held:
-            raise UsageError(f"{output}: another run is writing it now; wait for it, or choose another output")
+            raise UsageError(
+                f"{output}: another run is writing it now; wait for it, or choose another output"
+            )
         for left_by_a_killed_run in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
             left_by_a_killed_run.unlink(missing_ok=True)
         try:

@@ -145,7 +145,10 @@ def score(
                     rankings or {}, manifest, enrolment_split=enrolment_split, gallery_split=gallery_split
                 ),
             )
-            result["definitions"] |= {"iqiyi": iqiyi.DEFINITION, "splits": f"{enrolment_split} -> {gallery_split}"}
+            result["definitions"] |= {
+                "iqiyi": iqiyi.DEFINITION,
+                "splits": f"{enrolment_split} -> {gallery_split}",
+            }
         except ManifestError as error:
             if protocol == "iqiyi":
                 raise

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from vidface.errors import UsageError
-from vidface.manifest import Manifest
+from vidface.errors import StoreError, UsageError
+from vidface.manifest import Manifest, Problem
 from vidface.protocols.iqiyi import rank_gallery
 from vidface.stages.outputs import exclusive
 from vidface.stages.score import Scored
-from vidface.submission import write_iqiyi, write_lfrc
+from vidface.submission import check_iqiyi, check_lfrc, sniff, write_iqiyi, write_lfrc
 
 Format = Literal["iqiyi", "lfrc"]
 
@@ -50,3 +50,29 @@ def submit(
         )
         write_iqiyi(output, rankings)
         return len(rankings)
+
+
+def check_submission(
+    path: Path, manifest: Manifest, scored: Scored | None, *, gallery_split: str = "val"
+) -> list[Problem]:
+    """Every problem of a submission file, before it is sent.
+
+    Args:
+        path: an iQIYI text file or an LFRC ``.bin``, told by its content.
+        manifest: the videos that it must hold.
+        scored: the embeddings it was made from, if at hand: then the order of an LFRC file's rows is checked too.
+        gallery_split: iqiyi: the split that may be ranked.
+
+    Raises:
+        StoreError: no such file.
+        UsageError: it is neither of the two kinds.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file")
+    kind = sniff(path)
+    if kind == "iqiyi":
+        return check_iqiyi(path, manifest, gallery_split=gallery_split)
+    if kind == "lfrc":
+        known = None if scored is None else scored.embeddings
+        return check_lfrc(path, manifest, embeddings=known)
+    raise UsageError(f"{path}: an HDF5 file is not a submission; write one with: vidface submit --format")

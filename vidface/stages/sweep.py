@@ -15,8 +15,9 @@ from vidface.clustering import cluster_sweep
 from vidface.manifest import Manifest
 from vidface.pooling import pool_frames
 from vidface.protocols.lfrc import TARGETS
-from vidface.stages.cluster import over_videos, threshold_text, unit_videos
+from vidface.stages.cluster import over_videos, unit_videos
 from vidface.stages.score import Protocol, Scored, rows_of, score
+from vidface.stages.thresholds import threshold_text
 from vidface.store import read_features
 
 
@@ -55,10 +56,16 @@ def sweep(
     table = []
     with tempfile.TemporaryDirectory(dir=features.parent, prefix=".sweep-") as folder:
         shape = (len(thresholds), n_videos, source.dimension)
-        pooled = np.memmap(Path(folder) / "embeddings", np.float32, "w+", shape=shape) if n_videos else np.zeros(shape)
+        pooled = (
+            np.memmap(Path(folder) / "embeddings", np.float32, "w+", shape=shape)
+            if n_videos
+            else np.zeros(shape)
+        )
         kept = np.zeros(len(thresholds), np.int64)
         video = 0
-        for embeddings, counts in over_videos(source, _sweep_run, list(thresholds), workers=workers, label="sweep"):
+        for embeddings, counts in over_videos(
+            source, _sweep_run, list(thresholds), workers=workers, label="sweep"
+        ):
             pooled[:, video : video + embeddings.shape[1]] = embeddings
             kept += counts
             video += embeddings.shape[1]
@@ -107,5 +114,7 @@ def _best(table: list[dict[str, Any]], targets: Sequence[str]) -> dict[str, str]
         values = [row[name] if name == "mAP@100" else (row["tpr@fpr"] or {}).get(name) for row in table]
         known = [value for value in values if value is not None]
         if known:
-            best[name if name == "mAP@100" else f"tpr@fpr={name}"] = table[values.index(max(known))]["threshold"]
+            best[name if name == "mAP@100" else f"tpr@fpr={name}"] = table[values.index(max(known))][
+                "threshold"
+            ]
     return best

@@ -1,0 +1,153 @@
+"""Run the real commands in a process of their own, and make the small material that they run on.
+
+Nothing of vidface is imported here: videos, folders and models are made with PyAV, Pillow and onnx.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import av.logging
+import h5py
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from PIL import Image
+
+SIDE, CELLS = 112, 4  # a picture of 4 x 4 flat cells: the small model's pooling gives their values back
+MODULE = [sys.executable, "-m", "vidface"]
+
+
+class Ran(NamedTuple):
+    """What a command left: its exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Stdout, which must hold one JSON object on one line and nothing else."""
+        assert self.out.count("\n") == 1, f"more than one line on stdout: {self.out!r}\n{self.err}"
+        value = json.loads(self.out, parse_constant=lambda token: (_ for _ in ()).throw(ValueError(token)))
+        assert isinstance(value, dict)
+        return value
+
+    @property
+    def error(self) -> str:
+        """The one line of the error, which must be all that stderr holds; never a traceback."""
+        lines = self.err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: "), f"not a one-line error:\n{self.err}\n{self.out}"
+        return lines[0]
+
+
+def vidface(*arguments: object, code: int | None = None, timeout: float = 300, **options: Any) -> Ran:
+    """Run one command; with `code`, its exit code must be that. No command ever shows a traceback."""
+    words = [*MODULE, *map(str, arguments)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False, **options)
+    ran = Ran(done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in ran.err, ran.err
+    assert code is None or ran.code == code, f"exit code {ran.code}, not {code}:\n{ran.err}\n{ran.out}"
+    return ran
+
+
+def picture(cells: np.ndarray) -> np.ndarray:
+    """uint8 [112, 112, 3] of flat cells; `cells` [4, 4, 3] in 0..255."""
+    flat = np.clip(np.rint(cells), 0, 255).astype(np.uint8)
+    return np.repeat(np.repeat(flat, SIDE // CELLS, axis=0), SIDE // CELLS, axis=1)
+
+
+def frames_of(person: int, count: int, *, spread: float = 10.0, seed: int = 0) -> np.ndarray:
+    """uint8 [count, 112, 112, 3]: the cells of one person, each frame a little different."""
+    base = np.random.default_rng([1, person]).uniform(30, 225, (CELLS, CELLS, 3))
+    random = np.random.default_rng([2, person, seed])
+    cells = base + random.normal(0, spread, (count, *base.shape))
+    return np.array([picture(frame) for frame in cells], np.uint8).reshape(count, SIDE, SIDE, 3)
+
+
+def write_folder(folder: Path, frames: Sequence[np.ndarray] | np.ndarray) -> Path:
+    """A folder of PNG files, 0.png, 1.png, ..."""
+    folder.mkdir(parents=True)
+    for index, pixels in enumerate(frames):
+        Image.fromarray(pixels).save(folder / f"{index}.png", compress_level=1)
+    return folder
+
+
+def write_video(path: Path, frames: np.ndarray, *, lossless: bool = True, **container: str) -> Path:
+    """An h264 video at 8 frames a second; the suffix decides the container."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.logging.Capture(), av.open(str(path), "w", container_options=container) as out:
+        codec, options = ("libx264rgb", {"qp": "0"}) if lossless else ("libx264", {"crf": "15", "g": "4"})
+        stream = out.add_stream(codec, rate=8, options={"preset": "ultrafast", **options})
+        stream.width, stream.height = frames.shape[2], frames.shape[1]
+        stream.pix_fmt = "rgb24" if lossless else "yuv420p"
+        stream.codec_context.thread_count = 1
+        for index, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts = index
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def write_manifest(path: Path, rows: Sequence[Sequence[str]]) -> Path:
+    """A CSV manifest of (video_id, path, identity, split); shorter rows are filled with nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["video_id", "path", "identity", "split"])
+        writer.writerows([*row, *[""] * (4 - len(row))] for row in rows)
+    return path
+
+
+def read_lines(path: Path) -> list[dict[str, str]]:
+    """The objects of a JSON Lines file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def pooling_model(path: Path, cell: int = SIDE // CELLS, *, mean: float = 127.5, root: bool = False) -> Path:
+    """An ONNX model whose embedding is the mean of every cell of the picture, and its card.
+
+    With `root` it gives the square roots instead: NaN where a cell is darker than `mean`.
+    """
+    dimension = 3 * (SIDE // cell) ** 2
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["cells"], kernel_shape=[cell, cell], strides=[cell, cell]),
+        helper.make_node("Flatten", ["cells"], ["flat"]),
+        helper.make_node("Sqrt" if root else "Identity", ["flat"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "cells",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", dimension])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    path.with_suffix(".toml").write_text(
+        f'name = "{path.stem}"\ninput_size = [{SIDE}, {SIDE}]\ncolour_order = "rgb"\nmean = [{mean}, {mean}, {mean}]\n'
+        f'std = [64.0, 64.0, 64.0]\ndimension = {dimension}\nlicence = "CC0"\nsource = "a test"\n'
+    )
+    return path
+
+
+def read_features(path: Path) -> tuple[list[str], list[str], list[np.ndarray]]:
+    """Ids, status and the features of every video, read without vidface."""
+    with h5py.File(path, "r") as file:
+        offsets = file["offsets"][:]
+        rows = file["features"][:]
+        ids = [text.decode() for text in file["video_ids"][:]]
+        status = [text.decode() for text in file["status"][:]]
+    return ids, status, [rows[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+
+
+def cells_of(frames: np.ndarray, mean: float = 127.5) -> np.ndarray:
+    """What the small model gives for pictures of flat cells."""
+    cells = frames[:, ::28, ::28].astype(np.float64).transpose(0, 3, 1, 2)
+    return ((cells - mean) / 64.0).reshape(len(frames), -1)

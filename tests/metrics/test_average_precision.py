@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ranx import Qrels, Run, evaluate
+from sklearn.metrics import average_precision_score
+
+from vidface.metrics.average_precision import average_precision_at_k
+
+
+def naive(relevant: list[bool], total: int) -> float:
+    hits, score = 0, 0.0
+    for rank, right in enumerate(relevant, start=1):
+        if right:
+            hits += 1
+            score += hits / rank
+    return score / total
+
+
+lists = st.lists(st.booleans(), max_size=120)
+
+
+@given(lists, st.integers(0, 300))
+def test_agrees_with_a_naive_loop(relevant: list[bool], missed: int) -> None:
+    total = max(1, sum(relevant) + missed)
+    assert average_precision_at_k([relevant], [total])[0] == pytest.approx(naive(relevant, total), abs=1e-14)
+
+
+def test_the_denominator_is_full_above_the_cut() -> None:
+    assert average_precision_at_k(np.ones((1, 100), bool), [250])[0] == pytest.approx(0.4)
+    assert average_precision_at_k([[True, False, True]], [4])[0] == pytest.approx((1 + 2 / 3) / 4)
+
+
+def test_several_queries_at_once() -> None:
+    random = np.random.default_rng(0)
+    relevant = random.random((50, 100)) < 0.3
+    totals = relevant.sum(axis=1) + random.integers(1, 200, 50)
+    scores = average_precision_at_k(relevant, totals)
+    assert scores.dtype == np.float64
+    assert scores == pytest.approx([naive(list(r), t) for r, t in zip(relevant, totals, strict=True)])
+
+
+def test_agrees_with_ranx_on_cut_lists() -> None:
+    """ranx divides by all relevant items too; ids that are not retrieved are misses."""
+    random = np.random.default_rng(1)
+    truth, run, relevant, totals = {}, {}, [], []
+    for query in range(20):
+        wanted = {f"d{d}" for d in random.choice(400, 130, replace=False)}
+        ranking = [f"d{d}" for d in random.permutation(400)[:100]]
+        truth[f"q{query}"] = dict.fromkeys(wanted, 1)
+        run[f"q{query}"] = {d: float(100 - rank) for rank, d in enumerate(ranking)}
+        relevant.append([d in wanted for d in ranking])
+        totals.append(len(wanted))
+    expected = evaluate(Qrels(truth), Run(run), "map@100", make_comparable=False)
+    assert average_precision_at_k(relevant, totals).mean() == pytest.approx(expected, abs=1e-12)
+
+
+def test_agrees_with_scikit_learn_where_nothing_is_missed() -> None:
+    random = np.random.default_rng(2)
+    relevant = random.random((20, 80)) < 0.2
+    relevant[:, 3] = True
+    falling = -np.arange(80.0)
+    expected = [average_precision_score(row, falling) for row in relevant]
+    assert average_precision_at_k(relevant, relevant.sum(axis=1)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_nothing_found_is_zero() -> None:
+    assert average_precision_at_k(np.zeros((2, 5), bool), [1, 7]).tolist() == [0, 0]
+    assert average_precision_at_k(np.zeros((2, 0), bool), [1, 7]).tolist() == [0, 0]
+    assert average_precision_at_k(np.zeros((0, 5), bool), np.zeros(0, int)).shape == (0,)
+
+
+def test_wrong_calls() -> None:
+    with pytest.raises(ValueError, match="query 1 has no relevant"):
+        average_precision_at_k([[True], [False]], [1, 0])
+    with pytest.raises(ValueError, match="query 0 has more hits"):
+        average_precision_at_k([[True, True]], [1])
+    with pytest.raises(ValueError, match=r"\[Q, K\]"):
+        average_precision_at_k([True], [1])
+    with pytest.raises(ValueError, match=r"\[Q, K\]"):
+        average_precision_at_k([[True]], [1, 1])

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vidface.metrics.identification import rank_k_hits
+
+
+def test_agrees_with_a_naive_loop() -> None:
+    relevant = np.random.default_rng(0).random((40, 12)) < 0.1
+    for k in (1, 2, 5, 12, 20):
+        expected = [any(row[rank] for rank in range(min(k, 12))) for row in relevant.tolist()]
+        hits = rank_k_hits(relevant, k)
+        assert hits.dtype == bool
+        assert hits.tolist() == expected
+
+
+def test_no_ranks_and_no_queries() -> None:
+    assert rank_k_hits(np.zeros((3, 0), bool), 1).tolist() == [False] * 3
+    assert rank_k_hits(np.zeros((0, 5), bool), 1).shape == (0,)
+
+
+@pytest.mark.parametrize(("relevant", "k"), [([[True]], 0), ([True], 1)])
+def test_wrong_calls(relevant: list, k: int) -> None:
+    with pytest.raises(ValueError, match="k at least 1"):
+        rank_k_hits(relevant, k)

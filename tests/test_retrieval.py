@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vidface import retrieval
+from vidface.clustering import normalise_rows
+from vidface.retrieval import identity_templates, search
+
+
+def whole_sort(queries: np.ndarray, gallery: np.ndarray, ids: list[str], k: int) -> list[list[str]]:
+    """Ids by falling score, equal embeddings by id. Equal rows get equal scores: a row's score is its own sum."""
+    ranking = []
+    for query in queries.astype(np.float64):
+        scores = [float(np.sum(query * row)) for row in gallery.astype(np.float64)]
+        ranking.append([ids[i] for i in sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))][:k])
+    return ranking
+
+
+def unit(seed: int, rows: int, dimension: int = 32) -> np.ndarray:
+    return normalise_rows(np.random.default_rng(seed).standard_normal((rows, dimension)))
+
+
+def names(count: int, seed: int = 0) -> list[str]:
+    """Ids whose text order is neither their own order nor that of their numbers."""
+    return [f"v{n}" for n in np.random.default_rng(seed).permutation(count)]
+
+
+def ranked(index: np.ndarray, ids: list[str]) -> list[list[str]]:
+    return [[ids[i] for i in row] for row in index]
+
+
+@pytest.mark.parametrize("k", [1, 5, 100, 300, 1000])
+def test_agrees_with_a_whole_sort(k: int) -> None:
+    queries, gallery, ids = unit(0, 25), unit(1, 300), names(300)
+    scores, index = search(queries, gallery, ids, k)
+    assert scores.shape == index.shape == (25, min(k, 300))
+    assert (scores.dtype, index.dtype) == (np.float32, np.int64)
+    assert ranked(index, ids) == whole_sort(queries, gallery, ids, k)
+    exact = np.take_along_axis(queries.astype(np.float64) @ gallery.T.astype(np.float64), index, axis=1)
+    np.testing.assert_allclose(scores, exact, atol=6e-8)
+
+
+@pytest.mark.parametrize("copies", [2, 30, 100, 400])
+def test_copies_that_straddle_the_cut_go_by_id(copies: int) -> None:
+    queries = unit(0, 6)
+    gallery = np.concatenate([unit(1, 200), np.repeat(unit(2, 3), copies, axis=0)])
+    ids = names(len(gallery))
+    for k in (1, 3, 50, 100):
+        _, index = search(queries, gallery, ids, k)
+        assert ranked(index, ids) == whole_sort(queries, gallery, ids, k)
+
+
+def test_the_cut_falls_among_copies_of_the_query() -> None:
+    gallery = np.concatenate([unit(1, 500), np.repeat(unit(0, 1), 200, axis=0)])
+    ids = names(700)
+    scores, index = search(unit(0, 1), gallery, ids, 20)
+    assert ranked(index, ids) == [sorted(ids[500:])[:20]]
+    assert len(set(scores[0].tolist())) == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.integers(1, 120), st.integers(1, 60), st.randoms(use_true_random=False))
+def test_the_order_of_the_gallery_does_not_matter(seed: int, videos: int, k: int, random) -> None:
+    choice = np.random.default_rng(seed)
+    gallery = unit(seed, videos)[choice.integers(0, choice.integers(1, videos + 1), videos)]
+    queries, ids = unit(seed + 1, 3), names(videos, seed)
+    scores, index = search(queries, gallery, ids, k)
+    order = list(range(videos))
+    random.shuffle(order)
+    again, moved = search(queries, gallery[order], [ids[i] for i in order], k)
+    assert ranked(moved, [ids[i] for i in order]) == ranked(index, ids)
+    assert again.tobytes() == scores.tobytes()
+
+
+def test_near_ties_below_float32_are_told_apart() -> None:
+    # Around 1, float32 has steps of 6e-8: these scores differ by 1e-9 and are all alike to FAISS.
+    gallery = np.ones((400, 2), np.float32)
+    gallery[:, 1] = np.float32(1e-9) * np.arange(400)
+    ids = names(400)
+    _, index = search(np.ones((1, 2), np.float32), gallery, ids, 5)
+    assert index.tolist() == [[399, 398, 397, 396, 395]]
+
+
+def test_zero_rows_score_zero_and_stay() -> None:
+    gallery = np.concatenate([np.zeros((60, 32), np.float32), unit(1, 5)])
+    ids = names(65)
+    scores, index = search(np.zeros((2, 32), np.float32), gallery, ids, 10)
+    assert ranked(index, ids) == [sorted(ids)[:10]] * 2
+    assert not scores.any()
+    _, index = search(unit(3, 2), gallery, ids, 20)
+    assert ranked(index, ids) == whole_sort(unit(3, 2), gallery, ids, 20)
+
+
+def test_negative_scores_are_ranked_too() -> None:
+    gallery = -np.abs(unit(0, 50))
+    ids = names(50)
+    scores, index = search(np.abs(unit(1, 3)), gallery, ids, 50)
+    assert (scores < 0).all()
+    assert ranked(index, ids) == whole_sort(np.abs(unit(1, 3)), gallery, ids, 50)
+
+
+def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, gallery, ids = unit(0, 40), unit(1, 200), names(200)
+    whole = search(queries, gallery, ids, 10)
+    monkeypatch.setattr(retrieval, "_CELLS", 100)
+    monkeypatch.setattr(retrieval, "_ADD_ROWS", 7)
+    blocks = search(queries, gallery, ids, 10)
+    assert [a.tobytes() for a in whole] == [a.tobytes() for a in blocks]
+
+
+def test_no_queries_and_no_gallery() -> None:
+    empty = np.zeros((0, 8), np.float32)
+    assert search(empty, unit(0, 5, 8), names(5), 3)[1].shape == (0, 3)
+    assert search(unit(0, 5, 8), empty, [], 3)[0].shape == (5, 0)
+
+
+def test_wrong_calls() -> None:
+    with pytest.raises(ValueError, match="dimension"):
+        search(unit(0, 2, 8), unit(0, 2, 9), names(2), 1)
+    with pytest.raises(ValueError, match="at least 1"):
+        search(unit(0, 2), unit(0, 2), names(2), 0)
+    with pytest.raises(ValueError, match="3 ids"):
+        search(unit(0, 2), unit(0, 2), names(3), 1)
+    with pytest.raises(ValueError, match="finite"):
+        search(np.full((1, 2), np.nan), np.ones((1, 2)), names(1), 1)
+
+
+def test_templates_are_the_normalised_means() -> None:
+    rows = unit(0, 9)
+    rows[4] = 0
+    people = ["b", "a", "b", "", "b", "c", "a", "B", ""]
+    found, templates = identity_templates(rows, people)
+    assert found == ["B", "a", "b", "c"]
+    assert templates.dtype == np.float32
+    for name, template in zip(found, templates, strict=True):
+        mean = np.mean([row for row, who in zip(rows, people, strict=True) if who == name], axis=0)
+        np.testing.assert_allclose(template, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_an_identity_without_a_usable_video_is_a_zero_row() -> None:
+    rows = np.concatenate([unit(0, 2), np.zeros((2, 32), np.float32)])
+    found, templates = identity_templates(rows, ["a", "a", "lost", "lost"])
+    assert found == ["a", "lost"]
+    assert templates[0].any()
+    assert not templates[1].any()
+
+
+def test_templates_of_nobody() -> None:
+    found, templates = identity_templates(unit(0, 2), ["", ""])
+    assert found == []
+    assert templates.shape == (0, 32)
+    with pytest.raises(ValueError, match="identities"):
+        identity_templates(unit(0, 2), ["a"])

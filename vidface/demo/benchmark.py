@@ -1,0 +1,276 @@
+"""Make a benchmark of video clips with noise frames from people, drawn or photographed.
+
+Every video shows one person, interrupted by the three kinds of noise that tracked faces really have: another
+person who passes through, things that are not a face, and a face behind something. What every frame shows is
+written to ``truth.csv``, so that a clustering can be judged frame by frame.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from PIL import Image
+
+from vidface.demo.drawing import Frame
+from vidface.demo.noise import draw_thing, occlude
+from vidface.demo.sources import FaceSource, drawn_faces, faces_from_folder
+from vidface.errors import StoreError, UsageError
+from vidface.files import write_atomic
+from vidface.frames.write import write_clip
+from vidface.manifest import write_manifest
+
+__all__ = ["FPS", "NOISE_SHARES", "FaceSource", "drawn_faces", "faces_from_folder", "make_benchmark"]
+
+FPS = 8.0
+"""Frames a second of the clips: all of them are sampled by the usual 8 fps."""
+
+NOISE_SHARES = {"other": 0.5, "not-a-face": 0.25, "occluded": 0.25}
+"""The kinds of noise and how much of it each makes up, rounded in favour of ``other``."""
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """One frame to come: its kind, and whose picture it is (nobody's where it is not a face)."""
+
+    kind: str
+    person: str = ""
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class _Video:
+    number: int
+    video_id: str
+    identity: str
+    split: str
+    shots: tuple[_Shot, ...]
+
+
+def make_benchmark(
+    output: Path,
+    faces: FaceSource,
+    *,
+    identities: int,
+    videos_per_identity: int,
+    frames_per_video: int,
+    noise_frames: int,
+    distractors: int,
+    seed: int,
+    enrolment_videos: int = 1,
+    lossless: bool = False,
+    as_folders: bool = False,
+    workers: int = 1,
+) -> Path:
+    """Write ``videos/``, ``manifest.csv`` and ``truth.csv`` (video_id, frame, kind, person) into a folder.
+
+    Of the videos of an identity the first ``enrolment_videos`` are of the split ``train``, the others of
+    ``val``; distractors are people without identity in ``val``. A picture is used once in the whole
+    benchmark, and whoever appears as "other" has no video of his own. Where a person has pictures left over,
+    those are covered for the frames of kind "occluded"; else a stranger is.
+
+    Args:
+        output: The folder; made if missing. Videos of the same names and the two tables are replaced.
+        faces: Drawn or real people.
+        identities: How many people have an identity; they are drawn by lot.
+        videos_per_identity: Videos of each of them, at least two.
+        frames_per_video: Frames that show the person himself.
+        noise_frames: Further frames, in the shares of `NOISE_SHARES`, at random places.
+        distractors: How many videos of people without identity.
+        seed: Decides everything; the order in which the file system lists the pictures does not matter.
+        enrolment_videos: Videos of each identity that are of the split ``train``.
+        lossless: Clips that give back the very pixels.
+        as_folders: Folders of PNG pictures in place of clips; the same pixels as lossless clips.
+        workers: Processes that draw and encode; the files do not depend on it.
+
+    Returns:
+        The path of the manifest.
+
+    Raises:
+        UsageError: numbers that make no sense, or more people or pictures asked for than there are.
+        MediaError: a picture cannot be used.
+        StoreError: a file cannot be written.
+    """
+    if identities < 1 or frames_per_video < 1 or noise_frames < 0 or distractors < 0:
+        raise UsageError("a benchmark needs identities and frames, and no negative numbers")
+    if not 1 <= enrolment_videos < videos_per_identity:
+        raise UsageError(
+            f"{videos_per_identity} videos per identity with {enrolment_videos} for enrolment: "
+            "at least one must be for enrolment and one for the gallery"
+        )
+    videos = _plan(
+        faces,
+        identities,
+        videos_per_identity,
+        enrolment_videos,
+        frames_per_video,
+        noise_frames,
+        distractors,
+        seed,
+    )
+    suffix = "" if as_folders else ".mp4"
+    places = [f"videos/{video.video_id}{suffix}" for video in videos]
+    try:
+        (output / "videos").mkdir(parents=True, exist_ok=True)
+        # An old manifest must not describe new videos.
+        for name in ("manifest.csv", "truth.csv"):
+            (output / name).unlink(missing_ok=True)
+        Parallel(n_jobs=workers)(
+            delayed(_write)(output / place, video, faces, seed, lossless, as_folders)
+            for place, video in zip(places, videos, strict=True)
+        )
+        with write_atomic(output / "truth.csv") as file:
+            file.write(_truth(videos))
+    except OSError as error:
+        raise StoreError(f"{output}: the benchmark cannot be written: {error.strerror}") from error
+    manifest = output / "manifest.csv"
+    write_manifest(
+        manifest, [(v.video_id, place, v.identity, v.split) for v, place in zip(videos, places, strict=True)]
+    )
+    return manifest
+
+
+def _write(path: Path, video: _Video, faces: FaceSource, seed: int, lossless: bool, as_folders: bool) -> None:
+    frames = _frames(video, faces, seed)
+    if as_folders:
+        _write_folder(path, frames)
+    else:
+        write_clip(path, frames, fps=FPS, lossless=lossless)
+
+
+def _lot(names: list[str], seed: int, what: str) -> list[str]:
+    """Shuffle names by a hash of each, so that a person more or less leaves the others in their order."""
+    return sorted(names, key=lambda name: (blake2b(f"{seed}/{what}/{name}".encode()).digest(), name))
+
+
+def _plan(
+    faces: FaceSource,
+    identities: int,
+    videos_per_identity: int,
+    enrolment_videos: int,
+    frames_per_video: int,
+    noise_frames: int,
+    distractors: int,
+    seed: int,
+) -> list[_Video]:
+    occluded = int(noise_frames * NOISE_SHARES["occluded"])
+    things = int(noise_frames * NOISE_SHARES["not-a-face"])
+    others = noise_frames - occluded - things
+    needed = max(faces.min_images, frames_per_video * videos_per_identity)
+    able = [name for name, n in faces.counts.items() if n >= needed]
+    chosen = _lot(able, seed, "identity")[:identities]
+    if len(chosen) < identities:
+        raise UsageError(
+            f"{identities} identities asked for, but only {len(chosen)} people have the {needed} pictures "
+            "that an identity needs"
+        )
+    rest = [name for name in _lot(list(faces.counts), seed, "rest") if name not in set(chosen)]
+    extras = [name for name in rest if faces.counts[name] >= frames_per_video][:distractors]
+    if len(extras) < distractors:
+        raise UsageError(
+            f"{distractors} distractors asked for, but only {len(extras)} people are left for them"
+        )
+    passers = _Passers(faces, [name for name in rest if name not in set(extras)])
+
+    cast = [
+        (name, name, f"id{place:04d}_v{take + 1}", "train" if take < enrolment_videos else "val")
+        for place, name in enumerate(chosen)
+        for take in range(videos_per_identity)
+    ] + [(name, "", f"distractor{place:04d}", "val") for place, name in enumerate(extras)]
+    left = {name: _shuffled(faces, name, seed) for name, *_ in cast}
+    # First everybody's own frames, so that covered ones only take pictures that are left over.
+    own = [[_Shot("person", name, left[name].pop()) for _ in range(frames_per_video)] for name, *_ in cast]
+    videos = []
+    for number, (name, identity, video_id, split) in enumerate(cast):
+        rng = np.random.default_rng([seed, number, 7])
+        runs = passers.runs(rng, others)
+        hidden = [_Shot("occluded", name, left[name].pop()) for _ in range(min(occluded, len(left[name])))]
+        strangers = passers.runs(rng, occluded - len(hidden))
+        hidden += [_Shot("occluded", shot.person, shot.index) for run in strangers for shot in run]
+        single = hidden + [_Shot("not-a-face")] * things
+        shots = tuple(_interrupt(own[number], [*runs, *([shot] for shot in single)], rng))
+        videos.append(_Video(number, video_id, identity, split, shots))
+    return videos
+
+
+def _shuffled(faces: FaceSource, name: str, seed: int) -> list[int]:
+    """The numbers of a person's pictures in random order."""
+    key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest())
+    return [int(i) for i in np.random.default_rng([seed, key, 8]).permutation(faces.counts[name])]
+
+
+class _Passers:
+    """People who only pass through other people's videos; each of them through one only."""
+
+    def __init__(self, faces: FaceSource, names: list[str]) -> None:
+        self._faces = faces
+        # Those with many pictures first: they can stay for several frames.
+        self._names = iter(sorted(names, key=lambda name: -faces.counts[name]))
+
+    def runs(self, rng: np.random.Generator, frames: int) -> list[list[_Shot]]:
+        """Runs of consecutive frames of one person, or of two; more and shorter where pictures are few."""
+        first = frames if rng.random() < 0.5 else -(-frames // 2)
+        runs = []
+        for wanted in (first, frames - first):
+            while wanted > 0:
+                run = self._take(wanted)
+                runs.append(run)
+                wanted -= len(run)
+        return runs
+
+    def _take(self, wanted: int) -> list[_Shot]:
+        name = next(self._names, None)
+        if name is None:
+            raise UsageError("not enough other people for the noise: ask for fewer videos or noise frames")
+        return [_Shot("other", name, index) for index in range(min(wanted, self._faces.counts[name]))]
+
+
+def _interrupt(shots: list[_Shot], blocks: list[list[_Shot]], rng: np.random.Generator) -> Iterator[_Shot]:
+    """Put every block at a random place between the shots, whole."""
+    places = rng.integers(0, len(shots) + 1, len(blocks)).tolist()
+    for place in range(len(shots) + 1):
+        for block, at in zip(blocks, places, strict=True):
+            if at == place:
+                yield from block
+        if place < len(shots):
+            yield shots[place]
+
+
+def _frames(video: _Video, faces: FaceSource, seed: int) -> Iterator[Frame]:
+    for position, shot in enumerate(video.shots):
+        drawing = video.number * 10_000 + position
+        if shot.kind == "not-a-face":
+            yield draw_thing(drawing, seed=seed)
+        else:
+            frame = faces.picture(shot.person, shot.index, video.number)
+            yield occlude(frame, drawing, seed=seed) if shot.kind == "occluded" else frame
+
+
+def _write_folder(folder: Path, frames: Iterator[Frame]) -> None:
+    """Write a folder of numbered PNG pictures, whole or not at all."""
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    for position, frame in enumerate(frames):
+        Image.fromarray(frame).save(part / f"{position:05d}.png")
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    part.replace(folder)
+
+
+def _truth(videos: list[_Video]) -> bytes:
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("video_id", "frame", "kind", "person"))
+    for video in videos:
+        for position, shot in enumerate(video.shots):
+            table.writerow((video.video_id, position, shot.kind, shot.person))
+    return text.getvalue().encode()

@@ -1,0 +1,81 @@
+"""Where the people of a benchmark come from: drawn by this project, or photographs in folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vidface.demo.drawing import SIZE, Frame, draw_person
+from vidface.errors import MediaError, UsageError
+
+__all__ = ["DRAWN_PICTURES", "FaceSource", "drawn_faces", "faces_from_folder"]
+
+DRAWN_PICTURES = 1000
+"""Pictures of every drawn person; any number could be drawn."""
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
+
+
+@dataclass(frozen=True)
+class FaceSource:
+    """People and their pictures.
+
+    Attributes:
+        counts: How many pictures there are of every person.
+        picture: ``picture(name, index, video)`` gives picture ``index`` (0 .. count - 1) for a video:
+            uint8 [112, 112, 3]. Drawn pictures of one video share its light and background.
+        min_images: Only people with so many pictures get an identity.
+    """
+
+    counts: dict[str, int]
+    picture: Callable[[str, int, int], Frame]
+    min_images: int = 1
+
+
+def drawn_faces(people: int, *, seed: int) -> FaceSource:
+    """Return ``people`` drawn people of the population ``seed``, each with `DRAWN_PICTURES` pictures."""
+    names = [f"person{number:05d}" for number in range(people)]
+
+    def picture(name: str, index: int, video: int) -> Frame:
+        return draw_person(int(name[6:]), index, seed=seed, scene=video)
+
+    return FaceSource(dict.fromkeys(names, DRAWN_PICTURES), picture)
+
+
+def faces_from_folder(folder: Path, *, min_images: int = 6) -> FaceSource:
+    """Return real people: ``folder/<person>/<image>``, aligned faces of 112x112.
+
+    Raises:
+        UsageError: the folder does not exist or holds no images.
+        MediaError: (when a picture is used) it cannot be read, or is not 112x112.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; it should hold one folder of face images a person")
+    files = {
+        person.name: sorted(p for p in person.iterdir() if p.suffix.lower() in _SUFFIXES and p.is_file())
+        for person in sorted(folder.iterdir())
+        if person.is_dir()
+    }
+    counts = {name: len(images) for name, images in files.items() if images}
+    if not counts:
+        raise UsageError(f"{folder}: no images found; it should hold {folder.name}/PERSON/IMAGE.jpg")
+
+    def picture(name: str, index: int, video: int) -> Frame:
+        path = files[name][index]
+        try:
+            with Image.open(path) as image:
+                frame = np.asarray(image.convert("RGB"))
+        except OSError as error:
+            raise MediaError("unreadable", f"{path}: not a readable image: {error}") from error
+        if frame.shape != (SIZE, SIZE, 3):
+            high, wide = frame.shape[:2]
+            raise MediaError(
+                "wrong-size", f"{path}: {wide}x{high}, but faces must be aligned to {SIZE}x{SIZE}"
+            )
+        return frame
+
+    return FaceSource(counts, picture, min_images)

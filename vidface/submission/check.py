@@ -1,0 +1,207 @@
+"""Look for what the organisers would refuse, or score as wrong, before a submission is sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import StoreError
+from vidface.manifest import Manifest
+from vidface.manifest_formats import Problem, show
+from vidface.submission.iqiyi import MOST_VIDEOS, Line, parse_iqiyi, video_name
+from vidface.submission.lfrc import BLOCK, read_lfrc
+
+MOST_COLUMNS = 512  # the challenge's limit on the dimension
+UNIT_TOLERANCE = 1e-3  # on a row's length: float16 keeps it, a forgotten normalisation does not
+SAME_TOLERANCE = 1e-6  # on every number, where rows are compared with the embeddings they come from
+
+Matrix = npt.NDArray[np.float32]
+
+
+def check_iqiyi(path: Path, manifest: Manifest, *, gallery_split: str = "val") -> list[Problem]:
+    """Check rankings against the gallery they must rank.
+
+    Kinds: ``empty``, ``undecodable``, ``spacing``, ``not-mp4``, ``repeated-identity`` (see `parse_iqiyi`);
+    ``no-videos``, ``too-many`` (over 100), ``repeated-video`` (within an identity), ``unknown-video`` (not
+    in the manifest), ``not-in-gallery`` (of another split), ``unknown-identity`` (nowhere in the manifest),
+    ``missing-identity`` (with gallery videos but no line), ``ambiguous-id`` (manifest ids that share a name).
+    Whether the best videos come first cannot be seen from the file: that is what a score is for.
+
+    Returns:
+        The problems by line; line 0 is the file as a whole.
+
+    Raises:
+        StoreError: The file cannot be read.
+    """
+    lines, problems = parse_iqiyi(Path(path))
+    splits: dict[str, str] = {}
+    ids: dict[str, str] = {}
+    for video_id, split in zip(manifest.video_ids, manifest.splits, strict=True):
+        name = video_name(video_id)
+        splits[name] = split
+        first = ids.setdefault(name, video_id)
+        if first != video_id:
+            message = f"ids {show(first)} and {show(video_id)} of the manifest share the name {show(name)}"
+            problems.append(Problem(0, "ambiguous-id", message))
+    people = set(manifest.identities)
+    for line in lines:
+        if line.identity not in people:
+            message = f"identity {show(line.identity)} is not in the manifest"
+            problems.append(Problem(line.number, "unknown-identity", message))
+        problems += _video_problems(line, splits, gallery_split)
+    ranked = {line.identity for line in lines}
+    gallery = {
+        identity
+        for identity, split in zip(manifest.identities, manifest.splits, strict=True)
+        if identity and split == gallery_split
+    }
+    for identity in sorted(gallery - ranked):
+        message = f"identity {show(identity)} has videos in {show(gallery_split)} but no line: it scores 0"
+        problems.append(Problem(0, "missing-identity", message))
+    return sorted(problems, key=lambda problem: problem.line)
+
+
+def _video_problems(line: Line, splits: dict[str, str], gallery_split: str) -> list[Problem]:
+    problems = []
+
+    def report(kind: str, message: str) -> None:
+        problems.append(Problem(line.number, kind, f"identity {show(line.identity)}: {message}"))
+
+    if not line.names:
+        report("no-videos", "no videos, so it scores 0")
+    if len(line.names) > MOST_VIDEOS:
+        report("too-many", f"{len(line.names)} videos; at most {MOST_VIDEOS} are allowed")
+    for name, count in Counter(line.names).items():
+        if count > 1:
+            report("repeated-video", f"video {show(name)} is there {count} times")
+        if not name.endswith(".mp4"):
+            continue  # reported as such
+        if name not in splits:
+            report("unknown-video", f"video {show(name)} is not in the manifest")
+        elif splits[name] != gallery_split:
+            report(
+                "not-in-gallery", f"video {show(name)} is in {show(splits[name])}, not {show(gallery_split)}"
+            )
+    return problems
+
+
+def check_lfrc(
+    path: Path,
+    manifest: Manifest,
+    *,
+    embeddings: Matrix | None = None,
+    video_ids: Sequence[str] | None = None,
+) -> list[Problem]:
+    """Check an embedding matrix against the manifest whose order its rows must have.
+
+    Kinds: ``format`` (header or length; nothing else is looked at then), ``row-count``, ``dimension`` (over
+    512), ``not-finite`` (NaN or infinite), ``zero-row`` (the video had no usable frame), ``not-unit`` (length
+    off by more than 1e-3), and with ``embeddings``: ``other-dimension``, ``no-embedding``, ``order``.
+
+    Rows carry no ids. From the file alone their number is all that can be seen of their order; with the
+    embeddings they were written from, every row is compared with its video's by value (to 1e-6).
+
+    Args:
+        path: The file.
+        manifest: Its rows, all splits, in its order.
+        embeddings: float32 [N, D], the embeddings the file was made from.
+        video_ids: Whose they are, [N]; the manifest's, in its order, unless given.
+
+    Returns:
+        The problems; ``line`` is the row, from 1, which is also the line in the organisers' list; 0 is the
+        file as a whole.
+
+    Raises:
+        StoreError: There is no such file.
+        ValueError: ``embeddings`` and ``video_ids`` are not of one length.
+    """
+    try:
+        matrix = read_lfrc(path)
+    except StoreError as error:
+        if not Path(path).is_file():
+            raise
+        return [Problem(0, "format", str(error).removeprefix(f"{path}: "))]
+    problems = []
+    rows, columns = matrix.shape
+    videos = manifest.video_ids
+    if rows != len(videos):
+        message = f"{rows} rows, but the manifest has {len(videos)} videos"
+        problems.append(Problem(0, "row-count", message))
+    if columns > MOST_COLUMNS:
+        problems.append(Problem(0, "dimension", f"{columns} columns; at most {MOST_COLUMNS} are allowed"))
+    for start in range(0, rows, BLOCK):
+        block = np.asarray(matrix[start : start + BLOCK], np.float64)
+        lengths = np.sqrt(np.einsum("rc,rc->r", block, block))
+        for row in np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE)):
+            problems.append(_row_problem(start + int(row), float(lengths[row]), block[row], videos))
+    if embeddings is not None:
+        problems += _order_problems(matrix, embeddings, videos, videos if video_ids is None else video_ids)
+    return sorted(problems, key=lambda problem: problem.line)
+
+
+def _named(row: int, videos: Sequence[str]) -> str:
+    return (
+        f"row {row + 1} (video {show(videos[row])})" if row < len(videos) else f"row {row + 1} (of no video)"
+    )
+
+
+def _row_problem(row: int, length: float, values: npt.NDArray[np.float64], videos: Sequence[str]) -> Problem:
+    name = _named(row, videos)
+    if not np.isfinite(values).all():
+        return Problem(row + 1, "not-finite", f"{name} holds NaN or infinite numbers")
+    if length == 0:
+        return Problem(row + 1, "zero-row", f"{name} is zero: it had no usable frame")
+    return Problem(row + 1, "not-unit", f"{name} has length {length:.6g}; normalise it to 1")
+
+
+def _order_problems(
+    matrix: Matrix, embeddings: Matrix, videos: Sequence[str], owners: Sequence[str]
+) -> list[Problem]:
+    """Compare rows by value with their videos' embeddings; the first that differs is named."""
+    if matrix.shape[1] != embeddings.shape[1]:
+        message = f"{matrix.shape[1]} columns, but the embeddings have {embeddings.shape[1]}"
+        return [Problem(0, "other-dimension", message)]
+    if len(owners) != len(embeddings):
+        raise ValueError(f"{len(owners)} ids for {len(embeddings)} embeddings")
+    places = {video_id: place for place, video_id in enumerate(owners)}
+    rows = range(min(len(matrix), len(videos)))
+    lost = [row for row in rows if videos[row] not in places]
+    problems = []
+    if lost:
+        message = f"{_named(lost[0], videos)}: the embeddings do not have this video"
+        problems.append(Problem(lost[0] + 1, "no-embedding", message + _more(len(lost))))
+    known = np.array([row for row in rows if videos[row] in places], np.int64)
+    wrong: list[int] = []
+    for start in range(0, len(known), BLOCK):
+        some = known[start : start + BLOCK]
+        expected = embeddings[[places[videos[row]] for row in some]]
+        wrong += some[~_same(matrix[some], expected)].tolist()
+    if wrong:
+        message = f"{_named(wrong[0], videos)} differs from the video's embedding"
+        holder = _find(embeddings, matrix[wrong[0] : wrong[0] + 1])
+        if holder is not None:
+            message = f"{_named(wrong[0], videos)} holds the embedding of video {show(owners[holder])}"
+        problems.append(Problem(wrong[0] + 1, "order", message + _more(len(wrong))))
+    return problems
+
+
+def _same(left: Matrix, right: Matrix) -> npt.NDArray[np.bool_]:
+    close = np.isclose(left, right, rtol=0, atol=SAME_TOLERANCE, equal_nan=True)
+    return np.asarray(np.all(close, axis=1))
+
+
+def _find(embeddings: Matrix, row: Matrix) -> int | None:
+    """Return whose embedding a row [1, D] is; nobody's if it is zero, as many may be."""
+    for start in range(0, len(embeddings) if row.any() else 0, BLOCK):
+        found = np.flatnonzero(_same(embeddings[start : start + BLOCK], row))
+        if len(found):
+            return start + int(found[0])
+    return None
+
+
+def _more(count: int) -> str:
+    return f" ({count - 1} more rows like it)" if count > 1 else ""

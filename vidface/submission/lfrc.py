@@ -1,0 +1,99 @@
+"""The LFRC 2019 submission: one binary matrix, row i for line i of the organisers' file list.
+
+16 bytes of header, four little-endian int32: rows, columns, bytes from row to row (columns * 4), and 5, which
+stands for float32; then the matrix, row after row, little-endian float32.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import StoreError
+from vidface.files import write_atomic
+
+HEADER = struct.Struct("<4i")
+FLOAT32 = 5  # the code of the element type
+BLOCK = 8192  # rows converted at a time
+_LARGEST = 2**31 - 1
+
+
+def write_lfrc(path: Path, embeddings: npt.NDArray[np.float32]) -> None:
+    """Write embeddings as they are, whole or not at all, a block of rows at a time.
+
+    Args:
+        path: The file.
+        embeddings: Float [V, D]; an array, a memory map, or an HDF5 data set, of which only a block is in
+            memory. The challenge's limits (512 columns, unit length, no NaN) are not enforced here: see
+            `check_lfrc`.
+
+    Raises:
+        StoreError: Not a matrix of floats with a row and a column at least, or too large for the header; or
+            the file cannot be written.
+    """
+    path = Path(path)
+    shape = tuple(embeddings.shape)
+    if len(shape) != 2 or 0 in shape or embeddings.dtype.kind != "f":
+        what = f"{embeddings.dtype} {list(shape)}"
+        raise StoreError(
+            f"{path}: not written: a matrix of floats with at least one row is needed, not {what}"
+        )
+    rows, columns = shape
+    if max(rows, columns * 4) > _LARGEST:
+        raise StoreError(f"{path}: not written: {rows} x {columns} does not fit the header's 32-bit numbers")
+    with write_atomic(path) as handle:
+        handle.write(HEADER.pack(rows, columns, columns * 4, FLOAT32))
+        for start in range(0, rows, BLOCK):
+            handle.write(np.ascontiguousarray(embeddings[start : start + BLOCK], dtype="<f4").data)
+
+
+def read_lfrc(path: Path, *, mmap: bool = True) -> npt.NDArray[np.float32]:
+    """Read the matrix back.
+
+    Args:
+        path: The file.
+        mmap: Map the file (read-only) instead of reading it.
+
+    Returns:
+        float32 [V, D].
+
+    Raises:
+        StoreError: The header is not that of this format, the length does not fit it, or the file cannot be
+            read.
+    """
+    path = Path(path)
+    rows, columns = _shape(path)
+    if mmap:
+        return np.memmap(path, dtype="<f4", mode="r", offset=HEADER.size, shape=(rows, columns))
+    return np.fromfile(path, dtype="<f4", count=rows * columns, offset=HEADER.size).reshape(rows, columns)
+
+
+def looks_like_lfrc(head: bytes) -> bool:
+    """Tell whether bytes start with a header that agrees with itself."""
+    if len(head) < HEADER.size:
+        return False
+    rows, columns, stride, kind = HEADER.unpack_from(head)
+    return bool(rows > 0 and columns > 0 and stride == columns * 4 and kind == FLOAT32)
+
+
+def _shape(path: Path) -> tuple[int, int]:
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(HEADER.size)
+        length = path.stat().st_size
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    if not looks_like_lfrc(head):
+        found = list(HEADER.unpack(head)) if len(head) == HEADER.size else f"{len(head)} bytes"
+        raise StoreError(
+            f"{path}: not an LFRC matrix: the header is {found}, not [rows, columns, columns * 4, 5]"
+        )
+    rows, columns, stride, _ = HEADER.unpack(head)
+    wanted = HEADER.size + rows * stride
+    if length != wanted:
+        what = "cut short" if length < wanted else "followed by something else"
+        raise StoreError(f"{path}: {what}: {length} bytes, where {rows} rows of {columns} need {wanted}")
+    return rows, columns
