@@ -111,11 +111,9 @@ def test_the_checksum_is_of_the_rows_and_of_all_of_them(tmp_path: Path) -> None:
         write_manifest(tmp_path / "set.csv", rows)
         return read_manifest(tmp_path / "set.csv").sha256
 
-    changed = [
-        [("a", "a.mp4", "x", place)] + rows[1:] if place != "train" else rows for place in ("train", "val")
-    ]
-    variants = [rows, rows[::-1], changed[1], [*rows[:1], ("b", "b.mp4", "y", "val")], rows[:1]]
-    variants += [[("a", "c.mp4", "x", "train"), rows[1]], [("c", "a.mp4", "x", "train"), rows[1]]]
+    variants = [rows, rows[::-1], rows[:1]]
+    variants += [[("c", "a.mp4", "x", "train"), rows[1]], [("a", "c.mp4", "x", "train"), rows[1]]]
+    variants += [[("a", "a.mp4", "y", "train"), rows[1]], [("a", "a.mp4", "x", "val"), rows[1]]]
     assert len({checksum(variant) for variant in variants}) == len(variants)
     plain = read_manifest(put(tmp_path, HEAD + "a,a.mp4,x,train\nb,b.mp4,,val\n")).sha256
     other = b'\xef\xbb\xbfpath,"video_id",split,identity\r\na.mp4,a,train,x\r\n\r\nb.mp4,"b",val,\r\n'
@@ -302,8 +300,7 @@ def test_a_quote_left_open_in_a_long_file_is_found(tmp_path: Path) -> None:
 )
 def test_bad_json_lines(tmp_path: Path, line: str, kind: str, says: str) -> None:
     touch(tmp_path, "x", "y")
-    text = '{"video_id": "ok\u2028"[:2], "path": "y"}'.replace("\u2028", "").replace("[:2]", "")
-    path = put(tmp_path, f"{text}\n\n{line}\r\n", "set.jsonl")
+    path = put(tmp_path, '{"video_id": "ok", "path": "y"}\n\n' + line + "\r\n", "set.jsonl")
     problems = check_manifest(path)
     assert [(problem.line, problem.kind) for problem in problems] == [(3, kind)]
     assert says in problems[0].message
@@ -312,7 +309,7 @@ def test_bad_json_lines(tmp_path: Path, line: str, kind: str, says: str) -> None
 
 def test_a_line_separator_inside_json_text_does_not_move_the_line_numbers(tmp_path: Path) -> None:
     touch(tmp_path, "x", "y")
-    row = json.dumps({"video_id": "a\u2028b\x85", "path": "x"}, ensure_ascii=False)
+    row = json.dumps({"video_id": "a\u2028b\x85c", "path": "x"}, ensure_ascii=False)
     path = put(tmp_path, row + '\n{"video_id": 1, "path": "y"}', "set.jsonl")
     assert found(path) == [(1, "control"), (2, "type")]
 

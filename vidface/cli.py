@@ -11,23 +11,29 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 import vidface
 from vidface.errors import UsageError, VidfaceError
+from vidface.options import (
+    DIRECTORY,
+    FILE,
+    json_option,
+    manifest_option,
+    model_options,
+    protocol_options,
+    read_fps,
+    read_threshold,
+    split_options,
+)
 
 if TYPE_CHECKING:
     from vidface.manifest import Problem
     from vidface.manifest_sources import Converted
-
-FILE = click.Path(path_type=Path)
-DIRECTORY = click.Path(path_type=Path, file_okay=False)
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def main() -> None:
@@ -63,131 +69,6 @@ def cli() -> None:
 
     manifest -> extract -> cluster -> score, sweep -> submit; every stop on the way is a file.
     """
-
-
-def manifest_option(command: Command) -> Command:
-    """Name the manifest, for commands that take embeddings or features first."""
-    return click.option("--manifest", "manifest_path", type=FILE, required=True, help="Who is where.")(
-        command
-    )
-
-
-def json_option(command: Command) -> Command:
-    """Print one JSON object instead of text."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(command)
-
-
-def split_options(command: Command) -> Command:
-    """Name the two splits of the iqiyi protocol."""
-    command = click.option(
-        "--gallery-split", default="val", show_default=True, help="Videos that are searched (iqiyi)."
-    )(command)
-    return click.option(
-        "--enrolment-split",
-        default="train",
-        show_default=True,
-        help="Videos that templates are made of (iqiyi).",
-    )(command)
-
-
-def protocol_options(command: Command) -> Command:
-    """Choose the protocols, their splits and targets."""
-    command = click.option(
-        "--targets",
-        default="1e-2,1e-3,1e-4,1e-5,1e-6",
-        show_default=True,
-        callback=_targets,
-        help="FPR targets (lfrc).",
-    )(command)
-    command = split_options(command)
-    return click.option(
-        "--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), default="both", show_default=True
-    )(command)
-
-
-def model_options(command: Command) -> Command:
-    """Name a model; without a card beside it, its input must be told."""
-    for option in reversed(
-        [
-            click.option("--model", type=FILE, required=True, help="ONNX model or safetensors weights."),
-            click.option(
-                "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-            ),
-            click.option("--half", is_flag=True, help="Half precision, on a GPU."),
-            click.option(
-                "--input-size", callback=_size, help="HEIGHTxWIDTH, e.g. 112x112 (where there is no card)."
-            ),
-            click.option(
-                "--colour-order", type=click.Choice(["rgb", "bgr"]), help="(where there is no card)"
-            ),
-            click.option(
-                "--mean", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."
-            ),
-            click.option(
-                "--std", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def _size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    height, cross, width = value.lower().partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal()):
-        raise click.BadParameter(f"{value!r}: say HEIGHTxWIDTH, e.g. 112x112")
-    return int(height), int(width)
-
-
-def _numbers(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    try:
-        numbers = tuple(float(number) for number in value.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) == 1:
-        numbers *= 3
-    if len(numbers) != 3:
-        raise click.BadParameter(f"{value!r}: say three numbers, e.g. 127.5,127.5,127.5")
-    return numbers
-
-
-def _targets(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
-    targets = [target.strip() for target in value.split(",")]
-    for target in targets:
-        try:
-            inside = 0 < float(target) <= 1
-        except ValueError:
-            inside = False
-        if not inside:
-            raise click.BadParameter(f"{target!r} is not a rate above 0 and at most 1")
-    return targets
-
-
-def _fps(_context: click.Context, _parameter: click.Parameter, value: str) -> float | None:
-    if value == "all":
-        return None
-    try:
-        fps = float(value)
-    except ValueError:
-        fps = 0.0
-    if not 0 < fps < float("inf"):
-        raise click.BadParameter(f"{value!r}: say a number of frames a second, or all")
-    return fps
-
-
-def _threshold(_context: click.Context, _parameter: click.Parameter, value: str) -> float | None:
-    from vidface.stages.thresholds import parse_thresholds
-
-    thresholds = parse_thresholds(value)
-    if len(thresholds) != 1:
-        raise click.BadParameter("say one threshold; `vidface sweep` takes several")
-    return thresholds[0]
 
 
 def _print_json(value: Mapping[str, Any]) -> None:
@@ -268,7 +149,7 @@ def manifest_check(path: Path, root: Path | None, as_json: bool) -> int:
     "--fps",
     default="8",
     show_default=True,
-    callback=_fps,
+    callback=read_fps,
     help="Frames a second by presentation time, or all.",
 )
 @click.option("--flip", is_flag=True, help="Add the mirrored frame's embedding.")
@@ -301,7 +182,12 @@ def extract(
     from vidface.manifest import read_manifest
     from vidface.stages.extract import extract as run
 
-    told = {"input_size": input_size, "colour_order": colour_order, "mean": mean, "std": std}
+    told: dict[str, object] = {
+        "input_size": input_size,
+        "colour_order": colour_order,
+        "mean": mean,
+        "std": std,
+    }
     overrides = {name: value for name, value in told.items() if value is not None}
     videos = read_manifest(manifest_path)
     backbone = load_backbone(model, overrides=overrides, device=device, half=half)
@@ -338,7 +224,7 @@ def extract(
     "--threshold",
     default="0.4",
     show_default=True,
-    callback=_threshold,
+    callback=read_threshold,
     help="Cosine that joins two frames, or none.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes [default: as there are cores and work].")
@@ -439,7 +325,7 @@ def sweep(
 def submit(
     scored: Path | None,
     manifest_path: Path,
-    form: str | None,
+    form: Literal["iqiyi", "lfrc"] | None,
     output: Path | None,
     checked: Path | None,
     enrolment_split: str,

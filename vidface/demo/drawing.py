@@ -145,10 +145,13 @@ def _develop(
     shine = shine * (30.0 * (1 - scene.ambient))
     soft = np.asarray(_soft_shadows(who, head), dtype=np.float32) / 160.0
     inside = np.asarray(mask, dtype=np.float32) / 255.0
-    body = np.asarray(picture, dtype=np.float32)
     shade = shade * (1 + inside * (soft - 1)) * scene.gain
-    body = body * (shade[..., None] * scene.tint.astype(np.float32)) + (shine * inside)[..., None]
-    out = Image.fromarray(np.clip(body, 0, 255, out=body).astype(np.uint8))
+    shine = shine * inside
+    lit = np.empty((SIZE, SIZE, 3), dtype=np.uint8)
+    for channel, plane in enumerate(picture.split()):  # plane by plane: much faster than [H, W, 3]
+        colour = np.asarray(plane, dtype=np.float32) * (shade * np.float32(scene.tint[channel])) + shine
+        lit[..., channel] = np.clip(colour, 0, 255, out=colour)
+    out = Image.fromarray(lit)
     if scene.blur > 0.2:
         out = out.filter(ImageFilter.GaussianBlur(scene.blur))
     grain = rng.standard_normal((SIZE, SIZE, 3), dtype=np.float32)

@@ -1,0 +1,139 @@
+"""Options that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+FILE = click.Path(path_type=Path)
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def manifest_option(command: Command) -> Command:
+    """Name the manifest, for commands that take embeddings or features first."""
+    return click.option("--manifest", "manifest_path", type=FILE, required=True, help="Who is where.")(
+        command
+    )
+
+
+def json_option(command: Command) -> Command:
+    """Print one JSON object instead of text."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(command)
+
+
+def split_options(command: Command) -> Command:
+    """Name the two splits of the iqiyi protocol."""
+    command = click.option(
+        "--gallery-split", default="val", show_default=True, help="Videos that are searched (iqiyi)."
+    )(command)
+    return click.option(
+        "--enrolment-split",
+        default="train",
+        show_default=True,
+        help="Videos that templates are made of (iqiyi).",
+    )(command)
+
+
+def protocol_options(command: Command) -> Command:
+    """Choose the protocols, their splits and targets."""
+    command = click.option(
+        "--targets",
+        default="1e-2,1e-3,1e-4,1e-5,1e-6",
+        show_default=True,
+        callback=_targets,
+        help="FPR targets (lfrc).",
+    )(command)
+    command = split_options(command)
+    return click.option(
+        "--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), default="both", show_default=True
+    )(command)
+
+
+def model_options(command: Command) -> Command:
+    """Name a model; without a card beside it, its input must be told."""
+    for option in reversed(
+        [
+            click.option("--model", type=FILE, required=True, help="ONNX model or safetensors weights."),
+            click.option(
+                "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+            ),
+            click.option("--half", is_flag=True, help="Half precision, on a GPU."),
+            click.option(
+                "--input-size", callback=_size, help="HEIGHTxWIDTH, e.g. 112x112 (where there is no card)."
+            ),
+            click.option(
+                "--colour-order", type=click.Choice(["rgb", "bgr"]), help="(where there is no card)"
+            ),
+            click.option(
+                "--mean", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."
+            ),
+            click.option(
+                "--std", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    height, cross, width = value.lower().partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal()):
+        raise click.BadParameter(f"{value!r}: say HEIGHTxWIDTH, e.g. 112x112")
+    return int(height), int(width)
+
+
+def _numbers(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(number) for number in value.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3:
+        raise click.BadParameter(f"{value!r}: say three numbers, e.g. 127.5,127.5,127.5")
+    return numbers
+
+
+def _targets(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
+    targets = [target.strip() for target in value.split(",")]
+    for target in targets:
+        try:
+            inside = 0 < float(target) <= 1
+        except ValueError:
+            inside = False
+        if not inside:
+            raise click.BadParameter(f"{target!r} is not a rate above 0 and at most 1")
+    return targets
+
+
+def read_fps(_context: click.Context, _parameter: click.Parameter, value: str) -> float | None:
+    if value == "all":
+        return None
+    try:
+        fps = float(value)
+    except ValueError:
+        fps = 0.0
+    if not 0 < fps < float("inf"):
+        raise click.BadParameter(f"{value!r}: say a number of frames a second, or all")
+    return fps
+
+
+def read_threshold(_context: click.Context, _parameter: click.Parameter, value: str) -> float | None:
+    from vidface.stages.thresholds import parse_thresholds
+
+    thresholds = parse_thresholds(value)
+    if len(thresholds) != 1:
+        raise click.BadParameter("say one threshold; `vidface sweep` takes several")
+    return thresholds[0]

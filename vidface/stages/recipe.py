@@ -1,0 +1,227 @@
+"""A recipe (TOML) chains the stages; what is finished is not run again, and never mixed with something else.
+
+Paths in a recipe are relative to the recipe. All files go to its output folder: ``features.h5``, ``embeddings.h5``,
+``scores.json``, ``sweep.json``, ``submission.txt`` and ``submission.bin``. ``run.json`` there holds what the last
+three kinds were made from; the HDF5 files hold it themselves.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from vidface.backbones import load_backbone
+from vidface.errors import UsageError
+from vidface.files import sha256_file
+from vidface.manifest import read_manifest
+from vidface.protocols.lfrc import TARGETS
+from vidface.stages.cluster import cluster
+from vidface.stages.extract import extract
+from vidface.stages.outputs import read_json, refuse_changed, write_json
+from vidface.stages.score import read_scored, score
+from vidface.stages.submit import check_submission, submit
+from vidface.stages.sweep import sweep
+from vidface.stages.thresholds import parse_thresholds
+from vidface.tables import score_lines, sweep_table
+
+Say = Callable[[str], object]
+SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}
+
+
+class ExtractStep(BaseModel, extra="forbid"):
+    """Options of ``vidface extract``."""
+
+    model: Path
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    half: bool = False
+    decoder: Literal["pyav", "decord"] = "pyav"
+    fps: float | Literal["all"] = 8.0
+    flip: bool = False
+    resize: bool = False
+    dtype: Literal["float32", "float16"] = "float32"
+    batch_size: int = Field(32, ge=1)
+    workers: int | None = Field(None, ge=1)
+
+
+class ClusterStep(BaseModel, extra="forbid"):
+    """Options of ``vidface cluster``."""
+
+    threshold: float | Literal["none"] = 0.4
+    workers: int | None = Field(None, ge=1)
+
+
+class ScoreStep(BaseModel, extra="forbid"):
+    """Options of ``vidface score``, and of the splits that ``submit`` ranks."""
+
+    protocol: Literal["both", "iqiyi", "lfrc"] = "both"
+    enrolment_split: str = "train"
+    gallery_split: str = "val"
+    targets: list[str] = list(TARGETS)
+
+
+class SweepStep(BaseModel, extra="forbid"):
+    """Options of ``vidface sweep``; protocol, splits and targets are those of ``[score]``."""
+
+    thresholds: str = "none,0.2:0.6:0.05"
+
+
+class SubmitStep(BaseModel, extra="forbid"):
+    """Which challenge files to write."""
+
+    formats: list[Literal["iqiyi", "lfrc"]] = ["iqiyi", "lfrc"]
+
+
+class Recipe(BaseModel, extra="forbid"):
+    """A whole recipe; a stage without its table is left out, but for extract and cluster."""
+
+    manifest: Path
+    output: Path
+    extract: ExtractStep
+    cluster: ClusterStep = ClusterStep()
+    score: ScoreStep | None = None
+    sweep: SweepStep | None = None
+    submit: SubmitStep | None = None
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe; its paths become absolute.
+
+    Raises:
+        UsageError: not there, not TOML, or a field is unknown, missing or of the wrong kind; all are named.
+    """
+    try:
+        recipe = Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(f"{path}: no such recipe") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from None
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()]
+        raise UsageError(f"{path}: {'; '.join(wrong)}") from None
+    base = path.resolve().parent
+    recipe.manifest, recipe.output = base / recipe.manifest, base / recipe.output
+    recipe.extract.model = base / recipe.extract.model
+    return recipe
+
+
+def run_recipe(path: Path, say: Say) -> dict[str, Any]:
+    """Run a recipe's stages in their order.
+
+    Args:
+        path: the recipe.
+        say: is told a line, or a table, a stage.
+
+    Returns:
+        ``output``; ``ran`` and ``already_done``, lists of stages; ``files``; ``scores``, the score object or None;
+        ``status``, videos by status; ``faults``, how many videos are not ``ok`` plus problems of the submissions.
+
+    Raises:
+        UsageError: the recipe is wrong, or it changed and would mix with what is there (ChangedError).
+        VidfaceError: as the stages raise.
+    """
+    recipe = read_recipe(path)
+    folder = recipe.output
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(recipe.manifest)
+    done: dict[str, bool] = {}
+
+    step = recipe.extract
+    backbone = load_backbone(step.model, device=step.device, half=step.half)
+    features = folder / "features.h5"
+    options = step.model_dump(exclude={"model", "device", "fps"})
+    extracted = extract(
+        manifest, backbone, features, fps=None if step.fps == "all" else float(step.fps), **options
+    )
+    done["extract"] = extracted.already_done
+    say(f"extract: {extracted.videos} videos, {extracted.frames} frames{_again(extracted.already_done)}")
+
+    threshold = None if recipe.cluster.threshold == "none" else recipe.cluster.threshold
+    embeddings = folder / "embeddings.h5"
+    clustered = cluster(features, embeddings, threshold=threshold, workers=recipe.cluster.workers)
+    done["cluster"] = clustered.already_done
+    found = clustered.embeddings
+    say(f"cluster: {int(found.kept.sum())} of {int(found.frames.sum())} frames kept{_again(done['cluster'])}")
+
+    options = (recipe.score or ScoreStep()).model_dump()
+    splits = {name: options[name] for name in ("enrolment_split", "gallery_split")}
+    inputs = {"embeddings": found.attributes["content_sha256"], "manifest": manifest.sha256}
+    scores = None
+    if recipe.score is not None:
+        scores_file = folder / "scores.json"
+
+        def write_scores() -> None:
+            write_json(scores_file, score(read_scored(embeddings, manifest), manifest, **options))
+
+        done["score"] = _once(folder, "score", {**inputs, **options}, [scores_file], write_scores)
+        scores = read_json(scores_file)
+        say(f"score{_again(done['score'])}:\n{score_lines(scores)}")
+    if recipe.sweep is not None:
+        sweep_file = folder / "sweep.json"
+        thresholds = recipe.sweep.thresholds
+
+        def write_sweep() -> None:
+            write_json(sweep_file, sweep(features, manifest, parse_thresholds(thresholds), **options))
+
+        key = {"features": found.attributes["features_sha256"], "manifest": manifest.sha256, **options}
+        done["sweep"] = _once(folder, "sweep", {**key, "thresholds": thresholds}, [sweep_file], write_sweep)
+        say(f"sweep{_again(done['sweep'])}:\n{sweep_table(read_json(sweep_file))}")
+    problems = 0
+    for form in recipe.submit.formats if recipe.submit else ():
+        file = folder / SUBMISSIONS[form]
+        scored = read_scored(embeddings, manifest)
+
+        def write_submission() -> None:
+            submit(scored, manifest, file, form=form, **splits)  # noqa: B023 - called in this turn of the loop
+
+        name = f"submit {form}"
+        done[name] = _once(folder, name, {**inputs, **splits}, [file], write_submission)
+        listed = check_submission(file, manifest, scored, gallery_split=splits["gallery_split"])
+        problems += len(listed)
+        say(f"{name}: {file.name}{_again(done[name])}, check: {len(listed) or 'no'} problems")
+        for problem in listed[:10]:
+            say(f"  line {problem.line}: {problem.message}")
+    return {
+        "output": str(folder),
+        "ran": [stage for stage, already in done.items() if not already],
+        "already_done": [stage for stage, already in done.items() if already],
+        "files": sorted(file.name for file in folder.iterdir() if not file.name.startswith(".")),
+        "scores": scores,
+        "status": extracted.status,
+        "faults": sum(n for status, n in extracted.status.items() if status != "ok") + problems,
+    }
+
+
+def _again(already_done: bool) -> str:
+    return " (already done)" if already_done else ""
+
+
+def _once(
+    folder: Path, stage: str, key: dict[str, Any], outputs: list[Path], work: Callable[[], None]
+) -> bool:
+    """Do the work of a stage unless ``run.json`` says that its outputs stand there, made from the same.
+
+    Returns:
+        Whether it was done already.
+
+    Raises:
+        ChangedError: the outputs stand there, made from something else.
+    """
+    state_file = folder / "run.json"
+    state = read_json(state_file) if state_file.exists() else {}
+    before = state.get(stage)
+    if before is not None and all(output.exists() for output in outputs):
+        for output in outputs:
+            refuse_changed(output, before["made_from"], key)
+        if {output.name: sha256_file(output) for output in outputs} == before["outputs"]:
+            return True
+    work()
+    state[stage] = {
+        "made_from": key,
+        "outputs": {output.name: sha256_file(output) for output in outputs},
+    }
+    write_json(state_file, state)
+    return False
