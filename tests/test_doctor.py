@@ -153,18 +153,17 @@ def test_a_half_uninstalled_library_is_a_problem(monkeypatch: pytest.MonkeyPatch
     assert len(problems) == 1 and problems[0].startswith("faiss does not work: ")
 
 
-def test_a_decoder_that_gives_wrong_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    def swapped(path: Path, *, decoder: str, report: object) -> Iterator[Frame]:
-        greys = reversed(doctor.GREYS) if decoder == "decord" else doctor.GREYS
-        for index, grey in enumerate(greys):
+@pytest.mark.parametrize("wrong", [doctor.GREYS[::-1], doctor.GREYS[:2], (*doctor.GREYS, 216), ()])
+def test_a_decoder_that_gives_wrong_frames(wrong: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path, *, decoder: str, report: object) -> Iterator[Frame]:
+        for index, grey in enumerate(wrong if decoder == "decord" else doctor.GREYS):
             yield Frame(np.full((64, 64, 3), grey, np.uint8), index / 8)
 
-    monkeypatch.setattr("vidface.frames.read_frames", swapped)
+    monkeypatch.setattr("vidface.frames.read_frames", read)
     problems: list[str] = []
     assert doctor._try_decoders(problems) == {"pyav": "ok", "decord": "gives wrong frames"}
-    assert len(problems) == 1 and problems[0].startswith(
-        "the decoder decord does not work: gives wrong frames;"
-    )
+    assert len(problems) == 1
+    assert problems[0].startswith("the decoder decord does not work: gives wrong frames;")
 
 
 def test_a_decoder_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

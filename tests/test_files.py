@@ -43,7 +43,7 @@ def test_the_bytes_are_synced_before_the_name_and_the_folder_after(
     sync, target = os.fsync, tmp_path / "out.bin"
 
     def spy(descriptor: int) -> None:
-        what = os.readlink(f"/proc/self/fd/{descriptor}")
+        what = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         size = Path(what).stat().st_size if Path(what).is_file() else "folder"
         seen.append((size, target.exists()))
         sync(descriptor)
@@ -70,7 +70,7 @@ def test_killed_in_the_middle_the_old_file_stands(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     target = tmp_path / "nowhere" / "out.bin"
-    with pytest.raises(StoreError, match="nowhere.*cannot be written"), write_atomic(target):
+    with pytest.raises(StoreError, match=r"nowhere.*cannot be written"), write_atomic(target):
         pass
 
 

@@ -24,8 +24,10 @@ LAYERS = (
     ("manifest_formats", "manifest", "manifest_sources", "frames", "backbones", "store"),
     ("fixed_dot", "clustering", "pooling", "retrieval", "metrics"),
     ("protocols", "submission"),
-    ("stages", "tables"),
+    ("tables",),
+    ("stages",),
     ("demo", "doctor"),
+    ("options",),
     ("cli",),
     ("__main__",),
 )

@@ -67,7 +67,9 @@ def test_another_root(tmp_path: Path) -> None:
         read_manifest(path, root=tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("text", ["NA", "null", "None", "nan", "1e5", "007", "TRUE", "-0", "1.0", "2020-01-01", "😀"])
+@pytest.mark.parametrize(
+    "text", ["NA", "null", "None", "nan", "1e5", "007", "TRUE", "-0", "1.0", "2020-01-01", "😀"]
+)
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_text_is_never_taken_for_something_else(tmp_path: Path, suffix: str, text: str) -> None:
     path = tmp_path / f"set{suffix}"
@@ -77,9 +79,12 @@ def test_text_is_never_taken_for_something_else(tmp_path: Path, suffix: str, tex
     assert (manifest.identities, manifest.splits) == ([text], [text])
 
 
-WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+# Characters that quoting, escaping or type guessing may trip over; none that make two ids confusable.
+WORDS = st.text("ab019-+._,;:'\"#%&<>{}[]()|\\\u00e9\u6f22\u0915\U0001f600", min_size=1, max_size=8)
 ROWS = st.lists(
-    st.tuples(WORDS, WORDS.map(lambda text: "v/" + text.replace("\\", "_")), st.just("") | WORDS, st.just("") | WORDS),
+    st.tuples(
+        WORDS, WORDS.map(lambda text: "v/" + text.replace("\\", "_") + "_"), st.just("") | WORDS, WORDS
+    ),
     min_size=1,
     max_size=8,
     unique_by=lambda row: row[0],
@@ -91,17 +96,14 @@ ROWS = st.lists(
 def test_rows_come_back_from_every_format_and_the_checksums_agree(
     tmp_path: Path, rows: list[tuple[str, str, str, str]]
 ) -> None:
-    try:
-        checksums = set()
-        for suffix in SUFFIXES:
-            assert write_manifest(tmp_path / f"set{suffix}", rows) == len(rows)
-            manifest = read_manifest(tmp_path / f"set{suffix}")
-            lists = (manifest.video_ids, manifest.paths, manifest.identities, manifest.splits)
-            assert list(zip(*lists, strict=True)) == rows
-            checksums.add(manifest.sha256)
-        assert len(checksums) == 1
-    except ManifestError as error:  # the drawn ids may be confusable, or a path be ".."
-        assert any(word in str(error) for word in ("Unicode form", "leave the root"))
+    checksums = set()
+    for suffix in SUFFIXES:
+        assert write_manifest(tmp_path / f"set{suffix}", rows) == len(rows)
+        manifest = read_manifest(tmp_path / f"set{suffix}")
+        lists = (manifest.video_ids, manifest.paths, manifest.identities, manifest.splits)
+        assert list(zip(*lists, strict=True)) == rows
+        checksums.add(manifest.sha256)
+    assert len(checksums) == 1
 
 
 def test_the_checksum_is_of_the_rows_and_of_all_of_them(tmp_path: Path) -> None:
@@ -125,7 +127,9 @@ def test_columns_may_come_in_any_order_and_two_may_be_missing(tmp_path: Path) ->
     manifest = read_manifest(put(tmp_path, "path,video_id\na.mp4,a\n"))
     assert (manifest.video_ids, manifest.paths) == (["a"], ["a.mp4"])
     assert (manifest.identities, manifest.splits) == ([""], [""])
-    manifest = read_manifest(put(tmp_path, '{"path": "a.mp4", "video_id": "a", "identity": null}\n', "set.jsonl"))
+    manifest = read_manifest(
+        put(tmp_path, '{"path": "a.mp4", "video_id": "a", "identity": null}\n', "set.jsonl")
+    )
     assert (manifest.video_ids, manifest.identities, manifest.splits) == (["a"], [""], [""])
     pq.write_table(pa.table({"path": ["a.mp4"], "video_id": ["a"]}), tmp_path / "set.parquet")
     manifest = read_manifest(tmp_path / "set.parquet")
@@ -225,8 +229,19 @@ def test_links_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
     (root / "fine.mp4").symlink_to("inner/a.mp4")
     (root / "dead.mp4").symlink_to(tmp_path / "gone.mp4")
     (root / "loop").symlink_to("loop")
-    names = ["inner/a.mp4", "file.mp4", "folder/b.mp4", "folder/more", "folder/", "fine.mp4", "dead.mp4", "loop"]
-    body = "".join(f"{row},{name},,\n" for row, name in enumerate([*names, "folder", "back/a.mp4", "inner", "."]))
+    names = [
+        "inner/a.mp4",
+        "file.mp4",
+        "folder/b.mp4",
+        "folder/more",
+        "folder/",
+        "fine.mp4",
+        "dead.mp4",
+        "loop",
+    ]
+    body = "".join(
+        f"{row},{name},,\n" for row, name in enumerate([*names, "folder", "back/a.mp4", "inner", "."])
+    )
     path = put(root, HEAD + body)
     out = "outside-root"
     lines = [(3, out), (4, out), (5, out), (6, out), (8, out), (9, "missing-file"), (10, out), (11, out)]
@@ -249,7 +264,10 @@ def test_links_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
         ("Video_id,path\na,a.mp4\n", [(1, "unknown-column"), (1, "missing-column")]),
         ("video_id,path,path\na,a.mp4,b.mp4\n", [(1, "duplicate-column")]),
         ("video_id,path,split,split\na,a.mp4,b,c\n", [(1, "duplicate-column")]),
-        (HEAD.encode() + b"a,a.mp4,Jos\xe9,\n\xff,a.mp4,,\n", [(2, "undecodable"), (3, "undecodable"), (3, "duplicate-path")]),
+        (
+            HEAD.encode() + b"a,a.mp4,Jos\xe9,\n\xff,a.mp4,,\n",
+            [(2, "undecodable"), (3, "undecodable"), (3, "duplicate-path")],
+        ),
         (HEAD.encode("utf-16"), [(1, "undecodable")]),
     ],
 )
@@ -326,7 +344,9 @@ def test_a_line_separator_inside_json_text_does_not_move_the_line_numbers(tmp_pa
         ({"video_id": pa.array([], pa.string()), "path": pa.array([], pa.string())}, [(0, "empty")]),
     ],
 )
-def test_bad_parquet(tmp_path: Path, columns: dict[str, list[object]], expected: list[tuple[int, str]]) -> None:
+def test_bad_parquet(
+    tmp_path: Path, columns: dict[str, list[object]], expected: list[tuple[int, str]]
+) -> None:
     touch(tmp_path, "x", "y")
     pq.write_table(pa.table(columns), tmp_path / "set.parquet")
     assert found(tmp_path / "set.parquet") == expected
@@ -340,7 +360,9 @@ def test_damaged_parquet(tmp_path: Path) -> None:
         path = put(tmp_path, damaged, "set.parquet")
         assert found(path) == [(0, "syntax")]
         fatal(path)
-    broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
+    broken = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")]
+    )
     pq.write_table(pa.table({"video_id": broken, "path": ["x"]}), tmp_path / "set.parquet")
     touch(tmp_path, "x")
     assert found(tmp_path / "set.parquet") == [(1, "undecodable")]

@@ -11,7 +11,7 @@ from vidface.retrieval import identity_templates, search
 
 
 def whole_sort(queries: np.ndarray, gallery: np.ndarray, ids: list[str], k: int) -> list[list[str]]:
-    """Ids by falling score, equal embeddings by id. Equal rows get equal scores: a row's score is its own sum."""
+    """Ids by falling score, equal scores by id; a score is its own sum, so that equal rows score equally."""
     ranking = []
     for query in queries.astype(np.float64):
         scores = [float(np.sum(query * row)) for row in gallery.astype(np.float64)]

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line; whatever goes wrong on purpose is one line and an exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("vidface").setLevel(logging.INFO)  # ours alone: other libraries tell how they load
     try:
         sys.exit(cli(prog_name="vidface", standalone_mode=False) or 0)
     except click.exceptions.Exit as stop:

@@ -43,10 +43,10 @@ def examine() -> dict[str, Any]:
     Returns:
         A dict that JSON can hold: ``version``, ``python``, ``platform``, ``cores``, ``memory_bytes`` (None
         where it is not known), ``free_disk_bytes`` (of the current folder), ``libraries`` (name to version,
-        or None where it is missing), ``decoders`` and ``demo_network`` ("ok", or what went wrong; "not shipped"),
-        ``gpu`` (``torch``: names of the GPUs; ``onnxruntime``: its providers; ``faiss``: number of GPUs; None
-        where the library cannot be imported), ``hints`` and ``problems`` (sentences that say what to do; only
-        problems stand in the way).
+        or None where it is missing), ``decoders`` (name to "ok" or what went wrong), ``demo_network`` ("ok",
+        "not shipped" or what went wrong), ``gpu`` (``torch``: names of the GPUs; ``onnxruntime``: its
+        providers; ``faiss``: number of GPUs; None where the library cannot be imported), ``hints`` and
+        ``problems`` (sentences that say what to do; only problems stand in the way).
     """
     problems: list[str] = []
     libraries = _libraries(problems)
@@ -125,7 +125,7 @@ def _version(distribution: str) -> str | None:
 
 def _check_same_module(libraries: dict[str, str | None], problems: list[str]) -> None:
     for keep, drop in SAME_MODULE:
-        if libraries.get(keep) and libraries.get(drop):
+        if libraries.get(keep):
             # Removing only one of them would take the shared files away from the other.
             problems.append(
                 f"{keep} and {drop} are both installed and overwrite each other: run "

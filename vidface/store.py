@@ -11,8 +11,10 @@ killed while being appended to cannot be opened again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +86,7 @@ def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: 
     """Write a run of consecutive videos as one small features file, whole or not at all."""
     counts = [len(video.features) for video in videos]
     features = np.concatenate([np.empty((0, dimension), dtype), *(video.features for video in videos)])
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with _create(path) as file:
         file["features"] = features.astype(dtype, copy=False)
         file["timestamps"] = np.concatenate(
             [np.empty(0, np.float32), *(video.timestamps for video in videos)], dtype=np.float32
@@ -123,7 +125,7 @@ def join_shards(shards: Sequence[Path], output: Path, attributes: Mapping[str, A
             dimension, dtype = file["features"].shape[1], file["features"].dtype
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
     digest = hashlib.sha256()
-    with atomic_path(output) as temporary, h5py.File(temporary, "w") as joined:
+    with _create(output) as joined:
         features = joined.create_dataset("features", (offsets[-1], dimension), dtype)
         timestamps = joined.create_dataset("timestamps", (offsets[-1],), np.float32)
         row = 0
@@ -175,7 +177,7 @@ def write_embeddings(
     frames = np.diff(source.offsets)
     n_videos, n_frames = len(frames), int(source.offsets[-1])
     digest = hashlib.sha256()
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with _create(path) as file:
         embeddings = file.create_dataset("embeddings", (n_videos, source.dimension), np.float32)
         kept = file.create_dataset("kept", (n_videos,), np.int64)
         labels = file.create_dataset("labels", (n_frames,), np.int32)
@@ -225,6 +227,27 @@ def read_attributes(path: Path, kind: str) -> dict[str, Any]:
     """
     with _open(path, kind=kind) as file:
         return dict(file.attrs)
+
+
+@contextmanager
+def _create(path: Path) -> Iterator[h5py.File]:
+    """A new file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        file = h5py.File(temporary, "w")
+        try:
+            yield file
+        finally:
+            try:
+                file.close()
+            except RuntimeError as error:
+                # HDF5 writes what it holds back while it closes; h5py has another class for what fails then.
+                raise OSError(_errno_in(str(error)), _first_line(error), str(path)) from None
+
+
+def _errno_in(message: str) -> int:
+    """The system's error number that HDF5 puts into its messages."""
+    found = re.search(r"errno = (\d+)", message)
+    return int(found[1]) if found else errno.EIO
 
 
 @contextmanager

@@ -409,3 +409,11 @@ def test_external_data_is_hashed(tmp_path: Path) -> None:
     content[1] ^= 1
     data.write_bytes(content)
     assert load_backbone(path).sha256 != backbone.sha256
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tiny(tmp_path, "onnx")
+    path.write_bytes(path.read_bytes().replace(b"MatMul", b"Mat\xfful").replace(b"flat", b"fl\xfft"))
+    with pytest.raises(ModelError, match="cannot open it: 'utf-8' codec"):
+        load_backbone(path)
+    assert capfd.readouterr() == ("", ""), "no second attempt that is told on stdout"

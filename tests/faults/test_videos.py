@@ -199,6 +199,8 @@ def test_one_bad_video_goes_on_to_the_submission(tmp_path: Path, model: Path) ->
         features, embeddings = folder / "features.h5", folder / "embeddings.h5"
         vidface("extract", manifest, "-o", features, "--model", model, code=code)
         vidface("cluster", features, "-o", embeddings, code=code)
+        if not code:
+            return folder, None
         score = vidface("score", embeddings, "--manifest", manifest, "--json", "--targets", "0.1", code=code)
         vidface("submit", embeddings, "--manifest", manifest, "--format", "lfrc", "-o", folder / "s.bin", code=0)
         vidface("submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", folder / "s.txt", code=0)

@@ -6,7 +6,7 @@ encoders only, and nothing of ``vidface.frames``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -40,7 +40,9 @@ def read_number(pixels: np.ndarray) -> int | None:
     levels = blocks.reshape(BITS, BLOCK)[:, 4:-4].mean(axis=1)
     if np.any(np.abs(levels - 128) < 50):
         return None
-    left, right = (pixels[-24:-8, columns].astype(int).mean(axis=(0, 1)) for columns in (slice(8, 24), slice(-24, -8)))
+    left, right = (
+        pixels[-24:-8, columns].astype(int).mean(axis=(0, 1)) for columns in (slice(8, 24), slice(-24, -8))
+    )
     if np.abs(left - RED).max() > 16 or np.abs(right - BLUE).max() > 16:
         return None
     return int(sum(1 << bit for bit in range(BITS) if levels[bit] > 128))
@@ -117,7 +119,7 @@ class Clip:
         return path
 
     def _mux(self, out: Any, packet: Any) -> None:
-        shift = round(((self.start - self.first / self.rate)) / packet.time_base)
+        shift = round((self.start - self.first / self.rate) / packet.time_base)
         packet.pts += shift
         packet.dts += shift
         out.mux(packet)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ranx import Qrels, Run, evaluate
+from ranx.metrics.average_precision import _average_precision
 from sklearn.metrics import average_precision_score
 
 from vidface.metrics.average_precision import average_precision_at_k
@@ -43,18 +43,17 @@ def test_several_queries_at_once() -> None:
 
 
 def test_agrees_with_ranx_on_cut_lists() -> None:
-    """ranx divides by all relevant items too; ids that are not retrieved are misses."""
+    """Ranx divides by all relevant items too. Its function is called uncompiled: compiling takes a minute."""
     random = np.random.default_rng(1)
-    truth, run, relevant, totals = {}, {}, [], []
-    for query in range(20):
-        wanted = {f"d{d}" for d in random.choice(400, 130, replace=False)}
-        ranking = [f"d{d}" for d in random.permutation(400)[:100]]
-        truth[f"q{query}"] = dict.fromkeys(wanted, 1)
-        run[f"q{query}"] = {d: float(100 - rank) for rank, d in enumerate(ranking)}
-        relevant.append([d in wanted for d in ranking])
+    relevant, totals, expected = [], [], []
+    for _ in range(20):
+        wanted, ranking = random.choice(400, 130, replace=False), random.permutation(400)[:110]
+        truth = np.stack([wanted, np.ones_like(wanted)], axis=1)
+        run = np.stack([ranking, np.arange(110, 0, -1)], axis=1)
+        expected.append(_average_precision.py_func(truth, run, 100, 1))
+        relevant.append(np.isin(ranking[:100], wanted))
         totals.append(len(wanted))
-    expected = evaluate(Qrels(truth), Run(run), "map@100", make_comparable=False)
-    assert average_precision_at_k(relevant, totals).mean() == pytest.approx(expected, abs=1e-12)
+    assert average_precision_at_k(relevant, totals) == pytest.approx(expected, abs=1e-12)
 
 
 def test_agrees_with_scikit_learn_where_nothing_is_missed() -> None:

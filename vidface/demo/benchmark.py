@@ -11,6 +11,7 @@ import csv
 import io
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -178,7 +179,9 @@ def _plan(
         raise UsageError(
             f"{distractors} distractors asked for, but only {len(extras)} people are left for them"
         )
-    passers = _Passers(faces, [name for name in rest if name not in set(extras)])
+    passers = _Passers(
+        faces, [name for name in rest if name not in set(extras)], max(1, frames_per_video // 2)
+    )
 
     cast = [
         (name, name, f"id{place:04d}_v{take + 1}", "train" if take < enrolment_videos else "val")
@@ -208,29 +211,40 @@ def _shuffled(faces: FaceSource, name: str, seed: int) -> list[int]:
 
 
 class _Passers:
-    """People who only pass through other people's videos; each of them through one only."""
+    """People who only pass through other people's videos; no picture of theirs is handed out twice.
 
-    def __init__(self, faces: FaceSource, names: list[str]) -> None:
-        self._faces = faces
-        # Those with many pictures first: they can stay for several frames.
-        self._names = iter(sorted(names, key=lambda name: -faces.counts[name]))
+    Args:
+        faces: Where their pictures come from.
+        names: Who they are.
+        stay: The most frames that one of them stays: the person whose video it is must be seen more often.
+    """
+
+    def __init__(self, faces: FaceSource, names: list[str], stay: int) -> None:
+        # Those with many pictures first: they can stay for several frames. Whoever has pictures left queues
+        # up again, so that nobody comes back before all others were there.
+        self._queue = deque((name, 0) for name in sorted(names, key=lambda name: -faces.counts[name]))
+        self._counts = faces.counts
+        self._stay = stay
 
     def runs(self, rng: np.random.Generator, frames: int) -> list[list[_Shot]]:
-        """Runs of consecutive frames of one person, or of two; more and shorter where pictures are few."""
+        """Runs of consecutive frames of one person, or of two; more and shorter where they cannot stay."""
         first = frames if rng.random() < 0.5 else -(-frames // 2)
         runs = []
         for wanted in (first, frames - first):
             while wanted > 0:
-                run = self._take(wanted)
+                run = self._take(min(wanted, self._stay))
                 runs.append(run)
                 wanted -= len(run)
         return runs
 
     def _take(self, wanted: int) -> list[_Shot]:
-        name = next(self._names, None)
-        if name is None:
+        if not self._queue:
             raise UsageError("not enough other people for the noise: ask for fewer videos or noise frames")
-        return [_Shot("other", name, index) for index in range(min(wanted, self._faces.counts[name]))]
+        name, begin = self._queue.popleft()
+        end = min(begin + wanted, self._counts[name])
+        if end < self._counts[name]:
+            self._queue.append((name, end))
+        return [_Shot("other", name, index) for index in range(begin, end)]
 
 
 def _interrupt(shots: list[_Shot], blocks: list[list[_Shot]], rng: np.random.Generator) -> Iterator[_Shot]:

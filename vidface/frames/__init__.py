@@ -2,7 +2,7 @@
 
 ``sampling`` chooses frames by time, ``containers`` tells a video from its first bytes, ``demux`` opens it
 safely, ``pyav`` and ``decord_reader`` decode it, ``folder`` reads frames that are images already, and
-``write`` makes clips. One contract test, ``tests/frames/test_contract.py``, runs every decoder over the same
+``write`` makes clips. One contract test, ``tests/frames/test_frames_contract.py``, runs every decoder over the same
 numbered clips.
 """
 

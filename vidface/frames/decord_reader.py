@@ -11,7 +11,7 @@ decodes the whole file ahead into memory. So it is led by the hand here:
 - decord decodes the sampled frames of a piece. Each is compared with PyAV's picture before it is handed out;
   one that differs, or a piece that decord cannot read, ends the reading: ``decoder-refused``.
 
-The price is that every frame is decoded twice. ``tests/frames/test_contract.py`` runs both decoders.
+The price is that every frame is decoded twice. ``tests/frames/test_frames_contract.py`` runs both decoders.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ import av
 import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from vidface.errors import MediaError, UsageError
 from vidface.frames.demux import READ_ERRORS, Video, open_video
 from vidface.frames.frame import Frame, Pixels, ReadReport
-from vidface.frames.picture import display_matrix, turn
+from vidface.frames.picture import ToRgb
 from vidface.frames.pyav import decode
 from vidface.frames.sampling import sample_by_time
 
@@ -45,13 +44,11 @@ PIECE_FRAMES = 48  # opening a piece costs about a millisecond: spread it over s
 PIECE_BYTES = 256 << 20  # a piece without a key frame that grows beyond it is refused
 BATCH_BYTES = 96 << 20  # decoded pixels that decord holds at a time
 
-# decord and PyAV convert 8-bit video to the very same RGB with this filter; 10-bit video differs by 2 levels of
-# luma. Another frame differs by far more, somewhere.
-DECORD_SCALING = Interpolation.BICUBIC
+# Levels of luma. On 8-bit video decord and PyAV give the very same RGB, on 10-bit video they differ by 2.
 LUMA_TOLERANCE = 3.0
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Why decord cannot be trusted with this video."""
 
 
@@ -66,7 +63,9 @@ class _Piece:
         self.packets.append((data, pts))
         self.nbytes += len(data)
         if self.nbytes > PIECE_BYTES:
-            raise _Refused(f"{PIECE_BYTES >> 20} MB of packets hang together without a key frame between")
+            raise _RefusedError(
+                f"{PIECE_BYTES >> 20} MB of packets hang together without a key frame between"
+            )
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,10 @@ class _Cutter:
         self._open = _Piece()
         self._key: tuple[bytes, int] | None = None  # a key frame that may begin the next piece
 
-    def add(self, packet: Packet) -> None:
+    def add(self, packet: Packet[Any]) -> None:
         """Take the next packet of the video stream."""
         if packet.pts is None:
-            raise _Refused("its packets carry no presentation times")
+            raise _RefusedError("its packets carry no presentation times")
         if self._key is not None:
             if packet.pts > self._key[1]:
                 self._cut()
@@ -142,8 +141,10 @@ def _read(path: Path, fps: float | None, report: ReadReport) -> Iterator[Frame]:
             for time, pixels in _led(video, fps, report):
                 report.sampled += 1
                 yield Frame(pixels, time)
-        except _Refused as why:
-            detail = f"{path}: decord cannot be trusted with this {video.demuxer} file: {why}: use --decoder pyav"
+        except _RefusedError as why:
+            detail = (
+                f"{path}: decord cannot be trusted with this {video.demuxer} file: {why}: use --decoder pyav"
+            )
             if report.sampled == 0:
                 raise MediaError("decoder-refused", detail) from why
             report.faults.append(("decoder-refused", detail))
@@ -152,16 +153,16 @@ def _read(path: Path, fps: float | None, report: ReadReport) -> Iterator[Frame]:
 def _led(video: Video, fps: float | None, report: ReadReport) -> Iterator[tuple[float, Pixels]]:
     """Sample as PyAV does; the pixels are decord's. Frames wait until the piece that holds them is whole."""
     if video.demuxer == "avi" and video.stream.codec_context.name in ("h264", "hevc"):
-        raise _Refused("AVI does not tell when B-frames are shown")
+        raise _RefusedError("AVI does not tell when B-frames are shown")
     cutter = _Cutter()
     shown = decode(video, report, tap=cutter.add)
     taken = sample_by_time(shown, fps) if fps is not None else ((time, frame) for time, _, frame in shown)
-    reformatter = VideoReformatter()
+    to_rgb = ToRgb()
     waiting: deque[_Wanted] = deque()
     for time, picture in taken:
         if picture.pts is None:
-            raise _Refused("its frames carry no presentation times")
-        waiting.append(_wanted(video, time, picture, reformatter))
+            raise _RefusedError("its frames carry no presentation times")
+        waiting.append(_wanted(video, time, picture, to_rgb))
         # A later frame came out of PyAV's decoder: it has given all of the pieces before.
         while cutter.done and waiting[-1].pts > max(pts for _, pts in cutter.done[0].packets):
             yield from _from_piece(video, cutter.done.popleft(), waiting)
@@ -169,13 +170,12 @@ def _led(video: Video, fps: float | None, report: ReadReport) -> Iterator[tuple[
     while cutter.done:
         yield from _from_piece(video, cutter.done.popleft(), waiting)
     if waiting:
-        raise _Refused(f"the frame at {waiting[0].time:.3f} s belongs to no packet")
+        raise _RefusedError(f"the frame at {waiting[0].time:.3f} s belongs to no packet")
 
 
-def _wanted(video: Video, time: float, picture: VideoFrame, reformatter: VideoReformatter) -> _Wanted:
+def _wanted(video: Video, time: float, picture: VideoFrame, to_rgb: ToRgb) -> _Wanted:
     with video.log.capture():
-        rgb = reformatter.reformat(picture, format="rgb24", interpolation=DECORD_SCALING, threads=1)
-        pixels = turn(rgb.to_ndarray(), display_matrix(picture))
+        pixels = to_rgb(picture)
     assert picture.pts is not None
     return _Wanted(time, picture.pts, pixels.shape[0] * pixels.shape[1], _luma(pixels))
 
@@ -190,7 +190,7 @@ def _from_piece(video: Video, piece: _Piece, waiting: deque[_Wanted]) -> Iterato
     """Decode the waiting frames that lie in the piece, a bounded number at a time."""
     order = {pts: index for index, (_, pts) in enumerate(piece.packets)}
     if len(order) < len(piece.packets):
-        raise _Refused("two packets have the same presentation time")
+        raise _RefusedError("two packets have the same presentation time")
     while waiting and waiting[0].pts in order:
         batch = [waiting.popleft()]
         while (
@@ -205,7 +205,7 @@ def _from_piece(video: Video, piece: _Piece, waiting: deque[_Wanted]) -> Iterato
         for one, pixels in zip(batch, pictures, strict=True):
             luma = _luma(pixels)
             if luma.shape != one.luma.shape or np.abs(luma - one.luma).max() > LUMA_TOLERANCE:
-                raise _Refused(f"it gives another picture at {one.time:.3f} s")
+                raise _RefusedError(f"it gives another picture at {one.time:.3f} s")
             yield one.time, pixels
 
 
@@ -218,11 +218,11 @@ def _decord_frames(video: Video, packets: list[tuple[bytes, int]], wanted: list[
     try:
         reader = decord.VideoReader(_remux(video, packets, shown), decord.cpu(0), num_threads=1)
         if len(reader) != len(packets):
-            raise _Refused(f"it counts {len(reader)} frames where there are {len(packets)}")
+            raise _RefusedError(f"it counts {len(reader)} frames where there are {len(packets)}")
         batch = reader.get_batch([bisect_left(shown, pts) for pts in wanted]).asnumpy()
     except (decord.DECORDError, decord.DECORDLimitReachedError, AssertionError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise _Refused(f"it fails: {reason}") from error
+        raise _RefusedError(f"it fails: {reason}") from error
     return list(batch)
 
 
@@ -237,9 +237,9 @@ def _remux(video: Video, packets: list[tuple[bytes, int]], shown: list[int]) -> 
     try:
         with video.log.capture(), av.open(file, "w", format="matroska") as out:
             stream = out.add_stream_from_template(video.stream, opaque=True)
-            stream.codec_context.framerate = 25  # without a rate decord cannot count two frames
+            stream.codec_context.framerate = Fraction(25)  # without a rate decord cannot count two frames
             for index, (data, _) in enumerate(packets):
-                packet = Packet(data)
+                packet: Packet[Any] = Packet(data)
                 packet.stream = stream
                 packet.time_base = Fraction(1, 1000)
                 packet.dts, packet.pts = 40 * index, 40 * (ranks[index] + delay)
@@ -247,6 +247,6 @@ def _remux(video: Video, packets: list[tuple[bytes, int]], shown: list[int]) -> 
                 packet.is_keyframe = index == 0
                 out.mux(packet)
     except (*READ_ERRORS, ValueError) as error:
-        raise _Refused(f"its packets do not fit into Matroska, {error}") from error
+        raise _RefusedError(f"its packets do not fit into Matroska, {error}") from error
     file.seek(0)
     return file

@@ -1,6 +1,6 @@
 """Read a folder of frames: JPEG or PNG images, taken whole in the natural order of their names.
 
-Tested in ``tests/frames/test_folder.py``.
+Tested in ``tests/frames/test_frames_folder.py``.
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ def frame_files(folder: Path) -> list[Path]:
         entries = list(folder.iterdir())
     except OSError as error:
         raise MediaError("unreadable", f"{folder}: cannot be listed: {error.strerror or error}") from error
-    images = [
-        path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
+    images = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     return sorted(images, key=lambda path: natural_key(path.name))
 
 
@@ -83,7 +81,8 @@ def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:
     if report.decoded == 0:
         name, reason = files[0].name, report.faults[-1][1]
         raise MediaError(
-            "unreadable-image", f"{folder}: none of its {len(files)} images, {name} first, can be read ({reason})"
+            "unreadable-image",
+            f"{folder}: none of its {len(files)} images, {name} first, can be read ({reason})",
         )
 
 

@@ -1,7 +1,7 @@
 """Read a video with PyAV: every frame decoded in order, those that are sampled turned into RGB.
 
 The times are the container's presentation times, so B-frames, variable frame rates, edit lists and open GOPs
-need no special care. ``tests/frames/test_contract.py`` holds every decoder to the same frames.
+need no special care. ``tests/frames/test_frames_contract.py`` holds every decoder to the same frames.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from vidface.errors import MediaError
 from vidface.frames.damage import Damage
 from vidface.frames.demux import READ_ERRORS, Video, open_video
 from vidface.frames.frame import Frame, ReadReport
-from vidface.frames.picture import to_rgb
+from vidface.frames.picture import ToRgb
 from vidface.frames.sampling import sample_by_time
 
 __all__ = ["read_with_pyav"]
@@ -26,19 +26,19 @@ __all__ = ["read_with_pyav"]
 
 def read_with_pyav(path: Path, *, fps: float | None, report: ReadReport) -> Iterator[Frame]:
     """Read one video file; see ``vidface.frames.read_frames``."""
-    reformatter = VideoReformatter()
+    to_rgb = ToRgb()
     with open_video(path) as video:
         shown = decode(video, report)
         taken = sample_by_time(shown, fps) if fps is not None else ((time, frame) for time, _, frame in shown)
         for time, picture in taken:
             with video.log.capture():
-                pixels = to_rgb(picture, reformatter)
+                pixels = to_rgb(picture)
             report.sampled += 1
             yield Frame(pixels, time)
 
 
 def decode(
-    video: Video, report: ReadReport, tap: Callable[[Packet], None] | None = None
+    video: Video, report: ReadReport, tap: Callable[[Packet[Any]], None] | None = None
 ) -> Iterator[tuple[float, float, VideoFrame]]:
     """Decode every frame in presentation order, count it, and report the damage at the end.
 
@@ -68,13 +68,14 @@ def decode(
         report.decoded += 1
         yield now, picture.duration * unit or usual, picture
     if report.decoded == 0:
-        reason = damage.stopped or (video.log.errors[-1] if video.log.errors else "the file holds none")
+        errors = video.log.errors + damage.decoder_log.errors
+        reason = damage.stopped or (errors[-1] if errors else "the file holds none")
         raise MediaError("no-frames", f"{video.path}: no frame could be decoded: {reason}")
     report.faults += damage.faults(report.decoded)
 
 
 def _pictures(
-    video: Video, damage: Damage, slots: deque[int], tap: Callable[[Packet], None] | None
+    video: Video, damage: Damage, slots: deque[int], tap: Callable[[Packet[Any]], None] | None
 ) -> Iterator[VideoFrame]:
     """All pictures of the stream, past packets that cannot be decoded, up to where the file cannot be read.
 
@@ -92,7 +93,7 @@ def _pictures(
     yield from _decoded(video, None, damage)  # those that the decoder still holds
 
 
-def _packets(video: Video, damage: Damage) -> Iterator[Packet]:
+def _packets(video: Video, damage: Damage) -> Iterator[Packet[Any]]:
     """All packets of pictures and sound: the sound shows whether the file goes on to its end."""
     streams = [stream for stream in video.container.streams if stream.type in ("video", "audio")]
     packets = video.container.demux(streams)
@@ -109,8 +110,8 @@ def _packets(video: Video, damage: Damage) -> Iterator[Packet]:
             yield packet
 
 
-def _decoded(video: Video, packet: Packet | None, damage: Damage) -> list[VideoFrame]:
-    with video.log.capture():
+def _decoded(video: Video, packet: Packet[Any] | None, damage: Damage) -> list[VideoFrame]:
+    with damage.decoder_log.capture():
         try:
             return video.stream.codec_context.decode(packet)
         except READ_ERRORS:

@@ -13,14 +13,20 @@ from typing import Any, BinaryIO
 import av
 import av.logging
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from vidface.errors import StoreError, UsageError
 from vidface.frames.frame import Pixels
-from vidface.frames.picture import SCALING
 
 __all__ = ["write_clip"]
 
+# Rounded, chroma averaged over its pixels, and the same on every processor.
+SCALING = (
+    Interpolation.BILINEAR
+    | Interpolation.FULL_CHR_H_INP
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+)
 AVCOL_BT709 = 1  # FFmpeg's number for BT.709 as matrix, primaries and transfer alike
 
 
@@ -71,8 +77,11 @@ def write_clip(
 def _encode(file: BinaryIO, frames: Iterable[Pixels], fps: Fraction, lossless: bool, crf: int) -> None:
     """Encode RGB frames to an mp4 in an open file; one thread, and no date or version is written."""
     reformatter = VideoReformatter()
-    with av.logging.Capture(), av.open(file, "w", format="mp4", container_options={"fflags": "+bitexact"}) as out:
-        stream = None
+    with (
+        av.logging.Capture(),
+        av.open(file, "w", format="mp4", container_options={"fflags": "+bitexact"}) as out,
+    ):
+        stream: Any = None
         for index, pixels in enumerate(frames):
             if stream is None:
                 shape = pixels.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,7 +105,7 @@ def unit_videos(path: Path, offsets: npt.NDArray[np.int64]) -> Iterator[npt.NDAr
     """The L2-normalised frames, float32 [f, D], of consecutive videos; ``offsets`` [v+1] are rows of the file."""
     rows = normalise_rows(read_rows(path, int(offsets[0]), int(offsets[-1])))
     bounds = offsets - offsets[0]
-    return (rows[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+    return (rows[a:b] for a, b in pairwise(bounds))
 
 
 def _runs(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:

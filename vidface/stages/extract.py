@@ -223,7 +223,8 @@ def _read_ahead(
     def put(messages: queue.Queue[Message | BaseException], message: Message | BaseException) -> None:
         while not stop.is_set():
             try:
-                return messages.put(message, timeout=0.2)
+                messages.put(message, timeout=0.2)
+                return
             except queue.Full:
                 continue
 
@@ -286,12 +287,12 @@ def _embed_run(
                 batch[filled : filled + len(taken)] = taken
                 filled, rest = filled + len(taken), rest[len(taken) :]
                 if filled == batch_size:
-                    features.append(embed(batch).astype(dtype))
+                    features.append(_stored(embed(batch), dtype))
                     filled = 0
         ends.append(message)
         advance(1)
     if batch is not None and filled:
-        features.append(embed(batch[:filled]).astype(dtype))
+        features.append(_stored(embed(batch[:filled]), dtype))
     bounds = np.cumsum([0, *(len(seconds) for seconds in times)])
     rows = np.concatenate(features)
     return [
@@ -303,6 +304,11 @@ def _embed_run(
         )
         for i, video in enumerate(videos)
     ]
+
+
+def _stored(features: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
+    with np.errstate(over="ignore"):  # beyond float16: becomes infinite here, and a fault below
+        return features.astype(dtype)
 
 
 def _video_rows(

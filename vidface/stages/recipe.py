@@ -81,7 +81,7 @@ class Recipe(BaseModel, extra="forbid"):
     manifest: Path
     output: Path
     extract: ExtractStep
-    cluster: ClusterStep = ClusterStep()
+    cluster: ClusterStep = Field(default_factory=lambda: ClusterStep.model_validate({}))
     score: ScoreStep | None = None
     sweep: SweepStep | None = None
     submit: SubmitStep | None = None

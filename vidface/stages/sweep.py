@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 import vidface
 from vidface.clustering import cluster_sweep
+from vidface.errors import StoreError
+from vidface.files import disk_is_full
 from vidface.manifest import Manifest
 from vidface.pooling import pool_frames
 from vidface.protocols.lfrc import TARGETS
@@ -48,29 +50,38 @@ def sweep(
         frames that stayed; ``best``, protocol measure -> threshold; ``inputs``.
 
     Raises:
-        StoreError: the features file lacks videos of the manifest.
+        StoreError: the features file lacks videos of the manifest, or there is no space left beside it.
     """
     source = read_features(features)
     rows = rows_of(source.video_ids, manifest, features)
     n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
     table = []
+    kept = np.zeros(len(thresholds), np.int64)
     with tempfile.TemporaryDirectory(dir=features.parent, prefix=".sweep-") as folder:
-        shape = (len(thresholds), n_videos, source.dimension)
-        pooled = (
-            np.memmap(Path(folder) / "embeddings", np.float32, "w+", shape=shape)
-            if n_videos
-            else np.zeros(shape)
-        )
-        kept = np.zeros(len(thresholds), np.int64)
-        video = 0
-        for embeddings, counts in over_videos(
-            source, _sweep_run, list(thresholds), workers=workers, label="sweep"
-        ):
-            pooled[:, video : video + embeddings.shape[1]] = embeddings
-            kept += counts
-            video += embeddings.shape[1]
+        # A plain file: a memory map on a full disk would end the process without a word.
+        pooled, of_one = Path(folder) / "embeddings", n_videos * source.dimension
+        try:
+            with pooled.open("wb") as file:
+                video = 0
+                for embeddings, counts in over_videos(
+                    source, _sweep_run, list(thresholds), workers=workers, label="sweep"
+                ):
+                    for t, run in enumerate(embeddings):
+                        file.seek(4 * (t * of_one + video * source.dimension))
+                        file.write(run.tobytes())
+                    kept += counts
+                    video += embeddings.shape[1]
+        except OSError as error:
+            if not disk_is_full(error):
+                raise
+            size = 4 * len(thresholds) * of_one / 1e6
+            raise StoreError(
+                f"{features.parent}: no space left for the {size:.0f} MB that a sweep needs beside the features; "
+                "make room and run again"
+            ) from None
         for t, threshold in enumerate(thresholds):
-            scored = Scored({}, embeddings=np.ascontiguousarray(pooled[t][rows]))
+            embeddings = np.fromfile(pooled, np.float32, of_one, offset=4 * t * of_one)
+            scored = Scored({}, embeddings=embeddings.reshape(n_videos, source.dimension)[rows])
             result = score(
                 scored,
                 manifest,
@@ -82,7 +93,6 @@ def sweep(
             del result["per_identity"], result["inputs"]
             share = float(kept[t] / n_frames) if n_frames else None
             table.append({"threshold": threshold_text(threshold), "kept": share, **result})
-        del pooled  # unmapped before its folder goes
     return {
         "rows": table,
         "best": _best(table, targets),

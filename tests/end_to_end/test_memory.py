@@ -1,0 +1,110 @@
+"""50,000 videos: memory is set by options, not by the data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+LIMIT = 2_000_000_000  # bytes, of all processes together
+
+PROGRAM = """
+import hashlib, json, resource, sys, time
+from pathlib import Path
+import numpy as np
+from vidface.manifest import Manifest
+from vidface.stages.cluster import cluster
+from vidface.stages.extract import extract_shards
+from vidface.store import join_shards
+
+VIDEOS, FRAMES, DIMENSION = 50_000, 12, 256
+folder = Path(sys.argv[1])
+ids = [f"v{i:06d}" for i in range(VIDEOS)]
+blank = [""] * VIDEOS
+manifest = Manifest(folder / "manifest.csv", folder, ids, ids, blank, blank, "0" * 64)
+random = np.random.default_rng(1)
+people, noise = (random.standard_normal((256, DIMENSION)).astype(np.float32) for _ in range(2))
+
+def reader(path, report):
+    video = int(path.name[1:])
+    for frame in range(FRAMES):
+        stranger = frame % 4 == 3
+        pixel = [video % 256, frame * 20, 255] if not stranger else [(video + frame) % 256, frame * 20, 0]
+        yield np.array(pixel, np.uint8).reshape(1, 1, 3), frame / 8
+
+def embed(pixels):
+    person, grain, kind = pixels[:, 0, 0].T
+    return people[person] * (kind > 0)[:, None] + noise[(grain + person) % 256] * 0.7
+
+def mega():
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1e3)
+
+said, begun = {}, time.monotonic()
+parts = folder / "parts"
+parts.mkdir()
+extract_shards(manifest, parts, reader, embed, dimension=DIMENSION, dtype="float16", batch_size=256, workers=2)
+names = ("manifest_sha256", "model_name", "model_sha256", "flip", "fps", "decoder")
+join_shards(sorted(parts.glob("shard-*.h5")), folder / "features.h5", dict.fromkeys(names, "made up"))
+said["extract"] = [round(time.monotonic() - begun, 1), mega()]
+digests = set()
+for workers in (1, 2):
+    begun, output = time.monotonic(), folder / f"embeddings-{workers}.h5"
+    result = cluster(folder / "features.h5", output, threshold=0.4, workers=workers)
+    digests.add(hashlib.sha256(output.read_bytes()).hexdigest())
+    said[f"cluster, {workers} workers"] = [round(time.monotonic() - begun, 1), mega()]
+    assert len(result.embeddings.video_ids) == VIDEOS
+    assert result.embeddings.frames.sum() == VIDEOS * FRAMES
+    assert VIDEOS * FRAMES * 0.5 < result.embeddings.kept.sum() < VIDEOS * FRAMES * 0.9
+assert len(digests) == 1, "the number of workers changed the file"
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is read from Linux's /proc")
+def test_50000_videos_stay_under_2_gigabytes(tmp_path: Path) -> None:
+    """Extracting and clustering 600,000 frames; every process of the run is counted, shared pages once."""
+    errors = tmp_path / "stderr"
+    with errors.open("w") as stderr:
+        run = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+        peak = 0
+        while run.poll() is None:
+            peak = max(peak, sum(memory(pid) for pid in family(run.pid)))
+            time.sleep(0.1)
+    out = run.stdout.read() if run.stdout else ""
+    assert run.returncode == 0, errors.read_text()
+    said = json.loads(out.splitlines()[-1])
+    print(f"peak of all processes {peak / 1e6:.0f} MB; [seconds, MB of the largest process]: {said}")
+    assert 100e6 < peak < LIMIT
+    assert all(megabytes * 1e6 < LIMIT for _, megabytes in said.values())
+
+
+def family(pid: int) -> set[int]:
+    """A process and all that it started."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it has ended
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def memory(pid: int) -> int:
+    """Bytes of a process, what it shares with others divided among them."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0

@@ -1,0 +1,113 @@
+"""The first bytes decide: only containers that hold their own data reach FFmpeg."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from clips import Clip
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidface.errors import MediaError
+from vidface.frames import DECODERS, ReadReport, read_frames
+from vidface.frames.containers import container_of, demuxer_for
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "demuxer"),
+    [
+        ("a.mp4", {}, "mov"),
+        ("a.mov", {}, "mov"),
+        ("a.mkv", {}, "matroska"),
+        ("a.webm", {"codec": "libvpx"}, "matroska"),
+        ("a.avi", {"codec": "mpeg4"}, "avi"),
+        ("a.ts", {}, "mpegts"),
+        ("a.m2ts", {"format": "mpegts", "container": {"mpegts_m2ts_mode": "1"}}, "mpegts"),
+        ("a.mpg", {"codec": "mpeg2video", "format": "mpeg"}, "mpeg"),
+        ("a.m2v", {"codec": "mpeg2video", "format": "mpeg2video"}, "mpegvideo"),
+        ("a.flv", {}, "flv"),
+        ("a.ogv", {"codec": "libvpx", "format": "ogg"}, "ogg"),
+        ("a.wmv", {"codec": "wmv2"}, "asf"),
+    ],
+)
+def test_the_name_does_not_matter(name: str, options: dict, demuxer: str, tmp_path: Path) -> None:
+    path = Clip(name, frames=3, **options).write(tmp_path)
+    renamed = path.rename(tmp_path / "clip.txt")
+    assert demuxer_for(renamed) == demuxer
+    assert len(list(read_frames(renamed, fps=None, report=ReadReport()))) == 3
+
+
+TEXTS = {
+    "html": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
+    "ffconcat": b"ffconcat version 1.0\nfile 'other.mp4'\n",
+    "playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nother.mp4\n#EXT-X-ENDLIST\n",
+    "dash": b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"></MPD>',
+    "session": b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    "freedom": b"The freedom of the press is here at stake. " * 20,
+    "capital g": b"G" * 500,
+    "picture": b"\x89PNG\r\n\x1a\n" + bytes(64),
+    "one byte": b"\x00",
+}
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_another_file_called_mp4_is_no_video(text: bytes, decoder: str, tmp_path: Path) -> None:
+    Clip("other.mp4", frames=3).write(tmp_path)  # what the playlists point to
+    path = tmp_path / "bad.mp4"
+    path.write_bytes(text)
+    with pytest.raises(MediaError) as error:
+        list(read_frames(path, decoder=decoder, report=ReadReport()))
+    assert error.value.kind == ("unreadable" if text == TEXTS["capital g"] else "not-a-video")
+    assert "bad.mp4" in str(error.value)
+
+
+@given(text=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=12, max_size=400))
+def test_no_text_passes_for_a_container(text: str) -> None:
+    data = text.encode()
+    found = container_of(data, len(data))
+    assert found is None or data.startswith((b"OggS", b"FLV\x01")) or set(data[::188]) == {0x47}
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_missing_empty_and_odd_files(decoder: str, tmp_path: Path) -> None:
+    def kind(path: Path) -> str:
+        with pytest.raises(MediaError) as error:
+            list(read_frames(path, decoder=decoder, report=ReadReport()))
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+        return error.value.kind
+
+    (tmp_path / "empty.mp4").touch()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    assert kind(tmp_path / "none.mp4") == "missing"
+    assert kind(tmp_path / "empty.mp4") == "empty-file"
+    assert kind(tmp_path / "pipe.mp4") == "not-a-video"  # reading it would wait for ever
+    assert kind(tmp_path / "loop.mp4") in ("missing", "unreadable")
+
+
+def test_a_track_in_another_file_is_not_opened(tmp_path: Path) -> None:
+    """An mp4 may say that its frames lie elsewhere (a data reference): then there are none."""
+    other = Clip("other.mp4", frames=10).write(tmp_path)
+    data = bytearray(other.read_bytes())
+    at = data.index(b"url \x00\x00\x00\x01")
+    # The reference "in this file" has 12 bytes and no room for a name: the box is made longer, and so are all
+    # boxes around it. The index lies behind the frames, so no offset in it changes.
+    name = b"other.mp4\x00"
+    data[at - 4 : at + 8] = (12 + len(name)).to_bytes(4, "big") + b"url " + bytes(4) + name
+    for box in (b"dref", b"dinf", b"minf", b"mdia", b"trak", b"moov"):
+        start = data.rindex(box, 0, at + 8) - 4
+        size = int.from_bytes(data[start : start + 4], "big") + len(name)
+        data[start : start + 4] = size.to_bytes(4, "big")
+    # Its own copy of the frames is wiped: whatever is decoded now comes from the other file.
+    begin = data.index(b"mdat") + 4
+    end = data.index(b"moov") - 4
+    data[begin:end] = bytes(end - begin)
+    linked = tmp_path / "linked.mp4"
+    linked.write_bytes(data)
+    with pytest.raises(MediaError) as error:
+        list(read_frames(linked, fps=None, report=ReadReport()))
+    assert error.value.kind in ("no-frames", "unreadable")

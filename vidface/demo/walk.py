@@ -1,0 +1,161 @@
+"""The demo: make a benchmark, then walk the whole way over it with an ordinary recipe, and say what was seen."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import vidface
+from vidface.backbones import load_backbone
+from vidface.demo.benchmark import make_benchmark
+from vidface.demo.sources import FaceSource, drawn_faces, faces_from_folder
+from vidface.errors import UsageError
+from vidface.stages.outputs import cpu_count, read_json, refuse_changed, write_json
+from vidface.stages.recipe import run_recipe
+from vidface.store import read_embeddings
+
+Say = Callable[[str], object]
+
+WEIGHTS = Path(__file__).parent / "weights" / "drawn.safetensors"
+POPULATION = 3_000  # the demo's people; the network was trained on another population, and chosen on a third
+DRAWN = {
+    "identities": 40,
+    "videos_per_identity": 4,
+    "frames_per_video": 14,
+    "noise_frames": 9,
+    "distractors": 20,
+}
+DRAWN_THRESHOLD = 0.4
+REAL_FRAMES, REAL_NOISE, REAL_THRESHOLD, REAL_MIN_IMAGES = 3, 6, 0.3, 6
+MOST_DISTRACTORS = 60
+
+RECIPE = """\
+# vidface run {name}
+# The demo's way over its own clips; finished stages are not run again.
+manifest = "manifest.csv"
+output = "results"
+
+[extract]
+model = {model}
+
+[cluster]
+threshold = {threshold}
+
+[score]
+
+[sweep]
+thresholds = "none,0.2:0.6:0.05"
+
+[submit]
+"""
+
+
+def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> dict[str, Any]:
+    """Make the demo's benchmark and run it; run again, what is finished stays.
+
+    Args:
+        output: folder for everything.
+        faces: ``DIR/PERSON/IMAGE`` of aligned 112x112 faces of real people; None draws people.
+        model: the model for real faces; drawn people have a network of their own.
+        say: is told what happens, a line or a table at a time.
+
+    Returns:
+        The recipe's result, with ``benchmark``, ``noise`` (shares of frames dropped, by kind), ``seconds`` and
+        ``problems``.
+
+    Raises:
+        UsageError: only one of ``faces`` and ``model`` is given, or the folder holds another benchmark.
+    """
+    if (faces is None) != (model is None):
+        raise UsageError("--faces and --model go together: real people need a model that was trained on such")
+    begun = time.monotonic()
+    output.mkdir(parents=True, exist_ok=True)
+    if faces is None:
+        source, plan, threshold = drawn_faces(400, seed=POPULATION), DRAWN, DRAWN_THRESHOLD
+        people = "drawn people"
+    else:
+        source = faces_from_folder(faces, min_images=REAL_MIN_IMAGES)
+        plan, threshold, people = _real_plan(source), REAL_THRESHOLD, f"people of {faces}"
+    used = (model or WEIGHTS).resolve()
+    load_backbone(used)  # whatever is wrong with it should be known before the clips are made
+    videos = plan["identities"] * plan["videos_per_identity"] + plan["distractors"]
+    say(
+        f"benchmark: {videos} clips of {people}: {plan['identities']} identities, {plan['distractors']} distractors; "
+        f"each {plan['frames_per_video']} frames of one person and {plan['noise_frames']} of noise"
+    )
+    _make(output, source, {**plan, "seed": 1, "faces": people, "program_version": vidface.__version__})
+    recipe = output / "recipe.toml"
+    recipe.write_text(
+        RECIPE.format(name=recipe.name, model=_toml_text(str(used)), threshold=threshold), encoding="utf-8"
+    )
+    result = run_recipe(recipe, say)
+    noise = dropped_by_kind(output / "truth.csv", output / "results" / "embeddings.h5")
+    seconds = time.monotonic() - begun
+    shares = ", ".join(f"{share:.0%} of {kind}" for kind, share in noise.items())
+    say(f"\nframes dropped at threshold {threshold}: {shares}")
+    say(f"\nDone in {seconds:.0f} s. Where to look next:")
+    for name, what in (
+        ("videos/", "the clips, real 8 fps h264"),
+        ("manifest.csv", "who is in which"),
+        ("truth.csv", "what every frame shows"),
+        ("recipe.toml", f"the stages, chained: vidface run {recipe}"),
+        ("results/", "features, embeddings, scores, the sweep and both submission files"),
+    ):
+        say(f"  {output / name}  {what}")
+    say(
+        f"  vidface score {output}/results/submission.bin --manifest {output}/manifest.csv  scores a submission"
+    )
+    return {
+        **result,
+        "benchmark": plan,
+        "noise": noise,
+        "seconds": round(seconds, 1),
+        "problems": result["faults"],
+    }
+
+
+def dropped_by_kind(truth: Path, embeddings: Path) -> dict[str, float]:
+    """Share of the frames of every kind in ``truth.csv`` that clustering left out of the video's embedding."""
+    found = read_embeddings(embeddings)
+    start = dict(zip(found.video_ids, np.cumsum(found.frames) - found.frames, strict=True))
+    dropped: dict[str, list[bool]] = {}
+    with truth.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            label = found.labels[start[row["video_id"]] + int(row["frame"])]
+            dropped.setdefault(row["kind"], []).append(bool(label != 0))
+    return {kind: float(np.mean(values)) for kind, values in sorted(dropped.items())}
+
+
+def _real_plan(source: FaceSource) -> dict[str, int]:
+    identities = sum(count >= source.min_images for count in source.counts.values())
+    if identities < 2:
+        raise UsageError(f"at least two people with {source.min_images} or more pictures are needed")
+    others = sum(REAL_FRAMES <= count < source.min_images for count in source.counts.values())
+    return {
+        "identities": identities,
+        "videos_per_identity": 2,
+        "frames_per_video": REAL_FRAMES,
+        "noise_frames": REAL_NOISE,
+        "distractors": min(MOST_DISTRACTORS, others // 3),
+    }
+
+
+def _make(output: Path, source: FaceSource, plan: dict[str, Any]) -> None:
+    """Make the clips, unless they are there; ``benchmark.json`` is written last."""
+    mark = output / "benchmark.json"
+    if mark.exists():
+        refuse_changed(output, read_json(mark), plan)
+        return
+    numbers = {name: value for name, value in plan.items() if name not in ("faces", "program_version")}
+    make_benchmark(output, source, workers=cpu_count(), **numbers)
+    write_json(mark, plan)
+
+
+def _toml_text(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
