@@ -21,7 +21,7 @@ PACKAGE = ROOT / "vidface"
 LAYERS = (
     ("__init__", "errors", "files"),  # __init__ holds the version
     ("progress",),
-    ("manifest_formats", "manifest", "manifest_sources", "frames", "backbones", "store"),
+    ("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "frames", "backbones", "store"),
     ("fixed_dot", "clustering", "pooling", "retrieval", "metrics"),
     ("protocols", "submission"),
     ("tables",),
@@ -35,6 +35,7 @@ LAYERS = (
 # The few imports inside one layer: (who, what).
 SIDEWAYS = {
     ("files", "errors"),
+    ("manifest_formats", "manifest_parquet"),
     ("manifest", "manifest_formats"),
     ("manifest_sources", "manifest"),
     ("manifest_sources", "manifest_formats"),

@@ -125,7 +125,7 @@ def _version(distribution: str) -> str | None:
 
 def _check_same_module(libraries: dict[str, str | None], problems: list[str]) -> None:
     for keep, drop in SAME_MODULE:
-        if libraries.get(keep):
+        if libraries.get(keep) and libraries.get(drop):
             # Removing only one of them would take the shared files away from the other.
             problems.append(
                 f"{keep} and {drop} are both installed and overwrite each other: run "

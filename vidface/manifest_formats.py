@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from vidface.errors import ManifestError
 
 COLUMNS = ("video_id", "path", "identity", "split")
@@ -80,7 +77,8 @@ def _text(path: Path, problems: list[Problem]) -> str:
     return raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
-def _header_problems(names: Sequence[str], line: int) -> list[Problem]:
+def header_problems(names: Sequence[str], line: int) -> list[Problem]:
+    """Compare a file's columns with those of a manifest."""
     wanted = "the columns are " + ",".join(COLUMNS)
     problems = [
         Problem(line, "unknown-column", f"unknown column {show(name)}; {wanted}")
@@ -119,7 +117,7 @@ def _read_csv(path: Path) -> Parsed:
             continue
         if header is None:
             header = record
-            problems += _header_problems(header, line)
+            problems += header_problems(header, line)
             if any(header.count(name) != 1 for name in _NEEDED):
                 return Parsed(lines, rows, problems)
             places = [header.index(name) if name in header else len(header) for name in COLUMNS]
@@ -167,7 +165,7 @@ def _read_jsonl(path: Path) -> Parsed:
             continue
         for name in value.keys() - set(COLUMNS) - unknown:
             unknown.add(name)  # once is enough: it will be in every line
-            problems += [p for p in _header_problems([*_NEEDED, name], line) if p.kind == "unknown-column"]
+            problems += [p for p in header_problems([*_NEEDED, name], line) if p.kind == "unknown-column"]
         found = _json_row(value, line)
         if isinstance(found, list):
             problems += found
@@ -200,50 +198,15 @@ def _write_jsonl(handle: BinaryIO, rows: Iterable[Row]) -> None:
 
 
 def _read_parquet(path: Path) -> Parsed:
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            problems = _header_problems(schema.names, 0)
-            names = [name for name in COLUMNS if schema.names.count(name) == 1]
-            for name in names:
-                kind = schema.field(name).type
-                if not _is_text(kind):
-                    message = (
-                        f"column {name} is {show(str(kind))[1:-1]}, not text; write it as a string column"
-                    )
-                    problems.append(Problem(0, "type", message))
-            if any(p.kind != "unknown-column" for p in problems):
-                return Parsed([], [], problems)
-            table = file.read(columns=names)
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        return Parsed([], [], [Problem(0, "syntax", f"not a Parquet file, or damaged: {reason}")])
-    columns = [_texts(table[name]) if name in names else [""] * len(table) for name in COLUMNS]
-    return Parsed(list(range(1, len(table) + 1)), list(zip(*columns, strict=True)), problems)
+    from vidface.manifest_parquet import read_parquet  # pyarrow takes half a second to import
 
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_null(kind)
-    )
-
-
-def _texts(column: pa.ChunkedArray) -> list[str]:
-    """Return a text column as a list; null is empty, and bytes that are not UTF-8 become lone surrogates."""
-    if pa.types.is_null(column.type):
-        return [""] * len(column)
-    raw = column.cast(pa.large_string(), safe=False).cast(pa.large_binary()).to_pylist()
-    return ["" if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
+    return read_parquet(path)
 
 
 def _write_parquet(handle: BinaryIO, rows: Iterable[Row]) -> None:
-    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-    pq.write_table(pa.table(columns, names=list(COLUMNS)), handle)
+    from vidface.manifest_parquet import write_parquet
+
+    write_parquet(handle, rows)
 
 
 class Format(NamedTuple):
