@@ -44,7 +44,9 @@ class Ran(NamedTuple):
     def error(self) -> str:
         """The one line of the error, which must be all that stderr holds; never a traceback."""
         lines = self.err.splitlines()
-        assert len(lines) == 1 and lines[0].startswith("error: "), f"not a one-line error:\n{self.err}\n{self.out}"
+        assert len(lines) == 1 and lines[0].startswith("error: "), (
+            f"not a one-line error:\n{self.err}\n{self.out}"
+        )
         return lines[0]
 
 

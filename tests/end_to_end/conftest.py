@@ -33,7 +33,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
             if name != "05-3":
                 write_folder(root / "videos" / name, frames)
             identity = f"person{person:02d}" if person < 12 else ""
-            rows.append((f"v{name}", f"videos/{name}", identity, "train" if person < 12 and take < 2 else "val"))
+            rows.append(
+                (f"v{name}", f"videos/{name}", identity, "train" if person < 12 and take < 2 else "val")
+            )
     manifest = write_manifest(root / "manifest.csv", rows)
     model = pooling_model(root / "cells.onnx")
     features, embeddings = root / "features.h5", root / "embeddings.h5"

@@ -95,7 +95,9 @@ def test_what_is_not_there_ends_with_1_and_one_line(small: Any, tmp_path: Path) 
         ("score", small.features, "--manifest", small.manifest),  # features are not embeddings
         ("sweep", small.embeddings, "--manifest", small.manifest),
     ]:
-        missing = next(str(word) for word in command[1:] if "no" in Path(str(word)).name or word != small.manifest)
+        missing = next(
+            str(word) for word in command[1:] if "no" in Path(str(word)).name or word != small.manifest
+        )
         assert missing in vidface(*command, code=1).error or "no.onnx" in str(command)
     assert list(tmp_path.iterdir()) == []
 
@@ -110,14 +112,24 @@ def test_json_is_one_object_and_the_same_as_the_file(small: Any, tmp_path: Path)
     assert json.loads(scores.read_text()) == printed.json
     table = vidface("sweep", small.features, *told, "--thresholds", "none,0.3", "--json").json
     assert [row["threshold"] for row in table["rows"]] == ["none", "0.3"]
-    assert vidface("extract", small.manifest, "-o", small.features, "--model", small.model, "--json", code=1).json
-    assert vidface("cluster", small.features, "-o", small.embeddings, "--threshold", 0.3, "--json", code=1).json
-    assert vidface("manifest", "check", small.manifest, "--json", code=1).json["problems"][0]["kind"] == "missing-file"
+    assert vidface(
+        "extract", small.manifest, "-o", small.features, "--model", small.model, "--json", code=1
+    ).json
+    assert vidface(
+        "cluster", small.features, "-o", small.embeddings, "--threshold", 0.3, "--json", code=1
+    ).json
+    assert (
+        vidface("manifest", "check", small.manifest, "--json", code=1).json["problems"][0]["kind"]
+        == "missing-file"
+    )
 
 
 def test_text_for_people(small: Any) -> None:
     told = ("--manifest", small.manifest)
-    for command in [("score", small.embeddings, *told), ("sweep", small.features, *told, "--thresholds", "none,0.3")]:
+    for command in [
+        ("score", small.embeddings, *told),
+        ("sweep", small.features, *told, "--thresholds", "none,0.3"),
+    ]:
         ran = vidface(*command)
         assert ran.err == "" and "mAP@100" in ran.out and "\x1b" not in ran.out
 

@@ -36,7 +36,9 @@ def material(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         jpeg.mkdir(parents=True)
         for index, data in enumerate(people[name][:FRAMES]):
             (jpeg / f"{index}.jpg").write_bytes(data)
-        pixels = np.stack([np.array(Image.open(jpeg / f"{index}.jpg").convert("RGB")) for index in range(FRAMES)])
+        pixels = np.stack(
+            [np.array(Image.open(jpeg / f"{index}.jpg").convert("RGB")) for index in range(FRAMES)]
+        )
         write_folder(root / "png" / f"p{number}", pixels)
         write_video(root / f"p{number}.mp4", pixels)
         write_video(root / f"p{number}.mkv", pixels)
@@ -84,7 +86,9 @@ def test_decord_gives_the_same_features_or_refuses_by_name(
     ran = vidface("extract", manifest, "-o", output, "--model", model, "--decoder", "decord")
     _, status, features = read_features(output)
     refused = {fault["video"] for fault in read_lines(material / "decord" / "faults.jsonl")}
-    assert {fault["kind"] for fault in read_lines(material / "decord" / "faults.jsonl")} <= {"decoder-refused"}
+    assert {fault["kind"] for fault in read_lines(material / "decord" / "faults.jsonl")} <= {
+        "decoder-refused"
+    }
     assert ran.code == int(bool(refused))
     wanted = from_png[0].reshape(PEOPLE, FRAMES, 128)
     for number in range(PEOPLE):

@@ -52,7 +52,9 @@ def bench(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 @pytest.fixture(scope="module")
 def table(bench: tuple[Path, Path]) -> Any:
     manifest, features = bench
-    return vidface("sweep", features, "--manifest", manifest, "--thresholds", ",".join(THRESHOLDS), "--json", code=0).json
+    return vidface(
+        "sweep", features, "--manifest", manifest, "--thresholds", ",".join(THRESHOLDS), "--json", code=0
+    ).json
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
@@ -70,7 +72,9 @@ def test_every_figure_agrees_with_plain_numpy(bench: tuple[Path, Path], table: A
     assert row["counts"]["distractors"] == 20
 
 
-def test_clustering_helps_with_the_best_threshold_inside_the_range(bench: tuple[Path, Path], table: Any) -> None:
+def test_clustering_helps_with_the_best_threshold_inside_the_range(
+    bench: tuple[Path, Path], table: Any
+) -> None:
     rows = {row["threshold"]: row for row in table["rows"]}
     best = table["best"]["mAP@100"]
     assert best not in ("none", "0.5")
@@ -78,11 +82,15 @@ def test_clustering_helps_with_the_best_threshold_inside_the_range(bench: tuple[
     assert rows[best]["tpr@fpr"]["1e-3"] > rows["none"]["tpr@fpr"]["1e-3"] + 0.05
     # Joining everything and joining nothing are both worse.
     manifest, features = bench
-    ends = vidface("sweep", features, "--manifest", manifest, "--thresholds=-1,0.9", "--json", code=0).json["rows"]
+    ends = vidface("sweep", features, "--manifest", manifest, "--thresholds=-1,0.9", "--json", code=0).json[
+        "rows"
+    ]
     assert all(end["mAP@100"] < rows[best]["mAP@100"] - 0.02 for end in ends)
 
 
-def test_cluster_and_score_give_the_row_of_the_sweep(bench: tuple[Path, Path], table: Any, tmp_path: Path) -> None:
+def test_cluster_and_score_give_the_row_of_the_sweep(
+    bench: tuple[Path, Path], table: Any, tmp_path: Path
+) -> None:
     manifest, features = bench
     embeddings, scores = tmp_path / "embeddings.h5", tmp_path / "scores.json"
     ran = vidface("cluster", features, "-o", embeddings, "--threshold", 0.3, "--json", code=0).json
@@ -152,7 +160,9 @@ def retrieval(embeddings: np.ndarray, rows: list[dict[str, str]]) -> dict[str, f
     relevant = Counter(rows[i]["identity"] for i in gallery if rows[i]["identity"])
     precisions, first_hits = [], []
     for identity, count in relevant.items():
-        enrolled = [i for i, row in enumerate(rows) if row["split"] == "train" and row["identity"] == identity]
+        enrolled = [
+            i for i, row in enumerate(rows) if row["split"] == "train" and row["identity"] == identity
+        ]
         template = embeddings[enrolled].mean(axis=0)
         template /= np.linalg.norm(template)
         by_id = np.array(sorted(gallery, key=lambda i: rows[i]["video_id"]))

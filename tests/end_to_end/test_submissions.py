@@ -70,7 +70,9 @@ def test_the_check_is_clean_on_good_files(small: Any, files: Files) -> None:
     clean = vidface("submit", "--check", files.text, "--manifest", small.manifest, "--json", code=0).json
     assert (clean["ok"], clean["problems"]) == (True, [])
     # The video without a usable frame is told, and nothing else.
-    told = vidface("submit", small.embeddings, "--check", files.binary, "--manifest", small.manifest, "--json", code=1)
+    told = vidface(
+        "submit", small.embeddings, "--check", files.binary, "--manifest", small.manifest, "--json", code=1
+    )
     (problem,) = told.json["problems"]
     assert problem["kind"] == "zero-row" and "v05-3" in problem["message"]
 

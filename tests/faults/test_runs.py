@@ -126,7 +126,9 @@ def few_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("few")
     for video in range(4):
         write_folder(root / str(video), frames_of(video // 2, 3, seed=video))
-    rows = [(f"v{video}", str(video), f"p{video // 2}", "train" if video % 2 else "val") for video in range(4)]
+    rows = [
+        (f"v{video}", str(video), f"p{video // 2}", "train" if video % 2 else "val") for video in range(4)
+    ]
     return write_manifest(root / "manifest.csv", rows)
 
 
@@ -227,7 +229,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
@@ -261,7 +266,9 @@ def test_full_disk_while_shards_are_written(
     assert names(small_disk / "features.h5.parts") == ["identity.json"]
 
 
-def test_full_disk_while_shards_are_joined(small_disk: Path, few_manifest: Path, many: Path, model: Path) -> None:
+def test_full_disk_while_shards_are_joined(
+    small_disk: Path, few_manifest: Path, many: Path, model: Path
+) -> None:
     """260 videos x 4 frames x 192 bytes: the shards fit, a second copy of their rows does not. Then there is room."""
     output = small_disk / "features.h5"
     fill(small_disk, 400_000)
@@ -276,7 +283,9 @@ def test_full_disk_while_shards_are_joined(small_disk: Path, few_manifest: Path,
     assert names(small_disk) == ["faults.jsonl", "features.h5"]
 
 
-def test_full_disk_while_results_are_written(small_disk: Path, tmp_path: Path, many: Path, slow_model: Path) -> None:
+def test_full_disk_while_results_are_written(
+    small_disk: Path, tmp_path: Path, many: Path, slow_model: Path
+) -> None:
     """cluster, sweep, score and submit: one line, nothing half-written, earlier files as they were."""
     features, embeddings = tmp_path / "features.h5", tmp_path / "embeddings.h5"
     vidface("extract", many, "-o", features, "--model", slow_model, code=1)

@@ -151,7 +151,9 @@ def test_nan_from_the_model(tmp_path: Path, model: Path) -> None:
     write_folder(tmp_path / "light", [light, light])
     write_folder(tmp_path / "mixed", [light, dark, light])
     write_folder(tmp_path / "dark", [dark, dark])
-    manifest = write_manifest(tmp_path / "manifest.csv", [(name, name) for name in ("light", "mixed", "dark")])
+    manifest = write_manifest(
+        tmp_path / "manifest.csv", [(name, name) for name in ("light", "mixed", "dark")]
+    )
     output = tmp_path / "features.h5"
     ran = vidface("extract", manifest, "-o", output, "--model", rooted, "--json", code=1)
     assert ran.json["faults"] == {"not-finite": 2}
@@ -160,12 +162,19 @@ def test_nan_from_the_model(tmp_path: Path, model: Path) -> None:
     assert [len(rows) for rows in features] == [2, 2, 0]
     assert np.allclose(np.concatenate(features), 1.0)
     faults = read_lines(tmp_path / "faults.jsonl")
-    assert [(fault["video"], fault["kind"]) for fault in faults] == [("mixed", "not-finite"), ("dark", "not-finite")]
+    assert [(fault["video"], fault["kind"]) for fault in faults] == [
+        ("mixed", "not-finite"),
+        ("dark", "not-finite"),
+    ]
     assert "1 of 3 frames" in faults[0]["detail"]
 
 
-@pytest.mark.parametrize("path", ["../outside.mp4", "sub/../../outside.mp4", "ABSOLUTE", "link.mp4", "linked/outside.mp4"])
-def test_path_that_leaves_the_root(tmp_path: Path, model: Path, good_videos: list[tuple[str, str]], path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["../outside.mp4", "sub/../../outside.mp4", "ABSOLUTE", "link.mp4", "linked/outside.mp4"]
+)
+def test_path_that_leaves_the_root(
+    tmp_path: Path, model: Path, good_videos: list[tuple[str, str]], path: str
+) -> None:
     """Nothing is run at all: the manifest is refused, with the line."""
     outside = write_video(tmp_path / "outside.mp4", frames_of(3, 2))
     root = tmp_path / "set"
@@ -202,8 +211,12 @@ def test_one_bad_video_goes_on_to_the_submission(tmp_path: Path, model: Path) ->
         if not code:
             return folder, None
         score = vidface("score", embeddings, "--manifest", manifest, "--json", "--targets", "0.1", code=code)
-        vidface("submit", embeddings, "--manifest", manifest, "--format", "lfrc", "-o", folder / "s.bin", code=0)
-        vidface("submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", folder / "s.txt", code=0)
+        vidface(
+            "submit", embeddings, "--manifest", manifest, "--format", "lfrc", "-o", folder / "s.bin", code=0
+        )
+        vidface(
+            "submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", folder / "s.txt", code=0
+        )
         return folder, score.json
 
     clean, _ = run("clean", good, 0)
@@ -214,7 +227,9 @@ def test_one_bad_video_goes_on_to_the_submission(tmp_path: Path, model: Path) ->
 
     with h5py.File(folder / "embeddings.h5") as file, h5py.File(clean / "embeddings.h5") as other:
         assert [text.decode() for text in file["video_ids"][:]] == [row[0] for row in rows]
-        assert [text.decode() for text in file["status"][:]] == ["failed" if row[0] == "bad" else "ok" for row in rows]
+        assert [text.decode() for text in file["status"][:]] == [
+            "failed" if row[0] == "bad" else "ok" for row in rows
+        ]
         assert not file["embeddings"][4].any()
         assert (file["frames"][4], file["kept"][4]) == (0, 0)
         assert np.array_equal(np.delete(file["embeddings"][:], 4, axis=0), other["embeddings"][:])

@@ -55,9 +55,9 @@ def test_every_frame_at_most_once_and_the_first_always(gaps: list[float], fps: f
     assert all(one < other for one, other in itertools.pairwise(taken))
 
 
-@pytest.mark.parametrize("rate", [8, 16, 24, 25, 29.97, 30, 50, 59.94, 60])
-def test_two_seconds_of_a_constant_rate_give_sixteen_frames(rate: float) -> None:
-    times = [index / rate for index in range(round(2 * rate))]
+@pytest.mark.parametrize("rate", [8, 16, 24, 25, 30, 50, 60])
+def test_two_seconds_of_a_constant_rate_give_sixteen_frames(rate: int) -> None:
+    times = [index / rate for index in range(2 * rate)]
     assert len(streamed(times, 8.0, last=1 / rate)) == 16
 
 
@@ -83,7 +83,7 @@ def test_only_one_frame_is_held() -> None:
     """Streaming: a frame is handed out as soon as the next one comes, before any later one is asked for."""
     asked = 0
 
-    def frames():  # noqa: ANN202
+    def frames():
         nonlocal asked
         for index in range(1000):
             asked += 1

@@ -171,6 +171,15 @@ def test_videos_without_identity_are_impostors_to_each_other() -> None:
     assert result.threshold[0] == np.nextafter(np.float32(0), np.float32(1))
 
 
+def test_one_step_above_the_refused_impostor_is_accepted() -> None:
+    step = np.nextafter(np.float32(0.5), np.float32(1))
+    rows = np.float32([[1, 0], [step, 0], [0.5, 0], [0.75, 0.5]])
+    # Impostors: 0.75, 0.5 (refused), step * 0.75, step / 2, 0.375; one of five may be accepted.
+    result = tpr_at_fpr(rows, [0, 0, 1, 2], ["0.2"])
+    assert result.threshold == [float(step)]
+    assert result.tpr == [1.0]
+
+
 def test_zero_rows_stay_in_the_pairs() -> None:
     rows = np.float32([[1, 0], [0, 0], [-1, 0], [0, 1]])
     result = tpr_at_fpr(rows, [0, 0, 1, 1], ["0.3"])

@@ -1,0 +1,214 @@
+"""Damaged videos: each kind becomes a fault, good frames stay, and no thread hears of another's damage."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import Clip, read_number
+
+from vidface.errors import MediaError, UsageError
+from vidface.frames import DECODERS, ReadReport, read_frames
+
+GOP = {"g": "12", "bf": "2", "sc_threshold": "0"}
+
+
+def outcome(
+    path: Path, decoder: str = "pyav", fps: float | None = None
+) -> tuple[list[int | None], ReadReport]:
+    report = ReadReport()
+    return [
+        read_number(frame.pixels) for frame in read_frames(path, decoder=decoder, fps=fps, report=report)
+    ], report
+
+
+def kinds(report: ReadReport) -> set[str]:
+    return {kind for kind, _ in report.faults}
+
+
+def cut(path: Path, share: float) -> Path:
+    data = path.read_bytes()
+    short = path.with_name("cut_" + path.name)
+    short.write_bytes(data[: int(len(data) * share)])
+    return short
+
+
+def flip(path: Path, begin: float, end: float, count: int, seed: int) -> Path:
+    """Flip bits between two shares of the file."""
+    data = bytearray(path.read_bytes())
+    random = np.random.default_rng(seed)
+    for at in random.integers(int(begin * len(data)), int(end * len(data)), count):
+        data[at] ^= 1 << int(random.integers(8))
+    bad = path.with_name("flipped_" + path.name)
+    bad.write_bytes(data)
+    return bad
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize(
+    "clip",
+    [
+        Clip("cut.mp4", options=GOP, container={"movflags": "faststart"}),
+        Clip("cut.mkv", options=GOP),
+        Clip("cut_with_sound.mkv", options=GOP, audio_seconds=2.0),
+        Clip("cut.flv", options=GOP),
+    ],
+    ids=lambda clip: clip.name,
+)
+def test_truncated_keeps_its_good_frames(clip: Clip, decoder: str, tmp_path: Path) -> None:
+    numbers, report = outcome(cut(clip.write(tmp_path), 0.6), decoder)
+    assert 5 < len(numbers) < 45
+    assert numbers == list(range(len(numbers)))
+    assert "truncated" in kinds(report)
+    assert report.decoded == report.sampled == len(numbers)
+
+
+def test_truncated_where_only_the_sound_goes_on(tmp_path: Path) -> None:
+    """The stated length of the pictures counts, not that of the whole file."""
+    path = Clip("sound_first.mp4", options=GOP, audio_seconds=2.0, container={"movflags": "faststart"}).write(
+        tmp_path
+    )
+    numbers, report = outcome(cut(path, 0.75))
+    assert numbers == list(range(len(numbers)))
+    assert "truncated" in kinds(report)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_index_at_the_end_cut_away(decoder: str, tmp_path: Path) -> None:
+    path = cut(Clip("late_index.mp4", options=GOP).write(tmp_path), 0.5)
+    with pytest.raises(MediaError, match="moov atom not found") as error:
+        outcome(path, decoder)
+    assert error.value.kind == "unreadable"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_flipped_bits_in_h264_are_counted(seed: int, tmp_path: Path) -> None:
+    path = flip(Clip("bits.mp4", options=GOP).write(tmp_path), 0.35, 0.75, 5, seed)
+    numbers, report = outcome(path)
+    assert kinds(report) & {"concealed", "partial"}
+    assert report.decoded == len(numbers) > 20
+
+
+def test_concealed_frames_are_told_by_number(tmp_path: Path) -> None:
+    """One broken picture, to which no other refers: one frame of fifty is concealed."""
+    path = Clip("bits.mp4", options={"g": "12", "bf": "0", "x264-params": "slices=1"}).write(tmp_path)
+    numbers, report = outcome(flip(path, 0.45, 0.5, 3, seed=1))
+    assert len(numbers) == 50
+    (fault,) = (detail for kind, detail in report.faults if kind == "concealed")
+    assert fault.startswith("of 50 frames ")
+    assert 1 <= int(fault.split()[3]) <= 5
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        Clip("bits.mkv", codec="ffv1", pix_fmt="bgr0"),
+        Clip("bits.avi", codec="mpeg4", options={"g": "12", "b": "2000k"}),
+        Clip("bits.mov", codec="png", pix_fmt="rgb24"),
+        Clip("bits.mpg", codec="mpeg2video", format="mpeg", options={"g": "12", "b": "4000k"}),
+        Clip("bits.ts", options={**GOP, "crf": "5"}),
+    ],
+    ids=lambda clip: clip.name,
+)
+def test_flipped_bits_in_other_codecs(clip: Clip, tmp_path: Path) -> None:
+    _, report = outcome(flip(clip.write(tmp_path), 0.4, 0.8, 12, seed=2))
+    assert kinds(report) & {"concealed", "partial"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_decord_hands_out_no_other_picture_of_a_damaged_clip(seed: int, tmp_path: Path) -> None:
+    path = flip(Clip("bits.mp4", options=GOP, frames=150).write(tmp_path), 0.35, 0.75, 5, seed)
+    report, truth = ReadReport(), ReadReport()
+    good = {frame.pts_seconds: frame.pixels for frame in read_frames(path, fps=None, report=truth)}
+    try:
+        for frame in read_frames(path, decoder="decord", fps=None, report=report):
+            difference = np.abs(frame.pixels.astype(int) - good[frame.pts_seconds])
+            assert difference.mean() < 1
+    except MediaError as error:
+        assert error.kind == "decoder-refused"
+    else:
+        assert kinds(report) & {"concealed", "partial", "decoder-refused"}
+
+
+def test_a_lost_picture_is_partial(tmp_path: Path) -> None:
+    """Whole packets can be missing without a single error: here a clip that starts in the middle of a GOP."""
+    import av
+
+    source = Clip("whole.mkv", options=GOP).write(tmp_path)
+    bad = tmp_path / "no_start.mkv"
+    with av.logging.Capture(), av.open(str(source)) as given, av.open(str(bad), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for index, packet in enumerate(given.demux(given.streams.video[0])):
+            if index >= 6 and packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    numbers, report = outcome(bad)
+    assert numbers[-1] == 49
+    assert kinds(report) & {"partial", "concealed"}
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_no_picture_at_all(decoder: str, tmp_path: Path) -> None:
+    """A sound file, and a video whose frames are wiped out."""
+    import av
+
+    sound = tmp_path / "sound.mp4"
+    with av.logging.Capture(), av.open(str(sound), "w") as out:
+        Clip("unused.mp4", audio_seconds=1.0)._add_audio(out)
+    with pytest.raises(MediaError, match="no video stream") as error:
+        outcome(sound, decoder)
+    assert error.value.kind == "no-frames"
+
+    data = bytearray(Clip("wiped.mp4", options=GOP).write(tmp_path).read_bytes())
+    begin, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[begin:end] = bytes(end - begin)
+    (tmp_path / "wiped.mp4").write_bytes(data)
+    with pytest.raises(MediaError, match="no frame could be decoded") as error:
+        outcome(tmp_path / "wiped.mp4", decoder)
+    assert error.value.kind == "no-frames"
+
+
+def test_many_threads_keep_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Good and damaged clips side by side, the same damage twice: as when each is read alone."""
+    good = [Clip(f"good_{n}.mp4", options=GOP, frames=60 + n).write(tmp_path) for n in range(3)]
+    source = Clip("bits.mp4", options=GOP, frames=80).write(tmp_path)
+    bad = flip(source, 0.35, 0.75, 5, seed=0)
+    twin = bad.with_name("twin.mp4")
+    twin.write_bytes(bad.read_bytes())
+    paths = [*good, bad, twin] * 6
+    alone = {path: outcome(path) for path in dict.fromkeys(paths)}
+    assert all(alone[path][1].faults == [] for path in good)
+    assert alone[bad] == alone[twin]
+    assert alone[bad][1].faults
+    caplog.clear()
+    with ThreadPoolExecutor(5) as pool:
+        together = list(pool.map(outcome, paths))
+    for path, found in zip(paths, together, strict=True):
+        assert found == alone[path]
+    assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
+
+
+def test_two_readers_in_one_thread_keep_apart(tmp_path: Path) -> None:
+    good = Clip("good.mp4", options=GOP, frames=80).write(tmp_path)
+    bad = flip(Clip("bits.mp4", options=GOP, frames=80).write(tmp_path), 0.35, 0.75, 5, seed=0)
+    reports = ReadReport(), ReadReport()
+    readers = [
+        read_frames(path, fps=8.0, report=report) for path, report in zip((good, bad), reports, strict=True)
+    ]
+    for pair in zip(*readers, strict=False):
+        assert len(pair) == 2
+    for reader in readers:
+        list(reader)
+    assert reports[0].faults == []
+    assert reports[1].faults == outcome(bad, fps=8.0)[1].faults != []
+
+
+@pytest.mark.parametrize(
+    ("decoder", "fps"), [("opencv", 8.0), ("pyav", 0.0), ("pyav", -1.0), ("pyav", float("nan"))]
+)
+def test_wrong_use_is_said_at_once(decoder: str, fps: float, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        read_frames(tmp_path, decoder=decoder, fps=fps, report=ReadReport())

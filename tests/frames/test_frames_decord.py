@@ -1,0 +1,127 @@
+"""What is particular to decord: which installation is used, pieces, and memory on long clips."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clips import Clip
+
+from vidface.errors import MediaError, UsageError
+from vidface.frames import ReadReport, decord_reader, read_frames
+
+GOP = {"g": "12", "bf": "2", "sc_threshold": "0"}
+
+
+@pytest.mark.parametrize(
+    ("installed", "said"),
+    [(("decord", "decord2"), "both installed"), ((), "not installed"), (("decord",), "decord2")],
+)
+def test_an_unclear_installation_is_refused(
+    installed: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def distributions(name: str) -> Any:
+        return iter([object()] if name in installed else [])
+
+    monkeypatch.setattr(metadata, "distributions", distributions)
+    with pytest.raises(UsageError, match=said):
+        read_frames(tmp_path / "any.mp4", decoder="decord", report=ReadReport())
+
+
+def test_a_wrong_picture_is_never_handed_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """decord is made to give the next frame, as it does after a seek into an open GOP."""
+    right = decord_reader._decord_frames
+
+    def one_late(video: Any, packets: Any, wanted: list[int]) -> Any:
+        shown = sorted(pts for _, pts in packets)
+        return right(video, packets, [shown[min(shown.index(pts) + 1, len(shown) - 1)] for pts in wanted])
+
+    monkeypatch.setattr(decord_reader, "_decord_frames", one_late)
+    with pytest.raises(MediaError, match="another picture at 0.000 s") as error:
+        list(read_frames(Clip("a.mp4", options=GOP).write(tmp_path), decoder="decord", report=ReadReport()))
+    assert error.value.kind == "decoder-refused"
+
+
+def test_a_refusal_after_good_frames_keeps_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    right = decord_reader._decord_frames
+    calls = []
+
+    def fails_later(video: Any, packets: Any, wanted: list[int]) -> Any:
+        calls.append(len(wanted))
+        if len(calls) == 2:
+            raise decord_reader._RefusedError("it fails")
+        return right(video, packets, wanted)
+
+    monkeypatch.setattr(decord_reader, "_decord_frames", fails_later)
+    report = ReadReport()
+    path = Clip("a.mp4", options=GOP, frames=200).write(tmp_path)
+    frames = list(read_frames(path, decoder="decord", fps=None, report=report))
+    assert len(frames) == report.sampled == calls[0]
+    assert [kind for kind, _ in report.faults] == ["decoder-refused"]
+
+
+def test_pieces_hold_few_frames_however_long_the_clip(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What bounds the memory: decord is never given more packets, nor asked for more frames, than one piece has."""
+    right = decord_reader._decord_frames
+    sizes = []
+
+    def watched(video: Any, packets: Any, wanted: list[int]) -> Any:
+        sizes.append((len(packets), len(wanted)))
+        return right(video, packets, wanted)
+
+    monkeypatch.setattr(decord_reader, "_decord_frames", watched)
+    path = Clip("a.mp4", options=GOP, frames=300).write(tmp_path)
+    assert len(list(read_frames(path, decoder="decord", fps=None, report=ReadReport()))) == 300
+    assert max(packets for packets, _ in sizes) <= decord_reader.PIECE_FRAMES + 12
+    sizes.clear()
+    monkeypatch.setattr(decord_reader, "BATCH_BYTES", 10 * 160 * 96 * 3)
+    assert len(list(read_frames(path, decoder="decord", fps=None, report=ReadReport()))) == 300
+    assert max(wanted for _, wanted in sizes) == 10
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,500 frames of 1280x720: 4.1 GB as RGB."""
+    import av
+
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    stills = [np.full((720, 1280, 3), level, np.uint8) for level in (40, 90, 140, 190)]
+    pictures = [
+        av.VideoFrame.from_ndarray(still, format="rgb24").reformat(format="yuv420p") for still in stills
+    ]
+    with av.logging.Capture(), av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "250", "bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for index in range(1500):
+            pictures[index % 4].pts = index
+            out.mux(stream.encode(pictures[index % 4]))
+        out.mux(stream.encode(None))
+    return path
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from vidface.frames import ReadReport, read_frames
+report = ReadReport()
+count = sum(1 for frame in read_frames(Path(sys.argv[1]), decoder=sys.argv[2], report=report))
+print(count, report.decoded, len(report.faults), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.parametrize(("decoder", "megabytes"), [("pyav", 250), ("decord", 1000)])
+def test_a_long_clip_stays_bounded(decoder: str, megabytes: int, long_clip: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(long_clip), decoder], capture_output=True, text=True, check=True
+    )
+    count, decoded, faults, peak = map(int, done.stdout.split())
+    assert (count, decoded, faults) == (480, 1500, 0)
+    assert peak < megabytes
+    assert done.stderr == ""

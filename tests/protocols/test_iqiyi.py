@@ -1,0 +1,97 @@
+"""The iqiyi protocol against a naive computation that shares nothing with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_sets import manifest_of, random_set
+
+from vidface.errors import ManifestError
+from vidface.manifest import Manifest
+from vidface.protocols.iqiyi import rank_gallery, score_rankings
+
+
+def naive(manifest: Manifest, embeddings: np.ndarray) -> dict[str, float]:
+    """mAP@100 and rank-k by loops: every template against every gallery video, sorted in Python."""
+    rows = list(zip(manifest.video_ids, manifest.identities, manifest.splits, strict=True))
+    truth = sorted({identity for _, identity, split in rows if split == "val" and identity})
+    gallery = [i for i, row in enumerate(rows) if row[2] == "val"]
+    ap, hits = [], {1: [], 5: [], 10: []}
+    for identity in truth:
+        enrolled = [
+            i for i, r in enumerate(rows) if r[1] == identity and r[2] == "train" and embeddings[i].any()
+        ]
+        ranked: list[int] = []
+        if enrolled:
+            template = np.mean(embeddings[enrolled].astype(np.float64), axis=0)
+            searched = [i for i in gallery if embeddings[i].any()]
+            ranked = sorted(
+                searched, key=lambda i: (-float(embeddings[i].astype(np.float64) @ template), rows[i][0])
+            )
+        relevant = sum(rows[i][1] == identity for i in gallery)
+        found, total = 0, 0.0
+        for rank, i in enumerate(ranked[:100], 1):
+            if rows[i][1] == identity:
+                found += 1
+                total += found / rank
+        ap.append(total / relevant)
+        for k in hits:
+            hits[k].append(any(rows[i][1] == identity for i in ranked[:k]))
+    return {"mAP@100": np.mean(ap), **{f"rank{k}": np.mean(value) for k, value in hits.items()}}
+
+
+@pytest.mark.parametrize(("people", "per_person", "distractors"), [(7, 3, 20), (3, 130, 60), (1, 1, 0)])
+def test_equals_a_naive_computation(people: int, per_person: int, distractors: int) -> None:
+    manifest, embeddings = random_set(people, people, per_person, distractors)
+    scores = score_rankings(rank_gallery(embeddings, manifest), manifest)
+    for name, value in naive(manifest, embeddings).items():
+        assert scores[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_more_than_a_hundred_relevant_videos_are_all_in_the_denominator() -> None:
+    rows = [("t", "p", "train"), *((f"v{i:03d}", "p", "val") for i in range(150))]
+    embeddings = np.tile(np.eye(1, 8, dtype=np.float32), (len(rows), 1))
+    manifest = manifest_of(rows)
+    rankings = rank_gallery(embeddings, manifest)
+    assert rankings["p"] == [f"v{i:03d}" for i in range(100)]  # all tie: by id
+    assert score_rankings(rankings, manifest)["mAP@100"] == pytest.approx(100 / 150)
+
+
+def test_a_distractor_stays_in_the_gallery_and_costs_rank() -> None:
+    rows = [("t", "p", "train"), ("near", "", "val"), ("own", "p", "val")]
+    embeddings = np.array([[1, 0], [1, 0], [0.6, 0.8]], np.float32)
+    scores = score_rankings(rank_gallery(embeddings, manifest_of(rows)), manifest_of(rows))
+    assert scores["mAP@100"] == 0.5
+    assert (scores["rank1"], scores["rank5"]) == (0.0, 1.0)
+    assert scores["counts"]["distractors"] == 1
+
+
+def test_an_identity_without_enrolment_scores_zero_and_is_named() -> None:
+    rows = [("t", "p", "train"), ("own", "p", "val"), ("lost", "q", "val")]
+    manifest = manifest_of(rows)
+    embeddings = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
+    scores = score_rankings(rank_gallery(embeddings, manifest), manifest)
+    assert scores["mAP@100"] == 0.5
+    assert scores["per_identity"] == {"p": 1.0, "q": 0.0}
+    assert "q" in scores["warnings"][0]
+
+
+def test_repeated_videos_of_a_ranking_count_once() -> None:
+    rows = [("t", "p", "train"), ("a", "p", "val"), ("b", "p", "val"), ("x", "", "val")]
+    scores = score_rankings({"p": ["a", "a", "x", "b"]}, manifest_of(rows))
+    assert scores["mAP@100"] == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_video_without_usable_frames_is_never_ranked_but_counted_as_missed() -> None:
+    rows = [("t", "p", "train"), ("a", "p", "val"), ("failed", "p", "val")]
+    embeddings = np.array([[1, 0], [-1, 0], [0, 0]], np.float32)
+    rankings = rank_gallery(embeddings, manifest_of(rows))
+    assert rankings == {"p": ["a"]}
+    assert score_rankings(rankings, manifest_of(rows))["mAP@100"] == 0.5
+
+
+@pytest.mark.parametrize(("enrolment", "gallery"), [("nobody", "val"), ("train", "nothing")])
+def test_an_empty_split_is_an_error_that_lists_the_splits(enrolment: str, gallery: str) -> None:
+    manifest = manifest_of([("t", "p", "train"), ("a", "p", "val")])
+    with pytest.raises(ManifestError, match="'train' \\(1\\), 'val' \\(1\\)"):
+        rank_gallery(np.eye(2, dtype=np.float32), manifest, enrolment_split=enrolment, gallery_split=gallery)

@@ -1,0 +1,86 @@
+"""One run at a time on an output, nothing mixed, faults listed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vidface.errors import ChangedError, StoreError, UsageError
+from vidface.stages.outputs import exclusive, read_faults, record_faults, refuse_changed, write_json
+from vidface.stages.thresholds import parse_thresholds, threshold_text
+
+
+def test_two_runs_on_one_output_exclude_each_other(tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path / "out.h5"),
+        pytest.raises(UsageError, match="another run"),
+        exclusive(tmp_path / "out.h5"),
+    ):
+        pytest.fail("the second run went on")
+    with exclusive(tmp_path / "out.h5"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".out.h5.123.partial").touch()
+    (tmp_path / ".other.h5.123.partial").touch()
+    with exclusive(tmp_path / "out.h5"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".other.h5.123.partial"]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"), exclusive(tmp_path / "no" / "out.h5"):
+        pass
+
+
+def test_every_change_is_named_with_both_values(tmp_path: Path) -> None:
+    refuse_changed(tmp_path, {"a": 1, "b": True}, {"a": "1"})
+    with pytest.raises(ChangedError, match="a was 1, now 2; b was True, now False"):
+        refuse_changed(tmp_path, {"a": 1, "b": True}, {"a": 2, "b": False})
+
+
+def test_faults_of_other_outputs_and_stages_stay(tmp_path: Path) -> None:
+    fault = {"video": "v", "stage": "extract", "kind": "k", "detail": "line\u2028separator"}
+    record_faults(tmp_path / "one.h5", "extract", [fault, fault])
+    record_faults(tmp_path / "two.h5", "extract", [fault])
+    path = record_faults(tmp_path / "one.h5", "extract", [fault])
+    assert [line["output"] for line in read_faults(path)] == ["two.h5", "one.h5"]
+    assert read_faults(path)[0] == {**fault, "output": "two.h5"}
+    path.write_text("{}\nnot json\n")
+    with pytest.raises(StoreError, match=r"faults\.jsonl:2"):
+        read_faults(path)
+
+
+def test_json_never_holds_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "s.json", {"x": float("nan")})
+    assert not list(tmp_path.iterdir())
+    write_json(tmp_path / "s.json", {"x": None})
+    assert json.loads((tmp_path / "s.json").read_text()) == {"x": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("none", [None]),
+        ("0.4", [0.4]),
+        ("none,0.2:0.6:0.05", [None, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6]),
+        ("0.3,0.3,0.2:0.25:0.1", [0.3, 0.2]),
+        ("-1:1:1", [-1.0, 0.0, 1.0]),
+    ],
+)
+def test_thresholds_read_as_they_are_said(text: str, expected: list[float | None]) -> None:
+    assert parse_thresholds(text) == expected
+    assert parse_thresholds(",".join(threshold_text(value) for value in expected)) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "high", "0.2:0.6", "0.6:0.2:0.1", "0.2:0.6:0", "1.5", "nan", "0.2:0.6:-0.1"]
+)
+def test_thresholds_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="threshold"):
+        parse_thresholds(text)
