@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,7 +147,7 @@ def read_features(path: Path) -> tuple[list[str], list[str], list[np.ndarray]]:
         rows = file["features"][:]
         ids = [text.decode() for text in file["video_ids"][:]]
         status = [text.decode() for text in file["status"][:]]
-    return ids, status, [rows[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return ids, status, [rows[a:b] for a, b in pairwise(offsets)]
 
 
 def cells_of(frames: np.ndarray, mean: float = 127.5) -> np.ndarray:

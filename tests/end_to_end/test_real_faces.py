@@ -7,6 +7,7 @@ import os
 import tarfile
 from collections import Counter, defaultdict
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def oracle(manifest: Path, features: Path, threshold: float | None) -> dict[str,
         ids = [text.decode() for text in file["video_ids"][:]]
         assert ids == [row["video_id"] for row in rows]
         vectors = file["features"][:].astype(np.float64)
-    videos = [pooled(vectors[a:b], threshold) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    videos = [pooled(vectors[a:b], threshold) for a, b in pairwise(offsets)]
     embeddings = np.stack(videos)
     return retrieval(embeddings, rows) | {"tpr@fpr": verification(embeddings, rows)}
 
