@@ -163,6 +163,7 @@ def test_parquet_text_of_several_kinds_and_nulls(tmp_path: Path) -> None:
         ("caf\u00e9,a.mp4,,\ncafe\u0301,b.mp4,,\n", 3, "confusable-id", r"'cafe\u0301'"),
         ("stra\u00dfe,a.mp4,,\nSTRASSE,b.mp4,,\n", 3, "confusable-id", "Unicode form"),
         ("\uff11\uff12,a.mp4,,\n12,b.mp4,,\n", 3, "confusable-id", "Unicode form"),
+        ("\u210c,a.mp4,,\nh,b.mp4,,\n", 3, "confusable-id", "Unicode form"),
         ("a,a.mp4,Zo\u00eb,\nb,b.mp4,Zoe\u0308,\n", 3, "confusable-identity", r"'Zoe\u0308'"),
         (",a.mp4,,\n", 2, "empty", "no video_id"),
         ("a,,,\n", 2, "empty", "no path"),

@@ -235,15 +235,16 @@ def _media_problems(lines: Sequence[int], rows: Sequence[Row], root: Path) -> li
             message = f"path {show(path)} is already in line {lines[first]}"
             problems.append(Problem(line, "duplicate-path", message))
             continue
-        name = path.rstrip("/")  # with a final slash, lstat would follow a link
-        folder = name.rpartition("/")[0]
+        folder = path.rpartition("/")[
+            0
+        ]  # with a final slash, the path itself: lstat would follow a link there
         if folder not in folders:
             folders[folder] = _is_inside(f"{home}/{folder}", home)
         inside = folders[folder]
-        status = _status(f"{home}/{name}") if inside else None
+        status = _status(f"{home}/{path}") if inside else None
         if status and stat.S_ISLNK(status.st_mode):
-            inside = _is_inside(f"{home}/{name}", home)
-            status = _status(os.path.realpath(f"{home}/{name}")) if inside else None
+            inside = _is_inside(f"{home}/{path}", home)
+            status = _status(os.path.realpath(f"{home}/{path}")) if inside else None
         if inside is False:
             message = (
                 f"path {show(path)} leaves the root through a symbolic link; move the media under the root"

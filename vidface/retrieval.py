@@ -102,6 +102,9 @@ def search(
         exact = np.empty(candidates.shape, np.float64)
         _rescore(block, stored, by_id, candidates, exact)
         for row in range(len(block)):
+            if lengths[first + row] == 0:  # all scores are 0: the first ids
+                index[first + row] = by_id[:depth]
+                continue
             found, value = candidates[row], exact[row]
             best = np.lexsort((found, -value))[:depth]
             reach = proposed[row, -1] + rounding[first + row]  # of what was not proposed
@@ -125,8 +128,8 @@ def _index(stored: NDArray[np.float32], by_id: NDArray[np.int64], width: int) ->
 
 
 def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    squares: NDArray[np.float32] = np.einsum("ij,ij->i", rows, rows)
-    return np.sqrt(squares, dtype=np.float64)
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+    return np.sqrt(squares)
 
 
 @njit(cache=True)

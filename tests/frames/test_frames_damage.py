@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
+import av
 import numpy as np
 import pytest
 from clips import Clip, read_number
 
 from vidface.errors import MediaError, UsageError
 from vidface.frames import DECODERS, ReadReport, read_frames
+from vidface.frames.demux import Log
 
 GOP = {"g": "12", "bf": "2", "sc_threshold": "0"}
 
@@ -135,8 +138,6 @@ def test_decord_hands_out_no_other_picture_of_a_damaged_clip(seed: int, tmp_path
 
 def test_a_lost_picture_is_partial(tmp_path: Path) -> None:
     """Whole packets can be missing without a single error: here a clip that starts in the middle of a GOP."""
-    import av
-
     source = Clip("whole.mkv", options=GOP).write(tmp_path)
     bad = tmp_path / "no_start.mkv"
     with av.logging.Capture(), av.open(str(source)) as given, av.open(str(bad), "w") as out:
@@ -153,8 +154,6 @@ def test_a_lost_picture_is_partial(tmp_path: Path) -> None:
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_no_picture_at_all(decoder: str, tmp_path: Path) -> None:
     """A sound file, and a video whose frames are wiped out."""
-    import av
-
     sound = tmp_path / "sound.mp4"
     with av.logging.Capture(), av.open(str(sound), "w") as out:
         Clip("unused.mp4", audio_seconds=1.0)._add_audio(out)
@@ -189,6 +188,25 @@ def test_many_threads_keep_apart(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     for path, found in zip(paths, together, strict=True):
         assert found == alone[path]
     assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
+
+
+def test_each_thread_hears_its_own_errors() -> None:
+    """The same line too: PyAV by itself folds a line that repeats the last one, whoever said it."""
+    both = Barrier(2, timeout=60)
+
+    def say(name: str) -> list[str]:
+        log = Log()
+        with log.capture():
+            both.wait()
+            av.logging.log(av.logging.ERROR, "decoder", name)
+            both.wait()
+            av.logging.log(av.logging.ERROR, "decoder", "the same")
+            both.wait()
+        return log.errors
+
+    with ThreadPoolExecutor(2) as pool:
+        heard = list(pool.map(say, ["one", "other"]))
+    assert heard == [["decoder: one", "decoder: the same"], ["decoder: other", "decoder: the same"]]
 
 
 def test_two_readers_in_one_thread_keep_apart(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def test_numbers_sort_as_numbers(numbers: list[int]) -> None:
 @given(st.lists(st.text("01 9aB._-é٣", max_size=8), unique=True, max_size=12))
 def test_the_order_is_total(names: list[str]) -> None:
     once = sorted(names, key=natural_key)
-    assert sorted(reversed(once), key=natural_key) == once
+    names.reverse()
+    assert sorted(names, key=natural_key) == once
 
 
 def test_modes_become_rgb(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_a_bad_image_is_named_and_the_rest_go_on(tmp_path: Path) -> None:
 
 
 def test_none_readable_and_none_there(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="no .jpg") as error:
+    with pytest.raises(MediaError, match=r"no \.jpg") as error:
         list(read_frames(tmp_path, report=ReadReport()))
     assert error.value.kind == "no-frames"
     (tmp_path / "1.jpg").write_bytes(b"\xff\xd8\xff")

@@ -17,6 +17,9 @@ __all__ = ["DRAWN_PICTURES", "FaceSource", "drawn_faces", "faces_from_folder"]
 DRAWN_PICTURES = 1000
 """Pictures of every drawn person; any number could be drawn."""
 
+SETTINGS = 4
+"""A drawn video cuts between so many settings, each with its own light, clothes and background."""
+
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 
@@ -27,7 +30,7 @@ class FaceSource:
     Attributes:
         counts: How many pictures there are of every person.
         picture: ``picture(name, index, video)`` gives picture ``index`` (0 .. count - 1) for a video:
-            uint8 [112, 112, 3]. Drawn pictures of one video share its light and background.
+            uint8 [112, 112, 3]. Drawn pictures of one video share its few settings.
         min_images: Only people with so many pictures get an identity.
     """
 
@@ -41,7 +44,7 @@ def drawn_faces(people: int, *, seed: int) -> FaceSource:
     names = [f"person{number:05d}" for number in range(people)]
 
     def picture(name: str, index: int, video: int) -> Frame:
-        return draw_person(int(name[6:]), index, seed=seed, scene=video)
+        return draw_person(int(name[6:]), index, seed=seed, scene=video * SETTINGS + index % SETTINGS)
 
     return FaceSource(dict.fromkeys(names, DRAWN_PICTURES), picture)
 

@@ -49,7 +49,7 @@ threshold = {threshold}
 [score]
 
 [sweep]
-thresholds = "none,0.2:0.6:0.05"
+thresholds = "none,0.2:0.7:0.05"
 
 [submit]
 """
