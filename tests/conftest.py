@@ -20,4 +20,6 @@ def shared_data() -> Path:
     for candidate in candidates:
         if candidate and (Path(candidate) / "SHA256SUMS").is_file():
             return Path(candidate)
-    pytest.skip("no real faces here: set VIDFACE_SHARED_DATA to the folder that holds lfw/, models/ and clips/")
+    pytest.skip(
+        "no real faces here: set VIDFACE_SHARED_DATA to the folder that holds lfw/, models/ and clips/"
+    )

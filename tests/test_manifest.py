@@ -326,6 +326,15 @@ def test_bad_json_lines(tmp_path: Path, line: str, kind: str, says: str) -> None
     assert fatal(path).startswith(f"{path}:3: ")
 
 
+def test_an_unknown_key_is_told_once_and_line_ends_inside_quotes_are_kept_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "x", "y")
+    rows = [{"video_id": name, "path": name, "age": "3"} for name in "xy"]
+    path = put(tmp_path, "\n".join(map(json.dumps, rows)), "set.jsonl")
+    assert found(path) == [(1, "unknown-column")]
+    problems = check_manifest(put(tmp_path, HEAD + '"a\r\nb",x,,\n'))
+    assert "'a\\r\\nb'" in problems[0].message
+
+
 def test_a_line_separator_inside_json_text_does_not_move_the_line_numbers(tmp_path: Path) -> None:
     touch(tmp_path, "x", "y")
     row = json.dumps({"video_id": "a\u2028b\x85c", "path": "x"}, ensure_ascii=False)

@@ -188,7 +188,9 @@ def write_embeddings(
     n_videos, n_frames = len(frames), int(source.offsets[-1])
     digest = hashlib.sha256()
     texts = {"video_ids": _texts(source.video_ids), "status": _texts(source.status)}
-    n_bytes = n_videos * (4 * source.dimension + 16) + 4 * n_frames + sum(text.nbytes for text in texts.values())
+    n_bytes = (
+        n_videos * (4 * source.dimension + 16) + 4 * n_frames + sum(text.nbytes for text in texts.values())
+    )
     with _create(path, n_bytes) as file:
         embeddings = file.create_dataset("embeddings", (n_videos, source.dimension), np.float32)
         kept = file.create_dataset("kept", (n_videos,), np.int64)

@@ -204,6 +204,13 @@ def test_a_card_that_does_not_fit_the_weights(
         load_backbone(tiny_torch(tmp_path, **changes))
 
 
+def test_the_order_of_a_cards_table_does_not_change_the_hash(tmp_path: Path) -> None:
+    path = tiny_torch(tmp_path)
+    before = load_backbone(path).sha256
+    write_card(path, architecture=dict(reversed(TINY.items())))
+    assert load_backbone(path).sha256 == before
+
+
 def test_threads_are_set_only_when_given(tmp_path: Path) -> None:
     path = tiny_torch(tmp_path)
     before = torch.get_num_threads()

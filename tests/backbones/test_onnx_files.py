@@ -165,3 +165,12 @@ def test_saved_by_the_onnx_package(folder: Path) -> None:
     tiny_onnx(path)
     data = save_external(path)
     assert external_files(path.read_bytes(), path) == [data]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x08\x08", b"\x3a\x05abc", b"\x3a\xff", b"\x3b", b"\x38\x01", b"\x80" * 12]
+)
+def test_what_is_no_model_is_told_without_onnxruntime(folder: Path, content: bytes) -> None:
+    """Nothing, no graph, a graph cut short, a length cut short, a group, a graph that is a number, endless."""
+    with pytest.raises(ModelError, match="not an ONNX model, or a damaged one"):
+        external_files(content, folder / "m.onnx")

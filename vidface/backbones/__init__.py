@@ -68,8 +68,6 @@ def load_backbone(
         raise UsageError(f"device {device!r} is unknown: say auto, cpu or cuda")
     kind = model_kind(path)
     card = read_card(path, overrides or {})
-    if half and device == "cpu":
-        raise UsageError("half precision is for GPUs: leave it out on the CPU")
     if kind == "safetensors":
         from vidface.backbones.torch_model import open_torch
 
@@ -84,7 +82,7 @@ def load_backbone(
         where, run = open_onnx(path, card, device, half, threads)
         files = [path, *external_files(path.read_bytes(), path)]
     if half and where.startswith("cpu"):
-        raise UsageError(f"half precision is for GPUs, and there is none here: the model runs on {where}")
+        raise UsageError(f"half precision is for GPUs: leave it out, the model runs on {where}")
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         shape = (*card.input_size, 3)

@@ -43,7 +43,9 @@ def read_scored(path: Path, manifest: Manifest) -> Scored:
     kind = sniff(path)
     inputs: dict[str, Any] = {"scored": path.name, "kind": kind, "manifest_sha256": manifest.sha256}
     if kind == "iqiyi":
-        return Scored({**inputs, "sha256": sha256_file(path)}, rankings=read_iqiyi(path))
+        return Scored(
+            {**inputs, "sha256": sha256_file(path)}, rankings=read_iqiyi(path, video_ids=manifest.video_ids)
+        )
     if kind == "lfrc":
         matrix = np.asarray(read_lfrc(path), np.float32)
         if len(matrix) != len(manifest.video_ids):
