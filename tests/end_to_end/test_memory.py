@@ -13,7 +13,7 @@ import pytest
 LIMIT = 2_000_000_000  # bytes, of all processes together
 
 PROGRAM = """
-import hashlib, json, resource, sys, time
+import hashlib, json, sys, time
 from pathlib import Path
 import numpy as np
 from vidface.manifest import Manifest
@@ -41,8 +41,9 @@ def embed(pixels):
     return people[person] * (kind > 0)[:, None] + noise[(grain + person) % 256] * 0.7
 
 def mega():
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1e3)
+    # VmHWM starts anew with the program; ru_maxrss would still know the size of the process that started it.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3)
 
 said, begun = {}, time.monotonic()
 parts = folder / "parts"
@@ -80,7 +81,7 @@ def test_50000_videos_stay_under_2_gigabytes(tmp_path: Path) -> None:
     out, _ = run.communicate()
     assert run.returncode == 0, errors.read_text()
     said = json.loads(out.splitlines()[-1])
-    print(f"peak of all processes {peak / 1e6:.0f} MB; [seconds, MB of the largest process]: {said}")
+    print(f"peak of all processes {peak / 1e6:.0f} MB; [seconds, MB of the main process]: {said}")
     assert 100e6 < peak < LIMIT
     assert all(megabytes * 1e6 < LIMIT for _, megabytes in said.values())
 
