@@ -27,7 +27,7 @@ LAYERS = (
     ("tables",),
     ("stages",),
     ("demo", "doctor"),
-    ("options",),
+    ("options", "output"),
     ("cli",),
     ("__main__",),
 )

@@ -6,14 +6,11 @@ the data), 2 wrong usage.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 
@@ -30,10 +27,7 @@ from vidface.options import (
     read_threshold,
     split_options,
 )
-
-if TYPE_CHECKING:
-    from vidface.manifest import Problem
-    from vidface.manifest_sources import Converted
+from vidface.output import counted, print_json, print_made, print_problems
 
 
 def main() -> None:
@@ -72,10 +66,6 @@ def cli() -> None:
     """
 
 
-def _print_json(value: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
-
-
 @cli.group()
 def manifest() -> None:
     """Make or check a manifest: video_id, path, identity, split."""
@@ -95,7 +85,7 @@ def manifest_from_folder(folder: Path, output: Path, enrol: int, as_json: bool) 
     """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames."""
     from vidface.manifest_sources import from_folder
 
-    return _print_made(output, from_folder(folder, output, enrol=enrol), as_json)
+    return print_made(output, from_folder(folder, output, enrol=enrol), as_json)
 
 
 @manifest.command("from-iqiyi")
@@ -116,7 +106,7 @@ def manifest_from_iqiyi(
     """From the lists of iQIYI-VID 2019."""
     from vidface.manifest_sources import from_iqiyi
 
-    return _print_made(output, from_iqiyi(train_list, val_list, train_folder, val_folder, output), as_json)
+    return print_made(output, from_iqiyi(train_list, val_list, train_folder, val_folder, output), as_json)
 
 
 @manifest.command("from-lfrc")
@@ -127,7 +117,7 @@ def manifest_from_lfrc(filelist: Path, output: Path, as_json: bool) -> int:
     """From the challenge's FILELIST; its order is kept, as the submission needs it."""
     from vidface.manifest_sources import from_lfrc
 
-    return _print_made(output, from_lfrc(filelist, output), as_json)
+    return print_made(output, from_lfrc(filelist, output), as_json)
 
 
 @manifest.command("check")
@@ -138,7 +128,7 @@ def manifest_check(path: Path, root: Path | None, as_json: bool) -> int:
     """List every problem of a manifest with its line."""
     from vidface.manifest import check_manifest
 
-    return _print_problems(path, check_manifest(path, root=root), as_json)
+    return print_problems(path, check_manifest(path, root=root), as_json)
 
 
 @cli.command()
@@ -194,7 +184,7 @@ def extract(
     backbone = load_backbone(model, overrides=overrides, device=device, half=half)
     result = run(videos, backbone, output, half=half, **options)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "output": str(result.output),
                 "videos": result.videos,
@@ -213,7 +203,7 @@ def extract(
         click.echo(f"{output}: {done}: {result.videos} videos{gone_on}, {result.frames} frames")
         if result.faults:
             click.echo(
-                f"videos: {_counted(result.status)}; faults: {_counted(result.faults)}, in {result.faults_file}"
+                f"videos: {counted(result.status)}; faults: {counted(result.faults)}, in {result.faults_file}"
             )
     return int(set(result.status) - {"ok"} != set())
 
@@ -239,7 +229,7 @@ def cluster(features: Path, output: Path, threshold: float | None, workers: int 
     failed = found.status.count("failed")
     frames, kept = int(found.frames.sum()), int(found.kept.sum())
     if as_json:
-        _print_json(
+        print_json(
             {
                 "output": str(output),
                 "videos": len(found.video_ids),
@@ -277,7 +267,7 @@ def score(scored: Path, manifest_path: Path, output: Path | None, as_json: bool,
     if output:
         write_json(output, result)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         click.echo(score_lines(result))
     return int(result["counts"].get("status", {}).get("failed", 0) > 0)
@@ -310,7 +300,7 @@ def sweep(
     if output:
         write_json(output, result)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         click.echo(sweep_table(result))
 
@@ -345,7 +335,7 @@ def submit(
     if checked is not None:
         known = None if scored is None else read_scored(scored, truth)
         problems = check_submission(checked, truth, known, gallery_split=gallery_split)
-        return _print_problems(checked, problems, as_json)
+        return print_problems(checked, problems, as_json)
     assert scored is not None and output is not None and form is not None
     rows = run(
         read_scored(scored, truth),
@@ -357,7 +347,7 @@ def submit(
     )
     what = "identities" if form == "iqiyi" else "videos"
     if as_json:
-        _print_json({"output": str(output), "format": form, "rows": rows})
+        print_json({"output": str(output), "format": form, "rows": rows})
     else:
         click.echo(f"{output}: written: {rows} {what}, {output.stat().st_size:,} bytes")
     return 0
@@ -372,7 +362,7 @@ def run(recipe: Path, as_json: bool) -> int:
 
     result = run_recipe(recipe, say=(lambda _line: None) if as_json else click.echo)
     if as_json:
-        _print_json(result)
+        print_json(result)
     return int(result["faults"] > 0)
 
 
@@ -396,7 +386,7 @@ def demo(output: Path, faces: Path | None, model: Path | None, as_json: bool) ->
 
     result = walk(output, faces=faces, model=model, say=(lambda _line: None) if as_json else click.echo)
     if as_json:
-        _print_json(result)
+        print_json(result)
     return int(result["problems"] > 0)
 
 
@@ -408,39 +398,7 @@ def doctor(as_json: bool) -> int:
 
     findings = examine()
     if as_json:
-        _print_json(findings)
+        print_json(findings)
     else:
         click.echo(report_lines(findings))
     return int(bool(findings["problems"]))
-
-
-def _print_made(output: Path, made: Converted, as_json: bool) -> int:
-    """Say what a converter wrote, and all that it left out, by reason."""
-    if as_json:
-        _print_json({"output": str(output), **dataclasses.asdict(made)})
-        return 0
-    splits = ", ".join(f"{n} {split or 'without split'}" for split, n in made.splits.items())
-    click.echo(f"{output}: written: {made.rows} videos ({splits}), {made.identities} identities")
-    if made.missing:
-        click.echo(f"missing: the media of {made.missing} videos; extract will list them as faults")
-    for reason, names in made.ignored.items():
-        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        click.echo(f"left out: {len(names)} {reason}: {some}")
-    for note in made.notes:
-        click.echo(f"note: {note}")
-    return 0
-
-
-def _print_problems(path: Path, problems: list[Problem], as_json: bool) -> int:
-    if as_json:
-        listed = [{"line": p.line, "kind": p.kind, "message": p.message} for p in problems]
-        _print_json({"file": str(path), "ok": not problems, "problems": listed})
-    else:
-        for problem in problems:
-            click.echo(f"{path}:{problem.line}: {problem.kind}: {problem.message}")
-        click.echo(f"{path}: {len(problems)} problems" if problems else f"{path}: no problems")
-    return int(bool(problems))
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
