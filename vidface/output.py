@@ -38,6 +38,7 @@ def print_made(output: Path, made: Converted, as_json: bool) -> int:
 
 
 def print_problems(path: Path, problems: Sequence[Problem], as_json: bool) -> int:
+    """List the problems of a file, each with its line; returns the exit code."""
     if as_json:
         listed = [{"line": p.line, "kind": p.kind, "message": p.message} for p in problems]
         print_json({"file": str(path), "ok": not problems, "problems": listed})
@@ -49,4 +50,5 @@ def print_problems(path: Path, problems: Sequence[Problem], as_json: bool) -> in
 
 
 def counted(counts: Mapping[str, int]) -> str:
+    """Counts as text: ``2 failed, 7 ok``."""
     return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
