@@ -20,7 +20,7 @@ PACKAGE = ROOT / "vidface"
 # own line in this table. Inside a folder imports are free.
 LAYERS = (
     ("__init__", "errors", "files"),  # __init__ holds the version
-    ("progress",),
+    ("progress", "machine"),
     ("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "frames", "backbones", "store"),
     ("fixed_dot", "clustering", "pooling", "retrieval", "metrics"),
     ("protocols", "submission"),
@@ -28,6 +28,7 @@ LAYERS = (
     ("stages",),
     ("demo", "doctor"),
     ("options", "output"),
+    ("cli_manifest",),
     ("cli",),
     ("__main__",),
 )

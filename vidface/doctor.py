@@ -17,7 +17,7 @@ from typing import Any
 
 import vidface
 from vidface.errors import VidfaceError
-from vidface.stages.outputs import cpu_count
+from vidface.machine import cpu_count
 
 __all__ = ["examine", "report_lines"]
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and their checksums."""
+"""Files that are whole or absent, their checksums, and the order of their names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -99,3 +100,9 @@ def sha256_file(path: Path) -> str:
     """
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sort 2 before 10; the name itself breaks ties (1 and 01)."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name

@@ -107,14 +107,10 @@ def _numbers(
 
 
 def _targets(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
+    from vidface.protocols.lfrc import check_targets
+
     targets = [target.strip() for target in value.split(",")]
-    for target in targets:
-        try:
-            inside = 0 < float(target) <= 1
-        except ValueError:
-            inside = False
-        if not inside:
-            raise click.BadParameter(f"{target!r} is not a rate above 0 and at most 1")
+    check_targets(targets)
     return targets
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vidface.errors import MediaError
+from vidface.files import natural_key
 from vidface.frames import DECODERS, ReadReport, fit_frame, read_frames
-from vidface.frames.folder import natural_key
 
 
 def picture(value: int) -> np.ndarray:

@@ -95,6 +95,9 @@ def test_a_changed_option_is_refused_with_the_reason(workplace: Path, old: str, 
         (RECIPE.replace("threshold", "treshold"), "cluster.treshold: extra inputs are not permitted"),
         (RECIPE.replace('model = "model.onnx"', ""), "extract.model: field required"),
         (RECIPE.replace("0.5", '"low"', 1), "cluster.threshold"),
+        (RECIPE.replace("0.5", "7.0", 1), "a cosine lies in -1..1, not 7.0"),
+        (RECIPE.replace('"none,0.5"', '"high"'), "cannot read 'high'"),
+        (RECIPE.replace('"1e-1"', '"1"'), "fpr target '1' is not a rate"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_field(tmp_path: Path, text: str, said: str) -> None:

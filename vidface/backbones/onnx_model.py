@@ -5,7 +5,6 @@ The GPU code is written for real but was not run on a GPU yet.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from vidface.backbones.card import ModelCard
 from vidface.backbones.onnx_files import external_files
 from vidface.errors import ModelError, UsageError
+from vidface.machine import cpu_count
 
 __all__ = ["normalise", "open_onnx", "output_dimension"]
 
@@ -150,7 +150,7 @@ def _open_session(path: Path, device: str, threads: int | None) -> Any:
     options.log_severity_level = 4  # every error is raised as well; warnings are for the model's author
     # Given explicitly, since 0 also pins the threads to cores, and several processes then share the first
     # ones.
-    options.intra_op_num_threads = threads or _cores()
+    options.intra_op_num_threads = threads or cpu_count()
     options.use_deterministic_compute = True
     # Spinning threads take the cores from whatever decodes meanwhile: twice the CPU time an image, measured.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -231,10 +231,6 @@ def _describe(session: Any, refused_half: bool) -> str:
     precision = {"float": "float32"}.get(precision, precision)
     note = ", the model has no float16 input" if refused_half else ""
     return f"{place} ({provider}, {precision}{note})"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _one_line(error: Exception) -> str:

@@ -15,7 +15,9 @@ from vidface.backbones import load_backbone
 from vidface.demo.benchmark import make_benchmark
 from vidface.demo.sources import FaceSource, drawn_faces, faces_from_folder
 from vidface.errors import UsageError
-from vidface.stages.outputs import cpu_count, read_json, refuse_changed, write_json
+from vidface.files import write_atomic
+from vidface.machine import cpu_count
+from vidface.stages.outputs import read_json, refuse_changed, write_json
 from vidface.stages.recipe import run_recipe
 from vidface.store import read_embeddings
 
@@ -91,9 +93,9 @@ def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> d
     )
     _make(output, source, {**plan, "seed": 1, "faces": people, "program_version": vidface.__version__})
     recipe = output / "recipe.toml"
-    recipe.write_text(
-        RECIPE.format(name=recipe.name, model=_toml_text(str(used)), threshold=threshold), encoding="utf-8"
-    )
+    text = RECIPE.format(name=recipe.name, model=_toml_text(str(used)), threshold=threshold)
+    with write_atomic(recipe) as file:
+        file.write(text.encode())
     result = run_recipe(recipe, say)
     noise = dropped_by_kind(output / "truth.csv", output / "results" / "embeddings.h5")
     seconds = time.monotonic() - begun

@@ -5,7 +5,6 @@ Tested in ``tests/frames/test_frames_folder.py``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from vidface.errors import MediaError
+from vidface.files import natural_key
 from vidface.frames.frame import MAX_PIXELS, Frame, Pixels, ReadReport
 
 __all__ = ["FOLDER_FPS", "frame_files", "read_folder"]
@@ -38,12 +38,6 @@ def frame_files(folder: Path) -> list[Path]:
         raise MediaError("unreadable", f"{folder}: cannot be listed: {error.strerror or error}") from error
     images = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     return sorted(images, key=lambda path: natural_key(path.name))
-
-
-def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """A sorting key that reads runs of digits as numbers; the name itself breaks ties (1.jpg and 01.jpg)."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(0, int(part), "") if part[0] in "0123456789" else (1, 0, part) for part in parts], name
 
 
 def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import chain
@@ -16,6 +14,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from vidface.errors import StoreError, UsageError
+from vidface.files import write_atomic
 from vidface.frames.frame import Pixels
 
 __all__ = ["write_clip"]
@@ -61,17 +60,11 @@ def write_clip(
     height, width = first.shape[:2]
     if not lossless and (height % 2 or width % 2):
         raise UsageError(f"{path}: a lossy clip needs an even width and height, not {width}x{height}")
-    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        with part.open("wb") as file:
+        with write_atomic(path) as file:
             _encode(file, chain([first], rows), Fraction(fps).limit_denominator(100_000), lossless, crf)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except (av.error.FFmpegError, OSError) as error:
         raise StoreError(f"{path}: the clip cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _encode(file: BinaryIO, frames: Iterable[Pixels], fps: Fraction, lossless: bool, crf: int) -> None:

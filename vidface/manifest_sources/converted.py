@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -74,9 +73,3 @@ def prefix_of(folder: Path, output: Path) -> str:
         )
     relative = place.relative_to(root).as_posix()
     return "" if relative == "." else relative + "/"
-
-
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sort 2 before 10; the name itself breaks ties (1 and 01)."""
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidface.errors import ManifestError, UsageError
+from vidface.files import natural_key
 from vidface.manifest import Row
 from vidface.manifest_formats import format_of, show
-from vidface.manifest_sources.converted import Converted, Ignored, natural_key, prefix_of, write_converted
+from vidface.manifest_sources.converted import Converted, Ignored, prefix_of, write_converted
 
 SPLITS = ("train", "val", "test")
 UNKNOWN = ("_distractors", "_unknown")

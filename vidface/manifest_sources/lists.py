@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vidface.errors import ManifestError
+from vidface.files import natural_key
 from vidface.manifest import Row, row_problems
 from vidface.manifest_formats import format_of, show
-from vidface.manifest_sources.converted import Converted, Ignored, natural_key, prefix_of, write_converted
+from vidface.manifest_sources.converted import Converted, Ignored, prefix_of, write_converted
 
 
 def from_iqiyi(

@@ -7,11 +7,13 @@ the pairs with a score of 0, as it does for the organisers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vidface.errors import UsageError
 from vidface.manifest import Manifest
 from vidface.metrics.bootstrap import bootstrap_ratio
 
@@ -20,6 +22,21 @@ DEFINITION = (
     "the largest TPR over thresholds whose FPR is at most the target, over all pairs of distinct videos; "
     "null where fewer than one impostor pair may be accepted; intervals resample identities at the threshold found"
 )
+
+
+def check_targets(targets: Sequence[str]) -> None:
+    """Look at FPR targets before any work is done.
+
+    Raises:
+        UsageError: one of them is not a rate above 0 and below 1.
+    """
+    for target in targets:
+        try:
+            inside = 0 < Fraction(target) < 1
+        except (ValueError, ZeroDivisionError):
+            inside = False
+        if not inside:
+            raise UsageError(f"FPR target {target!r} is not a rate above 0 and below 1, such as 1e-4")
 
 
 def score_pairs(

@@ -14,9 +14,10 @@ from joblib import Parallel, delayed
 
 import vidface
 from vidface.clustering import cluster_frames, normalise_rows
+from vidface.machine import cpu_count
 from vidface.pooling import pool_frames
 from vidface.progress import progress
-from vidface.stages.outputs import cpu_count, exclusive, refuse_changed
+from vidface.stages.outputs import exclusive, refuse_changed
 from vidface.stages.thresholds import threshold_text
 from vidface.store import (
     EmbeddingRows,

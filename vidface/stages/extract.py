@@ -25,11 +25,11 @@ import vidface
 from vidface.backbones import Backbone
 from vidface.errors import MediaError
 from vidface.frames import ReadReport, fit_frame, read_frames
+from vidface.machine import cpu_count
 from vidface.manifest import Manifest
 from vidface.progress import progress
 from vidface.stages.outputs import (
     FAULTS_FILE,
-    cpu_count,
     exclusive,
     read_faults,
     read_json,

@@ -18,7 +18,7 @@ from vidface.backbones import load_backbone
 from vidface.errors import UsageError
 from vidface.files import sha256_file
 from vidface.manifest import read_manifest
-from vidface.protocols.lfrc import TARGETS
+from vidface.protocols.lfrc import TARGETS, check_targets
 from vidface.stages.cluster import cluster
 from vidface.stages.extract import extract
 from vidface.stages.outputs import read_json, refuse_changed, write_json
@@ -102,6 +102,12 @@ def read_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()]
         raise UsageError(f"{path}: {'; '.join(wrong)}") from None
+    # Said by the same functions as on the command line, and before hours of work.
+    parse_thresholds(str(recipe.cluster.threshold))
+    if recipe.score is not None:
+        check_targets(recipe.score.targets)
+    if recipe.sweep is not None:
+        parse_thresholds(recipe.sweep.thresholds)
     base = path.resolve().parent
     recipe.manifest, recipe.output = base / recipe.manifest, base / recipe.output
     recipe.extract.model = base / recipe.extract.model
@@ -150,11 +156,12 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
     splits = {name: options[name] for name in ("enrolment_split", "gallery_split")}
     inputs = {"embeddings": found.attributes["content_sha256"], "manifest": manifest.sha256}
     scores = None
+    scored = read_scored(embeddings, manifest)
     if recipe.score is not None:
         scores_file = folder / "scores.json"
 
         def write_scores() -> None:
-            write_json(scores_file, score(read_scored(embeddings, manifest), manifest, **options))
+            write_json(scores_file, score(scored, manifest, **options))
 
         done["score"] = _once(folder, "score", {**inputs, **options}, [scores_file], write_scores)
         scores = read_json(scores_file)
@@ -172,7 +179,6 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
     problems = 0
     for form in recipe.submit.formats if recipe.submit else ():
         file = folder / SUBMISSIONS[form]
-        scored = read_scored(embeddings, manifest)
 
         def write_submission() -> None:
             submit(scored, manifest, file, form=form, **splits)  # noqa: B023 - called in this turn of the loop

@@ -18,6 +18,7 @@ from vidface.manifest import Manifest
 from vidface.protocols import iqiyi, lfrc
 from vidface.store import read_embeddings
 from vidface.submission import read_iqiyi, read_lfrc, sniff
+from vidface.submission.check import UNIT_TOLERANCE
 
 Protocol = Literal["iqiyi", "lfrc", "both"]
 
@@ -87,7 +88,7 @@ def unit_or_zero(matrix: npt.NDArray[np.float32], path: Path) -> npt.NDArray[np.
         StoreError: naming the first row that is not.
     """
     norms = np.linalg.norm(matrix.astype(np.float64), axis=1)
-    wrong = np.flatnonzero(~((np.abs(norms - 1) < 1e-3) | (norms == 0)))
+    wrong = np.flatnonzero(~((np.abs(norms - 1) <= UNIT_TOLERANCE) | (norms == 0)))
     if len(wrong):
         raise StoreError(
             f"{path}: {len(wrong)} rows are not of unit length, the first is row {wrong[0]} ({norms[wrong[0]]:.4g}); "

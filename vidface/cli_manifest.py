@@ -1,0 +1,75 @@
+"""The commands below ``vidface manifest``: make a manifest from what is there, or check one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vidface.options import DIRECTORY, FILE, json_option
+from vidface.output import print_made, print_problems
+
+
+@click.group()
+def manifest() -> None:
+    """Make or check a manifest: video_id, path, identity, split."""
+
+
+@manifest.command("from-folder")
+@click.argument("folder", type=DIRECTORY)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@click.option(
+    "--enrol",
+    default=1,
+    show_default=True,
+    help="Videos of each person for enrolment, without split folders.",
+)
+@json_option
+def manifest_from_folder(folder: Path, output: Path, enrol: int, as_json: bool) -> int:
+    """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames."""
+    from vidface.manifest_sources import from_folder
+
+    return print_made(output, from_folder(folder, output, enrol=enrol), as_json)
+
+
+@manifest.command("from-iqiyi")
+@click.option("--train-list", type=FILE, required=True, help="train_gt.txt: a video and its identity a line.")
+@click.option("--val-list", type=FILE, required=True, help="val_gt.txt: an identity and its videos a line.")
+@click.option("--train-folder", type=DIRECTORY, required=True, help="The training videos.")
+@click.option(
+    "--val-folder",
+    type=DIRECTORY,
+    required=True,
+    help="The validation videos; unlisted ones are distractors.",
+)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@json_option
+def manifest_from_iqiyi(
+    train_list: Path, val_list: Path, train_folder: Path, val_folder: Path, output: Path, as_json: bool
+) -> int:
+    """From the lists of iQIYI-VID 2019."""
+    from vidface.manifest_sources import from_iqiyi
+
+    return print_made(output, from_iqiyi(train_list, val_list, train_folder, val_folder, output), as_json)
+
+
+@manifest.command("from-lfrc")
+@click.argument("filelist", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@json_option
+def manifest_from_lfrc(filelist: Path, output: Path, as_json: bool) -> int:
+    """From the challenge's FILELIST; its order is kept, as the submission needs it."""
+    from vidface.manifest_sources import from_lfrc
+
+    return print_made(output, from_lfrc(filelist, output), as_json)
+
+
+@manifest.command("check")
+@click.argument("path", type=FILE)
+@click.option("--root", type=DIRECTORY, help="Folder that paths start from [default: the manifest's].")
+@json_option
+def manifest_check(path: Path, root: Path | None, as_json: bool) -> int:
+    """List every problem of a manifest with its line."""
+    from vidface.manifest import check_manifest
+
+    return print_problems(path, check_manifest(path, root=root), as_json)
