@@ -64,6 +64,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
         ["sweep", "FEATURES", "--manifest", "MANIFEST", "--thresholds", "0.5:0.2:0.1"],
         ["score", "EMBEDDINGS"],
         ["score", "EMBEDDINGS", "--manifest", "MANIFEST", "--targets", "2"],
+        ["score", "EMBEDDINGS", "--manifest", "MANIFEST", "--targets", "1"],
         ["score", "EMBEDDINGS", "--manifest", "MANIFEST", "--targets", "nan"],
         ["score", "EMBEDDINGS", "--manifest", "MANIFEST", "--protocol", "other"],
         ["submit", "EMBEDDINGS", "--manifest", "MANIFEST"],
