@@ -209,7 +209,7 @@ def score(scored: Path, manifest_path: Path, output: Path | None, as_json: bool,
         print_json(result)
     else:
         click.echo(score_lines(result))
-    return int(result["counts"].get("status", {}).get("failed", 0) > 0)
+    return int(result["counts"].get("zero_embeddings", 0) > 0)
 
 
 @cli.command()
@@ -227,7 +227,7 @@ def score(scored: Path, manifest_path: Path, output: Path | None, as_json: bool,
 @json_option
 def sweep(
     features: Path, manifest_path: Path, thresholds: str, output: Path | None, as_json: bool, **options: Any
-) -> None:
+) -> int:
     """Score many clustering thresholds in one pass over the features."""
     from vidface.manifest import read_manifest
     from vidface.stages.outputs import write_json
@@ -242,6 +242,7 @@ def sweep(
         print_json(result)
     else:
         click.echo(sweep_table(result))
+    return int(result["rows"][0]["counts"].get("zero_embeddings", 0) > 0)
 
 
 @cli.command()
@@ -264,7 +265,7 @@ def submit(
 ) -> int:
     """Write a challenge file from EMBEDDINGS, or --check one before it is sent."""
     from vidface.manifest import read_manifest
-    from vidface.stages.score import read_scored
+    from vidface.stages.score import read_scored, zero_embeddings
     from vidface.stages.submit import check_submission
     from vidface.stages.submit import submit as run
 
@@ -276,20 +277,25 @@ def submit(
         problems = check_submission(checked, truth, known, gallery_split=gallery_split)
         return print_problems(checked, problems, as_json)
     assert scored is not None and output is not None and form is not None
+    found = read_scored(scored, truth)
     rows = run(
-        read_scored(scored, truth),
+        found,
         truth,
         output,
         form=form,
         enrolment_split=enrolment_split,
         gallery_split=gallery_split,
     )
+    unusable = 0 if found.embeddings is None else zero_embeddings(found.embeddings)
     what = "identities" if form == "iqiyi" else "videos"
     if as_json:
-        print_json({"output": str(output), "format": form, "rows": rows})
+        print_json({"output": str(output), "format": form, "rows": rows, "zero_embeddings": unusable})
     else:
         click.echo(f"{output}: written: {rows} {what}, {output.stat().st_size:,} bytes")
-    return 0
+        if unusable:
+            how = "left out of the rankings" if form == "iqiyi" else "zero rows"
+            click.echo(f"{unusable} videos have no usable frame: {how}")
+    return int(unusable > 0)
 
 
 @cli.command()

@@ -27,7 +27,9 @@ def score_lines(scores: Mapping[str, Any]) -> str:
             rows.append((name, _number(scores[name]), _interval(intervals[name])))
     for target, value in (scores["tpr@fpr"] or {}).items():
         rows.append((f"TPR at FPR {target}", _number(value), _interval(intervals["tpr@fpr"][target])))
-    counts = {name: value for name, value in scores["counts"].items() if name != "status"}
+    counts = {
+        name: value for name, value in scores["counts"].items() if name not in ("status", "zero_embeddings")
+    }
     lines = [
         columns(rows),
         "",

@@ -97,6 +97,11 @@ def unit_or_zero(matrix: npt.NDArray[np.float32], path: Path) -> npt.NDArray[np.
     return matrix
 
 
+def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:
+    """How many videos have no usable frame: their rows are zero."""
+    return int(np.count_nonzero(~embeddings.any(axis=1)))
+
+
 def score(
     scored: Scored,
     manifest: Manifest,
@@ -166,7 +171,9 @@ def score(
             result["warnings"].append("lfrc not scored: a ranking holds no embeddings")
     if scored.status is not None:
         result["counts"]["status"] = scored.status
-        if unusable := scored.status.get("failed", 0):
+    if scored.embeddings is not None:
+        result["counts"]["zero_embeddings"] = unusable = zero_embeddings(scored.embeddings)
+        if unusable:
             result["warnings"].append(
                 f"{unusable} videos have no usable frame: never ranked, score 0 in pairs; see faults.jsonl"
             )

@@ -35,9 +35,9 @@ def parse_thresholds(text: str) -> list[float | None]:
                 thresholds += [round(start + k * step, 10) for k in range(count)]
         except ValueError:
             raise UsageError(
-                f"--threshold(s): cannot read '{item}'; say none, 0.4, or a range such as 0.2:0.6:0.05"
+                f"threshold: cannot read '{item}'; say none, 0.4, or a range such as 0.2:0.6:0.05"
             ) from None
     wrong = [value for value in thresholds if value is not None and not -1 <= value <= 1]
     if wrong:
-        raise UsageError(f"--threshold(s): a cosine lies in -1..1, not {wrong[0]}")
+        raise UsageError(f"threshold: a cosine lies in -1..1, not {wrong[0]}")
     return list(dict.fromkeys(thresholds))
