@@ -212,10 +212,26 @@ def test_one_bad_video_goes_on_to_the_submission(tmp_path: Path, model: Path) ->
             return folder, None
         score = vidface("score", embeddings, "--manifest", manifest, "--json", "--targets", "0.1", code=code)
         vidface(
-            "submit", embeddings, "--manifest", manifest, "--format", "lfrc", "-o", folder / "s.bin", code=code
+            "submit",
+            embeddings,
+            "--manifest",
+            manifest,
+            "--format",
+            "lfrc",
+            "-o",
+            folder / "s.bin",
+            code=code,
         )
         vidface(
-            "submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", folder / "s.txt", code=code
+            "submit",
+            embeddings,
+            "--manifest",
+            manifest,
+            "--format",
+            "iqiyi",
+            "-o",
+            folder / "s.txt",
+            code=code,
         )
         return folder, score.json
 
