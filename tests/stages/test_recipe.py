@@ -109,9 +109,16 @@ def test_a_wrong_recipe_is_refused_by_field(tmp_path: Path, text: str, said: str
 def test_the_shipped_recipes_can_be_read() -> None:
     from vidface.stages.recipe import read_recipe
 
+    from vidface.training.recipe import read_recipe as read_training_recipe
+
     recipes = sorted((Path(__file__).parents[2] / "pipelines").glob("*.toml"))
-    assert recipes
+    seen = set()
     for path in recipes:
-        recipe = read_recipe(path)
-        assert path.read_text().startswith(f"# vidface run pipelines/{path.name}\n")
-        assert recipe.score is not None
+        command = path.read_text().partition("\n")[0]
+        seen.add(command.split()[2])
+        if command == f"# vidface train pipelines/{path.name}":
+            assert read_training_recipe(path).stages
+        else:
+            assert command == f"# vidface run pipelines/{path.name}"
+            assert read_recipe(path).score is not None
+    assert seen == {"run", "train"}

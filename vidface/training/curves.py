@@ -1,0 +1,106 @@
+"""The curves of a training run, stage after stage, from their metrics files.
+
+Tested in ``tests/training/test_curves.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from vidface.files import atomic_path
+from vidface.training.metrics_file import read_metrics
+
+__all__ = ["draw_curves"]
+
+log = logging.getLogger("vidface")
+
+
+def draw_curves(folders: Sequence[Path], output: Path, fpr_target: str) -> None:
+    """Draw loss, learning rate and validation over all batches into ``curves.svg`` and ``curves.png``.
+
+    Args:
+        folders: of the stages, in order, each called ``<number>-<name>``.
+        output: folder of the two files.
+        fpr_target: for the axis's label.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        log.info(
+            "curves are not drawn: pip install 'vidface[train]'; the numbers are in every stage's metrics.jsonl"
+        )
+        return
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    loss_axes, part_axes, accuracy_axes, tpr_axes = figure.subplots(2, 2, sharex=True).ravel()
+    begun = 0
+    for number, folder in enumerate(folders):
+        lines = read_metrics(folder)
+        if not lines:
+            continue
+        colour = f"C{number % 10}"
+        name = folder.name.partition("-")[2]
+        steps = [line for line in lines if "rate" in line]
+        epochs = [line for line in lines if "validation" in line]
+        _plot(loss_axes, begun, steps, [line["loss"] for line in steps], colour, name)
+        for style, part in zip(("-", "--", ":"), ("intra", "inter", "triplet"), strict=True):
+            having = [line for line in steps if part in line]
+            values = [line[part] for line in having]
+            _plot(part_axes, begun, having, values, colour, f"{part}, {name}", style)
+        for dataset, style in zip(
+            epochs[0]["validation"] if epochs else (), cycle(("o-", "s--", "^:", "v-.")), strict=False
+        ):
+            shown = name if dataset == "people" else f"{name}, {dataset}"
+            accuracy = [line["validation"][dataset]["accuracy"] for line in epochs]
+            _plot(accuracy_axes, begun, epochs, accuracy, colour, shown, style)
+            rates = [line["validation"][dataset].get("tpr") for line in epochs]
+            if any(rate is not None for rate in rates):
+                _plot(
+                    tpr_axes,
+                    begun,
+                    epochs,
+                    [float("nan") if r is None else r for r in rates],
+                    colour,
+                    shown,
+                    style,
+                )
+        begun += lines[-1]["step"]
+        for axes in (loss_axes, part_axes, accuracy_axes, tpr_axes):
+            axes.axvline(begun, color="0.85", linewidth=0.8, zorder=0)
+    loss_axes.set_ylabel("loss (mean since the epoch began)")
+    part_axes.set_ylabel("added terms: intra (rad), inter (cosine), triplet")
+    accuracy_axes.set_ylabel("validation accuracy, ten folds")
+    tpr_axes.set_ylabel(f"validation TPR at FPR {fpr_target}")
+    for axes in (accuracy_axes, tpr_axes):
+        axes.set_xlabel("batches")
+    for axes in (loss_axes, part_axes):
+        if axes.lines and axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7)
+    figure.suptitle("One colour a stage; each starts from the best weights of the one before")
+    for suffix in ("svg", "png"):
+        with atomic_path(output / f"curves.{suffix}") as partial:
+            figure.savefig(partial, format=suffix, dpi=110)
+
+
+def _plot(
+    axes: Any,
+    begun: int,
+    lines: Sequence[dict[str, Any]],
+    values: Sequence[float],
+    colour: str,
+    label: str,
+    style: str = "-",
+) -> None:
+    if values:
+        axes.plot(
+            [begun + line["step"] for line in lines],
+            values,
+            style,
+            color=colour,
+            label=label,
+            markersize=4,
+            linewidth=1.2,
+        )

@@ -1,0 +1,141 @@
+"""Batches of training images, read, decoded and changed by worker processes while the network computes.
+
+A batch is made whole by one worker, from a seed of its own, so that neither the number of workers nor a resumed run
+changes a pixel. Tested in ``tests/training/test_data.py``; measured by ``tools/bench_loader.py``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vidface.datasets.images import ImageSet
+from vidface.errors import MediaError, StoreError
+from vidface.frames.folder import decode_image
+from vidface.training.augment import augment
+from vidface.training.recipe import Augmentation
+
+__all__ = ["Batches", "loader", "read_face"]
+
+Fault = tuple[str, str]
+
+
+def read_face(images: ImageSet, index: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """One image, uint8 [H, W, 3] RGB.
+
+    Raises:
+        MediaError: it cannot be read (``unreadable-image``) or is not of this size (``wrong-size``).
+    """
+    try:
+        pixels = decode_image(images.read(index))
+    except (OSError, SyntaxError, ValueError, EOFError, StoreError) as error:
+        raise MediaError("unreadable-image", " ".join(str(error).split()) or "it is damaged") from error
+    if pixels.shape[:2] != size:
+        raise MediaError("wrong-size", f"it is {pixels.shape[0]}x{pixels.shape[1]}, not {size[0]}x{size[1]}")
+    return pixels
+
+
+class Batches(Dataset[tuple[NDArray[np.uint8], NDArray[np.int64], list[Fault]]]):
+    """The batches of one epoch, each an item: (images uint8 [B, H, W, 3], labels int64 [B], faults).
+
+    An image that cannot be used is listed as (name, what is wrong), and the next usable one of the batch is taken a
+    second time in its place, so that the batch keeps its size. Where none can be used the batch is empty: an error
+    raised here would lose its kind on the way out of a worker process.
+
+    Args:
+        images: where they come from.
+        batches: int64 [steps, B].
+        size: (height, width) that every image must have.
+        how: augmentation.
+        seed: with the number of the batch it decides all changes.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        batches: NDArray[np.int64],
+        size: tuple[int, int],
+        how: Augmentation,
+        seed: list[int],
+    ) -> None:
+        self.images, self.batches, self.size, self.how, self.seed = images, batches, size, how, seed
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[Fault]]:
+        random = np.random.default_rng([*self.seed, step])
+        chosen = self.batches[step]
+        out = np.empty((len(chosen), *self.size, 3), np.uint8)
+        faults: list[Fault] = []
+        usable: list[int] = []
+        for row, index in enumerate(chosen):
+            luck = np.random.default_rng(random.integers(2**63))
+            try:
+                out[row] = augment(read_face(self.images, int(index), self.size), self.how, luck)
+                usable.append(row)
+            except MediaError as error:
+                faults.append((self.images.names[index], f"{error.kind}: {error}"))
+        if not usable:
+            return out[:0], np.empty(0, np.int64), faults
+        labels = self.images.labels[chosen]
+        for row in set(range(len(chosen))) - set(usable):
+            other = next((candidate for candidate in usable if candidate > row), usable[0])
+            out[row], labels[row] = out[other], labels[other]
+        return out, labels, faults
+
+
+def loader(
+    batches: Batches, *, first: int = 0, workers: int = 0, pin: bool = False
+) -> Iterator[tuple[Tensor, Tensor, list[Fault]]]:
+    """The batches from number `first` on: (images uint8 [B, H, W, 3], labels int64 [B], faults).
+
+    Args:
+        batches: of one epoch.
+        first: batches before it are not even read.
+        workers: processes; 0: this one.
+        pin: put them into page-locked memory, for a GPU.
+
+    Raises:
+        MediaError: no image of a batch can be used.
+    """
+    made: Any = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(first, len(batches)),
+        num_workers=workers,
+        pin_memory=pin,
+        collate_fn=_as_tensors,  # type: ignore[arg-type]  # of one item where batch_size is None
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_end_with_parent,
+    )
+    for inputs, labels, faults in made:
+        if not len(labels):
+            name, detail = faults[0]
+            raise MediaError(
+                "unreadable-image",
+                f"{batches.images.source}: no image of a whole batch can be used; the first is {name}: {detail}",
+            )
+        yield inputs, labels, faults
+
+
+def _end_with_parent(_worker: int) -> None:
+    """Workers share the lock of their run: left alone by a kill they would hold it for seconds, and refuse the next."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
+
+
+def _as_tensors(
+    batch: tuple[NDArray[np.uint8], NDArray[np.int64], list[Fault]],
+) -> tuple[Tensor, Tensor, list[Fault]]:
+    images, labels, faults = batch
+    return torch.from_numpy(images), torch.from_numpy(labels), faults

@@ -1,0 +1,24 @@
+"""Equation 7: the angle between a sample and its class."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vidface.training.losses.cosine import angle, target_cosines
+from vidface.training.losses.shard import Shard
+
+__all__ = ["intra"]
+
+
+def intra(cosines: Tensor, labels: Tensor, *, shard: Shard | None = None) -> Tensor:
+    """Compute the angle of every sample with its own class's weight.
+
+    Args:
+        cosines: [N, C_local], from ``cosine.cosines``.
+        labels: int64 [N], global.
+        shard: this process's classes; None: all are here.
+
+    Returns:
+        [N], radians, 0 to pi; L_Intra is the mean. Gradients are finite at 0 and pi, see ``angle``.
+    """
+    return angle(target_cosines(cosines, labels, shard))

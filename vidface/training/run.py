@@ -1,0 +1,291 @@
+"""A whole training recipe: the stages one after the other, then the table, the curves and the best model.
+
+    OUTPUT/1-arcface/   metrics.jsonl; best_checkpoint.safetensors, last_checkpoint.safetensors;
+                        model.safetensors, model.toml: the best weights, for extract, verify, budget, export;
+                        stage.json once it is finished
+    OUTPUT/             model.safetensors, model.toml: those of the best stage;
+                        results.json, table.md, curves.svg, curves.png, faults.jsonl
+
+Tested in ``tests/training/test_run.py`` and ``tests/end_to_end/test_train_command.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidface.backbones.mobilefacenet import build
+from vidface.backbones.weights import save_weights
+from vidface.datasets.images import ImageSet
+from vidface.datasets.open import open_images
+from vidface.errors import UsageError
+from vidface.files import sha256_file, write_atomic
+from vidface.machine import cpu_count, keep_freed_memory
+from vidface.stages.outputs import exclusive, read_json, refuse_changed, write_json
+from vidface.training.checkpoint import load_checkpoint
+from vidface.training.curves import draw_curves
+from vidface.training.distributed import World, joined
+from vidface.training.loop import BEST, Setting, train_stage
+from vidface.training.network import MEAN, STD
+from vidface.training.people import Divided, divide
+from vidface.training.recipe import Recipe, read_recipe
+from vidface.training.sampler import epoch_steps
+from vidface.training.table import markdown, stage_table
+from vidface.training.validation import FPR_TARGET, Faces, held_out, measure, open_sets
+
+__all__ = ["train"]
+
+Say = Callable[[str], object]
+
+
+def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
+    """Train what a recipe says; finished stages are not trained again, a begun one is gone on with.
+
+    Args:
+        path: the recipe.
+        only: a stage's name: train this one alone; the one before has to be finished.
+        say: is told a line, or the table.
+
+    Returns:
+        What is written to ``results.json``: ``recipe``, ``output``, ``people`` (counts of the three sets), ``stages``
+        (a dict each: ``stage``, ``epochs``, ``best_epoch``, ``images_seen``, ``validation``, ``test``, ``faults``,
+        ``model``), ``best_stage`` and ``model``; and ``ran``, ``already_done``, lists of stages.
+
+    Raises:
+        UsageError: the recipe is wrong, a stage is not in it, or the folder holds what was made otherwise.
+        VidfaceError: as data, pairs and checkpoints raise.
+    """
+    recipe = read_recipe(path)
+    names = [stage.name for stage in recipe.stages]
+    if only is not None and only not in names:
+        raise UsageError(f"{path}: has no stage {only!r}: it has {', '.join(names)}")
+    with joined(recipe.device) as world, _prepared(recipe, world):
+        if world.rank:
+            say = _silent
+        images = open_images(recipe.data)
+        for problem in images.problems:
+            say(f"{images.source}: left out: {problem}")
+        divided = divide(images, recipe.people, recipe.seed)
+        people = _counts(divided)
+        say(_in_words(people))
+        sets, test = _sets(recipe, divided)
+        setting = Setting(recipe, divided.training, sets, world)
+        ran, done, results = [], [], []
+        _refuse_batches(recipe, divided.training, world)
+        digest = _digest(divided.training)
+        before: Path | None = None
+        for number, stage in enumerate(recipe.stages):
+            folder = recipe.output / f"{number + 1}-{stage.name}"
+            made_with = _made_with(recipe, digest, number, before)
+            skipped = only is not None and stage.name != only
+            if (folder / "stage.json").exists():
+                result = read_json(folder / "stage.json")
+                refuse_changed(folder, result.pop("made_with"), made_with)
+                result["model"] = str(folder / "model.safetensors")  # the folder may have been moved
+                done.append(stage.name)
+            elif skipped and names.index(stage.name) < names.index(str(only)):
+                raise UsageError(
+                    f"stage {only} starts from stage {stage.name}, which is not finished: train it first"
+                )
+            elif skipped:
+                break
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                if world.rank == 0:
+                    _clear(folder)
+                trained = train_stage(setting, number, folder, before, made_with)
+                result = _finished(setting, number, folder, trained, test, made_with)
+                ran.append(stage.name)
+            results.append(result)
+            before = folder / BEST
+        found = _written(setting, path, people, results)
+        if world.size > 1:
+            torch.distributed.barrier()  # torchrun ends all where one ends with faults: not before all is written
+        say(stage_table(found))
+        return {**found, "ran": ran, "already_done": done}
+
+
+@contextmanager
+def _prepared(recipe: Recipe, world: World) -> Iterator[None]:
+    """One run at a time in the output folder, and torch set up for a whole run."""
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
+    if world.device.type == "cpu":
+        torch.set_num_threads(max(1, cpu_count() // world.size))
+    elif recipe.deterministic:
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # cuBLAS repeats only with a fixed workspace
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = not recipe.deterministic
+    with exclusive(recipe.output / "training") if world.rank == 0 else nullcontext():
+        if world.rank == 0:
+            _clear(recipe.output)
+        yield
+
+
+def _clear(folder: Path) -> None:
+    """Take away what a killed run was writing."""
+    for partial in folder.glob(".*.part*"):
+        partial.unlink(missing_ok=True)
+
+
+def _refuse_batches(recipe: Recipe, images: ImageSet, world: World) -> None:
+    """Say now, not hours later, that the batches of a stage cannot be made."""
+    for stage in recipe.stages:
+        try:
+            epoch_steps(images.labels, stage.batch_size, stage.images_per_identity)
+        except UsageError as error:
+            raise UsageError(f"stage {stage.name}: {error}") from None
+        if stage.batch_size % world.size:
+            raise UsageError(
+                f"stage {stage.name}: batch_size {stage.batch_size} is no multiple of {world.size} processes"
+            )
+
+
+def _silent(_line: str) -> None:
+    pass
+
+
+def _counts(divided: Divided) -> dict[str, Any]:
+    sets = {"training": divided.training, "validation": divided.validation, "test": divided.test}
+    counts: dict[str, Any] = {
+        name: {"people": len(held.identities), "images": len(held.labels)}
+        for name, held in sets.items()
+        if held is not None
+    }
+    return {**counts, "cut": {"people": divided.cut_people, "images": divided.cut_images}}
+
+
+def _in_words(people: Mapping[str, Any]) -> str:
+    parts = [f"{name} {held['people']} people, {held['images']} images" for name, held in people.items()]
+    return "; ".join(parts)
+
+
+def _sets(recipe: Recipe, divided: Divided) -> tuple[dict[str, Faces], Faces | None]:
+    sets = open_sets(recipe.pairs, recipe.input_size)
+    if divided.validation is not None:
+        sets["people"] = held_out(divided.validation, recipe.input_size, recipe.seed)
+    return sets, None if divided.test is None else held_out(divided.test, recipe.input_size, recipe.seed)
+
+
+def _digest(images: ImageSet) -> str:
+    """Who and what is trained on."""
+    digest = hashlib.sha256(images.labels.tobytes())
+    for name in chain(images.identities, images.names):
+        digest.update(f"{name}\n".encode())
+    return digest.hexdigest()
+
+
+def _made_with(recipe: Recipe, images: str, number: int, before: Path | None) -> dict[str, Any]:
+    """What decides a stage's result, apart from the machine; `images` is their digest."""
+    return {
+        "architecture": json.dumps(asdict(recipe.spec)),
+        "input_size": list(recipe.input_size),
+        "seed": recipe.seed,
+        "images": images,
+        "choose": recipe.choose,
+        **recipe.stages[number].model_dump(mode="json"),
+        "stage_before": "none" if before is None else sha256_file(before),
+    }
+
+
+def _finished(
+    setting: Setting,
+    number: int,
+    folder: Path,
+    trained: dict[str, Any],
+    test: Faces | None,
+    made_with: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write a stage's model, measure it on the test people, and write ``stage.json``: from then on it is finished."""
+    recipe, world = setting.recipe, setting.world
+    result = {"stage": recipe.stages[number].name, **trained, "model": str(folder / "model.safetensors")}
+    if world.rank == 0:
+        tensors, _ = load_checkpoint(folder / BEST)
+        network = build(recipe.spec, recipe.input_size)
+        network.load_state_dict(
+            {name[8:]: value for name, value in tensors.items() if name.startswith("network.")}
+        )
+        _save_model(recipe, network, folder, recipe.stages[number].name)
+        if test is not None:
+            network.to(world.device)
+            result["test"] = measure(network, test, world.device)
+        write_json(folder / "stage.json", {**result, "made_with": dict(made_with)})
+    if world.size > 1:
+        torch.distributed.barrier()
+        result = read_json(folder / "stage.json")
+        result.pop("made_with")
+    return result
+
+
+def _save_model(recipe: Recipe, network: torch.nn.Module, folder: Path, stage: str) -> None:
+    save_weights(network, folder / "model.safetensors")
+    spec = recipe.spec
+    rows = "".join(f"    [{', '.join(map(str, row))}],\n" for row in spec.blocks)
+    words = {
+        "name": recipe.name,
+        "licence": recipe.licence,
+        "source": f"trained by vidface, recipe {recipe.name}, stage {stage}",
+    }
+    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in words.items()]
+    lines += [
+        f"input_size = [{recipe.input_size[0]}, {recipe.input_size[1]}]",
+        'colour_order = "rgb"',
+        f"mean = [{MEAN}, {MEAN}, {MEAN}]",
+        f"std = [{STD}, {STD}, {STD}]",
+        f"dimension = {spec.dimension}",
+        "",
+        "[architecture]",
+        f"stem = {spec.stem}",
+        f"blocks = [  # depthwise width t, channels c, repeats n, stride s\n{rows}]",
+        f"head = {spec.head}",
+        f"dimension = {spec.dimension}",
+        f"se = {json.dumps(spec.se)}",
+        f"depthwise_stem = {json.dumps(spec.depthwise_stem)}",
+    ]
+    with write_atomic(folder / "model.toml") as handle:
+        handle.write(("\n".join(lines) + "\n").encode())
+
+
+def _written(
+    setting: Setting, path: Path, people: dict[str, Any], results: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Write what is known so far: results, table, curves, faults, and the model of the best stage."""
+    recipe = setting.recipe
+    best = max(results, key=lambda result: setting.chosen(result["validation"]))
+    found = {
+        "recipe": str(path),
+        "output": str(recipe.output),
+        "choose": recipe.choose,
+        "fpr_target": FPR_TARGET,
+        "people": people,
+        "stages": results,
+        "best_stage": best["stage"],
+        "model": str(recipe.output / "model.safetensors"),
+    }
+    if setting.world.rank:
+        return found
+    for name in ("model.safetensors", "model.toml"):
+        with write_atomic(recipe.output / name) as handle:
+            handle.write(Path(best["model"]).with_name(name).read_bytes())
+    write_json(recipe.output / "results.json", found)
+    with write_atomic(recipe.output / "table.md") as handle:
+        handle.write(markdown(found).encode())
+    with write_atomic(recipe.output / "faults.jsonl") as handle:
+        for result in results:
+            for image, detail in result["faults"].items():
+                fault = {"image": image, "stage": result["stage"], "detail": detail}
+                handle.write(json.dumps(fault, ensure_ascii=False).encode() + b"\n")
+    folders = [recipe.output / f"{number + 1}-{result['stage']}" for number, result in enumerate(results)]
+    draw_curves(folders, recipe.output, FPR_TARGET)
+    return found
