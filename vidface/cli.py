@@ -15,7 +15,11 @@ from typing import Any, Literal
 import click
 
 import vidface
+from vidface.cli_dataset import dataset
 from vidface.cli_manifest import manifest
+from vidface.cli_models import budget, export_command
+from vidface.cli_training import train
+from vidface.cli_verify import verify
 from vidface.errors import UsageError, VidfaceError
 from vidface.options import (
     DIRECTORY,
@@ -68,6 +72,11 @@ def cli() -> None:
 
 
 cli.add_command(manifest)
+cli.add_command(dataset)
+cli.add_command(budget)
+cli.add_command(export_command)
+cli.add_command(train)
+cli.add_command(verify)
 
 
 @cli.command()

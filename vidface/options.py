@@ -58,13 +58,17 @@ def model_options(command: Command) -> Command:
     """Name a model; without a card beside it, its input must be told."""
     for option in reversed(
         [
-            click.option("--model", type=FILE, required=True, help="ONNX model or safetensors weights."),
+            click.option(
+                "--model", type=FILE, required=True, help="ONNX model, or weights (safetensors, plain .pth)."
+            ),
             click.option(
                 "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
             ),
             click.option("--half", is_flag=True, help="Half precision, on a GPU."),
             click.option(
-                "--input-size", callback=_size, help="HEIGHTxWIDTH, e.g. 112x112 (where there is no card)."
+                "--input-size",
+                callback=read_size,
+                help="HEIGHTxWIDTH, e.g. 112x112 (where there is no card).",
             ),
             click.option(
                 "--colour-order", type=click.Choice(["rgb", "bgr"]), help="(where there is no card)"
@@ -81,7 +85,9 @@ def model_options(command: Command) -> Command:
     return command
 
 
-def _size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+def read_size(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
     if value is None:
         return None
     height, cross, width = value.lower().partition("x")

@@ -2,36 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from counting import organisers_count
 from small_models import TINY, stirred
 from torch import nn
 
 from vidface.backbones.mobilefacenet import STEPS, build, parse_spec
 from vidface.backbones.torch_model import fold
 from vidface.errors import ModelError
-
-
-def organisers_count(network: nn.Module) -> tuple[int, int]:
-    """(FLOPs on the challenge organisers' counter, multiply-adds), counted while one image passes."""
-    flops = macs = 0
-
-    def count(module: nn.Module, _: object, out: torch.Tensor) -> None:
-        nonlocal flops, macs
-        if isinstance(module, nn.Conv2d):
-            cin, (kh, kw), groups = module.in_channels, module.kernel_size, module.groups
-            _, cout, height, width = out.shape
-            cost = 2 * cin * kh * kw - (module.bias is None)
-            flops += int(cost * height * width * cout / groups)
-            macs += cin * kh * kw * height * width * cout // groups
-        elif isinstance(module, nn.Linear):
-            flops += (2 * module.in_features - (module.bias is None)) * module.out_features
-            macs += module.in_features * module.out_features
-
-    hooks = [module.register_forward_hook(count) for module in network.modules()]
-    with torch.inference_mode():
-        network.eval()(torch.zeros(1, 3, 112, 112))
-    for hook in hooks:
-        hook.remove()
-    return flops, macs
 
 
 @pytest.mark.parametrize(

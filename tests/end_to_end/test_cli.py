@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from command_line import MODULE, read_features, vidface, write_manifest
 
-COMMANDS = ("manifest", "extract", "cluster", "score", "sweep", "submit", "run", "demo", "doctor")
+COMMANDS = (
+    *("manifest", "extract", "cluster", "score", "sweep", "submit", "run", "demo", "doctor"),
+    *("budget", "dataset", "export", "train", "verify"),
+)
 HEAVY = {"torch", "faiss", "numba", "onnxruntime", "av", "decord", "h5py", "pyarrow", "numpy"}
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from vidface.errors import MediaError
 from vidface.files import natural_key
 from vidface.frames import DECODERS, ReadReport, fit_frame, read_frames
+from vidface.frames.folder import decode_image
 
 
 def picture(value: int) -> np.ndarray:
@@ -128,6 +129,27 @@ def test_none_readable_and_none_there(tmp_path: Path) -> None:
         list(read_frames(tmp_path, report=report))
     assert error.value.kind == "unreadable-image"
     assert len(report.faults) == 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_bytes_decode_as_the_file_does(kind: str, tmp_path: Path) -> None:
+    Image.fromarray(picture(50)).save(tmp_path / "1.jpg", format=kind)  # whatever the name says
+    pixels = decode_image((tmp_path / "1.jpg").read_bytes())
+    (frame,) = read_frames(tmp_path, report=ReadReport())
+    np.testing.assert_array_equal(pixels, frame.pixels)
+    assert pixels.dtype == np.uint8 and pixels.shape == (20, 30, 3) and pixels.flags.writeable
+
+
+def test_bytes_that_are_no_image(tmp_path: Path) -> None:
+    write(tmp_path, ["1.jpg", "2.png"])
+    huge_png(tmp_path / "3.png")
+    whole = [(tmp_path / name).read_bytes() for name in ("1.jpg", "2.png")]
+    for content in (b"", b"<html>", *(data[:-40] for data in whole), (tmp_path / "3.png").read_bytes()):
+        with pytest.raises(MediaError) as error:
+            decode_image(content)
+        assert (
+            error.value.kind == "unreadable-image" and str(error.value) and " at 0x" not in str(error.value)
+        )
 
 
 def test_fit_frame() -> None:

@@ -108,7 +108,6 @@ def test_a_wrong_recipe_is_refused_by_field(tmp_path: Path, text: str, said: str
 
 def test_the_shipped_recipes_can_be_read() -> None:
     from vidface.stages.recipe import read_recipe
-
     from vidface.training.recipe import read_recipe as read_training_recipe
 
     recipes = sorted((Path(__file__).parents[2] / "pipelines").glob("*.toml"))

@@ -1,8 +1,8 @@
 """Backbones: what turns aligned faces into embeddings.
 
-Two kinds, told apart by a file's content: any ONNX face model, and the paper's networks with safetensors
-weights. Each comes with a card (`vidface.backbones.card`) that states what it expects. torch is imported only
-for the second kind, onnxruntime only for the first.
+Two kinds, told apart by a file's content: any ONNX face model, and the paper's networks with weights from a
+safetensors file or a plain torch archive (.pth). Each comes with a card (`vidface.backbones.card`) that states
+what it expects. torch is imported only for the second kind, onnxruntime only for the first.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def load_backbone(
     """Open a model with its card.
 
     Args:
-        path: an ONNX model, or safetensors weights of the paper's networks.
+        path: an ONNX model, or weights of the paper's networks (safetensors, or a .pth of torch 1.6 or later).
         overrides: card fields given as options (see `read_card`).
         device: "cpu", "cuda", or "auto": a GPU where the library finds one.
         half: half precision on a GPU; an ONNX model decides itself (see `device` of the result).
@@ -68,7 +68,7 @@ def load_backbone(
         raise UsageError(f"device {device!r} is unknown: say auto, cpu or cuda")
     kind = model_kind(path)
     card = read_card(path, overrides or {})
-    if kind == "safetensors":
+    if kind != "onnx":
         from vidface.backbones.torch_model import open_torch
 
         files = [path]

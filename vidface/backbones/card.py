@@ -6,6 +6,7 @@ a card or by the user and never guessed.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from vidface.errors import ModelError
 
-__all__ = ["ModelCard", "read_card"]
+__all__ = ["ModelCard", "card_text", "read_card"]
 
 _PositiveInt = Annotated[int, Field(gt=0, strict=True)]  # strict: true is not 1
 _Side = Annotated[int, Field(gt=0, le=4096, strict=True)]
@@ -42,7 +43,7 @@ class ModelCard(BaseModel, extra="forbid", frozen=True):
         dimension: length of the embedding.
         licence: under which licence the weights may be used.
         source: where they come from.
-        architecture: for safetensors weights only: a name ("step0" to "step5", "y1", "y2") or a table of
+        architecture: for weights only: a name ("step0" to "step5", "y1", "y2") or a table of
             widths with the fields of `vidface.backbones.mobilefacenet.Spec`.
     """
 
@@ -106,13 +107,35 @@ def read_card(model_path: Path, overrides: Mapping[str, object]) -> ModelCard:
     return card
 
 
+def card_text(card: ModelCard) -> str:
+    """A card as TOML that `read_card` reads back as the same card."""
+    fields = {name: value for name, value in card.model_dump().items() if value is not None}
+    table = fields.pop("architecture") if isinstance(fields.get("architecture"), dict) else None
+    lines = [f"{name} = {_toml(value)}\n" for name, value in fields.items()]
+    if table is not None:
+        lines += ["\n[architecture]\n", *(f"{name} = {_toml(value)}\n" for name, value in table.items())]
+    return "".join(lines)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, list | tuple):
+        if any(isinstance(part, list | tuple) for part in value):  # a row a line, as table 1 is printed
+            return "[\n" + "".join(f"    {_toml(part)},\n" for part in value) + "]"
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):  # a JSON string is a TOML string, but for one character that JSON leaves bare
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
 def _dimension_of(model_path: Path, card: ModelCard) -> int:
     # Imported here, since each needs a large library that the other kind of model can do without.
     if card.architecture is not None:
         from vidface.backbones.mobilefacenet import parse_spec
 
         return parse_spec(card.architecture).dimension
-    if model_path.suffix == ".safetensors":
+    if model_path.suffix in (".safetensors", ".pth", ".pt"):
         raise ModelError(f"{model_path}: weights need a card that names their architecture")
     from vidface.backbones.onnx_model import output_dimension
 

@@ -9,19 +9,26 @@ from vidface.errors import ModelError
 
 __all__ = ["model_kind", "refuse_pickle"]
 
+_ZIP = b"PK\x03\x04"
+_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # its magic number, a pickle of its own
 
-def model_kind(path: Path) -> Literal["onnx", "safetensors"]:
-    """The kind of a model file; what is neither a pickle nor safetensors is taken for ONNX, whose reader
-    decides.
+
+def model_kind(path: Path) -> Literal["onnx", "safetensors", "torch"]:
+    """The kind of a model file; what is none of the others is taken for ONNX, whose reader decides.
+
+    "torch" is a zip archive, as ``torch.save`` writes it since version 1.6: its reader runs nothing, and refuses
+    all but plain weights.
 
     Raises:
-        ModelError: the file cannot be read, or is a pickle.
+        ModelError: the file cannot be read, or is a bare pickle.
     """
     try:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
         raise ModelError(f"{path}: model cannot be read: {error.strerror}") from error
+    if head.startswith(_ZIP):
+        return "torch"
     refuse_pickle(head, path)
     # A safetensors file: the length of a JSON header, 8 bytes, then the header itself.
     if path.suffix == ".safetensors" or head[8:9] == b"{":
@@ -30,7 +37,7 @@ def model_kind(path: Path) -> Literal["onnx", "safetensors"]:
 
 
 def refuse_pickle(head: bytes, path: Path) -> None:
-    """Refuse a pickle or a torch archive (a zip around one), whatever its name.
+    """Refuse a bare pickle, whatever its name; ``torch.save`` wrote such files before version 1.6.
 
     Args:
         head: the file's first bytes.
@@ -42,8 +49,12 @@ def refuse_pickle(head: bytes, path: Path) -> None:
     is_pickle = (
         head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and head[8:9] != b"{"
     )
-    is_zip = head.startswith(b"PK\x03\x04")
-    if is_pickle or is_zip or path.suffix in (".pth", ".pt", ".pkl", ".ckpt"):
+    if head.startswith(_OLD_TORCH):
+        raise ModelError(
+            f"{path}: weights as torch before 1.6 saved them, in a pickle that can run code when it is loaded: "
+            "refused; convert it once with torch.save(torch.load(FILE, weights_only=True), 'NAME.pth')"
+        )
+    if is_pickle or path.suffix in (".pth", ".pt", ".pkl", ".ckpt"):
         raise ModelError(
             f"{path}: a torch or pickle file can run code when it is loaded: refused; convert it once with "
             "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'NAME.safetensors')"

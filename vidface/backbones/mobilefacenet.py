@@ -11,14 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import prod
+from pathlib import Path
 
 from torch import Tensor, nn
 
+from vidface.backbones.card import ModelCard
 from vidface.errors import ModelError
 
-__all__ = ["STEPS", "Spec", "build", "parse_spec"]
+__all__ = ["STEPS", "Spec", "build", "card_spec", "parse_spec"]
 
 Row = tuple[int, int, int, int]
+
+# More than any network has; a card that says more would only fill the memory.
+_MOST_BLOCKS, _MOST_CHANNELS = 1_000, 65_536
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,13 @@ class Spec:
                 raise ModelError(
                     f"architecture: row {number} of blocks must be [t, c, n, stride], stride 1 or 2"
                 )
+        blocks = sum(n for _, _, n, _ in self.blocks)
+        widest = max(self.stem, self.head, self.dimension, *(side for row in self.blocks for side in row[:2]))
+        if blocks > _MOST_BLOCKS or widest > _MOST_CHANNELS:
+            raise ModelError(
+                f"architecture: {blocks} blocks, up to {widest} channels wide: at most {_MOST_BLOCKS} and "
+                f"{_MOST_CHANNELS} are built"
+            )
 
     @property
     def stride(self) -> int:
@@ -159,6 +171,29 @@ def parse_spec(architecture: str | Mapping[str, object]) -> Spec:
     return Spec(blocks=tuple(tuple(row) for row in rows), **values)  # type: ignore[arg-type]
 
 
+def card_spec(card: ModelCard, path: Path) -> Spec:
+    """The spec of a model's card.
+
+    Args:
+        card: the card.
+        path: of the model, for messages.
+
+    Raises:
+        ModelError: it names no architecture, one that is not allowed, or one of another dimension.
+    """
+    if card.architecture is None:
+        raise ModelError(f'{path}: its card must name an architecture, for example architecture = "step5"')
+    try:
+        spec = parse_spec(card.architecture)
+    except ModelError as error:
+        raise ModelError(f"{path}: its card: {error}") from None
+    if spec.dimension != card.dimension:
+        raise ModelError(
+            f"{path}: its card says dimension {card.dimension}, its architecture {spec.dimension}"
+        )
+    return spec
+
+
 def conv_bn(
     cin: int,
     cout: int,
@@ -249,7 +284,7 @@ class MobileFaceNet(nn.Module):
         return embeddings
 
 
-def build(spec: Spec, input_size: tuple[int, int] = (112, 112)) -> nn.Module:
+def build(spec: Spec, input_size: tuple[int, int] = (112, 112)) -> MobileFaceNet:
     """The network of a spec with fresh weights, in training mode.
 
     The weights depend on ``torch.manual_seed`` alone. Input: float32 [N, 3, H, W], normalised as the card

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from vidface.backbones.card import ModelCard
-from vidface.backbones.mobilefacenet import build, parse_spec
+from vidface.backbones.mobilefacenet import MobileFaceNet, Spec, build, card_spec
 from vidface.backbones.weights import load_weights
-from vidface.errors import ModelError, UsageError
+from vidface.errors import UsageError
 
-__all__ = ["fold", "open_torch"]
+__all__ = ["fold", "load_network", "open_torch"]
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -46,13 +46,7 @@ def open_torch(
         ModelError: the card names no architecture, or one that the weights do not fit.
         UsageError: "cuda" where torch has none.
     """
-    if card.architecture is None:
-        raise ModelError(f'{path}: its card must name an architecture, for example architecture = "step5"')
-    spec = parse_spec(card.architecture)
-    if spec.dimension != card.dimension:
-        raise ModelError(
-            f"{path}: its card says dimension {card.dimension}, its architecture {spec.dimension}"
-        )
+    network, spec = load_network(path, card)
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
         raise UsageError(
@@ -61,12 +55,10 @@ def open_torch(
     on_gpu = cuda and device != "cpu"
     if threads is not None:
         torch.set_num_threads(threads)
-    network = build(spec, card.input_size)
-    load_weights(network, path)
     place = torch.device("cuda:0" if on_gpu else "cpu")
     dtype = torch.float16 if half and on_gpu else torch.float32
-    network = fold(network).to(place, dtype)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
+    folded = fold(network).to(place, dtype)
+    folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
     mean, std = (torch.tensor(values, device=place).view(1, 3, 1, 1) for values in (card.mean, card.std))
 
     def forward(images: NDArray[np.uint8]) -> Tensor:
@@ -78,7 +70,7 @@ def open_torch(
         if card.colour_order == "bgr":
             faces = faces.flip(1)
         pixels = ((faces.float() - mean) / std).to(dtype)
-        out: Tensor = network(pixels)
+        out: Tensor = folded(pixels)
         return out.float().cpu()
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -97,6 +89,18 @@ def open_torch(
 
     name = f"torch {torch.__version__}, {'float16' if dtype == torch.float16 else 'float32'}"
     return f"{place} ({name})", embed
+
+
+def load_network(path: Path, card: ModelCard) -> tuple[MobileFaceNet, Spec]:
+    """The network of a card with its weights, in float32 on the CPU and ready to run, and its spec.
+
+    Raises:
+        ModelError: the card names no architecture, or the file is damaged or holds other weights.
+    """
+    spec = card_spec(card, path)
+    network = build(spec, card.input_size)
+    load_weights(network, path)
+    return network.eval(), spec
 
 
 def fold(network: nn.Module) -> nn.Module:

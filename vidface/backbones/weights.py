@@ -1,4 +1,4 @@
-"""Weights of the torch networks, as safetensors and nothing else: no weights file is ever a program here."""
+"""Weights of the torch networks, as safetensors or plain torch archives: no weights file is ever a program here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from vidface.backbones.kinds import refuse_pickle
+from vidface.backbones.kinds import model_kind
+from vidface.backbones.torch_archive import read_torch_archive
 from vidface.errors import ModelError
 
 __all__ = ["load_weights", "save_weights"]
@@ -44,25 +45,18 @@ def save_weights(module: nn.Module, path: Path, metadata: Mapping[str, str] | No
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill a module with the weights of a safetensors file; every name and shape must agree.
+    """Fill a module with the weights of a file; every name and shape must agree.
 
     Args:
         module: changed in place; numbers are converted to its own dtypes.
-        path: the file.
+        path: a safetensors file, or a torch archive of plain weights (see `read_torch_archive` for where in it
+            they are looked for).
 
     Raises:
-        ModelError: no such file, not safetensors (a pickle is refused by its first bytes and never run),
+        ModelError: no such file, neither of the two (a pickle is refused by its first bytes and never run),
             damaged, or names or shapes differ from the module's; the module is then unchanged.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: weights cannot be read: {error.strerror}") from error
-    refuse_pickle(content[:16], path)
-    try:
-        given = safetensors.torch.load(content)
-    except SafetensorError as error:
-        raise ModelError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
+    given = read_torch_archive(path) if model_kind(path) == "torch" else _read_safetensors(path)
     wanted = module.state_dict()
     shapes = [
         f"{name} ({_shape(given[name])}, the network has {_shape(wanted[name])})"
@@ -79,6 +73,15 @@ def load_weights(module: nn.Module, path: Path) -> None:
             f"{path}: weights of another network: {'; '.join(problems)}: check the card's architecture"
         )
     module.load_state_dict(given, strict=True)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: weights cannot be read: {error.strerror}") from error
+    except SafetensorError as error:
+        raise ModelError(f"{path}: not a safetensors file, or a damaged one: {error}") from error
 
 
 def _shape(tensor: torch.Tensor) -> str:

@@ -5,8 +5,10 @@ Tested in ``tests/frames/test_frames_folder.py``.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
@@ -16,7 +18,7 @@ from vidface.errors import MediaError
 from vidface.files import natural_key
 from vidface.frames.frame import MAX_PIXELS, Frame, Pixels, ReadReport
 
-__all__ = ["FOLDER_FPS", "frame_files", "read_folder"]
+__all__ = ["FOLDER_FPS", "decode_image", "frame_files", "read_folder"]
 
 FOLDER_FPS = 8.0  # LFRC 2019 cuts its videos at 8 fps; a folder itself carries no times
 
@@ -93,13 +95,32 @@ def read_image(path: Path) -> Pixels:
     if not path.is_file():
         raise ValueError("it is not a regular file")
     with path.open("rb") as file:
-        is_png = file.read(4) == b"\x89PNG"
-        file.seek(0)
-        # Not Image.open: it prints a warning for a large picture, where this is a fault of its own.
-        image = PngImageFile(file) if is_png else JpegImageFile(file)
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels")
-        image.load()
+        return _decode(file)
+
+
+def decode_image(content: bytes) -> Pixels:
+    """Decode the bytes of one JPEG or PNG image, as `read_image` does a file.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        MediaError: ``unreadable-image``, where they are not an image, cut short, damaged or too large.
+    """
+    try:
+        return _decode(io.BytesIO(content))
+    except IMAGE_ERRORS as error:
+        raise MediaError("unreadable-image", _reason(error)) from None
+
+
+def _decode(file: BinaryIO) -> Pixels:
+    is_png = file.read(4) == b"\x89PNG"
+    file.seek(0)
+    # Not Image.open: it prints a warning for a large picture, where this is a fault of its own.
+    image = PngImageFile(file) if is_png else JpegImageFile(file)
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels")
+    image.load()
     if image.mode.startswith("I;16"):
         grey = (np.array(image) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, np.newaxis], 3, axis=2)

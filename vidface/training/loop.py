@@ -204,6 +204,7 @@ def train_stage(
                 if recipe.checkpoint_steps and (step + 1) % recipe.checkpoint_steps == 0 and step + 1 < steps:
                     _refuse_not_finite(_means(state["sums"], step + 1), stage, epoch, step)
                     state["lines"] = metrics.lines
+                    state["faults"] = _of_all_faults(state["faults"], world)
                     state["sums"] = {name: float(value) for name, value in state["sums"].items()}
                     save_last()
 
@@ -214,11 +215,7 @@ def train_stage(
                 except UsageError as error:
                     raise UsageError(f"stage {stage.name}, epoch {epoch + 1}: {error}") from None
             measured = told(measured, world)
-            state["faults"] = {
-                name: why
-                for rank in range(world.size)
-                for name, why in told(state["faults"], world, rank).items()
-            }
+            state["faults"] = _of_all_faults(state["faults"], world)
             line = {"epoch": epoch + 1, **_means(state["sums"], steps), "validation": measured}
             metrics.add((epoch + 1) * steps, line)
             better = setting.chosen(measured) > max(values, default=-math.inf) or not values
@@ -272,6 +269,11 @@ def _of_all_ranks(embeddings: Tensor, labels: Tensor, world: World) -> tuple[Ten
     names[mine] = labels
     shard = Shard(0)
     return all_sum(rows, shard), all_sum(names, shard)
+
+
+def _of_all_faults(faults: dict[str, str], world: World) -> dict[str, str]:
+    """What every rank has met, on all of them."""
+    return {name: why for rank in range(world.size) for name, why in told(faults, world, rank).items()}
 
 
 def _autocast(stage: Stage, device: torch.device) -> AbstractContextManager[Any]:

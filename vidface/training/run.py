@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from vidface.backbones.card import ModelCard, card_text
 from vidface.backbones.mobilefacenet import build
 from vidface.backbones.weights import save_weights
 from vidface.datasets.images import ImageSet
@@ -73,7 +74,7 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
             say = _silent
         images = open_images(recipe.data)
         for problem in images.problems:
-            say(f"{images.source}: left out: {problem}")
+            say(f"{images.source}: {problem}")
         divided = divide(images, recipe.people, recipe.seed)
         people = _counts(divided)
         say(_in_words(people))
@@ -90,7 +91,6 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
             if (folder / "stage.json").exists():
                 result = read_json(folder / "stage.json")
                 refuse_changed(folder, result.pop("made_with"), made_with)
-                result["model"] = str(folder / "model.safetensors")  # the folder may have been moved
                 done.append(stage.name)
             elif skipped and names.index(stage.name) < names.index(str(only)):
                 raise UsageError(
@@ -105,7 +105,7 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
                 trained = train_stage(setting, number, folder, before, made_with)
                 result = _finished(setting, number, folder, trained, test, made_with)
                 ran.append(stage.name)
-            results.append(result)
+            results.append({**result, "model": str(folder / "model.safetensors")})  # folders may be moved
             before = folder / BEST
         found = _written(setting, path, people, results)
         if world.size > 1:
@@ -209,7 +209,7 @@ def _finished(
 ) -> dict[str, Any]:
     """Write a stage's model, measure it on the test people, and write ``stage.json``: from then on it is finished."""
     recipe, world = setting.recipe, setting.world
-    result = {"stage": recipe.stages[number].name, **trained, "model": str(folder / "model.safetensors")}
+    result = {"stage": recipe.stages[number].name, **trained}
     if world.rank == 0:
         tensors, _ = load_checkpoint(folder / BEST)
         network = build(recipe.spec, recipe.input_size)
@@ -229,32 +229,20 @@ def _finished(
 
 
 def _save_model(recipe: Recipe, network: torch.nn.Module, folder: Path, stage: str) -> None:
+    card = ModelCard(
+        name=recipe.name,
+        input_size=recipe.input_size,
+        colour_order="rgb",
+        mean=(MEAN, MEAN, MEAN),
+        std=(STD, STD, STD),
+        dimension=recipe.spec.dimension,
+        licence=recipe.licence,
+        source=f"trained by vidface, recipe {recipe.name}, stage {stage}",
+        architecture=asdict(recipe.spec),
+    )
     save_weights(network, folder / "model.safetensors")
-    spec = recipe.spec
-    rows = "".join(f"    [{', '.join(map(str, row))}],\n" for row in spec.blocks)
-    words = {
-        "name": recipe.name,
-        "licence": recipe.licence,
-        "source": f"trained by vidface, recipe {recipe.name}, stage {stage}",
-    }
-    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in words.items()]
-    lines += [
-        f"input_size = [{recipe.input_size[0]}, {recipe.input_size[1]}]",
-        'colour_order = "rgb"',
-        f"mean = [{MEAN}, {MEAN}, {MEAN}]",
-        f"std = [{STD}, {STD}, {STD}]",
-        f"dimension = {spec.dimension}",
-        "",
-        "[architecture]",
-        f"stem = {spec.stem}",
-        f"blocks = [  # depthwise width t, channels c, repeats n, stride s\n{rows}]",
-        f"head = {spec.head}",
-        f"dimension = {spec.dimension}",
-        f"se = {json.dumps(spec.se)}",
-        f"depthwise_stem = {json.dumps(spec.depthwise_stem)}",
-    ]
     with write_atomic(folder / "model.toml") as handle:
-        handle.write(("\n".join(lines) + "\n").encode())
+        handle.write(card_text(card).encode())
 
 
 def _written(

@@ -30,9 +30,8 @@ def softmax_loss(target_logits: Tensor, logits: Tensor, labels: Tensor, shard: S
         [N], at least 0; 0 where there is no other class.
     """
     others = _logsumexp(_without_own(logits, labels, shard), shard)
-    return -functional.logsigmoid(
-        target_logits - others
-    )  # softplus of the difference; torch's own softplus cuts at 20
+    # Softplus to the last digit: functional.softplus is the identity above 20.
+    return -functional.logsigmoid(target_logits - others)
 
 
 def _without_own(logits: Tensor, labels: Tensor, shard: Shard | None) -> Tensor:

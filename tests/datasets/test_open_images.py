@@ -1,0 +1,212 @@
+"""What a path holds is told by its content; a set goes to worker processes whole; subsets keep their order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import tarfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from face_sets import NATURAL, contents, jpeg, naive_write, payload, write_people, write_shard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vidface.datasets.images import ImageSet, select
+from vidface.datasets.open import open_images
+from vidface.datasets.rec import write_rec
+from vidface.errors import StoreError, UsageError
+from vidface.frames.folder import decode_image
+
+Maker = Callable[[Path], Path]
+
+
+def folder(root: Path) -> Path:
+    return write_people(root / "set", contents())
+
+
+def tar(root: Path) -> Path:
+    return write_shard(root / "set.tar", contents())
+
+
+def shards(root: Path) -> Path:
+    (root / "set").mkdir()
+    for number in range(3):  # every shard has some of everybody
+        held = {name: content for i, (name, content) in enumerate(contents().items()) if i % 3 == number}
+        write_shard(root / "set" / f"{number}.tar", held)
+    return root / "set"
+
+
+def rec(root: Path) -> Path:
+    write_rec(root / "train.rec", open_images(folder(root)))
+    return root / "train.rec"
+
+
+def rec_folder(root: Path) -> Path:
+    """As MS1M-RetinaFace is distributed: with a property file and verification sets beside it."""
+    (root / "ms1m").mkdir()
+    write_rec(root / "ms1m" / "train.rec", open_images(folder(root)))
+    (root / "ms1m" / "property").write_text("5,112,112\n")
+    (root / "ms1m" / "lfw.bin").write_bytes(b"\x80")
+    return root / "ms1m"
+
+
+MAKERS = [folder, tar, shards, rec, rec_folder]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_every_form_gives_the_same_labels_and_bytes(make: Maker, tmp_path: Path) -> None:
+    images = open_images(make(tmp_path))
+    expected = [
+        (label, content)
+        for label, person in enumerate(NATURAL)
+        for name, content in contents().items()
+        if name.startswith(f"{person}/")
+    ]
+    assert [(int(label), images.read(i)) for i, label in enumerate(images.labels)] == expected
+    assert len(images.names) == len(expected) and images.labels.dtype == np.int64 and images.problems == ()
+
+
+def read_all(images: ImageSet) -> list[bytes]:
+    return [images.read(i) for i in range(len(images.labels))]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_set_survives_the_way_to_a_worker(make: Maker, tmp_path: Path) -> None:
+    images = open_images(make(tmp_path))
+    expected = read_all(images)  # the files are open in this process already
+    copy = pickle.loads(pickle.dumps(images))  # noqa: S301  # our own bytes, as they go to workers
+    assert read_all(copy) == expected and list(copy.names) == list(images.names)
+    assert copy.identities == images.identities and (copy.labels == images.labels).all()
+
+
+@pytest.mark.filterwarnings(
+    "ignore:This process:DeprecationWarning"
+)  # newer Pythons, of a fork beside threads
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_set_works_in_another_process_in_another_folder(
+    start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    for make in MAKERS:
+        (tmp_path / make.__name__).mkdir()
+        made.append(make(tmp_path / make.__name__).relative_to(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    sets = [open_images(path) for path in made]
+    expected = [read_all(images) for images in sets]
+    monkeypatch.chdir("/")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(start)) as pool:
+        assert list(pool.map(read_all, sets)) == expected
+    assert [read_all(images) for images in sets] == expected
+
+
+NOTHING = [
+    ("missing", lambda path: None, UsageError, "no such file or folder; say a folder of people"),
+    ("empty folder", lambda path: path.mkdir(), UsageError, "holds 0 files and no folders of people"),
+    (
+        "pictures",
+        lambda path: write_people(path, {"1.jpg": jpeg(1)}),
+        UsageError,
+        "holds 1 files and no folders",
+    ),
+    ("text", lambda path: path.write_text("first,second,same"), UsageError, "not images of people"),
+    ("nothing", lambda path: path.write_bytes(b""), UsageError, "not images of people"),
+    ("a picture", lambda path: path.write_bytes(jpeg(1)), UsageError, "not images of people"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"), [row[1:] for row in NOTHING], ids=[row[0] for row in NOTHING]
+)
+def test_what_is_no_set(
+    make: Callable[[Path], object], kind: type[Exception], message: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "it")
+    with pytest.raises(kind, match=message):
+        open_images(tmp_path / "it")
+
+
+@pytest.mark.parametrize("name", ["set.tar", "train.rec"])
+def test_a_name_does_not_make_a_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"<html>not found</html>" * 99)
+    with pytest.raises(StoreError, match=rf"{name}: damaged, or not a .* its first bytes are b'<htm'"):
+        open_images(tmp_path / name)
+
+
+def test_the_name_does_not_matter_where_the_content_tells(tmp_path: Path) -> None:
+    tar(tmp_path).rename(tmp_path / "faces")
+    assert len(open_images(tmp_path / "faces").labels) == len(contents())
+
+
+def test_the_oldest_tar_headers_are_known(tmp_path: Path) -> None:
+    """Before "ustar" stood in them, there was only the checksum."""
+    data = bytearray(
+        write_shard(tmp_path / "set.tar", {"ada/1.jpg": b"x"}, tarfile.USTAR_FORMAT).read_bytes()
+    )
+    data[257:345] = bytes(88)
+    data[148:156] = b"        "
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    (tmp_path / "set.tar").write_bytes(data)
+    assert list(open_images(tmp_path / "set.tar").names) == ["ada/1.jpg"]
+
+
+def test_an_index_names_its_rec_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"train\.idx: is an index; say the \.rec"):
+        open_images(rec(tmp_path).with_suffix(".idx"))
+
+
+def test_two_kinds_in_one_folder_are_not_guessed(tmp_path: Path) -> None:
+    tar(tmp_path)
+    rec(tmp_path)
+    naive_write(tmp_path / "val.rec", [(1, payload(0, content=b"a"))])
+    with pytest.raises(UsageError) as caught:
+        open_images(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: holds 1 folders (set) and 1 .tar files (set.tar) and 2 .rec files (train.rec, val.rec); "
+        "say which one, or put them apart"
+    )
+
+
+def test_two_rec_files_in_one_folder_are_not_guessed(tmp_path: Path) -> None:
+    for name in ("train.rec", "val.rec"):
+        naive_write(tmp_path / name, [(1, payload(0, content=b"a"))])
+    with pytest.raises(UsageError, match=r"holds 2 \.rec files \(train\.rec, val\.rec\); say which one"):
+        open_images(tmp_path)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.data())
+def test_a_selection_against_a_plain_one(labels: list[int], data: st.DataObject) -> None:
+    people = [f"p{label}" for label in sorted(set(labels))]
+    ids = [people.index(f"p{label}") for label in labels]
+    images = ImageSet(
+        tuple(people), np.array(ids, np.int64), [f"n{i}" for i in range(len(ids))], bytes, "memory"
+    )
+    keep = data.draw(st.lists(st.sampled_from(range(len(labels))), unique=True))
+    chosen = select(images, np.array(keep))
+    left = [person for person in people if any(people[ids[i]] == person for i in keep)]
+    assert list(chosen.identities) == left
+    assert chosen.labels.tolist() == [left.index(people[ids[i]]) for i in keep]
+    assert list(chosen.names) == [f"n{i}" for i in keep]
+    assert [chosen.read(place) for place in range(len(keep))] == [bytes(i) for i in keep]
+
+
+@pytest.mark.parametrize(("keep", "error"), [([0, 0], ValueError), ([-1], IndexError), ([1], IndexError)])
+def test_a_selection_of_what_is_not_there_or_twice(keep: list[int], error: type[Exception]) -> None:
+    images = ImageSet(("p",), np.zeros(1, np.int64), ["n"], bytes, "memory")
+    with pytest.raises(error):
+        select(images, np.array(keep))
+
+
+def test_real_faces(shared_data: Path) -> None:
+    images = open_images(shared_data / "lfw" / "aligned.tar")
+    assert (len(images.labels), len(images.identities)) == (7959, 3493) and images.problems == ()
+    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
+        for index in range(0, 7959, 997):
+            assert images.identities[images.labels[index]] == images.names[index].split("/")[0]
+            member = archive.extractfile(images.names[index])
+            assert member is not None and images.read(index) == member.read()
+            assert decode_image(images.read(index)).shape == (112, 112, 3)

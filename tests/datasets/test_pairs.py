@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from face_sets import contents, write_people
+
+from vidface.datasets.bin_file import write_bin
+from vidface.datasets.pairs import PairSet, open_pairs
+from vidface.errors import ManifestError, StoreError, UsageError
+
+FILES = contents({"ada": 3, "Bo, junior": 2, "Zoë": 1})
+ROWS = [
+    ("ada/1.jpg", "ada/2.jpg", True),
+    ("Bo, junior/1.jpg", "ada/3.jpg", False),
+    ("Zoë/1.jpg", "ada/1.jpg", False),
+    ("Bo, junior/1.jpg", "Bo, junior/2.jpg", True),
+]
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    return write_people(tmp_path / "people", FILES)
+
+
+def as_csv(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join(["first,second,same", *lines]) + "\n", "utf-8")
+    return path
+
+
+def lines_of(rows: list[tuple[str, str, bool]]) -> list[str]:
+    return [f'"{first}","{second}",{int(same)}' for first, second, same in rows]
+
+
+def content_of(pairs: PairSet) -> list[tuple[bytes, bytes, bool]]:
+    return [
+        (pairs.read(int(one)), pairs.read(int(other)), bool(same))
+        for one, other, same in zip(pairs.first, pairs.second, pairs.same, strict=True)
+    ]
+
+
+EXPECTED = [(FILES[first], FILES[second], same) for first, second, same in ROWS]
+
+
+def test_list_with_folder_and_with_tar_and_bin_are_the_same_pairs(tmp_path: Path, people: Path) -> None:
+    path = as_csv(tmp_path / "pairs.csv", lines_of(ROWS))
+    tar = tmp_path / "people.tar"
+    with tarfile.open(tar, "w") as out:
+        out.add(people, arcname=".")
+    bin_path = tmp_path / "pairs.dat"  # told by its content
+    write_bin(bin_path, [FILES[name] for row in ROWS for name in row[:2]], [same for _, _, same in ROWS])
+    for pairs in (open_pairs(path, people), open_pairs(path, tar), open_pairs(bin_path)):
+        assert content_of(pairs) == EXPECTED
+        assert (pairs.problems, pairs.left_out) == ((), 0)
+    pairs = open_pairs(path, people)
+    assert [pairs.names[int(index)] for index in pairs.second] == [second for _, second, _ in ROWS]
+
+
+def test_a_list_from_a_spreadsheet(tmp_path: Path, people: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    text = "\ufefffirst,second,same\r\n" + "\r\n\r\n".join(lines_of(ROWS)) + "\r\n"
+    path.write_bytes(text.encode())
+    assert content_of(open_pairs(path, people)) == EXPECTED
+
+
+def test_every_problem_is_listed_with_its_line(tmp_path: Path, people: Path) -> None:
+    lines = [
+        "ada/1.jpg,ada/2.jpg,1",  # line 2
+        "ada/1.jpg,nobody/1.jpg,0",
+        "../secret.jpg,/etc/passwd,0",
+        "ada/1.jpg,ada/3.jpg,yes",
+        "ada/1.jpg,ada/3.jpg",
+        "ada/1.jpg,ada/3.jpg,1,",
+        "",
+        'ada/1.jpg,"ada"/3.jpg,1',  # line 9
+        "ada/1.jpg,Zoë/1.jpg,0",
+        "ada/2.jpg,ada/1.jpg,1",
+        "ada/1.jpg,ada/2.jpg,0",
+        "ada/3.jpg,ada/3.jpg,1",  # line 13
+    ]
+    path = as_csv(tmp_path / "pairs.csv", lines)
+    pairs = open_pairs(path, people)
+    assert pairs.problems[:5] == (
+        f"{path}:3: left out: no image 'nobody/1.jpg'",
+        f"{path}:4: left out: no image '../secret.jpg' and no image '/etc/passwd'",
+        f"{path}:5: left out: same must be 1 or 0, not 'yes'",
+        f"{path}:6: left out: 2 fields instead of first,second,same",
+        f"{path}:7: left out: 4 fields instead of first,second,same",
+    )
+    assert pairs.problems[5].startswith(f"{path}:9: left out: ") and "not CSV" in pairs.problems[5]
+    assert pairs.problems[6:] == (
+        f"{path}:11: the same pair as {path}:2",
+        f"{path}:12: the same pair as {path}:2, where it says the opposite",
+        f"{path}:13: 'ada/3.jpg' is paired with itself",
+    )
+    assert pairs.left_out == 6
+    # The doubtful ones are compared all the same: a published list is not mended in silence.
+    one, two, three = (FILES[f"ada/{number}.jpg"] for number in (1, 2, 3))
+    zoe = FILES["Zoë/1.jpg"]
+    assert content_of(pairs) == [
+        (one, two, True),
+        (one, zoe, False),
+        (two, one, True),
+        (one, two, False),
+        (three, three, True),
+    ]
+
+
+def test_what_the_images_lack_is_told_too(tmp_path: Path, people: Path) -> None:
+    (people / "ada" / "notes.txt").write_text("x")
+    pairs = open_pairs(as_csv(tmp_path / "pairs.csv", lines_of(ROWS)), people)
+    assert len(pairs.problems) == 1 and "notes.txt" in pairs.problems[0]
+    assert pairs.left_out == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "no pair that can be used"),
+        (b"first,second,same\n", "no pair that can be used"),
+        (
+            b"first,second,same\nx/1.jpg,y/1.jpg,1\n",
+            r"all 1 are left out, .*pairs.csv:2: left out: no image 'x/1.jpg'",
+        ),
+        (
+            b"a,b,c\n",
+            r"pairs.csv:1: neither a .bin file nor a list of pairs, which begins with first,second,same",
+        ),
+        (b"ada/1.jpg,ada/2.jpg,1\n", "which begins with first,second,same"),
+        (b"\xff\xfef\x00i\x00", "not UTF-8 text"),
+        (b"first,second,same\n\xff", "not UTF-8 text"),
+        (b"\xff\xd8\xff\xe0", "not UTF-8 text"),
+    ],
+)
+def test_what_is_no_list_is_one_line(tmp_path: Path, people: Path, text: bytes, said: str) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(text)
+    with pytest.raises(ManifestError, match=said) as caught:
+        open_pairs(path, people)
+    assert str(caught.value).isprintable()
+
+
+def test_images_where_they_belong(tmp_path: Path, people: Path) -> None:
+    path = as_csv(tmp_path / "pairs.csv", lines_of(ROWS))
+    with pytest.raises(UsageError, match="needs its images"):
+        open_pairs(path)
+    with pytest.raises(UsageError, match="no such file or folder"):
+        open_pairs(path, tmp_path / "none")
+    with pytest.raises(ManifestError, match="No such file"):
+        open_pairs(tmp_path / "none.csv", people)
+    write_bin(tmp_path / "pairs.bin", list(FILES.values())[:2], [True])
+    with pytest.raises(UsageError, match="holds its own images"):
+        open_pairs(tmp_path / "pairs.bin", people)
+    (tmp_path / "old.bin").write_bytes(b"(lp0\n")
+    with pytest.raises(StoreError, match=r"old\.bin: not a pickle of plain values, or a damaged one"):
+        open_pairs(tmp_path / "old.bin")

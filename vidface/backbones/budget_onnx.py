@@ -1,0 +1,345 @@
+"""What an ONNX model costs, counted from its graph with the shapes that the onnx package infers; it is not run.
+
+Counted are Conv, ConvTranspose, Gemm and MatMul. Operations that multiply no matrices cost nothing, as on the
+challenge organisers' counter. Everything else, known or not (Einsum, LSTM, quantised operations, those of a vendor,
+loops), is listed as not counted, and the figures are then lower bounds.
+
+The counter has no rule for ConvTranspose, which gets 2 x MACs here, nor for MatMul, which is a fully connected layer
+without bias.
+
+A graph whose normalisations were folded has a bias where its definition has none, and a bias costs one FLOP a number
+more and stores less than a normalisation. `vidface.backbones.export` writes into the model which layers those are, so
+that the definition can be counted from the graph; what the file itself holds is counted beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
+from onnx import TensorProto, shape_inference
+from onnx.external_data_helper import load_external_data_for_tensor
+
+from vidface.backbones.budget import Budget, Layer, conv_cost, conv_name, dense_cost
+from vidface.backbones.card import ModelCard
+from vidface.backbones.onnx_files import external_files
+from vidface.errors import ModelError
+
+__all__ = ["FOLDED", "graph_budget", "onnx_budget"]
+
+# Metadata of an exported model: {"as_bias": [...], "beside_bias": [...]}, names of the nodes into which a
+# normalisation was folded; it became their bias, or joined one that was there.
+FOLDED = "vidface.folded_normalisations"
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# Operations that multiply no matrices, by the names of onnx 1.23. A list of what costs nothing, not of what
+# costs: what a later version brings is then listed as not counted instead of passing for free.
+_FREE_NAMES = """
+    Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization BitShift
+    BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu CenterCropPad Clip Compress Concat
+    Constant ConstantOfShape Cos Cosh CumProd CumSum DepthToSpace Div Dropout Elu Equal Erf Exp Expand EyeLike
+    Flatten Floor Gather GatherElements GatherND Gelu GlobalAveragePool GlobalLpPool GlobalMaxPool Greater
+    GreaterOrEqual GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf IsNaN
+    LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization LpPool Max MaxPool Mean
+    MeanVarianceNormalization Min Mish Mod Mul Neg NonZero Not OneHot Or PRelu Pad Pow RMSNormalization Range
+    Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
+    ReduceSum ReduceSumSquare Relu Reshape Resize Round ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign
+    Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tan Tanh
+    ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Upsample Where Xor
+"""
+_FREE = frozenset(_FREE_NAMES.split())
+_COUNTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+# Their arrays of floating-point numbers say how, and are no weights; every other setting is a single number.
+_SETTINGS = frozenset({"Resize", "Upsample"})
+_FLOATING = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+# Of external tensors only small ones can be shapes that the inference needs.
+_SMALL = 1024
+
+
+def onnx_budget(path: Path, card: ModelCard | None, input_size: tuple[int, int] | None) -> Budget:
+    """Count an ONNX model.
+
+    Args:
+        path: the model; external data is read only from its own folder, and of that only small tensors.
+        card: its card, if it has one: gives the input size, and must agree with the graph.
+        input_size: (height, width), where there is no card and the graph leaves it free.
+
+    Raises:
+        ModelError: the file is no ONNX model, is damaged, reads files outside its folder, is no face model,
+            does not fit its card, or leaves its input size free and none was given.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: model cannot be read: {error.strerror}") from error
+    has_data = external_files(content, path)
+    try:
+        model = onnx.load_model_from_string(content)
+        if has_data:
+            _load_small(model, path.resolve().parent)
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"{path}: not an ONNX model, or a damaged one: {_one_line(error)}") from error
+    return graph_budget(
+        model, str(path), card.input_size if card else input_size, card.dimension if card else None
+    )
+
+
+def graph_budget(
+    model: onnx.ModelProto, name: str, input_size: tuple[int, int] | None = None, dimension: int | None = None
+) -> Budget:
+    """Count a graph.
+
+    Args:
+        model: with one input N x 3 x H x W and one output N x D.
+        name: what to call it, also in errors.
+        input_size: (height, width); None takes what the graph says.
+        dimension: what its card says; None takes what the graph says.
+
+    Raises:
+        ModelError: as for `onnx_budget`.
+    """
+    if not all(isinstance(text, str) for text in _texts(model)):  # bytes, where they are no UTF-8
+        raise ModelError(f"{name}: not an ONNX model, or a damaged one: it has names that are not text")
+    shapes, size, batch = _infer(model, name, input_size)
+    # Where the inference could not follow, the file's own word on its output is all there is.
+    output = shapes.get(model.graph.output[0].name) or _sides(model.graph.output[0])
+    if output and len(output) != 2:
+        raise ModelError(f"{name}: its output is {_shown(output)}; a face model gives N x D")
+    found = output[1] if output else None
+    if found is None and dimension is None:
+        raise ModelError(
+            f"{name}: the length of its embedding cannot be told from the graph: say it in a card"
+        )
+    if None not in (found, dimension) and found != dimension:
+        raise ModelError(f"{name}: gives embeddings of {found} numbers, its card says dimension {dimension}")
+    layers, not_counted = _layers(model.graph, shapes, batch)
+    notes = []
+    definition = None
+    if (metadata := {entry.key: entry.value for entry in model.metadata_props}).get(FOLDED) is not None:
+        definition = _unfolded(model.graph, layers, metadata[FOLDED], shapes)
+        if definition is None:
+            notes.append(
+                "its metadata names folded normalisations that the graph does not have: not believed"
+            )
+        else:
+            changed = sum(a != b for a, b in zip(layers, definition, strict=True))
+            notes.append(
+                f"{changed} layers are counted as before their normalisation was folded into them, as the file's "
+                "metadata states; these figures are judged, those of the file as it is stand beside"
+            )
+    elif biased := _biased(model.graph, layers):
+        less = sum(
+            (_cost(n, shapes, bias=True)[1] - _cost(n, shapes, bias=False)[1]) // batch for n in biased
+        )
+        notes.append(
+            f"{len(biased)} convolutions have a bias and are counted with it; if all are folded normalisations, "
+            f"the definition costs {less / 1e6:.2f}M FLOPs less on the organisers' counter"
+        )
+    if model.graph.sparse_initializer:
+        not_counted.append(f"{len(model.graph.sparse_initializer)} sparse weights")
+    return Budget(
+        name,
+        size,
+        found or dimension or 0,
+        tuple(definition or layers),
+        as_stored=tuple(layers) if definition else None,
+        not_counted=tuple(not_counted),
+        notes=tuple(notes),
+    )
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[str]:
+    """Every text of a model that the counting looks at."""
+    graph = model.graph
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    yield from (thing.name for thing in (*graph.initializer, *graph.input, *graph.output))
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+
+
+def _infer(
+    model: onnx.ModelProto, name: str, input_size: tuple[int, int] | None
+) -> tuple[Shapes, tuple[int, int], int]:
+    """(shapes of all values that are known, input size, batch size they hold for)."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in stored]  # old files list weights too
+    if len(inputs) != 1 or len(model.graph.output) != 1:
+        raise ModelError(
+            f"{name}: has {len(inputs)} inputs and {len(model.graph.output)} outputs; a face model has one of each"
+        )
+    dims = _sides(inputs[0])
+    if len(dims) != 4 or dims[1] not in (3, None):
+        raise ModelError(f"{name}: its input is {_shown(dims)}; a face model takes N x 3 x H x W")
+    for side, told in zip(dims[2:], input_size or (None, None), strict=True):
+        if side is None and told is None:
+            raise ModelError(f"{name}: leaves its input size free: say for example --input-size 112x112")
+        if None not in (side, told) and side != told:
+            raise ModelError(
+                f"{name}: its input is {_shown(dims)}, not {_shown(input_size or ())}: leave the size out"
+            )
+    told_all = (1, 3, *(input_size or (0, 0)))
+    batch, _, height, width = (
+        told if side is None else side for side, told in zip(dims, told_all, strict=True)
+    )
+    if min(batch, height, width) < 1:
+        raise ModelError(f"{name}: its input is {_shown(dims)}; sizes must be positive")
+    # What the file says of inner shapes may be for another size, or wrong: only what follows counts.
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    del plain.graph.value_info[:]
+    value = next(value for value in plain.graph.input if value.name == inputs[0].name)
+    for dim, side in zip(value.type.tensor_type.shape.dim, (batch, 3, height, width), strict=True):
+        dim.dim_value = side
+    try:
+        inferred = shape_inference.infer_shapes(plain, strict_mode=True, data_prop=True).graph
+    except (shape_inference.InferenceError, DecodeError, EncodeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{name}: its shapes do not fit together: {_one_line(error)}") from error
+    shapes: dict[str, tuple[int, ...]] = {t.name: tuple(t.dims) for t in plain.graph.initializer}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        sides = _sides(value)
+        if value.type.tensor_type.HasField("shape") and None not in sides:
+            shapes[value.name] = tuple(side for side in sides if side is not None)
+    return shapes, (height, width), batch
+
+
+def _sides(value: onnx.ValueInfoProto) -> list[int | None]:
+    """Shape of a value as the file says it: None for a side that is free; empty also where nothing is said."""
+    return [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
+
+
+def _layers(graph: onnx.GraphProto, shapes: Shapes, batch: int) -> tuple[list[Layer], list[str]]:
+    """(layers that store numbers or are counted, figures for one image; what could not be counted, a line each)."""
+    weights = {t.name: prod(t.dims) for t in graph.initializer if t.data_type in _FLOATING and t.dims}
+    settings: set[str] = set()
+    layers, not_counted = [], []
+    for number, node in enumerate(graph.node):
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.t.data_type in _FLOATING and attribute.t.dims:
+                weights[node.output[0]] = prod(attribute.t.dims)
+            elif attribute.floats:
+                weights[node.output[0]] = len(attribute.floats)
+        if node.op_type in _SETTINGS:
+            settings.update(node.input[1:])
+        # A weight that several nodes use is stored once.
+        parameters = sum(weights.pop(name, 0) for name in node.input if name not in settings)
+        name = _node_name(node, number)
+        op, flops, macs = node.op_type, 0, 0
+        if node.domain not in ("", "ai.onnx") or node.op_type not in _FREE | _COUNTED:
+            domain = f"{node.domain}." if node.domain else ""
+            not_counted.append(f"{name} ({domain}{node.op_type})")
+        elif node.op_type in _COUNTED:
+            try:
+                op, flops, macs = _cost(node, shapes, bias=_has_bias(node))
+            except KeyError as error:
+                not_counted.append(f"{name} ({node.op_type}: the shape of {error} is not known)")
+            except ValueError as error:
+                not_counted.append(f"{name} ({node.op_type}: {error})")
+        if parameters or macs:
+            output = shapes.get(node.output[0], ())[1:]
+            layers.append(Layer(name, op, output, parameters, flops // batch, macs // batch))
+    rest = {name: size for name, size in weights.items() if name not in settings}
+    layers += [Layer(name, "stored, used by no layer", (), size, 0, 0) for name, size in rest.items()]
+    return layers, not_counted
+
+
+def _cost(node: onnx.NodeProto, shapes: Shapes, *, bias: bool) -> tuple[str, int, int]:
+    """(what it does, FLOPs on the organisers' counter, MACs) of a node, for the whole batch.
+
+    Raises:
+        KeyError: a shape is not known.
+        ValueError: its shapes contradict its groups.
+    """
+    first, second, numbers = shapes[node.input[0]], shapes[node.input[1]], prod(shapes[node.output[0]])
+    attributes = {a.name: a for a in node.attribute}
+    if node.op_type == "MatMul":
+        return "MatMul", *dense_cost(first[-1], numbers, bias=False)
+    if node.op_type == "Gemm":
+        transposed = "transA" in attributes and attributes["transA"].i
+        return "Gemm", *dense_cost(first[0] if transposed else first[1], numbers, bias=bias)
+    groups = attributes["group"].i if "group" in attributes else 1
+    kernel = second[2:]
+    stride = list(attributes["strides"].ints) if "strides" in attributes else [1]
+    # The inference of shapes takes a convolution's channels on trust.
+    channels = (second[1] * groups, second[0])[node.op_type == "ConvTranspose"]
+    if groups < 1 or second[0] % groups or first[1] != channels or not stride:
+        raise ValueError("its channels and groups do not fit together")
+    name = conv_name(node.op_type, kernel, stride, groups, first[1])
+    if node.op_type == "ConvTranspose":
+        macs = prod(first) * prod(second[1:])
+        return name, 2 * macs, macs
+    return name, *conv_cost(first[1], kernel, numbers, groups, bias=bias)
+
+
+def _unfolded(
+    graph: onnx.GraphProto, layers: Sequence[Layer], text: str, shapes: Shapes
+) -> list[Layer] | None:
+    """The layers as they were before normalisations were folded into some; None if the text does not fit the graph.
+
+    A normalisation stores 4 numbers a channel. Where it became the bias itself, the layer had none.
+    """
+    try:
+        told = json.loads(text)
+        as_bias, beside = (set(map(str, told[key])) for key in ("as_bias", "beside_bias"))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    nodes = {_node_name(node, number): node for number, node in enumerate(graph.node)}
+    counted = {layer.name for layer in layers if layer.macs}
+    if as_bias & beside or not as_bias | beside <= counted or len(nodes) < len(graph.node):
+        return None
+    before = []
+    for layer in layers:
+        if layer.name in as_bias | beside:
+            node = nodes[layer.name]
+            if node.op_type not in ("Conv", "Gemm") or not _has_bias(node) or node.input[2] not in shapes:
+                return None
+            channels = prod(shapes[node.input[2]])
+            changed = replace(layer, op=f"{layer.op}, normalised", parameters=layer.parameters + 4 * channels)
+            if layer.name in as_bias:
+                batch = prod(shapes[node.output[0]]) // prod(layer.output)
+                flops = _cost(node, shapes, bias=False)[1] // batch
+                changed = replace(changed, parameters=changed.parameters - channels, flops=flops)
+            layer = changed
+        before.append(layer)
+    return before
+
+
+def _biased(graph: onnx.GraphProto, layers: Sequence[Layer]) -> list[onnx.NodeProto]:
+    """The convolutions with a bias, of those that were counted."""
+    counted = {layer.name for layer in layers if layer.macs}
+    return [
+        node
+        for number, node in enumerate(graph.node)
+        if node.op_type == "Conv" and _has_bias(node) and _node_name(node, number) in counted
+    ]
+
+
+def _has_bias(node: onnx.NodeProto) -> bool:
+    return len(node.input) > 2 and bool(node.input[2])
+
+
+def _node_name(node: onnx.NodeProto, number: int) -> str:
+    return " ".join((node.name or f"node {number}").split())
+
+
+def _load_small(model: onnx.ModelProto, folder: Path) -> None:
+    """Read the external tensors that may be shapes; their locations have been checked."""
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL and prod(tensor.dims) <= _SMALL:
+            load_external_data_for_tensor(tensor, str(folder))
+
+
+def _shown(dims: Sequence[int | None]) -> str:
+    return " x ".join("?" if side is None else str(side) for side in dims) or "not an array"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:200] + " ..."

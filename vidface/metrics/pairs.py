@@ -1,0 +1,96 @@
+"""TPR at FPR and the area under the curve, over listed pairs.
+
+`vidface.metrics.verification` is for all pairs of a set; here the pairs are given. A pair is accepted where its
+score is at least the threshold; TPR at FPR is the LARGEST TPR over the thresholds whose FPR is at most the target
+(other tools take the nearest FPR, which may exceed it). Tested in ``tests/metrics/test_folds.py`` against
+scikit-learn's roc_curve and roc_auc_score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Operating", "auc", "tpr_at_fpr"]
+
+
+class Operating(NamedTuple):
+    """One point of the curve.
+
+    Attributes:
+        target: the FPR aimed at, as given.
+        tpr: accepted genuine pairs / genuine pairs; None where the target is below 1 / impostor pairs.
+        threshold: the lowest score that is accepted by any pair there; None where ``tpr`` is, or no pair is accepted.
+    """
+
+    target: str
+    tpr: float | None
+    threshold: float | None
+
+
+def tpr_at_fpr(scores: ArrayLike, same: ArrayLike, targets: Sequence[str]) -> list[Operating]:
+    """TPR at every target.
+
+    Args:
+        scores: [P], higher for more alike.
+        same: bool [P], True for genuine pairs.
+        targets: FPR targets as text ("1e-3"), so that target * pairs is exact; each above 0 and below 1.
+
+    Raises:
+        ValueError: as `auc`, or a target outside (0, 1).
+    """
+    genuine, impostor = _split(scores, same)
+    points = []
+    for target in targets:
+        allowed = int(_fraction(target) * len(impostor))
+        if allowed < 1:
+            points.append(Operating(target, None, None))
+            continue
+        # One more than allowed has at least this score: only what is above it may be accepted.
+        refused = impostor[len(impostor) - 1 - allowed]
+        hits = len(genuine) - int(np.searchsorted(genuine, refused, side="right"))
+        accepted = [part[part > refused].min() for part in (genuine, impostor) if part[-1] > refused]
+        points.append(Operating(target, hits / len(genuine), float(min(accepted)) if accepted else None))
+    return points
+
+
+def auc(scores: ArrayLike, same: ArrayLike) -> float:
+    """The area under the ROC curve: the chance that a genuine pair scores above an impostor one, ties half.
+
+    Args:
+        scores: [P], higher for more alike.
+        same: bool [P], True for genuine pairs.
+
+    Raises:
+        ValueError: shapes that do not fit, scores that are not finite, or pairs that are all of one kind.
+    """
+    genuine, impostor = _split(scores, same)
+    below = np.searchsorted(impostor, genuine, side="left").sum(dtype=np.int64)
+    up_to = np.searchsorted(impostor, genuine, side="right").sum(dtype=np.int64)
+    return float(int(below + up_to) / (2 * len(genuine) * len(impostor)))
+
+
+def _split(scores: ArrayLike, same: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The scores of genuine and of impostor pairs, ascending."""
+    values, labels = np.asarray(scores, np.float64), np.asarray(same, np.bool_)
+    if values.ndim != 1 or labels.shape != values.shape:
+        raise ValueError(f"scores and same must be [P], not {values.shape} and {labels.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("scores that are not finite")
+    if not labels.any() or labels.all():
+        raise ValueError("pairs of the same person and of different people are needed, both")
+    return np.sort(values[labels]), np.sort(values[~labels])
+
+
+def _fraction(target: str) -> Fraction:
+    try:
+        fraction = Fraction(target)
+    except (ValueError, ZeroDivisionError):
+        fraction = Fraction(0)
+    if not 0 < fraction < 1:
+        raise ValueError(f"an FPR target must be a number above 0 and below 1, such as 1e-3, not {target!r}")
+    return fraction
