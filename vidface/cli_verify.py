@@ -51,8 +51,8 @@ def verify(
     from vidface.stages.verify import FOLDS, definition, open_all
     from vidface.stages.verify import verify as run
 
-    if output is not None and not output.parent.is_dir():
-        raise UsageError(f"{output}: the folder {output.parent} does not exist; create it first")
+    if output is not None:
+        _check_output(output, [*pairs, model, *([] if images is None else [images])])
     told: dict[str, object] = {
         "input_size": input_size,
         "colour_order": colour_order,
@@ -82,6 +82,16 @@ def verify(
     else:
         click.echo(_lines(result))
     return int(result["faults"] > 0)
+
+
+def _check_output(output: Path, inputs: Sequence[Path]) -> None:
+    """Refuse before the work what could not be written after it, or would be written over what is measured."""
+    if not output.parent.is_dir():
+        raise UsageError(f"{output}: the folder {output.parent} does not exist; create it first")
+    if output.is_dir():
+        raise UsageError(f"{output}: is a folder; name a file")
+    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+        raise UsageError(f"{output}: is an input of this command; name another output")
 
 
 def _lines(result: Mapping[str, Any]) -> str:

@@ -300,6 +300,23 @@ def test_what_is_not_understood_is_listed(nodes: list[onnx.NodeProto], wanted: l
     assert list(graph_budget(model, "m").not_counted) == wanted
 
 
+@pytest.mark.parametrize("op", ["Conv", "MatMul"])
+def test_a_node_that_lacks_an_input_is_listed(op: str) -> None:
+    model = model_of([helper.make_node(op, ["x"], ["z"], "half"), *POOLED])
+    assert f"half ({op}: an input or its output is not there)" in graph_budget(model, "m").not_counted
+
+
+def test_a_node_without_an_output_is_listed() -> None:
+    nodes = [
+        helper.make_node("Sink", ["w"], [], "sink", domain="com.vendor"),
+        helper.make_node("Identity", ["x"], ["z"]),
+        *POOLED,
+    ]
+    model = model_of(nodes, {"w": floats(5, 2)}, output=["N", 3], domains=["com.vendor"])
+    budget = graph_budget(model, "m")
+    assert (budget.not_counted, budget.parameters) == (("sink (com.vendor.Sink)",), 10)
+
+
 def test_groups_that_contradict_the_weights_are_not_guessed_at() -> None:
     nodes = [helper.make_node("Conv", ["x", "w"], ["z"], "odd", group=2), *POOLED]
     budget = graph_budget(model_of(nodes, {"w": floats(4, 3, 1, 1)}), "m")

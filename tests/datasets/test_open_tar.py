@@ -95,6 +95,17 @@ def test_people_under_different_folders_are_not_guessed(names: list[str], tmp_pa
         open_images(tmp_path / "set.tar")
 
 
+def test_a_name_of_thousands_of_digits_is_no_traceback(tmp_path: Path) -> None:
+    held = {"ada/" + "9" * 5000 + ".jpg": jpeg(1), "ada/2.jpg": jpeg(2)}
+    images = open_images(write_shard(tmp_path / "set.tar", held))
+    assert [images.read(i) for i in range(2)] == [jpeg(2), jpeg(1)]
+
+
+def test_an_archive_without_members_is_empty_and_not_damaged(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"set\.tar: no PERSON/IMAGE .*\(nothing is in it\)"):
+        open_images(write_shard(tmp_path / "set.tar", {}))
+
+
 def test_no_images(tmp_path: Path) -> None:
     write_shard(tmp_path / "set.tar", {"ada/notes.txt": b"x"})
     with pytest.raises(StoreError, match=r"no PERSON/IMAGE .*notes\.txt"):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -155,3 +157,21 @@ def test_images_where_they_belong(tmp_path: Path, people: Path) -> None:
     (tmp_path / "old.bin").write_bytes(b"(lp0\n")
     with pytest.raises(StoreError, match=r"old\.bin: not a pickle of plain values, or a damaged one"):
         open_pairs(tmp_path / "old.bin")
+
+
+def test_a_pipe_does_not_lose_its_first_bytes_in_silence(tmp_path: Path, people: Path) -> None:
+    pipe = tmp_path / "pairs.pipe"
+    os.mkfifo(pipe)
+
+    def feed() -> None:
+        with pipe.open("w", encoding="utf-8") as out:
+            out.write("\n".join(["first,second,same", *lines_of(ROWS)]))
+
+    writer = threading.Thread(target=feed, daemon=True)  # whoever reads the pipe waits for one
+    writer.start()
+    with pytest.raises(ManifestError, match=r"pairs\.pipe: a pipe can be read only once"):
+        open_pairs(pipe, people)
+    assert writer.is_alive(), "the pipe was opened"
+    with pipe.open("rb"):  # lets the writer go
+        pass
+    writer.join(10)

@@ -136,3 +136,15 @@ def test_wrong_usage(tmp_path: Path, listed: Path, model: Path) -> None:
     short.write_text("".join(listed.read_text().splitlines(keepends=True)[:6]))
     few = vidface("verify", short, "--images", people, "--model", model, code=1)
     assert "5 pairs cannot be cut into 10 folds" in few.error
+
+
+def test_an_output_that_cannot_be_written_or_is_an_input_is_refused_before_the_work(
+    tmp_path: Path, listed: Path, model: Path
+) -> None:
+    before = listed.read_bytes()
+    arguments = ("verify", listed, "--images", tmp_path / "people", "--model", model, "-o")
+    assert "people: is a folder; name a file" in vidface(*arguments, tmp_path / "people", code=2).error
+    (tmp_path / "link.json").symlink_to(listed)
+    for output in (listed, tmp_path / "link.json"):
+        assert "is an input of this command" in vidface(*arguments, output, code=2).error
+    assert listed.read_bytes() == before

@@ -60,7 +60,7 @@ def test_killed_from_outside_and_run_again_at_once(tmp_path: Path, people: Path)
     folder = tmp_path / "killed" / "1-first"
     words = [*MODULE, "train", str(recipes["killed"])]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 200
+    end = time.monotonic() + 400
     while not (folder / "last_checkpoint.safetensors").exists():
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.002)

@@ -64,6 +64,11 @@ def test_the_order_is_total(names: list[str]) -> None:
     assert sorted(names, key=natural_key) == once
 
 
+def test_more_digits_than_python_reads_as_a_number_are_sorted_all_the_same() -> None:
+    small, large = "1" + "0" * 5000, "2" + "0" * 5000
+    assert sorted([large, "00" + small, small, "9"], key=natural_key) == ["9", "00" + small, small, large]
+
+
 def test_modes_become_rgb(tmp_path: Path) -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(grey).save(tmp_path / "1.png")

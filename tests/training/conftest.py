@@ -15,7 +15,6 @@ from forked import Forker
 def one_core(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tiny networks are slower on two threads than on one; memory is kept for real runs alone."""
     threads, repeats = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    monkeypatch.setattr("vidface.training.run.cpu_count", lambda: 1)
     monkeypatch.setattr("vidface.training.run.keep_freed_memory", lambda: None)
     monkeypatch.setattr("vidface.training.run.draw_curves", lambda *_given: None)  # seconds each
     torch.set_num_threads(1)

@@ -67,11 +67,12 @@ class Forker:
 
 def _serve() -> None:
     # All of it now, so that no run has to: an optimiser's first step imports torch._dynamo, which takes seconds.
+    import torch
 
     import vidface.cli
     import vidface.training.run
 
-    vidface.training.run.cpu_count = lambda: 1  # tiny networks are slower on two threads
+    torch.set_num_threads(1)  # tiny networks are slower on two
     for line in sys.stdin:
         job = json.loads(line)
         port = _free_port()

@@ -66,7 +66,7 @@ def test_killed_without_checkpoints_within_epochs(trained: Callable[..., Any], w
 
 
 def test_killed_with_worker_processes(trained: Callable[..., Any], whole: dict[str, Any]) -> None:
-    """They die with it, or they would hold its lock and the next run would be refused."""
+    """They hold no copy of its lock, or the next run would be refused until they have noticed."""
     found, killed = trained(workers=2, checkpoint_steps=2, die_at=40)
     assert killed >= 2
     assert found == whole

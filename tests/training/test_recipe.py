@@ -63,7 +63,7 @@ def test_paths_and_what_is_not_said(tmp_path: Path) -> None:
     recipe = read(tmp_path / "sub", pairs={"lfw": "../lfw.bin"})
     assert recipe.data == tmp_path / "sub" / "people"
     assert recipe.output == tmp_path / "sub" / "out"
-    assert recipe.pairs == {"lfw": tmp_path / "sub" / "../lfw.bin"}
+    assert recipe.pairs == {"lfw": tmp_path / "lfw.bin"}
     assert (recipe.name, recipe.choose, recipe.device, recipe.workers) == ("recipe", "tpr", "auto", 0)
     assert recipe.people == People(min_images=2, validation=0.25, test=0.25, images_per_person=10)
     stage = recipe.stages[0]

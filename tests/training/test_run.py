@@ -306,7 +306,7 @@ def test_images_of_another_size(tmp_path: Path, people: Path) -> None:
 
 
 def test_a_size_that_is_no_multiple_of_the_stride(tmp_path: Path) -> None:
-    odd = write_people(tmp_path / "odd", [5] * 12, side=36)
+    odd = write_people(tmp_path / "odd", [5] * 40, side=36)
     with pytest.raises(ModelError, match="36x36: each side must be a multiple of 8"):
         run(write_recipe(tmp_path / "r.toml", odd, STAGE, input_size=[36, 36]))
 

@@ -158,8 +158,8 @@ def read_budget(model: str, input_size: tuple[int, int] | None = None) -> Budget
 
     Args:
         model: a name of `vidface.backbones.mobilefacenet.STEPS`; a model card (``.toml``) that names an
-            architecture or lies beside an ONNX model; an ONNX model; or safetensors weights with their card,
-            which must fit the architecture.
+            architecture or lies beside an ONNX model; an ONNX model; or weights (safetensors, plain .pth)
+            with their card, which must fit the architecture.
         input_size: (height, width). Needed only for an ONNX model that leaves it free and has no card; a named
             network has 112x112 unless told otherwise; a card may not be contradicted.
 

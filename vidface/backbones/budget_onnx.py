@@ -242,8 +242,10 @@ def _layers(graph: onnx.GraphProto, shapes: Shapes, batch: int) -> tuple[list[La
                 not_counted.append(f"{name} ({node.op_type}: the shape of {error} is not known)")
             except ValueError as error:
                 not_counted.append(f"{name} ({node.op_type}: {error})")
+            except IndexError:
+                not_counted.append(f"{name} ({node.op_type}: an input or its output is not there)")
         if parameters or macs:
-            output = shapes.get(node.output[0], ())[1:]
+            output = shapes.get(node.output[0], ())[1:] if node.output else ()
             layers.append(Layer(name, op, output, parameters, flops // batch, macs // batch))
     rest = {name: size for name, size in weights.items() if name not in settings}
     layers += [Layer(name, "stored, used by no layer", (), size, 0, 0) for name, size in rest.items()]
@@ -255,6 +257,7 @@ def _cost(node: onnx.NodeProto, shapes: Shapes, *, bias: bool) -> tuple[str, int
 
     Raises:
         KeyError: a shape is not known.
+        IndexError: it has too few inputs, or no output.
         ValueError: its shapes contradict its groups.
     """
     first, second, numbers = shapes[node.input[0]], shapes[node.input[1]], prod(shapes[node.output[0]])

@@ -56,7 +56,9 @@ def open_images(path: Path) -> ImageSet:
             raise UsageError(
                 f"{path}: is compressed, and images cannot be read at random from it; unpack it with {tool} first"
             )
-    if _is_tar_header(head):
+    if _is_tar_header(head) or (
+        path.suffix == ".tar" and head == bytes(512)
+    ):  # the end marker of an empty one
         return open_tars([path], str(path))
     if path.suffix == ".idx":
         raise UsageError(f"{path}: is an index; say the .rec file that it belongs to")

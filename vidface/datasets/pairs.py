@@ -82,9 +82,11 @@ def is_bin(path: Path) -> bool:
     """Whether a file is a pickle, as `.bin` files are, by its first byte; protocols 0 and 1 among them.
 
     Raises:
-        ManifestError: it cannot be read.
+        ManifestError: it cannot be read, or is a pipe.
     """
     try:
+        if path.is_fifo():  # its first bytes would be gone when the pairs are read
+            raise ManifestError(f"{path}: a pipe can be read only once: write the pairs to a file")
         with path.open("rb") as file:
             return file.read(1) in (b"\x80", b"(", b"]", b"}")
     except OSError as error:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Operating", "auc", "tpr_at_fpr"]
+__all__ = ["Operating", "auc", "fpr_fraction", "tpr_at_fpr"]
 
 
 class Operating(NamedTuple):
@@ -46,7 +46,7 @@ def tpr_at_fpr(scores: ArrayLike, same: ArrayLike, targets: Sequence[str]) -> li
     genuine, impostor = _split(scores, same)
     points = []
     for target in targets:
-        allowed = int(_fraction(target) * len(impostor))
+        allowed = int(fpr_fraction(target) * len(impostor))
         if allowed < 1:
             points.append(Operating(target, None, None))
             continue
@@ -86,7 +86,12 @@ def _split(scores: ArrayLike, same: ArrayLike) -> tuple[NDArray[np.float64], NDA
     return np.sort(values[labels]), np.sort(values[~labels])
 
 
-def _fraction(target: str) -> Fraction:
+def fpr_fraction(target: str) -> Fraction:
+    """An FPR target as it is written, exactly.
+
+    Raises:
+        ValueError: it is no number, or outside (0, 1).
+    """
     try:
         fraction = Fraction(target)
     except (ValueError, ZeroDivisionError):

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from vidface.metrics.pairs import fpr_fraction
 
 __all__ = ["VerificationResult", "tpr_at_fpr"]
 
@@ -79,7 +80,7 @@ def tpr_at_fpr(
     for first in range(0, len(rows), block):
         if not np.isfinite(rows[first : first + block]).all():
             raise ValueError(f"values that are not finite in one of the videos from row {first} on")
-    fractions = [_fraction(target) for target in targets]
+    fractions = [fpr_fraction(target) for target in targets]
 
     # Sorted by identity: the genuine partners of a video are the ones right after it, up to ``until``.
     order = np.argsort(people, kind="stable")
@@ -115,16 +116,6 @@ def tpr_at_fpr(
     return VerificationResult(
         list(targets), tpr, threshold, genuine, impostors, warnings, hits, pairs_by_identity
     )
-
-
-def _fraction(target: str) -> Fraction:
-    try:
-        fraction = Fraction(target)
-    except (ValueError, ZeroDivisionError):
-        fraction = Fraction(0)
-    if not 0 < fraction < 1:
-        raise ValueError(f"an FPR target must be a number above 0 and below 1, such as 1e-4, not {target!r}")
-    return fraction
 
 
 def _impostors_at(

@@ -9,13 +9,25 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from vidface.errors import ChangedError, StoreError, UsageError
 from vidface.files import write_atomic
 from vidface.store import Fault
 
 FAULTS_FILE = "faults.jsonl"
+
+_held: set[TextIO] = set()
+
+
+def _let_go() -> None:
+    """In a forked process: its copy of a lock would hold the output for as long as it lives on after a kill."""
+    for handle in _held:
+        handle.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
@@ -41,9 +53,11 @@ def exclusive(output: Path) -> Iterator[None]:
             )
         for left_by_a_killed_run in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
             left_by_a_killed_run.unlink(missing_ok=True)
+        _held.add(handle)
         try:
             yield
         finally:
+            _held.discard(handle)
             lock.unlink(missing_ok=True)
 
 

@@ -6,9 +6,6 @@ changes a pixel. Tested in ``tests/training/test_data.py``; measured by ``tools/
 
 from __future__ import annotations
 
-import ctypes
-import signal
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,7 +113,6 @@ def loader(
         pin_memory=pin,
         collate_fn=_as_tensors,  # type: ignore[arg-type]  # of one item where batch_size is None
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_end_with_parent,
     )
     for inputs, labels, faults in made:
         if not len(labels):
@@ -126,12 +122,6 @@ def loader(
                 f"{batches.images.source}: no image of a whole batch can be used; the first is {name}: {detail}",
             )
         yield inputs, labels, faults
-
-
-def _end_with_parent(_worker: int) -> None:
-    """Workers share the lock of their run: left alone by a kill they would hold it for seconds, and refuse the next."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
 
 
 def _as_tensors(

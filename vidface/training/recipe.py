@@ -157,7 +157,7 @@ class Recipe(_Table):
     """A whole recipe; paths are absolute once it is read.
 
     Attributes:
-        data: a folder of people, tar shards, or .rec with .idx; see `vidface.datasets.open_images`.
+        data: a folder of people, tar shards, or .rec with .idx; see `vidface.datasets.open.open_images`.
         output: the folder for everything that is written.
         architecture: a name, or a table of widths, as in a model card.
         input_size: (height, width) of all images; none is resized.
@@ -253,9 +253,9 @@ def read_recipe(path: Path) -> Recipe:
         raise ModelError(f"{path}: {error}") from None
     return recipe.model_copy(
         update={
-            "data": base / recipe.data,
-            "output": base / recipe.output,
-            "pairs": {name: base / pairs for name, pairs in recipe.pairs.items()},
+            "data": (base / recipe.data).resolve(),
+            "output": (base / recipe.output).resolve(),
+            "pairs": {name: (base / pairs).resolve() for name, pairs in recipe.pairs.items()},
             "name": recipe.name or path.stem,
         }
     )

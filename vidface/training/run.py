@@ -30,7 +30,7 @@ from vidface.datasets.images import ImageSet
 from vidface.datasets.open import open_images
 from vidface.errors import UsageError
 from vidface.files import sha256_file, write_atomic
-from vidface.machine import cpu_count, keep_freed_memory
+from vidface.machine import keep_freed_memory
 from vidface.stages.outputs import exclusive, read_json, refuse_changed, write_json
 from vidface.training.checkpoint import load_checkpoint
 from vidface.training.curves import draw_curves
@@ -119,12 +119,9 @@ def _prepared(recipe: Recipe, world: World) -> Iterator[None]:
     """One run at a time in the output folder, and torch set up for a whole run."""
     recipe.output.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
-    if world.device.type == "cpu":
-        torch.set_num_threads(max(1, cpu_count() // world.size))
-    elif recipe.deterministic:
-        os.environ.setdefault(
-            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # cuBLAS repeats only with a fixed workspace
+    if world.device.type == "cuda" and recipe.deterministic:
+        # cuBLAS repeats only with a workspace of a fixed size.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = not recipe.deterministic
     with exclusive(recipe.output / "training") if world.rank == 0 else nullcontext():
