@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -22,6 +23,6 @@ def train(recipe: Path, only: str | None, as_json: bool) -> int:
     from vidface.training.run import train as run
 
     result = run(recipe, only=only, say=(lambda _line: None) if as_json else click.echo)
-    if as_json:
+    if as_json and os.environ.get("RANK", "0") == "0":  # torchrun starts this once for every GPU
         print_json(result)
     return int(any(stage["faults"] for stage in result["stages"]))

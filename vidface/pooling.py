@@ -6,7 +6,10 @@ normalised, summed, normalised again). Tested in ``tests/test_pooling.py``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["pool_frames"]
@@ -25,11 +28,26 @@ def pool_frames(unit: ArrayLike, keep: ArrayLike) -> NDArray[np.float32]:
         float32 [D] of unit length; zeros where nothing is kept or the kept rows cancel out (their mean is
         shorter than 1e-6). The mean is taken in float64.
     """
-    kept = np.asarray(unit)[np.asarray(keep, dtype=bool)]
-    pooled = np.zeros(kept.shape[1], np.float32)
-    if len(kept):
-        mean = kept.mean(axis=0, dtype=np.float64)
+    rows = np.ascontiguousarray(unit, dtype=np.float32)
+    kept = np.asarray(keep, dtype=bool)
+    if rows.ndim != 2 or kept.shape != rows.shape[:1]:
+        raise ValueError(f"frames must be [n, D] and keep [n], not {rows.shape} and {kept.shape}")
+    pooled = np.zeros(rows.shape[1], np.float32)
+    count = np.count_nonzero(kept)
+    if count:
+        total = np.zeros(rows.shape[1])
+        _add_rows(rows, kept, total)
+        mean = total / count
         length = np.sqrt(np.square(mean).sum())
         if length >= VANISHED:
             pooled[:] = mean / length
     return pooled
+
+
+@njit(cache=True)
+def _add_rows(rows: Any, kept: Any, total: Any) -> None:
+    # Row after row, as numpy's own mean does, but without its copy of the kept rows.
+    for i in range(rows.shape[0]):
+        if kept[i]:
+            for d in range(rows.shape[1]):
+                total[d] += np.float64(rows[i, d])

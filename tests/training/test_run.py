@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 import vidface.training.data as data
 from vidface.backbones import load_backbone
 from vidface.backbones.mobilefacenet import build, parse_spec
+from vidface.datasets.bin_file import write_bin
 from vidface.datasets.folder import open_folder
 from vidface.datasets.images import select
 from vidface.errors import ChangedError, MediaError, ModelError, UsageError
@@ -229,6 +230,11 @@ def test_one_stage_alone(tmp_path: Path, people: Path) -> None:
         (STAGE, {"architecture": {**NETWORK, "head": 8}}, "architecture was "),
         (STAGE, {"choose": "accuracy"}, "choose was tpr, now accuracy"),
         (STAGE, {"people": {"min_images": 2, "validation": 0.2, "test": 0.25}}, "images was "),
+        (
+            STAGE,
+            {"people": {"min_images": 2, "validation": 0.25, "test": 0.25, "images_per_person": 4}},
+            "validation was ",
+        ),
     ],
 )
 def test_a_changed_recipe_is_refused(
@@ -245,6 +251,19 @@ def test_a_changed_recipe_is_refused(
     with pytest.raises(ChangedError, match="1-first was made otherwise"):
         run(write_recipe(seven_of_one / "r.toml", people, stages, **fields))
     finished.rename(seven_of_one / "out" / "1-first" / "stage.json")
+
+
+def test_a_changed_validation_set_is_refused(tmp_path: Path, people: Path) -> None:
+    images = open_folder(people)
+    bins = [images.read(index) for index in range(40)]
+    same = [bool(images.labels[index] == images.labels[index + 1]) for index in range(0, 40, 2)]
+    assert any(same) and not all(same)
+    write_bin(tmp_path / "faces.bin", bins, same)
+    recipe = write_recipe(tmp_path / "r.toml", people, STAGE, pairs={"faces": "faces.bin"})
+    assert set(run(recipe)["stages"][0]["validation"]) == {"faces", "people"}
+    write_bin(tmp_path / "faces.bin", bins[::-1], same[::-1])
+    with pytest.raises(ChangedError, match="pairs was "):
+        run(recipe)
 
 
 @pytest.fixture(scope="module")

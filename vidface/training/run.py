@@ -82,11 +82,15 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
         setting = Setting(recipe, divided.training, sets, world)
         ran, done, results = [], [], []
         _refuse_batches(recipe, divided.training, world)
-        digest = _digest(divided.training)
+        shared = _shared(recipe, divided)
         before: Path | None = None
         for number, stage in enumerate(recipe.stages):
             folder = recipe.output / f"{number + 1}-{stage.name}"
-            made_with = _made_with(recipe, digest, number, before)
+            made_with = {
+                **shared,
+                **stage.model_dump(mode="json"),
+                "stage_before": "none" if before is None else sha256_file(before),
+            }
             skipped = only is not None and stage.name != only
             if (folder / "stage.json").exists():
                 result = read_json(folder / "stage.json")
@@ -176,23 +180,23 @@ def _sets(recipe: Recipe, divided: Divided) -> tuple[dict[str, Faces], Faces | N
 
 
 def _digest(images: ImageSet) -> str:
-    """Who and what is trained on."""
+    """Who and what is in a set."""
     digest = hashlib.sha256(images.labels.tobytes())
     for name in chain(images.identities, images.names):
         digest.update(f"{name}\n".encode())
     return digest.hexdigest()
 
 
-def _made_with(recipe: Recipe, images: str, number: int, before: Path | None) -> dict[str, Any]:
-    """What decides a stage's result, apart from the machine; `images` is their digest."""
+def _shared(recipe: Recipe, divided: Divided) -> dict[str, Any]:
+    """What decides the result of every stage, apart from the machine."""
     return {
         "architecture": json.dumps(asdict(recipe.spec)),
         "input_size": list(recipe.input_size),
         "seed": recipe.seed,
-        "images": images,
+        "images": _digest(divided.training),
+        "validation": "none" if divided.validation is None else _digest(divided.validation),
+        "pairs": {name: sha256_file(path) for name, path in recipe.pairs.items()},
         "choose": recipe.choose,
-        **recipe.stages[number].model_dump(mode="json"),
-        "stage_before": "none" if before is None else sha256_file(before),
     }
 
 
