@@ -22,6 +22,7 @@ __all__ = [
     "StoreError",
     "UsageError",
     "VidfaceError",
+    "printable",
 ]
 
 
@@ -62,3 +63,11 @@ class UsageError(VidfaceError):
 
 class ChangedError(UsageError):
     """An output exists that was made with another model, manifest or option."""
+
+
+def printable(text: str) -> str:
+    """Foreign text for a message: on one line, with escapes in place of what a terminal would obey."""
+    line = " ".join(text.split())
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line
+    )

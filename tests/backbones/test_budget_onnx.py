@@ -317,6 +317,38 @@ def test_a_node_without_an_output_is_listed() -> None:
     assert (budget.not_counted, budget.parameters) == (("sink (com.vendor.Sink)",), 10)
 
 
+@pytest.mark.parametrize("constant", [False, True])
+def test_weights_in_few_bits_do_not_pass_for_nothing(constant: bool) -> None:
+    stored = numpy_helper.from_array(np.ones((1024, 3, 1, 1), np.int8), "q")
+    places = np.zeros(4096, np.int64)  # as attention keeps the places of its biases
+    nodes = [
+        helper.make_node("Cast", ["q"], ["w"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["x", "w"], ["z"], "conv"),
+        *POOLED,
+    ]
+    if constant:
+        nodes.insert(0, helper.make_node("Constant", [], ["q"], value=stored))
+    model = model_of(nodes, {"places": places}, output=["N", 1024])
+    if not constant:
+        model.graph.initializer.append(stored)
+    assert graph_budget(model, "m").not_counted == ("q (3,072 weights in few bits)",)
+
+
+def test_names_in_a_model_cannot_speak_to_the_terminal() -> None:
+    word = "a\x1b[2Jb\nlimits light: within"
+    nodes = [helper.make_node(word, ["x"], ["z"], word, domain=word), *POOLED]
+    model = model_of(nodes, {word: floats(5)}, domains=[word])
+    budget = graph_budget(model, "m")
+    (foreign,) = budget.not_counted
+    shown = r"a\x1b[2Jb limits light: within"
+    assert foreign == f"{shown} ({shown}.{shown})"
+    assert [layer.name for layer in budget.layers] == [shown]
+    del model.opset_import[1:]
+    with pytest.raises(ModelError) as caught:
+        graph_budget(model, "m")
+    assert str(caught.value).isprintable()
+
+
 def test_groups_that_contradict_the_weights_are_not_guessed_at() -> None:
     nodes = [helper.make_node("Conv", ["x", "w"], ["z"], "odd", group=2), *POOLED]
     budget = graph_budget(model_of(nodes, {"w": floats(4, 3, 1, 1)}), "m")

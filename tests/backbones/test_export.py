@@ -115,6 +115,17 @@ def test_the_same_checkpoint_gives_the_same_bytes(made: exporting.Exported, tmp_
         assert one.read_bytes() == other.read_bytes()
 
 
+def test_a_card_finds_its_weights_also_in_a_pth_file(tmp_path: Path) -> None:
+    table = {"stem": 8, "blocks": [list(row) for row in SMALL.blocks], "head": 32, "dimension": 12}
+    path, network = checkpoint(tmp_path, SMALL, table)
+    by_name = export(path, tmp_path / "by_name.onnx").model
+    path.unlink()
+    torch.save(network.state_dict(), path.with_suffix(".pth"))
+    by_card = export(path.with_suffix(".toml"), tmp_path / "by_card.onnx").model
+    nodes = [onnx.load(model).graph.SerializeToString(deterministic=True) for model in (by_name, by_card)]
+    assert nodes[0] == nodes[1]
+
+
 def test_the_card_keeps_all_but_the_architecture(tmp_path: Path) -> None:
     odd = {
         "name": 'a "b"\\\t\x7f é\U0001f600',

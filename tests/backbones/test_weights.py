@@ -95,6 +95,14 @@ def test_differing_names_and_shapes_are_listed_and_nothing_is_loaded(tmp_path: P
     assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
 
 
+def test_names_of_weights_cannot_speak_to_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"a\x1b[2J\nerror: none": torch.zeros(2)}, path)
+    with pytest.raises(ModelError, match=r"1 unexpected: a\\x1b\[2J error: none") as caught:
+        load_weights(build(SPEC, (16, 32)), path)
+    assert str(caught.value).isprintable()
+
+
 def bombs(target: Path) -> dict[str, bytes]:
     plain = {f"pickle {n}": pickle.dumps(Bomb(target), protocol=n) for n in range(6)}
     archive = io.BytesIO()

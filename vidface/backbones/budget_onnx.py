@@ -28,7 +28,7 @@ from onnx.external_data_helper import load_external_data_for_tensor
 from vidface.backbones.budget import Budget, Layer, conv_cost, conv_name, dense_cost
 from vidface.backbones.card import ModelCard
 from vidface.backbones.onnx_files import external_files
-from vidface.errors import ModelError
+from vidface.errors import ModelError, printable
 
 __all__ = ["FOLDED", "graph_budget", "onnx_budget"]
 
@@ -58,6 +58,8 @@ _COUNTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Their arrays of floating-point numbers say how, and are no weights; every other setting is a single number.
 _SETTINGS = frozenset({"Resize", "Upsample"})
 _FLOATING = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+# Such numbers are places and shapes. Others that are not floating-point are weights in few bits.
+_PLACES = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING})
 # Of external tensors only small ones can be shapes that the inference needs.
 _SMALL = 1024
 
@@ -141,6 +143,8 @@ def graph_budget(
             f"{len(biased)} convolutions have a bias and are counted with it; if all are folded normalisations, "
             f"the definition costs {less / 1e6:.2f}M FLOPs less on the organisers' counter"
         )
+    for tensor in _few_bits(model.graph):
+        not_counted.append(f"{printable(tensor.name)} ({prod(tensor.dims):,} weights in few bits)")
     if model.graph.sparse_initializer:
         not_counted.append(f"{len(model.graph.sparse_initializer)} sparse weights")
     return Budget(
@@ -160,7 +164,13 @@ def _texts(model: onnx.ModelProto) -> Iterator[str]:
     for node in graph.node:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
         yield from (attribute.name for attribute in node.attribute)
-    yield from (thing.name for thing in (*graph.initializer, *graph.input, *graph.output))
+    things = (
+        *graph.initializer,
+        *graph.input,
+        *graph.output,
+        *(a.t for n in graph.node for a in n.attribute),
+    )
+    yield from (thing.name for thing in things)
     for entry in model.metadata_props:
         yield from (entry.key, entry.value)
 
@@ -231,10 +241,10 @@ def _layers(graph: onnx.GraphProto, shapes: Shapes, batch: int) -> tuple[list[La
         # A weight that several nodes use is stored once.
         parameters = sum(weights.pop(name, 0) for name in node.input if name not in settings)
         name = _node_name(node, number)
-        op, flops, macs = node.op_type, 0, 0
+        op, flops, macs = printable(node.op_type), 0, 0
         if node.domain not in ("", "ai.onnx") or node.op_type not in _FREE | _COUNTED:
-            domain = f"{node.domain}." if node.domain else ""
-            not_counted.append(f"{name} ({domain}{node.op_type})")
+            domain = f"{printable(node.domain)}." if node.domain else ""
+            not_counted.append(f"{name} ({domain}{op})")
         elif node.op_type in _COUNTED:
             try:
                 op, flops, macs = _cost(node, shapes, bias=_has_bias(node))
@@ -248,7 +258,9 @@ def _layers(graph: onnx.GraphProto, shapes: Shapes, batch: int) -> tuple[list[La
             output = shapes.get(node.output[0], ())[1:] if node.output else ()
             layers.append(Layer(name, op, output, parameters, flops // batch, macs // batch))
     rest = {name: size for name, size in weights.items() if name not in settings}
-    layers += [Layer(name, "stored, used by no layer", (), size, 0, 0) for name, size in rest.items()]
+    layers += [
+        Layer(printable(name), "stored, used by no layer", (), size, 0, 0) for name, size in rest.items()
+    ]
     return layers, not_counted
 
 
@@ -314,6 +326,13 @@ def _unfolded(
     return before
 
 
+def _few_bits(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    """Stored numbers that a Cast or the like makes into weights; quantised operations are named anyway."""
+    constants = [a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute]
+    known = _FLOATING | _PLACES | {TensorProto.UNDEFINED}
+    return [t for t in (*graph.initializer, *constants) if t.data_type not in known and prod(t.dims) > _SMALL]
+
+
 def _biased(graph: onnx.GraphProto, layers: Sequence[Layer]) -> list[onnx.NodeProto]:
     """The convolutions with a bias, of those that were counted."""
     counted = {layer.name for layer in layers if layer.macs}
@@ -329,7 +348,7 @@ def _has_bias(node: onnx.NodeProto) -> bool:
 
 
 def _node_name(node: onnx.NodeProto, number: int) -> str:
-    return " ".join((node.name or f"node {number}").split())
+    return printable(node.name or f"node {number}")
 
 
 def _load_small(model: onnx.ModelProto, folder: Path) -> None:
@@ -344,5 +363,5 @@ def _shown(dims: Sequence[int | None]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = printable(str(error))
     return text if len(text) <= 200 else text[:200] + " ..."

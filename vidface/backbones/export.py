@@ -65,7 +65,8 @@ def export(checkpoint: Path, output: Path, faces: NDArray[np.uint8] | None = Non
         StoreError: the files cannot be written.
     """
     if checkpoint.suffix == ".toml":
-        checkpoint = checkpoint.with_suffix(".safetensors")
+        beside = [checkpoint.with_suffix(suffix) for suffix in (".safetensors", ".pth", ".pt")]
+        checkpoint = next((path for path in beside if path.is_file()), beside[0])
     if model_kind(checkpoint) == "onnx":
         raise ModelError(f"{checkpoint}: no weights of a torch network: only those are exported")
     card_path = _card_beside(output)

@@ -16,7 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from vidface.backbones.card import ModelCard
 from vidface.backbones.onnx_files import external_files
-from vidface.errors import ModelError, UsageError
+from vidface.errors import ModelError, UsageError, printable
 from vidface.machine import cpu_count
 
 __all__ = ["normalise", "open_onnx", "output_dimension"]
@@ -234,7 +234,7 @@ def _describe(session: Any, refused_half: bool) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = printable(str(error))
     # "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : what happened": the person wants the last part.
     text = text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
     return text if len(text) <= 200 else text[:200] + " ..."

@@ -1,4 +1,4 @@
-"""The paper's networks with safetensors weights, run by torch on the CPU or an NVIDIA GPU.
+"""The paper's networks with weights from a file, run by torch on the CPU or an NVIDIA GPU.
 
 The GPU code is written for real but was not run on a GPU yet.
 """
@@ -33,7 +33,7 @@ def open_torch(
     """Build the card's architecture, fill it with weights, and make it ready to embed.
 
     Args:
-        path: safetensors weights.
+        path: weights (safetensors, plain .pth).
         card: must name its architecture.
         device: "auto", "cpu" or "cuda".
         half: on a GPU, run in float16 (normalisation stays in float32).

@@ -13,7 +13,7 @@ from torch import nn
 
 from vidface.backbones.kinds import model_kind
 from vidface.backbones.torch_archive import read_torch_archive
-from vidface.errors import ModelError
+from vidface.errors import ModelError, printable
 
 __all__ = ["load_weights", "save_weights"]
 
@@ -89,5 +89,5 @@ def _shape(tensor: torch.Tensor) -> str:
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
+    shown = ", ".join(map(printable, names[:3]))
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
