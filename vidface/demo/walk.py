@@ -24,8 +24,8 @@ from vidface.store import read_embeddings
 Say = Callable[[str], object]
 
 WEIGHTS = Path(__file__).parent / "weights" / "drawn.safetensors"
-POPULATION = 3_000  # the demo's people; the network was trained on another population, and chosen on a third
-# Size, noise and threshold were chosen on the population that the network was validated on.
+POPULATION = 3_000  # the demo's people; the network was trained and chosen on another population
+# Size, noise and threshold were chosen on a third one.
 DRAWN = {
     "identities": 80,
     "videos_per_identity": 3,
@@ -33,7 +33,7 @@ DRAWN = {
     "noise_frames": 12,
     "distractors": 60,
 }
-DRAWN_THRESHOLD = 0.4
+DRAWN_THRESHOLD = 0.5
 REAL_FRAMES, REAL_NOISE, REAL_THRESHOLD, REAL_MIN_IMAGES = 3, 7, 0.25, 6
 MOST_DISTRACTORS = 60
 
