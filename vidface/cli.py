@@ -58,7 +58,7 @@ def main() -> None:
         click.echo(f"error: {where}{error.strerror or error}", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped: what is finished is kept, the same command goes on from there", err=True)
+        click.echo("stopped: extract, train and run go on from what is finished when they are called again", err=True)
         sys.exit(130)
 
 

@@ -18,9 +18,10 @@ from small_models import TINY, save_external, stirred, tiny_onnx, write_card
 from torch import nn
 
 from vidface.backbones.budget import Budget, read_budget, spec_budget
-from vidface.backbones.budget_onnx import _COUNTED, _FREE, FOLDED, graph_budget
+from vidface.backbones.budget_onnx import graph_budget
 from vidface.backbones.mobilefacenet import STEPS, build, parse_spec
 from vidface.backbones.onnx_graph import onnx_model
+from vidface.backbones.onnx_layers import _COUNTED, _FREE, FOLDED
 from vidface.backbones.torch_model import fold
 from vidface.errors import ModelError
 

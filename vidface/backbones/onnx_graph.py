@@ -17,8 +17,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 import vidface
-from vidface.backbones.budget_onnx import FOLDED
 from vidface.backbones.mobilefacenet import Block, MobileFaceNet, Spec, SqueezeExcite
+from vidface.backbones.onnx_layers import FOLDED
 from vidface.backbones.torch_model import fold
 
 __all__ = ["onnx_model"]
