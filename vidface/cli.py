@@ -58,7 +58,9 @@ def main() -> None:
         click.echo(f"error: {where}{error.strerror or error}", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped: extract, train and run go on from what is finished when they are called again", err=True)
+        click.echo(
+            "stopped: extract, train and run go on from what is finished when they are called again", err=True
+        )
         sys.exit(130)
 
 

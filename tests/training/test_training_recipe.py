@@ -59,6 +59,20 @@ flip = 0.0
     assert (a.name, b.name, c.name) == ("a", "b", "c")
 
 
+def test_none_takes_back_what_was_said_before(tmp_path: Path) -> None:
+    first = ONE.replace("[[stage]]", "[[stage]]\nimages_per_identity = 4", 1)
+    second = (
+        '[[stage]]\nname = "second"\nimages_per_identity = "none"\nschedule = "constant"\n'
+        "plateau = { patience = 1 }\nloss = { intra = 1.0 }\n"
+    )
+    third = '[[stage]]\nname = "third"\nplateau = "none"\nschedule = "none"\nloss = { intra = "none" }\n'
+    stages = read(tmp_path, first + second + third).stages
+    assert [stage.images_per_identity for stage in stages] == [4, None, None]
+    assert [stage.plateau is None for stage in stages] == [True, False, True]
+    assert [stage.schedule for stage in stages] == ["cosine", "constant", "cosine"]
+    assert [stage.loss.intra for stage in stages] == [0.0, 1.0, 0.0]
+
+
 def test_paths_and_what_is_not_said(tmp_path: Path) -> None:
     recipe = read(tmp_path / "sub", pairs={"lfw": "../lfw.bin"})
     assert recipe.data == tmp_path / "sub" / "people"

@@ -2,7 +2,8 @@
 
 A ``[[stage]]`` is the stage before with the changes that it names, whatever their depth: a stage that says only
 ``loss = { intra = 1.0 }`` keeps the sampler, the schedule and all other losses. Every stage starts from the best
-weights of the one before, as the paper trains (its section 3.2 and tables 3 and 4).
+weights of the one before, as the paper trains (its section 3.2 and tables 3 and 4). "none" takes back what was said
+before: ``plateau = "none"``.
 """
 
 from __future__ import annotations
@@ -264,6 +265,9 @@ def read_recipe(path: Path) -> Recipe:
 def _merged(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     result = dict(before)
     for key, value in changes.items():
+        if value == "none" and key != "name":
+            result.pop(key, None)
+            continue
         old = result.get(key)
         result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return result
