@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -12,8 +13,12 @@ from drawn_faces import write_recipe
 from forked import Forker
 from safetensors.torch import load_file
 
+from vidface.datasets.folder import open_folder
 from vidface.errors import UsageError
+from vidface.training.data import Batches
 from vidface.training.distributed import World, gathered_rows, joined, shares, told
+from vidface.training.loop import Setting, _batches
+from vidface.training.recipe import read_recipe
 
 ALL_LOSSES = """
 [[stage]]
@@ -53,6 +58,21 @@ def test_two_processes_equal_one(forker: Forker, people: Path, tmp_path: Path, c
     for one, two in zip(*lines, strict=True):
         for part in ("loss", "support_vector", "class_balanced", "intra", "inter", "triplet"):
             assert two[part] == pytest.approx(one[part], rel=1e-4)
+
+
+def test_ranks_share_out_every_batch_and_change_their_images_differently(
+    people: Path, tmp_path: Path
+) -> None:
+    stages = ALL_LOSSES.replace("CLIP", "0.0").replace("flip = 0.0", "flip = 0.5")
+    recipe = read_recipe(write_recipe(tmp_path / "r.toml", people, stages))
+    images = open_folder(people)
+
+    def part(rank: int, size: int) -> Batches:
+        return _batches(Setting(recipe, images, {}, World(rank, size, torch.device("cpu"))), 0, 1)
+
+    whole, halves = part(0, 1), [part(rank, 2) for rank in range(2)]
+    assert np.array_equal(np.concatenate([half.batches for half in halves], axis=1), whole.batches)
+    assert halves[0].seed != halves[1].seed
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="torch without gloo")
