@@ -66,6 +66,13 @@ def test_a_list_from_a_spreadsheet(tmp_path: Path, people: Path) -> None:
     assert content_of(open_pairs(path, people)) == EXPECTED
 
 
+def test_names_as_find_writes_them(tmp_path: Path, people: Path) -> None:
+    rows = [(f"./{first}", f"./{second}", same) for first, second, same in ROWS]
+    pairs = open_pairs(as_csv(tmp_path / "pairs.csv", lines_of(rows)), people)
+    assert content_of(pairs) == EXPECTED
+    assert (pairs.problems, pairs.left_out) == ((), 0)
+
+
 def test_every_problem_is_listed_with_its_line(tmp_path: Path, people: Path) -> None:
     lines = [
         "ada/1.jpg,ada/2.jpg,1",  # line 2

@@ -125,7 +125,9 @@ def _read_list(path: Path, images: Path) -> PairSet:
                     f"{path}:{line}: neither a .bin file nor a list of pairs, which begins with {','.join(COLUMNS)}"
                 )
             header = True
-        elif problem := _problem(row, index):
+            continue
+        row[:2] = [name.removeprefix("./") for name in row[:2]]  # as `find` and `tar` write names
+        if problem := _problem(row, index):
             problems.append(f"{path}:{line}: left out: {problem}")
             left_out += 1
         else:
