@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +75,43 @@ def test_ranks_share_out_every_batch_and_change_their_images_differently(
     whole, halves = part(0, 1), [part(rank, 2) for rank in range(2)]
     assert np.array_equal(np.concatenate([half.batches for half in halves], axis=1), whole.batches)
     assert halves[0].seed != halves[1].seed
+
+
+OVERFLOW = """
+import torch
+from vidface.training.distributed import joined
+from vidface.training.loop import _scaler
+from vidface.training.recipe import Stage
+
+with joined("cpu") as world:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimiser = torch.optim.SGD([weight], lr=0.1)
+    scaler = _scaler(Stage(name="half", epochs=1, precision="float16"), world)
+    for bad in (True, False):
+        optimiser.zero_grad()
+        scaler.scale((weight * 2).sum()).backward()
+        if bad and world.rank == 1:
+            weight.grad[0] = torch.inf
+        scaler.unscale_(optimiser)
+        scaler.step(optimiser)
+        scaler.update()
+        with open(f"{world.rank}.txt", "a") as out:
+            print(weight.tolist(), scaler.get_scale(), file=out)
+"""
+
+
+@pytest.mark.skipif(not dist.is_gloo_available(), reason="torch without gloo")
+def test_an_overflow_on_one_process_skips_the_step_on_all(tmp_path: Path) -> None:
+    (tmp_path / "overflow.py").write_text(OVERFLOW)
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "overflow.py"]
+    ran = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    moved = torch.full((3,), 0.8).tolist()
+    for rank in range(2):
+        found = (tmp_path / f"{rank}.txt").read_text().splitlines()
+        assert found == ["[1.0, 1.0, 1.0] 32768.0", f"{moved} 32768.0"]
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="torch without gloo")

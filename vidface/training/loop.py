@@ -114,7 +114,7 @@ def train_stage(
     classifier = nn.Parameter(weights[first:last].to(device))
     average = copy.deepcopy(network) if stage.ema else network  # what is validated and kept
     optimiser = _optimiser(stage, network, classifier)
-    scaler = torch.amp.GradScaler(device.type, enabled=stage.precision == "float16")
+    scaler = _scaler(stage, world)
     state: dict[str, Any] = {"epoch": 0, "step": 0, "sums": {}, "history": [], "faults": {}, "lines": 0}
     if (folder / LAST).exists():
         tensors, state = load_checkpoint(folder / LAST)
@@ -244,6 +244,16 @@ def _optimiser(stage: Stage, network: nn.Module, classifier: nn.Parameter) -> to
     return torch.optim.SGD(
         parameters, lr=stage.learning_rate, momentum=stage.momentum, weight_decay=stage.weight_decay
     )
+
+
+def _scaler(stage: Stage, world: World) -> torch.amp.GradScaler:
+    """For losses in float16. Ranks hold different classes: an overflow on one must skip the step on all."""
+    enabled = stage.precision == "float16"
+    if world.size == 1:
+        return torch.amp.GradScaler(world.device.type, enabled=enabled)
+    from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
+
+    return ShardedGradScaler(world.device.type, enabled=enabled)
 
 
 def _batches(setting: Setting, number: int, epoch: int) -> Batches:
