@@ -24,6 +24,7 @@ from vidface.errors import UsageError, VidfaceError
 from vidface.options import (
     DIRECTORY,
     FILE,
+    card_fields,
     json_option,
     manifest_option,
     model_options,
@@ -123,13 +124,7 @@ def extract(
     from vidface.manifest import read_manifest
     from vidface.stages.extract import extract as run
 
-    told: dict[str, object] = {
-        "input_size": input_size,
-        "colour_order": colour_order,
-        "mean": mean,
-        "std": std,
-    }
-    overrides = {name: value for name, value in told.items() if value is not None}
+    overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
     videos = read_manifest(manifest_path)
     backbone = load_backbone(model, overrides=overrides, device=device, half=half)
     result = run(videos, backbone, output, half=half, **options)

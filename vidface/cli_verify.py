@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vidface.errors import UsageError
-from vidface.options import FILE, json_option, model_options
+from vidface.options import FILE, card_fields, json_option, model_options
 from vidface.output import print_json
 
 SHOWN = 20  # problems that are printed; all of them are in the JSON
@@ -53,13 +53,7 @@ def verify(
 
     if output is not None:
         _check_output(output, [*pairs, model, *([] if images is None else [images])])
-    told: dict[str, object] = {
-        "input_size": input_size,
-        "colour_order": colour_order,
-        "mean": mean,
-        "std": std,
-    }
-    overrides = {name: value for name, value in told.items() if value is not None}
+    overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
     opened = open_all(pairs, images)
     backbone = load_backbone(model, overrides=overrides, device=device, half=half)
     sets = [run(each, backbone, **options) for each in opened]

@@ -85,6 +85,11 @@ def model_options(command: Command) -> Command:
     return command
 
 
+def card_fields(**told: object) -> dict[str, object]:
+    """What `model_options` were told about a model's input, without what was not given."""
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def read_size(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> tuple[int, int] | None:

@@ -67,7 +67,7 @@ def noisy(faces: Faces) -> Faces:
     noise = np.random.default_rng(3).normal(0, 90, (len(faces.pixels), 4, 4, 3))
     rough = faces.pixels + noise.repeat(8, axis=1).repeat(8, axis=2)
     pixels = np.clip(rough, 0, 255).astype(np.uint8)
-    return Faces(pixels, faces.labels, (faces.first, faces.second, faces.same))
+    return Faces(pixels, faces.labels, faces.first, faces.second, faces.same)
 
 
 def test_measured_as_numpy_and_sklearn_do() -> None:

@@ -19,7 +19,7 @@ from vidface.errors import MediaError, StoreError, UsageError
 from vidface.frames.folder import decode_image
 from vidface.frames.frame import fit_frame
 from vidface.metrics.folds import THRESHOLDS, ten_folds
-from vidface.metrics.pairs import auc, tpr_at_fpr
+from vidface.metrics.pairs import Operating, auc, tpr_at_fpr
 from vidface.progress import progress
 
 __all__ = ["FOLDS", "TARGETS", "ImageFault", "definition", "open_all", "squared_distances", "verify"]
@@ -119,7 +119,7 @@ def verify(
         },
         "faults": faults,
         "problems": list(pairs.problems),
-        "warnings": _warnings(same),
+        "warnings": _warnings(same, points),
     }
 
 
@@ -187,12 +187,12 @@ def _decoded(
             faults[image] = {"image": pairs.names[image], "kind": error.kind, "detail": str(error)}
 
 
-def _warnings(same: NDArray[np.bool_]) -> list[str]:
+def _warnings(same: NDArray[np.bool_], points: Sequence[Operating]) -> list[str]:
     different = int((~same).sum())
     warnings = [
         f"TPR at FPR {target} is not measured: {different} pairs of different people are fewer than 1/{target}"
-        for target in TARGETS
-        if different * float(target) < 1 - 1e-9
+        for target, tpr, _ in points
+        if tpr is None
     ]
     one_kind = [
         number for number, fold in enumerate(np.array_split(same, FOLDS), 1) if len(np.unique(fold)) == 1

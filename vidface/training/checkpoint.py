@@ -17,7 +17,7 @@ from torch import Tensor
 from vidface.errors import StoreError
 from vidface.files import write_atomic
 
-__all__ = ["load_checkpoint", "optimiser_tensors", "restore_optimiser", "save_checkpoint"]
+__all__ = ["load_checkpoint", "optimiser_tensors", "part_of", "restore_optimiser", "save_checkpoint"]
 
 _STATE = "vidface"
 
@@ -53,6 +53,12 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise StoreError(f"{path}: not a checkpoint of a training run, or a damaged one: {error}") from error
     return tensors, state
+
+
+def part_of(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors called ``<name>.<rest>``, by their rest."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def optimiser_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -32,6 +32,7 @@ from vidface.stages.outputs import refuse_changed
 from vidface.training.checkpoint import (
     load_checkpoint,
     optimiser_tensors,
+    part_of,
     restore_optimiser,
     save_checkpoint,
 )
@@ -108,7 +109,7 @@ def train_stage(
     weights = first_classifier(len(images.identities), recipe.spec.dimension, recipe.seed)
     if before is not None:
         start, _ = load_checkpoint(before)
-        network.load_state_dict(_part(start, "network"))
+        network.load_state_dict(part_of(start, "network"))
         weights = start["classifier"]
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
     classifier = nn.Parameter(weights[first:last].to(device))
@@ -119,12 +120,12 @@ def train_stage(
     if (folder / LAST).exists():
         tensors, state = load_checkpoint(folder / LAST)
         refuse_changed(folder, state["made_with"], made_with)
-        network.load_state_dict(_part(tensors, "network"))
-        average.load_state_dict(_part(tensors, "average" if stage.ema else "network"))
+        network.load_state_dict(part_of(tensors, "network"))
+        average.load_state_dict(part_of(tensors, "average" if stage.ema else "network"))
         classifier.data.copy_(tensors["classifier"][first:last])
         own = {
             name: value[first:last] if name.startswith("0.") and value.ndim else value
-            for name, value in _part(tensors, "optimiser").items()
+            for name, value in part_of(tensors, "optimiser").items()
         }
         optimiser.load_state_dict(restore_optimiser(optimiser.state_dict(), own))
         scaler.load_state_dict(state["scaler"])
@@ -289,11 +290,6 @@ def _of_all_faults(faults: dict[str, str], world: World) -> dict[str, str]:
 def _autocast(stage: Stage, device: torch.device) -> AbstractContextManager[Any]:
     dtype = _PRECISIONS[stage.precision]
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-
-
-def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _add(sums: dict[str, Any], values: Mapping[str, Tensor]) -> None:

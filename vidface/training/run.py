@@ -32,7 +32,7 @@ from vidface.errors import UsageError
 from vidface.files import sha256_file, write_atomic
 from vidface.machine import keep_freed_memory
 from vidface.stages.outputs import exclusive, read_json, refuse_changed, write_json
-from vidface.training.checkpoint import load_checkpoint
+from vidface.training.checkpoint import load_checkpoint, part_of
 from vidface.training.curves import draw_curves
 from vidface.training.distributed import World, joined
 from vidface.training.loop import BEST, Setting, train_stage
@@ -214,9 +214,7 @@ def _finished(
     if world.rank == 0:
         tensors, _ = load_checkpoint(folder / BEST)
         network = build(recipe.spec, recipe.input_size)
-        network.load_state_dict(
-            {name[8:]: value for name, value in tensors.items() if name.startswith("network.")}
-        )
+        network.load_state_dict(part_of(tensors, "network"))
         _save_model(recipe, network, folder, recipe.stages[number].name)
         if test is not None:
             network.to(world.device)

@@ -5,6 +5,7 @@ Tested in ``tests/training/test_validation.py``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _MAX_IMAGES = 10_000  # held out: all their pairs are listed once, 50 million
 _BATCH = 64
 
 
+@dataclass(frozen=True, eq=False)
 class Faces:
     """Decoded faces and which of them to compare; small enough to stay in memory.
 
@@ -39,14 +41,11 @@ class Faces:
         same: bool [P].
     """
 
-    def __init__(
-        self,
-        pixels: NDArray[np.uint8],
-        labels: NDArray[np.int64] | None,
-        pairs: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]],
-    ) -> None:
-        self.pixels, self.labels = pixels, labels
-        self.first, self.second, self.same = pairs
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    same: NDArray[np.bool_]
 
 
 def held_out(images: ImageSet, size: tuple[int, int], seed: int) -> Faces:
@@ -64,7 +63,7 @@ def held_out(images: ImageSet, size: tuple[int, int], seed: int) -> Faces:
             f"{images.source}: {len(images.labels):,} images are held out, more than {_MAX_IMAGES:,}: lower the share "
             "in [people], or images_per_person"
         )
-    pixels = _decoded(images, np.arange(len(images.labels)), size)
+    pixels = _decoded(images, size)
     random = np.random.default_rng([seed, 1])
     rows, columns = np.triu_indices(len(images.labels), 1)
     same = images.labels[rows] == images.labels[columns]
@@ -72,7 +71,7 @@ def held_out(images: ImageSet, size: tuple[int, int], seed: int) -> Faces:
     count = min(len(genuine), len(impostor), _MAX_PAIRS // 2)
     chosen = np.stack([genuine[:count], impostor[:count]], axis=1).ravel()
     _refuse_few(same[chosen], f"{images.source}: the held-out people", "raise their share in [people]")
-    return Faces(pixels, images.labels, (rows[chosen], columns[chosen], same[chosen]))
+    return Faces(pixels, images.labels, rows[chosen], columns[chosen], same[chosen])
 
 
 def open_sets(pairs: dict[str, Path], size: tuple[int, int]) -> dict[str, Faces]:
@@ -90,8 +89,8 @@ def open_sets(pairs: dict[str, Path], size: tuple[int, int]) -> dict[str, Faces]
         everything = ImageSet(
             (name,), np.zeros(len(listed.names), np.int64), listed.names, listed.read, str(path)
         )
-        pixels = _decoded(everything, np.arange(len(listed.names)), size)
-        sets[name] = Faces(pixels, None, (listed.first, listed.second, listed.same))
+        pixels = _decoded(everything, size)
+        sets[name] = Faces(pixels, None, listed.first, listed.second, listed.same)
     return sets
 
 
@@ -103,11 +102,11 @@ def _refuse_few(same: NDArray[np.bool_], what: str, remedy: str) -> None:
         )
 
 
-def _decoded(images: ImageSet, chosen: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.uint8]:
-    pixels = np.empty((len(chosen), *size, 3), np.uint8)
-    for row, index in enumerate(chosen):
+def _decoded(images: ImageSet, size: tuple[int, int]) -> NDArray[np.uint8]:
+    pixels = np.empty((len(images.labels), *size, 3), np.uint8)
+    for index in range(len(pixels)):
         try:
-            pixels[row] = read_face(images, int(index), size)
+            pixels[index] = read_face(images, index, size)
         except MediaError as error:
             raise MediaError(
                 error.kind, f"{images.source}: {images.names[index]}: {error}; take it out or mend it"
