@@ -22,7 +22,7 @@ LAYERS = (
     ("__init__", "errors", "files"),  # __init__ holds the version
     ("progress", "machine", "unpickle"),
     ("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "frames", "backbones", "store"),
-    ("datasets",),
+    ("datasets", "engines"),
     ("fixed_dot", "clustering", "pooling", "retrieval", "metrics"),
     ("protocols", "submission"),
     ("tables",),
@@ -242,7 +242,8 @@ def test_the_safe_ways_are_let_through() -> None:
 
 def test_what_is_imported_is_required_and_the_other_way_round() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["train"]]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["train"], *extras["ray"]]
     required = {re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0] for text in asked}
     modules = {MODULE_OF.get(name, name) for name in required}
     whole = {name for path in SOURCES for _, name in imported(ast.parse(path.read_text("utf-8")))}

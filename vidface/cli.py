@@ -25,6 +25,7 @@ from vidface.options import (
     DIRECTORY,
     FILE,
     card_fields,
+    engine_options,
     json_option,
     manifest_option,
     model_options,
@@ -104,7 +105,7 @@ cli.add_command(verify)
     help="Of the stored features.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--workers", type=click.IntRange(1), help="Decoding threads [default: one a core].")
+@engine_options("Decoding processes; 0: threads of this process [default: one a core].")
 @json_option
 def extract(
     manifest_path: Path,
@@ -116,18 +117,25 @@ def extract(
     colour_order: str | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
+    engine: str,
+    workers: int | None,
+    address: str | None,
     as_json: bool,
     **options: Any,
 ) -> int:
     """Frames -> features, of every video in MANIFEST."""
     from vidface.backbones import load_backbone
+    from vidface.engines import open_engine
+    from vidface.engines.contract import ModelSource
     from vidface.manifest import read_manifest
     from vidface.stages.extract import extract as run
 
     overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
     videos = read_manifest(manifest_path)
     backbone = load_backbone(model, overrides=overrides, device=device, half=half)
-    result = run(videos, backbone, output, half=half, **options)
+    source = ModelSource(model, overrides, device, half)
+    with open_engine(engine, workers=workers, address=address) as where:
+        result = run(videos, backbone, output, engine=where, model=source, **options)
     if as_json:
         print_json(
             {

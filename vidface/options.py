@@ -54,6 +54,31 @@ def protocol_options(command: Command) -> Command:
     )(command)
 
 
+def engine_options(workers_help: str) -> Callable[[Command], Command]:
+    """Say where the work runs."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(
+            [
+                click.option(
+                    "--engine",
+                    type=click.Choice(["local", "ray"]),
+                    default="local",
+                    show_default=True,
+                    help="Where the work runs; ray needs the extra vidface[ray].",
+                ),
+                click.option("--workers", type=click.IntRange(0), help=workers_help),
+                click.option(
+                    "--address", help="Of the Ray cluster: auto, or HOST:PORT [default: one started here]."
+                ),
+            ]
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 def model_options(command: Command) -> Command:
     """Name a model; without a card beside it, its input must be told."""
     for option in reversed(

@@ -16,25 +16,25 @@ PROGRAM = """
 import hashlib, json, sys, time
 from pathlib import Path
 import numpy as np
-from vidface.manifest import Manifest
 from vidface.stages.cluster import cluster
-from vidface.stages.extract import extract_shards
-from vidface.store import join_shards
+from vidface.engines.embedding import embed_run
+from vidface.engines.local import read_ahead
+from vidface.engines.reading import Block, Video, VideoEnd
+from vidface.store import join_shards, write_shard
 
 VIDEOS, FRAMES, DIMENSION = 50_000, 8, 256
 folder = Path(sys.argv[1])
 ids = [f"v{i:06d}" for i in range(VIDEOS)]
-blank = [""] * VIDEOS
-manifest = Manifest(folder / "manifest.csv", folder, ids, ids, blank, blank, "0" * 64)
 random = np.random.default_rng(1)
 people, noise = (random.standard_normal((256, DIMENSION)).astype(np.float32) for _ in range(2))
 
-def reader(path, report):
-    video = int(path.name[1:])
+def read(asked):
+    video = int(asked.video_id[1:])
     for frame in range(FRAMES):
         stranger = frame % 4 == 3
         pixel = [video % 256, frame * 20, 255] if not stranger else [(video + frame) % 256, frame * 20, 0]
-        yield np.array(pixel, np.uint8).reshape(1, 1, 3), frame / 8
+        yield Block(np.array(pixel, np.uint8).reshape(1, 1, 1, 3), [frame / 8])
+    yield VideoEnd([])
 
 def embed(pixels):
     person, grain, kind = pixels[:, 0, 0].astype(int).T
@@ -48,7 +48,11 @@ def mega():
 said, begun = {}, time.monotonic()
 parts = folder / "parts"
 parts.mkdir()
-extract_shards(manifest, parts, reader, embed, dimension=DIMENSION, dtype="float16", batch_size=256, workers=2)
+messages = read_ahead([Video(video, folder) for video in ids], read, 2)
+sizes = {"dimension": DIMENSION, "dtype": "float16"}
+for start in range(0, VIDEOS, 64):
+    rows = embed_run(ids[start : start + 64], messages, embed, batch_size=256, advance=lambda n: None, **sizes)
+    write_shard(parts / f"shard-{start:06d}.h5", rows, **sizes)
 names = ("manifest_sha256", "model_name", "model_sha256", "flip", "fps", "decoder")
 join_shards(sorted(parts.glob("shard-*.h5")), folder / "features.h5", dict.fromkeys(names, "made up"))
 said["extract"] = [round(time.monotonic() - begun, 1), mega()]

@@ -1,4 +1,4 @@
-"""Frames -> features: decoding threads feed one backbone, and batches are filled across videos.
+"""Frames -> features: an engine reads the videos and runs the network; what comes back is kept in shards.
 
 The manifest is worked off in shards of `SHARD_VIDEOS` consecutive videos, each a file that is whole or absent, in
 ``<output>.parts/``. Batches never cross a shard, so a run that was killed goes on with exactly the batches that it
@@ -7,25 +7,17 @@ would have had, and ends in the same bytes. When all shards are there they are j
 
 from __future__ import annotations
 
-import queue
 import shutil
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 import vidface
 from vidface.backbones import Backbone
-from vidface.errors import MediaError
-from vidface.frames import ReadReport, fit_frame, read_frames
-from vidface.machine import cpu_count
+from vidface.engines import Engine, ExtractJob
+from vidface.engines.contract import ModelSource
+from vidface.engines.reading import Reading, Video
 from vidface.manifest import Manifest
 from vidface.progress import progress
 from vidface.stages.outputs import (
@@ -37,22 +29,9 @@ from vidface.stages.outputs import (
     refuse_changed,
     write_json,
 )
-from vidface.store import (
-    Fault,
-    VideoRows,
-    join_shards,
-    read_attributes,
-    read_features,
-    shard_faults,
-    write_shard,
-)
+from vidface.store import join_shards, read_attributes, read_features, shard_faults, write_shard
 
 SHARD_VIDEOS = 64  # what a kill can cost; also the most videos a batch can be filled from
-QUEUE_BLOCKS = 4  # blocks of frames a decoding thread may be ahead with, for each video
-BLOCK_FRAMES = 32
-
-Pixels = npt.NDArray[np.uint8]
-Reader = Callable[[Path, ReadReport], Iterator[tuple[Pixels, float]]]
 
 
 @dataclass(frozen=True)
@@ -74,14 +53,14 @@ def extract(
     backbone: Backbone,
     output: Path,
     *,
+    engine: Engine,
+    model: ModelSource,
     decoder: str = "pyav",
     fps: float | None = 8.0,
     flip: bool = False,
     resize: bool = False,
-    half: bool = False,
     dtype: str = "float32",
     batch_size: int = 32,
-    workers: int | None = None,
 ) -> ExtractResult:
     """Extract the features of every frame of every video of a manifest into one HDF5 file.
 
@@ -92,20 +71,20 @@ def extract(
         manifest: the videos; the order of its rows is the order of the file.
         backbone: the network, from `vidface.backbones.load_backbone`.
         output: the HDF5 file to write.
+        engine: where the work runs, from `vidface.engines.open_engine`; the file does not depend on it.
+        model: what the backbone was loaded with; ``half`` is a part of the run's identity.
         decoder: one of `vidface.frames.DECODERS`.
         fps: frames a second taken by presentation time; None takes every frame. Folders are taken whole.
         flip: embedding(frame) + embedding(mirrored frame), unnormalised (protocol: LFRC).
         resize: resize frames of another size than the network's; otherwise such a video is a fault.
-        half: what the backbone was loaded with; a part of the run's identity.
         dtype: ``float32`` or ``float16``, of the stored rows.
         batch_size: faces a call of the network.
-        workers: decoding threads; None uses every core.
 
     Raises:
         ChangedError: the output, or unfinished work for it, was made with another model, manifest or option.
         UsageError: another run writes this output now.
     """
-    identity = _identity(manifest, backbone, decoder, fps, flip, resize, half, dtype)
+    identity = _identity(manifest, backbone, decoder, fps, flip, resize, model.half, dtype)
     parts = output.with_name(output.name + ".parts")
     with exclusive(output):
         if output.exists():
@@ -118,27 +97,18 @@ def extract(
             refuse_changed(parts, read_json(identity_file), identity)
         else:
             write_json(identity_file, identity)
-
-        def reader(path: Path, report: ReadReport) -> Iterator[tuple[Pixels, float]]:
-            for frame in read_frames(path, decoder=decoder, fps=fps, report=report):
-                yield fit_frame(frame.pixels, backbone.card.input_size, resize=resize), frame.pts_seconds
-
-        def embed(pixels: Pixels) -> npt.NDArray[np.float32]:
-            features = backbone.embed(pixels)
-            return features + backbone.embed(pixels[:, :, ::-1]) if flip else features
-
-        resumed = extract_shards(
-            manifest,
-            parts,
-            reader,
-            embed,
-            dimension=backbone.card.dimension,
+        job = ExtractJob(
+            videos=[Video(video, manifest.video_path(i)) for i, video in enumerate(manifest.video_ids)],
+            reading=Reading(decoder, fps, resize, backbone.card.input_size),
+            backbone=backbone,
+            model=model,
+            flip=flip,
             dtype=dtype,
             batch_size=batch_size,
-            workers=workers or cpu_count(),
         )
+        resumed = _extract_shards(job, parts, engine)
         attributes = {**identity, "device": backbone.device, "program_version": vidface.__version__}
-        shards = [parts / name for name, _ in _shards(len(manifest.video_ids))]
+        shards = [parts / name for name, _ in _shards(len(job.videos))]
         # The features file comes last: once it is there, everything else about this run is there too.
         record_faults(output, "extract", shard_faults(shards))
         join_shards(shards, output, attributes)
@@ -146,30 +116,16 @@ def extract(
         return _result(output, resumed=resumed, already_done=False)
 
 
-def extract_shards(
-    manifest: Manifest,
-    parts: Path,
-    reader: Reader,
-    embed: Callable[[Pixels], npt.NDArray[np.float32]],
-    *,
-    dimension: int,
-    dtype: str,
-    batch_size: int,
-    workers: int,
-) -> int:
-    """Write every shard that is not in ``parts`` yet; returns how many videos were there already.
-
-    Memory holds one batch, the blocks that the decoding threads are ahead with, and one shard's features.
-    """
-    shards = _shards(len(manifest.video_ids))
-    missing = [(name, videos) for name, videos in shards if not (parts / name).exists()]
-    todo = [video for _, videos in missing for video in videos]
-    messages = _read_ahead(todo, lambda video: _read_video(manifest, video, reader), workers)
-    with progress("extract", len(todo), "videos") as advance:
-        for name, videos in missing:
-            rows = _embed_run(manifest, messages, videos, embed, dimension, dtype, batch_size, advance)
-            write_shard(parts / name, rows, dimension, dtype)
-    return len(manifest.video_ids) - len(todo)
+def _extract_shards(job: ExtractJob, parts: Path, engine: Engine) -> int:
+    """Write every shard that is not in ``parts`` yet; returns how many videos were there already."""
+    missing = [(parts / name, run) for name, run in _shards(len(job.videos)) if not (parts / name).exists()]
+    todo = sum(len(run) for _, run in missing)
+    dimension = job.backbone.card.dimension
+    with progress("extract", todo, "videos") as advance:
+        results = engine.extract_runs(job, [run for _, run in missing], advance)
+        for (shard, _), rows in zip(missing, results, strict=True):
+            write_shard(shard, rows, dimension, job.dtype)
+    return len(job.videos) - todo
 
 
 def _shards(n_videos: int) -> list[tuple[str, range]]:
@@ -178,159 +134,6 @@ def _shards(n_videos: int) -> list[tuple[str, range]]:
         (f"shard-{start // SHARD_VIDEOS:06d}.h5", range(start, min(start + SHARD_VIDEOS, n_videos)))
         for start in starts
     ]
-
-
-class Block(NamedTuple):
-    """Consecutive frames of one video: ``pixels`` uint8 [b, H, W, 3] and ``times`` [b], seconds."""
-
-    pixels: Pixels
-    times: list[float]
-
-
-class VideoEnd(NamedTuple):
-    """A video is read to its end; (kind, detail) of everything that was wrong with it."""
-
-    faults: list[tuple[str, str]]
-
-
-Message = Block | VideoEnd
-
-
-def _read_video(manifest: Manifest, video: int, reader: Reader) -> Iterator[Message]:
-    report = ReadReport()
-    pixels: list[Pixels] = []
-    times: list[float] = []
-    try:
-        for frame, seconds in reader(manifest.video_path(video), report):
-            pixels.append(frame)
-            times.append(seconds)
-            if len(pixels) == BLOCK_FRAMES:
-                yield Block(np.stack(pixels), times)
-                pixels, times = [], []
-    except MediaError as error:
-        report.faults.append((error.kind, str(error)))
-    if pixels:
-        yield Block(np.stack(pixels), times)
-    yield VideoEnd(report.faults)
-
-
-def _read_ahead(
-    videos: Sequence[int], read: Callable[[int], Iterator[Message]], workers: int
-) -> Iterator[Message]:
-    """The messages of all videos, in the order of the videos, read by threads that are ahead by a bounded number."""
-    stop = threading.Event()
-
-    def put(messages: queue.Queue[Message | BaseException], message: Message | BaseException) -> None:
-        while not stop.is_set():
-            try:
-                messages.put(message, timeout=0.2)
-                return
-            except queue.Full:
-                continue
-
-    def work(video: int, messages: queue.Queue[Message | BaseException]) -> None:
-        try:
-            for message in read(video):
-                put(messages, message)
-                if stop.is_set():
-                    return
-        except BaseException as error:  # noqa: BLE001 - handed over to the consuming thread, which raises it
-            put(messages, error)
-
-    waiting: deque[queue.Queue[Message | BaseException]] = deque()
-    upcoming = iter(videos)
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        try:
-            while True:
-                # Threads take videos in order, so the first in line is always being read: no deadlock.
-                for video in islice(upcoming, 2 * workers - len(waiting)):
-                    waiting.append(queue.Queue(QUEUE_BLOCKS))
-                    pool.submit(work, video, waiting[-1])
-                if not waiting:
-                    return
-                messages = waiting.popleft()
-                message: Message | BaseException | None = None
-                while not isinstance(message, VideoEnd):
-                    message = messages.get()
-                    if isinstance(message, BaseException):
-                        raise message
-                    yield message
-        finally:
-            stop.set()
-
-
-def _embed_run(
-    manifest: Manifest,
-    messages: Iterator[Message],
-    videos: range,
-    embed: Callable[[Pixels], npt.NDArray[np.float32]],
-    dimension: int,
-    dtype: str,
-    batch_size: int,
-    advance: Callable[[int], None],
-) -> list[VideoRows]:
-    """The features of one shard's videos: batches are filled across its videos, in order."""
-    features = [np.empty((0, dimension), dtype)]
-    times: list[list[float]] = []
-    ends: list[VideoEnd] = []
-    batch: Pixels | None = None
-    filled = 0
-    for _ in videos:
-        times.append([])
-        while isinstance(message := next(messages), Block):
-            times[-1] += message.times
-            if batch is None:
-                batch = np.empty((batch_size, *message.pixels.shape[1:]), np.uint8)
-            rest = message.pixels
-            while len(rest):
-                taken = rest[: batch_size - filled]
-                batch[filled : filled + len(taken)] = taken
-                filled, rest = filled + len(taken), rest[len(taken) :]
-                if filled == batch_size:
-                    features.append(_stored(embed(batch), dtype))
-                    filled = 0
-        ends.append(message)
-        advance(1)
-    if batch is not None and filled:
-        features.append(_stored(embed(batch[:filled]), dtype))
-    bounds = np.cumsum([0, *(len(seconds) for seconds in times)])
-    rows = np.concatenate(features)
-    return [
-        _video_rows(
-            manifest.video_ids[video],
-            rows[bounds[i] : bounds[i + 1]],
-            np.array(times[i], np.float32),
-            ends[i].faults,
-        )
-        for i, video in enumerate(videos)
-    ]
-
-
-def _stored(features: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
-    with np.errstate(over="ignore"):  # beyond float16: becomes infinite here, and a fault below
-        return features.astype(dtype)
-
-
-def _video_rows(
-    video_id: str,
-    features: npt.NDArray[Any],
-    timestamps: npt.NDArray[np.float32],
-    faults: list[tuple[str, str]],
-) -> VideoRows:
-    """Drop what the network could not embed, and say so."""
-    finite = np.isfinite(features).all(axis=1)
-    if not finite.all():
-        detail = (
-            f"{np.count_nonzero(~finite)} of {len(finite)} frames gave NaN or infinite features: left out"
-        )
-        faults = [*faults, ("not-finite", detail)]
-    if not finite.any() and not faults:
-        faults = [("no-frames", "no frame could be read")]
-    status = "failed" if not finite.any() else "partial" if faults else "ok"
-    listed: list[Fault] = [
-        {"video": video_id, "stage": "extract", "kind": kind, "detail": detail} for kind, detail in faults
-    ]
-    return VideoRows(video_id, features[finite], timestamps[finite], status, listed)
 
 
 def _identity(

@@ -15,6 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from vidface.backbones import load_backbone
+from vidface.engines import open_engine
+from vidface.engines.contract import ModelSource
 from vidface.errors import UsageError
 from vidface.files import sha256_file
 from vidface.manifest import read_manifest
@@ -44,7 +46,7 @@ class ExtractStep(BaseModel, extra="forbid"):
     resize: bool = False
     dtype: Literal["float32", "float16"] = "float32"
     batch_size: int = Field(32, ge=1)
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=0)
 
 
 class ClusterStep(BaseModel, extra="forbid"):
@@ -138,10 +140,11 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
     step = recipe.extract
     backbone = load_backbone(step.model, device=step.device, half=step.half)
     features = folder / "features.h5"
-    options = step.model_dump(exclude={"model", "device", "fps"})
-    extracted = extract(
-        manifest, backbone, features, fps=None if step.fps == "all" else float(step.fps), **options
-    )
+    source = ModelSource(step.model, {}, step.device, step.half)
+    fps = None if step.fps == "all" else float(step.fps)
+    options = step.model_dump(exclude={"model", "device", "half", "fps", "workers"})
+    with open_engine(workers=step.workers) as engine:
+        extracted = extract(manifest, backbone, features, engine=engine, model=source, fps=fps, **options)
     done["extract"] = extracted.already_done
     say(f"extract: {extracted.videos} videos, {extracted.frames} frames{_again(extracted.already_done)}")
 

@@ -1,0 +1,82 @@
+"""One video -> blocks of faces, and at the end what was wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import MediaError
+from vidface.frames import ReadReport, fit_frame, read_frames
+
+BLOCK_FRAMES = 32
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Video(NamedTuple):
+    """One video: its id, and the file or folder of frames."""
+
+    video_id: str
+    path: Path
+
+
+class Reading(NamedTuple):
+    """How frames are taken from a video, as in `vidface.frames`.
+
+    Attributes:
+        decoder: one of `vidface.frames.DECODERS`.
+        fps: frames a second by presentation time; None takes every frame.
+        resize: scale frames of another size instead of refusing them.
+        input_size: (height, width) that the network takes.
+    """
+
+    decoder: str
+    fps: float | None
+    resize: bool
+    input_size: tuple[int, int]
+
+
+class Block(NamedTuple):
+    """Consecutive frames of one video: ``pixels`` uint8 [b, H, W, 3] and ``times`` [b], seconds."""
+
+    pixels: Pixels
+    times: list[float]
+
+
+class VideoEnd(NamedTuple):
+    """A video is read to its end.
+
+    Attributes:
+        faults: (kind, detail) of everything that was wrong with it.
+        lost: its decoder did not survive it: frames that were handed out before don't count.
+    """
+
+    faults: list[tuple[str, str]]
+    lost: bool = False
+
+
+Message = Block | VideoEnd
+Read = Callable[[Video], Iterator[Message]]
+
+
+def read_video(video: Video, reading: Reading) -> Iterator[Message]:
+    """The frames of a video in blocks of `BLOCK_FRAMES`, then its end; a video that can't be read is only an end."""
+    report = ReadReport()
+    pixels: list[Pixels] = []
+    times: list[float] = []
+    try:
+        for frame in read_frames(video.path, decoder=reading.decoder, fps=reading.fps, report=report):
+            pixels.append(fit_frame(frame.pixels, reading.input_size, resize=reading.resize))
+            times.append(frame.pts_seconds)
+            if len(pixels) == BLOCK_FRAMES:
+                yield Block(np.stack(pixels), times)
+                pixels, times = [], []
+    except MediaError as error:
+        report.faults.append((error.kind, str(error)))
+    if pixels:
+        yield Block(np.stack(pixels), times)
+    yield VideoEnd(report.faults)
