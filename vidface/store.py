@@ -5,8 +5,9 @@ Features file: ``features`` float16 or float32 [F, D], contiguous; ``offsets`` i
 Embeddings file: ``embeddings`` float32 [V, D], L2-normalised or all zero; ``video_ids``, ``status`` [V];
 ``frames`` and ``kept`` int64 counts [V]; ``labels`` int32 [F], the cluster of every frame, 0 is the kept one.
 What the rows were made from stands in the attributes of the file, ``content_sha256`` among them, so that every
-later file can name its input exactly. A file is written beside its name, synced and renamed: HDF5 that is
-killed while being appended to cannot be opened again.
+later file can name its input exactly. A file with share I of N of the videos has the attribute ``shard``, "I/N"; if it
+holds features, also ``faults``, a JSON text for each. A file is written beside its name, synced and renamed: HDF5 that
+is killed while being appended to cannot be opened again.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class EmbeddingRows(NamedTuple):
 
 @dataclass(frozen=True)
 class FeaturesInfo:
-    """What a features file holds, without its rows."""
+    """What a features file holds, without its rows; or what an embeddings file says of the features it is made from."""
 
     path: Path
     video_ids: list[str]
@@ -94,7 +95,7 @@ def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: 
         "timestamps": np.concatenate(
             [np.empty(0, np.float32), *(video.timestamps for video in videos)], dtype=np.float32
         ),
-        "offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        "offsets": _offsets(counts),
         "video_ids": _texts([video.video_id for video in videos]),
         "status": _texts([video.status for video in videos]),
         "faults": _texts([json.dumps(video.faults, ensure_ascii=False) for video in videos]),
@@ -113,8 +114,10 @@ def shard_faults(shards: Sequence[Path]) -> Iterator[Fault]:
             yield from json.loads(text)
 
 
-def join_shards(shards: Sequence[Path], output: Path, attributes: Mapping[str, Any]) -> None:
-    """Join shards, in order, into one features file.
+def join_shards(
+    shards: Sequence[Path], output: Path, attributes: Mapping[str, Any], *, keep_faults: bool = False
+) -> None:
+    """Join shards, in order, into one features file; with ``keep_faults`` it holds their faults, as shards do.
 
     Rows are moved in blocks: memory does not grow with the number of frames.
 
@@ -130,9 +133,12 @@ def join_shards(shards: Sequence[Path], output: Path, attributes: Mapping[str, A
             status += _read_texts(file, "status")
             counts.append(np.diff(file["offsets"][:]))
             dimension, dtype = file["features"].shape[1], file["features"].dtype
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
+    offsets = _offsets(np.concatenate(counts))
     digest = hashlib.sha256()
     texts = {"video_ids": _texts(ids), "status": _texts(status)}
+    if keep_faults:
+        faults = shard_faults(shards)
+        texts["faults"] = _texts([json.dumps([fault], ensure_ascii=False) for fault in faults])
     row_bytes = dimension * dtype.itemsize + 4
     n_bytes = int(offsets[-1]) * row_bytes + offsets.nbytes + sum(text.nbytes for text in texts.values())
     with _create(output, n_bytes) as joined:
@@ -153,17 +159,41 @@ def join_shards(shards: Sequence[Path], output: Path, attributes: Mapping[str, A
         _write_attributes(joined, "features", {**attributes, "dimension": dimension}, digest.hexdigest())
 
 
+def joined_sha256(shards: Sequence[Path], offsets: npt.NDArray[np.int64], video_ids: Sequence[str]) -> str:
+    """The ``content_sha256`` of the features file that `join_shards` makes of the shards."""
+    digest = hashlib.sha256()
+    for shard in shards:
+        for block, _ in _shard_blocks(shard):
+            digest.update(block.tobytes())
+    digest.update(offsets.tobytes())
+    digest.update("\0".join(video_ids).encode())
+    return digest.hexdigest()
+
+
 def read_features(path: Path) -> FeaturesInfo:
     """Open a features file and check it; rows are read later, in blocks.
 
     Raises:
         StoreError: missing, damaged, not a features file, or of another schema version.
     """
-    with _open(path, kind="features") as file:
+    return read_info(path, "features")
+
+
+def read_info(path: Path, *kinds: str) -> FeaturesInfo:
+    """Open a file of one of these kinds, ``features`` and ``embeddings``, and check it; its rows stay there.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    with _open(path, *kinds) as file:
+        if file.attrs["kind"] == "features":
+            offsets = file["offsets"][:]
+        else:
+            offsets = _offsets(file["frames"][:])
         return FeaturesInfo(
             path=path,
             video_ids=_read_texts(file, "video_ids"),
-            offsets=file["offsets"][:],
+            offsets=offsets,
             status=_read_texts(file, "status"),
             attributes=dict(file.attrs),
         )
@@ -183,9 +213,9 @@ def read_rows(path: Path, start: int, stop: int) -> npt.NDArray[Any]:
 def write_embeddings(
     path: Path, source: FeaturesInfo, runs: Iterable[EmbeddingRows], attributes: Mapping[str, Any]
 ) -> None:
-    """Write the embeddings file from consecutive runs of videos, whole or not at all."""
+    """Write the embeddings file of the source's videos from consecutive runs of them, whole or not at all."""
     frames = np.diff(source.offsets)
-    n_videos, n_frames = len(frames), int(source.offsets[-1])
+    n_videos, n_frames = len(frames), int(source.offsets[-1] - source.offsets[0])
     digest = hashlib.sha256()
     texts = {"video_ids": _texts(source.video_ids), "status": _texts(source.status)}
     n_bytes = (
@@ -220,7 +250,7 @@ def read_embeddings(path: Path) -> Embeddings:
     Raises:
         StoreError: missing, damaged, not an embeddings file, or of another schema version.
     """
-    with _open(path, kind="embeddings") as file:
+    with _open(path, "embeddings") as file:
         return Embeddings(
             path=path,
             video_ids=_read_texts(file, "video_ids"),
@@ -233,13 +263,30 @@ def read_embeddings(path: Path) -> Embeddings:
         )
 
 
+def embedding_runs(path: Path) -> Iterator[EmbeddingRows]:
+    """The content of an embeddings file in runs of videos: memory does not grow with their number.
+
+    Raises:
+        StoreError: as in `read_embeddings`.
+    """
+    with _open(path, "embeddings") as file:
+        offsets = _offsets(file["frames"][:])
+        for start in range(0, len(offsets) - 1, COPY_ROWS):
+            stop = min(start + COPY_ROWS, len(offsets) - 1)
+            yield EmbeddingRows(
+                file["embeddings"][start:stop],
+                file["kept"][start:stop],
+                file["labels"][offsets[start] : offsets[stop]],
+            )
+
+
 def read_attributes(path: Path, kind: str) -> dict[str, Any]:
     """The attributes of a features or embeddings file: what it was made from.
 
     Raises:
         StoreError: as in `read_features`.
     """
-    with _open(path, kind=kind) as file:
+    with _open(path, kind) as file:
         return dict(file.attrs)
 
 
@@ -272,8 +319,8 @@ def _errno_in(message: str) -> int:
 
 
 @contextmanager
-def _open(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
-    """Open for reading; whatever is wrong with the file becomes one line that names it."""
+def _open(path: Path, *kinds: str) -> Iterator[h5py.File]:
+    """Open for reading, a file of these kinds or any; whatever is wrong with it becomes one line that names it."""
     if not path.is_file():
         raise StoreError(f"{path}: no such file")
     try:
@@ -281,11 +328,11 @@ def _open(path: Path, kind: str | None = None) -> Iterator[h5py.File]:
     except OSError as error:
         raise StoreError(f"{path}: not a readable HDF5 file ({_first_line(error)})") from None
     with file:
-        if kind is not None:
+        if kinds:
             found, version = file.attrs.get("kind"), file.attrs.get("schema_version")
-            if found != kind:
+            if found not in kinds:
                 raise StoreError(
-                    f"{path}: expected a vidface {kind} file, found {found or 'another HDF5 file'}"
+                    f"{path}: expected a vidface {' or '.join(kinds)} file, found {found or 'another HDF5 file'}"
                 )
             if version != SCHEMA_VERSION:
                 raise StoreError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
@@ -304,6 +351,10 @@ def _shard_blocks(shard: Path) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[n
         for start in range(0, len(file["features"]), COPY_ROWS):
             rows = slice(start, start + COPY_ROWS)
             yield file["features"][rows], file["timestamps"][rows]
+
+
+def _offsets(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _texts(texts: Sequence[str]) -> npt.NDArray[Any]:

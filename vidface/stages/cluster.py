@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from vidface.machine import cpu_count
 from vidface.pooling import pool_frames
 from vidface.progress import progress
 from vidface.stages.outputs import exclusive, refuse_changed
+from vidface.stages.shards import Shard, shard_range, shard_text
 from vidface.stages.thresholds import threshold_text
 from vidface.store import (
     EmbeddingRows,
@@ -45,7 +46,12 @@ class ClusterResult:
 
 
 def cluster(
-    features: Path, output: Path, *, threshold: float | None, workers: int | None = None
+    features: Path,
+    output: Path,
+    *,
+    threshold: float | None,
+    workers: int | None = None,
+    shard: Shard | None = None,
 ) -> ClusterResult:
     """Keep the largest cluster of every video's frames, average it, and write the embeddings file.
 
@@ -54,27 +60,38 @@ def cluster(
         output: the embeddings file to write.
         threshold: cosine from which two frames are joined; None keeps every frame.
         workers: processes, None for as many as there are cores and work; the result does not depend on it.
+        shard: (I, N): only the I-th of N shares of the videos, for `vidface.stages.merge`.
 
     Raises:
         ChangedError: the output was made from other features or with another threshold.
-        UsageError: another run writes this output now.
+        UsageError: another run writes this output now, or there are fewer videos than shares.
     """
     source = read_features(features)
+    share = shard_range(len(source.video_ids), shard, "videos")
+    source = replace(
+        source,
+        video_ids=source.video_ids[share.start : share.stop],
+        offsets=source.offsets[share.start : share.stop + 1],
+        status=source.status[share.start : share.stop],
+    )
     identity = {
         "features_sha256": source.attributes["content_sha256"],
         "threshold": threshold_text(threshold),
         "pooling": POOLING,
+        "shard": shard_text(shard),
     }
     with exclusive(output):
         if output.exists():
             refuse_changed(output, read_attributes(output, "embeddings"), identity)
             return ClusterResult(read_embeddings(output), already_done=True)
         carried = ("manifest_sha256", "model_name", "model_sha256", "flip", "fps", "decoder")
-        attributes = {
+        made_with = {
             **identity,
             **{name: source.attributes[name] for name in carried},
+            "features_shard": source.attributes.get("shard"),
             "program_version": vidface.__version__,
         }
+        attributes = {name: value for name, value in made_with.items() if value is not None}
         runs = over_videos(source, _cluster_run, threshold, workers=workers, label="cluster")
         write_embeddings(output, source, runs, attributes)
     return ClusterResult(read_embeddings(output), already_done=False)

@@ -3,6 +3,9 @@
 The manifest is worked off in shards of `SHARD_VIDEOS` consecutive videos, each a file that is whole or absent, in
 ``<output>.parts/``. Batches never cross a shard, so a run that was killed goes on with exactly the batches that it
 would have had, and ends in the same bytes. When all shards are there they are joined and removed.
+
+With ``--shard I/N`` a run takes a share of these shards, whole ones, and `vidface.stages.merge` joins what N such runs
+wrote into the bytes of the run that takes all.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from vidface.stages.outputs import (
     refuse_changed,
     write_json,
 )
+from vidface.stages.shards import Shard, shard_range, shard_text
 from vidface.store import join_shards, read_attributes, read_features, shard_faults, write_shard
 
 SHARD_VIDEOS = 64  # what a kill can cost; also the most videos a batch can be filled from
@@ -61,6 +65,7 @@ def extract(
     resize: bool = False,
     dtype: str = "float32",
     batch_size: int = 32,
+    shard: Shard | None = None,
 ) -> ExtractResult:
     """Extract the features of every frame of every video of a manifest into one HDF5 file.
 
@@ -79,18 +84,21 @@ def extract(
         resize: resize frames of another size than the network's; otherwise such a video is a fault.
         dtype: ``float32`` or ``float16``, of the stored rows.
         batch_size: faces a call of the network.
+        shard: (I, N): only the I-th of N shares of the manifest; the file then holds the faults too.
 
     Raises:
         ChangedError: the output, or unfinished work for it, was made with another model, manifest or option.
-        UsageError: another run writes this output now.
+        UsageError: another run writes this output now, or the manifest is too short for so many shares.
     """
+    runs = _share(len(manifest.video_ids), shard)
     identity = _identity(manifest, backbone, decoder, fps, flip, resize, model.half, dtype)
+    identity["shard"] = shard_text(shard)
     parts = output.with_name(output.name + ".parts")
     with exclusive(output):
         if output.exists():
             refuse_changed(output, read_attributes(output, "features"), identity)
             shutil.rmtree(parts, ignore_errors=True)
-            return _result(output, resumed=len(manifest.video_ids), already_done=True)
+            return _result(output, resumed=sum(len(run) for _, run in runs), already_done=True)
         parts.mkdir(exist_ok=True)
         identity_file = parts / "identity.json"
         if identity_file.exists():
@@ -106,33 +114,35 @@ def extract(
             dtype=dtype,
             batch_size=batch_size,
         )
-        resumed = _extract_shards(job, parts, engine)
-        attributes = {**identity, "device": backbone.device, "program_version": vidface.__version__}
-        shards = [parts / name for name, _ in _shards(len(job.videos))]
+        resumed = _extract_shards(job, runs, parts, engine)
+        made_with = {**identity, "device": backbone.device, "program_version": vidface.__version__}
+        attributes = {name: value for name, value in made_with.items() if value is not None}
+        shards = [parts / name for name, _ in runs]
         # The features file comes last: once it is there, everything else about this run is there too.
         record_faults(output, "extract", shard_faults(shards))
-        join_shards(shards, output, attributes)
+        join_shards(shards, output, attributes, keep_faults=shard is not None)
         shutil.rmtree(parts)
         return _result(output, resumed=resumed, already_done=False)
 
 
-def _extract_shards(job: ExtractJob, parts: Path, engine: Engine) -> int:
+def _extract_shards(job: ExtractJob, runs: list[tuple[str, range]], parts: Path, engine: Engine) -> int:
     """Write every shard that is not in ``parts`` yet; returns how many videos were there already."""
-    missing = [(parts / name, run) for name, run in _shards(len(job.videos)) if not (parts / name).exists()]
+    missing = [(parts / name, run) for name, run in runs if not (parts / name).exists()]
     todo = sum(len(run) for _, run in missing)
     dimension = job.backbone.card.dimension
     with progress("extract", todo, "videos") as advance:
         results = engine.extract_runs(job, [run for _, run in missing], advance)
         for (shard, _), rows in zip(missing, results, strict=True):
             write_shard(shard, rows, dimension, job.dtype)
-    return len(job.videos) - todo
+    return sum(len(run) for _, run in runs) - todo
 
 
-def _shards(n_videos: int) -> list[tuple[str, range]]:
+def _share(n_videos: int, shard: Shard | None) -> list[tuple[str, range]]:
+    """The files of this run's shards, and the videos of each."""
     starts = range(0, n_videos, SHARD_VIDEOS)
     return [
         (f"shard-{start // SHARD_VIDEOS:06d}.h5", range(start, min(start + SHARD_VIDEOS, n_videos)))
-        for start in starts
+        for start in (starts[i] for i in shard_range(len(starts), shard, f"runs of {SHARD_VIDEOS} videos"))
     ]
 
 

@@ -39,26 +39,45 @@ def exclusive(output: Path) -> Iterator[None]:
     """
     if not output.parent.is_dir():
         raise UsageError(f"{output}: the folder {output.parent} does not exist; create it first")
-    lock = output.with_name(f".{output.name}.lock")
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A run that ends removes its lock: what was locked here must still be what stands there.
-            held = lock.stat().st_ino == os.fstat(handle.fileno()).st_ino
-        except (BlockingIOError, FileNotFoundError):
-            held = False
+    with _locked(output, fcntl.LOCK_EX | fcntl.LOCK_NB) as held:
         if not held:
             raise UsageError(
                 f"{output}: another run is writing it now; wait for it, or choose another output"
             )
         for left_by_a_killed_run in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
             left_by_a_killed_run.unlink(missing_ok=True)
-        _held.add(handle)
+        yield
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[bool]:
+    """Lock a file by a file beside it, ``how`` as flock is told; whether it is held."""
+    lock = path.with_name(f".{path.name}.lock")
+    with lock.open("w") as handle:
         try:
-            yield
+            fcntl.flock(handle, how)
+            # A run that ends removes its lock: what was locked here must still be what stands there.
+            held = lock.stat().st_ino == os.fstat(handle.fileno()).st_ino
+        except (BlockingIOError, FileNotFoundError):
+            held = False
+        if held:
+            _held.add(handle)
+        try:
+            yield held
         finally:
-            _held.discard(handle)
-            lock.unlink(missing_ok=True)
+            if held:
+                _held.discard(handle)
+                lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def _waiting(path: Path) -> Iterator[None]:
+    """Lock a file as soon as nobody else does."""
+    while True:
+        with _locked(path, fcntl.LOCK_EX) as held:
+            if held:
+                yield
+                return
 
 
 def refuse_changed(output: Path, made_with: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -73,7 +92,7 @@ def refuse_changed(output: Path, made_with: Mapping[str, Any], now: Mapping[str,
         ChangedError: naming every key that differs, with both values.
     """
     changed = [
-        f"{key} was {_short(made_with.get(key))}, now {_short(value)}"
+        f"{key} was {short(made_with.get(key))}, now {short(value)}"
         for key, value in now.items()
         if str(made_with.get(key)) != str(value)
     ]
@@ -83,8 +102,9 @@ def refuse_changed(output: Path, made_with: Mapping[str, Any], now: Mapping[str,
         )
 
 
-def _short(value: Any) -> str:
-    text = str(value)
+def short(value: Any) -> str:
+    """What something was made with, for a message."""
+    text = "none" if value is None else str(value)
     return text[:12] + "..." if len(text) == 64 else text  # a SHA-256
 
 
@@ -92,14 +112,16 @@ def record_faults(output: Path, stage: str, faults: Iterable[Fault]) -> Path:
     """Put the faults of one stage and output into ``faults.jsonl`` beside it, in place of its earlier ones.
 
     One JSON object a line: ``video``, ``stage``, ``kind``, ``detail``, ``output`` (the file's name). Lines of other
-    stages and outputs in that folder stay. The file is there also where there is nothing to list.
+    stages and outputs in that folder stay, also where several runs end at the same time. The file is there also
+    where there is nothing to list.
     """
     path = output.with_name(FAULTS_FILE)
     mine = {"stage": stage, "output": output.name}
-    others = [fault for fault in read_faults(path) if {key: fault.get(key) for key in mine} != mine]
-    with write_atomic(path) as handle:
-        for fault in [*others, *({**fault, "output": output.name} for fault in faults)]:
-            handle.write(json.dumps(fault, ensure_ascii=False).encode() + b"\n")
+    with _waiting(path):
+        others = [fault for fault in read_faults(path) if {key: fault.get(key) for key in mine} != mine]
+        with write_atomic(path) as handle:
+            for fault in [*others, *({**fault, "output": output.name} for fault in faults)]:
+                handle.write(json.dumps(fault, ensure_ascii=False).encode() + b"\n")
     return path
 
 
