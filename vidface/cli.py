@@ -105,6 +105,14 @@ cli.add_command(verify)
     help="Of the stored features.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option(
+    "--decoder-timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give a video up whose decoder gives no frame for so long; raise it where the disk is slow.",
+)
 @engine_options("Decoding processes; 0: threads of this process [default: one a core].")
 @json_option
 def extract(

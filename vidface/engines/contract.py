@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from vidface.backbones import Backbone
 from vidface.engines.reading import Reading, Video
-from vidface.store import VideoRows
+
+if TYPE_CHECKING:  # a decoding process imports this module, and must be there at once
+    from vidface.backbones import Backbone
+    from vidface.store import VideoRows
 
 Pixels = npt.NDArray[np.uint8]
 Embed = Callable[[Pixels], npt.NDArray[np.float32]]

@@ -32,12 +32,14 @@ class Reading(NamedTuple):
         fps: frames a second by presentation time; None takes every frame.
         resize: scale frames of another size instead of refusing them.
         input_size: (height, width) that the network takes.
+        timeout: seconds that a decoding process may give no frame before its video is given up.
     """
 
     decoder: str
     fps: float | None
     resize: bool
     input_size: tuple[int, int]
+    timeout: float = 120.0
 
 
 class Block(NamedTuple):

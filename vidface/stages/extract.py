@@ -65,6 +65,7 @@ def extract(
     resize: bool = False,
     dtype: str = "float32",
     batch_size: int = 32,
+    decoder_timeout: float = 120.0,
     shard: Shard | None = None,
 ) -> ExtractResult:
     """Extract the features of every frame of every video of a manifest into one HDF5 file.
@@ -84,6 +85,7 @@ def extract(
         resize: resize frames of another size than the network's; otherwise such a video is a fault.
         dtype: ``float32`` or ``float16``, of the stored rows.
         batch_size: faces a call of the network.
+        decoder_timeout: seconds that a decoding process may give no frame before its video is given up.
         shard: (I, N): only the I-th of N shares of the manifest; the file then holds the faults too.
 
     Raises:
@@ -107,7 +109,7 @@ def extract(
             write_json(identity_file, identity)
         job = ExtractJob(
             videos=[Video(video, manifest.video_path(i)) for i, video in enumerate(manifest.video_ids)],
-            reading=Reading(decoder, fps, resize, backbone.card.input_size),
+            reading=Reading(decoder, fps, resize, backbone.card.input_size, decoder_timeout),
             backbone=backbone,
             model=model,
             flip=flip,

@@ -46,6 +46,7 @@ class ExtractStep(BaseModel, extra="forbid"):
     resize: bool = False
     dtype: Literal["float32", "float16"] = "float32"
     batch_size: int = Field(32, ge=1)
+    decoder_timeout: float = Field(120.0, gt=0)
     workers: int | None = Field(None, ge=0)
 
 
