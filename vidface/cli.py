@@ -17,6 +17,7 @@ import click
 import vidface
 from vidface.cli_dataset import dataset
 from vidface.cli_manifest import manifest
+from vidface.cli_merge import merge
 from vidface.cli_models import budget, export_command
 from vidface.cli_training import train
 from vidface.cli_verify import verify
@@ -32,6 +33,7 @@ from vidface.options import (
     protocol_options,
     read_fps,
     read_threshold,
+    shard_option,
     split_options,
 )
 from vidface.output import counted, print_json, print_problems
@@ -76,6 +78,7 @@ def cli() -> None:
 
 
 cli.add_command(manifest)
+cli.add_command(merge)
 cli.add_command(dataset)
 cli.add_command(budget)
 cli.add_command(export_command)
@@ -113,6 +116,7 @@ cli.add_command(verify)
     metavar="SECONDS",
     help="Give a video up whose decoder gives no frame for so long; raise it where the disk is slow.",
 )
+@shard_option
 @engine_options("Decoding processes; 0: threads of this process [default: one a core].")
 @json_option
 def extract(
@@ -180,12 +184,20 @@ def extract(
     help="Cosine that joins two frames, or none.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes [default: as there are cores and work].")
+@shard_option
 @json_option
-def cluster(features: Path, output: Path, threshold: float | None, workers: int | None, as_json: bool) -> int:
+def cluster(
+    features: Path,
+    output: Path,
+    threshold: float | None,
+    workers: int | None,
+    shard: tuple[int, int] | None,
+    as_json: bool,
+) -> int:
     """Features -> embeddings: the largest cluster of each video's frames, averaged."""
     from vidface.stages.cluster import cluster as run
 
-    result = run(features, output, threshold=threshold, workers=workers)
+    result = run(features, output, threshold=threshold, workers=workers, shard=shard)
     found = result.embeddings
     failed = found.status.count("failed")
     frames, kept = int(found.frames.sum()), int(found.kept.sum())

@@ -54,6 +54,16 @@ def protocol_options(command: Command) -> Command:
     )(command)
 
 
+def shard_option(command: Command) -> Command:
+    """Do one share of the work."""
+    return click.option(
+        "--shard",
+        metavar="I/N",
+        callback=_shard,
+        help="Only share I of N of the videos; `vidface merge` joins the N files.",
+    )(command)
+
+
 def engine_options(workers_help: str) -> Callable[[Command], Command]:
     """Say where the work runs."""
 
@@ -148,6 +158,12 @@ def _targets(_context: click.Context, _parameter: click.Parameter, value: str) -
     targets = [target.strip() for target in value.split(",")]
     check_targets(targets)
     return targets
+
+
+def _shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    from vidface.stages.shards import parse_shard
+
+    return None if value is None else parse_shard(value)
 
 
 def read_fps(_context: click.Context, _parameter: click.Parameter, value: str) -> float | None:

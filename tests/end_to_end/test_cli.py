@@ -15,7 +15,7 @@ from command_line import MODULE, read_features, vidface, write_manifest
 
 COMMANDS = (
     *("manifest", "extract", "cluster", "score", "sweep", "submit", "run", "demo", "doctor"),
-    *("budget", "dataset", "export", "train", "verify"),
+    *("budget", "dataset", "export", "merge", "train", "verify"),
 )
 HEAVY = {"torch", "faiss", "numba", "onnxruntime", "av", "decord", "h5py", "pyarrow", "numpy"}
 

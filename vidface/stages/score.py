@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,7 +57,7 @@ def read_scored(path: Path, manifest: Manifest) -> Scored:
     found = read_embeddings(path)
     names = ("content_sha256", "threshold", "pooling", "model_name", "model_sha256", "flip", "fps", "decoder")
     inputs |= {name: _plain(found.attributes[name]) for name in names if name in found.attributes}
-    rows = rows_of(found.video_ids, manifest, path)
+    rows = rows_of(found.video_ids, manifest, path, found.attributes)
     return Scored(
         inputs,
         embeddings=found.embeddings[rows],
@@ -65,8 +65,10 @@ def read_scored(path: Path, manifest: Manifest) -> Scored:
     )
 
 
-def rows_of(video_ids: Sequence[str], manifest: Manifest, path: Path) -> npt.NDArray[np.int64]:
-    """Row of every video of the manifest in a file that holds ``video_ids``.
+def rows_of(
+    video_ids: Sequence[str], manifest: Manifest, path: Path, attributes: Mapping[str, Any]
+) -> npt.NDArray[np.int64]:
+    """Row of every video of the manifest in a file that holds ``video_ids`` and has these attributes.
 
     Raises:
         StoreError: the file lacks videos of the manifest.
@@ -74,9 +76,14 @@ def rows_of(video_ids: Sequence[str], manifest: Manifest, path: Path) -> npt.NDA
     row = {video: i for i, video in enumerate(video_ids)}
     missing = [video for video in manifest.video_ids if video not in row]
     if missing:
+        todo = "extract and cluster this manifest first"
+        if "shard" in attributes:
+            todo = f"it is shard {attributes['shard']}: merge the shards first"
+        elif "features_shard" in attributes:
+            todo = f"its features are shard {attributes['features_shard']}: merge the features first"
         raise StoreError(
             f"{path}: lacks {len(missing)} of the {len(manifest.video_ids)} videos of {manifest.path}, "
-            f"the first is '{missing[0]}'; extract and cluster this manifest first"
+            f"the first is '{missing[0]}'; {todo}"
         )
     return np.array([row[video] for video in manifest.video_ids], np.int64)
 

@@ -53,7 +53,7 @@ def sweep(
         StoreError: the features file lacks videos of the manifest, or there is no space left beside it.
     """
     source = read_features(features)
-    rows = rows_of(source.video_ids, manifest, features)
+    rows = rows_of(source.video_ids, manifest, features, source.attributes)
     n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
     table = []
     kept = np.zeros(len(thresholds), np.int64)
