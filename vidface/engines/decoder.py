@@ -1,22 +1,23 @@
-"""The program of a decoding process: videos are named on stdin, their frames go to stdout (see `vidface.engines.wire`).
+"""The program of a decoding process: videos are named on stdin, messages of `vidface.engines.wire` come back.
 
-    python -m vidface.engines.decoder '{"decoder": "pyav", ...}'
-
-It is started by `vidface.engines.isolated`, and ends with the process that started it, however that ends.
+It is started by `vidface.engines.isolated` alone, and ends with the process that started it, however that ends: on
+Linux at once, whatever the decoder is at, elsewhere after the video that it is at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from vidface.engines.reading import Block, Reading, Video, VideoEnd, read_video
-from vidface.engines.wire import send
-from vidface.errors import UsageError
+from vidface.engines.reading import Block, Message, Reading, Video, VideoEnd, load_decoder, read_video
+from vidface.engines.wire import Begun, send
+from vidface.errors import VidfaceError
 
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
@@ -24,31 +25,45 @@ _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 def main() -> None:
     """Read videos until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    told = json.loads(sys.argv[1])
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # What a library prints must not get among the messages: it goes to stderr.
-    messages = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=1 << 16)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    options = json.loads(sys.argv[1])
-    reading = Reading(**{**options, "input_size": tuple(options["input_size"])})
-    for line in sys.stdin:
-        task = json.loads(line)
-        to_skip = task["skip"]
-        try:
-            for message in read_video(Video(task["video_id"], Path(task["path"])), reading):
-                if isinstance(message, Block) and to_skip > 0:
-                    to_skip -= len(message.pixels)
-                else:
+    if os.getppid() != told["parent"]:  # it was gone before it could be told
+        return
+    reading = Reading(**{**told["reading"], "input_size": tuple(told["reading"]["input_size"])})
+    with contextlib.suppress(ImportError):  # said of the first video that needs it: folders of images do not
+        load_decoder(reading.decoder)
+    # Up to here what is printed tells why a process does not start. From here on it is a decoder's chatter.
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    with (
+        os.fdopen(told["answers"], "wb", buffering=1 << 16) as messages,
+        contextlib.suppress(BrokenPipeError),
+    ):
+        for line in sys.stdin:
+            task = json.loads(line)
+            send(messages, Begun())
+            video = Video(task["video_id"], Path(task["path"]))
+            try:
+                for message in without_known(read_video(video, reading), task["known"]):
                     send(messages, message)
-        except BrokenPipeError:
-            return
-        except UsageError as error:
-            send(messages, error)
-            return
-        except Exception as error:  # noqa: BLE001 - whatever a decoder raises costs one video, and is listed
-            words = " ".join(f"{type(error).__name__}: {error}".split())
-            send(messages, VideoEnd([("decoder-crashed", f"the decoder failed: {words}")], lost=True))
-            return
+                    if isinstance(message, VideoEnd) and message.lost:
+                        return  # nobody knows what state this process is in
+            except VidfaceError as error:
+                send(messages, error)
+                return
+
+
+def without_known(messages: Iterator[Message], known: int) -> Iterator[Message]:
+    """Leave out the first ``known`` frames; blocks need not be cut as they were the first time."""
+    for message in messages:
+        if not isinstance(message, Block):
+            yield message
+        elif known < len(message.times):
+            yield Block(message.pixels[known:], message.times[known:])
+            known = 0
+        else:
+            known -= len(message.times)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from vidface.backbones import Backbone
 from vidface.engines.contract import Embed, Pixels
 from vidface.engines.reading import Block, Message, VideoEnd
+from vidface.errors import printable
 from vidface.store import Fault, VideoRows
 
 
@@ -91,6 +92,7 @@ def _video_rows(
         faults = [("no-frames", "no frame could be read")]
     status = "failed" if not finite.any() else "partial" if faults else "ok"
     listed: list[Fault] = [
-        {"video": video_id, "stage": "extract", "kind": kind, "detail": detail} for kind, detail in faults
+        {"video": video_id, "stage": "extract", "kind": kind, "detail": printable(detail)}
+        for kind, detail in faults
     ]
     return VideoRows(video_id, features[finite], timestamps[finite], status, listed)

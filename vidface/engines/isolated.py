@@ -1,41 +1,49 @@
 """Decoding in processes of its own: a decoder that crashes, hangs or eats the memory costs one video, not the run.
 
-A decoding process is used for some hundred videos and then replaced, since decoders leak. One that died is replaced
-too, and its video begun again once: somebody may have killed the process, and then nothing is lost. Where it dies of
-the same video a second time, the video is at fault.
+A decoding process is used for many videos and then replaced, since decoders leak. One that died is replaced too, and
+its video begun again once: somebody may have killed the process, and then nothing is lost. Where it dies of the same
+video a second time, the video is at fault. A process that dies between two videos is no video's fault.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from vidface.engines.reading import Message, Reading, Video, VideoEnd
-from vidface.engines.wire import ClosedError, SilentError, receive
+from vidface.engines.wire import Begun, ClosedError, SilentError, receive
+from vidface.errors import VidfaceError, printable
 
-ATTEMPTS = 2
+ATTEMPTS = 2  # at a video
+STARTS = 3  # of a process that dies before its first video
+START_SECONDS = 120.0  # for Python and its libraries to be read from a slow disk
+KILL_SECONDS = 5.0  # a process that waits for a disk cannot even be killed: it is left behind
+PIPE_BYTES = 1 << 20  # nearly a block of faces; as much as Linux gives without asking
 
 
 class Limits(NamedTuple):
-    """What a decoding process may use.
+    """What a decoding process may use. How long it may be silent stands in `Reading`.
 
     Attributes:
-        seconds: without a word, while its frames are waited for.
-        bytes: of resident memory.
-        videos: until it is replaced.
+        bytes: of resident memory, at any time; known on Linux only.
+        idle_bytes: of resident memory, between two videos: with more it is replaced.
+        videos: until it is replaced. Starting one takes about as long as decoding 20 clips of 31 small frames.
     """
 
-    seconds: float = 120.0
     bytes: int = 4_000_000_000
-    videos: int = 256
+    idle_bytes: int = 1_000_000_000
+    videos: int = 1024
 
 
 LIMITS = Limits()
@@ -45,45 +53,79 @@ class _TooLargeError(Exception):
     """The process has more memory than it may."""
 
 
+class _StoppedError(Exception):
+    """No more videos are to be read."""
+
+
 class _Decoder:
     """One decoding process, and how many videos it has read."""
 
     def __init__(self, reading: Reading) -> None:
-        command = [sys.executable, "-P", "-m", "vidface.engines.decoder", json.dumps(reading._asdict())]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
-        )
         self.videos = 0
+        self.last_words = ""  # printed before its first video; known once it has ended
+        self._ended: str | None = None
+        # Its messages have a pipe of their own: whatever is printed in the process cannot get among them.
+        self._answers, theirs = os.pipe()
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
+        told = {"parent": os.getpid(), "answers": theirs, "reading": reading._asdict()}
+        try:
+            if hasattr(fcntl, "F_SETPIPE_SZ"):
+                with contextlib.suppress(OSError):  # a user may hold so many pages in pipes, and then no more
+                    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "vidface.engines.decoder", json.dumps(told)],
+                stdin=subprocess.PIPE,
+                stdout=self._printed,
+                stderr=self._printed,
+                pass_fds=(theirs,),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                process_group=0,  # Ctrl-C in a terminal goes to its whole group
+            )
+        except BaseException:
+            os.close(self._answers)
+            self._printed.close()
+            raise
+        finally:
+            os.close(theirs)
 
-    def ask(self, video: Video, skip: int) -> None:
-        """Name the next video, of which the first ``skip`` frames are known."""
+    def ask(self, video: Video, known: int) -> None:
+        """Name the next video, of which the first ``known`` frames need not come again."""
         assert self.process.stdin is not None
         self.videos += 1
-        task = {"video_id": video.video_id, "path": str(video.path), "skip": skip}
+        task = {"video_id": video.video_id, "path": str(video.path), "known": known}
         try:
             self.process.stdin.write(json.dumps(task).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise ClosedError from None
 
-    def answer(self, limits: Limits) -> Message:
-        assert self.process.stdout is not None
-        self._look(limits)
-        return receive(self.process.stdout.fileno(), limits.seconds, lambda: self._look(limits))
+    def answer(self, seconds: float, limits: Limits) -> Message | Begun:
+        """The next message; the memory is looked at before, and while it is waited for."""
 
-    def _look(self, limits: Limits) -> None:
-        if resident_bytes(self.process.pid) > limits.bytes:
-            raise _TooLargeError
+        def look() -> None:
+            if resident_bytes(self.process.pid) > limits.bytes:
+                raise _TooLargeError
+
+        look()
+        return receive(self._answers, seconds, look)
 
     def end(self) -> str:
         """Stop the process, and say how it ended."""
-        self.process.kill()
-        code = self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
+        if self._ended is None:
+            self.process.kill()
+            try:
+                self._ended = _how(self.process.wait(KILL_SECONDS))
+            except subprocess.TimeoutExpired:
+                self._ended = "it cannot be killed"
+            assert self.process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
-                stream.close()
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+                self.process.stdin.close()
+            os.close(self._answers)
+            with self._printed as file:
+                file.seek(0)
+                lines = file.read().decode(errors="replace").split("\n")
+            self.last_words = next((printable(line) for line in reversed(lines) if line.strip()), "")
+        return self._ended
 
 
 class Decoders:
@@ -95,6 +137,8 @@ class Decoders:
         self._busy: set[_Decoder] = set()
         self._stopped = False
         self._lock = threading.Lock()
+        # Linux ends a decoding process with the thread that started it. This one lives as long as they may.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="start-decoders")
 
     def __enter__(self) -> Self:
         return self
@@ -106,30 +150,37 @@ class Decoders:
         """End all processes, also those that are being waited for: their `read` ends without a word."""
         with self._lock:
             self._stopped = True
-            for decoder in self._busy:
+            idle, self._idle = self._idle, []
+            for decoder in (*idle, *self._busy):
                 decoder.process.kill()
-            for decoder in self._idle:
-                decoder.end()
-            self._idle.clear()
+        for decoder in idle:
+            decoder.end()
+        self._starter.shutdown()
 
     def read(self, video: Video) -> Iterator[Message]:
-        """As `vidface.engines.reading.read_video`, in a process of its own.
+        """As `vidface.engines.reading.read_video`, in a process of its own. Several threads may call it.
 
         Faults: ``decoder-crashed``, ``decoder-hung`` and ``decoder-memory``; the video is lost then.
+
+        Raises:
+            VidfaceError: decoding processes do not start.
         """
         taken = 0
         for attempt in range(ATTEMPTS):
-            decoder = self._take()
+            try:
+                decoder = self._begin(video, taken)
+            except _StoppedError:
+                return
             finished = False
             try:
-                decoder.ask(video, taken)
                 while True:
-                    message = decoder.answer(self._limits)
+                    message = decoder.answer(self._reading.timeout, self._limits)
+                    assert not isinstance(message, Begun)
                     if isinstance(message, VideoEnd):
                         finished = not message.lost
                         yield message
                         return
-                    taken += len(message.pixels)
+                    taken += len(message.times)
                     yield message
             except ClosedError:
                 if self._stopped:
@@ -138,7 +189,7 @@ class Decoders:
                     detail = f"the decoder crashed {ATTEMPTS} times ({decoder.end()})"
                     yield VideoEnd([("decoder-crashed", detail)], lost=True)
             except SilentError:
-                detail = f"no frame for {self._limits.seconds:g} s: the decoder was stopped"
+                detail = f"no frame for {self._reading.timeout:g} s: the decoder was stopped"
                 yield VideoEnd([("decoder-hung", detail)], lost=True)
                 return
             except _TooLargeError:
@@ -146,19 +197,58 @@ class Decoders:
                 yield VideoEnd([("decoder-memory", detail)], lost=True)
                 return
             finally:
-                self._give_back(decoder, finished)
+                self._give_back(decoder, keep=finished)
 
-    def _take(self) -> _Decoder:
+    def _begin(self, video: Video, known: int) -> _Decoder:
+        """A process that has begun this video. One that had died before it heard of the video is passed over."""
+        died_at_start = 0
+        while died_at_start < STARTS:
+            decoder, fresh = self._take()
+            begun = False
+            try:
+                decoder.ask(video, known)
+                begun = isinstance(decoder.answer(START_SECONDS, self._limits), Begun)
+                return decoder
+            except (ClosedError, SilentError, _TooLargeError):
+                died_at_start += fresh
+            finally:
+                if not begun:
+                    self._give_back(decoder, keep=False)
+        raise VidfaceError(
+            f"decoding processes do not start: {decoder.last_words or decoder.end()}: "
+            "mend that, or decode in this process (--workers 0)"
+        )
+
+    def _take(self) -> tuple[_Decoder, bool]:
+        """A process, and whether it is a new one."""
         with self._lock:
-            decoder = self._idle.pop() if self._idle else _Decoder(self._reading)
+            if self._stopped:
+                raise _StoppedError
+            if self._idle:
+                decoder = self._idle.pop()
+                self._busy.add(decoder)
+                return decoder, False
+            starting = self._starter.submit(_Decoder, self._reading)
+        try:
+            decoder = starting.result()
+        except OSError as error:
+            raise VidfaceError(
+                f"decoding processes cannot be started: {error.strerror or error}: "
+                "use fewer --workers, or decode in this process (--workers 0)"
+            ) from None
+        with self._lock:
             self._busy.add(decoder)
-        return decoder
+            if self._stopped:
+                decoder.process.kill()
+        return decoder, True
 
-    def _give_back(self, decoder: _Decoder, finished: bool) -> None:
+    def _give_back(self, decoder: _Decoder, *, keep: bool) -> None:
         """Keep a process that has finished its video, unless it is due."""
+        due = decoder.videos >= self._limits.videos or not keep
+        due = due or resident_bytes(decoder.process.pid) > self._limits.idle_bytes
         with self._lock:
             self._busy.discard(decoder)
-            if finished and decoder.videos < self._limits.videos and not self._stopped:
+            if not due and not self._stopped:
                 self._idle.append(decoder)
                 return
         decoder.end()
@@ -170,3 +260,11 @@ def resident_bytes(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def _how(code: int) -> str:
+    """How a process ended, from subprocess's code for it."""
+    if code >= 0:
+        return f"exit code {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"signal {names.get(-code, -code)}"

@@ -40,6 +40,9 @@ def extract_runs(
     Args:
         job, runs, advance: as the contract says.
         workers: decoding processes; 0: threads of this process, as many as there are cores.
+
+    Memory holds, beside the network, one run's features, one batch, and of each of 2 x workers videos at most
+    `QUEUE_BLOCKS` blocks of frames, with another block and a pipe in each worker's hands: 17 MB a worker at 112x112.
     """
     embed = face_embedder(job.backbone, flip=job.flip)
     with Decoders(job.reading) as decoders:
@@ -105,6 +108,7 @@ def read_ahead(
         finally:
             stop.set()
             on_stop()
+            pool.shutdown(cancel_futures=True)
 
 
 def map_ordered(

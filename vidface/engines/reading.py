@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vidface.errors import MediaError
+from vidface.errors import MediaError, VidfaceError
 from vidface.frames import ReadReport, fit_frame, read_frames
 
 BLOCK_FRAMES = 32
+BLOCK_SECONDS = 1.0  # a block goes out with fewer frames where they take so long
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -65,20 +67,49 @@ Message = Block | VideoEnd
 Read = Callable[[Video], Iterator[Message]]
 
 
+def load_decoder(name: str) -> None:
+    """Import a decoder before the first video needs it.
+
+    Raises:
+        ImportError: it is not there, or does not fit this machine.
+    """
+    import vidface.frames.pyav  # noqa: F401 - decord is led by it
+
+    if name == "decord":
+        import decord  # noqa: F401
+
+
 def read_video(video: Video, reading: Reading) -> Iterator[Message]:
-    """The frames of a video in blocks of `BLOCK_FRAMES`, then its end; a video that can't be read is only an end."""
+    """The frames of a video in blocks of at most `BLOCK_FRAMES`, then its end.
+
+    A video that can't be read is only an end. Where the decoder raises what it should not, the video is lost.
+
+    Raises:
+        UsageError: no video can be read, since the call is wrong; see `vidface.frames.read_frames`.
+        VidfaceError: the decoder cannot be loaded.
+    """
     report = ReadReport()
     pixels: list[Pixels] = []
     times: list[float] = []
+    begun = time.monotonic()
     try:
         for frame in read_frames(video.path, decoder=reading.decoder, fps=reading.fps, report=report):
             pixels.append(fit_frame(frame.pixels, reading.input_size, resize=reading.resize))
             times.append(frame.pts_seconds)
-            if len(pixels) == BLOCK_FRAMES:
+            if len(pixels) == BLOCK_FRAMES or time.monotonic() - begun > BLOCK_SECONDS:
                 yield Block(np.stack(pixels), times)
                 pixels, times = [], []
+                begun = time.monotonic()
     except MediaError as error:
         report.faults.append((error.kind, str(error)))
+    except VidfaceError:
+        raise
+    except ImportError as error:
+        raise VidfaceError(f"decoder {reading.decoder} cannot be loaded: {error}") from error
+    except Exception as error:  # noqa: BLE001 - whatever a decoder raises costs one video, and is listed
+        detail = f"the decoder failed: {type(error).__name__}: {error}"
+        yield VideoEnd([("decoder-crashed", detail)], lost=True)
+        return
     if pixels:
         yield Block(np.stack(pixels), times)
     yield VideoEnd(report.faults)

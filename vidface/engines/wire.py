@@ -1,7 +1,7 @@
 """How a decoding process talks to the one that started it: JSON, with the pixels raw behind it; nothing is pickled.
 
-To the decoder goes a line of JSON a video. Back come messages: the length of a header in 4 bytes, the header in JSON,
-and, where it speaks of a block, ``frames * height * width * 3`` bytes of pixels.
+To the decoder goes a line of JSON a video. Back come messages: a mark and the length of a header in 8 bytes, the
+header in JSON, and, where it speaks of a block, ``frames * height * width * 3`` bytes of pixels.
 """
 
 from __future__ import annotations
@@ -12,42 +12,49 @@ import select
 import struct
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from vidface.engines.reading import Block, Message, VideoEnd
-from vidface.errors import UsageError
+from vidface.errors import UsageError, VidfaceError
 
-_LENGTH = struct.Struct("<I")
+_START = struct.Struct("<4sI")
+_MARK = b"vfd1"  # a decoder that writes into files that are not its own is noticed here
 _LOOK_SECONDS = 0.2  # between two looks at the decoder while it is silent
 
 
+class Begun(NamedTuple):
+    """The decoder has heard of a video, and begins: what happens from now on is about this video."""
+
+
 class ClosedError(Exception):
-    """The other side is gone."""
+    """The other side is gone, or no longer itself."""
 
 
 class SilentError(Exception):
     """The other side has said nothing for too long."""
 
 
-def send(stream: BinaryIO, message: Message | UsageError) -> None:
+def send(stream: BinaryIO, message: Message | Begun | VidfaceError) -> None:
     """Write one message, and flush it."""
     header: dict[str, Any]
     if isinstance(message, Block):
         header = {"shape": message.pixels.shape, "times": message.times}
-    elif isinstance(message, UsageError):
-        header = {"error": str(message)}
-    else:
+    elif isinstance(message, VideoEnd):
         header = {"faults": message.faults, "lost": message.lost}
+    elif isinstance(message, VidfaceError):
+        header = {"error": str(message), "usage": isinstance(message, UsageError)}
+    else:
+        header = {"begun": True}
     encoded = json.dumps(header).encode()
-    stream.write(_LENGTH.pack(len(encoded)) + encoded)
+    stream.write(_START.pack(_MARK, len(encoded)) + encoded)
     if isinstance(message, Block):
         stream.write(np.ascontiguousarray(message.pixels).data)
     stream.flush()
 
 
-def receive(handle: int, seconds: float, look: Callable[[], None]) -> Message:
+def receive(handle: int, seconds: float, look: Callable[[], None]) -> Message | Begun:
     """Read one message.
 
     Args:
@@ -56,15 +63,19 @@ def receive(handle: int, seconds: float, look: Callable[[], None]) -> Message:
         look: called now and then while waiting; may raise.
 
     Raises:
-        ClosedError: the other side is gone, in the middle of a message or before one.
+        ClosedError: the other side is gone, in the middle of a message or before one, or what comes is no message.
         SilentError: it has said nothing for so long.
-        UsageError: it cannot read any video, since the call is wrong.
+        VidfaceError: it cannot read any video: the call is wrong (UsageError), or the decoder is not there.
     """
-    (length,) = _LENGTH.unpack(_exactly(handle, _LENGTH.size, seconds, look))
+    mark, length = _START.unpack(_exactly(handle, _START.size, seconds, look))
+    if mark != _MARK:
+        raise ClosedError
     header = json.loads(bytes(_exactly(handle, length, seconds, look)))
+    if "begun" in header:
+        return Begun()
     if "error" in header:
-        raise UsageError(header["error"])
-    if "shape" not in header:
+        raise (UsageError if header["usage"] else VidfaceError)(header["error"])
+    if "faults" in header:
         return VideoEnd([(kind, detail) for kind, detail in header["faults"]], header["lost"])
     shape = header["shape"]
     pixels = np.frombuffer(_exactly(handle, int(np.prod(shape)), seconds, look), np.uint8)
@@ -78,7 +89,7 @@ def _exactly(handle: int, size: int, seconds: float, look: Callable[[], None]) -
     poll.register(handle, select.POLLIN)
     deadline = time.monotonic() + seconds
     while filled < size:
-        if not poll.poll(1000 * _LOOK_SECONDS):
+        if not poll.poll(1000 * min(_LOOK_SECONDS, seconds)):
             look()
             if time.monotonic() > deadline:
                 raise SilentError
