@@ -94,6 +94,8 @@ def test_a_changed_option_is_refused_with_the_reason(workplace: Path, old: str, 
         ("manifest = ", "not TOML"),
         (RECIPE.replace("threshold", "treshold"), "cluster.treshold: extra inputs are not permitted"),
         (RECIPE.replace('model = "model.onnx"', ""), "extract.model: field required"),
+        (RECIPE.replace('"out"', '"out"\nfeatures = "f.h5"'), "say either [extract] or features"),
+        (RECIPE.replace('[extract]\nmodel = "model.onnx"', ""), "say either [extract] or features"),
         (RECIPE.replace("0.5", '"low"', 1), "cluster.threshold"),
         (RECIPE.replace("0.5", "7.0", 1), "a cosine lies in -1..1, not 7.0"),
         (RECIPE.replace('"none,0.5"', '"high"'), "cannot read 'high'"),
@@ -104,6 +106,15 @@ def test_a_wrong_recipe_is_refused_by_field(tmp_path: Path, text: str, said: str
     (tmp_path / "recipe.toml").write_text(text)
     ran = vidface("run", tmp_path / "recipe.toml", code=2)
     assert said in ran.error.lower() or said in ran.error
+
+
+def test_features_that_were_extracted_before_begin_a_recipe(workplace: Path) -> None:
+    text = RECIPE.replace('"out"', '"later"\nfeatures = "out/features.h5"')
+    (workplace / "later.toml").write_text(text.replace('[extract]\nmodel = "model.onnx"', ""))
+    later = vidface("run", workplace / "later.toml", "--json", code=0).json
+    assert later["ran"] == ["cluster", "score", "sweep", "submit iqiyi", "submit lfrc"]
+    for name in ("embeddings.h5", "scores.json", "submission.txt", "submission.bin"):
+        assert (workplace / "later" / name).read_bytes() == (workplace / "out" / name).read_bytes()
 
 
 def test_the_shipped_recipes_can_be_read() -> None:

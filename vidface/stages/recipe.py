@@ -8,21 +8,22 @@ three kinds were made from; the HDF5 files hold it themselves.
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vidface.backbones import load_backbone
 from vidface.engines import open_engine
 from vidface.engines.contract import ModelSource
 from vidface.errors import UsageError
 from vidface.files import sha256_file
-from vidface.manifest import read_manifest
+from vidface.manifest import Manifest, read_manifest
 from vidface.protocols.lfrc import TARGETS, check_targets
 from vidface.stages.cluster import cluster
-from vidface.stages.extract import extract
+from vidface.stages.extract import ExtractResult, extract
 from vidface.stages.outputs import read_json, refuse_changed, write_json
 from vidface.stages.score import read_scored, score
 from vidface.stages.submit import check_submission, submit
@@ -79,15 +80,25 @@ class SubmitStep(BaseModel, extra="forbid"):
 
 
 class Recipe(BaseModel, extra="forbid"):
-    """A whole recipe; a stage without its table is left out, but for extract and cluster."""
+    """A whole recipe; a stage without its table is left out, but for cluster.
+
+    It begins with ``[extract]``, or with ``features``, a file that was extracted before.
+    """
 
     manifest: Path
     output: Path
-    extract: ExtractStep
+    features: Path | None = None
+    extract: ExtractStep | None = None
     cluster: ClusterStep = Field(default_factory=lambda: ClusterStep.model_validate({}))
     score: ScoreStep | None = None
     sweep: SweepStep | None = None
     submit: SubmitStep | None = None
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if (self.features is None) == (self.extract is None):
+            raise ValueError("say either [extract] or features, a file that was extracted before")
+        return self
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -103,7 +114,11 @@ def read_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()]
+        wrong = [
+            f"{'.'.join(map(str, e['loc']))}: ".removeprefix(": ")
+            + e["msg"].lower().removeprefix("value error, ")
+            for e in error.errors()
+        ]
         raise UsageError(f"{path}: {'; '.join(wrong)}") from None
     # Said by the same functions as on the command line, and before hours of work.
     parse_thresholds(str(recipe.cluster.threshold))
@@ -113,7 +128,10 @@ def read_recipe(path: Path) -> Recipe:
         parse_thresholds(recipe.sweep.thresholds)
     base = path.resolve().parent
     recipe.manifest, recipe.output = base / recipe.manifest, base / recipe.output
-    recipe.extract.model = base / recipe.extract.model
+    if recipe.extract is not None:
+        recipe.extract.model = base / recipe.extract.model
+    if recipe.features is not None:
+        recipe.features = base / recipe.features
     return recipe
 
 
@@ -138,16 +156,11 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
     manifest = read_manifest(recipe.manifest)
     done: dict[str, bool] = {}
 
-    step = recipe.extract
-    backbone = load_backbone(step.model, device=step.device, half=step.half)
-    features = folder / "features.h5"
-    source = ModelSource(step.model, {}, step.device, step.half)
-    fps = None if step.fps == "all" else float(step.fps)
-    options = step.model_dump(exclude={"model", "device", "half", "fps", "workers"})
-    with open_engine(workers=step.workers) as engine:
-        extracted = extract(manifest, backbone, features, engine=engine, model=source, fps=fps, **options)
-    done["extract"] = extracted.already_done
-    say(f"extract: {extracted.videos} videos, {extracted.frames} frames{_again(extracted.already_done)}")
+    features = recipe.features or folder / "features.h5"
+    if recipe.extract is not None:
+        extracted = _extract(recipe.extract, manifest, features)
+        done["extract"] = extracted.already_done
+        say(f"extract: {extracted.videos} videos, {extracted.frames} frames{_again(extracted.already_done)}")
 
     threshold = None if recipe.cluster.threshold == "none" else recipe.cluster.threshold
     embeddings = folder / "embeddings.h5"
@@ -200,9 +213,18 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
         "already_done": [stage for stage, already in done.items() if already],
         "files": sorted(file.name for file in folder.iterdir() if not file.name.startswith(".")),
         "scores": scores,
-        "status": extracted.status,
-        "faults": sum(n for status, n in extracted.status.items() if status != "ok") + problems,
+        "status": dict(Counter(found.status)),
+        "faults": sum(status != "ok" for status in found.status) + problems,
     }
+
+
+def _extract(step: ExtractStep, manifest: Manifest, features: Path) -> ExtractResult:
+    backbone = load_backbone(step.model, device=step.device, half=step.half)
+    source = ModelSource(step.model, {}, step.device, step.half)
+    fps = None if step.fps == "all" else float(step.fps)
+    options = step.model_dump(exclude={"model", "device", "half", "fps", "workers"})
+    with open_engine(workers=step.workers) as engine:
+        return extract(manifest, backbone, features, engine=engine, model=source, fps=fps, **options)
 
 
 def _again(already_done: bool) -> str:
