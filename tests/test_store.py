@@ -77,6 +77,39 @@ def test_embeddings_come_back_and_missing_videos_are_refused(tmp_path: Path) -> 
     assert not (tmp_path / "none.h5").exists()
 
 
+def test_joined_shards_can_keep_their_faults_and_are_shards_again(tmp_path: Path) -> None:
+    videos = videos_of([3, 0, 0, 2])
+    shards = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    store.write_shard(shards[0], videos[:2], 5, "float32")
+    store.write_shard(shards[1], videos[2:], 5, "float32")
+    for keep_faults, name in ((False, "plain.h5"), (True, "kept.h5")):
+        store.join_shards(shards, tmp_path / name, ATTRIBUTES, keep_faults=keep_faults)
+    faults = [fault for video in videos for fault in video.faults]
+    assert list(store.shard_faults([tmp_path / "kept.h5"])) == faults
+    with pytest.raises(StoreError, match=r"plain\.h5: damaged"):
+        list(store.shard_faults([tmp_path / "plain.h5"]))
+    store.join_shards([tmp_path / "kept.h5"], tmp_path / "again.h5", ATTRIBUTES)
+    assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "plain.h5").read_bytes()
+    info = store.read_features(tmp_path / "plain.h5")
+    digest = store.joined_sha256(shards, info.offsets, info.video_ids)
+    assert digest == info.attributes["content_sha256"]
+
+
+def test_embeddings_are_read_in_runs_of_whole_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write_shard(tmp_path / "s.h5", videos_of([2, 0, 1]), 5, "float32")
+    store.join_shards([tmp_path / "s.h5"], tmp_path / "f.h5", ATTRIBUTES)
+    source = store.read_features(tmp_path / "f.h5")
+    rows = np.eye(3, 5, dtype=np.float32)
+    run = store.EmbeddingRows(rows, np.array([1, 0, 1]), np.array([0, 1, 0], np.int32))
+    store.write_embeddings(tmp_path / "e.h5", source, [run], {})
+    monkeypatch.setattr(store, "COPY_ROWS", 2)
+    runs = list(store.embedding_runs(tmp_path / "e.h5"))
+    assert [(run.kept.tolist(), run.labels.tolist()) for run in runs] == [([1, 0], [0, 1]), ([1], [0])]
+    np.testing.assert_array_equal(np.concatenate([run.embeddings for run in runs]), rows)
+    info = store.read_info(tmp_path / "e.h5", "features", "embeddings")
+    assert info.offsets.tolist() == source.offsets.tolist() and info.video_ids == source.video_ids
+
+
 def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such file"):
         store.read_features(tmp_path / "absent.h5")

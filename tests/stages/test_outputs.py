@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,9 @@ def test_every_change_is_named_with_both_values(tmp_path: Path) -> None:
     refuse_changed(tmp_path, {"a": 1, "b": True}, {"a": "1"})
     with pytest.raises(ChangedError, match="a was 1, now 2; b was True, now False"):
         refuse_changed(tmp_path, {"a": 1, "b": True}, {"a": 2, "b": False})
+    refuse_changed(tmp_path, {}, {"shard": None})
+    with pytest.raises(ChangedError, match="shard was none, now 1/2"):
+        refuse_changed(tmp_path, {}, {"shard": "1/2"})
 
 
 def test_faults_of_other_outputs_and_stages_stay(tmp_path: Path) -> None:
@@ -53,6 +58,31 @@ def test_faults_of_other_outputs_and_stages_stay(tmp_path: Path) -> None:
     path.write_text("{}\nnot json\n")
     with pytest.raises(StoreError, match=r"faults\.jsonl:2"):
         read_faults(path)
+
+
+def test_runs_that_end_at_the_same_time_keep_each_others_faults(tmp_path: Path) -> None:
+    """Each of them reads the list, adds to it and writes it anew, as two shards in one folder do."""
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom vidface.stages.outputs import record_faults\n"
+        "sys.stdin.read(1)\n"  # both have imported all: now they start together
+        "for number in range(50):\n"
+        "    fault = {'video': str(number), 'stage': 'extract', 'kind': 'k', 'detail': 'd'}\n"
+        "    record_faults(Path(f'{sys.argv[1]}-{number}.h5'), 'extract', [fault])\n"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, name], stdin=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+        for name in ("one", "two")
+    ]
+    for run in runs:
+        assert run.stdin
+        run.stdin.write("go")
+        run.stdin.close()
+    assert [run.wait(60) for run in runs] == [0, 0]
+    listed = [line["output"] for line in read_faults(tmp_path / "faults.jsonl")]
+    assert sorted(listed) == sorted(f"{name}-{number}.h5" for name in ("one", "two") for number in range(50))
+    assert [path.name for path in tmp_path.iterdir()] == ["faults.jsonl"]
 
 
 def test_json_never_holds_nan(tmp_path: Path) -> None:
