@@ -1,0 +1,162 @@
+"""What goes into a pipe comes out of it, however it is cut; an end, a silence and junk are told apart."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from vidface.engines.reading import Block, VideoEnd
+from vidface.engines.wire import Begun, ClosedError, SilentError, receive, send
+from vidface.errors import UsageError, VidfaceError
+
+texts = st.text(
+    st.characters(exclude_categories=[]), max_size=30
+)  # lone surrogates too: names of files have them
+blocks = st.integers(0, 5).flatmap(
+    lambda n: st.builds(
+        Block,
+        arrays(np.uint8, (n, 4, 6, 3)),
+        st.lists(st.floats(0, 1e6), min_size=n, max_size=n),
+    )
+)
+ends = st.builds(VideoEnd, st.lists(st.tuples(texts, texts), max_size=3), st.booleans())
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[int, BinaryIO]]:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as stream:
+        try:
+            yield reader, stream
+        finally:
+            os.close(reader)
+
+
+def nothing() -> None:
+    pass
+
+
+@given(st.lists(st.one_of(blocks, ends, st.builds(Begun)), max_size=5))
+def test_what_is_sent_is_received(messages: list[Block | VideoEnd | Begun]) -> None:
+    with pipe() as (reader, stream):
+        for message in messages:
+            send(stream, message)
+            got = receive(reader, 5.0, nothing)
+            assert type(got) is type(message)
+            if isinstance(message, Block):
+                assert isinstance(got, Block)
+                assert got.pixels.dtype == np.uint8 and got.pixels.shape == message.pixels.shape
+                assert np.array_equal(got.pixels, message.pixels)
+                assert got.times == message.times
+            else:
+                assert got == message
+
+
+def test_pixels_that_do_not_lie_in_order() -> None:
+    pixels = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)[:, ::-1, :, ::-1]
+    with pipe() as (reader, stream):
+        send(stream, Block(pixels, [0.0, 1.0]))
+        got = receive(reader, 5.0, nothing)
+        assert isinstance(got, Block) and np.array_equal(got.pixels, pixels)
+
+
+def test_a_message_larger_than_the_pipe_in_small_pieces() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 112, 112, 3), np.uint8)
+    with pipe() as (reader, stream), pipe() as (trickle, end):
+
+        def pass_on() -> None:
+            for size in range(1, 100_000):
+                data = os.read(reader, size)
+                if not data:
+                    return
+                end.write(data)
+                end.flush()
+
+        threads = [threading.Thread(target=pass_on)]
+        threads.append(
+            threading.Thread(target=lambda: (send(stream, Block(pixels, [0.5] * 32)), stream.close()))
+        )
+        for thread in threads:
+            thread.start()
+        got = receive(trickle, 5.0, nothing)
+        for thread in threads:
+            thread.join()
+    assert isinstance(got, Block) and np.array_equal(got.pixels, pixels)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 8, 20, -1])
+def test_the_other_side_is_gone(kept: int) -> None:
+    """Before a message, or in the middle of its mark, its header or its pixels."""
+    with pipe() as (reader, stream):
+        send(stream, Block(np.zeros((2, 4, 6, 3), np.uint8), [0.0, 1.0]))
+        whole = os.read(reader, 1 << 16)
+        stream.write(whole[:kept])
+        stream.close()
+        with pytest.raises(ClosedError):
+            receive(reader, 5.0, nothing)
+
+
+@pytest.mark.parametrize("said", [b"", b"vfd"])
+def test_the_other_side_is_silent(said: bytes) -> None:
+    looks: list[int] = []
+    with pipe() as (reader, stream):
+        stream.write(said)
+        stream.flush()
+        with pytest.raises(SilentError):
+            receive(reader, 0.01, lambda: looks.append(1))
+    assert looks
+
+
+def test_what_looking_raises_ends_the_wait() -> None:
+    def look() -> None:
+        raise KeyError("seen")
+
+    with pipe() as (reader, _), pytest.raises(KeyError, match="seen"):
+        receive(reader, 1000.0, look)
+
+
+def test_a_slow_side_is_not_a_silent_one() -> None:
+    """Silence is counted from the last byte, not from the first."""
+    with pipe() as (reader, stream):
+        send(stream, VideoEnd([("kind", "detail")]))
+        whole = os.read(reader, 1 << 16)
+
+        def speak() -> None:
+            for byte in whole:
+                time.sleep(0.02)
+                stream.write(bytes([byte]))
+                stream.flush()
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        got = receive(reader, 0.5, nothing)  # the whole takes longer: 0.02 s a byte
+        thread.join()
+        assert len(whole) * 0.02 > 0.5
+    assert got == VideoEnd([("kind", "detail")])
+
+
+def test_junk_is_no_message() -> None:
+    with pipe() as (reader, stream):
+        stream.write(b"Warning: something went wrong in a library\n")
+        stream.flush()
+        with pytest.raises(ClosedError):
+            receive(reader, 5.0, nothing)
+
+
+@pytest.mark.parametrize("kind", [UsageError, VidfaceError])
+def test_an_error_of_the_run_is_raised_as_itself(kind: type[VidfaceError]) -> None:
+    with pipe() as (reader, stream):
+        send(stream, kind("say pyav or decord"))
+        with pytest.raises(kind, match="say pyav or decord") as raised:
+            receive(reader, 5.0, nothing)
+    assert type(raised.value) is kind
