@@ -23,7 +23,7 @@ LAYERS = (
     ("progress", "machine", "unpickle"),
     ("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "frames", "backbones", "store"),
     ("datasets", "engines"),
-    ("fixed_dot", "clustering", "pooling", "retrieval", "metrics"),
+    ("fixed_dot", "clustering", "pooling", "retrieval_scan", "retrieval", "metrics"),
     ("protocols", "submission"),
     ("tables",),
     ("stages",),
@@ -44,7 +44,8 @@ SIDEWAYS = {
     ("manifest_sources", "manifest"),
     ("manifest_sources", "manifest_formats"),
     ("clustering", "fixed_dot"),
-    ("retrieval", "fixed_dot"),
+    ("retrieval_scan", "fixed_dot"),
+    ("retrieval", "retrieval_scan"),
     ("retrieval", "pooling"),
 }
 
