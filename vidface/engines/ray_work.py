@@ -1,0 +1,309 @@
+"""What is done on a Ray cluster: decoding in tasks on its cores, the network in actors on its GPUs or beside the tasks.
+
+A task decodes one video by the same decoding processes as the local engine, so a decoder that crashes leaves the same
+fault. An actor takes the decoded videos of a run and fills the same batches from them. Ray does again what was lost
+with a process or a node, also videos that had been decoded there.
+
+Actors on GPUs are not yet run on a GPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+import vidface
+from vidface.backbones import load_backbone
+from vidface.engines.contract import Embed, ExtractJob, ModelSource
+from vidface.engines.embedding import embed_run, face_embedder
+from vidface.engines.isolated import Decoders
+from vidface.engines.reading import Message, Reading, Video
+from vidface.errors import UsageError, VidfaceError, printable
+from vidface.machine import cpu_count
+from vidface.store import VideoRows
+
+RETRIES = 20  # of work whose process or node died; bounded, since it may itself be what kills
+RUNS_AN_ACTOR = 2  # one that it works at, one that is decoded meanwhile
+PACKAGES = ("av", "decord2", "numba", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "torch")
+
+Software = tuple[tuple[str, str], ...]
+
+
+class Network(NamedTuple):
+    """What an actor needs to know of a job: where its network is from and must be like, and what rows to make."""
+
+    model: ModelSource
+    sha256: str
+    device: str
+    dimension: int
+    flip: bool
+    dtype: str
+    batch_size: int
+
+
+class _Running(NamedTuple):
+    """A run on its way: its decoded videos and its rows to be, and the actor that makes them."""
+
+    run: range
+    decoded: list[Any]
+    rows: Any
+    actor: int
+
+
+def extract_runs(
+    job: ExtractJob, runs: Sequence[range], advance: Callable[[int], None], *, workers: int | None
+) -> Iterator[list[VideoRows]]:
+    """The features of every run, in order; see `vidface.engines.contract.Engine`. Rows may be read-only.
+
+    In flight are 2 runs an actor, and as many more as give every core of the cluster 2 videos: that many runs of
+    decoded videos is the most that Ray's object store holds at a time.
+
+    Args:
+        job, runs, advance: as the contract says.
+        workers: actors; None: one a GPU where this machine's network is on a GPU, else one a node.
+    """
+    if not runs:
+        return
+    software = _software()
+    actors = _embedders(job, workers, software)
+    bound = RUNS_AN_ACTOR * len(actors) + -(-2 * _cores() // max(map(len, runs)))
+    upcoming = iter(runs)
+    waiting: deque[_Running] = deque()
+    try:
+        while True:
+            for run in islice(upcoming, bound - len(waiting)):
+                waiting.append(_submit(job, run, actors, waiting, software))
+            if not waiting:
+                return
+            rows: list[VideoRows] = _get(waiting[0].rows)
+            advance(len(waiting.popleft().run))
+            yield rows
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+        _cancel(decoded for running in waiting for decoded in running.decoded)
+
+
+def map_ordered(function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """``function(*task)`` for every task, in order, two tasks a core of the cluster at a time.
+
+    Results may be read-only.
+    """
+    software, bound = _software(), 2 * _cores()
+    upcoming = iter(tasks)
+    running: deque[Any] = deque()
+    try:
+        while True:
+            running.extend(
+                _call.remote(software, function, task) for task in islice(upcoming, bound - len(running))
+            )
+            if not running:
+                return
+            yield _get(running.popleft())
+    finally:
+        _cancel(running)
+
+
+@ray.remote(num_cpus=1, max_retries=RETRIES)
+def _call(software: Software, function: Callable[..., Any], task: tuple[Any, ...]) -> Any:
+    _check_software(software)
+    return function(*task)
+
+
+@ray.remote(num_cpus=1, max_retries=RETRIES)
+def _decode(software: Software, reading: Reading, video: Video, there: bool) -> list[Message]:
+    """All messages of a video. ``there``: the command's machine has the file, so it must be here too."""
+    _check_software(software)
+    if there and not video.path.exists():
+        raise UsageError(
+            f"{video.path} is not there on node {_node()}, but it is where the command runs: "
+            "all nodes must have the videos at the same path"
+        )
+    return list(_decoders(reading).read(video))
+
+
+@cache
+def _decoders(reading: Reading) -> Decoders:
+    """The decoding process of this one, kept between tasks; it ends with this process, however that ends."""
+    return Decoders(reading)
+
+
+# Without a claim to a core: on a cluster of one core the tasks that feed it could never run.
+@ray.remote(num_cpus=0, max_restarts=RETRIES, max_task_retries=RETRIES, scheduling_strategy="SPREAD")
+class _Embedder:
+    """Holds the network of a job. It is loaded by the first run, whose error can be told; one of __init__ cannot."""
+
+    def __init__(self, software: Software, network: Network) -> None:
+        self._software, self._network = software, network
+        self._embed: Embed | None = None
+
+    def embed_run(self, video_ids: list[str], decoded: list[Any]) -> list[VideoRows]:
+        """The rows of a run; ``decoded`` are the references to its videos' messages."""
+        network = self._network
+        if self._embed is None:
+            _check_software(self._software)
+            self._embed = _load(network)
+        return embed_run(
+            video_ids,
+            (message for reference in decoded for message in ray.get(reference)),
+            self._embed,
+            dimension=network.dimension,
+            dtype=network.dtype,
+            batch_size=network.batch_size,
+            advance=lambda _: None,
+        )
+
+
+def _load(network: Network) -> Embed:
+    """The network of this node, which must be that of the machine where the command runs."""
+    path, overrides, _, half = network.model
+    on_gpu = not network.device.startswith("cpu")
+    # Ray tells libraries to use one thread.
+    backbone = load_backbone(
+        path, overrides=overrides, device="cuda" if on_gpu else "cpu", half=half, threads=cpu_count()
+    )
+    if backbone.sha256 != network.sha256:
+        raise UsageError(
+            f"{path} is another model on node {_node()} than where the command runs: all nodes must have the same "
+            "model and card at the same path"
+        )
+    if backbone.device != network.device:
+        raise UsageError(
+            f"the network runs on {backbone.device} on node {_node()}, but on {network.device} where the command "
+            "runs: use machines of one kind"
+        )
+    return face_embedder(backbone, flip=network.flip)
+
+
+def _embedders(job: ExtractJob, workers: int | None, software: Software) -> list[Any]:
+    on_gpu = not job.backbone.device.startswith("cpu")
+    count = workers or sum(node.get("CPU", 0) >= 1 for node in _nodes())
+    if on_gpu:
+        gpus = int(sum(node.get("GPU", 0) for node in _nodes()))
+        if not gpus:
+            raise UsageError(
+                f"the network runs on {job.backbone.device} here, but the Ray cluster has no GPU: say --device cpu"
+            )
+        count = min(workers or gpus, gpus)  # more would wait for a GPU for ever, and their runs with them
+    network = Network(
+        model=job.model,
+        sha256=job.backbone.sha256,
+        device=job.backbone.device,
+        dimension=job.backbone.card.dimension,
+        flip=job.flip,
+        dtype=job.dtype,
+        batch_size=job.batch_size,
+    )
+    return [
+        _Embedder.options(num_gpus=int(on_gpu)).remote(software, network)  # type: ignore[attr-defined]
+        for _ in range(count)
+    ]
+
+
+def _submit(
+    job: ExtractJob, run: range, actors: Sequence[Any], waiting: Iterable[_Running], software: Software
+) -> _Running:
+    """Set a run on its way, to the actor that has least to do."""
+    videos = [job.videos[video] for video in run]
+    decoded = [_decode.remote(software, job.reading, video, video.path.exists()) for video in videos]
+    unfinished = Counter(
+        running.actor for running in waiting if not ray.wait([running.rows], timeout=0, fetch_local=False)[0]
+    )
+    actor = min(range(len(actors)), key=lambda index: unfinished[index])
+    rows = actors[actor].embed_run.remote([video.video_id for video in videos], decoded)
+    return _Running(run, decoded, rows, actor)
+
+
+def _nodes() -> list[dict[str, float]]:
+    """What every living node offers."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"] for node in nodes if node["Alive"]]
+
+
+def _cores() -> int:
+    """Cores of the whole cluster."""
+    cores = int(sum(node.get("CPU", 0) for node in _nodes()))
+    if not cores:
+        raise UsageError("the Ray cluster has no core to work on: start a node with --num-cpus 1 or more")
+    return cores
+
+
+def _get(reference: Any) -> Any:
+    """A result, or what the work has raised, as it would have raised it here."""
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        _raise_cause(error)
+    except RayError as error:
+        raise VidfaceError(f"Ray gave the work up: {printable(str(error))[:300]}") from error
+
+
+def _raise_cause(error: RayTaskError) -> NoReturn:
+    cause: BaseException = error
+    while isinstance(cause, RayTaskError):
+        error, cause = cause, cause.cause
+    elsewhere = f" (on node {error.ip})" if error.ip != _node() else ""
+    if isinstance(cause, RuntimeError) and "failed to import on the worker" in str(cause):
+        raise UsageError(f"node {error.ip} has no vidface[ray], or one that cannot be imported") from error
+    if isinstance(cause, VidfaceError) and error.ip not in str(cause):
+        cause.args = (f"{cause}{elsewhere}", *cause.args[1:])
+    elif isinstance(cause, OSError) and cause.strerror:
+        cause.strerror += elsewhere
+    raise cause from error
+
+
+def _cancel(references: Iterable[Any]) -> None:
+    """Nobody waits for these any more."""
+    for reference in references:
+        ray.cancel(reference, force=True)
+
+
+def _node() -> str:
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
+@cache
+def _software() -> Software:
+    """What decides the bytes beside the input, as (name, version): vidface's own source among it."""
+    package = Path(vidface.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
+    return (
+        ("vidface", f"{vidface.__version__} (source {digest.hexdigest()[:12]})"),
+        ("Python", ".".join(platform.python_version_tuple()[:2])),
+        *((name, _version(name)) for name in PACKAGES),
+    )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+@cache
+def _check_software(wanted: Software) -> None:
+    """Refuse to work where results could differ.
+
+    Raises:
+        UsageError: this node has another vidface, Python or library than the machine where the command runs.
+    """
+    different = [
+        f"{name} is {here} there and {theirs} where the command runs"
+        for (name, theirs), (_, here) in zip(wanted, _software(), strict=True)
+        if here != theirs
+    ]
+    if different:
+        raise UsageError(f"node {_node()} has other software: {'; '.join(different)}: install the same")
