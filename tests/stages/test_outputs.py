@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -64,21 +65,21 @@ def test_runs_that_end_at_the_same_time_keep_each_others_faults(tmp_path: Path) 
     """Each of them reads the list, adds to it and writes it anew, as two shards in one folder do."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom vidface.stages.outputs import record_faults\n"
-        "sys.stdin.read(1)\n"  # both have imported all: now they start together
+        "print('ready', flush=True)\nsys.stdin.readline()\n"
         "for number in range(50):\n"
         "    fault = {'video': str(number), 'stage': 'extract', 'kind': 'k', 'detail': 'd'}\n"
         "    record_faults(Path(f'{sys.argv[1]}-{number}.h5'), 'extract', [fault])\n"
     )
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, name], stdin=subprocess.PIPE, text=True, cwd=tmp_path
-        )
-        for name in ("one", "two")
-    ]
-    for run in runs:
-        assert run.stdin
-        run.stdin.write("go")
-        run.stdin.close()
+    with ExitStack() as both:
+        runs = []
+        for name in ("one", "two"):
+            words = [sys.executable, "-c", program, name]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            runs.append(both.enter_context(subprocess.Popen(words, text=True, cwd=tmp_path, **pipes)))
+        assert [run.stdout.readline() for run in runs] == ["ready\n"] * 2
+        for run in runs:
+            run.stdin.write("go\n")
+            run.stdin.flush()
     assert [run.wait(60) for run in runs] == [0, 0]
     listed = [line["output"] for line in read_faults(tmp_path / "faults.jsonl")]
     assert sorted(listed) == sorted(f"{name}-{number}.h5" for name in ("one", "two") for number in range(50))
