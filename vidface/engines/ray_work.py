@@ -9,15 +9,14 @@ Actors on GPUs are not yet run on a GPU.
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from itertools import islice
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -34,9 +33,17 @@ from vidface.store import VideoRows
 
 RETRIES = 20  # of work whose process or node died; bounded, since it may itself be what kills
 RUNS_AN_ACTOR = 2  # one that it works at, one that is decoded meanwhile
+_ON_NODE = " (on node "
 PACKAGES = ("av", "decord2", "numba", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "torch")
 
 Software = tuple[tuple[str, str], ...]
+
+
+class Home(NamedTuple):
+    """The machine where the command runs: its address, and what it works with."""
+
+    node: str
+    software: Software
 
 
 class Network(NamedTuple):
@@ -74,15 +81,15 @@ def extract_runs(
     """
     if not runs:
         return
-    software = _software()
-    actors = _embedders(job, workers, software)
+    home = _home()
+    actors = _embedders(job, workers, home)
     bound = RUNS_AN_ACTOR * len(actors) + -(-2 * _cores() // max(map(len, runs)))
     upcoming = iter(runs)
     waiting: deque[_Running] = deque()
     try:
         while True:
             for run in islice(upcoming, bound - len(waiting)):
-                waiting.append(_submit(job, run, actors, waiting, software))
+                waiting.append(_submit(job, run, actors, waiting, home))
             if not waiting:
                 return
             rows: list[VideoRows] = _get(waiting[0].rows)
@@ -99,13 +106,13 @@ def map_ordered(function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) 
 
     Results may be read-only.
     """
-    software, bound = _software(), 2 * _cores()
+    home, bound = _home(), 2 * _cores()
     upcoming = iter(tasks)
     running: deque[Any] = deque()
     try:
         while True:
             running.extend(
-                _call.remote(software, function, task) for task in islice(upcoming, bound - len(running))
+                _call.remote(home, function, task) for task in islice(upcoming, bound - len(running))
             )
             if not running:
                 return
@@ -115,21 +122,20 @@ def map_ordered(function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) 
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
-def _call(software: Software, function: Callable[..., Any], task: tuple[Any, ...]) -> Any:
-    _check_software(software)
-    return function(*task)
+def _call(home: Home, function: Callable[..., Any], task: tuple[Any, ...]) -> Any:
+    with _away_from(home):
+        return function(*task)
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
-def _decode(software: Software, reading: Reading, video: Video, there: bool) -> list[Message]:
+def _decode(home: Home, reading: Reading, video: Video, there: bool) -> list[Message]:
     """All messages of a video. ``there``: the command's machine has the file, so it must be here too."""
-    _check_software(software)
-    if there and not video.path.exists():
-        raise UsageError(
-            f"{video.path} is not there on node {_node()}, but it is where the command runs: "
-            "all nodes must have the videos at the same path"
-        )
-    return list(_decoders(reading).read(video))
+    with _away_from(home):
+        if there and not video.path.exists():
+            raise UsageError(
+                f"{video.path}: not there{_ON_NODE}{_node()}): all nodes must have the videos at the same path"
+            )
+        return list(_decoders(reading).read(video))
 
 
 @cache
@@ -143,25 +149,25 @@ def _decoders(reading: Reading) -> Decoders:
 class _Embedder:
     """Holds the network of a job. It is loaded by the first run, whose error can be told; one of __init__ cannot."""
 
-    def __init__(self, software: Software, network: Network) -> None:
-        self._software, self._network = software, network
+    def __init__(self, home: Home, network: Network) -> None:
+        self._home, self._network = home, network
         self._embed: Embed | None = None
 
     def embed_run(self, video_ids: list[str], decoded: list[Any]) -> list[VideoRows]:
         """The rows of a run; ``decoded`` are the references to its videos' messages."""
         network = self._network
-        if self._embed is None:
-            _check_software(self._software)
-            self._embed = _load(network)
-        return embed_run(
-            video_ids,
-            (message for reference in decoded for message in ray.get(reference)),
-            self._embed,
-            dimension=network.dimension,
-            dtype=network.dtype,
-            batch_size=network.batch_size,
-            advance=lambda _: None,
-        )
+        with _away_from(self._home):
+            if self._embed is None:
+                self._embed = _load(network)
+            return embed_run(
+                video_ids,
+                (message for reference in decoded for message in _get(reference)),
+                self._embed,
+                dimension=network.dimension,
+                dtype=network.dtype,
+                batch_size=network.batch_size,
+                advance=lambda _: None,
+            )
 
 
 def _load(network: Network) -> Embed:
@@ -174,18 +180,17 @@ def _load(network: Network) -> Embed:
     )
     if backbone.sha256 != network.sha256:
         raise UsageError(
-            f"{path} is another model on node {_node()} than where the command runs: all nodes must have the same "
-            "model and card at the same path"
+            f"{path}: another model{_ON_NODE}{_node()}): all nodes must have the same model and card at the same path"
         )
     if backbone.device != network.device:
         raise UsageError(
-            f"the network runs on {backbone.device} on node {_node()}, but on {network.device} where the command "
-            "runs: use machines of one kind"
+            f"the network runs on {network.device} where the command runs, "
+            f"but on {backbone.device}{_ON_NODE}{_node()}): use machines of one kind"
         )
     return face_embedder(backbone, flip=network.flip)
 
 
-def _embedders(job: ExtractJob, workers: int | None, software: Software) -> list[Any]:
+def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
     on_gpu = not job.backbone.device.startswith("cpu")
     count = workers or sum(node.get("CPU", 0) >= 1 for node in _nodes())
     if on_gpu:
@@ -205,17 +210,17 @@ def _embedders(job: ExtractJob, workers: int | None, software: Software) -> list
         batch_size=job.batch_size,
     )
     return [
-        _Embedder.options(num_gpus=int(on_gpu)).remote(software, network)  # type: ignore[attr-defined]
+        _Embedder.options(num_gpus=int(on_gpu)).remote(home, network)  # type: ignore[attr-defined]
         for _ in range(count)
     ]
 
 
 def _submit(
-    job: ExtractJob, run: range, actors: Sequence[Any], waiting: Iterable[_Running], software: Software
+    job: ExtractJob, run: range, actors: Sequence[Any], waiting: Iterable[_Running], home: Home
 ) -> _Running:
     """Set a run on its way, to the actor that has least to do."""
     videos = [job.videos[video] for video in run]
-    decoded = [_decode.remote(software, job.reading, video, video.path.exists()) for video in videos]
+    decoded = [_decode.remote(home, job.reading, video, video.path.exists()) for video in videos]
     unfinished = Counter(
         running.actor for running in waiting if not ray.wait([running.rows], timeout=0, fetch_local=False)[0]
     )
@@ -243,23 +248,14 @@ def _get(reference: Any) -> Any:
     try:
         return ray.get(reference)
     except RayTaskError as error:
-        _raise_cause(error)
+        cause: BaseException = error.cause
+        if isinstance(cause, RuntimeError) and "failed to import on the worker" in str(cause):
+            raise UsageError(
+                f"a node has no vidface that could be imported: {printable(str(error))}"
+            ) from error
+        raise cause from error
     except RayError as error:
         raise VidfaceError(f"Ray gave the work up: {printable(str(error))[:300]}") from error
-
-
-def _raise_cause(error: RayTaskError) -> NoReturn:
-    cause: BaseException = error
-    while isinstance(cause, RayTaskError):
-        error, cause = cause, cause.cause
-    elsewhere = f" (on node {error.ip})" if error.ip != _node() else ""
-    if isinstance(cause, RuntimeError) and "failed to import on the worker" in str(cause):
-        raise UsageError(f"node {error.ip} has no vidface[ray], or one that cannot be imported") from error
-    if isinstance(cause, VidfaceError) and error.ip not in str(cause):
-        cause.args = (f"{cause}{elsewhere}", *cause.args[1:])
-    elif isinstance(cause, OSError) and cause.strerror:
-        cause.strerror += elsewhere
-    raise cause from error
 
 
 def _cancel(references: Iterable[Any]) -> None:
@@ -268,19 +264,39 @@ def _cancel(references: Iterable[Any]) -> None:
         ray.cancel(reference, force=True)
 
 
+@contextmanager
+def _away_from(home: Home) -> Iterator[None]:
+    """Work for the command on a node: with the same software only, and errors say which node it was.
+
+    Raises:
+        UsageError: this node has other software.
+    """
+    _check_software(home.software)
+    try:
+        yield
+    except (VidfaceError, OSError) as error:
+        if _node() != home.node and _ON_NODE not in str(error):
+            where = f"{_ON_NODE}{_node()})"
+            if isinstance(error, OSError):
+                error.strerror = f"{error.strerror}{where}"
+            else:
+                error.args = (f"{error}{where}", *error.args[1:])
+        raise
+
+
+def _home() -> Home:
+    return Home(_node(), _software())
+
+
 def _node() -> str:
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 @cache
 def _software() -> Software:
-    """What decides the bytes beside the input, as (name, version): vidface's own source among it."""
-    package = Path(vidface.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
+    """What decides the bytes beside the input, as (name, version)."""
     return (
-        ("vidface", f"{vidface.__version__} (source {digest.hexdigest()[:12]})"),
+        ("vidface", vidface.__version__),
         ("Python", ".".join(platform.python_version_tuple()[:2])),
         *((name, _version(name)) for name in PACKAGES),
     )
@@ -301,7 +317,7 @@ def _check_software(wanted: Software) -> None:
         UsageError: this node has another vidface, Python or library than the machine where the command runs.
     """
     different = [
-        f"{name} is {here} there and {theirs} where the command runs"
+        f"{name} is {here} there, {theirs} where the command runs"
         for (name, theirs), (_, here) in zip(wanted, _software(), strict=True)
         if here != theirs
     ]

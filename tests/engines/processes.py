@@ -1,0 +1,39 @@
+"""Processes of this machine, found in /proc: what a process has started, and what these have started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from pathlib import Path
+
+
+def children_of(pid: int, word: str = "") -> list[tuple[int, str]]:
+    """(pid, command line) of everything below a process whose command line holds ``word``."""
+    parents: dict[int, list[int]] = {}
+    titles: dict[int, str] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                parents.setdefault(parent, []).append(int(folder.name))
+                title = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                titles[int(folder.name)] = title.decode(errors="replace").strip()
+    below: list[int] = []
+    rest = [pid]
+    while rest:
+        found = parents.get(rest.pop(), [])
+        below += found
+        rest += found
+    return [(child, titles[child]) for child in below if word in titles.get(child, "")]
+
+
+def kill_when_seen(pid: int, word: str, stop: threading.Event, killed: list[int]) -> None:
+    """Kill the first process below ``pid`` with this word that shows up; gives up when told to stop."""
+    while not stop.wait(0.02):
+        for child, _ in children_of(pid, word):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+                killed.append(child)
+                return
