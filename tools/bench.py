@@ -24,6 +24,7 @@ from benchmarks.common import machine_line, set_threads
 STAGES = {
     "clustering": "clustering",
     "verification": "verification",
+    "image-track": "image_track",
     "retrieval": "retrieval",
     "reading": "reading",
     "network": "network",
