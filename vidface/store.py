@@ -20,6 +20,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -205,9 +207,75 @@ def read_rows(path: Path, start: int, stop: int) -> npt.NDArray[Any]:
     Raises:
         StoreError: as in `read_features`.
     """
+    return next(row_blocks(path, [start, stop]))
+
+
+def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
+    """Rows ``bounds[i]`` to ``bounds[i + 1]`` of a features file, for every i; all blocks may share their memory.
+
+    Rows that lie in the file as they are, as those of our own files do, are read past HDF5: it lets one thread of a
+    process read at a time.
+
+    Args:
+        path: a features file.
+        bounds: row numbers, ascending.
+
+    Yields:
+        [rows, D] in the file's own dtype, valid until the next is asked for.
+
+    Raises:
+        StoreError: as in `read_features`, or the file ends before the rows do.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        raise StoreError(f"{path}: no such file") from None
+    layout = _features_layout(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    if not 0 <= bounds[0] <= bounds[-1] <= layout.rows:
+        raise StoreError(f"{path}: damaged (rows {bounds[0]} to {bounds[-1]} of {layout.rows})")
+    if layout.begin is None:
+        with _open(path) as file:
+            for start, stop in pairwise(bounds):
+                yield file["features"][start:stop]
+        return
+    longest = max((stop - start for start, stop in pairwise(bounds)), default=0)
+    buffer = np.empty((longest, layout.dimension), layout.dtype)
+    row_bytes = layout.dimension * layout.dtype.itemsize
+    with path.open("rb", buffering=0) as raw:
+        raw.seek(layout.begin + bounds[0] * row_bytes)
+        for start, stop in pairwise(bounds):
+            block = buffer[: stop - start]
+            missing = block.reshape(-1).view(np.uint8).data
+            while missing:  # one read brings 2 GB at most
+                try:
+                    count = raw.readinto(missing)
+                except OSError as error:
+                    raise StoreError(f"{path}: damaged ({error.strerror})") from None
+                if not count:
+                    raise StoreError(f"{path}: damaged (it ends before row {stop})")
+                missing = missing[count:]
+            yield block
+
+
+class _Layout(NamedTuple):
+    """Of the rows in a features file; ``begin`` is their first byte, None where they are not all in one piece."""
+
+    rows: int
+    dimension: int
+    dtype: np.dtype[Any]
+    begin: int | None
+
+
+@lru_cache(maxsize=16)
+def _features_layout(path: Path, version: tuple[int, ...]) -> _Layout:
+    """``version`` tells one state of the file from the next: tasks ask again and again, and HDF5 takes its time."""
     with _open(path) as file:
-        rows: npt.NDArray[Any] = file["features"][start:stop]
-    return rows
+        features = file["features"]
+        properties = features.id.get_create_plist()
+        plain = properties.get_layout() == h5py.h5d.CONTIGUOUS and not properties.get_external_count()
+        begin = features.id.get_offset() if plain else None  # None as well where nothing was ever written
+        rows, dimension = features.shape
+        return _Layout(rows, dimension, features.dtype, begin)
 
 
 def write_embeddings(

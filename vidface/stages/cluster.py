@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
 
 import vidface
-from vidface.clustering import cluster_frames, normalise_rows
-from vidface.machine import cpu_count
-from vidface.pooling import pool_frames
+from vidface.embedding import embed_videos
+from vidface.engines import open_engine
 from vidface.progress import progress
 from vidface.stages.outputs import exclusive, refuse_changed
 from vidface.stages.shards import Shard, shard_range, shard_text
@@ -27,11 +24,12 @@ from vidface.store import (
     read_attributes,
     read_embeddings,
     read_features,
-    read_rows,
+    row_blocks,
     write_embeddings,
 )
 
-RUN_ROWS = 65_536  # frames a task: 134 MB of float32 at 512 values, and some 2,000 videos
+RUN_ROWS = 16_384  # frames a task, of some 500 videos: every core of a large machine gets several tasks
+BLOCK_ROWS = 2_048  # frames read at a time: they are still in the cache when they are clustered
 POOLING = "mean of L2-normalised frames, L2-normalised"
 
 Result = TypeVar("Result")
@@ -59,7 +57,7 @@ def cluster(
         features: a features file.
         output: the embeddings file to write.
         threshold: cosine from which two frames are joined; None keeps every frame.
-        workers: processes, None for as many as there are cores and work; the result does not depend on it.
+        workers: threads, None for as many as there are cores; the result does not depend on it.
         shard: (I, N): only the I-th of N shares of the videos, for `vidface.stages.merge`.
 
     Raises:
@@ -108,38 +106,45 @@ def over_videos(
     """Call ``function(path, offsets, argument)`` over runs of consecutive videos; results in order.
 
     Workers read their own rows from the file, so only results travel, and memory is bounded by the runs in flight.
+    They are threads: what the functions do is compiled and lets go of the interpreter's lock.
     """
-    runs = list(_runs(source.offsets))
-    workers = min(workers or cpu_count(), len(runs)) or 1
-    tasks = (delayed(function)(source.path, source.offsets[a : b + 1], argument) for a, b in runs)
-    with progress(label, len(source.video_ids), "videos") as advance:
-        results = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")(tasks)
-        for (start, stop), result in zip(runs, results, strict=True):
+    runs = list(_runs(source.offsets, RUN_ROWS))
+    tasks = ((source.path, source.offsets[a : b + 1], argument) for a, b in runs)
+    with progress(label, len(source.video_ids), "videos") as advance, open_engine(workers=workers) as engine:
+        for (start, stop), result in zip(runs, engine.map_ordered(function, tasks), strict=True):
             yield result
             advance(stop - start)
 
 
-def unit_videos(path: Path, offsets: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float32]]:
-    """The L2-normalised frames, float32 [f, D], of consecutive videos; ``offsets`` [v+1] are rows of the file."""
-    rows = normalise_rows(read_rows(path, int(offsets[0]), int(offsets[-1])))
-    bounds = offsets - offsets[0]
-    return (rows[a:b] for a, b in pairwise(bounds))
+def video_blocks(
+    path: Path, offsets: npt.NDArray[np.int64]
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
+    """The features of consecutive videos and their own offsets, a few videos at a time, so that they stay in the cache.
+
+    Args:
+        path: a features file.
+        offsets: int64 [v+1], rows of the file.
+
+    Yields:
+        ([F, D], int64 [w+1]) as `vidface.embedding.embed_videos` takes them, valid until the next is asked for.
+    """
+    cuts = [0, *(stop for _, stop in _runs(offsets, BLOCK_ROWS))]
+    blocks = row_blocks(path, [int(offsets[cut]) for cut in cuts])
+    for start, stop, block in zip(cuts[:-1], cuts[1:], blocks, strict=True):
+        yield block, offsets[start : stop + 1] - offsets[start]
 
 
-def _runs(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Consecutive videos of together at most `RUN_ROWS` frames, or one longer video."""
+def _runs(offsets: npt.NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
+    """Consecutive videos of together at most so many frames, or one longer video."""
     start, n_videos = 0, len(offsets) - 1
     while start < n_videos:
-        stop = int(np.searchsorted(offsets, offsets[start] + RUN_ROWS, side="right")) - 1
+        stop = int(np.searchsorted(offsets, offsets[start] + rows, side="right")) - 1
         stop = min(max(stop, start + 1), n_videos)
         yield start, stop
         start = stop
 
 
 def _cluster_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
-    embeddings, kept, labels = [], [], []
-    for frames in unit_videos(path, offsets):
-        labels.append(cluster_frames(frames, threshold))
-        embeddings.append(pool_frames(frames, labels[-1] == 0))
-        kept.append(np.count_nonzero(labels[-1] == 0))
-    return EmbeddingRows(np.stack(embeddings), np.array(kept, np.int64), np.concatenate(labels))
+    blocks = [embed_videos(block, bounds, threshold) for block, bounds in video_blocks(path, offsets)]
+    embeddings, kept, labels = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return EmbeddingRows(embeddings, kept, labels)

@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 import vidface
-from vidface.clustering import cluster_sweep
+from vidface.embedding import embed_sweep
 from vidface.errors import StoreError
 from vidface.files import disk_is_full
 from vidface.manifest import Manifest
-from vidface.pooling import pool_frames
 from vidface.protocols.lfrc import TARGETS
-from vidface.stages.cluster import over_videos, unit_videos
+from vidface.stages.cluster import over_videos, video_blocks
 from vidface.stages.score import Protocol, Scored, rows_of, score
 from vidface.stages.thresholds import threshold_text
 from vidface.store import read_features
@@ -43,7 +42,7 @@ def sweep(
         manifest: the ground truth.
         thresholds: cosines; None keeps every frame.
         protocol, enrolment_split, gallery_split, targets: as in `vidface.stages.score.score`.
-        workers: processes, None for as many as there are cores and work; the result does not depend on it.
+        workers: threads, None for as many as there are cores; the result does not depend on it.
 
     Returns:
         ``rows``, a score object a threshold (without ``per_identity``) with ``threshold`` and ``kept``, the share of
@@ -108,13 +107,9 @@ def _sweep_run(
     path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Embeddings float32 [T, v, D] of a run of videos, and the number of kept frames [T]."""
-    videos = []
-    kept = np.zeros(len(thresholds), np.int64)
-    for frames in unit_videos(path, offsets):
-        keep = cluster_sweep(frames, thresholds) == 0
-        videos.append(np.stack([pool_frames(frames, row) for row in keep]))
-        kept += np.count_nonzero(keep, axis=1)
-    return np.stack(videos, axis=1), kept
+    blocks = [embed_sweep(block, bounds, thresholds) for block, bounds in video_blocks(path, offsets)]
+    embeddings, kept = (np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True))
+    return embeddings, kept.sum(axis=1)
 
 
 def _best(table: list[dict[str, Any]], targets: Sequence[str]) -> dict[str, str]:
