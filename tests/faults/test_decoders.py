@@ -124,6 +124,11 @@ def wait_for(condition: Callable[[], Any]) -> Any:
     return found
 
 
+def only_progress(err: str) -> bool:
+    """Whether stderr holds nothing but lines of progress, as a slow machine shows them."""
+    return all(line.startswith("extract: ") for line in err.splitlines())
+
+
 def processes_of(parent: int) -> list[int]:
     """The ids of all processes that a process has started and that are still there."""
     found = []
@@ -211,7 +216,8 @@ def test_decoder_eats_the_memory(bad: Bad) -> None:
 def test_the_other_videos_do_not_notice(bad: Bad, clips: Set) -> None:
     """Nor does one whose decoder was killed from outside in its middle, nor one whose decoder prints."""
     lost = {"crash", "exit", "raise", "hang", "memory"}
-    assert set(bad.faults) == lost and bad.ran.code == 1 and bad.ran.err == ""
+    assert set(bad.faults) == lost and bad.ran.code == 1
+    assert only_progress(bad.ran.err)
     assert bad.ran.json["status"] == {"ok": len(ORDER) - len(lost), "failed": len(lost)}
     ids, status, rows = read_features(clips.whole)
     assert set(status) == {"ok"}
@@ -250,8 +256,8 @@ def test_ctrl_c_while_a_decoder_hangs(tmp_path: Path, clips: Set) -> None:
     decoders = processes_of(process.pid)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)  # the decoder would hang for much longer
-    (line,) = err.strip().splitlines()  # after the line of the terminal that ^C stands on
-    assert (process.returncode, out) == (130, "") and line.startswith("stopped: ")
+    assert (process.returncode, out) == (130, "")
+    assert only_progress(err.rpartition("\n\nstopped: ")[0]) and err.count("stopped: ") == 1
     assert not any(map(alive, decoders))
 
 

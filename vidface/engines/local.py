@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -20,6 +21,8 @@ from vidface.machine import cpu_count
 from vidface.store import VideoRows
 
 QUEUE_BLOCKS = 4  # blocks of frames that reading may be ahead with, for each video
+# A Ctrl-C that comes just before Python begins to wait for another thread is seen only after that wait: it has an end.
+WAKE_SECONDS = 0.2
 
 Result = TypeVar("Result")
 
@@ -73,7 +76,7 @@ def read_ahead(
     def put(messages: queue.Queue[Message | BaseException], message: Message | BaseException) -> None:
         while not stop.is_set():
             try:
-                messages.put(message, timeout=0.2)
+                messages.put(message, timeout=WAKE_SECONDS)
                 return
             except queue.Full:
                 continue
@@ -101,7 +104,7 @@ def read_ahead(
                 messages = waiting.popleft()
                 message: Message | BaseException | None = None
                 while not isinstance(message, VideoEnd):
-                    message = messages.get()
+                    message = _next(messages)
                     if isinstance(message, BaseException):
                         raise message
                     yield message
@@ -109,6 +112,12 @@ def read_ahead(
             stop.set()
             on_stop()
             pool.shutdown(cancel_futures=True)
+
+
+def _next(messages: queue.Queue[Message | BaseException]) -> Message | BaseException:
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return messages.get(timeout=WAKE_SECONDS)
 
 
 def map_ordered(
@@ -125,7 +134,10 @@ def map_ordered(
                 )
                 if not running:
                     return
-                yield running.popleft().result()
+                future = running.popleft()
+                while not wait([future], WAKE_SECONDS).done:
+                    pass
+                yield future.result()
         finally:
             for waiting in running:
                 waiting.cancel()
