@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 
 from vidface.fixed_dot import dot32
 
-__all__ = ["Found", "Pairs", "dot", "genuine_hits", "outwards", "product_error", "scan_blocks", "widen"]
+__all__ = [
+    "Found",
+    "Pairs",
+    "blocks_of",
+    "dot",
+    "genuine_hits",
+    "outwards",
+    "product_error",
+    "scan_blocks",
+    "widen",
+]
 
 BLOCK = 768  # videos on a side: 2.4 MB of scores stay in the cache; the bare product is fastest there too
 TOPS = 16  # blocks a job: one read of distractors serves them all
@@ -139,12 +149,12 @@ def scan_blocks(
                     )
         return Found(counts, np.concatenate([*chunks, kept[:filled]]))
 
-    parts = in_threads(work, _jobs(pairs, block), workers)
+    parts = in_threads(work, blocks_of(pairs, block), workers)
     counts = np.sum([part.counts for part in parts], axis=0)
     return Found(counts, np.concatenate([part.inside for part in parts]))
 
 
-def _jobs(pairs: Pairs, block: int) -> Iterator[tuple[bool, int, range]]:
+def blocks_of(pairs: Pairs, block: int) -> Iterator[tuple[bool, int, range]]:
     """(distractors?, first row on the right, first rows on the left) of blocks that hold every pair once."""
     videos = len(pairs.rows)
     for far, total in ((False, videos), (True, 0 if pairs.distractors is None else len(pairs.distractors))):

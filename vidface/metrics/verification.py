@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.machine import cpu_count
-from vidface.metrics.impostors import scores_at
+from vidface.metrics.impostors import Product, Scan, scores_at
 from vidface.metrics.pair_scan import BLOCK, Pairs, genuine_hits, scan_blocks
 from vidface.metrics.pairs import fpr_fraction
 
@@ -63,6 +64,7 @@ def tpr_at_fpr(
     *,
     distractors: Any = None,
     workers: int | None = None,
+    device: str = "cpu",
     block: int = BLOCK,
 ) -> VerificationResult:
     """Score all pairs of videos, and all pairs of a video and a distractor.
@@ -77,7 +79,9 @@ def tpr_at_fpr(
         distractors: [M, D], float16 or float32, unit or zero rows: impostors to every video, but not compared with
             one another. An array, a memory map or an HDF5 data set: it is only sliced, a block at a time.
         workers: threads; None: one for every core this process may use. Sets speed, not the result.
-        block: videos on a side of a block of scores; sets memory and speed, not the result.
+        device: where blocks are computed: ``cpu``, or a device as torch names it, whose memory has to hold the
+            embeddings one and a half times. Sets speed, not the result. Not yet run on a GPU.
+        block: videos on a side of a block of scores on the CPU; sets memory and speed, not the result.
 
     Returns:
         See ``VerificationResult``; I is the number of different identities, -1 not counted.
@@ -130,14 +134,17 @@ def tpr_at_fpr(
             rows = rows[order]
         pairs = Pairs(np.ascontiguousarray(rows), until, distractors, longest)
         workers = cpu_count() if workers is None else workers
-        with threadpool_limits(1, user_api="blas"):  # each worker computes its own blocks
-            refused = scores_at(
-                [allowed[t] for t in measured],
-                pairs,
-                impostors,
-                lambda low, high: scan_blocks(pairs, low, high, block=block, workers=workers),
-                lambda left, right: left @ right.T,
+        scan: Scan = partial(scan_blocks, pairs, block=block, workers=workers)
+        product: Product = _product
+        if device != "cpu":
+            from vidface.metrics.pair_scan_torch import product_on_device, scan_on_device
+
+            scan, product = (
+                partial(scan_on_device, pairs, device=device),
+                partial(product_on_device, device=device),
             )
+        with threadpool_limits(1, user_api="blas"):  # each worker computes its own blocks
+            refused = scores_at([allowed[t] for t in measured], pairs, impostors, scan, product)
         above = np.nextafter(refused, np.float32(np.inf))
         by_row = genuine_hits(pairs.rows[:known], until[:known], above, workers)
         hits[measured] = np.add.reduceat(by_row, starts, axis=0).T
@@ -146,3 +153,7 @@ def tpr_at_fpr(
     return VerificationResult(
         list(targets), tpr, threshold, genuine, impostors, warnings, hits, pairs_by_identity
     )
+
+
+def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    return left @ right.T
