@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +14,7 @@ import engine_tasks
 import numpy as np
 import pytest
 from command_line import SIDE, cells_of, frames_of, pooling_model, write_folder, write_video
+from decoder_killer import DEADLY
 from processes import children_of, kill_when_seen
 
 from vidface.backbones import load_backbone
@@ -28,18 +26,6 @@ from vidface.machine import cpu_count
 
 VIDEOS = 12
 RUNS = (range(3), range(3, 4), range(4, 9), range(9, 12))
-# A decoding process that opens a file of this name dies of it, every time.
-DEADLY = "deadly.mp4"
-SITECUSTOMIZE = f"""
-import os, signal, sys
-
-def watch(event, arguments):
-    if event == "open" and str(arguments[0]).endswith({DEADLY!r}):
-        os.kill(os.getpid(), signal.SIGSEGV)
-
-if "vidface.engines.decoder" in sys.orig_argv:
-    sys.addaudithook(watch)
-"""
 
 
 class Drawn(NamedTuple):
@@ -66,28 +52,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     return Drawn(videos, frames, pooling_model(root / "cells.onnx"))
 
 
-@pytest.fixture(scope="module")
-def deadly_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Processes of the engines find the tasks of this test, and what kills a decoder."""
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(folder), *sys.path])
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(__file__).parent)]))
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv(
-            "RAY_AUTH_TOKEN", hashlib.sha256(os.urandom(32)).hexdigest()
-        )  # Ray writes one at home else
-        yield
-
-
-@pytest.fixture(scope="module", params=["local-0", "local-1", "local-2", "ray"])
-def engine(request: pytest.FixtureRequest, deadly_environment: None) -> Iterator[Engine]:
+@pytest.fixture(params=["local-0", "local-1", "local-2", "ray"])
+def engine(request: pytest.FixtureRequest, processes_of_tests: None) -> Engine:
     name, _, workers = request.param.partition("-")
-    if name == "ray" and importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray is not installed: pip install 'vidface[ray]'")
-    with ExitStack() as stack:
-        yield stack.enter_context(open_engine(name, workers=int(workers) if workers else None))
+    if name == "ray":
+        return request.getfixturevalue("ray_engine")  # type: ignore[no-any-return]
+    with open_engine(name, workers=int(workers)) as engine:
+        return engine
 
 
 @pytest.fixture
@@ -172,7 +143,7 @@ def test_a_killed_decoder_costs_nothing(engine: Engine, name: str, drawn: Drawn)
     finally:
         stop.set()
         killer.join()
-    assert killed or name == "ray"  # there it may have been of an earlier test
+    assert killed
 
 
 def test_a_wrong_call_is_that_error(engine: Engine, drawn: Drawn) -> None:

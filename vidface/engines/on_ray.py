@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from vidface.engines.contract import Engine
-from vidface.errors import UsageError, printable
+from vidface.errors import UsageError, VidfaceError, printable
 from vidface.machine import cpu_count
 
 KNOCK_SECONDS = 5.0  # for a port to answer
@@ -27,6 +27,9 @@ CONNECT_SECONDS = 30.0  # for Ray to let us in
 _ASK = (
     "import ray, sys; ray.init(sys.argv[1], namespace='vidface', log_to_driver=False, logging_level='error')"
 )
+
+# Ray reads these when it is imported. It tells of every lost process on stdout, where our results go.
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": ".", "RAY_BACKEND_LOG_LEVEL": "error"}
 
 
 @contextmanager
@@ -38,7 +41,8 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
     """
     if workers == 0:
         raise UsageError("--workers 0 is of --engine local; with ray say 1 or more, or leave it out")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError:
@@ -51,11 +55,14 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
         return
     quiet: dict[str, Any] = {"namespace": "vidface", "log_to_driver": False, "logging_level": "error"}
     with tempfile.TemporaryDirectory(prefix="vidface-ray-", ignore_cleanup_errors=True) as folder:
-        if address is None:
-            ray.init("local", num_cpus=cpu_count(), include_dashboard=False, _temp_dir=folder, **quiet)
-        else:
-            _ask(address)
-            ray.init(address, **quiet)
+        try:
+            if address is None:
+                ray.init("local", num_cpus=cpu_count(), include_dashboard=False, _temp_dir=folder, **quiet)
+            else:
+                _ask(address)
+                ray.init(address, **quiet)
+        except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+            raise VidfaceError(f"Ray does not start: {printable(str(error))[:300]}") from error
         try:
             yield engine
         finally:

@@ -1,0 +1,37 @@
+"""One Ray for all tests of engines: it takes seconds to start."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from decoder_killer import SITECUSTOMIZE
+
+from vidface.engines import Engine, open_engine
+
+
+@pytest.fixture(scope="session")
+def processes_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Processes of the engines find the modules of these tests, and what kills a decoder."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(folder), *sys.path])
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(__file__).parent)]))
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray makes a file in the home folder else
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_engine(processes_of_tests: None) -> Iterator[Engine]:
+    """An engine on a Ray of this machine with two cores."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'vidface[ray]'")
+    with open_engine("ray") as engine:
+        yield engine
