@@ -53,6 +53,7 @@ SIDEWAYS = {
     ("retrieval_scan", "fixed_dot"),
     ("retrieval", "retrieval_scan"),
     ("retrieval", "pooling"),
+    ("metrics", "fixed_dot"),
 }
 
 HEAVY = {
