@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from vidface.engines.contract import Engine
@@ -28,8 +29,8 @@ _ASK = (
     "import ray, sys; ray.init(sys.argv[1], namespace='vidface', log_to_driver=False, logging_level='error')"
 )
 
-# Ray reads these when it is imported. It tells of every lost process on stdout, where our results go.
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": ".", "RAY_BACKEND_LOG_LEVEL": "error"}
+# Ray reads these when it is imported. It tells of every lost process, and on stdout, where our results go.
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": ".", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 @contextmanager
@@ -55,18 +56,35 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
         return
     quiet: dict[str, Any] = {"namespace": "vidface", "log_to_driver": False, "logging_level": "error"}
     with tempfile.TemporaryDirectory(prefix="vidface-ray-", ignore_cleanup_errors=True) as folder:
+        if address is not None:
+            _ask(address)
         try:
-            if address is None:
-                ray.init("local", num_cpus=cpu_count(), include_dashboard=False, _temp_dir=folder, **quiet)
-            else:
-                _ask(address)
-                ray.init(address, **quiet)
-        except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+            with _without_stderr():
+                if address is None:
+                    ray.init(
+                        "local", num_cpus=cpu_count(), include_dashboard=False, _temp_dir=folder, **quiet
+                    )
+                else:
+                    ray.init(address, **quiet)
+        except (RuntimeError, ValueError, OSError, SystemExit, ray.exceptions.RayError) as error:
             raise VidfaceError(f"Ray does not start: {printable(str(error))[:300]}") from error
         try:
             yield engine
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """What libraries print there, also in C++, goes nowhere: Ray says that it has heard to say nothing."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _ask(address: str) -> None:

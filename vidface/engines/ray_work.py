@@ -96,8 +96,9 @@ def extract_runs(
             advance(len(waiting.popleft().run))
             yield rows
     finally:
-        for actor in actors:
-            ray.kill(actor)
+        if ray.is_initialized():  # else Ray would start again, to end what has ended with it
+            for actor in actors:
+                ray.kill(actor)
         _cancel(decoded for running in waiting for decoded in running.decoded)
 
 
@@ -260,8 +261,9 @@ def _get(reference: Any) -> Any:
 
 def _cancel(references: Iterable[Any]) -> None:
     """Nobody waits for these any more."""
-    for reference in references:
-        ray.cancel(reference, force=True)
+    if ray.is_initialized():
+        for reference in references:
+            ray.cancel(reference, force=True)
 
 
 @contextmanager

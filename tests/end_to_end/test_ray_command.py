@@ -1,0 +1,231 @@
+"""``vidface extract --engine ray`` in processes of its own: the bytes of ``--engine local``, whatever is killed.
+
+Two nodes of Ray stand for two machines: each has its own processes, object store and folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from command_line import MODULE, frames_of, pooling_model, vidface, write_folder, write_manifest
+from processes import children_of
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: vidface[ray]"
+)
+
+VIDEOS = 300  # five shards
+RAY_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # Ray makes a file in the home folder else
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A node that is gone is given up after a second, not after half a minute.
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "300",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
+ENVIRONMENT = {**os.environ, **RAY_ENVIRONMENT}
+
+
+class Work(NamedTuple):
+    """A manifest of many small folders, one of them empty; a model; what the local engine makes of them."""
+
+    manifest: Path
+    model: Path
+    wanted: str
+
+
+class Nodes:
+    """A Ray cluster of nodes on this machine, each a process with everything of the node below it."""
+
+    def __init__(self) -> None:
+        # A socket's path has room for 107 letters, and Ray needs 60 of them.
+        self._folder = Path(tempfile.mkdtemp(prefix="ray-"))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        self.head = self._start("--head", "--port", str(port), "--include-dashboard=false")
+
+    def join(self) -> subprocess.Popen[bytes]:
+        """Another node with one core."""
+        return self._start("--address", self.address)
+
+    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+        folder = self._folder / str(len(list(self._folder.iterdir())))
+        folder.mkdir()
+        sizes = ["--num-cpus", "1", "--object-store-memory", "200000000", "--min-worker-port", "0"]
+        command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
+        where = ["--temp-dir", str(folder), "--max-worker-port", "0", "--dashboard-agent-listen-port", "0"]
+        log = folder / "log"
+        with log.open("wb") as output:
+            node = subprocess.Popen(
+                [*command, *words, *sizes, *where],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+        wait_until(lambda: "Ray runtime started" in log.read_text(), node)
+        return node
+
+    def kill(self, node: subprocess.Popen[bytes]) -> None:
+        """The node and everything on it, as when a machine loses its power."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(node.pid, signal.SIGSTOP)  # it would put its processes in order
+        for pid, _ in children_of(node.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        node.kill()
+        node.wait()
+
+    def end(self, nodes: list[subprocess.Popen[bytes]]) -> None:
+        for node in (*nodes, self.head):
+            self.kill(node)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "it ended too early"
+        assert time.monotonic() < end, "it never came so far"
+        time.sleep(0.01)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    root = tmp_path_factory.mktemp("work")
+    rows = []
+    for video in range(VIDEOS):
+        write_folder(root / str(video), frames_of(video, 0 if video == 10 else 2))
+        rows.append((f"v{video:03d}", str(video)))
+    manifest, model = write_manifest(root / "manifest.csv", rows), pooling_model(root / "cells.onnx", cell=4)
+    vidface("extract", manifest, "-o", root / "local.h5", "--model", model, code=1)
+    return Work(manifest, model, sha256(root / "local.h5"))
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    nodes = Nodes()
+    try:
+        yield nodes
+    finally:
+        nodes.end([])
+
+
+@pytest.fixture
+def second(nodes: Nodes) -> Iterator[subprocess.Popen[bytes]]:
+    node = nodes.join()
+    try:
+        yield node
+    finally:
+        nodes.kill(node)
+
+
+def start(work: Work, output: Path, nodes: Nodes) -> subprocess.Popen[bytes]:
+    """A run on the cluster, as far as its first shard."""
+    words = ["extract", work.manifest, "-o", output, "--model", work.model, "--json"]
+    run = subprocess.Popen(
+        [*MODULE, *map(str, words), "--engine", "ray", "--address", nodes.address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+    wait_until((output.with_name(output.name + ".parts") / "shard-000000.h5").exists, run)
+    return run
+
+
+def finish(run: subprocess.Popen[bytes], output: Path, work: Work) -> None:
+    out, err = run.communicate(timeout=200)
+    assert (run.returncode, err.decode()) == (1, "")  # 1: the empty folder
+    assert out.count(b"\n") == 1
+    assert sha256(output) == work.wanted
+    assert sorted(path.name for path in output.parent.iterdir()) == ["faults.jsonl", output.name]
+
+
+def test_a_cluster_of_its_own(shared_data: Path, tmp_path: Path) -> None:
+    """Real clips and a real network; what was started for the run ends with it."""
+    clips = [
+        *sorted((shared_data / "clips").glob("grid_*.mpg")),
+        shared_data / "clips/short_hamilton_clip.mp4",
+    ]
+    (tmp_path / "clips").mkdir()
+    rows = []
+    for index, clip in enumerate(clips):
+        shutil.copy(clip, tmp_path / "clips" / clip.name)
+        rows.append((f"v{index}", f"clips/{clip.name}"))
+    manifest = write_manifest(tmp_path / "manifest.csv", rows)
+    words = [
+        "extract",
+        manifest,
+        "--model",
+        shared_data / "models/mobilefacenet_128.onnx",
+        "--resize",
+        "--json",
+    ]
+    digests = []
+    before = set(Path(tempfile.gettempdir()).glob("vidface-ray-*"))
+    for engine in ("local", "ray"):
+        output = tmp_path / f"{engine}.h5"
+        ran = vidface(*words, "-o", output, "--engine", engine, env=ENVIRONMENT)
+        assert (ran.code, ran.err, ran.json["videos"]) == (0, "", len(clips))
+        digests.append(sha256(output))
+    assert digests[0] == digests[1]
+    assert set(Path(tempfile.gettempdir()).glob("vidface-ray-*")) <= before
+
+
+def test_a_killed_worker(work: Work, nodes: Nodes, tmp_path: Path) -> None:
+    output = tmp_path / "features.h5"
+    run = start(work, output, nodes)
+    killed = [
+        pid
+        for pid, title in children_of(nodes.head.pid, "ray::")
+        if "_decode" in title or "Embedder" in title
+    ]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert killed and not output.exists()
+    finish(run, output, work)
+
+
+def test_a_killed_node(work: Work, nodes: Nodes, second: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    output = tmp_path / "features.h5"
+    run = start(work, output, nodes)
+    assert children_of(second.pid, "ray::"), "the second node has nothing to do"
+    nodes.kill(second)
+    assert not output.exists()
+    finish(run, output, work)
+
+
+def test_ctrl_c_leaves_the_cluster(work: Work, nodes: Nodes, tmp_path: Path) -> None:
+    output = tmp_path / "features.h5"
+    run = start(work, output, nodes)
+    os.killpg(run.pid, signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    said = err.decode().strip()
+    assert run.returncode == 130 and said.startswith("stopped: ") and "\n" not in said
+    assert nodes.head.poll() is None
+    finish(start(work, output, nodes), output, work)
