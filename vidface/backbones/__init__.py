@@ -2,7 +2,7 @@
 
 Two kinds, told apart by a file's content: any ONNX face model, and the paper's networks with weights from a
 safetensors file or a plain torch archive (.pth). Each comes with a card (`vidface.backbones.card`) that states
-what it expects. torch is imported only for the second kind, onnxruntime only for the first.
+what it expects. torch is imported only for the second kind.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ class Backbone:
             changed model.
         device: what it really runs on, for example "cpu (CPUExecutionProvider, float32)".
         embed: uint8 RGB [N, H, W, 3], N >= 0, to float32 [N, D], not L2-normalised; colour order, mean and
-            std are handled inside, and an embedding does not depend on the batch it came in. NaN is passed
-            through. Raises UsageError for faces of another shape or dtype.
+            std are handled inside. On a CPU a face has the same bits whatever batch it came in and whatever
+            the number of threads; on a GPU they may differ by rounding. NaN is passed through. Raises
+            UsageError for faces of another shape or dtype.
     """
 
     card: ModelCard
@@ -58,7 +59,7 @@ def load_backbone(
         overrides: card fields given as options (see `read_card`).
         device: "cpu", "cuda", or "auto": a GPU where the library finds one.
         half: half precision on a GPU; an ONNX model decides itself (see `device` of the result).
-        threads: compute threads; None: all cores (torch: its own default).
+        threads: compute threads on a CPU; None: all cores this process may use.
 
     Raises:
         ModelError: the model or its card cannot be used.

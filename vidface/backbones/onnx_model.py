@@ -1,11 +1,18 @@
 """Any ONNX face model, run by onnxruntime on the CPU or an NVIDIA GPU.
 
+On a CPU a batch is cut into small chunks and every thread runs chunks of its own: one session of one thread, used by
+all of them. That scales better than threads inside a session, whose many small layers end in as many waits, and what
+a chunk needs stays in the cache. onnxruntime's CPU kernels give a face the same bits in every chunk; the tests
+hold it to that.
+
 The GPU code is written for real but was not run on a GPU yet.
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +23,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from vidface.backbones.card import ModelCard
 from vidface.backbones.onnx_files import external_files
+from vidface.backbones.onnx_prelu import prelu_as_convolutions
 from vidface.errors import ModelError, UsageError, printable
 from vidface.machine import cpu_count
 
-__all__ = ["normalise", "open_onnx", "output_dimension"]
+__all__ = ["normalise", "open_onnx", "open_onnx_bytes", "output_dimension"]
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -42,9 +50,9 @@ _CUDA_OPTIONS = {
     "use_tf32": "0",  # its 10-bit mantissas would move embeddings by more than 1e-3
     "cudnn_conv_algo_search": "HEURISTIC",  # the default searches again for every batch size
 }
-# Larger batches gain nothing on a CPU and cost memory.
-_CPU_CHUNK = 8
+_CPU_CHUNK = 4  # faces a run: larger ones leave the cache, smaller ones wait more often
 _MAX_BATCH = 1024
+_X86 = ("x86_64", "AMD64")
 
 
 def open_onnx(path: Path, card: ModelCard, device: str, half: bool, threads: int | None) -> tuple[str, Embed]:
@@ -58,7 +66,7 @@ def open_onnx(path: Path, card: ModelCard, device: str, half: bool, threads: int
         device: "auto", "cpu" or "cuda".
         half: on a GPU, half precision. The model decides: one with float16 input runs in float16, any other
             in its own precision, and the returned description says so.
-        threads: intra-op threads; None: all cores this process may use.
+        threads: compute threads; None: all cores this process may use.
 
     Returns:
         What it runs on, as text, and the function from uint8 RGB [N, H, W, 3] to float32 [N, D].
@@ -68,31 +76,48 @@ def open_onnx(path: Path, card: ModelCard, device: str, half: bool, threads: int
             card.
         UsageError: "cuda" where onnxruntime has none.
     """
-    session = _open_session(path, device, threads)
+    return _open(_read(path), path, card, device, half, threads)
+
+
+def open_onnx_bytes(content: bytes, path: Path, card: ModelCard, threads: int | None) -> tuple[str, Embed]:
+    """As `open_onnx`, on the CPU, for a model that was made in memory from the file `path`."""
+    return _open(content, path, card, "cpu", half=False, threads=threads)
+
+
+def _open(
+    source: str | bytes, path: Path, card: ModelCard, device: str, half: bool, threads: int | None
+) -> tuple[str, Embed]:
+    threads = threads or cpu_count()
+    session = _open_session(source, path, device, 1)
     batch, dtype = _check_input(session, path, card.input_size)
     where = _describe(session, half and dtype != np.float16)
-
-    def forward(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pixels = normalise(images, card).astype(dtype, copy=False)
-        return _run(session, pixels, path)
-
+    on_cpu = where.startswith("cpu")
+    if batch and batch > _CPU_CHUNK and on_cpu:  # one run is a whole batch: its threads must be inside
+        session = _open_session(source, path, device, threads)
+        threads = 1
     found = _probe(session, batch, dtype, path, card.input_size)
     if found != card.dimension:
         raise ModelError(
             f"{path}: gives embeddings of {found} numbers, its card says dimension {card.dimension}"
         )
-    chunk = batch or (_CPU_CHUNK if where.startswith("cpu") else None)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="embed") if on_cpu and threads > 1 else None
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         count = len(images)
-        step = chunk or max(count, 1)
+        step = batch or (min(_CPU_CHUNK, -(-count // threads)) if on_cpu else count) or 1
         out = np.empty((count, card.dimension), np.float32)
-        for start in range(0, count, step):
+
+        def work(start: int) -> None:
             part = images[start : start + step]
             size = len(part)
             if batch and size < batch:
                 part = np.concatenate([part, np.zeros((batch - size, *part.shape[1:]), np.uint8)])
-            out[start : start + size] = forward(part)[:size]
+            pixels = normalise(part, card).astype(dtype, copy=False)
+            out[start : start + size] = _run(session, pixels, path)[:size]
+
+        starts = range(0, count, step)
+        for _ in pool.map(work, starts) if pool and len(starts) > 1 else map(work, starts):
+            pass
         return out
 
     return where, embed
@@ -104,7 +129,7 @@ def output_dimension(path: Path, input_size: tuple[int, int]) -> int:
     Raises:
         ModelError: as for `open_onnx`.
     """
-    session = _open_session(path, "cpu", None)
+    session = _open_session(_read(path), path, "cpu", 1)
     batch, dtype = _check_input(session, path, input_size)
     return _probe(session, batch, dtype, path, input_size)
 
@@ -129,8 +154,20 @@ def normalise(images: NDArray[np.uint8], card: ModelCard) -> NDArray[np.float32]
     return out
 
 
-def _open_session(path: Path, device: str, threads: int | None) -> Any:
-    """An inference session; the files it reads have been checked before."""
+def _read(path: Path) -> str | bytes:
+    """What onnxruntime is to open; the files it reads have been checked.
+
+    Bytes that were checked are the bytes that run, unless the weights lie in further files.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    return str(path.resolve()) if external_files(content, path) else content
+
+
+def _open_session(source: str | bytes, path: Path, device: str, threads: int) -> Any:
+    """An inference session whose runs use so many threads on a CPU."""
     cuda = "CUDAExecutionProvider" in ort.get_available_providers()
     if device == "cuda" and not cuda:
         raise UsageError(
@@ -140,17 +177,12 @@ def _open_session(path: Path, device: str, threads: int | None) -> Any:
     providers: list[Any] = ["CPUExecutionProvider"]
     if cuda and device != "cpu":
         providers.insert(0, ("CUDAExecutionProvider", _CUDA_OPTIONS))
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    # Bytes that were checked are the bytes that run, unless the weights lie in further files.
-    source = str(path.resolve()) if external_files(content, path) else content
+    elif isinstance(source, bytes) and platform.machine() in _X86:
+        source = prelu_as_convolutions(source)
     options = ort.SessionOptions()
     options.log_severity_level = 4  # every error is raised as well; warnings are for the model's author
-    # Given explicitly, since 0 also pins the threads to cores, and several processes then share the first
-    # ones.
-    options.intra_op_num_threads = threads or cpu_count()
+    # Never 0, which also pins the threads to cores, and several processes then share the first ones.
+    options.intra_op_num_threads = threads
     options.use_deterministic_compute = True
     # Spinning threads take the cores from whatever decodes meanwhile: twice the CPU time an image, measured.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -1,4 +1,8 @@
-"""The paper's networks with weights from a file, run by torch on the CPU or an NVIDIA GPU.
+"""The paper's networks with weights from a file: by torch on an NVIDIA GPU, by onnxruntime on a CPU.
+
+On a CPU the network is written as an ONNX graph in memory, as `vidface.backbones.export` writes it to a file:
+onnxruntime is faster there than torch, and gives a face the same bits in every batch and for any number of threads,
+which torch does not.
 
 The GPU code is written for real but was not run on a GPU yet.
 """
@@ -23,8 +27,7 @@ __all__ = ["fold", "load_network", "open_torch"]
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-# On a CPU, activations of larger batches leave the cache and lose time to the allocator.
-_CPU_CHUNK = 8
+_GPU_CHUNK = 256  # faces sent to a GPU at a time
 
 
 def open_torch(
@@ -37,7 +40,7 @@ def open_torch(
         card: must name its architecture.
         device: "auto", "cpu" or "cuda".
         half: on a GPU, run in float16 (normalisation stays in float32).
-        threads: threads of torch, for the whole process; None leaves them as they are.
+        threads: compute threads on a CPU; None: all cores this process may use.
 
     Returns:
         What it runs on, as text, and the function from uint8 RGB [N, H, W, 3] to float32 [N, D].
@@ -52,40 +55,48 @@ def open_torch(
         raise UsageError(
             f"no GPU for torch {torch.__version__} (CUDA {torch.version.cuda or 'not built in'}): use cpu"
         )
-    on_gpu = cuda and device != "cpu"
-    if threads is not None:
-        torch.set_num_threads(threads)
-    place = torch.device("cuda:0" if on_gpu else "cpu")
-    dtype = torch.float16 if half and on_gpu else torch.float32
+    if cuda and device != "cpu":
+        return _open_on_gpu(network, spec, card, torch.float16 if half else torch.float32)
+    # Imported here, since the graph is written with what this module folds.
+    from vidface.backbones.onnx_graph import onnx_model
+    from vidface.backbones.onnx_model import open_onnx_bytes
+
+    graph = onnx_model(network, spec, card.input_size).SerializeToString(deterministic=True)
+    return open_onnx_bytes(graph, path, card, threads)
+
+
+def _open_on_gpu(
+    network: MobileFaceNet, spec: Spec, card: ModelCard, dtype: torch.dtype
+) -> tuple[str, Embed]:
+    """The network on the first GPU. Not yet run on one."""
+    place = torch.device("cuda:0")
     folded = fold(network).to(place, dtype)
     folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from its stubs
     mean, std = (torch.tensor(values, device=place).view(1, 3, 1, 1) for values in (card.mean, card.std))
 
     def forward(images: NDArray[np.uint8]) -> Tensor:
-        faces = torch.from_numpy(np.ascontiguousarray(images))
-        if on_gpu:
-            faces = faces.pin_memory().to(place, non_blocking=True)
+        faces = torch.from_numpy(np.ascontiguousarray(images)).pin_memory().to(place, non_blocking=True)
         # [N, H, W, 3] seen as [N, 3, H, W] is channels_last already: nothing is copied.
         faces = faces.permute(0, 3, 1, 2)
         if card.colour_order == "bgr":
             faces = faces.flip(1)
-        pixels = ((faces.float() - mean) / std).to(dtype)
-        out: Tensor = folded(pixels)
-        return out.float().cpu()
+        out: Tensor = folded(((faces.float() - mean) / std).to(dtype))
+        return out.float()
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        count = len(images)
-        step = max(count, 1) if on_gpu else _CPU_CHUNK
-        out = np.empty((count, spec.dimension), np.float32)
+        if not len(images):
+            return np.empty((0, spec.dimension), np.float32)
         # TF32 would move embeddings by 1e-3, and cuDNN's autotuner may choose another algorithm every run.
         with (
             torch.inference_mode(),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            for start in range(0, count, step):
-                part = images[start : start + step]
-                out[start : start + len(part)] = forward(part).numpy()
-        return out
+            # Nothing waits before the end: the next chunk is pinned and sent while the GPU computes this one.
+            chunks = [
+                forward(images[start : start + _GPU_CHUNK]) for start in range(0, len(images), _GPU_CHUNK)
+            ]
+            embeddings: NDArray[np.float32] = torch.cat(chunks).cpu().numpy()
+        return embeddings
 
     name = f"torch {torch.__version__}, {'float16' if dtype == torch.float16 else 'float32'}"
     return f"{place} ({name})", embed
