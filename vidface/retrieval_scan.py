@@ -21,8 +21,7 @@ _LANES = 16  # scores compared at once; LLVM splits them where the machine has n
 _HALVINGS = 20  # finds the floor to a millionth of the scores' range; a lower one only keeps more
 
 
-@intrinsic
-def _not_below(typingctx: Any, row: Any, at: Any, floor: Any) -> Any:
+def _not_below_code(typingctx: Any, row: Any, at: Any, floor: Any) -> Any:
     """Bit i tells whether row[at + i] is not below the floor, for 16 scores of a contiguous row; so for NaN."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -40,8 +39,7 @@ def _not_below(typingctx: Any, row: Any, at: Any, floor: Any) -> Any:
     return types.uint64(row, types.int64, types.float32), codegen
 
 
-@intrinsic
-def _ones(typingctx: Any, bits: Any) -> Any:
+def _ones_code(typingctx: Any, bits: Any) -> Any:
     """How many bits are set."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -50,14 +48,17 @@ def _ones(typingctx: Any, bits: Any) -> Any:
     return types.int64(types.uint64), codegen
 
 
-@intrinsic
-def _lowest_bit(typingctx: Any, bits: Any) -> Any:
+def _lowest_bit_code(typingctx: Any, bits: Any) -> Any:
     """The place of the lowest bit that is set; there must be one."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), codegen
+
+
+_intrinsic: Any = intrinsic  # its stub gives what it returns the wrong signature
+_not_below, _ones, _lowest_bit = map(_intrinsic, (_not_below_code, _ones_code, _lowest_bit_code))
 
 
 @njit(cache=True, nogil=True)

@@ -18,8 +18,8 @@ from vidface.retrieval import search
 
 K = 100
 BLOCKS = ((256, 1024), (512, 2048), (1024, 4096), (2048, 8192))
-PART = 500  # queries that the peers get
-FEW = 100  # queries that the slowest get
+PART = 200  # queries that the peers get
+FEW = 50  # queries that the slowest get
 
 Array = np.ndarray
 
@@ -36,7 +36,7 @@ def _data(people: int, videos: int, dimension: int) -> tuple[Array, Array, Array
     random = np.random.default_rng(0)
     templates = random.standard_normal((people, dimension), np.float32)
     person = random.integers(0, people, videos)
-    gallery = templates[person] + 1.2 * random.standard_normal((videos, dimension), np.float32)
+    gallery = templates[person] + 2.5 * random.standard_normal((videos, dimension), np.float32)
     nobody = random.random(videos) < 0.1
     gallery[nobody] = random.standard_normal((int(nobody.sum()), dimension), np.float32)
     person[nobody] = -1
@@ -80,12 +80,10 @@ def _table(people: int, videos: int, dimension: int, threads: int, repeats: int)
     }
     notes = {"vidface search + AP": _check(queries[known], gallery, ids, known, person, relevant, ours())}
     peaks = {"vidface search + AP": peak_megabytes(ours)}
-    rest = {
-        name: took for name, took in _peers(queries[known], gallery, person, known, relevant, notes).items()
-    }
+    rest = _peers(queries[known], gallery, person, known, relevant, notes)
     print_table(
         f"retrieval, mAP@{K}: {len(known):,} identities x {videos:,} videos, {dimension}-d",
-        {**shown, **rest},
+        shown | rest,
         floor=next(iter(shown)),
         count=len(known),
         unit="queries",
