@@ -121,7 +121,7 @@ def _common(shards: Sequence[FeaturesInfo]) -> dict[str, Any]:
     common: dict[str, Any] = {}
     for name in sorted(names, key=lambda name: (place.get(name, len(place)), name)):
         if name == "device":
-            common[name] = " + ".join(sorted({str(shard.attributes[name]) for shard in shards}))
+            common[name] = " + ".join(sorted({str(shard.attributes.get(name)) for shard in shards}))
             continue
         common[name] = first.attributes.get(name)
         for shard in shards:
