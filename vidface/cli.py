@@ -183,21 +183,25 @@ def extract(
     callback=read_threshold,
     help="Cosine that joins two frames, or none.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes [default: as there are cores and work].")
+@engine_options("Threads; ray: no limit [default: one a core].")
 @shard_option
 @json_option
 def cluster(
     features: Path,
     output: Path,
     threshold: float | None,
+    engine: str,
     workers: int | None,
+    address: str | None,
     shard: tuple[int, int] | None,
     as_json: bool,
 ) -> int:
     """Features -> embeddings: the largest cluster of each video's frames, averaged."""
+    from vidface.engines import open_engine
     from vidface.stages.cluster import cluster as run
 
-    result = run(features, output, threshold=threshold, workers=workers, shard=shard)
+    with open_engine(engine, workers=workers, address=address) as where:
+        result = run(features, output, threshold=threshold, engine=where, shard=shard)
     found = result.embeddings
     failed = found.status.count("failed")
     frames, kept = int(found.frames.sum()), int(found.kept.sum())
@@ -226,6 +230,13 @@ def cluster(
 @manifest_option
 @click.option("-o", "--output", type=FILE, help="Write scores.json.")
 @protocol_options
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where pairs are compared (lfrc); the numbers are the same.",
+)
 @json_option
 def score(scored: Path, manifest_path: Path, output: Path | None, as_json: bool, **options: Any) -> int:
     """Score embeddings, or a submission file (.txt, .bin), against the manifest."""
@@ -257,19 +268,30 @@ def score(scored: Path, manifest_path: Path, output: Path | None, as_json: bool,
 )
 @click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
 @protocol_options
-@click.option("--workers", type=click.IntRange(1), help="Processes [default: as there are cores and work].")
+@engine_options("Threads that cluster [default: one a core].")
 @json_option
 def sweep(
-    features: Path, manifest_path: Path, thresholds: str, output: Path | None, as_json: bool, **options: Any
+    features: Path,
+    manifest_path: Path,
+    thresholds: str,
+    output: Path | None,
+    engine: str,
+    workers: int | None,
+    address: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Score many clustering thresholds in one pass over the features."""
+    from vidface.engines import open_engine
     from vidface.manifest import read_manifest
     from vidface.stages.outputs import write_json
     from vidface.stages.sweep import sweep as run
     from vidface.stages.thresholds import parse_thresholds
     from vidface.tables import sweep_table
 
-    result = run(features, read_manifest(manifest_path), parse_thresholds(thresholds), **options)
+    truth = read_manifest(manifest_path)
+    with open_engine(engine, workers=workers, address=address) as where:
+        result = run(features, truth, parse_thresholds(thresholds), engine=where, **options)
     if output:
         write_json(output, result)
     if as_json:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from command_line import MODULE, read_features, vidface, write_manifest
 
 COMMANDS = (
@@ -64,12 +65,19 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
         ["cluster", "FEATURES", "-o", "OUT", "--threshold", "nan"],
         ["cluster", "FEATURES", "-o", "OUT", "--threshold", "0.2,0.3"],
         ["cluster", "FEATURES", "-o", "NOWHERE/OUT"],
+        ["cluster", "FEATURES", "-o", "OUT", "--address", "auto"],
+        ["cluster", "FEATURES", "-o", "OUT", "--engine", "spark"],
+        ["cluster", "FEATURES", "-o", "OUT", "--workers", "-1"],
         ["sweep", "FEATURES", "--manifest", "MANIFEST", "--thresholds", "0.5:0.2:0.1"],
         ["score", "EMBEDDINGS"],
         ["score", "EMBEDDINGS", "--manifest", "MANIFEST", "--targets", "2"],
         ["score", "EMBEDDINGS", "--manifest", "MANIFEST", "--targets", "1"],
         ["score", "EMBEDDINGS", "--manifest", "MANIFEST", "--targets", "nan"],
         ["score", "EMBEDDINGS", "--manifest", "MANIFEST", "--protocol", "other"],
+        pytest.param(
+            ["score", "EMBEDDINGS", "--manifest", "MANIFEST", "--device", "cuda"],
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
         ["submit", "EMBEDDINGS", "--manifest", "MANIFEST"],
         ["submit", "--manifest", "MANIFEST"],
     ],

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from vidface.stages.cluster import cluster
 from vidface.engines.embedding import embed_run
-from vidface.engines.local import read_ahead
+from vidface.engines.local import local_engine, read_ahead
 from vidface.engines.reading import Block, Video, VideoEnd
 from vidface.store import join_shards, write_shard
 
@@ -59,7 +59,7 @@ said["extract"] = [round(time.monotonic() - begun, 1), mega()]
 digests = set()
 for workers in (1, 2):
     begun, output = time.monotonic(), folder / f"embeddings-{workers}.h5"
-    result = cluster(folder / "features.h5", output, threshold=0.4, workers=workers)
+    result = cluster(folder / "features.h5", output, threshold=0.4, engine=local_engine(workers))
     digests.add(hashlib.sha256(output.read_bytes()).hexdigest())
     said[f"cluster, {workers} workers"] = [round(time.monotonic() - begun, 1), mega()]
     assert len(result.embeddings.video_ids) == VIDEOS

@@ -215,11 +215,11 @@ def test_any_shards_in_any_order_give_the_bytes_of_the_whole_run(
         assert (result.videos, result.frames) == (len(counts), sum(counts))
         assert (result.status, result.faults) == (one.status, one.faults)
 
-        cluster(whole, root / "e.h5", threshold=threshold, workers=1)
+        cluster(whole, root / "e.h5", threshold=threshold)
         parts = data.draw(st.integers(1, len(counts)), "N of cluster")
         files = [root / f"e.{part}.h5" for part in range(1, parts + 1)]
         for part, file in enumerate(files, 1):
-            cluster(merged, file, threshold=threshold, workers=1, shard=(part, parts))
+            cluster(merged, file, threshold=threshold, shard=(part, parts))
         result = merge(data.draw(st.permutations(files), "order of cluster"), root / "merged.h5")
         assert (root / "merged.h5").read_bytes() == (root / "e.h5").read_bytes()
         assert (result.kind, result.videos, result.frames) == ("embeddings", len(counts), sum(counts))
@@ -264,17 +264,17 @@ def test_another_shard_never_goes_into_the_same_output(tmp_path: Path) -> None:
     extracted(features)
     with pytest.raises(ChangedError, match="shard was none, now 1/2"):
         extracted(features, (1, 2))
-    cluster(features, embeddings, threshold=0.3, workers=1, shard=(1, 2))
-    assert cluster(features, embeddings, threshold=0.3, workers=1, shard=(1, 2)).already_done
+    cluster(features, embeddings, threshold=0.3, shard=(1, 2))
+    assert cluster(features, embeddings, threshold=0.3, shard=(1, 2)).already_done
     for shard, now in (((2, 2), "2/2"), ((1, 3), "1/3"), (None, "none")):
         with pytest.raises(ChangedError, match=f"shard was 1/2, now {now}"):
-            cluster(features, embeddings, threshold=0.3, workers=1, shard=shard)
+            cluster(features, embeddings, threshold=0.3, shard=shard)
 
 
 def test_embeddings_of_one_shard_of_features(tmp_path: Path) -> None:
     """They are like any other, but for merge and score, which say what is to be done."""
     extracted(tmp_path / "f.h5", (2, 2))
-    cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=0.3, workers=1)
+    cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=0.3)
     found = read_embeddings(tmp_path / "e.h5")
     assert found.video_ids == read_features(tmp_path / "f.h5").video_ids
     assert "shard" not in found.attributes
@@ -284,7 +284,7 @@ def test_embeddings_of_one_shard_of_features(tmp_path: Path) -> None:
         read_scored(tmp_path / "e.h5", manifest_of(len(COUNTS)))
     files = [tmp_path / "e.1.h5", tmp_path / "e.2.h5"]
     for part, file in enumerate(files, 1):
-        cluster(tmp_path / "f.h5", file, threshold=0.3, workers=1, shard=(part, 2))
+        cluster(tmp_path / "f.h5", file, threshold=0.3, shard=(part, 2))
     merge(files, tmp_path / "out.h5")
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "e.h5").read_bytes()
 
@@ -294,7 +294,7 @@ def test_a_shard_is_not_scored_as_if_it_were_all(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"f\.1\.h5: lacks 5 .*; it is shard 1/2: merge the shards first"):
         sweep(tmp_path / "f.1.h5", manifest_of(len(COUNTS)), [None])
     extracted(tmp_path / "f.h5")
-    cluster(tmp_path / "f.h5", tmp_path / "e.1.h5", threshold=0.3, workers=1, shard=(1, 2))
+    cluster(tmp_path / "f.h5", tmp_path / "e.1.h5", threshold=0.3, shard=(1, 2))
     with pytest.raises(StoreError, match=r"e\.1\.h5: lacks 6 .*; it is shard 1/2: merge the shards first"):
         read_scored(tmp_path / "e.1.h5", manifest_of(len(COUNTS)))
 
@@ -355,7 +355,7 @@ def test_embeddings_of_another_run_are_refused(tmp_path: Path, attribute: str, v
     extracted(tmp_path / "f.h5")
     files = [tmp_path / "e.1.h5", tmp_path / "e.2.h5"]
     for part, file in enumerate(files, 1):
-        cluster(tmp_path / "f.h5", file, threshold=0.3, workers=1, shard=(part, 2))
+        cluster(tmp_path / "f.h5", file, threshold=0.3, shard=(part, 2))
     changed = change(files[1], **{attribute: value})
     with pytest.raises(UsageError, match=rf"changed-e\.2\.h5: {attribute} is "):
         merge([files[0], changed], tmp_path / "out.h5")
@@ -363,7 +363,7 @@ def test_embeddings_of_another_run_are_refused(tmp_path: Path, attribute: str, v
 
 def test_a_set_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     files, halves = shards_of(tmp_path, 4), shards_of(tmp_path / "halves", 2)
-    cluster(files[1], tmp_path / "e.h5", threshold=0.3, workers=1, shard=(2, 3))
+    cluster(files[1], tmp_path / "e.h5", threshold=0.3, shard=(2, 3))
     extracted(tmp_path / "whole.h5")
     output = tmp_path / "out.h5"
     for wrong, said in [
@@ -408,7 +408,7 @@ def test_an_output_that_is_there(tmp_path: Path) -> None:
         merge(shards_of(tmp_path / "mended", 2, counts=[2, 3, *COUNTS[2:]]), output)
     with pytest.raises(ChangedError, match=r"shard was 1/2, now none"):
         merge(files, files[0])
-    cluster(output, tmp_path / "e.h5", threshold=0.3, workers=1)
+    cluster(output, tmp_path / "e.h5", threshold=0.3)
     with pytest.raises(StoreError, match="expected a vidface features file, found embeddings"):
         merge(files, tmp_path / "e.h5")
     assert output.read_bytes() == before

@@ -27,7 +27,7 @@ WAKE_SECONDS = 0.2
 Result = TypeVar("Result")
 
 
-def local_engine(workers: int | None) -> Engine:
+def local_engine(workers: int | None = None) -> Engine:
     """The engine of this machine; see `vidface.engines.open_engine`."""
     return Engine(
         partial(extract_runs, workers=cpu_count() if workers is None else workers),

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 import vidface
 from vidface.embedding import embed_videos
-from vidface.engines import open_engine
+from vidface.engines import Engine
+from vidface.engines.local import local_engine
 from vidface.progress import progress
 from vidface.stages.outputs import exclusive, refuse_changed
 from vidface.stages.shards import Shard, shard_range, shard_text
@@ -48,7 +49,7 @@ def cluster(
     output: Path,
     *,
     threshold: float | None,
-    workers: int | None = None,
+    engine: Engine | None = None,
     shard: Shard | None = None,
 ) -> ClusterResult:
     """Keep the largest cluster of every video's frames, average it, and write the embeddings file.
@@ -57,7 +58,8 @@ def cluster(
         features: a features file.
         output: the embeddings file to write.
         threshold: cosine from which two frames are joined; None keeps every frame.
-        workers: threads, None for as many as there are cores; the result does not depend on it.
+        engine: where the work runs, from `vidface.engines.open_engine`; None: every core of this machine. The file does
+            not depend on it.
         shard: (I, N): only the I-th of N shares of the videos, for `vidface.stages.merge`.
 
     Raises:
@@ -90,7 +92,7 @@ def cluster(
             "program_version": vidface.__version__,
         }
         attributes = {name: value for name, value in made_with.items() if value is not None}
-        runs = over_videos(source, _cluster_run, threshold, workers=workers, label="cluster")
+        runs = over_videos(source, _cluster_run, threshold, engine=engine, label="cluster")
         write_embeddings(output, source, runs, attributes)
     return ClusterResult(read_embeddings(output), already_done=False)
 
@@ -100,18 +102,19 @@ def over_videos(
     function: Callable[[Path, npt.NDArray[np.int64], Any], Result],
     argument: Any,
     *,
-    workers: int | None,
+    engine: Engine | None,
     label: str,
 ) -> Iterator[Result]:
     """Call ``function(path, offsets, argument)`` over runs of consecutive videos; results in order.
 
     Workers read their own rows from the file, so only results travel, and memory is bounded by the runs in flight.
-    They are threads: what the functions do is compiled and lets go of the interpreter's lock.
+    Here they are threads: what the functions do is compiled and lets go of the interpreter's lock.
     """
     runs = list(_runs(source.offsets, RUN_ROWS))
     tasks = ((source.path, source.offsets[a : b + 1], argument) for a, b in runs)
-    with progress(label, len(source.video_ids), "videos") as advance, open_engine(workers=workers) as engine:
-        for (start, stop), result in zip(runs, engine.map_ordered(function, tasks), strict=True):
+    map_ordered = (engine or local_engine()).map_ordered
+    with progress(label, len(source.video_ids), "videos") as advance:
+        for (start, stop), result in zip(runs, map_ordered(function, tasks), strict=True):
             yield result
             advance(stop - start)
 

@@ -164,7 +164,8 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
 
     threshold = None if recipe.cluster.threshold == "none" else recipe.cluster.threshold
     embeddings = folder / "embeddings.h5"
-    clustered = cluster(features, embeddings, threshold=threshold, workers=recipe.cluster.workers)
+    with open_engine(workers=recipe.cluster.workers) as engine:
+        clustered = cluster(features, embeddings, threshold=threshold, engine=engine)
     done["cluster"] = clustered.already_done
     found = clustered.embeddings
     say(f"cluster: {int(found.kept.sum())} of {int(found.frames.sum())} frames kept{_again(done['cluster'])}")

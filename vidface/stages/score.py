@@ -117,6 +117,7 @@ def score(
     enrolment_split: str = "train",
     gallery_split: str = "val",
     targets: Sequence[str] = lfrc.TARGETS,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Score by one protocol or both; a number that cannot be had is None, with a warning that says why.
 
@@ -127,14 +128,20 @@ def score(
         enrolment_split: iqiyi: the videos that templates are made of.
         gallery_split: iqiyi: the videos that are searched.
         targets: lfrc: FPR targets, as text.
+        device: lfrc: ``cpu`` or ``cuda``, where the pairs are compared; the numbers do not depend on it.
 
     Returns:
         The content of ``scores.json``; its keys are documented in the README.
 
     Raises:
         ManifestError: ``protocol`` is one that the manifest cannot serve.
-        UsageError: a ranking cannot be scored over pairs.
+        UsageError: a ranking cannot be scored over pairs, or torch finds no GPU for ``cuda``.
     """
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError(f"no GPU for torch {torch.__version__}: say --device cpu")
     result: dict[str, Any] = {
         "protocol": protocol,
         "mAP@100": None,
@@ -170,7 +177,7 @@ def score(
             result["warnings"].append(f"iqiyi not scored: {error}")
     if protocol in ("lfrc", "both"):
         if scored.embeddings is not None:
-            _merge(result, lfrc.score_pairs(scored.embeddings, manifest, targets))
+            _merge(result, lfrc.score_pairs(scored.embeddings, manifest, targets, device=device))
             result["definitions"]["lfrc"] = lfrc.DEFINITION
         elif protocol == "lfrc":
             raise UsageError("a ranking holds no embeddings: TPR at FPR needs an embeddings file or a .bin")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import vidface
 from vidface.embedding import embed_sweep
+from vidface.engines import Engine
 from vidface.errors import StoreError
 from vidface.files import disk_is_full
 from vidface.manifest import Manifest
@@ -31,7 +32,7 @@ def sweep(
     enrolment_split: str = "train",
     gallery_split: str = "val",
     targets: Sequence[str] = TARGETS,
-    workers: int | None = None,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Score every clustering threshold.
 
@@ -42,7 +43,7 @@ def sweep(
         manifest: the ground truth.
         thresholds: cosines; None keeps every frame.
         protocol, enrolment_split, gallery_split, targets: as in `vidface.stages.score.score`.
-        workers: threads, None for as many as there are cores; the result does not depend on it.
+        engine: where the videos are clustered, as in `vidface.stages.cluster.cluster`.
 
     Returns:
         ``rows``, a score object a threshold (without ``per_identity``) with ``threshold`` and ``kept``, the share of
@@ -63,7 +64,7 @@ def sweep(
             with pooled.open("wb") as file:
                 video = 0
                 for embeddings, counts in over_videos(
-                    source, _sweep_run, list(thresholds), workers=workers, label="sweep"
+                    source, _sweep_run, list(thresholds), engine=engine, label="sweep"
                 ):
                     for t, run in enumerate(embeddings):
                         file.seek(4 * (t * of_one + video * source.dimension))
