@@ -10,13 +10,14 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vidface.backbones import load_backbone
-from vidface.engines import open_engine
+from vidface.engines import Engine, open_engine
 from vidface.engines.contract import ModelSource
 from vidface.errors import UsageError
 from vidface.files import sha256_file
@@ -33,6 +34,13 @@ from vidface.tables import score_lines, sweep_table
 
 Say = Callable[[str], object]
 SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}
+
+
+class EngineChoice(BaseModel, extra="forbid"):
+    """Where extract, cluster and sweep run: ``--engine`` and ``--address``."""
+
+    name: Literal["local", "ray"] = "local"
+    address: str | None = None
 
 
 class ExtractStep(BaseModel, extra="forbid"):
@@ -88,6 +96,7 @@ class Recipe(BaseModel, extra="forbid"):
     manifest: Path
     output: Path
     features: Path | None = None
+    engine: EngineChoice = Field(default_factory=EngineChoice)
     extract: ExtractStep | None = None
     cluster: ClusterStep = Field(default_factory=lambda: ClusterStep.model_validate({}))
     score: ScoreStep | None = None
@@ -158,13 +167,14 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
 
     features = recipe.features or folder / "features.h5"
     if recipe.extract is not None:
-        extracted = _extract(recipe.extract, manifest, features)
+        with _engine(recipe, recipe.extract.workers) as engine:
+            extracted = _extract(recipe.extract, manifest, features, engine)
         done["extract"] = extracted.already_done
         say(f"extract: {extracted.videos} videos, {extracted.frames} frames{_again(extracted.already_done)}")
 
     threshold = None if recipe.cluster.threshold == "none" else recipe.cluster.threshold
     embeddings = folder / "embeddings.h5"
-    with open_engine(workers=recipe.cluster.workers) as engine:
+    with _engine(recipe, recipe.cluster.workers) as engine:
         clustered = cluster(features, embeddings, threshold=threshold, engine=engine)
     done["cluster"] = clustered.already_done
     found = clustered.embeddings
@@ -189,7 +199,9 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
         thresholds = recipe.sweep.thresholds
 
         def write_sweep() -> None:
-            write_json(sweep_file, sweep(features, manifest, parse_thresholds(thresholds), **options))
+            with _engine(recipe, recipe.cluster.workers) as engine:
+                table = sweep(features, manifest, parse_thresholds(thresholds), engine=engine, **options)
+            write_json(sweep_file, table)
 
         key = {"features": found.attributes["features_sha256"], "manifest": manifest.sha256, **options}
         done["sweep"] = _once(folder, "sweep", {**key, "thresholds": thresholds}, [sweep_file], write_sweep)
@@ -219,13 +231,16 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
     }
 
 
-def _extract(step: ExtractStep, manifest: Manifest, features: Path) -> ExtractResult:
+def _engine(recipe: Recipe, workers: int | None) -> AbstractContextManager[Engine]:
+    return open_engine(recipe.engine.name, workers=workers, address=recipe.engine.address)
+
+
+def _extract(step: ExtractStep, manifest: Manifest, features: Path, engine: Engine) -> ExtractResult:
     backbone = load_backbone(step.model, device=step.device, half=step.half)
     source = ModelSource(step.model, {}, step.device, step.half)
     fps = None if step.fps == "all" else float(step.fps)
     options = step.model_dump(exclude={"model", "device", "half", "fps", "workers"})
-    with open_engine(workers=step.workers) as engine:
-        return extract(manifest, backbone, features, engine=engine, model=source, fps=fps, **options)
+    return extract(manifest, backbone, features, engine=engine, model=source, fps=fps, **options)
 
 
 def _again(already_done: bool) -> str:
