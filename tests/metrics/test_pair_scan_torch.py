@@ -54,14 +54,24 @@ def test_scores_are_the_same_bits(width: int) -> None:
     st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=6),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
 )
 def test_it_finds_what_the_cpu_finds(
-    seed: int, videos: int, others: int, block: int, edges: list[float], points: bool, endless: bool
+    seed: int,
+    videos: int,
+    others: int,
+    block: int,
+    edges: list[float],
+    points: bool,
+    endless: bool,
+    rounded: bool,
 ) -> None:
     rows, far = unit_rows(seed, videos, 33), unit_rows(seed + 1, others, 33)
+    if rounded:  # only the distractors lose something in half precision
+        rows = rows.astype(np.float16).astype(np.float32)
     sizes = np.random.default_rng(seed).multinomial(videos, np.ones(4) / 4)
     pairs = Pairs(rows, np.repeat(np.cumsum(sizes), sizes), far, 1.01)
-    ends = np.unique(np.float32([*edges, *(dot(rows[0], row) for row in rows[::20])]))
+    ends = np.unique(np.float32([*edges, *(dot(rows[0], row) for row in [*rows[::20], *far[::20]])]))
     low, high = (ends, ends) if points else (ends[:-1:2], ends[1::2])
     if endless or not len(low):
         low, high = np.float32([-np.inf, *low[1:]]), np.float32([*high[:-1], np.inf])
