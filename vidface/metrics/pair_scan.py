@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 BLOCK = 768  # videos on a side: 2.4 MB of scores stay in the cache; the bare product is fastest there too
-TOPS = 16  # blocks a job: one read of distractors serves them all
+TOPS = 16  # blocks of distractors a job: one read serves them all
 CHUNK = 2**18  # scores kept in one piece: 1 MB
 UNIT = 0.01  # how far the length of a distractor's row may be from 1: float16 rounds it by 0.0005
 
@@ -160,8 +160,9 @@ def blocks_of(pairs: Pairs, block: int) -> Iterator[tuple[bool, int, range]]:
     for far, total in ((False, videos), (True, 0 if pairs.distractors is None else len(pairs.distractors))):
         for side in range(0, total, block):
             last = videos if far else side + 1  # the upper triangle, where left comes before right
-            for top in range(0, last, TOPS * block):
-                yield far, side, range(top, min(top + TOPS * block, last), block)
+            step = TOPS * block if far else block  # small jobs, so that many threads end together
+            for top in range(0, last, step):
+                yield far, side, range(top, min(top + step, last), block)
 
 
 def in_threads(work: Callable[[Iterator[Job]], Part], jobs: Iterable[Job], workers: int) -> list[Part]:
