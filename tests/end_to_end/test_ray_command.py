@@ -44,11 +44,12 @@ ENVIRONMENT = {**os.environ, **RAY_ENVIRONMENT}
 
 
 class Work(NamedTuple):
-    """A manifest of many small folders, one of them empty; a model; what the local engine makes of them."""
+    """Many small folders, one of them empty, one missing; a model; what the local engine makes of them."""
 
     manifest: Path
     model: Path
-    wanted: str
+    features: str
+    faults: str
 
 
 class Nodes:
@@ -114,16 +115,23 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def faults(folder: Path, output: str) -> str:
+    """What is listed, but for the output's name."""
+    return (folder / "faults.jsonl").read_text().replace(output, "")
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     root = tmp_path_factory.mktemp("work")
     rows = []
     for video in range(VIDEOS):
-        write_folder(root / str(video), frames_of(video, 0 if video == 10 else 2))
+        if video != 11:
+            write_folder(root / str(video), frames_of(video, 0 if video == 10 else 2))
         rows.append((f"v{video:03d}", str(video)))
     manifest, model = write_manifest(root / "manifest.csv", rows), pooling_model(root / "cells.onnx", cell=4)
-    vidface("extract", manifest, "-o", root / "local.h5", "--model", model, code=1)
-    return Work(manifest, model, sha256(root / "local.h5"))
+    # Paths as a person gives them, from the folder where the command is called: faults say them as they were given.
+    vidface("extract", manifest.name, "-o", "local.h5", "--model", model.name, code=1, cwd=root)
+    return Work(manifest, model, sha256(root / "local.h5"), faults(root, "local.h5"))
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +154,13 @@ def second(nodes: Nodes) -> Iterator[subprocess.Popen[bytes]]:
 
 def start(work: Work, output: Path, nodes: Nodes) -> subprocess.Popen[bytes]:
     """A run on the cluster, as far as its first shard."""
-    words = ["extract", work.manifest, "-o", output, "--model", work.model, "--json"]
+    words = ["extract", work.manifest.name, "-o", output, "--model", work.model.name, "--json"]
     run = subprocess.Popen(
         [*MODULE, *map(str, words), "--engine", "ray", "--address", nodes.address],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
+        cwd=work.manifest.parent,
         start_new_session=True,
     )
     wait_until((output.with_name(output.name + ".parts") / "shard-000000.h5").exists, run)
@@ -160,9 +169,10 @@ def start(work: Work, output: Path, nodes: Nodes) -> subprocess.Popen[bytes]:
 
 def finish(run: subprocess.Popen[bytes], output: Path, work: Work) -> None:
     out, err = run.communicate(timeout=200)
-    assert (run.returncode, err.decode()) == (1, "")  # 1: the empty folder
+    assert (run.returncode, err.decode()) == (1, "")  # 1: two videos failed
     assert out.count(b"\n") == 1
-    assert sha256(output) == work.wanted
+    assert sha256(output) == work.features
+    assert faults(output.parent, output.name) == work.faults
     assert sorted(path.name for path in output.parent.iterdir()) == ["faults.jsonl", output.name]
 
 
@@ -209,6 +219,14 @@ def test_a_killed_worker(work: Work, nodes: Nodes, tmp_path: Path) -> None:
         os.kill(pid, signal.SIGKILL)
     assert killed and not output.exists()
     finish(run, output, work)
+
+
+def test_cluster_on_the_cluster(work: Work, nodes: Nodes, tmp_path: Path) -> None:
+    (tmp_path / "f.h5").symlink_to(work.manifest.with_name("local.h5"))
+    far = ("--engine", "ray", "--address", nodes.address)
+    for output, where in (("local.h5", ()), ("ray.h5", far)):
+        vidface("cluster", "f.h5", "-o", output, *where, code=1, env=ENVIRONMENT, cwd=tmp_path)
+    assert sha256(tmp_path / "local.h5") == sha256(tmp_path / "ray.h5")
 
 
 def test_a_killed_node(work: Work, nodes: Nodes, second: subprocess.Popen[bytes], tmp_path: Path) -> None:

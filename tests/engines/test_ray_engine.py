@@ -101,7 +101,7 @@ def test_errors_of_other_nodes_say_where(ray_engine: Engine) -> None:
             raise error
         return str(caught.value)
 
-    far = Home("192.0.2.77", _home().software)
+    far = Home("192.0.2.77", Path.cwd(), _home().software)
     assert raised(_home(), StoreError("x.h5: damaged")) == "x.h5: damaged"
     assert raised(far, StoreError("x.h5: damaged")) == f"x.h5: damaged (on node {_home().node})"
     assert raised(far, FileNotFoundError(2, "No such file", "x.h5")).endswith(

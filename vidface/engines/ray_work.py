@@ -9,13 +9,15 @@ Actors on GPUs are not yet run on a GPU.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -40,9 +42,10 @@ Software = tuple[tuple[str, str], ...]
 
 
 class Home(NamedTuple):
-    """The machine where the command runs: its address, and what it works with."""
+    """The machine where the command runs: its address, its folder, and what it works with."""
 
     node: str
+    folder: Path
     software: Software
 
 
@@ -266,14 +269,14 @@ def _cancel(references: Iterable[Any]) -> None:
             ray.cancel(reference, force=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _away_from(home: Home) -> Iterator[None]:
     """Work for the command on a node: with the same software only, and errors say which node it was.
 
     Raises:
         UsageError: this node has other software.
     """
-    _check_software(home.software)
+    _arrive(home)
     try:
         yield
     except (VidfaceError, OSError) as error:
@@ -287,7 +290,7 @@ def _away_from(home: Home) -> Iterator[None]:
 
 
 def _home() -> Home:
-    return Home(_node(), _software())
+    return Home(_node(), Path.cwd(), _software())
 
 
 def _node() -> str:
@@ -311,17 +314,19 @@ def _version(distribution: str) -> str:
         return "missing"
 
 
-@cache
-def _check_software(wanted: Software) -> None:
-    """Refuse to work where results could differ.
+@lru_cache(1)
+def _arrive(home: Home) -> None:
+    """Go where the command is, so that a path means the same here; refuse to work where results could differ.
 
     Raises:
         UsageError: this node has another vidface, Python or library than the machine where the command runs.
     """
     different = [
         f"{name} is {here} there, {theirs} where the command runs"
-        for (name, theirs), (_, here) in zip(wanted, _software(), strict=True)
+        for (name, theirs), (_, here) in zip(home.software, _software(), strict=True)
         if here != theirs
     ]
     if different:
         raise UsageError(f"node {_node()} has other software: {'; '.join(different)}: install the same")
+    with contextlib.suppress(OSError):  # it matters to relative paths alone, and these are missed by name
+        os.chdir(home.folder)
