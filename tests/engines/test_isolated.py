@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections import Counter
@@ -454,3 +455,44 @@ def test_same_bytes_for_any_workers_batch_size_and_order(
     again = by_id(tmp_path / "shuffled.h5")
     assert list(again) != list(rows) and set(again) == set(rows)
     assert all(again[video].tobytes() == rows[video].tobytes() for video in rows)
+
+
+@pytest.fixture(scope="module")
+def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str]]]:
+    """A folder with a folder of real faces a person, 1 to 9 of them, and the rows of a manifest there."""
+    root = tmp_path_factory.mktemp("real")
+    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
+        people: dict[str, list[tarfile.TarInfo]] = {}
+        for member in archive:
+            if member.isfile():
+                people.setdefault(Path(member.name).parent.name, []).append(member)
+            if len(people) > 30:
+                break
+        for faces in people.values():
+            for member in faces[:9]:
+                file = archive.extractfile(member)
+                assert file is not None
+                folder = root / Path(member.name).parent.name
+                folder.mkdir(exist_ok=True)
+                (folder / Path(member.name).name).write_bytes(file.read())
+    return root, [[name, name] for name in people]
+
+
+def test_same_bytes_on_real_faces_with_a_real_network(
+    tmp_path: Path, real: tuple[Path, list[list[str]]], shared_data: Path
+) -> None:
+    root, rows = real
+    model = ("--model", shared_data / "models" / "mobilefacenet_128.onnx")
+    outputs = []
+    for name, order, options in [
+        ("a", rows, ("--workers", 0, "--batch-size", 64)),
+        ("b", rows, ("--workers", 2, "--batch-size", 1)),
+        ("c", rows[::-1], ("--workers", 1, "--batch-size", 7)),
+    ]:
+        manifest = write_manifest(root / f"{name}.csv", order)
+        outputs.append(tmp_path / f"{name}.h5")
+        vidface("extract", manifest, "-o", outputs[-1], *model, *options, code=0)
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    one, other = by_id(outputs[0]), by_id(outputs[2])
+    assert set(one) == set(other) and list(one) != list(other)
+    assert all(one[video].tobytes() == other[video].tobytes() for video in one)
