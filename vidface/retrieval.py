@@ -25,7 +25,10 @@ from vidface.retrieval_scan import finish, scan
 
 __all__ = ["identity_templates", "search"]
 
-_QUERIES, _VIDEOS = 1024, 1024  # sides of a block of scores; 4 MB stay in the cache, smaller ones slow BLAS down
+_QUERIES, _VIDEOS = (
+    1024,
+    512,
+)  # sides of a block of scores: 2 MB, which stays in the cache; smaller ones slow BLAS
 _ROOM = 4  # candidates held for a query, in units of k: few enough to stay in the cache, seldom full
 _CELLS = 4_000_000  # candidates held at a time by a thread, about 50 MB
 _GPU_MARGIN = 32  # candidates that a GPU proposes beyond k: enough that a tie at the cut is rare
@@ -132,7 +135,7 @@ def _search_block(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """What `search` gives, for queries whose scores with a part of the gallery fit the cache."""
     count = len(queries)
-    videos = np.empty((count, capacity), np.int64)  # the candidates of every query, as they were found
+    videos = np.empty((count, capacity), np.int32)  # the candidates of every query, as they were found
     values = np.empty((count, capacity), np.float32)
     held = np.zeros(count, np.int64)
     floors = np.full(count, -np.inf, np.float32)

@@ -18,6 +18,7 @@ from vidface.fixed_dot import dot64
 __all__ = ["finish", "scan"]
 
 _LANES = 16  # scores compared at once; LLVM splits them where the machine has narrower vectors
+_AHEAD = 4  # candidates whose rows are on their way from memory while one is scored
 _HALVINGS = 20  # finds the floor to a millionth of the scores' range; a lower one only keeps more
 
 
@@ -57,8 +58,25 @@ def _lowest_bit_code(typingctx: Any, bits: Any) -> Any:
     return types.int64(types.uint64), codegen
 
 
+def _fetch_code(typingctx: Any, row: Any, at: Any) -> Any:
+    """Begin to load row[at] and what shares its cache line."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        place = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        builder.call(prefetch, [place, *(ir.Constant(number, value) for value in (0, 3, 1))])  # to read, soon
+        return context.get_dummy_value()
+
+    return types.none(row, types.int64), codegen
+
+
 _intrinsic: Any = intrinsic  # its stub gives what it returns the wrong signature
-_not_below, _ones, _lowest_bit = map(_intrinsic, (_not_below_code, _ones_code, _lowest_bit_code))
+_not_below, _ones, _lowest_bit, _fetch = map(
+    _intrinsic, (_not_below_code, _ones_code, _lowest_bit_code, _fetch_code)
+)
 
 
 @njit(cache=True, nogil=True)
@@ -86,7 +104,7 @@ def scan(
         rank: int64 [V], of two equal scores the lower rank comes first.
         errors: float64 [Q], how far a product may be off; infinite where the products mean nothing.
         depth: how many candidates are wanted.
-        videos: int64 [Q, C], the candidates, C > depth or V.
+        videos: int32 or int64 [Q, C], the candidates, C > depth or V.
         values: float32 [Q, C], their products.
         held: int64 [Q], how many there are.
         floors: float32 [Q], what a product must reach to be kept.
@@ -130,10 +148,9 @@ def _drop(
     if error < np.inf:
         floor = max(floor, _floor(values[:count], depth, error))
         kept = 0
-        for c in range(count):
-            if not values[c] < floor:
-                videos[kept], values[kept] = videos[c], values[c]
-                kept += 1
+        for c in range(count):  # no branch: half of them would be guessed wrong
+            videos[kept], values[kept] = videos[c], values[c]
+            kept += not values[c] < floor
     if 2 * kept > count:  # too many near ties: their exact scores tell them apart
         exact, order = _exact_order(query, stored, rank, videos[:kept])
         floor = max(floor, np.float32(exact[order[depth - 1]] - 2 * error))
@@ -175,6 +192,9 @@ def _exact_order(query: Any, stored: Any, rank: Any, videos: Any) -> Any:
     """(float64 score of every candidate, candidates by falling score and then by rank)."""
     falling = np.empty(len(videos), np.float64)
     for c in range(len(videos)):
+        ahead = stored[videos[min(c + _AHEAD, len(videos) - 1)]]
+        for at in range(0, len(ahead), _LANES):
+            _fetch(ahead, at)
         falling[c] = -dot64(query, stored[videos[c]])
     order = np.argsort(falling)
     for place in range(1, len(order)):
