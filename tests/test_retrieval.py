@@ -102,13 +102,73 @@ def test_negative_scores_are_ranked_too() -> None:
     assert ranked(index, ids) == whole_sort(np.abs(unit(1, 3)), gallery, ids, 50)
 
 
-def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    queries, gallery, ids = unit(0, 40), unit(1, 200), names(200)
+@pytest.mark.parametrize("sides", [(1, 16), (7, 32), (64, 256)])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_blocks_and_threads_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, sides: tuple[int, int], workers: int
+) -> None:
+    queries, gallery, ids = unit(0, 40), np.concatenate([unit(1, 1100), unit(1, 300)]), names(1400)
     whole = search(queries, gallery, ids, 10)
-    monkeypatch.setattr(retrieval, "_CELLS", 100)
-    monkeypatch.setattr(retrieval, "_ADD_ROWS", 7)
-    blocks = search(queries, gallery, ids, 10)
+    assert ranked(whole[1], ids) == whole_sort(queries, gallery, ids, 10)
+    monkeypatch.setattr(retrieval, "_QUERIES", sides[0])
+    monkeypatch.setattr(retrieval, "_VIDEOS", sides[1])
+    blocks = search(queries, gallery, ids, 10, workers=workers)
     assert [a.tobytes() for a in whole] == [a.tobytes() for a in blocks]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10**6),
+    videos=st.integers(1, 700),
+    k=st.integers(1, 40),
+    distinct=st.integers(1, 700),
+    spread=st.sampled_from([0, 1e-9, 1e-7, 1e-4, 1]),
+)
+def test_ties_and_near_ties_that_fill_the_room(
+    seed: int, videos: int, k: int, distinct: int, spread: float
+) -> None:
+    """Copies and rows that float32 hardly tells apart, in rising and falling order too: all are candidates at once."""
+    choice = np.random.default_rng(seed)
+    gallery = normalise_rows(np.ones((distinct, 8)) + spread * choice.standard_normal((distinct, 8)))
+    gallery = gallery[choice.integers(0, distinct, videos)]
+    queries, ids = unit(seed + 1, 3, 8), names(videos, seed)
+    for order in (np.arange(videos), np.argsort(gallery @ queries[0]), np.argsort(-(gallery @ queries[0]))):
+        mine = [ids[i] for i in order]
+        _, index = search(queries, gallery[order], mine, k)
+        assert ranked(index, mine) == whole_sort(queries, gallery[order], mine, k)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e18, 3e19, 1e30])
+def test_scores_that_leave_float32_are_ranked_all_the_same(scale: float) -> None:
+    # Products that underflow or overflow mean nothing; the exact scores are in float64.
+    queries, gallery, ids = (
+        (unit(0, 4) * scale).astype(np.float32),
+        (unit(1, 900) * scale).astype(np.float32),
+        names(900),
+    )
+    with np.errstate(over="ignore"):
+        _, index = search(queries, gallery, ids, 7)
+    assert ranked(index, ids) == whole_sort(queries, gallery, ids, 7)
+
+
+@pytest.mark.parametrize("copies", [1, 60])
+def test_what_gpus_propose_is_proved_or_searched_again(monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
+    """FAISS on the CPU stands in for the GPUs."""
+    queries = np.concatenate([unit(0, 5), np.zeros((1, 32), np.float32)])
+    gallery, ids = (
+        np.concatenate([unit(1, 400), np.repeat(unit(2, 2), copies, axis=0)]),
+        names(400 + 2 * copies),
+    )
+    called = []
+    monkeypatch.setattr(retrieval.faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(
+        retrieval.faiss, "index_cpu_to_all_gpus", lambda index: called.append(index) or index, raising=False
+    )
+    monkeypatch.setattr(retrieval, "_ADD_ROWS", 7)
+    for k in (1, 20):
+        _, index = search(queries, gallery, ids, k)
+        assert ranked(index, ids) == whole_sort(queries, gallery, ids, k)
+    assert len(called) == 2
 
 
 def test_no_queries_and_no_gallery() -> None:
