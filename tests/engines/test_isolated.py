@@ -174,6 +174,20 @@ def test_a_process_that_dies_idle_is_no_videos_fault(stand_in: Path) -> None:
         assert is_gone(pid_of(end))
 
 
+def test_all_processes_die_idle(stand_in: Path) -> None:
+    """More of them than may fail to start: dead ones are passed over, however many they are."""
+    with Decoders(READING) as decoders:
+        reads = [decoders.read(Video(str(i), Path("a"))) for i in range(4)]
+        for read in reads:
+            next(read)  # all at a time, so each in a process of its own
+        used = [list(read)[-1] for read in reads]
+        for end in used:
+            assert isinstance(end, VideoEnd)
+            os.kill(pid_of(end), signal.SIGKILL)
+        times, _ = taken(decoders, "next")
+        assert times == [1, 2, 3, 4] and len(children()) == 1
+
+
 def test_a_process_that_dies_before_it_hears_of_a_video_is_not_its_fault(stand_in: Path) -> None:
     with Decoders(READING) as decoders:
         _, end = taken(decoders, "a")
