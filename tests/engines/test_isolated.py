@@ -273,6 +273,24 @@ def test_nothing_starts_after_stopping(stand_in: Path) -> None:
     assert list(decoders.read(Video("b", Path("b")))) == [] and children() == []
 
 
+def test_a_process_that_starts_while_all_is_stopped_is_ended(stand_in: Path) -> None:
+    decoders = Decoders(READING)
+    gate = threading.Event()
+    decoders._starter.submit(gate.wait)  # the next process waits behind it
+    threads = [
+        threading.Thread(target=lambda: list(decoders.read(Video("hangs", Path("a"))))),
+        threading.Thread(target=decoders.stop),
+    ]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.2)
+    gate.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert children() == []
+
+
 def test_stopping_while_many_read(stand_in: Path) -> None:
     """At any moment: no process is left, and no read ends in an error."""
     for turn in range(5):
