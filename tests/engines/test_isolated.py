@@ -291,6 +291,15 @@ def test_a_process_that_starts_while_all_is_stopped_is_ended(stand_in: Path) -> 
     assert children() == []
 
 
+def test_a_video_that_ends_while_all_is_stopped_leaves_no_process(stand_in: Path) -> None:
+    decoders = Decoders(READING)
+    read = decoders.read(Video("v", Path("a")))
+    while not isinstance(next(read), VideoEnd):
+        pass
+    decoders.stop()
+    assert list(read) == [] and children() == []
+
+
 def test_stopping_while_many_read(stand_in: Path) -> None:
     """At any moment: no process is left, and no read ends in an error."""
     for turn in range(5):
