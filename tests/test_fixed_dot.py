@@ -5,7 +5,7 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from vidface.fixed_dot import dot32, dot64
+from vidface.fixed_dot import TILE_LEFT, TILE_RIGHT, aligned_rows, dot32, dot64, tile32
 
 
 @njit
@@ -51,3 +51,37 @@ def test_rows_at_any_address() -> None:
 def test_only_contiguous_float32_rows(bad: np.ndarray) -> None:
     with pytest.raises(TypingError, match="fixed dots"):
         both(bad, np.zeros(4, np.float32))
+
+
+@njit
+def tile(x, left, i, right, j):
+    out = np.full(TILE_LEFT * TILE_RIGHT + 1, np.float32(7))
+    tile32(x, left, i, right, j, out)
+    return out
+
+
+@pytest.mark.parametrize("dimension", [0, 1, 5, 31, 32, 33, 100, 512])
+def test_a_tile_is_the_dots_of_its_rows_bit_for_bit(dimension: int) -> None:
+    random = np.random.default_rng(dimension)
+    x = random.standard_normal((9, dimension)).astype(np.float32)
+    left, right = random.integers(0, 9, (2, 12)).astype(np.int32)
+    for i, j in [(0, 0), (3, 7), (8, 10)]:
+        found = tile(x, left, i, right, j)
+        expected = [
+            both(x[left[i + p]], x[right[j + q]])[0] for p in range(TILE_LEFT) for q in range(TILE_RIGHT)
+        ]
+        assert found.tolist() == [*map(float, expected), 7]
+
+
+def test_a_tile_refuses_other_arrays() -> None:
+    x, rows = np.zeros((4, 8), np.float32), np.zeros(4, np.int32)
+    for bad in [(x.astype(np.float64), rows), (x[:, ::2], rows), (x, rows.astype(np.int64))]:
+        with pytest.raises(TypingError, match="fixed dots"):
+            tile(bad[0], bad[1], 0, bad[1], 0)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (1, 1), (3, 5), (40, 512)])
+def test_aligned_rows(shape: tuple[int, int]) -> None:
+    rows = [aligned_rows(*shape) for _ in range(5)]
+    assert all(row.shape == shape and row.dtype == np.float32 and row.flags.c_contiguous for row in rows)
+    assert all(row.ctypes.data % 64 == 0 for row in rows if row.size)

@@ -20,12 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from vidface.components import component_of, grow, rank
 from vidface.fixed_dot import aligned_rows, dot64
+from vidface.half import widen
 
 __all__ = ["cluster_frames", "cluster_sweep", "normalise_rows", "rising", "unit_rows"]
-
-_HALF_SHRUNK = 2.0**-112  # float32 has an exponent bias of 127, float16 one of 15
-_SIGN_AND_DIGITS = np.int32(0x8FFFE000 - 2**32)  # where they lie after a shift by 13
-_BEYOND_HALF = 65536.0  # the largest float16 is 65504
 
 
 def normalise_rows(x: ArrayLike) -> NDArray[np.float32]:
@@ -119,39 +116,14 @@ def unit_rows(half: Any, single: Any, unit: Any) -> None:
         half, single: int16 and float32 [n, D], C-contiguous, one of them [0, D].
         unit: float32 [n, D], C-contiguous, for the answer.
     """
-    bits = unit.view(np.int32)
-    shrunk = _HALF_SHRUNK if half.shape[0] else 1.0  # a power of two: products with it are exact
     for i in range(unit.shape[0]):
         if half.shape[0]:
-            _widen(half[i], bits[i])
+            widen(half[i], unit[i])
         else:
             for d in range(unit.shape[1]):
                 unit[i, d] = single[i, d]
-        total = (
-            dot64(unit[i], unit[i]) / shrunk**2
-        )  # squares of float32 neither overflow nor vanish in float64
-        if half.shape[0] and total >= _BEYOND_HALF**2:
-            _mark_special(half[i], unit[i])
-            total = dot64(unit[i], unit[i]) / shrunk**2
+        total = dot64(unit[i], unit[i])  # squares of float32 neither overflow nor vanish in float64
         if total != 0:
-            scale = 1 / np.sqrt(total) / shrunk
+            scale = 1 / np.sqrt(total)
             for d in range(unit.shape[1]):
                 unit[i, d] = np.float32(np.float64(unit[i, d]) * scale)
-
-
-@njit(cache=True)
-def _widen(half: Any, bits: Any) -> None:
-    """Convert float16 bits to those of float32, many times as fast as numpy's cast.
-
-    Sign and digits are moved into place. The zero of the exponent lies elsewhere, so that the numbers come out shrunk
-    by `_HALF_SHRUNK`; infinity and NaN come out as numbers from `_BEYOND_HALF` on, shrunk as well.
-    """
-    for d in range(half.size):
-        bits[d] = (np.int32(half[d]) << np.int32(13)) & _SIGN_AND_DIGITS
-
-
-@njit(cache=True)
-def _mark_special(half: Any, value: Any) -> None:
-    for d in range(half.size):
-        if half[d] & 0x7C00 == 0x7C00:
-            value[d] = np.nan if half[d] & 0x03FF else np.copysign(np.inf, value[d])
