@@ -151,6 +151,13 @@ def test_scores_that_leave_float32_are_ranked_all_the_same(scale: float) -> None
     assert ranked(index, ids) == whole_sort(queries, gallery, ids, 7)
 
 
+def test_sums_that_overflow_only_on_the_way_hide_nobody() -> None:
+    gallery = np.repeat(np.float32([[3e19, 3e19, -3e19, -2.9e19], [2e19, 0, 0, 0]]), 30, axis=0)
+    ids = names(60)
+    _, index = search(np.full((1, 4), 1e19, np.float32), gallery, ids, 7)
+    assert ranked(index, ids) == [sorted(ids[30:])[:7]]
+
+
 @pytest.mark.parametrize("copies", [1, 60])
 def test_what_gpus_propose_is_proved_or_searched_again(monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
     """FAISS on the CPU stands in for the GPUs."""
