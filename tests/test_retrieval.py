@@ -154,8 +154,8 @@ def test_scores_that_leave_float32_are_ranked_all_the_same(scale: float) -> None
 def test_sums_that_overflow_only_on_the_way_hide_nobody() -> None:
     gallery = np.repeat(np.float32([[3e19, 3e19, -3e19, -2.9e19], [2e19, 0, 0, 0]]), 30, axis=0)
     ids = names(60)
-    _, index = search(np.full((1, 4), 1e19, np.float32), gallery, ids, 7)
-    assert ranked(index, ids) == [sorted(ids[30:])[:7]]
+    _, index = search(np.full((3, 4), 1e19, np.float32), gallery, ids, 7)
+    assert ranked(index, ids) == [sorted(ids[30:])[:7]] * 3
 
 
 @pytest.mark.parametrize("copies", [1, 60])
