@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from vidface.fixed_dot import dot32
 
@@ -149,7 +150,8 @@ def scan_blocks(
                     )
         return Found(counts, np.concatenate([*chunks, kept[:filled]]))
 
-    parts = in_threads(work, blocks_of(pairs, block), workers)
+    with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
+        parts = in_threads(work, blocks_of(pairs, block), workers)
     counts = np.sum([part.counts for part in parts], axis=0)
     return Found(counts, np.concatenate([part.inside for part in parts]))
 

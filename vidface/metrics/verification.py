@@ -100,7 +100,7 @@ def tpr_at_fpr(
         part = rows[first : first + block]
         if not np.isfinite(part).all():
             raise ValueError(f"values that are not finite in one of the videos from row {first} on")
-        longest = max(longest, float(np.linalg.norm(part.astype(np.float64), axis=1).max()))
+        longest = max(longest, 1.001 * float(np.sqrt(np.einsum("ij,ij->i", part, part).max())))
     fractions = [fpr_fraction(target) for target in targets]
 
     # Sorted by identity: the genuine partners of a video are the ones right after it, up to ``until``.
@@ -143,7 +143,7 @@ def tpr_at_fpr(
                 partial(scan_on_device, pairs, device=device),
                 partial(product_on_device, device=device),
             )
-        with threadpool_limits(1, user_api="blas"):  # each worker computes its own blocks
+        with threadpool_limits(workers, user_api="blas"):
             refused = scores_at([allowed[t] for t in measured], pairs, impostors, scan, product)
         above = np.nextafter(refused, np.float32(np.inf))
         by_row = genuine_hits(pairs.rows[:known], until[:known], above, workers)
