@@ -113,7 +113,15 @@ def astray(folder: Path, program: str = ASTRAY) -> dict[str, str]:
 
 def start(env: dict[str, str], *arguments: object) -> subprocess.Popen[str]:
     words = [*MODULE, *map(str, arguments)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    return subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        # Where the tests run in the background of a script, Ctrl-C is ignored by all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:
