@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
 from vidface.clustering import cluster_frames, cluster_sweep, normalise_rows
 from vidface.embedding import embed_sweep, embed_videos
+from vidface.engines.local import local_engine
 from vidface.pooling import pool_frames
 from vidface.stages.cluster import _cluster_run, over_videos
 from vidface.stages.sweep import _sweep_run
@@ -81,7 +82,7 @@ def _whole_way(path: Path, threads: int, repeats: int) -> None:
     videos = [unit[a:b] for a, b in pairwise(source.offsets)]
 
     def whole(function: Callable[..., object], argument: object) -> None:
-        for _ in over_videos(source, function, argument, workers=threads, label="bench"):
+        for _ in over_videos(source, function, argument, engine=local_engine(threads), label="bench"):
             pass
 
     def read() -> None:
@@ -125,7 +126,7 @@ def _workers(path: Path, repeats: int) -> None:
     source = read_features(path)
 
     def whole(workers: int) -> None:
-        for _ in over_videos(source, _cluster_run, THRESHOLD, workers=workers, label="bench"):
+        for _ in over_videos(source, _cluster_run, THRESHOLD, engine=local_engine(workers), label="bench"):
             pass
 
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n == 1 or n <= len(os.sched_getaffinity(0))]

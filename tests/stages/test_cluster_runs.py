@@ -1,0 +1,137 @@
+"""How the cluster stage shares its work out, and how rows are read from a features file."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from vidface import store
+from vidface.embedding import embed_sweep, embed_videos
+from vidface.engines.local import local_engine
+from vidface.errors import StoreError
+from vidface.stages import cluster as stage
+from vidface.stages.sweep import _sweep_run
+
+LENGTHS = [3, 0, 40, 1, 0, 0, 25, 7, 130, 2]
+
+
+@pytest.fixture(params=["float16", "float32"])
+def features(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    random = np.random.default_rng(0)
+    rows = [random.standard_normal((n, 24)).astype(request.param) for n in LENGTHS]
+    videos = [store.VideoRows(f"v{i}", r, np.zeros(len(r), np.float32), "ok", []) for i, r in enumerate(rows)]
+    store.write_shard(tmp_path / "s.h5", videos, 24, request.param)
+    store.join_shards([tmp_path / "s.h5"], tmp_path / "f.h5", {"model_name": "m"})
+    return tmp_path / "f.h5"
+
+
+def whole(path: Path) -> npt.NDArray[np.generic]:
+    with h5py.File(path) as file:
+        return file["features"][:]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("rows", [1, 30, 10_000])
+def test_however_the_work_is_cut_the_results_are_the_same(
+    features: Path, monkeypatch: pytest.MonkeyPatch, workers: int, rows: int
+) -> None:
+    monkeypatch.setattr(stage, "RUN_ROWS", rows)
+    monkeypatch.setattr(stage, "BLOCK_ROWS", max(1, rows // 3))
+    source = store.read_features(features)
+    runs = list(stage.over_videos(source, stage._cluster_run, 0.2, engine=local_engine(workers), label="x"))
+    for found, expected in zip(
+        map(np.concatenate, zip(*runs, strict=True)),
+        embed_videos(whole(features), source.offsets, 0.2),
+        strict=True,
+    ):
+        assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
+    thresholds = [None, 0.3, 0.1]
+    swept = list(stage.over_videos(source, _sweep_run, thresholds, engine=local_engine(workers), label="x"))
+    embeddings, kept = embed_sweep(whole(features), source.offsets, thresholds)
+    np.testing.assert_array_equal(np.concatenate([run[0] for run in swept], axis=1), embeddings)
+    assert sum(run[1] for run in swept).tolist() == kept.sum(axis=1).tolist()
+
+
+def test_runs_are_a_bounded_number_ahead_and_an_error_is_raised(
+    features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "RUN_ROWS", 1)
+    begun: list[int] = []
+    lock = threading.Lock()
+
+    def task(path: Path, offsets: npt.NDArray[np.int64], argument: int) -> int:
+        with lock:
+            begun.append(int(offsets[0]))
+        if offsets[0] == argument:
+            raise StoreError("damaged")
+        return int(offsets[0])
+
+    source = store.read_features(features)
+    expected = [int(offset) for offset in source.offsets[:-1]]
+    results = stage.over_videos(source, task, -1, engine=local_engine(2), label="x")
+    assert next(results) == expected[0]
+    assert len(begun) <= 5
+    results.close()
+    assert len(begun) <= 5
+    found = []
+    with pytest.raises(StoreError, match="damaged"):
+        for result in stage.over_videos(source, task, 44, engine=local_engine(2), label="x"):
+            found.append(result)
+    assert found == [start for start in expected if start < 44]
+
+
+def test_blocks_of_rows_are_the_rows(features: Path) -> None:
+    rows = whole(features)
+    n = len(rows)
+    for bounds in ([0, n], [0, 5, 5, 6, n], [n, n], [17, 100], [3]):
+        blocks = [block.copy() for block in store.row_blocks(features, bounds)]
+        assert len(blocks) == len(bounds) - 1
+        for block, start, stop in zip(blocks, bounds, bounds[1:], strict=False):
+            assert block.dtype == rows.dtype
+            np.testing.assert_array_equal(block, rows[start:stop])
+
+
+@pytest.mark.parametrize("layout", [{"chunks": (7, 24)}, {"chunks": (7, 24), "compression": "gzip"}])
+def test_rows_that_lie_in_pieces_are_read_by_hdf5(features: Path, layout: dict[str, object]) -> None:
+    rows = whole(features)
+    with h5py.File(features, "a") as file:
+        del file["features"]
+        file.create_dataset("features", data=rows, **layout)
+    np.testing.assert_array_equal(store.read_rows(features, 2, 99), rows[2:99])
+    assert len(store.read_rows(features, 4, 4)) == 0
+
+
+def test_a_file_that_changes_is_looked_at_again(features: Path) -> None:
+    rows = whole(features)
+    store.read_rows(features, 0, 1)
+    with h5py.File(features, "a") as file:
+        del file["features"]
+        file["filler"] = np.zeros(1000)
+        file["features"] = rows[::-1]
+    np.testing.assert_array_equal(store.read_rows(features, 0, len(rows)), rows[::-1])
+
+
+def test_a_file_that_ends_too_early_is_damaged(features: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = len(whole(features))
+    with pytest.raises(StoreError, match=r"f\.h5: damaged \(rows 3 to 300 of 208\)"):
+        store.read_rows(features, 3, 300)
+    # HDF5 sees a short file when it is opened; here it is cut after that.
+    layout = store._features_layout(features, ())
+    monkeypatch.setattr(store, "_features_layout", lambda *_: layout)
+    assert layout.begin is not None
+    with features.open("r+b") as file:
+        file.truncate(layout.begin + 100 * 24 * layout.dtype.itemsize + 5)
+    assert len(store.read_rows(features, 0, 100)) == 100
+    with pytest.raises(StoreError, match=f"it ends before row {n}"):
+        store.read_rows(features, 0, n)
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="not a readable HDF5 file"):
+        store.read_rows(features, 0, n)
+    features.unlink()
+    with pytest.raises(StoreError, match="no such file"):
+        store.read_rows(features, 0, 1)
