@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from vidface.fixed_dot import dot32
 
@@ -121,7 +120,7 @@ def scan_blocks(
         low: float32 [B], lower ends of the brackets, ascending.
         high: float32 [B], upper ends; each at least its ``low`` and below the next one's.
         block: rows on a side of a block.
-        workers: threads.
+        workers: threads; BLAS should be held to one thread meanwhile.
 
     Raises:
         ValueError: a distractor's row is not of unit length.
@@ -150,10 +149,23 @@ def scan_blocks(
                     )
         return Found(counts, np.concatenate([*chunks, kept[:filled]]))
 
-    with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
-        parts = in_threads(work, blocks_of(pairs, block), workers)
+    parts = in_threads(work, blocks_of(pairs, block), workers)
     counts = np.sum([part.counts for part in parts], axis=0)
     return Found(counts, np.concatenate([part.inside for part in parts]))
+
+
+def products_of(
+    left: NDArray[np.float32], right: NDArray[np.float32], *, workers: int
+) -> NDArray[np.float32]:
+    """All products of two matrices of rows, by BLAS."""
+    scores = np.empty((len(left), len(right)), np.float32)
+
+    def work(jobs: Iterator[int]) -> None:
+        for top in jobs:
+            np.matmul(left[top : top + 128], right.T, out=scores[top : top + 128])
+
+    in_threads(work, range(0, len(left), 128), workers)
+    return scores
 
 
 def blocks_of(pairs: Pairs, block: int) -> Iterator[tuple[bool, int, range]]:

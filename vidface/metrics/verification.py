@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from vidface.machine import cpu_count
 from vidface.metrics.impostors import Product, Scan, scores_at
-from vidface.metrics.pair_scan import BLOCK, Pairs, genuine_hits, scan_blocks
+from vidface.metrics.pair_scan import BLOCK, Pairs, genuine_hits, products_of, scan_blocks
 from vidface.metrics.pairs import fpr_fraction
 
 __all__ = ["VerificationResult", "tpr_at_fpr"]
@@ -136,7 +136,7 @@ def tpr_at_fpr(
         pairs = Pairs(np.ascontiguousarray(rows), until, distractors, longest)
         workers = cpu_count() if workers is None else workers
         scan: Scan = partial(scan_blocks, pairs, block=block, workers=workers)
-        product: Product = _product
+        product: Product = partial(products_of, workers=workers)
         if device != "cpu":
             from vidface.metrics.pair_scan_torch import product_on_device, scan_on_device
 
@@ -144,7 +144,7 @@ def tpr_at_fpr(
                 partial(scan_on_device, pairs, device=device),
                 partial(product_on_device, device=device),
             )
-        with threadpool_limits(workers, user_api="blas"):
+        with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
             refused = scores_at([allowed[t] for t in measured], pairs, impostors, scan, product)
         above = np.nextafter(refused, np.float32(np.inf))
         by_row = genuine_hits(pairs.rows[:known], until[:known], above, workers)
@@ -154,7 +154,3 @@ def tpr_at_fpr(
     return VerificationResult(
         list(targets), tpr, threshold, genuine, impostors, warnings, hits, pairs_by_identity
     )
-
-
-def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    return left @ right.T
