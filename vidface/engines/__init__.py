@@ -6,7 +6,7 @@
 
 Whatever the engine, every result comes exactly once and in the order asked for, a bounded number of them is held, and
 nothing is lost to a worker that is killed: its work is done again. A video whose decoder crashes, hangs or takes too
-much memory is a fault of that video alone. One contract test runs over all engines:
+much memory is a fault of that video alone. Arrays in results may be read-only. One contract test runs over all engines:
 ``tests/engines/test_engines_contract.py``.
 """
 
@@ -32,7 +32,7 @@ def open_engine(
     Args:
         name: one of `ENGINES`.
         workers: local: decoding processes, and threads of a computation (None: as there are cores); 0 decodes in this
-            process, in threads. ray: actors that hold the network (None: one a GPU, else as the cluster's cores allow).
+            process, in threads. ray: actors that hold the network (None: one a GPU, else one a node).
         address: ray: the cluster's, or ``auto`` for the one that this machine is part of; None starts one here.
 
     Raises:

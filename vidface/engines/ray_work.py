@@ -16,12 +16,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from importlib import metadata
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import vidface
 from vidface.backbones import load_backbone
@@ -149,7 +150,7 @@ def _decoders(reading: Reading) -> Decoders:
 
 
 # Without a claim to a core: on a cluster of one core the tasks that feed it could never run.
-@ray.remote(num_cpus=0, max_restarts=RETRIES, max_task_retries=RETRIES, scheduling_strategy="SPREAD")
+@ray.remote(num_cpus=0, max_restarts=RETRIES, max_task_retries=RETRIES)
 class _Embedder:
     """Holds the network of a job. It is loaded by the first run, whose error can be told; one of __init__ cannot."""
 
@@ -196,14 +197,22 @@ def _load(network: Network) -> Embed:
 
 def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
     on_gpu = not job.backbone.device.startswith("cpu")
-    count = workers or sum(node.get("CPU", 0) >= 1 for node in _nodes())
     if on_gpu:
-        gpus = int(sum(node.get("GPU", 0) for node in _nodes()))
+        gpus = int(sum(node["Resources"].get("GPU", 0) for node in _nodes()))
         if not gpus:
             raise UsageError(
                 f"the network runs on {job.backbone.device} here, but the Ray cluster has no GPU: say --device cpu"
             )
         count = min(workers or gpus, gpus)  # more would wait for a GPU for ever, and their runs with them
+        places: list[Any] = ["SPREAD"]
+    else:
+        # Named one by one: Ray does not spread what claims nothing. Where a node is gone another takes its actor.
+        places = [
+            NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
+            for node in _nodes()
+            if node["Resources"].get("CPU", 0) >= 1
+        ]
+        count = workers or len(places)
     network = Network(
         model=job.model,
         sha256=job.backbone.sha256,
@@ -214,8 +223,8 @@ def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
         batch_size=job.batch_size,
     )
     return [
-        _Embedder.options(num_gpus=int(on_gpu)).remote(home, network)  # type: ignore[attr-defined]
-        for _ in range(count)
+        _Embedder.options(num_gpus=int(on_gpu), scheduling_strategy=place).remote(home, network)  # type: ignore[attr-defined]
+        for place in islice(cycle(places), count)
     ]
 
 
@@ -233,15 +242,14 @@ def _submit(
     return _Running(run, decoded, rows, actor)
 
 
-def _nodes() -> list[dict[str, float]]:
-    """What every living node offers."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"]]
+def _nodes() -> list[dict[str, Any]]:
+    """Every living node, as Ray describes it."""
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _cores() -> int:
     """Cores of the whole cluster."""
-    cores = int(sum(node.get("CPU", 0) for node in _nodes()))
+    cores = int(sum(node["Resources"].get("CPU", 0) for node in _nodes()))
     if not cores:
         raise UsageError("the Ray cluster has no core to work on: start a node with --num-cpus 1 or more")
     return cores
