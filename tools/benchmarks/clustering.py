@@ -41,7 +41,9 @@ def bench(quick: bool, threads: int) -> None:
         path = Path(folder) / "features.h5"
         _write(path, 60 if quick else 6_000)
         _whole_way(path, threads, repeats=1 if quick else 4)
-        _workers(path, repeats=1 if quick else 4)
+        path.unlink()
+        _write(path, 100 if quick else 12_000)
+        _workers(path, repeats=1 if quick else 6)
     with threadpool_limits(1):
         for name, video in _long_videos(200 if quick else 5_000).items():
             _long(name, video, repeats=1 if quick else 3)
