@@ -47,7 +47,9 @@ def bench(quick: bool, threads: int) -> None:
         exported = path.with_name("exported.onnx")
         export(path, exported)
         for batch in (2,) if quick else (1, 8, 32, 64, 128):
-            _table(network, backbone, exported, batch, threads, repeats=1 if quick else 3 if batch < 64 else 2)
+            _table(
+                network, backbone, exported, batch, threads, repeats=1 if quick else 3 if batch < 64 else 2
+            )
 
 
 def _network() -> MobileFaceNet:
