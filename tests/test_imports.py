@@ -20,10 +20,20 @@ PACKAGE = ROOT / "vidface"
 # own line in this table. Inside a folder imports are free.
 LAYERS = (
     ("__init__", "errors", "files"),  # __init__ holds the version
-    ("progress", "machine", "unpickle"),
+    ("progress", "machine", "unpickle", "hdf5"),
     ("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "frames", "backbones", "store"),
     ("datasets", "engines"),
-    ("fixed_dot", "half", "components", "clustering", "pooling", "embedding", "retrieval_scan", "retrieval", "metrics"),
+    (
+        "fixed_dot",
+        "half",
+        "components",
+        "clustering",
+        "pooling",
+        "embedding",
+        "retrieval_scan",
+        "retrieval",
+        "metrics",
+    ),
     ("protocols", "submission"),
     ("tables",),
     ("stages",),

@@ -12,13 +12,9 @@ is killed while being appended to cannot be opened again.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -30,12 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
-from vidface.files import atomic_path
+from vidface.hdf5 import SCHEMA_VERSION, create, open_file, read_texts, texts_of
 
-SCHEMA_VERSION = 1
 COPY_ROWS = 8192  # rows moved at a time where a file is joined or hashed: 17 MB at 512 x float32
-
-HDF5_BYTES = 16_384  # what HDF5 adds to the arrays of a file, with attributes, and some more
 
 Fault = dict[str, str]
 
@@ -98,11 +91,11 @@ def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: 
             [np.empty(0, np.float32), *(video.timestamps for video in videos)], dtype=np.float32
         ),
         "offsets": _offsets(counts),
-        "video_ids": _texts([video.video_id for video in videos]),
-        "status": _texts([video.status for video in videos]),
-        "faults": _texts([json.dumps(video.faults, ensure_ascii=False) for video in videos]),
+        "video_ids": texts_of([video.video_id for video in videos]),
+        "status": texts_of([video.status for video in videos]),
+        "faults": texts_of([json.dumps(video.faults, ensure_ascii=False) for video in videos]),
     }
-    with _create(path, sum(array.nbytes for array in arrays.values())) as file:
+    with create(path, sum(array.nbytes for array in arrays.values())) as file:
         for name, array in arrays.items():
             file[name] = array
 
@@ -110,8 +103,8 @@ def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: 
 def shard_faults(shards: Sequence[Path]) -> Iterator[Fault]:
     """The faults of all videos of the shards, in order."""
     for shard in shards:
-        with _open(shard) as file:
-            texts = _read_texts(file, "faults")
+        with open_file(shard) as file:
+            texts = read_texts(file, "faults")
         for text in texts:
             yield from json.loads(text)
 
@@ -130,20 +123,20 @@ def join_shards(
     status: list[str] = []
     counts: list[npt.NDArray[np.int64]] = []
     for shard in shards:
-        with _open(shard) as file:
-            ids += _read_texts(file, "video_ids")
-            status += _read_texts(file, "status")
+        with open_file(shard) as file:
+            ids += read_texts(file, "video_ids")
+            status += read_texts(file, "status")
             counts.append(np.diff(file["offsets"][:]))
             dimension, dtype = file["features"].shape[1], file["features"].dtype
     offsets = _offsets(np.concatenate(counts))
     digest = hashlib.sha256()
-    texts = {"video_ids": _texts(ids), "status": _texts(status)}
+    texts = {"video_ids": texts_of(ids), "status": texts_of(status)}
     if keep_faults:
         faults = shard_faults(shards)
-        texts["faults"] = _texts([json.dumps([fault], ensure_ascii=False) for fault in faults])
+        texts["faults"] = texts_of([json.dumps([fault], ensure_ascii=False) for fault in faults])
     row_bytes = dimension * dtype.itemsize + 4
     n_bytes = int(offsets[-1]) * row_bytes + offsets.nbytes + sum(text.nbytes for text in texts.values())
-    with _create(output, n_bytes) as joined:
+    with create(output, n_bytes) as joined:
         features = joined.create_dataset("features", (offsets[-1], dimension), dtype)
         timestamps = joined.create_dataset("timestamps", (offsets[-1],), np.float32)
         row = 0
@@ -187,16 +180,16 @@ def read_info(path: Path, *kinds: str) -> FeaturesInfo:
     Raises:
         StoreError: as in `read_features`.
     """
-    with _open(path, *kinds) as file:
+    with open_file(path, *kinds) as file:
         if file.attrs["kind"] == "features":
             offsets = file["offsets"][:]
         else:
             offsets = _offsets(file["frames"][:])
         return FeaturesInfo(
             path=path,
-            video_ids=_read_texts(file, "video_ids"),
+            video_ids=read_texts(file, "video_ids"),
             offsets=offsets,
-            status=_read_texts(file, "status"),
+            status=read_texts(file, "status"),
             attributes=dict(file.attrs),
         )
 
@@ -234,7 +227,7 @@ def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
     if not 0 <= bounds[0] <= bounds[-1] <= layout.rows:
         raise StoreError(f"{path}: damaged (rows {bounds[0]} to {bounds[-1]} of {layout.rows})")
     if layout.begin is None:
-        with _open(path) as file:
+        with open_file(path) as file:
             for start, stop in pairwise(bounds):
                 yield file["features"][start:stop]
         return
@@ -269,7 +262,7 @@ class _Layout(NamedTuple):
 @lru_cache(maxsize=16)
 def _features_layout(path: Path, version: tuple[int, ...]) -> _Layout:
     """``version`` tells one state of the file from the next: tasks ask again and again, and HDF5 takes its time."""
-    with _open(path) as file:
+    with open_file(path) as file:
         features = file["features"]
         properties = features.id.get_create_plist()
         plain = properties.get_layout() == h5py.h5d.CONTIGUOUS and not properties.get_external_count()
@@ -285,11 +278,11 @@ def write_embeddings(
     frames = np.diff(source.offsets)
     n_videos, n_frames = len(frames), int(source.offsets[-1] - source.offsets[0])
     digest = hashlib.sha256()
-    texts = {"video_ids": _texts(source.video_ids), "status": _texts(source.status)}
+    texts = {"video_ids": texts_of(source.video_ids), "status": texts_of(source.status)}
     n_bytes = (
         n_videos * (4 * source.dimension + 16) + 4 * n_frames + sum(text.nbytes for text in texts.values())
     )
-    with _create(path, n_bytes) as file:
+    with create(path, n_bytes) as file:
         embeddings = file.create_dataset("embeddings", (n_videos, source.dimension), np.float32)
         kept = file.create_dataset("kept", (n_videos,), np.int64)
         labels = file.create_dataset("labels", (n_frames,), np.int32)
@@ -318,15 +311,15 @@ def read_embeddings(path: Path) -> Embeddings:
     Raises:
         StoreError: missing, damaged, not an embeddings file, or of another schema version.
     """
-    with _open(path, "embeddings") as file:
+    with open_file(path, "embeddings") as file:
         return Embeddings(
             path=path,
-            video_ids=_read_texts(file, "video_ids"),
+            video_ids=read_texts(file, "video_ids"),
             embeddings=file["embeddings"][:],
             frames=file["frames"][:],
             kept=file["kept"][:],
             labels=file["labels"][:],
-            status=_read_texts(file, "status"),
+            status=read_texts(file, "status"),
             attributes=dict(file.attrs),
         )
 
@@ -337,7 +330,7 @@ def embedding_runs(path: Path) -> Iterator[EmbeddingRows]:
     Raises:
         StoreError: as in `read_embeddings`.
     """
-    with _open(path, "embeddings") as file:
+    with open_file(path, "embeddings") as file:
         offsets = _offsets(file["frames"][:])
         for start in range(0, len(offsets) - 1, COPY_ROWS):
             stop = min(start + COPY_ROWS, len(offsets) - 1)
@@ -354,68 +347,12 @@ def read_attributes(path: Path, kind: str) -> dict[str, Any]:
     Raises:
         StoreError: as in `read_features`.
     """
-    with _open(path, kind) as file:
+    with open_file(path, kind) as file:
         return dict(file.attrs)
 
 
-@contextmanager
-def _create(path: Path, n_bytes: int) -> Iterator[h5py.File]:
-    """A new file, whole or not at all, for about so many bytes of arrays.
-
-    HDF5 cannot close a file that the disk has no room for, and takes the process down with it later on. So it is
-    asked before whether there is room.
-    """
-    with atomic_path(path) as temporary:
-        if hasattr(os, "posix_fallocate"):
-            with temporary.open("wb") as handle:
-                os.posix_fallocate(handle.fileno(), 0, n_bytes + HDF5_BYTES)
-        file = h5py.File(temporary, "w")
-        try:
-            yield file
-        finally:
-            try:
-                file.close()
-            except RuntimeError as error:
-                # HDF5 writes what it holds back while it closes; h5py has another class for what fails then.
-                raise OSError(_errno_in(str(error)), _first_line(error), str(path)) from None
-
-
-def _errno_in(message: str) -> int:
-    """The system's error number that HDF5 puts into its messages."""
-    found = re.search(r"errno = (\d+)", message)
-    return int(found[1]) if found else errno.EIO
-
-
-@contextmanager
-def _open(path: Path, *kinds: str) -> Iterator[h5py.File]:
-    """Open for reading, a file of these kinds or any; whatever is wrong with it becomes one line that names it."""
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise StoreError(f"{path}: not a readable HDF5 file ({_first_line(error)})") from None
-    with file:
-        if kinds:
-            found, version = file.attrs.get("kind"), file.attrs.get("schema_version")
-            if found not in kinds:
-                raise StoreError(
-                    f"{path}: expected a vidface {' or '.join(kinds)} file, found {found or 'another HDF5 file'}"
-                )
-            if version != SCHEMA_VERSION:
-                raise StoreError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
-        try:
-            yield file
-        except (KeyError, OSError) as error:
-            raise StoreError(f"{path}: damaged ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error.args[0] if error.args else error).splitlines()[0].strip("'\"")
-
-
 def _shard_blocks(shard: Path) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.float32]]]:
-    with _open(shard) as file:
+    with open_file(shard) as file:
         for start in range(0, len(file["features"]), COPY_ROWS):
             rows = slice(start, start + COPY_ROWS)
             yield file["features"][rows], file["timestamps"][rows]
@@ -423,20 +360,6 @@ def _shard_blocks(shard: Path) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[n
 
 def _offsets(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
-def _texts(texts: Sequence[str]) -> npt.NDArray[Any]:
-    """UTF-8 of one fixed length: contiguous, and the same bytes on every run.
-
-    The array must say UTF-8 as the file does: HDF5 does not convert between kinds of text.
-    """
-    encoded = [text.encode() for text in texts]
-    length = max((len(text) for text in encoded), default=1) or 1
-    return np.array(encoded, h5py.string_dtype("utf-8", length))
-
-
-def _read_texts(file: h5py.File, name: str) -> list[str]:
-    return [text.decode() for text in file[name][:].tolist()]
 
 
 def _write_attributes(file: h5py.File, kind: str, attributes: Mapping[str, Any], content_sha256: str) -> None:
