@@ -17,7 +17,7 @@ import hashlib, json, sys, time
 from pathlib import Path
 import numpy as np
 from vidface.stages.cluster import cluster
-from vidface.engines.embedding import embed_run
+from vidface.engines.batches import embed_run
 from vidface.engines.local import local_engine, read_ahead
 from vidface.engines.reading import Block, Video, VideoEnd
 from vidface.store import join_shards, write_shard

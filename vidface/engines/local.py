@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from vidface.engines.contract import Engine, ExtractJob
-from vidface.engines.embedding import embed_run, face_embedder
+from vidface.engines.batches import embed_run, face_embedder
 from vidface.engines.isolated import Decoders
 from vidface.engines.reading import Message, Read, Video, VideoEnd, read_video
 from vidface.machine import cpu_count

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidface.engines.embedding import embed_run, face_embedder
+from vidface.engines.batches import embed_run, face_embedder
 from vidface.engines.reading import Block, Message, VideoEnd
 from vidface.store import VideoRows
 
