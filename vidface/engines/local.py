@@ -13,8 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from vidface.engines.contract import Engine, ExtractJob
 from vidface.engines.batches import embed_run, face_embedder
+from vidface.engines.contract import Engine, ExtractJob
 from vidface.engines.isolated import Decoders
 from vidface.engines.reading import Message, Read, Video, VideoEnd, read_video
 from vidface.machine import cpu_count

@@ -26,8 +26,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import vidface
 from vidface.backbones import load_backbone
-from vidface.engines.contract import Embed, ExtractJob, ModelSource
 from vidface.engines.batches import embed_run, face_embedder
+from vidface.engines.contract import Embed, ExtractJob, ModelSource
 from vidface.engines.isolated import Decoders
 from vidface.engines.reading import Message, Reading, Video
 from vidface.errors import UsageError, VidfaceError, printable
