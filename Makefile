@@ -9,13 +9,13 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP_INSTALL := $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test clean
+.PHONY: help demo test clean clean-compiled
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo     set up .venv, then run the whole way on an embedded sample"
 	@echo "make test     set up .venv with the test tools, then run tools/check"
-	@echo "make clean    remove .venv, caches, builds and the demo's files"
+	@echo "make clean    remove .venv, caches, builds and the demo's files; clean-compiled: compiled functions alone"
 	@echo
 	@echo "PYTHON=python3.12    the Python to make .venv with (3.11 or newer; now: $(PYTHON))"
 	@echo "ARGS=...             more arguments, e.g. make demo ARGS=\"--json\", make test ARGS=tests/metrics"
@@ -46,6 +46,8 @@ $(INSTALLED_DEV): $(CREATED) pyproject.toml constraints.txt
 	@$(PIP_INSTALL) -e '.[dev]'
 	@touch $(INSTALLED) $@
 
-clean:
+clean: clean-compiled
 	rm -rf $(VENV) build dist runs/demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+clean-compiled:
 	find vidface tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

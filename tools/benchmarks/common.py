@@ -44,11 +44,16 @@ def installed(*modules: str) -> bool:
     return all(importlib.util.find_spec(name) is not None for name in modules)
 
 
-def best_seconds(methods: Mapping[str, Work], repeats: int) -> dict[str, float]:
-    """Seconds of each method's best turn; they take turns, after a first one that does not count."""
+def best_seconds(methods: Mapping[str, Work], repeats: int, pause: float = 0.0) -> dict[str, float]:
+    """Seconds of each method's best turn; they take turns, after a first one that does not count.
+
+    ``pause``: seconds of rest before each turn. Threads of BLAS and OpenMP go on waiting at full speed for some time
+    after their work, and would take the cores from the next method.
+    """
     best = dict.fromkeys(methods, float("inf"))
     for turn in range(repeats + 1):
         for name, work in methods.items():
+            time.sleep(pause)
             begun = time.perf_counter()
             work()
             took = time.perf_counter() - begun

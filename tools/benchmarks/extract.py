@@ -63,10 +63,10 @@ def bench(quick: bool, threads: int) -> None:
         weights = root / "step5.safetensors"
         save_weights(random_network(), weights)
         weights.with_suffix(".toml").write_text(CARD)
-        sizes = {"step5": 4, "light": 8} if quick else {"step5": 8, "light": 128}
+        sizes = {"step5": 4, "light": 8} if quick else {"step5": 32, "light": 128}
         for name, model in (("step5", weights), ("light", LIGHT)):
             clips = draw_clips(root / name, sizes[name])
-            _network(name, model, clips, root / "out", threads, 1 if quick or name == "step5" else 2)
+            _network(name, model, clips, root / "out", threads, 1 if quick else 2)
 
 
 def _network(name: str, model: Path, clips: Clips, out: Path, threads: int, repeats: int) -> None:
@@ -107,7 +107,9 @@ def _network(name: str, model: Path, clips: Clips, out: Path, threads: int, repe
 
     with decoding_processes(threads) as decode_all:
         turns = {floors[0]: lambda: decode_all(clips.paths)}
-        seconds = best_seconds({**turns, **{name: partial(keep, name) for name in methods}}, repeats)
+        seconds = best_seconds(
+            {**turns, **{name: partial(keep, name) for name in methods}}, repeats, pause=0.5
+        )
     for method in (plain, opencv):
         if method in seconds:
             seconds[method] *= clips.frames / sum(map(len, answers[method].values()))

@@ -48,7 +48,7 @@ def bench(quick: bool, threads: int) -> None:
         export(path, exported)
         for batch in (2,) if quick else (1, 8, 32, 64, 128):
             _table(
-                network, backbone, exported, batch, threads, repeats=1 if quick else 3 if batch < 64 else 2
+                network, backbone, exported, batch, threads, repeats=1 if quick else 10 if batch < 32 else 3
             )
 
 
@@ -90,7 +90,7 @@ def _table(
         notes["openvino"] = "our export, asynchronous, chunks of 4, float32"
     else:
         notes["openvino"] = "absent: pip install '.[bench]'"
-    seconds = best_seconds(work, repeats)
+    seconds = best_seconds(work, repeats, pause=0.3)
     macs = spec_budget(STEPS[NAME], (112, 112), NAME).macs
     floor = f"{macs / 1e6:.0f}M MACs at the product's rate"
     # Each method's best turn counts, that of the product too.
