@@ -133,12 +133,21 @@ def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+_others: set[int] = set()  # what was running before a test, such as the Ray of other tests
+
+
 def children() -> list[int]:
-    """The processes that this one has started and not waited for."""
+    """The processes that a test has started and not waited for."""
     found = []
     for task in Path("/proc/self/task").iterdir():
         found += [int(pid) for pid in (task / "children").read_text().split()]
-    return found
+    return [pid for pid in found if pid not in _others]
+
+
+@pytest.fixture(autouse=True)
+def _what_runs_already() -> None:
+    _others.clear()
+    _others.update(children())
 
 
 def test_a_process_reads_many_videos(stand_in: Path) -> None:
