@@ -101,7 +101,7 @@ def main() -> None:
         )
     scores = json.loads((folder / "scores.json").read_text())
     print(f"\nmAP@100 {scores['mAP@100']:.4f}, rank-1 {scores['rank1']:.4f}")
-    print("TPR at FPR " + ", ".join(f"{target}: {tpr:.4f}" for target, tpr in scores["tpr@fpr"].items()))
+    print("TPR at FPR " + ", ".join(f"{target}: {tpr:.4f}" for target, tpr in measured_at(scores)))
     check(folder, manifest, offsets, scores, asked.threshold)
 
 
@@ -114,6 +114,11 @@ def run(arguments: list[Any]) -> tuple[float, int]:
     if process.returncode:
         sys.exit(f"vidface {arguments[0]} ended with {process.returncode}")
     return time.perf_counter() - begun, usage.ru_maxrss * 1024
+
+
+def measured_at(scores: dict[str, Any]) -> list[tuple[str, float]]:
+    """FPR target and TPR, where there are pairs enough for the target."""
+    return [(target, tpr) for target, tpr in scores["tpr@fpr"].items() if tpr is not None]
 
 
 def unit(rows: Rows) -> Rows:
@@ -191,7 +196,8 @@ def check(
     impostors[np.arange(len(rows)), rows] = -2
     of_sample = np.count_nonzero(impostors > -2)
     print(f"{len(genuine):,} genuine pairs, all; {of_sample:,} impostor pairs, those of {len(rows)} videos:")
-    for target, least in scores["threshold@fpr"].items():
+    for target, _ in measured_at(scores):
+        least = scores["threshold@fpr"][target]
         tpr, stated = float(np.mean(genuine >= np.float32(least))), scores["tpr@fpr"][target]
         fpr = np.count_nonzero(impostors >= np.float32(least)) / of_sample
         print(f"  FPR {target}: TPR {tpr:.6f}, stated {stated:.6f}; FPR of the sample {fpr:.2e}")
