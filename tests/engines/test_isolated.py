@@ -6,6 +6,7 @@ Most tests have a stand-in do the decoding, which starts in a moment and acts on
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -140,7 +141,8 @@ def children() -> list[int]:
     """The processes that a test has started and not waited for."""
     found = []
     for task in Path("/proc/self/task").iterdir():
-        found += [int(pid) for pid in (task / "children").read_text().split()]
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            found += [int(pid) for pid in (task / "children").read_text().split()]
     return [pid for pid in found if pid not in _others]
 
 
