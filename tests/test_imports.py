@@ -40,7 +40,7 @@ LAYERS = (
     ("training",),
     ("demo", "doctor"),
     ("options", "output"),
-    ("cli_manifest", "cli_dataset", "cli_merge", "cli_models", "cli_training", "cli_verify"),
+    ("cli_manifest", "cli_dataset", "cli_merge", "cli_models", "cli_scores", "cli_training", "cli_verify"),
     ("cli",),
     ("__main__",),
 )
