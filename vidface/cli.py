@@ -118,7 +118,7 @@ cli.add_command(submit)
     help="Give a video up whose decoder gives no frame for so long; raise it where the disk is slow.",
 )
 @shard_option
-@engine_options("Decoding processes; 0: threads of this process [default: one a core].")
+@engine_options("Decoding processes; 0: threads of this process [default: one a core].", least=0)
 @json_option
 def extract(
     manifest_path: Path,

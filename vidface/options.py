@@ -64,8 +64,8 @@ def shard_option(command: Command) -> Command:
     )(command)
 
 
-def engine_options(workers_help: str) -> Callable[[Command], Command]:
-    """Say where the work runs."""
+def engine_options(workers_help: str, *, least: int = 1) -> Callable[[Command], Command]:
+    """Say where the work runs, with at least so many workers."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(
@@ -77,7 +77,7 @@ def engine_options(workers_help: str) -> Callable[[Command], Command]:
                     show_default=True,
                     help="Where the work runs; ray needs the extra vidface[ray].",
                 ),
-                click.option("--workers", type=click.IntRange(0), help=workers_help),
+                click.option("--workers", type=click.IntRange(least), help=workers_help),
                 click.option(
                     "--address", help="Of the Ray cluster: auto, or HOST:PORT [default: one started here]."
                 ),

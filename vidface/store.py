@@ -90,7 +90,7 @@ def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: 
         "timestamps": np.concatenate(
             [np.empty(0, np.float32), *(video.timestamps for video in videos)], dtype=np.float32
         ),
-        "offsets": _offsets(counts),
+        "offsets": offsets_of(counts),
         "video_ids": texts_of([video.video_id for video in videos]),
         "status": texts_of([video.status for video in videos]),
         "faults": texts_of([json.dumps(video.faults, ensure_ascii=False) for video in videos]),
@@ -128,7 +128,7 @@ def join_shards(
             status += read_texts(file, "status")
             counts.append(np.diff(file["offsets"][:]))
             dimension, dtype = file["features"].shape[1], file["features"].dtype
-    offsets = _offsets(np.concatenate(counts))
+    offsets = offsets_of(np.concatenate(counts))
     digest = hashlib.sha256()
     texts = {"video_ids": texts_of(ids), "status": texts_of(status)}
     if keep_faults:
@@ -149,9 +149,8 @@ def join_shards(
         joined["offsets"] = offsets
         for name, text in texts.items():
             joined[name] = text
-        digest.update(offsets.tobytes())
-        digest.update("\0".join(ids).encode())
-        _write_attributes(joined, "features", {**attributes, "dimension": dimension}, digest.hexdigest())
+        sha256 = _features_sha256(digest, offsets, ids)
+        _write_attributes(joined, "features", {**attributes, "dimension": dimension}, sha256)
 
 
 def joined_sha256(shards: Sequence[Path], offsets: npt.NDArray[np.int64], video_ids: Sequence[str]) -> str:
@@ -160,9 +159,14 @@ def joined_sha256(shards: Sequence[Path], offsets: npt.NDArray[np.int64], video_
     for shard in shards:
         for block, _ in _shard_blocks(shard):
             digest.update(block.data)
-    digest.update(offsets.tobytes())
-    digest.update("\0".join(video_ids).encode())
-    return digest.hexdigest()
+    return _features_sha256(digest, offsets, video_ids)
+
+
+def _features_sha256(rows: Any, offsets: npt.NDArray[np.int64], video_ids: Sequence[str]) -> str:
+    """Of the rows, whose digest is given and used up, then of offsets and ids."""
+    rows.update(offsets.tobytes())
+    rows.update("\0".join(video_ids).encode())
+    return str(rows.hexdigest())
 
 
 def read_features(path: Path) -> FeaturesInfo:
@@ -184,7 +188,7 @@ def read_info(path: Path, *kinds: str) -> FeaturesInfo:
         if file.attrs["kind"] == "features":
             offsets = file["offsets"][:]
         else:
-            offsets = _offsets(file["frames"][:])
+            offsets = offsets_of(file["frames"][:])
         return FeaturesInfo(
             path=path,
             video_ids=read_texts(file, "video_ids"),
@@ -331,7 +335,7 @@ def embedding_runs(path: Path) -> Iterator[EmbeddingRows]:
         StoreError: as in `read_embeddings`.
     """
     with open_file(path, "embeddings") as file:
-        offsets = _offsets(file["frames"][:])
+        offsets = offsets_of(file["frames"][:])
         for start in range(0, len(offsets) - 1, COPY_ROWS):
             stop = min(start + COPY_ROWS, len(offsets) - 1)
             yield EmbeddingRows(
@@ -358,7 +362,8 @@ def _shard_blocks(shard: Path) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[n
             yield file["features"][rows], file["timestamps"][rows]
 
 
-def _offsets(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def offsets_of(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """int64 [n+1]: where each of n things that lie back to back begins, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 

@@ -68,6 +68,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
         ["cluster", "FEATURES", "-o", "OUT", "--address", "auto"],
         ["cluster", "FEATURES", "-o", "OUT", "--engine", "spark"],
         ["cluster", "FEATURES", "-o", "OUT", "--workers", "-1"],
+        ["cluster", "FEATURES", "-o", "OUT", "--workers", "0"],
         ["sweep", "FEATURES", "--manifest", "MANIFEST", "--thresholds", "0.5:0.2:0.1"],
         ["score", "EMBEDDINGS"],
         ["score", "EMBEDDINGS", "--manifest", "MANIFEST", "--targets", "2"],

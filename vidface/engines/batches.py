@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.backbones import Backbone
-from vidface.engines.contract import Embed, Pixels
+from vidface.engines.contract import Embed
 from vidface.engines.reading import Block, Message, VideoEnd
 from vidface.errors import printable
+from vidface.frames.frame import Pixels
 from vidface.store import Fault, VideoRows
 
 

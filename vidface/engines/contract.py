@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.engines.reading import Reading, Video
+from vidface.frames.frame import Pixels
 
 if TYPE_CHECKING:  # a decoding process imports this module, and must be there at once
     from vidface.backbones import Backbone
     from vidface.store import VideoRows
 
-Pixels = npt.NDArray[np.uint8]
 Embed = Callable[[Pixels], npt.NDArray[np.float32]]
 
 

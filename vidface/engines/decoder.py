@@ -15,9 +15,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from vidface.engines.reading import Block, Message, Reading, Video, VideoEnd, load_decoder, read_video
+from vidface.engines.reading import Block, Message, Reading, Video, VideoEnd, read_video
 from vidface.engines.wire import Begun, send
 from vidface.errors import VidfaceError
+from vidface.frames.read import load_decoder
 
 _PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 

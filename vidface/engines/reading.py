@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from vidface.errors import MediaError, VidfaceError
 from vidface.frames import ReadReport, fit_frame, read_frames
+from vidface.frames.frame import Pixels
 
 BLOCK_FRAMES = 32
 BLOCK_SECONDS = 1.0  # a block goes out with fewer frames where they take so long
-
-Pixels = npt.NDArray[np.uint8]
 
 
 class Video(NamedTuple):
@@ -65,18 +63,6 @@ class VideoEnd(NamedTuple):
 
 Message = Block | VideoEnd
 Read = Callable[[Video], Iterator[Message]]
-
-
-def load_decoder(name: str) -> None:
-    """Import a decoder before the first video needs it.
-
-    Raises:
-        ImportError: it is not there, or does not fit this machine.
-    """
-    import vidface.frames.pyav  # noqa: F401 - decord is led by it
-
-    if name == "decord":
-        import decord  # noqa: F401
 
 
 def read_video(video: Video, reading: Reading) -> Iterator[Message]:

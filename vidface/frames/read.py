@@ -10,7 +10,7 @@ from vidface.errors import UsageError
 from vidface.frames.folder import read_folder
 from vidface.frames.frame import Frame, ReadReport
 
-__all__ = ["DECODERS", "read_frames"]
+__all__ = ["DECODERS", "load_decoder", "read_frames"]
 
 DECODERS: tuple[str, ...] = ("pyav", "decord")
 
@@ -55,3 +55,15 @@ def read_frames(
     from vidface.frames.pyav import read_with_pyav
 
     return read_with_pyav(path, fps=fps, report=report)
+
+
+def load_decoder(name: str) -> None:
+    """Import a decoder before the first video needs it.
+
+    Raises:
+        ImportError: it is not there, or does not fit this machine.
+    """
+    import vidface.frames.pyav  # noqa: F401 - decord is led by it
+
+    if name == "decord":
+        import decord  # noqa: F401

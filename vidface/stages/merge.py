@@ -22,6 +22,7 @@ from vidface.store import (
     embedding_runs,
     join_shards,
     joined_sha256,
+    offsets_of,
     read_info,
     shard_faults,
     write_embeddings,
@@ -75,7 +76,7 @@ def merge(files: Sequence[Path], output: Path) -> MergeResult:
     whole = FeaturesInfo(
         path=output,
         video_ids=[video for shard in shards for video in shard.video_ids],
-        offsets=np.cumsum([0, *chain.from_iterable(np.diff(shard.offsets).tolist() for shard in shards)]),
+        offsets=offsets_of(np.concatenate([np.diff(shard.offsets) for shard in shards])),
         status=[status for shard in shards for status in shard.status],
         attributes=attributes,
     )
