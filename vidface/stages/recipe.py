@@ -160,9 +160,14 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
         VidfaceError: as the stages raise.
     """
     recipe = read_recipe(path)
+    manifest = read_manifest(recipe.manifest)
+    with _engine(recipe, None):  # a Ray of our own starts once, and the engines of the stages find it
+        return _run_stages(recipe, manifest, say)
+
+
+def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
     folder = recipe.output
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = read_manifest(recipe.manifest)
     done: dict[str, bool] = {}
 
     features = recipe.features or folder / "features.h5"
