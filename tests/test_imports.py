@@ -65,6 +65,7 @@ SIDEWAYS = {
     ("retrieval", "retrieval_scan"),
     ("retrieval", "pooling"),
     ("metrics", "fixed_dot"),
+    ("metrics", "half"),
 }
 
 HEAVY = {

@@ -132,11 +132,7 @@ def floor_seconds(folder: Path, manifest: Manifest, offsets: NDArray[np.int64]) 
         some = min(CHECKED_VIDEOS, len(offsets) - 1)
         rows = file["features"][: offsets[some]].astype(np.float32)
     sample = [rows[a:b] for a, b in pairwise(offsets[: some + 1])]
-    for _ in range(2):
-        begun = time.perf_counter()
-        for frames in sample:
-            frames @ frames.T
-        took = time.perf_counter() - begun
+    took = best_seconds({"bare": lambda: [frames @ frames.T for frames in sample]}, 1)["bare"]
     # The product of one video is too small for two threads: the floor is that of one core, shared out.
     cluster = took / some * (len(offsets) - 1) / cpu_count()
 

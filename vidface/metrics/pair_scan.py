@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vidface.fixed_dot import dot32
+from vidface.half import widen_rows
 
 __all__ = [
     "Found",
@@ -100,7 +101,12 @@ def widen(distractors: Any, start: int, stop: int) -> NDArray[np.float32]:
     Raises:
         ValueError: a row is neither zero nor of unit length.
     """
-    rows = np.ascontiguousarray(distractors[start:stop], dtype=np.float32)
+    stored = np.ascontiguousarray(distractors[start:stop])
+    rows = np.empty(stored.shape, np.float32)
+    if stored.dtype == np.float16:
+        widen_rows(stored, rows)
+    else:
+        rows[:] = stored
     squares = np.einsum("ij,ij->i", rows, rows)
     wrong = np.flatnonzero(~((np.abs(squares - 1) <= 2 * UNIT) | (squares == 0)))
     if len(wrong):

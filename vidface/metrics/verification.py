@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from vidface.machine import cpu_count
 from vidface.metrics.impostors import Product, Scan, scores_at
-from vidface.metrics.pair_scan import BLOCK, Pairs, genuine_hits, products_of, scan_blocks
+from vidface.metrics.pair_scan import BLOCK, UNIT, Pairs, genuine_hits, products_of, scan_blocks
 from vidface.metrics.pairs import fpr_fraction
 
 __all__ = ["VerificationResult", "tpr_at_fpr"]
@@ -96,7 +96,7 @@ def tpr_at_fpr(
         raise ValueError(f"embeddings must be [V, D] and identities [V], not {rows.shape} and {people.shape}")
     if distractors is not None and (len(distractors.shape) != 2 or distractors.shape[1] != rows.shape[1]):
         raise ValueError(f"distractors must be [M, {rows.shape[1]}], not {distractors.shape}")
-    longest = 1.01 if distractors is not None else 0.0
+    longest = 1 + UNIT if distractors is not None else 0.0
     for first in range(0, len(rows), block):
         part = rows[first : first + block]
         if not np.isfinite(part).all():

@@ -44,7 +44,6 @@ def score_pairs(
     manifest: Manifest,
     targets: Sequence[str] = TARGETS,
     *,
-    workers: int | None = None,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Score all pairs of videos.
@@ -53,7 +52,6 @@ def score_pairs(
         embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
         manifest: who is in which video; splits do not matter.
         targets: FPR targets as text, so that 1e-4 of a number of pairs is exact.
-        workers: threads; None: one for every core this process may use. Sets speed, not the result.
         device: ``cpu``, or a device as torch names it. Sets speed, not the result. Not yet run on a GPU.
 
     Returns:
@@ -65,7 +63,7 @@ def score_pairs(
     names = sorted(set(manifest.identities) - {""})
     code = {name: i for i, name in enumerate(names)} | {"": -1}
     people = np.array([code[name] for name in manifest.identities], np.int64)
-    result = tpr_at_fpr(embeddings, people, targets, workers=workers, device=device)
+    result = tpr_at_fpr(embeddings, people, targets, device=device)
     intervals = {
         target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
         for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)
