@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.components import component_of, grow, rank
+from vidface.components import grow, rank
 from vidface.fixed_dot import aligned_rows, dot64
 from vidface.half import widen
 
@@ -105,7 +105,7 @@ def _label(x: Any, levels: Any, level_of: Any, labels: Any) -> None:
     parent, _ = grow(x, levels)
     for t in range(level_of.size):
         if level_of[t] >= 0:
-            labels[t] = rank(x, component_of(x, parent, level_of[t]))
+            labels[t] = rank(x, parent, level_of[t])
 
 
 @njit(cache=True, nogil=True)

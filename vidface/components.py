@@ -20,7 +20,7 @@ from numba import njit
 
 from vidface.fixed_dot import TILE_LEFT, TILE_RIGHT, dot32, tile32
 
-__all__ = ["component_of", "grow", "rank"]
+__all__ = ["grow", "rank"]
 
 # Multiples of TILE_LEFT; measured on videos of 31 and of 5,000 frames.
 _FIRST = 4  # frames of the first block: most frames of most videos are one edge away from one of them
@@ -70,7 +70,7 @@ def grow(x: Any, thresholds: Any) -> Any:
                 tile32(x, block, q, unsettled, r, cosines)
                 _join_tile(parent, parts, thresholds, cosines, block, q, unsettled, r)
 
-        largest = _most_open(parent[top], unsettled, left, members)
+        largest = _most_open(parent, top, unsettled, left, members)
         if largest < 0:
             continue
 
@@ -122,18 +122,8 @@ def grow(x: Any, thresholds: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def component_of(x: Any, parent: Any, t: Any) -> Any:
-    """Component of every row at threshold t, int32 [n]: the number of one of its rows; -1 for zero rows."""
-    component = np.full(x.shape[0], -1, np.int32)
-    usable, count = _usable(x)
-    for r in range(count):
-        component[usable[r]] = _find(parent, t, usable[r])
-    return component
-
-
-@njit(cache=True, nogil=True)
-def rank(x: Any, component: Any) -> Any:
-    """Labels in the documented order (see ``cluster_frames``) from the component of every row (-1: zero rows)."""
+def rank(x: Any, parent: Any, t: Any) -> Any:
+    """Labels in the documented order (see ``cluster_frames``) from the forest of threshold t that ``grow`` gives."""
     n = x.shape[0]
 
     # Number the components by their first frame, and list their frames.
@@ -141,13 +131,15 @@ def rank(x: Any, component: Any) -> Any:
     renumbered = np.full(n, -1, np.int32)
     begin = np.zeros(n + 2, np.int32)  # begin[c + 1] counts, then points to where the next frame of c goes
     count = 0
-    for i in range(n):
-        if component[i] >= 0:
-            if number_of[component[i]] < 0:
-                number_of[component[i]] = count
-                count += 1
-            renumbered[i] = number_of[component[i]]
-            begin[renumbered[i] + 2] += 1
+    usable, left = _usable(x)
+    for r in range(left):
+        i = usable[r]
+        root = _find(parent, t, i)
+        if number_of[root] < 0:
+            number_of[root] = count
+            count += 1
+        renumbered[i] = number_of[root]
+        begin[renumbered[i] + 2] += 1
     for c in range(count):
         begin[c + 2] += begin[c + 1]
     frames = np.empty(n, np.int32)
@@ -258,21 +250,16 @@ def _join_tile(
 
 
 @njit(cache=True)
-def _most_open(parent: Any, unsettled: Any, left: Any, members: Any) -> Any:
+def _most_open(parent: Any, top: Any, unsettled: Any, left: Any, members: Any) -> Any:
     """Root of the component with the most open frames, -1 if none has enough; ``members`` [n] is zero, and left so."""
     largest, most = -1, _LEAST - 1
     for r in range(left):
-        i = unsettled[r]
-        while parent[i] != i:
-            i = parent[i]
-        members[i] += 1
-        if members[i] > most:
-            largest, most = i, members[i]
+        root = _find(parent, top, unsettled[r])
+        members[root] += 1
+        if members[root] > most:
+            largest, most = root, members[root]
     for r in range(left):
-        i = unsettled[r]
-        while parent[i] != i:
-            i = parent[i]
-        members[i] = 0
+        members[_find(parent, top, unsettled[r])] = 0
     return largest
 
 

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.clustering import as_read, rising, unit_rows
-from vidface.components import component_of, grow, rank
+from vidface.components import grow, rank
 from vidface.fixed_dot import aligned_rows
 from vidface.pooling import pool_label
 
@@ -90,7 +90,7 @@ def _embed(half: Any, single: Any, bounds: Any, levels: Any, embeddings: Any, ke
         unit_rows(half[a:b], single[a:b], unit)
         if levels.size:
             parent, _ = grow(unit, levels)
-            labels[a:b] = rank(unit, component_of(unit, parent, 0))
+            labels[a:b] = rank(unit, parent, 0)
         kept[v] = pool_label(unit, labels[a:b], 0, embeddings[v])
 
 
@@ -113,7 +113,7 @@ def _sweep(
                 ):  # one is a part of the other, so they are equal
                     same[level] = same[level - 1]
                 else:
-                    labels[level] = rank(unit, component_of(unit, parent, level))
+                    labels[level] = rank(unit, parent, level)
                     if level and _same_kept(labels[level], labels[same[level - 1]]):
                         same[level] = same[level - 1]
         pooled = np.full(
