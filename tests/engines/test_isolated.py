@@ -185,6 +185,17 @@ def test_a_process_that_dies_idle_is_no_videos_fault(stand_in: Path) -> None:
         assert is_gone(pid_of(end))
 
 
+@pytest.mark.timeout(60)  # half of what a new process has to start in
+def test_a_process_that_is_stopped_idle_is_passed_over_in_time(stand_in: Path) -> None:
+    """As soon as a hanging decoder is: the time that a new process has to start is not for one that had started."""
+    with Decoders(READING._replace(timeout=0.5)) as decoders:
+        _, end = taken(decoders, "a")
+        os.kill(pid_of(end), signal.SIGSTOP)
+        times, after = taken(decoders, "b")
+        assert times == [1, 2, 3, 4] and pid_of(after) != pid_of(end)
+        assert is_gone(pid_of(end))
+
+
 def test_all_processes_die_idle(stand_in: Path) -> None:
     """More of them than may fail to start: dead ones are passed over, however many they are."""
     with Decoders(READING) as decoders:

@@ -207,7 +207,8 @@ class Decoders:
             begun = False
             try:
                 decoder.ask(video, known)
-                begun = isinstance(decoder.answer(START_SECONDS, self._limits), Begun)
+                seconds = START_SECONDS if fresh else self._reading.timeout
+                begun = isinstance(decoder.answer(seconds, self._limits), Begun)
                 return decoder
             except (ClosedError, SilentError, _TooLargeError):
                 died_at_start += fresh
