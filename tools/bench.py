@@ -4,7 +4,7 @@
     python tools/bench.py all
 
 Every table is one run: the methods take turns, each one's best turn counts, and the ratio is to the floor of that
-run. A method whose library is not installed is listed as absent (`pip install '.[bench]'` brings all of them).
+run. A method whose library is not installed is listed as absent (`pip install -e '.[bench]'` brings all of them).
 `--quick` takes tiny sizes: it shows that everything runs and that the answers agree, its times mean nothing.
 """
 

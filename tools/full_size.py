@@ -25,12 +25,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-from benchmarks.common import best_seconds
+from benchmarks.common import best_seconds, installed
 from benchmarks.verification import bare
 from make_iqiyi_size import make
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from vidface.machine import cpu_count
 from vidface.manifest import Manifest, read_manifest
@@ -50,6 +48,8 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--threshold", type=float, default=0.4)
     asked = parser.parse_args()
+    if not installed("scipy"):
+        sys.exit("the check needs scipy: pip install -c constraints.txt -e '.[bench]'")
     folder, features = asked.folder, asked.folder / "features.h5"
     if not features.exists():
         begun = time.perf_counter()
@@ -154,6 +154,9 @@ def check(
     folder: Path, manifest: Manifest, offsets: NDArray[np.int64], scores: dict[str, Any], threshold: float
 ) -> None:
     """Compute a sample of everything again, in another way; raises AssertionError where it differs."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
     random = np.random.default_rng(0)
     with h5py.File(folder / "embeddings.h5") as file:
         embeddings, kept = file["embeddings"][:], file["kept"][:]

@@ -118,7 +118,9 @@ cli.add_command(submit)
     help="Give a video up whose decoder gives no frame for so long; raise it where the disk is slow.",
 )
 @shard_option
-@engine_options("Decoding processes; 0: threads of this process [default: one a core].", least=0)
+@engine_options(
+    "Decoding processes; 0: threads of this process [default: one a core]. ray: actors, 1 or more.", least=0
+)
 @json_option
 def extract(
     manifest_path: Path,
@@ -184,7 +186,7 @@ def extract(
     callback=read_threshold,
     help="Cosine that joins two frames, or none.",
 )
-@engine_options("Threads; ray: no limit [default: one a core].")
+@engine_options("Threads [default: one a core]; with ray the cluster decides.")
 @shard_option
 @json_option
 def cluster(

@@ -62,7 +62,7 @@ def score(scored: Path, manifest_path: Path, output: Path | None, as_json: bool,
 )
 @click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
 @protocol_options
-@engine_options("Threads that cluster [default: one a core].")
+@engine_options("Threads that cluster [default: one a core]; with ray the cluster decides.")
 @json_option
 def sweep(
     features: Path,

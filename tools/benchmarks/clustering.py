@@ -208,13 +208,13 @@ def _peers(videos: Videos, notes: dict[str, str]) -> dict[str, float]:
         dbscan = DBSCAN(eps=1 - THRESHOLD, min_samples=1, metric="cosine")
         take(names[0], PART, dbscan.fit_predict)
     else:
-        notes[names[0]] = "absent: pip install '.[bench]'"
+        notes[names[0]] = "absent: pip install -e '.[bench]'"
     if installed("scipy"):
         from scipy.sparse.csgraph import connected_components
 
         take(names[1], PART, lambda rows: connected_components(rows @ rows.T >= THRESHOLD, directed=False))
     else:
-        notes[names[1]] = "absent: pip install '.[bench]'"
+        notes[names[1]] = "absent: pip install -e '.[bench]'"
     take("naive Python loop, Union-Find", FEW, _naive)
     return seconds
 

@@ -99,7 +99,7 @@ def _network(name: str, model: Path, clips: Clips, out: Path, threads: int, repe
     if installed("cv2"):
         methods[opencv] = lambda: plain_loop(some, opencv_frames, eager, backbone)
     else:
-        notes[opencv] = "absent: pip install '.[bench]'"
+        notes[opencv] = "absent: pip install -e '.[bench]'"
     answers: dict[str, Any] = {}
 
     def keep(method: str) -> None:

@@ -89,7 +89,7 @@ def _table(
         work["openvino"] = _openvino(exported, pixels, threads)
         notes["openvino"] = "our export, asynchronous, chunks of 4, float32"
     else:
-        notes["openvino"] = "absent: pip install '.[bench]'"
+        notes["openvino"] = "absent: pip install -e '.[bench]'"
     seconds = best_seconds(work, repeats, pause=0.3)
     macs = spec_budget(STEPS[NAME], (112, 112), NAME).macs
     floor = f"{macs / 1e6:.0f}M MACs at the product's rate"

@@ -165,7 +165,7 @@ def _peers(
 
         take("ranx, AP alone", FEW, ranx, "no ranking")
     else:
-        notes["ranx, AP alone"] = "absent: pip install '.[bench]'"
+        notes["ranx, AP alone"] = "absent: pip install -e '.[bench]'"
     if installed("torchmetrics"):
         from torchmetrics.functional.retrieval import retrieval_average_precision
 
@@ -176,5 +176,5 @@ def _peers(
 
         take("torchmetrics, AP alone", FEW, metrics, "no ranking; another definition: / hits found")
     else:
-        notes["torchmetrics, AP alone"] = "absent: pip install '.[bench]'"
+        notes["torchmetrics, AP alone"] = "absent: pip install -e '.[bench]'"
     return seconds

@@ -154,7 +154,7 @@ def peers(rows: Rows, who: People, threads: int) -> None:
         methods["whole matrix + roc_curve"] = whole
         methods["list of pairs in batches + roc_curve, scaled"] = listed
     else:
-        notes["sklearn.metrics.roc_curve"] = "absent: pip install '.[bench]'"
+        notes["sklearn.metrics.roc_curve"] = "absent: pip install -e '.[bench]'"
     took = best_seconds(methods, 1)
     peaks = {name: peak_megabytes(work) for name, work in methods.items()}
     scaled = "list of pairs in batches + roc_curve, scaled"
