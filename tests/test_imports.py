@@ -22,6 +22,7 @@ LAYERS = (
     ("__init__", "errors", "files"),  # __init__ holds the version
     ("progress", "machine", "unpickle", "hdf5"),
     ("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "frames", "backbones", "store"),
+    ("faces",),
     ("datasets", "engines"),
     (
         "fixed_dot",
@@ -37,10 +38,22 @@ LAYERS = (
     ("protocols", "submission"),
     ("tables",),
     ("stages",),
+    ("report",),
     ("training",),
     ("demo", "doctor"),
     ("options", "output"),
-    ("cli_manifest", "cli_dataset", "cli_merge", "cli_models", "cli_scores", "cli_training", "cli_verify"),
+    (
+        *(
+            "cli_compare",
+            "cli_dataset",
+            "cli_inspect",
+            "cli_manifest",
+            "cli_merge",
+            "cli_models",
+            "cli_report",
+        ),
+        *("cli_scores", "cli_training", "cli_verify"),
+    ),
     ("cli",),
     ("__main__",),
 )
