@@ -2,7 +2,7 @@
 
 Paths in a recipe are relative to the recipe. All files go to its output folder: ``features.h5``, ``embeddings.h5``,
 ``scores.json``, ``sweep.json``, ``submission.txt`` and ``submission.bin``. ``run.json`` there holds what the last
-three kinds were made from; the HDF5 files hold it themselves.
+three kinds were made from, and ``run``, all that a report needs to know; the HDF5 files hold it themselves.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from vidface.protocols.lfrc import TARGETS, check_targets
 from vidface.stages.cluster import cluster
 from vidface.stages.extract import ExtractResult, extract
 from vidface.stages.outputs import read_json, refuse_changed, write_json
+from vidface.stages.runs import run_entry
 from vidface.stages.score import read_scored, score
 from vidface.stages.submit import check_submission, submit
 from vidface.stages.sweep import sweep
@@ -190,6 +191,7 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
     inputs = {"embeddings": found.attributes["content_sha256"], "manifest": manifest.sha256}
     scores = None
     scored = read_scored(embeddings, manifest)
+    _describe(folder, run_entry(folder, recipe.manifest, features, options))
     if recipe.score is not None:
         scores_file = folder / "scores.json"
 
@@ -250,6 +252,14 @@ def _extract(step: ExtractStep, manifest: Manifest, features: Path, engine: Engi
 
 def _again(already_done: bool) -> str:
     return " (already done)" if already_done else ""
+
+
+def _describe(folder: Path, run: dict[str, Any]) -> None:
+    """Say in ``run.json`` which manifest, features and options are this folder's, so that the folder is enough."""
+    state_file = folder / "run.json"
+    state = read_json(state_file) if state_file.exists() else {}
+    if state.get("run") != run:
+        write_json(state_file, {**state, "run": run})
 
 
 def _once(
