@@ -83,12 +83,14 @@ def write_folder(folder: Path, frames: Sequence[np.ndarray] | np.ndarray) -> Pat
     return folder
 
 
-def write_video(path: Path, frames: np.ndarray, *, lossless: bool = True, **container: str) -> Path:
-    """An h264 video at 8 frames a second; the suffix decides the container."""
+def write_video(
+    path: Path, frames: np.ndarray, *, lossless: bool = True, rate: int = 8, **container: str
+) -> Path:
+    """An h264 video; the suffix decides the container."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.logging.Capture(), av.open(str(path), "w", container_options=container) as out:
         codec, options = ("libx264rgb", {"qp": "0"}) if lossless else ("libx264", {"crf": "15", "g": "4"})
-        stream = out.add_stream(codec, rate=8, options={"preset": "ultrafast", **options})
+        stream = out.add_stream(codec, rate=rate, options={"preset": "ultrafast", **options})
         stream.width, stream.height = frames.shape[2], frames.shape[1]
         stream.pix_fmt = "rgb24" if lossless else "yuv420p"
         stream.codec_context.thread_count = 1

@@ -207,6 +207,17 @@ def read_rows(path: Path, start: int, stop: int) -> npt.NDArray[Any]:
     return next(row_blocks(path, [start, stop]))
 
 
+def read_timestamps(path: Path, start: int, stop: int) -> npt.NDArray[np.float32]:
+    """The times of rows ``start`` to ``stop`` (exclusive) of a features file, float32 [rows], seconds.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    with open_file(path, "features") as file:
+        times: npt.NDArray[np.float32] = file["timestamps"][start:stop]
+        return times
+
+
 def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
     """Rows ``bounds[i]`` to ``bounds[i + 1]`` of a features file, for every i; all blocks may share their memory.
 

@@ -31,7 +31,8 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != told["parent"]:  # it was gone before it could be told
         return
-    reading = Reading(**{**told["reading"], "input_size": tuple(told["reading"]["input_size"])})
+    size = told["reading"]["input_size"]
+    reading = Reading(**{**told["reading"], "input_size": None if size is None else tuple(size)})
     with contextlib.suppress(ImportError):  # said of the first video that needs it: folders of images do not
         load_decoder(reading.decoder)
     # Up to here what is printed tells why a process does not start. From here on it is a decoder's chatter.

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -157,7 +157,7 @@ class Decoders:
             decoder.end()
         self._starter.shutdown()
 
-    def read(self, video: Video) -> Iterator[Message]:
+    def read(self, video: Video) -> Generator[Message]:
         """As `vidface.engines.reading.read_video`, in a process of its own. Several threads may call it.
 
         Faults: ``decoder-crashed``, ``decoder-hung`` and ``decoder-memory``; the video is lost then.

@@ -31,14 +31,14 @@ class Reading(NamedTuple):
         decoder: one of `vidface.frames.DECODERS`.
         fps: frames a second by presentation time; None takes every frame.
         resize: scale frames of another size instead of refusing them.
-        input_size: (height, width) that the network takes.
+        input_size: (height, width) that the network takes; None: frames as they are, each a block of its own.
         timeout: seconds that a decoding process may give no frame before its video is given up.
     """
 
     decoder: str
     fps: float | None
     resize: bool
-    input_size: tuple[int, int]
+    input_size: tuple[int, int] | None
     timeout: float = 120.0
 
 
@@ -80,6 +80,9 @@ def read_video(video: Video, reading: Reading) -> Iterator[Message]:
     begun = time.monotonic()
     try:
         for frame in read_frames(video.path, decoder=reading.decoder, fps=reading.fps, report=report):
+            if reading.input_size is None:
+                yield Block(frame.pixels[np.newaxis], [frame.pts_seconds])
+                continue
             pixels.append(fit_frame(frame.pixels, reading.input_size, resize=reading.resize))
             times.append(frame.pts_seconds)
             if len(pixels) == BLOCK_FRAMES or time.monotonic() - begun > BLOCK_SECONDS:

@@ -1,0 +1,167 @@
+"""Pictures of rows: the right frame for every row, whatever was left out of the features, and never an exception."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from command_line import frames_of, write_folder, write_manifest, write_video
+from PIL import Image
+
+from vidface.engines.isolated import Decoders
+from vidface.engines.reading import Block, VideoEnd
+from vidface.manifest import Manifest, read_manifest
+from vidface.report import pictures as pictures_module
+from vidface.report.pictures import fit_square, frame_pictures, open_pictures
+from vidface.store import FeaturesInfo, read_features
+
+D = 4
+
+
+def features_file(path: Path, times: dict[str, list[float]], **attributes: Any) -> FeaturesInfo:
+    """A features file with these ids and times, written without vidface."""
+    counts = [len(seconds) for seconds in times.values()]
+    with h5py.File(path, "w") as file:
+        file["features"] = np.ones((sum(counts), D), np.float32)
+        file["timestamps"] = np.concatenate([np.float32(seconds) for seconds in times.values()])
+        file["offsets"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        file["video_ids"] = np.array([name.encode() for name in times], h5py.string_dtype("utf-8", 40))
+        file["status"] = np.array([b"ok"] * len(times), h5py.string_dtype("utf-8", 40))
+        file.attrs.update(
+            {"kind": "features", "schema_version": 1, "dimension": D, "decoder": "pyav", "fps": "8"}
+            | attributes
+        )
+    return read_features(path)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Manifest, FeaturesInfo, dict[str, np.ndarray]]:
+    """A clip of 6 frames and a folder of 4; the features lost some frames, and have the videos in another order."""
+    frames = {"clip": frames_of(1, 6), "folder": frames_of(2, 4)}
+    write_video(tmp_path / "videos/clip.mkv", frames["clip"])
+    write_folder(tmp_path / "videos/folder", frames["folder"])
+    rows = [("clip", "videos/clip.mkv"), ("gone", "videos/gone.mkv"), ("folder", "videos/folder")]
+    manifest = read_manifest(write_manifest(tmp_path / "set.csv", rows))
+    times = {"folder": [0, 0.125, 0.25, 0.375], "gone": [0.0], "clip": [0, 0.25, 0.375, 0.625]}
+    return manifest, features_file(tmp_path / "features.h5", times), frames
+
+
+def test_rows_are_found_by_their_time_in_the_order_asked_for(two: Any) -> None:
+    manifest, info, frames = two
+    found = frame_pictures(manifest, info, 2, [3, 0, 2], size=112)
+    for picture, number in zip(found, [5, 0, 3], strict=True):  # frames 1 and 4 are not in the features
+        np.testing.assert_array_equal(picture, frames["clip"][number])
+    found = frame_pictures(manifest, info, 0, [1, 1], size=28)
+    small = np.array(Image.fromarray(frames["folder"][1]).resize((28, 28), Image.Resampling.LANCZOS))
+    for picture in found:
+        np.testing.assert_array_equal(picture, small)
+
+
+def test_a_time_is_compared_as_it_is_stored(tmp_path: Path) -> None:
+    """Eighths of a second have a float32, tenths do not: the stored time is another number than the frame's."""
+    frames = frames_of(3, 4)
+    write_video(tmp_path / "v.mkv", frames, rate=10)
+    manifest = read_manifest(write_manifest(tmp_path / "set.csv", [("v", "v.mkv")]))
+    info = features_file(tmp_path / "features.h5", {"v": [0.1, 0.2, 0.3]}, fps="10")
+    np.testing.assert_array_equal(frame_pictures(manifest, info, 0, [0, 1, 2], size=112), frames[1:])
+
+
+def test_frames_of_one_time_go_to_their_rows_in_order(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, info, frames = two
+    blocks = [Block(frames["clip"][i : i + 1], [seconds]) for i, seconds in enumerate([0, 0.25, 0.25, 0.375])]
+    monkeypatch.setattr(Decoders, "read", lambda self, video: (m for m in [*blocks, VideoEnd([])]))
+    info = features_file(info.path.with_name("equal.h5"), {"clip": [0, 0.25, 0.25, 0.375]})
+    found = frame_pictures(manifest, info, 0, [2, 3, 1], size=112)
+    np.testing.assert_array_equal(found, frames["clip"][[2, 3, 1]])
+
+
+def test_what_cannot_be_read_is_no_picture_and_a_reason(two: Any, tmp_path: Path) -> None:
+    manifest, info, frames = two
+    Image.fromarray(frames["folder"][0]).save(tmp_path / "videos/folder/0.png")
+    (tmp_path / "videos/folder/1.png").write_bytes(b"damaged")
+    (tmp_path / "videos/folder/3.png").unlink()
+    with open_pictures(manifest, info) as pictures:
+        assert pictures.thumbnails(1, [0, 0]) == [None, None]
+        assert "no such file" in pictures.missing["gone"]
+        kept = pictures.thumbnails(0, [0, 1, 2, 3], size=112)
+        assert [picture is None for picture in kept] == [False, True, False, True]
+        np.testing.assert_array_equal(kept[2], frames["folder"][2])
+        assert "1.png" in pictures.missing["folder"]
+        assert pictures.thumbnails(2, []) == [] and "clip" not in pictures.missing
+        (tmp_path / "videos/clip.mkv").write_bytes(b"no video")
+        assert pictures.thumbnails(2, [0]) == [None]
+        assert "clip.mkv" in pictures.missing["clip"]
+
+
+def test_a_video_that_the_manifest_does_not_know_has_no_pictures(two: Any, tmp_path: Path) -> None:
+    manifest = read_manifest(write_manifest(tmp_path / "other.csv", [("clip", "videos/clip.mkv")]))
+    with open_pictures(manifest, two[1]) as pictures:
+        assert pictures.thumbnails(0, [0]) == [None]
+        assert pictures.missing == {"folder": "not in the manifest"}
+        assert pictures.thumbnails(2, [0])[0] is not None
+
+
+def test_a_decoder_that_is_not_there_costs_the_pictures_only(two: Any) -> None:
+    manifest, info, _ = two
+    info.attributes["decoder"] = "nosuch"
+    with open_pictures(manifest, info) as pictures:
+        assert pictures.thumbnails(2, [0]) == [None]
+        assert "unknown decoder" in pictures.missing["clip"]
+
+
+def test_a_decoder_that_hangs_is_given_up(two: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, info, _ = two
+    monkeypatch.setattr(pictures_module, "SILENT_SECONDS", 1.0)
+    path = tmp_path / "videos/clip.mkv"
+    with open_pictures(manifest, info) as pictures:
+        assert pictures.thumbnails(0, [0])[0] is not None
+        (decoder,) = pictures._decoders._idle
+        decoder.process.send_signal(signal.SIGSTOP)
+        assert pictures.thumbnails(2, [0])[0] is not None  # stopped between two videos: another process reads
+        path.unlink()
+        os.mkfifo(path)  # whoever opens it waits for ever, unless it is seen not to be a file
+        assert pictures.thumbnails(2, [0]) == [None]
+    monkeypatch.setattr(Decoders, "read", lambda self, video: slow())
+    monkeypatch.setattr(pictures_module, "VIDEO_SECONDS", 0.0)
+    with open_pictures(manifest, info) as pictures:
+        assert pictures.thumbnails(2, [0]) == [None]
+        assert "within 0 s" in pictures.missing["clip"]
+
+
+def slow() -> Iterator[Block]:
+    """A video that is never over."""
+    while True:
+        yield Block(np.zeros((1, 8, 8, 3), np.uint8), [99.0])
+
+
+def test_reading_stops_soon_after_the_last_row(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, info, _ = two
+    seen = []
+
+    def endless(self: Any, video: Any) -> Iterator[Block]:
+        for number in range(10**9):
+            seen.append(number)
+            yield Block(np.zeros((1, 8, 8, 3), np.uint8), [number / 8])
+
+    monkeypatch.setattr(Decoders, "read", endless)
+    assert frame_pictures(manifest, info, 2, [1], size=8)[0] is not None
+    assert len(seen) < 100
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 60), (60, 30), (1, 1000), (64, 64)])
+def test_a_frame_is_shown_whole_in_its_own_shape(height: int, width: int) -> None:
+    white = np.full((height, width, 3), 255, np.uint8)
+    square = fit_square(white, 64)
+    assert square.shape == (64, 64, 3)
+    inside = (square == 255).all(axis=2)
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    scale = 64 / max(height, width)
+    assert len(rows) == max(1, round(height * scale)) and len(columns) == max(1, round(width * scale))
+    assert inside.sum() == len(rows) * len(columns)
+    assert abs(rows[0] - (63 - rows[-1])) <= 1 and abs(columns[0] - (63 - columns[-1])) <= 1  # in the middle
