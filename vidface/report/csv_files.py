@@ -1,0 +1,60 @@
+"""Tables as CSV files that a spreadsheet cannot be made to run.
+
+Spreadsheets take a cell that begins with ``= + - @``, a tab or a line's end for a formula, quoted or not. Such a text
+gets one ``'`` before it, and so does a text that begins with ``'``: take one away and the text is back. Numbers are
+numbers. See OWASP, "CSV Injection". Tested in ``tests/report/test_csv_files.py``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from vidface.files import write_atomic
+from vidface.report.content import Cell, Table
+
+__all__ = ["csv_cell", "write_csv", "write_table"]
+
+_PLAIN_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Path:
+    """Write UTF-8 CSV, whole or not at all; floats are written so that they read back to the same bits.
+
+    None and NaN become empty cells. Lone surrogates, which broken file names hold, become escapes.
+
+    Returns:
+        The path.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    with write_atomic(path) as handle:
+        text = io.TextIOWrapper(handle, "utf-8", "backslashreplace", newline="", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([csv_cell(column) for column in columns])
+        writer.writerows([csv_cell(cell) for cell in row] for row in rows)
+        text.detach()
+    return path
+
+
+def write_table(folder: Path, table: Table) -> Path:
+    """Write a whole table to ``<folder>/<name>.csv``; see `write_csv`."""
+    return write_csv(folder / f"{table.name}.csv", table.columns, table.rows)
+
+
+def csv_cell(cell: Cell) -> str:
+    """One cell as text, see the module's words."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if not isinstance(cell, str):
+        return repr(cell) if isinstance(cell, float) else str(cell)
+    # Full-width signs and leading blanks count as well: some programs fold or drop them first.
+    first = unicodedata.normalize("NFKC", cell.lstrip(" \u00a0")[:1])[:1]
+    dangerous = first in {"=", "+", "-", "@", "\t", "\r", "\n", "'"} and first != ""
+    return f"'{cell}" if dangerous and not _PLAIN_NUMBER.fullmatch(cell) else cell
