@@ -24,6 +24,7 @@ __all__ = [
     "Found",
     "Pairs",
     "blocks_of",
+    "by_identity",
     "dot",
     "genuine_hits",
     "outwards",
@@ -69,6 +70,34 @@ class Found(NamedTuple):
 
     counts: NDArray[np.int64]
     inside: NDArray[np.float32]
+
+
+class ByIdentity(NamedTuple):
+    """Videos put in order of their identity: the genuine partners of one are those right after it.
+
+    Attributes:
+        order: int64 [V], rows as given, those without an identity last.
+        until: int64 [V], as in `Pairs`.
+        starts: int64 [I], where the videos of every identity begin, identities ascending.
+        sizes: int64 [I], how many they are.
+    """
+
+    order: NDArray[np.int64]
+    until: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+
+def by_identity(people: NDArray[Any]) -> ByIdentity:
+    """Order videos by identity, int [V]; below 0: none."""
+    order = np.argsort(people, kind="stable")
+    order = order[np.searchsorted(people[order], 0) :]
+    known = len(order)
+    _, starts, sizes = np.unique(people[order], return_index=True, return_counts=True)
+    order = np.concatenate([order, np.flatnonzero(people < 0)])
+    until = np.arange(1, len(order) + 1)
+    until[:known] = np.repeat(starts + sizes, sizes)
+    return ByIdentity(order, until, starts, sizes)
 
 
 def product_error(dimension: int, longest: float) -> float:

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from vidface.machine import cpu_count
 from vidface.metrics.impostors import Product, Scan, scores_at
-from vidface.metrics.pair_scan import BLOCK, UNIT, Pairs, genuine_hits, products_of, scan_blocks
+from vidface.metrics.pair_scan import BLOCK, UNIT, Pairs, by_identity, genuine_hits, products_of, scan_blocks
 from vidface.metrics.pairs import fpr_fraction
 
 __all__ = ["VerificationResult", "tpr_at_fpr"]
@@ -104,14 +104,8 @@ def tpr_at_fpr(
         longest = max(longest, 1.001 * float(np.sqrt(np.einsum("ij,ij->i", part, part).max())))
     fractions = [fpr_fraction(target) for target in targets]
 
-    # Sorted by identity: the genuine partners of a video are the ones right after it, up to ``until``.
-    order = np.argsort(people, kind="stable")
-    order = order[np.searchsorted(people[order], 0) :]
-    known = len(order)
-    _, starts, sizes = np.unique(people[order], return_index=True, return_counts=True)
-    order = np.concatenate([order, np.flatnonzero(people < 0)])
-    until = np.arange(1, len(order) + 1)
-    until[:known] = np.repeat(starts + sizes, sizes)
+    order, until, starts, sizes = by_identity(people)
+    known = int(sizes.sum())
 
     pairs_by_identity = sizes.astype(np.int64) * (sizes - 1) // 2
     genuine = int(pairs_by_identity.sum())
