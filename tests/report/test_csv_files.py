@@ -73,6 +73,10 @@ def test_a_broken_file_name_is_written_as_an_escape(tmp_path: Path) -> None:
     assert read(write_csv(tmp_path / "t.csv", ["id"], [["a\udcff"]]))[1] == ["a\\udcff"]
 
 
+def test_one_empty_cell_is_a_row(tmp_path: Path) -> None:
+    assert read(write_csv(tmp_path / "t.csv", ["id"], [[""], [None]])) == [["id"], [""], [""]]
+
+
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     def rows() -> Iterator[list[str]]:
         yield ["a"]

@@ -7,8 +7,7 @@ numbers. See OWASP, "CSV Injection". Tested in ``tests/report/test_csv_files.py`
 
 from __future__ import annotations
 
-import csv
-import io
+import itertools
 import math
 import re
 import unicodedata
@@ -20,6 +19,7 @@ from vidface.report.content import Cell, Table
 
 __all__ = ["csv_cell", "write_csv", "write_table"]
 
+_QUOTED = re.compile(r'[,"\r\n]')
 _PLAIN_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 
 
@@ -35,17 +35,21 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]
         StoreError: it cannot be written.
     """
     with write_atomic(path) as handle:
-        text = io.TextIOWrapper(handle, "utf-8", "backslashreplace", newline="", write_through=True)
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([csv_cell(column) for column in columns])
-        writer.writerows([csv_cell(cell) for cell in row] for row in rows)
-        text.detach()
+        for row in itertools.chain([columns], rows):
+            handle.write(_line(row).encode("utf-8", "backslashreplace"))
     return path
 
 
 def write_table(folder: Path, table: Table) -> Path:
     """Write a whole table to ``<folder>/<name>.csv``; see `write_csv`."""
     return write_csv(folder / f"{table.name}.csv", table.columns, table.rows)
+
+
+def _line(row: Sequence[Cell]) -> str:
+    """RFC 4180, with a bare line feed; csv.writer leaves a lone carriage return unquoted, which readers break at."""
+    cells = [csv_cell(cell) for cell in row]
+    quoted = ['"{}"'.format(cell.replace('"', '""')) if _QUOTED.search(cell) else cell for cell in cells]
+    return (",".join(quoted) or '""') + "\n"  # an empty line would be no row
 
 
 def csv_cell(cell: Cell) -> str:
