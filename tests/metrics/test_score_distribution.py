@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
-from vidface.metrics.pair_scan import dot
+from vidface.metrics.pair_scan import dot, product_error
 from vidface.metrics.score_distribution import BINS, pair_distribution, rates_at_edges
 
 
@@ -83,6 +83,25 @@ def test_scores_on_the_edges_of_bins_belong_to_the_upper_bin() -> None:
     expected = np.ones(BINS, np.int64)
     expected[-1] = 2  # 1 has no bin above it
     assert found.different.tolist() == expected.tolist()
+
+
+def test_a_product_as_wrong_as_rounding_can_make_it_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, who, ids = sample(5, 250, 30, 512)
+    matmul, random = np.matmul, np.random.default_rng(0)
+    most = 0.9 * product_error(512, 1.0)
+
+    def wrong(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> np.ndarray:
+        matmul(left, right, out=out)
+        out += (most * random.choice([-1, 1], out.shape)).astype(np.float32)
+        return out
+
+    monkeypatch.setattr(np, "matmul", wrong)
+    found = pair_distribution(rows, who, ids, listed=400, block=64, workers=1)
+    monkeypatch.undo()
+    _, different = listed(rows, who, ids)
+    assert found.different.tolist() == binned(different, found.edges)
+    pairs = [(ids[a], ids[b]) for a, b in found.strongest.pairs.tolist()]
+    assert pairs == [pair[1:] for pair in different[:400]]
 
 
 def test_rates_are_those_of_scikit_learn_at_the_edges() -> None:
