@@ -96,12 +96,12 @@ def test_a_product_as_wrong_as_rounding_can_make_it_changes_nothing(monkeypatch:
         return out
 
     monkeypatch.setattr(np, "matmul", wrong)
-    found = pair_distribution(rows, who, ids, listed=400, block=64, workers=1)
+    found = pair_distribution(rows, who, ids, listed=12000, block=64, workers=1)
     monkeypatch.undo()
     _, different = listed(rows, who, ids)
     assert found.different.tolist() == binned(different, found.edges)
     pairs = [(ids[a], ids[b]) for a, b in found.strongest.pairs.tolist()]
-    assert pairs == [pair[1:] for pair in different[:400]]
+    assert pairs == [pair[1:] for pair in different[:12000]]
 
 
 def test_rates_are_those_of_scikit_learn_at_the_edges() -> None:
