@@ -82,12 +82,17 @@ class Pictures:
             if faces is None:
                 pictures = [shot.pixels]
             else:
-                from vidface.faces.align import align_faces
-
-                pictures = list(align_faces(shot.pixels, faces.points[shot.rows]))
+                pictures = self.aligned(shot.pixels, faces.points[shot.rows])
             for row, picture in zip(shot.rows, pictures, strict=True):
                 found[row] = fit_square(picture, size)
         return [found.get(row) for row in rows]
+
+    @staticmethod
+    def aligned(pixels: Pixels, points: npt.NDArray[np.float32]) -> list[Pixels]:
+        """The aligned faces of a frame, uint8 [112, 112, 3] each, from their five points, float32 [n, 5, 2]."""
+        from vidface.faces.align import align_faces
+
+        return list(align_faces(pixels, points))
 
     def shots(self, video: int, rows: Sequence[int]) -> Iterator[Shot]:
         """The whole frames that the rows come from, in order of time; those that cannot be read are left out.

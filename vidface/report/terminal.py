@@ -1,0 +1,266 @@
+"""One video in a terminal: its clusters as a table, its frames in order, its cosines; pictures where they can be shown.
+
+Nothing is said by colour alone: every cluster has a letter. Where there is no terminal, or none with colours, the same
+lines are plain text.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console, RenderableType
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from vidface.errors import printable
+from vidface.frames.frame import Pixels
+from vidface.report.pictures import BACKDROP
+from vidface.stages.inspect import Cluster, Inspection
+from vidface.stages.thresholds import threshold_text
+
+__all__ = ["LETTERS", "examples", "image_class", "letter_of", "show"]
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# Told apart also by those who do not see red and green as two; the first, of the kept cluster, is the brightest.
+COLOURS = ("#5fd75f", "#ff8700", "#5fafff", "#d787ff", "#ffd75f", "#00d7d7", "#ff87af", "#afaf87")
+ALONE, BEYOND = "·", "+"  # a frame that joins nothing; a cluster beyond the letters
+ROWS_SHOWN = 2_000
+CLUSTERS_SHOWN = 12
+PICTURES_A_CLUSTER = 8
+BAR = 40
+
+
+def show(
+    seen: Inspection,
+    console: Console,
+    pictures: Mapping[int, Pixels | None] | None = None,
+    image: Any = None,
+) -> None:
+    """Print everything about a video.
+
+    Args:
+        seen: from `vidface.stages.inspect.inspect`.
+        console: where to; it decides about colours and width.
+        pictures: row -> thumbnail or None, of `examples`.
+        image: how the terminal shows a picture, from `image_class`; None: not at all.
+    """
+    for part in _parts(seen, console.width, pictures or {}, image):
+        console.print(part, soft_wrap=isinstance(part, Text) and part.no_wrap is not True)
+
+
+def examples(seen: Inspection, width: int) -> dict[int, list[int]]:
+    """Cluster label -> the rows that are shown as its pictures: evenly spread over it, as many as fit."""
+    most = min(PICTURES_A_CLUSTER, max(1, (width - 4) // 9))
+    chosen = {}
+    for cluster in seen.clusters[:CLUSTERS_SHOWN]:
+        if len(cluster.rows) > 1 or cluster.label == 0:
+            places = np.linspace(0, len(cluster.rows) - 1, min(most, len(cluster.rows))).round().astype(int)
+            chosen[cluster.label] = [int(cluster.rows[place]) for place in places]
+    return chosen
+
+
+def letter_of(label: int, size: int) -> str:
+    """The letter of a cluster: A is kept; a dot for a frame on its own, unless it is the kept one."""
+    if label and size == 1:
+        return ALONE
+    return LETTERS[label] if label < len(LETTERS) else BEYOND
+
+
+def image_class() -> Any | None:
+    """How this terminal shows pictures, a renderable of `textual_image`; None where it cannot, or it is not wanted.
+
+    The terminal is asked, and its answer read from stdin: both must be a terminal.
+
+    Raises:
+        ImportError: the library is not there.
+    """
+    if not (sys.__stdout__ and sys.__stdout__.isatty() and sys.__stdin__ and sys.__stdin__.isatty()):
+        return None
+    import textual_image.renderable
+
+    return textual_image.renderable.Image
+
+
+def _parts(
+    seen: Inspection, width: int, pictures: Mapping[int, Pixels | None], image: Any
+) -> Iterator[RenderableType]:
+    attributes = seen.info.attributes
+    what = "faces" if seen.faces is not None else "frames"
+    head = Text(printable(seen.video_id), style="bold")
+    status = seen.info.status[seen.video]
+    made = f"{printable(str(attributes['model_name']))}, {attributes['fps']} fps"
+    head.append(f"  {len(seen.labels)} {what}, status {printable(status)}, {made}", style="not bold")
+    yield head
+    yield Text(f"threshold {printable(seen.threshold)}: {seen.why}")
+    if not len(seen.labels):
+        return
+    yield Text()
+    yield _cluster_table(seen)
+    yield _small(
+        f"inside: mean cosine of a cluster's pairs; to video: of its {what} to the video's embedding"
+    )
+    if image is not None and pictures:
+        yield from _picture_rows(seen, width, pictures, image)
+    yield Text()
+    yield from _strips(seen, width, what)
+    yield Text()
+    yield from _histogram(seen, what)
+    yield Text()
+    yield _level_table(seen)
+    yield _small("other thresholds; * this one")
+
+
+def _cluster_table(seen: Inspection) -> Table:
+    table = _table("cluster", "faces" if seen.faces is not None else "frames", "share", "seconds")
+    for name in (*(["tracks"] if seen.faces is not None else []), "inside", "to video", "norm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    total = len(seen.labels)
+    shown, rest = _split(seen.clusters)
+    for cluster in shown:
+        letter = letter_of(cluster.label, len(cluster.rows))
+        words = Text(f" {letter} ", style=_style(cluster.label, len(cluster.rows)))
+        words.append(" kept" if cluster.label == 0 else "", style="default on default")
+        table.add_row(words, *_cells(seen, cluster, total))
+    if rest:
+        frames = sum(len(cluster.rows) for cluster in rest)
+        alone = sum(len(cluster.rows) == 1 for cluster in rest)
+        name = f" {ALONE}  {alone} alone" if alone == len(rest) else f"    {len(rest)} more"
+        mean = np.average([c.to_video for c in rest], weights=[len(c.rows) for c in rest])
+        norm = np.average([c.norm for c in rest], weights=[len(c.rows) for c in rest])
+        tracks = [""] if seen.faces is not None else []
+        table.add_row(
+            name, str(frames), f"{frames / total:.1%}", "", *tracks, "", f"{mean:.2f}", f"{norm:.1f}"
+        )
+    return table
+
+
+def _split(clusters: Sequence[Cluster]) -> tuple[list[Cluster], list[Cluster]]:
+    """The clusters with a line of their own, and the others: small ones, and frames that are alone."""
+    shown = [c for c in clusters[:CLUSTERS_SHOWN] if c.label == 0 or len(c.rows) > 1]
+    return shown, list(clusters[len(shown) :])
+
+
+def _cells(seen: Inspection, cluster: Cluster, total: int) -> list[str]:
+    count = len(cluster.rows)
+    tracks = []
+    if seen.faces is not None:
+        tracks = [_some([str(track) for track in np.unique(seen.faces.tracks[cluster.rows])])]
+    inside = "" if cluster.inside is None else f"{cluster.inside:.2f}"
+    return [
+        *(str(count), f"{count / total:.1%}", _seconds(seen, cluster), *tracks),
+        *(inside, f"{cluster.to_video:.2f}", f"{cluster.norm:.1f}"),
+    ]
+
+
+def _seconds(seen: Inspection, cluster: Cluster) -> str:
+    """When the cluster is seen, as stretches without a frame of others only between them."""
+    every = np.unique(seen.times)
+    mine = np.flatnonzero(np.isin(every, seen.times[cluster.rows]))
+    stretches = []
+    for stretch in np.split(mine, np.flatnonzero(np.diff(mine) > 1) + 1):
+        begin, end = (f"{every[place]:.1f}" for place in (stretch[0], stretch[-1]))
+        stretches.append(begin if begin == end else f"{begin}-{end}")
+    return _some(stretches)
+
+
+def _some(words: Sequence[str], most: int = 3) -> str:
+    more = f" +{len(words) - most}" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def _picture_rows(
+    seen: Inspection, width: int, pictures: Mapping[int, Pixels | None], image: Any
+) -> Iterator[RenderableType]:
+    """A line of faces for every cluster, as one picture each: terminals draw one large picture better than many."""
+    for label, rows in examples(seen, width).items():
+        found = [picture for row in rows if (picture := pictures.get(row)) is not None]
+        size = seen.sizes[label]
+        letter = letter_of(label, size)
+        if not found:
+            yield Text(f"{letter}: no picture can be read any more")
+            continue
+        side = found[0].shape[0]
+        strip = Image.new("RGB", ((side + side // 8) * len(found), side), BACKDROP)
+        for place, picture in enumerate(found):
+            strip.paste(Image.fromarray(picture), (place * (side + side // 8), 0))
+        line = Table.grid(padding=(0, 1))
+        line.add_row(
+            Text(f" {letter} ", style=_style(label, size)), image(strip, width=9 * len(found), height=4)
+        )
+        yield line
+
+
+def _strips(seen: Inspection, width: int, what: str) -> Iterator[Text]:
+    """The rows in order, a letter each, with the cosine to the video's embedding in tenths below; a block a track."""
+    step = -(-len(seen.labels) // ROWS_SHOWN)
+    which = f"every {step}th of {len(seen.labels)} {what}" if step > 1 else f"all {what}"
+    yield Text(f"{which} in order; below: cosine to the video's embedding in tenths, - below 0")
+    rows = np.arange(0, len(seen.labels), step)
+    tracks = seen.faces.tracks[rows] if seen.faces is not None else np.zeros(len(rows), np.int32)
+    margin = 9
+    per_line = max(1, min(40, (width - margin) // 2))
+    for mine in np.split(rows, np.flatnonzero(np.diff(tracks)) + 1):
+        if seen.faces is not None:
+            yield Text(f"track {seen.faces.tracks[mine[0]]}", style="bold")
+        for begin in range(0, len(mine), per_line):
+            line = mine[begin : begin + per_line]
+            upper = Text(f"{seen.times[line[0]]:6.1f} s ", no_wrap=True)
+            lower = Text(" " * margin, no_wrap=True)
+            for row in line:
+                label = int(seen.labels[row])
+                upper.append(
+                    f"{letter_of(label, seen.sizes[label])} ", style=_style(label, seen.sizes[label])
+                )
+                cosine = float(seen.cosines[row])
+                lower.append("- " if cosine < 0 else f"{min(int(cosine * 10), 9)} ")
+            yield upper
+            yield lower
+
+
+def _histogram(seen: Inspection, what: str) -> Iterator[Text]:
+    total = seen.together + seen.apart
+    occupied = np.flatnonzero(total)
+    of = f", of {seen.compared} {what} evenly spread" if seen.compared < len(seen.labels) else ""
+    yield Text(f"pairs of {what} by cosine (█ in one cluster, ░ in two{of})")
+    if not len(occupied):
+        yield Text("one row has no pairs")
+        return
+    for place in range(occupied[-1], occupied[0] - 1, -1):
+        full = round(BAR * int(seen.together[place]) / int(total.max()))
+        both = int(np.ceil(BAR * total[place] / total.max()))  # a bin that is not empty shows
+        edges = f"{seen.edges[place]:5.1f} to {seen.edges[place + 1]:4.1f}"
+        yield Text(f"{edges}  {'█' * full}{'░' * (both - full)} {total[place]}", no_wrap=True)
+
+
+def _level_table(seen: Inspection) -> Table:
+    table = _table("threshold", "clusters", "kept", "share", "kept now, too")
+    total = len(seen.labels)
+    for level in seen.levels:
+        text = threshold_text(level.threshold)
+        mark = " *" if text == seen.threshold else ""
+        share = f"{level.kept / total:.1%}"
+        table.add_row(text + mark, str(level.clusters), str(level.kept), share, str(level.same))
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", overflow="ellipsis", no_wrap=name != "seconds")
+    return table
+
+
+def _small(words: str) -> Text:
+    return Text(words, style="dim")
+
+
+def _style(label: int, size: int) -> Style:
+    if label and size == 1:
+        return Style(dim=True)
+    return Style(color="black", bgcolor=COLOURS[label % len(COLOURS)], bold=label == 0)
