@@ -1,0 +1,108 @@
+"""Faces cut out and turned upright: five points are laid on the template that backbones were trained with.
+
+A similarity (turn, one scale, shift) cannot shear a face. It is the one of least squares, and the pixels are read
+bilinearly: `docs/faces.md` says how well that gives the crops of another tool back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import UsageError
+from vidface.frames.frame import Pixels
+
+__all__ = ["TEMPLATE", "align_faces", "similarities", "template"]
+
+Array = npt.NDArray[np.float64]
+
+# (x, y) in a picture of 112x112: image-left eye, image-right eye, nose, image-left and image-right mouth corner. The
+# template of ArcFace and of the challenges' crops.
+TEMPLATE: Array = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+_SIDE = 112
+
+
+def template(size: tuple[int, int] = (_SIDE, _SIDE)) -> Array:
+    """Where the five points belong in a picture of ``size`` (height, width): float64 [5, 2], (x, y).
+
+    It grows with the shorter side and lies in the middle of the longer one. Pixel centres are whole numbers, so it is
+    the area of the pixels that is scaled: (x + 0.5) * s - 0.5.
+    """
+    height, width = size
+    scale = min(height, width) / _SIDE
+    middle = (np.array([width, height]) - _SIDE * scale) / 2
+    return (TEMPLATE + 0.5) * scale - 0.5 + middle
+
+
+def similarities(points: npt.ArrayLike, target: npt.ArrayLike) -> Array:
+    """The similarity of least squares from each set of points to the target, without mirroring (Umeyama 1991).
+
+    Points as complex numbers make it a linear fit: w = a z + b, where a turns and scales. With the means taken off,
+    a = sum(conj(z) w) / sum(|z|^2). That is Umeyama's solution for two dimensions where no mirroring is allowed.
+
+    Args:
+        points: [n, k, 2], (x, y).
+        target: [k, 2], (x, y).
+
+    Returns:
+        float64 [n, 2, 3]: matrices that take (x, y, 1) of the picture to the target. NaN where all points of a set
+        are one, or one is not finite.
+    """
+    source = np.asarray(points, np.float64)
+    goal = np.asarray(target, np.float64)
+    z = source[..., 0] + 1j * source[..., 1]
+    w = goal[:, 0] + 1j * goal[:, 1]
+    middle = z.mean(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centred = z - middle
+        a = (centred.conj() @ (w - w.mean())) / (np.abs(centred) ** 2).sum(axis=1)
+        b = w.mean() - a * middle[:, 0]
+    return np.stack([np.stack([a.real, -a.imag, b.real], -1), np.stack([a.imag, a.real, b.imag], -1)], axis=1)
+
+
+def align_faces(pixels: Pixels, points: npt.NDArray[Any], size: tuple[int, int] = (_SIDE, _SIDE)) -> Pixels:
+    """Cut faces out of a picture, upright and in one size.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        points: [n, 5, 2], (x, y) in pixels of the picture: image-left eye, image-right eye, nose, image-left and
+            image-right mouth corner.
+        size: (height, width) of the faces.
+
+    Returns:
+        uint8 [n, height, width, 3]; black where a face reaches beyond the picture.
+
+    Raises:
+        UsageError: points of another shape, not finite, or all in one place; OpenCV is not installed.
+    """
+    cv2 = opencv()
+    points = np.asarray(points, np.float64)
+    if points.ndim != 3 or points.shape[1:] != (5, 2):
+        raise UsageError(f"points must be n x 5 x 2, not {' x '.join(map(str, points.shape))}")
+    height, width = size
+    matrices = similarities(points, template(size))
+    if not np.isfinite(matrices).all():
+        raise UsageError("points of a face must be finite numbers, and not all the same")
+    faces = np.empty((len(points), height, width, 3), np.uint8)
+    for matrix, face in zip(matrices, faces, strict=True):
+        cv2.warpAffine(pixels, matrix, (width, height), dst=face, flags=cv2.INTER_LINEAR)
+    return faces
+
+
+def opencv() -> Any:
+    """OpenCV's module.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise UsageError(
+            f"faces are found and aligned by OpenCV: pip install -e '.[detect]' ({error})"
+        ) from None
+    return cv2
