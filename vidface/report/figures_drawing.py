@@ -12,9 +12,10 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.sax.saxutils import escape, quoteattr
 
 from vidface.errors import UsageError
 from vidface.files import write_atomic
@@ -132,7 +133,9 @@ def new_figure(size: tuple[float, float] = SIZE) -> Iterator[Any]:
         yield Figure(figsize=size, layout="constrained")
 
 
-def drawn(figure: Any, name: str, title: str, summary: str) -> Drawing:
+def drawn(
+    figure: Any, name: str, title: str, summary: str, titles: Mapping[str, Sequence[str]] | None = None
+) -> Drawing:
     """Draw a figure in its three forms; call it within the block of `new_figure`.
 
     Args:
@@ -140,6 +143,7 @@ def drawn(figure: Any, name: str, title: str, summary: str) -> Drawing:
         name: stem of its files, and start of all ids within the page: letters and ``-``.
         title: for the caption, without a full stop.
         summary: sentences that tell those who do not see the figure what it says, in numbers.
+        titles: ``gid`` of a group of marks -> a text for each, which browsers show under the pointer.
     """
     with warnings.catch_warnings():
         # A page's own font has letters that DejaVu lacks; only the PNG shows a box in their place.
@@ -148,7 +152,10 @@ def drawn(figure: Any, name: str, title: str, summary: str) -> Drawing:
         figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None}, dpi=DPI)
         # On white: viewers show PNG files on any ground.
         figure.savefig(raster, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-    text = _in_tags(vector.getvalue().decode("utf-8"), lambda tag: _own_names(tag, name))
+    text = vector.getvalue().decode("utf-8")
+    for group, texts in (titles or {}).items():
+        text = _titled(text, group, texts)
+    text = _in_tags(text, lambda tag: _own_names(tag, name))
     return Drawing(
         name, title, summary, _inline(text, title), _standalone(text).encode("utf-8"), raster.getvalue()
     )
@@ -182,6 +189,17 @@ def legend(axes: Any, entries: Sequence[tuple[Any, str]], **options: Any) -> Non
         text.set_text(label(words))
 
 
+def _titled(svg: str, group: str, texts: Sequence[str]) -> str:
+    """Give the first marks of a group, one after another, a text; matplotlib draws them in the order of the data."""
+    start = svg.index(f'<g id="{group}">')
+    words = iter(texts)
+    marks = re.sub(
+        r"<use ([^<>]*)/>", lambda mark: f"<use {mark[1]}><title>{escape(next(words))}</title></use>",
+        svg[start:], count=len(texts),
+    )  # fmt: skip
+    return svg[:start] + marks
+
+
 def _in_tags(svg: str, change: Callable[[str], str]) -> str:
     """Change the tags alone: what stands between them is foreign text, with ``<`` and ``>`` escaped."""
     return re.sub("<[a-zA-Z][^<>]*>", lambda tag: change(tag[0]), svg)
@@ -201,8 +219,6 @@ def _standalone(svg: str) -> str:
 
 def _inline(svg: str, title: str) -> str:
     """The element alone, in the page's colours, as one image to a screen reader: the caption has its words."""
-    from markupsafe import escape
-
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     # Its rule for all elements would hold for the whole page; style.css has it for figures.
     body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.DOTALL)
@@ -214,4 +230,4 @@ def _inline(svg: str, title: str) -> str:
     box = re.search(r'viewBox="[^"]*"', svg)
     assert box is not None, "matplotlib always writes it"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box[0]}'
-    return f'{head} role="img" aria-label="{escape(title)}" focusable="false">{body}'
+    return f'{head} role="img" aria-label={quoteattr(title)} focusable="false">{body}'
