@@ -16,7 +16,7 @@ import click
 
 import vidface
 from vidface.cli_dataset import dataset
-from vidface.cli_inspect import inspect_command
+from vidface.cli_inspect import find_command, inspect_command
 from vidface.cli_manifest import manifest
 from vidface.cli_merge import merge
 from vidface.cli_models import budget, export_command
@@ -87,6 +87,7 @@ cli.add_command(score)
 cli.add_command(sweep)
 cli.add_command(submit)
 cli.add_command(inspect_command)
+cli.add_command(find_command)
 
 
 @cli.command()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.errors import UsageError
-from vidface.options import FILE, json_option, read_threshold
+from vidface.errors import UsageError, printable
+from vidface.options import FILE, card_fields, json_option, model_options, read_threshold
 from vidface.output import print_json
 
 if TYPE_CHECKING:
+    from vidface.stages.find import Face, Found
     from vidface.stages.inspect import Inspection
+
+PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a face
 
 
 @click.command("inspect")
@@ -147,3 +151,103 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
         },
         "rows": rows,
     }
+
+
+@click.command("find")
+@click.argument("picture", type=FILE)
+@click.argument("searched", metavar="FEATURES", type=FILE)
+@model_options
+@click.option(
+    "--detector",
+    default="yunet",
+    show_default=True,
+    help="What finds the face in the picture: yunet, or uniface:NAME.",
+)
+@click.option(
+    "--detector-weights", type=FILE, help="Its weights [default: a known file in the cache of weights]."
+)
+@click.option("--aligned", is_flag=True, help="PICTURE is an aligned face already, of the network's size.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(-1, 1),
+    default=0.4,
+    show_default=True,
+    help="Cosine from which on somebody counts as found.",
+)
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="How many are listed.")
+@json_option
+def find_command(
+    picture: Path,
+    searched: Path,
+    model: Path,
+    device: str,
+    half: bool,
+    input_size: tuple[int, int] | None,
+    colour_order: str | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    detector: str,
+    detector_weights: Path | None,
+    aligned: bool,
+    threshold: float,
+    top: int,
+    as_json: bool,
+) -> int:
+    """Find the person of PICTURE: which videos, or tracks, of FEATURES show the face.
+
+    FEATURES is a features file, or embeddings (there noise is left out of the means already).
+    """
+    from vidface.backbones import load_backbone
+    from vidface.faces.detector import open_detector
+    from vidface.stages.find import face_of_picture, find
+
+    detect = None if aligned else open_detector(detector_weights, detector, min_score=PICTURE_SCORE)
+    overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
+    backbone = load_backbone(model, overrides=overrides, device=device, half=half)
+    face = face_of_picture(picture, detect=detect, size=backbone.card.input_size)
+    found = find(face.pixels, searched, backbone, threshold=threshold, top=top)
+    if as_json:
+        print_json(
+            {
+                "picture": str(picture),
+                "box": None if face.box is None else list(face.box),
+                "score": face.score,
+                "faces": face.faces,
+                "threshold": threshold,
+                "units": found.units,
+                "compared": found.compared,
+                "above": found.above,
+                "empty": found.empty,
+                "hits": [dataclasses.asdict(hit) for hit in found.hits],
+            }
+        )
+    else:
+        click.echo("\n".join(_find_lines(picture, face, found, threshold)))
+    return 0
+
+
+def _find_lines(picture: Path, face: Face, found: Found, threshold: float) -> list[str]:
+    """The hits as a table, with a line between those that count as found and the others."""
+    from vidface.tables import columns
+
+    lines = []
+    if face.box is not None:
+        x0, y0, x1, y1 = (round(value) for value in face.box)
+        seen = "one face" if face.faces == 1 else f"{face.faces} faces, the largest is taken"
+        lines.append(f"{picture}: {seen}: {x0},{y0} to {x1},{y1}, score {face.score:.2f}")
+    some = f"{found.above} of {found.compared} {found.units}" if found.above else "nobody"
+    lines.append(
+        f"at or above {threshold:g}: {some}{'' if found.above else f' of {found.compared} {found.units}'}"
+    )
+    if found.empty:
+        lines.append(f"not compared: {found.empty} {found.units} without a usable frame")
+    if not found.hits:
+        return lines
+    rows = [("  " + found.units.removesuffix("s"), "cosine", "rows", "seconds", "nearest row", "at")]
+    for hit in found.hits:
+        name = printable(hit.video_id) + ("" if hit.track is None else f"#{hit.track}")
+        mark = "* " if hit.cosine >= threshold else "  "
+        span = "" if hit.first is None else f"{hit.first:.1f}-{hit.last:.1f}"
+        best = ("", "") if hit.best is None else (f"{hit.best:.4f}", f"{hit.best_at:.1f} s")
+        rows.append((mark + name, f"{hit.cosine:.4f}", str(hit.rows), span, *best))
+    return [*lines, "", columns(rows)]

@@ -82,17 +82,23 @@ class Pictures:
             if faces is None:
                 pictures = [shot.pixels]
             else:
-                pictures = self.aligned(shot.pixels, faces.points[shot.rows])
-            for row, picture in zip(shot.rows, pictures, strict=True):
+                pictures = self.aligned(video, shot.pixels, faces.points[shot.rows])
+            for row, picture in zip(shot.rows, pictures, strict=False):
                 found[row] = fit_square(picture, size)
         return [found.get(row) for row in rows]
 
-    @staticmethod
-    def aligned(pixels: Pixels, points: npt.NDArray[np.float32]) -> list[Pixels]:
-        """The aligned faces of a frame, uint8 [112, 112, 3] each, from their five points, float32 [n, 5, 2]."""
+    def aligned(self, video: int, pixels: Pixels, points: npt.NDArray[np.float32]) -> list[Pixels]:
+        """The aligned faces of a frame, uint8 [112, 112, 3] each, from their five points, float32 [n, 5, 2].
+
+        Where faces cannot be aligned there are none, and a reason: OpenCV is not there, or the points are damaged.
+        """
         from vidface.faces.align import align_faces
 
-        return list(align_faces(pixels, points))
+        try:
+            return list(align_faces(pixels, points))
+        except VidfaceError as error:
+            self.missing[self._info.video_ids[video]] = printable(str(error))
+            return []
 
     def shots(self, video: int, rows: Sequence[int]) -> Iterator[Shot]:
         """The whole frames that the rows come from, in order of time; those that cannot be read are left out.

@@ -105,8 +105,8 @@ def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Se
     faces: dict[int, Pixels] = {}
     for shot in pictures.shots(seen.video, sorted(row + seen.first for row in wanted)):
         here = [row - seen.first for row in shot.rows]
-        for row, face in zip(here, pictures.aligned(shot.pixels, found.points[here]), strict=True):
-            faces[row] = fit_square(face, FACE)
+        aligned = pictures.aligned(seen.video, shot.pixels, found.points[here])
+        faces |= {row: fit_square(face, FACE) for row, face in zip(here, aligned, strict=False)}
         if np.isin(np.float32(shot.seconds), times[shown]):
             frames[np.float32(shot.seconds)] = _draw_faces(seen, found, shot.pixels, here)
     height = max((frame.height for frame in frames.values()), default=FRAME_WIDTH * 9 // 16)
