@@ -1,0 +1,200 @@
+"""One video looked at closely: every number against loops, the reason against hand-made cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from vidface.errors import ChangedError, StoreError, UsageError
+from vidface.stages import inspect as module
+from vidface.stages.cluster import cluster
+from vidface.stages.inspect import inspect
+
+COSINES = "its pairs have the larger cosine (0.9998, B 0.9397)"
+ANGLES = np.deg2rad([0, 5, 90, 10, 95, 200])
+
+
+def features_file(path: Path, videos: dict[str, np.ndarray], tracks: Any = None) -> Path:
+    """Written without vidface; with `tracks`, a list a video, as of detected faces."""
+    counts = [len(rows) for rows in videos.values()]
+    text = h5py.string_dtype("utf-8", 60)
+    total = sum(counts)
+    with h5py.File(path, "w") as file:
+        file["features"] = np.concatenate(list(videos.values())).astype(np.float32)
+        file["timestamps"] = np.concatenate([np.arange(count) / 8 for count in counts]).astype(np.float32)
+        file["offsets"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        file["video_ids"] = np.array([name.encode() for name in videos], text)
+        file["status"] = np.array([b"ok" if count else b"failed" for count in counts], text)
+        width = next(iter(videos.values())).shape[1]
+        file.attrs.update(
+            {"kind": "features", "schema_version": 1, "dimension": width, "content_sha256": "c0"}
+        )
+        file.attrs.update(
+            {"manifest_sha256": "m", "model_name": "plane", "model_sha256": "f0", "flip": False}
+        )
+        file.attrs.update({"decoder": "pyav", "fps": "8"})
+        if tracks is not None:
+            file.attrs.update({"faces": "detect", "track": "all"})
+            file["boxes"] = np.tile(np.float32([1, 2, 30, 40]), (total, 1))
+            file["points"] = np.tile(
+                np.float32([[9, 9], [20, 9], [15, 15], [10, 20], [19, 20]]), (total, 1, 1)
+            )
+            file["scores"] = np.full(total, 0.9, np.float32)
+            file["sharpness"] = np.ones(total, np.float32)
+            file["tracks"] = np.concatenate(tracks).astype(np.int32)
+            file["face_counts"] = np.zeros((len(counts), 8), np.int64)
+    return path
+
+
+def plane(angles: np.ndarray, lengths: Any = 1.0) -> np.ndarray:
+    """Features in a plane: cosines are those of the angles between them."""
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.broadcast_to(lengths, len(angles))[:, None]
+
+
+def test_the_numbers_are_those_of_loops(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(40, 6)).astype(np.float32)
+    path = features_file(tmp_path / "f.h5", {"other": random.normal(size=(3, 6)), "v": rows})
+    seen = inspect(path, "v", threshold=0.7)
+    unit = [row / np.sqrt(sum(value * value for value in row)) for row in rows.astype(np.float64)]
+    mean = sum(unit[i] for i in range(40) if seen.labels[i] == 0)
+    mean = mean / np.sqrt(mean @ mean)
+    np.testing.assert_allclose(seen.embedding, mean, atol=1e-6)
+    np.testing.assert_allclose(seen.cosines, [u @ mean for u in unit], atol=1e-6)
+    np.testing.assert_allclose(
+        seen.norms, [np.linalg.norm(row) for row in rows.astype(np.float64)], rtol=1e-6
+    )
+    np.testing.assert_array_equal(seen.times, np.arange(40, dtype=np.float32) / 8)
+    assert len(seen.clusters) > 3 and len(seen.clusters[1].rows) > 1
+    assert sum(len(cluster.rows) for cluster in seen.clusters) == 40
+    for one in seen.clusters:
+        mine = [int(i) for i in one.rows]
+        assert mine == [i for i in range(40) if seen.labels[i] == one.label]
+        pairs = [unit[i] @ unit[j] for i in mine for j in mine if i < j]
+        assert one.inside == (pytest.approx(np.mean(pairs), abs=1e-6) if pairs else None)
+        assert one.to_video == pytest.approx(np.mean([unit[i] @ mean for i in mine]), abs=1e-6)
+        assert one.norm == pytest.approx(np.mean([np.linalg.norm(rows[i]) for i in mine]), rel=1e-6)
+    together, apart = np.zeros(20, int), np.zeros(20, int)
+    for i in range(40):
+        for j in range(i):
+            place = min(int((unit[i] @ unit[j] + 1) * 10), 19)
+            (together if seen.labels[i] == seen.labels[j] else apart)[place] += 1
+    assert seen.together.tolist() == together.tolist() and seen.apart.tolist() == apart.tolist()
+    for level in seen.levels:
+        again = inspect(path, "v", threshold=level.threshold)
+        assert level.clusters == len(again.clusters)
+        assert level.kept == np.count_nonzero(again.labels == 0)
+        assert level.same == np.count_nonzero((again.labels == 0) & (seen.labels == 0))
+
+
+def test_of_a_long_video_some_rows_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = features_file(tmp_path / "f.h5", {"v": plane(np.linspace(0, 6, 50))})
+    whole = inspect(path, "v")
+    assert whole.compared == 50 and (whole.together + whole.apart).sum() == 50 * 49 / 2
+    monkeypatch.setattr(module, "PAIR_ROWS", 10)
+    some = inspect(path, "v")
+    assert some.compared == 10 and (some.together + some.apart).sum() == 45
+    assert len(some.labels) == 50 and some.labels.tolist() == whole.labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("angles", "threshold", "words"),
+    [
+        ([0, 5, 90, 10], 0.9, "A is kept: the largest of 2 clusters, 3 of 4 (the next has 1)"),
+        ([0, 20, 90, 91], 0.9, f"A is kept: as large as B, 2 of 4, but {COSINES}"),
+        ([0, 64, 128, 192], 0.9, "no two of 4 are joined: the first is kept"),
+        ([0, 5, 10], 0.9, "all 3 are kept: they are one cluster"),
+        ([0, 5, 90], None, "all 3 are kept: without a threshold nothing is clustered"),
+        ([], 0.9, "nothing is kept: the video has no usable frame"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_the_rule(
+    tmp_path: Path, angles: list[float], threshold: float | None, words: str
+) -> None:
+    path = features_file(tmp_path / "f.h5", {"v": plane(np.deg2rad(angles)), "w": plane(ANGLES)})
+    assert inspect(path, "v", threshold=threshold).why == words
+
+
+def test_equal_clusters_and_equal_cosines_go_by_the_first_frame(tmp_path: Path) -> None:
+    rows = np.float32([[0, 0, 1], [1, 0, 0], [0, 0, 1], [1, 0, 0]])
+    seen = inspect(features_file(tmp_path / "f.h5", {"v": rows}), "v")
+    assert seen.labels.tolist() == [0, 1, 0, 1]
+    assert seen.why == "A is kept: as large as B, 2 of 4, but it begins earlier"
+
+
+def test_the_clusters_of_an_embeddings_file_are_taken(tmp_path: Path) -> None:
+    videos = {"w": plane(ANGLES[::-1]), "v": plane(ANGLES)}
+    path = features_file(tmp_path / "f.h5", videos)
+    cluster(path, tmp_path / "e.h5", threshold=0.99)
+    seen, fresh = inspect(path, "v", embeddings=tmp_path / "e.h5"), inspect(path, "v", threshold=0.99)
+    assert seen.labels.tolist() == fresh.labels.tolist() == [0, 0, 1, 0, 1, 2]
+    np.testing.assert_array_equal(seen.embedding, fresh.embedding)
+    assert seen.threshold == "0.99" and seen.pooling and seen.why == fresh.why
+    with h5py.File(tmp_path / "f.h5", "a") as file:
+        file.attrs["content_sha256"] = "another"
+    with pytest.raises(ChangedError, match=r"e\.h5: made from other features than .*f\.h5"):
+        inspect(path, "v", embeddings=tmp_path / "e.h5")
+
+
+def test_a_rule_that_keeps_a_smaller_cluster_is_named(tmp_path: Path) -> None:
+    path = features_file(tmp_path / "f.h5", {"v": plane(ANGLES)})
+    cluster(path, tmp_path / "e.h5", threshold=0.99)
+    with h5py.File(tmp_path / "e.h5", "a") as file:
+        labels = file["labels"][:]
+        file["labels"][:] = np.where(labels == 0, 1, np.where(labels == 1, 0, labels))
+        file.attrs["pooling"] = "the\x1b[31m sharpest"
+    why = inspect(path, "v", embeddings=tmp_path / "e.h5").why
+    assert why == "A is kept, 2 of 6, though a larger cluster is there: by the rule the\\x1b[31m sharpest"
+
+
+def test_an_unknown_video_is_one_line_with_close_names(tmp_path: Path) -> None:
+    names = [f"clip_{number:03d}" for number in range(50)] + ["a\x1b[2Jb", "Überfall"]
+    path = features_file(tmp_path / "f.h5", {name: plane(ANGLES) for name in names})
+    with pytest.raises(UsageError, match=r"f\.h5: no video clip_7 among 52; close: clip_0\d7, "):
+        inspect(path, "clip_7")
+    with pytest.raises(UsageError, match=r"no video 007 among 52; close: clip_007$"):
+        inspect(path, "007")
+    with pytest.raises(UsageError, match=r"no video überfal among 52; close: Überfall$"):
+        inspect(path, "überfal")
+    with pytest.raises(UsageError) as error:
+        inspect(path, "\x1b[2J\n")
+    assert str(error.value).isprintable() and "a\\x1b[2Jb" in str(error.value)
+    with pytest.raises(UsageError, match=r"among 52$"):
+        inspect(path, "!!!!")
+    with pytest.raises(UsageError, match="no video clip_001#0 among"):
+        inspect(path, "clip_001#0")  # nothing was detected in this file
+
+
+def test_a_track_is_a_part_of_its_video(tmp_path: Path) -> None:
+    path = features_file(
+        tmp_path / "f.h5",
+        {"u": plane(ANGLES), "v": plane(ANGLES), "v#1": plane(ANGLES[:1])},
+        tracks=[[0] * 6, [0, 0, 0, 1, 1, 2], [0]],
+    )
+    whole, track = inspect(path, "v"), inspect(path, "v#1#0")
+    assert len(whole.labels) == 6 and whole.faces is not None and len(whole.faces.boxes) == 6
+    assert len(track.labels) == 1  # an id may look like a track: the id counts
+    assert len(inspect(path, "v#1").labels) == 1
+    track = inspect(path, "v#2")
+    assert track.first == 5 and track.faces is not None and track.faces.tracks.tolist() == [2]
+    np.testing.assert_allclose(track.embedding, plane(ANGLES)[5], atol=1e-6)
+    assert inspect(path, "v#0").times.tolist() == [0, 0.125, 0.25]
+    with pytest.raises(UsageError, match="v#7: the video has no track 7"):
+        inspect(path, "v#7")
+
+
+def test_embeddings_of_tracks(tmp_path: Path) -> None:
+    """An embeddings file with a row a track: the track must be named."""
+    path = features_file(tmp_path / "f.h5", {"v": plane(ANGLES)}, tracks=[[0, 0, 0, 1, 1, 1]])
+    tracks = features_file(tmp_path / "t.h5", {"v#0": plane(ANGLES[:3]), "v#1": plane(ANGLES[3:])})
+    cluster(tracks, tmp_path / "e.h5", threshold=0.9)
+    seen = inspect(path, "v#1", embeddings=tmp_path / "e.h5")
+    assert seen.labels.tolist() == inspect(path, "v#1", threshold=0.9).labels.tolist() and seen.first == 3
+    with pytest.raises(StoreError, match=r"e\.h5: v: its tracks have embeddings of their own: say v#0"):
+        inspect(path, "v", embeddings=tmp_path / "e.h5")
+    with pytest.raises(StoreError, match=r"w: not in it|no video"):
+        inspect(features_file(tmp_path / "w.h5", {"w": plane(ANGLES)}), "w", embeddings=tmp_path / "e.h5")
