@@ -32,7 +32,11 @@ ALONE, BEYOND = "·", "+"  # a frame that joins nothing; a cluster beyond the le
 ROWS_SHOWN = 2_000
 CLUSTERS_SHOWN = 12
 PICTURES_A_CLUSTER = 8
-BAR = 40
+CELLS = (
+    11,
+    5,
+)  # columns of a picture with the gap beside it, and lines: a column is half as wide as a line is high
+BAR = 40  # columns of the longest bar
 
 
 def show(
@@ -50,12 +54,12 @@ def show(
         image: how the terminal shows a picture, from `image_class`; None: not at all.
     """
     for part in _parts(seen, console.width, pictures or {}, image):
-        console.print(part, soft_wrap=isinstance(part, Text) and part.no_wrap is not True)
+        console.print(part)
 
 
 def examples(seen: Inspection, width: int) -> dict[int, list[int]]:
     """Cluster label -> the rows that are shown as its pictures: evenly spread over it, as many as fit."""
-    most = min(PICTURES_A_CLUSTER, max(1, (width - 4) // 9))
+    most = min(PICTURES_A_CLUSTER, max(1, (width - 4) // CELLS[0]))
     chosen = {}
     for cluster in seen.clusters[:CLUSTERS_SHOWN]:
         if len(cluster.rows) > 1 or cluster.label == 0:
@@ -109,7 +113,7 @@ def _parts(
     yield Text()
     yield from _strips(seen, width, what)
     yield Text()
-    yield from _histogram(seen, what)
+    yield from _histogram(seen, what, min(BAR, width - 28))
     yield Text()
     yield _level_table(seen)
     yield _small("other thresholds; * this one")
@@ -185,12 +189,14 @@ def _picture_rows(
             yield Text(f"{letter}: no picture can be read any more")
             continue
         side = found[0].shape[0]
-        strip = Image.new("RGB", ((side + side // 8) * len(found), side), BACKDROP)
+        step = side * CELLS[0] // (CELLS[0] - 1)
+        strip = Image.new("RGB", (step * len(found), side), BACKDROP)
         for place, picture in enumerate(found):
-            strip.paste(Image.fromarray(picture), (place * (side + side // 8), 0))
+            strip.paste(Image.fromarray(picture), (place * step, 0))
         line = Table.grid(padding=(0, 1))
         line.add_row(
-            Text(f" {letter} ", style=_style(label, size)), image(strip, width=9 * len(found), height=4)
+            Text(f" {letter} ", style=_style(label, size)),
+            image(strip, width=CELLS[0] * len(found), height=CELLS[1]),
         )
         yield line
 
@@ -198,7 +204,7 @@ def _picture_rows(
 def _strips(seen: Inspection, width: int, what: str) -> Iterator[Text]:
     """The rows in order, a letter each, with the cosine to the video's embedding in tenths below; a block a track."""
     step = -(-len(seen.labels) // ROWS_SHOWN)
-    which = f"every {step}th of {len(seen.labels)} {what}" if step > 1 else f"all {what}"
+    which = f"one in {step} of {len(seen.labels)} {what}" if step > 1 else f"all {what}"
     yield Text(f"{which} in order; below: cosine to the video's embedding in tenths, - below 0")
     rows = np.arange(0, len(seen.labels), step)
     tracks = seen.faces.tracks[rows] if seen.faces is not None else np.zeros(len(rows), np.int32)
@@ -218,11 +224,13 @@ def _strips(seen: Inspection, width: int, what: str) -> Iterator[Text]:
                 )
                 cosine = float(seen.cosines[row])
                 lower.append("- " if cosine < 0 else f"{min(int(cosine * 10), 9)} ")
+            upper.rstrip()
+            lower.rstrip()
             yield upper
             yield lower
 
 
-def _histogram(seen: Inspection, what: str) -> Iterator[Text]:
+def _histogram(seen: Inspection, what: str, bar: int) -> Iterator[Text]:
     total = seen.together + seen.apart
     occupied = np.flatnonzero(total)
     of = f", of {seen.compared} {what} evenly spread" if seen.compared < len(seen.labels) else ""
@@ -231,8 +239,8 @@ def _histogram(seen: Inspection, what: str) -> Iterator[Text]:
         yield Text("one row has no pairs")
         return
     for place in range(occupied[-1], occupied[0] - 1, -1):
-        full = round(BAR * int(seen.together[place]) / int(total.max()))
-        both = int(np.ceil(BAR * total[place] / total.max()))  # a bin that is not empty shows
+        full = round(bar * int(seen.together[place]) / int(total.max()))
+        both = int(np.ceil(bar * total[place] / total.max()))  # a bin that is not empty shows
         edges = f"{seen.edges[place]:5.1f} to {seen.edges[place + 1]:4.1f}"
         yield Text(f"{edges}  {'█' * full}{'░' * (both - full)} {total[place]}", no_wrap=True)
 

@@ -1,0 +1,180 @@
+"""What a terminal gets: all of it without colours too, nothing that it would obey, lines that fit."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from vidface.report import terminal
+from vidface.report.terminal import CELLS, examples, letter_of, show
+from vidface.stages.inspect import Cluster, Inspection, Level
+from vidface.store import FaceRows, FeaturesInfo
+
+
+def inspection(labels: list[int], cosines: list[float] | None = None, **changes: Any) -> Inspection:
+    """As `inspect` would give it, with these labels."""
+    count = len(labels)
+    array = np.array(labels, np.int32)
+    clusters = [
+        Cluster(label, np.flatnonzero(array == label), None if labels.count(label) == 1 else 0.5, 0.25, 12.0)
+        for label in sorted(set(labels))
+    ]
+    info = FeaturesInfo(
+        Path("f.h5"),
+        [changes.get("video_id", "v")],
+        np.array([0, count]),
+        ["ok"],
+        {"model_name": "m", "fps": "8"},
+    )
+    seen = Inspection(
+        info=info,
+        video=0,
+        video_id="v",
+        first=0,
+        threshold="0.4",
+        pooling=None,
+        times=np.arange(count, dtype=np.float32) / 8,
+        norms=np.full(count, 12.0),
+        labels=array,
+        cosines=np.array(cosines or [0.5] * count),
+        embedding=np.ones(2, np.float32),
+        faces=None,
+        clusters=clusters,
+        why="because",
+        levels=[Level(None, 1, count, 3), Level(0.4, len(clusters), labels.count(0), labels.count(0))],
+        edges=np.linspace(-1, 1, 21),
+        together=np.eye(1, 20, 19, dtype=np.int64)[0] * 30,
+        apart=np.eye(1, 20, 10, dtype=np.int64)[0] * 10,
+        compared=count,
+    )
+    return replace(seen, **changes)
+
+
+def faces(tracks: list[int]) -> FaceRows:
+    n = len(tracks)
+    return FaceRows(
+        np.tile(np.float32([0, 0, 9, 9]), (n, 1)),
+        np.zeros((n, 5, 2), np.float32),
+        np.ones(n, np.float32),
+        np.ones(n, np.float32),
+        np.array(tracks, np.int32),
+    )
+
+
+def printed(seen: Inspection, width: int = 80, colour: bool = False, **more: Any) -> str:
+    file = io.StringIO()
+    options: dict[str, Any] = {"force_terminal": True, "color_system": "truecolor"} if colour else {}
+    console = Console(file=file, width=width, markup=False, emoji=False, highlight=False, **options)
+    show(seen, console, **more)
+    return file.getvalue()
+
+
+def test_frames_stand_in_order_with_a_letter_and_their_cosine() -> None:
+    text = printed(inspection([0, 1, 0, 2, 1, 0], [0.95, -0.2, 1.0, 0.0, 0.19, 0.49]))
+    assert "   0.0 s A B A · B A" in text
+    assert "         9 - 9 0 1 4" in text
+    assert "all frames in order" in text and "threshold 0.4: because" in text
+
+
+def test_a_cluster_has_a_line_and_single_frames_have_one_together() -> None:
+    lines = printed(inspection([0, 1, 0, 2, 1, 0, 3])).splitlines()
+    (kept,) = (line for line in lines if "kept" in line and line.startswith(" A"))
+    assert kept.split() == ["A", "kept", "3", "42.9%", "0.0,", "0.2,", "0.6", "0.50", "0.25", "12.0"]
+    (other,) = (line for line in lines if line.startswith(" B"))
+    assert other.split() == ["B", "2", "28.6%", "0.1,", "0.5", "0.50", "0.25", "12.0"]
+    (alone,) = (line for line in lines if line.startswith(" ·"))
+    assert alone.split() == ["·", "2", "alone", "2", "28.6%", "0.25", "12.0"]
+    assert not any(line.startswith(" C") for line in lines)
+
+
+def test_colours_add_nothing_but_colour() -> None:
+    seen = inspection([0, 1, 0, 2, 1, 0], faces=faces([0, 0, 0, 1, 1, 1]))
+    coloured = printed(seen, colour=True)
+    assert "\x1b[" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == printed(seen)
+
+
+def test_faces_are_shown_by_track() -> None:
+    text = printed(inspection([0, 0, 1, 1, 2, 0], faces=faces([0, 0, 0, 3, 3, 4])))
+    blocks = text[text.index("all faces in order") :]
+    assert re.findall(r"track (\d+)\n +(\S+) s ([AB· ]+)\n", blocks) == [
+        ("0", "0.0", "A A B"),
+        ("3", "0.4", "B ·"),
+        ("4", "0.6", "A"),
+    ]
+    (kept,) = (line for line in text.splitlines() if line.startswith(" A"))
+    assert "0, 4" in kept
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    labels = [int(label) for label in np.random.default_rng(0).integers(0, 30, 300)]
+    labels = list(np.unique(labels, return_inverse=True)[1])
+    for line in printed(inspection([int(label) for label in labels]), width=width).splitlines():
+        assert len(line) <= width
+
+
+def test_hostile_names_are_text() -> None:
+    text = printed(inspection([0, 0], video_id="[red]x[/red]\x1b[2J\n:smile:", threshold="\x07[bold]"))
+    assert "[red]x[/red]\\x1b[2J :smile:" in text and "\\x07[bold]" in text
+    assert "\x1b" not in text and "\x07" not in text
+
+
+def test_a_video_without_frames() -> None:
+    text = printed(inspection([], why="nothing is kept"))
+    assert text.splitlines() == ["v  0 frames, status ok, m, 8 fps", "threshold 0.4: nothing is kept"]
+
+
+def test_of_a_very_long_video_every_nth_frame_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "ROWS_SHOWN", 10)
+    text = printed(inspection([0] * 25))
+    assert "one in 3 of 25 frames in order" in text
+    assert re.search(r"0\.0 s A( A){8}\n", text)
+
+
+def test_letters() -> None:
+    assert [letter_of(0, 1), letter_of(1, 1), letter_of(1, 2), letter_of(25, 2), letter_of(26, 2)] == [
+        *("A", "·", "B", "Z", "+")
+    ]
+
+
+def test_bars_of_pairs() -> None:
+    lines = printed(inspection([0, 0, 1])).splitlines()
+    (top,) = (line for line in lines if line.startswith("  0.9 to  1.0"))
+    (middle,) = (line for line in lines if line.startswith("  0.0 to  0.1"))
+    assert top.split()[-2:] == ["█" * 40, "30"] and middle.split()[-2:] == ["░" * 14, "10"]
+    assert not any("-0.1 to" in line for line in lines)  # empty at the ends
+
+
+def test_examples_are_spread_over_a_cluster_and_fit_the_terminal() -> None:
+    seen = inspection([0] * 50 + [1] * 2 + [2])
+    chosen = examples(seen, 80)
+    assert set(chosen) == {0, 1} and chosen[1] == [50, 51]
+    assert chosen[0][0] == 0 and chosen[0][-1] == 49 and len(chosen[0]) * CELLS[0] + 4 <= 80
+    assert len(examples(seen, 10)[0]) == 1
+
+
+def test_pictures_of_a_cluster_are_one_picture() -> None:
+    class Drawn:
+        made: list[tuple[Any, int]] = []  # noqa: RUF012
+
+        def __init__(self, image: Any, width: int, height: int) -> None:
+            self.made.append((image, width))
+
+        def __rich__(self) -> str:
+            return "drawn"
+
+    seen = inspection([0, 0, 1, 1, 2])
+    red = np.full((20, 20, 3), (255, 0, 0), np.uint8)
+    text = printed(seen, pictures={0: red, 1: red // 2, 2: None}, image=Drawn)
+    assert text.count("drawn") == 1 and "B: no picture can be read any more" in text
+    ((image, width),) = Drawn.made
+    assert image.getpixel((8, 8)) == (255, 0, 0) and image.getpixel((30, 8)) == (127, 0, 0)
+    assert image.size == (44, 20) and width == 2 * CELLS[0]
