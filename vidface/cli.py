@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 import vidface
+from vidface.cli_compare import compare
 from vidface.cli_dataset import dataset
 from vidface.cli_inspect import find_command, inspect_command
 from vidface.cli_manifest import manifest
@@ -28,6 +29,7 @@ from vidface.options import (
     DIRECTORY,
     FILE,
     card_fields,
+    detection_options,
     engine_options,
     json_option,
     model_options,
@@ -35,7 +37,7 @@ from vidface.options import (
     read_threshold,
     shard_option,
 )
-from vidface.output import counted, print_json
+from vidface.output import counted, faces_line, print_json
 
 
 def main() -> None:
@@ -85,6 +87,7 @@ cli.add_command(train)
 cli.add_command(verify)
 cli.add_command(score)
 cli.add_command(sweep)
+cli.add_command(compare)
 cli.add_command(submit)
 cli.add_command(inspect_command)
 cli.add_command(find_command)
@@ -102,6 +105,7 @@ cli.add_command(find_command)
     callback=read_fps,
     help="Frames a second by presentation time, or all.",
 )
+@detection_options
 @click.option("--flip", is_flag=True, help="Add the mirrored frame's embedding.")
 @click.option("--resize", is_flag=True, help="Resize frames of another size (the challenge forbids it).")
 @click.option(
@@ -138,6 +142,14 @@ def extract(
     engine: str,
     workers: int | None,
     address: str | None,
+    faces: str,
+    detector: str | None,
+    detector_weights: Path | None,
+    track: str | None,
+    min_score: float | None,
+    min_face: float | None,
+    min_sharpness: float | None,
+    max_yaw: float | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -146,14 +158,26 @@ def extract(
     from vidface.engines import open_engine
     from vidface.engines.contract import ModelSource
     from vidface.manifest import read_manifest
+    from vidface.stages.detection import choose_faces
     from vidface.stages.extract import extract as run
 
     overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
     videos = read_manifest(manifest_path)
+    found = choose_faces(
+        faces,
+        detector=detector,
+        detector_weights=detector_weights,
+        track=track,
+        min_score=min_score,
+        min_face=min_face,
+        min_sharpness=min_sharpness,
+        max_yaw=max_yaw,
+        resize=options["resize"],
+    )
     backbone = load_backbone(model, overrides=overrides, device=device, half=half)
     source = ModelSource(model, overrides, device, half)
     with open_engine(engine, workers=workers, address=address) as where:
-        result = run(videos, backbone, output, engine=where, model=source, **options)
+        result = run(videos, backbone, output, engine=where, model=source, faces=found, **options)
     if as_json:
         print_json(
             {
@@ -166,12 +190,16 @@ def extract(
                 "resumed_videos": result.resumed_videos,
                 "already_done": result.already_done,
                 "device": backbone.device,
+                **({} if result.faces is None else {"faces": result.faces}),
             }
         )
     else:
         gone_on = f", {result.resumed_videos} of them from before" if result.resumed_videos else ""
         done = "already there" if result.already_done else "written"
-        click.echo(f"{output}: {done}: {result.videos} videos{gone_on}, {result.frames} frames")
+        rows = "frames" if result.faces is None else "faces"
+        click.echo(f"{output}: {done}: {result.videos} videos{gone_on}, {result.frames} {rows}")
+        if result.faces is not None:
+            click.echo(faces_line(result.faces, result.frames))
         if result.faults:
             click.echo(
                 f"videos: {counted(result.status)}; faults: {counted(result.faults)}, in {result.faults_file}"

@@ -33,6 +33,7 @@ from vidface.metrics.pair_scan import (
     BLOCK,
     Pairs,
     blocks_of,
+    by_identity,
     in_threads,
     outwards,
     product_error,
@@ -98,16 +99,11 @@ def tpr_replicates(
     if not np.isfinite(rows).all():
         raise ValueError("values that are not finite in the embeddings")
     fractions = [fpr_fraction(target) for target in targets]
-    known = np.flatnonzero(people >= 0)
-    order = known[np.argsort(people[known], kind="stable")]
-    sizes = np.unique(people[order], return_counts=True)[1]
-    of_nobody = len(rows) - len(order)
-    order = np.concatenate([order, np.flatnonzero(people < 0)])
-    videos = np.concatenate([sizes, np.ones(of_nobody, np.int64)])  # [U], of every unit
+    order, until, _, sizes = by_identity(people)
+    videos = np.concatenate([sizes, np.ones(len(order) - int(sizes.sum()), np.int64)])  # [U], of every unit
     if len(drawn) != len(videos):
         raise ValueError(f"drawn has {len(drawn)} units, the set {len(videos)}")
     unit = np.repeat(np.arange(len(videos), dtype=np.int32), videos)  # [V], of every row
-    until = np.repeat(np.cumsum(videos), videos)
     rows = np.ascontiguousarray(rows[order])
     longest = 1.001 * float(np.sqrt(np.einsum("ij,ij->i", rows, rows).max(initial=0)))
     pairs = Pairs(rows, until, None, longest)
