@@ -7,75 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compared_sets import PEOPLE, ComparedSet
 from scipy import stats
 
 from vidface.errors import ManifestError, StoreError, UsageError
-from vidface.manifest import Manifest, read_manifest, write_manifest
+from vidface.manifest import Manifest, write_manifest
 from vidface.metrics.paired import Difference
 from vidface.protocols.iqiyi import rank_gallery
-from vidface.stages.compare import Comparison, as_json, compare, open_compared, verdict
+from vidface.stages.compare import as_json, compare, open_compared, verdict
 from vidface.stages.score import read_scored, score
-from vidface.store import EmbeddingRows, FeaturesInfo, write_embeddings
 from vidface.submission import write_iqiyi, write_lfrc
-
-PEOPLE, DISTRACTORS = 24, 15
-
-
-class Set:
-    """A manifest, and embeddings of it that are the noisier the larger their number."""
-
-    def __init__(self, folder: Path, distractors: int = DISTRACTORS) -> None:
-        self.folder = folder
-        random = np.random.default_rng(7)
-        rows = [
-            (
-                f"v{person:02d}-{take}",
-                f"{person}/{take}.mp4",
-                f"p{person:02d}",
-                "train" if take < 2 else "val",
-            )
-            for person in range(PEOPLE)
-            for take in range(2 + random.integers(1, 4))
-        ]
-        rows += [(f"d{number}", f"d{number}.mp4", "", "val") for number in range(distractors)]
-        rows = [rows[at] for at in random.permutation(len(rows))]
-        write_manifest(folder / "set.csv", rows)
-        self.manifest = read_manifest(folder / "set.csv")
-        names = sorted(set(self.manifest.identities))
-        base = random.normal(size=(len(names), 16))[[names.index(name) for name in self.manifest.identities]]
-        base[np.array(self.manifest.identities) == ""] = random.normal(size=(distractors, 16))
-        self.base = base
-
-    def matrix(self, noise: float, failed: int = 0) -> np.ndarray:
-        random = np.random.default_rng(int(100 * noise))
-        rows = self.base + noise * random.normal(size=self.base.shape)
-        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-        rows[random.permutation(len(rows))[:failed]] = 0
-        return rows
-
-    def embeddings(
-        self, name: str, noise: float, *, failed: int = 0, ids: list[str] | None = None, **made: object
-    ) -> Path:
-        rows = self.matrix(noise, failed)
-        ids = self.manifest.video_ids if ids is None else ids
-        path = self.folder / name
-        source = FeaturesInfo(path, ids, np.arange(len(ids) + 1), ["ok"] * len(ids), {"dimension": 16})
-        run = EmbeddingRows(rows[: len(ids)], np.ones(len(ids), np.int64), np.zeros(len(ids), np.int32))
-        made = {"model_name": "m", "threshold": "0.4", "manifest_sha256": self.manifest.sha256, **made}
-        write_embeddings(path, source, [run], made)
-        return path
-
-    def compare(self, *paths: Path, replicates: int = 200, **options: object) -> Comparison:
-        opened = open_compared(paths, manifest=self.folder / "set.csv", options=options)
-        return compare(*opened, replicates=replicates)
 
 
 @pytest.fixture
-def some(tmp_path: Path) -> Set:
-    return Set(tmp_path)
+def some(tmp_path: Path) -> ComparedSet:
+    return ComparedSet(tmp_path)
 
 
-def test_values_and_precisions_are_those_of_score(some: Set) -> None:
+def test_values_and_precisions_are_those_of_score(some: ComparedSet) -> None:
     paths = some.embeddings("a.h5", 1.0, failed=9), some.embeddings("b.h5", 0.6)
     found = some.compare(*paths, targets=["1e-1", "1e-2", "1e-3"])
     names = [measure.name for measure in found.measures]
@@ -100,7 +49,7 @@ def test_values_and_precisions_are_those_of_score(some: Set) -> None:
     assert "a: 9 videos have no usable frame: never ranked, score 0 in pairs" in found.warnings
 
 
-def test_the_interval_in_map_agrees_with_scipy(some: Set) -> None:
+def test_the_interval_in_map_agrees_with_scipy(some: ComparedSet) -> None:
     found = some.compare(some.embeddings("a.h5", 1.2), some.embeddings("b.h5", 1.0), replicates=10_000)
     expected = stats.bootstrap(
         tuple(found.precision),
@@ -116,7 +65,7 @@ def test_the_interval_in_map_agrees_with_scipy(some: Set) -> None:
 
 
 def test_ranks_go_on_where_the_list_of_a_hundred_ends(tmp_path: Path) -> None:
-    some = Set(tmp_path, distractors=260)
+    some = ComparedSet(tmp_path, distractors=260)
     rows = some.matrix(4.0, failed=40)
     path = some.embeddings("a.h5", 4.0, failed=40)
     found = some.compare(path, path, protocol="iqiyi", replicates=10)
@@ -142,7 +91,7 @@ def test_ranks_go_on_where_the_list_of_a_hundred_ends(tmp_path: Path) -> None:
     assert deep > 3 and (found.ranks[0] == 0).any()
 
 
-def test_submissions_are_compared_like_what_they_were_made_of(some: Set) -> None:
+def test_submissions_are_compared_like_what_they_were_made_of(some: ComparedSet) -> None:
     rows = some.matrix(1.0)
     write_lfrc(some.folder / "s.bin", rows)
     write_iqiyi(some.folder / "s.txt", rank_gallery(rows, some.manifest))
@@ -159,7 +108,7 @@ def test_submissions_are_compared_like_what_they_were_made_of(some: Set) -> None
     assert np.isnan(found.tpr[2]).all() and (found.tpr[0] == found.tpr[1]).all()
 
 
-def test_what_changed_most_comes_first(some: Set) -> None:
+def test_what_changed_most_comes_first(some: ComparedSet) -> None:
     found = some.compare(some.embeddings("a.h5", 1.5), some.embeddings("b.h5", 0.5, failed=3))
     videos = found.changed_videos(1)
     last = len(found.wanted.gallery) + 1
@@ -172,7 +121,7 @@ def test_what_changed_most_comes_first(some: Set) -> None:
     assert changes[people].tolist() == sorted(changes[changes > 0].tolist(), reverse=True)
 
 
-def test_several_runs_get_wider_intervals(some: Set) -> None:
+def test_several_runs_get_wider_intervals(some: ComparedSet) -> None:
     paths = [some.embeddings(f"{n}.h5", noise) for n, noise in enumerate((1.4, 1.2, 1.3))]
     two, three = some.compare(*paths[:2], replicates=2000), some.compare(*paths, replicates=2000)
     assert (two.comparisons, three.comparisons) == (1, 2)
@@ -184,7 +133,7 @@ def test_several_runs_get_wider_intervals(some: Set) -> None:
         assert two.measures[measure].values == three.measures[measure].values[:2]
 
 
-def test_what_differs_is_told_from_what_is_the_same(some: Set) -> None:
+def test_what_differs_is_told_from_what_is_the_same(some: ComparedSet) -> None:
     a = some.embeddings("a.h5", 1.0, fps=8.0, flip=np.True_)
     b = some.embeddings("b.h5", 1.0, fps=8.0, threshold="none", pooling="x")
     found = some.compare(a, b)
@@ -193,14 +142,14 @@ def test_what_differs_is_told_from_what_is_the_same(some: Set) -> None:
     assert "content_sha256" not in found.same
 
 
-def test_names_tell_the_runs_apart(some: Set) -> None:
+def test_names_tell_the_runs_apart(some: ComparedSet) -> None:
     (some.folder / "x").mkdir()
     a, b = some.embeddings("a.h5", 1.0), some.embeddings("x/a.h5", 0.8)
     assert [run.name for run in some.compare(a, b).runs] == [str(a), str(b)]
     assert [run.name for run in some.compare(a, a).runs] == [f"{a} (1)", f"{a} (2)"]
 
 
-def test_everything_fits_into_json(some: Set) -> None:
+def test_everything_fits_into_json(some: ComparedSet) -> None:
     found = some.compare(some.embeddings("a.h5", 1.4), some.embeddings("b.h5", 0.5, failed=2))
     value = json.loads(json.dumps(as_json(found), allow_nan=False))
     assert value["baseline"] == "a" and [run["name"] for run in value["runs"]] == ["a", "b"]
@@ -228,7 +177,7 @@ def test_verdicts(gain: Difference | None, words: str) -> None:
     assert verdict(gain) == words
 
 
-def test_few_pairs_and_few_people_are_warned_about(some: Set) -> None:
+def test_few_pairs_and_few_people_are_warned_about(some: ComparedSet) -> None:
     found = some.compare(some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.7), targets=["1e-3", "1e-6"])
     pairs = found.counts["impostor_pairs"]
     assert found.warnings == [
@@ -239,7 +188,7 @@ def test_few_pairs_and_few_people_are_warned_about(some: Set) -> None:
     ]
 
 
-def test_without_a_gallery_only_pairs_are_compared(some: Set) -> None:
+def test_without_a_gallery_only_pairs_are_compared(some: ComparedSet) -> None:
     paths = some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.7)
     found = some.compare(*paths, gallery_split="nothing", targets=["1e-2"])
     assert [measure.name for measure in found.measures] == ["TPR at FPR 1e-2"]
@@ -251,18 +200,18 @@ def test_without_a_gallery_only_pairs_are_compared(some: Set) -> None:
         some.compare(*paths, enrolment_split="nobody", protocol="iqiyi")
 
 
-def test_one_run_is_no_comparison(some: Set) -> None:
+def test_one_run_is_no_comparison(some: ComparedSet) -> None:
     with pytest.raises(UsageError, match="two runs or more"):
         some.compare(some.embeddings("a.h5", 1.0))
 
 
-def test_missing_videos_are_refused_by_name(some: Set) -> None:
+def test_missing_videos_are_refused_by_name(some: ComparedSet) -> None:
     short = some.embeddings("b.h5", 0.7, ids=some.manifest.video_ids[:-2])
     with pytest.raises(StoreError, match=rf"b\.h5: lacks 2 of the .* '{some.manifest.video_ids[-2]}'"):
         some.compare(some.embeddings("a.h5", 1.0), short)
 
 
-def test_submissions_alone_need_a_manifest(some: Set) -> None:
+def test_submissions_alone_need_a_manifest(some: ComparedSet) -> None:
     write_lfrc(some.folder / "s.bin", some.matrix(1.0))
     with pytest.raises(UsageError, match="--manifest FILE"):
         open_compared([some.folder / "s.bin"] * 2, manifest=None, options={})
@@ -275,7 +224,7 @@ def run_folder(folder: Path, embeddings: Path, manifest: Path) -> Path:
     return folder
 
 
-def test_folders_know_their_manifest_and_other_sets_are_refused(some: Set, tmp_path: Path) -> None:
+def test_folders_know_their_manifest_and_other_sets_are_refused(some: ComparedSet, tmp_path: Path) -> None:
     a = run_folder(tmp_path / "A", some.embeddings("a.h5", 1.0), tmp_path / "set.csv")
     b = run_folder(tmp_path / "B", some.embeddings("b.h5", 0.8), tmp_path / "set.csv")
     runs, manifest, options = open_compared([a, b], manifest=None, options={})
@@ -302,7 +251,7 @@ def test_folders_know_their_manifest_and_other_sets_are_refused(some: Set, tmp_p
     assert len(compare(*fewer, replicates=10).manifest.video_ids) == len(some.manifest.video_ids) - 3
 
 
-def test_other_manifests_behind_the_files_are_refused(some: Set, tmp_path: Path) -> None:
+def test_other_manifests_behind_the_files_are_refused(some: ComparedSet, tmp_path: Path) -> None:
     a = run_folder(tmp_path / "A", some.embeddings("a.h5", 1.0), tmp_path / "set.csv")
     b = run_folder(
         tmp_path / "B", some.embeddings("b.h5", 1.0, manifest_sha256="f" * 64), tmp_path / "set.csv"
