@@ -6,6 +6,7 @@ lines are plain text.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -85,6 +86,8 @@ def image_class() -> Any | None:
     """
     if not (sys.__stdout__ and sys.__stdout__.isatty() and sys.__stdin__ and sys.__stdin__.isatty()):
         return None
+    # A terminal that does not tell the size of its cells is a warning with a traceback there; the usual size will do.
+    logging.getLogger("textual_image").setLevel(logging.ERROR)
     import textual_image.renderable
 
     return textual_image.renderable.Image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,11 +202,12 @@ def _read_picture(path: Path) -> Pixels:
         content = path.read_bytes()
     except OSError as error:
         raise MediaError("unreadable", f"{path}: cannot be read: {error.strerror or error}") from None
-    try:
-        pixels = decode_image(content)
-    except MediaError as error:
-        raise MediaError(error.kind, f"{path}: {error}") from None
-    turn = UPRIGHT.get(_orientation(content))
+    with warnings.catch_warnings(action="ignore"):  # Pillow warns of damaged EXIF, where the pixels are fine
+        try:
+            pixels = decode_image(content)
+        except MediaError as error:
+            raise MediaError(error.kind, f"{path}: {error}") from None
+        turn = UPRIGHT.get(_orientation(content))
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 

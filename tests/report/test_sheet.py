@@ -1,0 +1,179 @@
+"""Contact sheets: every frame that is asked for is on them, boxes where the faces are, and what is missing says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pytest
+from command_line import frames_of, write_manifest, write_video
+from PIL import Image
+
+from vidface.report import sheet as module
+from vidface.report.pictures import open_pictures
+from vidface.report.sheet import FACE, FRAME_WIDTH, GAP, LINE, MARGIN, WIDTH, contact_sheet, write_sheet
+from vidface.stages.inspect import inspect
+
+pytest.importorskip("cv2", reason="faces are aligned by OpenCV: pip install -e '.[detect]'")
+
+GREEN, RED = (0x5F, 0xD7, 0x5F), (0xFF, 0x5F, 0x5F)
+
+
+class Set(NamedTuple):
+    """A manifest, a features file, and the frames of the one clip."""
+
+    manifest: Any
+    features: Path
+    frames: np.ndarray
+
+
+def write_set(tmp_path: Path, frames: np.ndarray, rows: np.ndarray, times: Any, **faces: Any) -> Set:
+    from vidface.manifest import read_manifest
+
+    write_video(tmp_path / "v.mkv", frames)
+    text = h5py.string_dtype("utf-8", 10)
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        file["features"], file["timestamps"] = np.float32(rows), np.float32(times)
+        file["offsets"] = np.array([0, len(rows)])
+        file["video_ids"], file["status"] = np.array([b"v"], text), np.array([b"ok"], text)
+        file.attrs.update(
+            {"kind": "features", "schema_version": 1, "dimension": rows.shape[1], "decoder": "pyav"}
+        )
+        file.attrs.update({"fps": "8", "model_name": "m", "content_sha256": "c"})
+        if faces:
+            file.attrs.update({"faces": "detect", "track": "all"})
+            file["face_counts"] = np.zeros((1, 8), np.int64)
+        for name, values in faces.items():
+            file[name] = values
+    manifest = read_manifest(write_manifest(tmp_path / "set.csv", [("v", "v.mkv")]))
+    return Set(manifest, tmp_path / "f.h5", frames)
+
+
+@pytest.fixture
+def aligned(tmp_path: Path) -> Set:
+    """Six frames of 112x112; the third and fifth are of somebody else."""
+    rows = np.eye(2)[[0, 0, 1, 0, 1, 0]]
+    return write_set(tmp_path, frames_of(1, 6), rows, np.arange(6) / 8)
+
+
+@pytest.fixture
+def detected(tmp_path: Path) -> Set:
+    """Four frames of 320x240 with two faces each: a square at the left, track 0, and one at the right, track 1."""
+    frames = np.full((4, 240, 320, 3), 90, np.uint8)
+    frames[:, 60:140, 40:120] = (200, 150, 120)
+    frames[:, 60:140, 200:280] = (60, 80, 160)
+    box = np.float32([[40, 60, 120, 140], [200, 60, 280, 140]])
+    points = np.float32([[25, 30], [55, 30], [40, 45], [28, 60], [52, 60]])
+    of = np.repeat([0, 1], 4)
+    return write_set(
+        tmp_path,
+        frames,
+        np.eye(2)[of],
+        np.tile(np.arange(4) / 8, 2),
+        boxes=box[of],
+        points=points + box[of][:, None, :2],
+        scores=np.full(8, 0.87, np.float32),
+        sharpness=np.ones(8, np.float32),
+        tracks=of.astype(np.int32),
+    )
+
+
+def drawn(made: Set) -> np.ndarray:
+    seen = inspect(made.features, "v")
+    with open_pictures(made.manifest, seen.info) as pictures:
+        return contact_sheet(seen, pictures)
+
+
+def tile(sheet: np.ndarray, place: int, top: int) -> np.ndarray:
+    x = MARGIN + place * (FACE + GAP)
+    return sheet[top : top + FACE, x : x + FACE]
+
+
+def test_aligned_faces_stand_in_order_with_what_is_kept(aligned: Set) -> None:
+    sheet = drawn(aligned)
+    assert sheet.shape[1] == WIDTH and sheet.dtype == np.uint8
+    top = MARGIN + 3 * LINE + GAP + LINE + 4
+    for place, frame in enumerate(aligned.frames):
+        small = np.array(Image.fromarray(frame).resize((FACE, FACE), Image.Resampling.LANCZOS))
+        found = tile(sheet, place, top)
+        np.testing.assert_array_equal(found[24:-4, 4:-4], small[24:-4, 4:-4])  # below the cross
+        dropped = place in (2, 4)
+        assert tuple(found[40, 0]) == (RED if dropped else GREEN)
+        corner = found[3:20, -20:-3].reshape(-1, 3)
+        assert ((corner == RED).all(axis=1).mean() > 0.4) == dropped
+
+
+def test_boxes_and_points_are_drawn_where_the_faces_are(detected: Set) -> None:
+    sheet = drawn(detected)
+    top, scale = MARGIN + 3 * LINE + GAP + LINE + 4, FRAME_WIDTH / 320
+    colours = [tuple(int(code[i : i + 2], 16) for i in (1, 3, 5)) for code in module.COLOURS]
+    for place in range(4):
+        x = MARGIN + place * (FRAME_WIDTH + GAP)
+        frame = sheet[top : top + round(240 * scale), x : x + FRAME_WIDTH]
+        for left, colour in ((40, colours[0]), (200, colours[1])):
+            middle = round(100 * scale)
+            near = frame[middle, round(left * scale) - 2 : round(left * scale) + 5]
+            assert (near == colour).all(axis=1).any(), place
+            nose = frame[round(105 * scale), round((left + 40) * scale)]
+            assert tuple(nose) == colour
+            label = frame[round(60 * scale) - 14 : round(60 * scale) - 1, round(left * scale) + 1 :][:, :30]
+            assert (label == colour).all(axis=2).mean() > 0.3 and (label.sum(axis=2) < 60).any()
+        assert not any((frame[200:] == colour).all(axis=2).any() for colour in colours)
+
+
+def test_every_track_has_its_aligned_faces(detected: Set) -> None:
+    sheet = drawn(detected)
+    first = MARGIN + 3 * LINE + GAP + LINE + 4 + round(240 * FRAME_WIDTH / 320) + LINE + 2
+    for track, (colour, frame) in enumerate([((200, 150, 120), GREEN), ((60, 80, 160), RED)]):
+        top = first + track * (GAP + LINE + 4 + FACE + LINE + 2) + GAP + LINE + 4
+        for place in range(4):
+            found = tile(sheet, place, top)
+            assert tuple(found[40, 0]) == frame
+            assert np.abs(found[36, 36].astype(int) - colour).max() <= 2
+        assert (tile(sheet, 4, top) == module.PAPER).all()  # four faces, not five
+
+
+def test_what_cannot_be_read_is_a_grey_tile(detected: Set) -> None:
+    whole = drawn(detected)
+    (detected.features.parent / "v.mkv").unlink()
+    seen = inspect(detected.features, "v")
+    with open_pictures(detected.manifest, seen.info) as pictures:
+        sheet = contact_sheet(seen, pictures)
+        assert "no such file" in pictures.missing["v"]
+    assert sheet.shape[1] == whole.shape[1] and (sheet == (70, 70, 74)).all(axis=2).mean() > 0.2
+
+
+def test_a_long_video_is_shown_in_part_and_that_is_said(
+    aligned: Set, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FACES_SHOWN", 3)
+    said = []
+    monkeypatch.setattr(
+        module, "_compose", lambda head, sections: said.append(sections) or np.zeros((1, 1, 3))
+    )
+    drawn(aligned)
+    ((section,),) = said
+    assert section.heading == "3 of 6 frames, evenly spread; in order"
+    assert [tile.caption.split()[-2] for tile in section.tiles] == ["0.0", "0.2", "0.6"]
+
+
+def test_one_track_alone(detected: Set) -> None:
+    seen = inspect(detected.features, "v#1")
+    with open_pictures(detected.manifest, seen.info) as pictures:
+        sheet = contact_sheet(seen, pictures)
+    frame = sheet[: MARGIN + 3 * LINE + 300]
+    colours = [tuple(int(code[i : i + 2], 16) for i in (1, 3, 5)) for code in module.COLOURS[:2]]
+    assert (frame == colours[1]).all(axis=2).sum() > 500
+    assert not (frame[MARGIN + 4 * LINE :] == colours[0]).all(axis=2).any()
+
+
+def test_the_file_is_whole_and_the_same_every_time(detected: Set, tmp_path: Path) -> None:
+    seen = inspect(detected.features, "v")
+    for name in ("a.png", "b.png"):
+        with open_pictures(detected.manifest, seen.info) as pictures:
+            write_sheet(tmp_path / name, seen, pictures)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(np.array(image), drawn(detected))
