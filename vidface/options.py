@@ -89,6 +89,53 @@ def engine_options(workers_help: str, *, least: int = 1) -> Callable[[Command], 
     return decorate
 
 
+def detection_options(command: Command) -> Command:
+    """Say that faces are to be found in the frames, how, and which of them are kept. What is not said is None."""
+    from_zero = click.FloatRange(0)
+    for option in reversed(
+        [
+            click.option(
+                "--faces",
+                type=click.Choice(["aligned", "detect"]),
+                default="aligned",
+                show_default=True,
+                help="Each frame is an aligned face, or faces are found in it. The next seven are of detect.",
+            ),
+            click.option(
+                "--detector", metavar="NAME", help="yunet, or uniface:NAME of that package [default: yunet]."
+            ),
+            click.option(
+                "--detector-weights", type=FILE, help="Its weights [default: looked for in the cache]."
+            ),
+            click.option(
+                "--track",
+                type=click.Choice(["main", "all"]),
+                help="Keep each video's main person, or everybody [default: main].",
+            ),
+            click.option(
+                "--min-score", type=click.FloatRange(0, 1), help="Of the detector for a face [default: 0.7]."
+            ),
+            click.option(
+                "--min-face", type=from_zero, metavar="PIXELS", help="Shorter side of a box [default: any]."
+            ),
+            click.option(
+                "--min-sharpness",
+                type=from_zero,
+                metavar="VARIANCE",
+                help="Of the aligned face's Laplacian [default: any].",
+            ),
+            click.option(
+                "--max-yaw",
+                type=click.FloatRange(0, 90),
+                metavar="DEGREES",
+                help="Turned to a side [default: any].",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 def model_options(command: Command) -> Command:
     """Name a model; without a card beside it, its input must be told."""
     for option in reversed(

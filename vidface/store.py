@@ -2,6 +2,8 @@
 
 Features file: ``features`` float16 or float32 [F, D], contiguous; ``offsets`` int64 [V+1], rows of video v are
 ``features[offsets[v]:offsets[v+1]]``; ``video_ids`` [V]; ``timestamps`` float32 [F], seconds; ``status`` [V].
+Where faces were detected, a row is a face, and the arrays of `FaceRows` lie beside the rows, in order of (track, time)
+within a video; ``face_counts`` int64 [V, 8] says what became of all faces, in the columns `FACE_COUNTS`.
 Embeddings file: ``embeddings`` float32 [V, D], L2-normalised or all zero; ``video_ids``, ``status`` [V];
 ``frames`` and ``kept`` int64 counts [V]; ``labels`` int32 [F], the cluster of every frame, 0 is the kept one.
 What the rows were made from stands in the attributes of the file, ``content_sha256`` among them, so that every
@@ -30,17 +32,67 @@ from vidface.hdf5 import SCHEMA_VERSION, create, open_file, read_texts, texts_of
 
 COPY_ROWS = 8192  # rows moved at a time where a file is joined or hashed: 17 MB at 512 x float32
 
+# Of a video in which faces were detected: frames read, those without a face, faces found, and those of them that are no
+# rows, each for one reason. Rows are the faces found, less the rest.
+FACE_COUNTS = (
+    *("frames", "without_face", "found"),
+    *("too_small", "turned", "blurred", "not_finite", "other_track"),
+)
+
 Fault = dict[str, str]
 
 
+class FaceRows(NamedTuple):
+    """The faces that rows of features are of, as detected.
+
+    Attributes:
+        boxes: float32 [f, 4], x0, y0, x1, y1 in pixels of the upright frame.
+        points: float32 [f, 5, 2], x, y: image-left eye, image-right eye, nose, image-left and image-right mouth corner.
+        scores: float32 [f], the detector's.
+        sharpness: float32 [f], of the aligned face; see `vidface.faces.quality`.
+        tracks: int32 [f], number of the face's track within its video, 0 is the main person.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    points: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    sharpness: npt.NDArray[np.float32]
+    tracks: npt.NDArray[np.int32]
+
+
+NO_FACES = FaceRows(
+    np.empty((0, 4), np.float32),
+    np.empty((0, 5, 2), np.float32),
+    np.empty(0, np.float32),
+    np.empty(0, np.float32),
+    np.empty(0, np.int32),
+)
+
+
+_FACE_DATASETS = (*FaceRows._fields, "face_counts")
+_FACE_BYTES = sum(like.itemsize * int(np.prod(like.shape[1:])) for like in NO_FACES)
+
+
 class VideoRows(NamedTuple):
-    """The features of one video: ``features`` [f, D], ``timestamps`` float32 [f] in seconds, its status and faults."""
+    """The features of one video.
+
+    Attributes:
+        video_id: its id.
+        features: [f, D].
+        timestamps: float32 [f], seconds.
+        status: ``ok``, ``partial`` or ``failed``.
+        faults: what was wrong with it.
+        faces: where rows are detected faces, those; all videos of a file have them, or none.
+        face_counts: as `FACE_COUNTS`, where there are ``faces``.
+    """
 
     video_id: str
     features: npt.NDArray[Any]
     timestamps: npt.NDArray[np.float32]
     status: str
     faults: list[Fault]
+    faces: FaceRows | None = None
+    face_counts: tuple[int, ...] = ()
 
 
 class EmbeddingRows(NamedTuple):
@@ -95,6 +147,10 @@ def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: 
         "status": texts_of([video.status for video in videos]),
         "faults": texts_of([json.dumps(video.faults, ensure_ascii=False) for video in videos]),
     }
+    faces = [video.faces for video in videos if video.faces is not None]
+    if faces:
+        arrays |= {name: np.concatenate(parts) for name, *parts in zip(FaceRows._fields, *faces, strict=True)}
+        arrays["face_counts"] = np.array([video.face_counts for video in videos], np.int64)
     with create(path, sum(array.nbytes for array in arrays.values())) as file:
         for name, array in arrays.items():
             file[name] = array
@@ -128,6 +184,7 @@ def join_shards(
             status += read_texts(file, "status")
             counts.append(np.diff(file["offsets"][:]))
             dimension, dtype = file["features"].shape[1], file["features"].dtype
+            detected = "face_counts" in file
     offsets = offsets_of(np.concatenate(counts))
     digest = hashlib.sha256()
     texts = {"video_ids": texts_of(ids), "status": texts_of(status)}
@@ -136,6 +193,8 @@ def join_shards(
         texts["faults"] = texts_of([json.dumps([fault], ensure_ascii=False) for fault in faults])
     row_bytes = dimension * dtype.itemsize + 4
     n_bytes = int(offsets[-1]) * row_bytes + offsets.nbytes + sum(text.nbytes for text in texts.values())
+    if detected:
+        n_bytes += int(offsets[-1]) * _FACE_BYTES + len(ids) * 8 * len(FACE_COUNTS)
     with create(output, n_bytes) as joined:
         features = joined.create_dataset("features", (offsets[-1], dimension), dtype)
         timestamps = joined.create_dataset("timestamps", (offsets[-1],), np.float32)
@@ -146,6 +205,8 @@ def join_shards(
                 timestamps[row : row + len(block)] = times
                 digest.update(block.data)
                 row += len(block)
+        if detected:
+            _join_faces(shards, joined, int(offsets[-1]), len(ids), digest)
         joined["offsets"] = offsets
         for name, text in texts.items():
             joined[name] = text
@@ -159,11 +220,37 @@ def joined_sha256(shards: Sequence[Path], offsets: npt.NDArray[np.int64], video_
     for shard in shards:
         for block, _ in _shard_blocks(shard):
             digest.update(block.data)
+    for _, block in _face_blocks(shards):
+        digest.update(block.data)
     return _features_sha256(digest, offsets, video_ids)
 
 
+def _join_faces(shards: Sequence[Path], joined: h5py.File, n_rows: int, n_videos: int, digest: Any) -> None:
+    """Join what the shards hold of detected faces."""
+    for name, like in zip(FaceRows._fields, NO_FACES, strict=True):
+        joined.create_dataset(name, (n_rows, *like.shape[1:]), like.dtype)
+    joined.create_dataset("face_counts", (n_videos, len(FACE_COUNTS)), np.int64)
+    joined["face_counts"].attrs["columns"] = ",".join(FACE_COUNTS)
+    filled = dict.fromkeys(_FACE_DATASETS, 0)
+    for name, block in _face_blocks(shards):
+        joined[name][filled[name] : filled[name] + len(block)] = block
+        filled[name] += len(block)
+        digest.update(block.data)
+
+
+def _face_blocks(shards: Sequence[Path]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Of each dataset of detected faces its blocks, in order; nothing where the rows are frames."""
+    for name in _FACE_DATASETS:
+        for shard in shards:
+            with open_file(shard) as file:
+                if "face_counts" not in file:
+                    return
+                for start in range(0, len(file[name]), COPY_ROWS):
+                    yield name, file[name][start : start + COPY_ROWS]
+
+
 def _features_sha256(rows: Any, offsets: npt.NDArray[np.int64], video_ids: Sequence[str]) -> str:
-    """Of the rows, whose digest is given and used up, then of offsets and ids."""
+    """Of the rows and faces, whose digest is given and used up, then of offsets and ids."""
     rows.update(offsets.tobytes())
     rows.update("\0".join(video_ids).encode())
     return str(rows.hexdigest())
@@ -216,6 +303,38 @@ def read_timestamps(path: Path, start: int, stop: int) -> npt.NDArray[np.float32
     with open_file(path, "features") as file:
         times: npt.NDArray[np.float32] = file["timestamps"][start:stop]
         return times
+
+
+def read_faces(path: Path, start: int, stop: int) -> FaceRows | None:
+    """The faces that rows ``start`` to ``stop`` (exclusive) of a features file are of; None: the rows are frames.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    with open_file(path, "features") as file:
+        if "faces" not in file.attrs:
+            return None
+        return FaceRows(*(file[name][start:stop] for name in FaceRows._fields))
+
+
+def read_tracks(path: Path) -> npt.NDArray[np.int32] | None:
+    """The track of every row of a features file, int32 [F]; None: the rows are frames.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    with open_file(path, "features") as file:
+        return file["tracks"][:] if "faces" in file.attrs else None
+
+
+def read_face_counts(path: Path) -> npt.NDArray[np.int64] | None:
+    """What became of the faces of every video of a features file, int64 [V, 8], columns as `FACE_COUNTS`, or None.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    with open_file(path, "features") as file:
+        return file["face_counts"][:] if "faces" in file.attrs else None
 
 
 def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from vidface.engines.decoder import without_known
+from vidface.engines.detection import NO_FACES, FaceArrays, FaceCounts
 from vidface.engines.reading import Block, VideoEnd
 from vidface.engines.wire import Begun, ClosedError, SilentError, receive, send
 from vidface.errors import UsageError, VidfaceError
@@ -24,14 +25,26 @@ from vidface.errors import UsageError, VidfaceError
 texts = st.text(
     st.characters(exclude_categories=[]), max_size=30
 )  # lone surrogates too: names of files have them
+numbers = st.floats(width=32, allow_nan=False)
+
+
+def faces_of(n: int) -> st.SearchStrategy[FaceArrays]:
+    """Faces with any numbers: what is sent must come to the last bit."""
+    shapes = ((n, 4), (n, 5, 2), (n,), (n,))
+    floats = [arrays(np.float32, shape, elements=numbers) for shape in shapes]
+    return st.builds(FaceArrays, *floats, arrays(np.int32, n))
+
+
 blocks = st.integers(0, 5).flatmap(
     lambda n: st.builds(
         Block,
         arrays(np.uint8, (n, 4, 6, 3)),
         st.lists(st.floats(0, 1e6), min_size=n, max_size=n),
+        st.none() | faces_of(n),
     )
 )
-ends = st.builds(VideoEnd, st.lists(st.tuples(texts, texts), max_size=3), st.booleans())
+counts = st.builds(FaceCounts, *[st.integers(0, 10**9)] * len(FaceCounts._fields))
+ends = st.builds(VideoEnd, st.lists(st.tuples(texts, texts), max_size=3), st.booleans(), st.none() | counts)
 
 
 @contextmanager
@@ -60,19 +73,41 @@ def test_what_is_sent_is_received(messages: list[Block | VideoEnd | Begun]) -> N
                 assert got.pixels.dtype == np.uint8 and got.pixels.shape == message.pixels.shape
                 assert np.array_equal(got.pixels, message.pixels)
                 assert got.times == message.times
+                assert (got.faces is None) == (message.faces is None)
+                for mine, theirs in zip(got.faces or (), message.faces or (), strict=True):
+                    assert mine.dtype == theirs.dtype and mine.shape == theirs.shape
+                    assert mine.tobytes() == theirs.tobytes()
             else:
                 assert got == message
 
 
-@given(st.lists(st.integers(0, 4), max_size=6), st.integers(0, 12))
-def test_frames_that_are_known_do_not_come_again(lengths: list[int], known: int) -> None:
+@given(st.lists(st.integers(0, 4), max_size=6), st.integers(0, 12), st.booleans())
+def test_frames_that_are_known_do_not_come_again(lengths: list[int], known: int, found: bool) -> None:
     times = iter(range(100))
     messages: list[Block | VideoEnd] = []
     for length in lengths:
         some = [float(next(times)) for _ in range(length)]
-        messages.append(Block(np.array(some, np.uint8)[:, None, None, None].repeat(3, axis=3), some))
+        pixels = np.array(some, np.uint8)[:, None, None, None].repeat(3, axis=3)
+        numbered = [np.array(some, like.dtype).reshape(-1, *[1] * (like.ndim - 1)) for like in NO_FACES]
+        faces = [
+            number + np.zeros(like.shape[1:], like.dtype)
+            for number, like in zip(numbered, NO_FACES, strict=True)
+        ]
+        messages.append(Block(pixels, some, FaceArrays(*faces) if found else None))
     *rest, end = without_known(iter([*messages, VideoEnd([])]), known)
     assert end == VideoEnd([])
+    assert len(rest) == len(lengths)  # one that nothing is left of tells that the decoder is at work
+    for block in rest:
+        assert isinstance(block, Block) and (block.faces is not None) == found
+        for array in block.faces or ():
+            assert (
+                array.reshape(len(block.times), int(np.prod(array.shape[1:]))).min(axis=1).tolist()
+                == block.times
+            )
+            assert (
+                array.reshape(len(block.times), int(np.prod(array.shape[1:]))).max(axis=1).tolist()
+                == block.times
+            )
     came = [time for block in rest if isinstance(block, Block) for time in block.times]
     assert came == list(range(known, sum(lengths)))
     assert [

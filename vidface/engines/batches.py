@@ -1,4 +1,7 @@
-"""Blocks of faces -> rows of features: batches are filled across the videos of a run."""
+"""Blocks of faces -> rows of features: batches are filled across the videos of a run.
+
+Where faces were detected, the tracklets of a video are linked to tracks here, since that takes features.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ import numpy.typing as npt
 
 from vidface.backbones import Backbone
 from vidface.engines.contract import Embed
+from vidface.engines.detection import NO_FACES, FaceArrays, FaceCounts, join_faces
 from vidface.engines.reading import Block, Message, VideoEnd
 from vidface.errors import printable
+from vidface.faces.link import link_tracks
 from vidface.frames.frame import Pixels
-from vidface.store import Fault, VideoRows
+from vidface.store import FACE_COUNTS, FaceRows, Fault, VideoRows
 
 
 def face_embedder(backbone: Backbone, *, flip: bool) -> Embed:
@@ -35,20 +40,26 @@ def embed_run(
     dtype: str,
     batch_size: int,
     advance: Callable[[int], None],
+    track: str | None = None,
 ) -> list[VideoRows]:
     """The features of a run of videos, from their messages in order.
 
-    Memory holds one batch, and the features of the run.
+    With ``track`` rows are faces that were detected, of which ``main`` keeps each video's main person and ``all``
+    everybody; with None rows are frames. Memory holds one batch, and the features of the run.
     """
     features = [np.empty((0, dimension), dtype)]
     times: list[list[float]] = []
+    faces: list[list[FaceArrays]] = []
     ends: list[VideoEnd] = []
     batch: Pixels | None = None
     filled = 0
     for _ in video_ids:
         times.append([])
+        faces.append([NO_FACES])
         while isinstance(message := next(messages), Block):
             times[-1] += message.times
+            if message.faces is not None:
+                faces[-1].append(message.faces)
             if batch is None:
                 batch = np.empty((batch_size, *message.pixels.shape[1:]), np.uint8)
             rest = message.pixels
@@ -65,10 +76,15 @@ def embed_run(
         features.append(_stored(embed(batch[:filled]), dtype))
     bounds = np.cumsum([0, *(len(seconds) for seconds in times)])
     rows = np.concatenate(features)
-    return [
-        _video_rows(video_id, rows[bounds[i] : bounds[i + 1]], np.array(times[i], np.float32), ends[i])
-        for i, video_id in enumerate(video_ids)
-    ]
+    videos = []
+    for i, video_id in enumerate(video_ids):
+        own = rows[bounds[i] : bounds[i + 1]]
+        seconds = np.array(times[i], np.float32)
+        if track is None:
+            videos.append(_video_rows(video_id, own, seconds, ends[i]))
+        else:
+            videos.append(_video_faces(video_id, own, seconds, join_faces(faces[i]), ends[i], track))
+    return videos
 
 
 def _stored(features: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
@@ -80,20 +96,84 @@ def _video_rows(
     video_id: str, features: npt.NDArray[Any], timestamps: npt.NDArray[np.float32], end: VideoEnd
 ) -> VideoRows:
     """Drop what the network could not embed and what a lost decoder had handed out, and say so."""
-    faults = end.faults
+    faults = list(end.faults)
     if end.lost:
         features, timestamps = features[:0], timestamps[:0]
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
-        detail = (
-            f"{np.count_nonzero(~finite)} of {len(finite)} frames gave NaN or infinite features: left out"
-        )
-        faults = [*faults, ("not-finite", detail)]
+        faults.append(_not_finite(finite, "frames"))
     if not finite.any() and not faults:
-        faults = [("no-frames", "no frame could be read")]
+        faults.append(("no-frames", "no frame could be read"))
     status = "failed" if not finite.any() else "partial" if faults else "ok"
-    listed: list[Fault] = [
+    return VideoRows(video_id, features[finite], timestamps[finite], status, _listed(video_id, faults))
+
+
+def _video_faces(
+    video_id: str,
+    features: npt.NDArray[Any],
+    timestamps: npt.NDArray[np.float32],
+    faces: FaceArrays,
+    end: VideoEnd,
+    track: str,
+) -> VideoRows:
+    """As `_video_rows`, of faces: their tracklets are linked, and the rows of a track come together, in order of time.
+
+    A fault of kind ``filtered`` lists what the filters left out; it does not make a video partial.
+    """
+    faults = list(end.faults)
+    counts = end.counts or FaceCounts()
+    if end.lost:
+        features, counts = features[:0], FaceCounts()
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        faults.append(_not_finite(finite, "faces"))
+    timestamps, faces = timestamps[: len(finite)][finite], faces.rows(slice(len(finite))).rows(finite)
+    features = features[finite]
+    sizes = np.sqrt((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1))
+    tracks = link_tracks(faces.tracklets, timestamps, sizes, features)
+    order = np.lexsort((timestamps, tracks))
+    if track == "main":
+        order = order[tracks[order] == 0]
+    rows = FaceRows(faces.boxes, faces.points, faces.scores, faces.sharpness, tracks)
+    totals = (*counts, int(np.count_nonzero(~finite)), len(tracks) - len(order))
+
+    partial = bool(faults)
+    left_out = _left_out(totals)
+    if counts.frames and not len(order):
+        kept = f"none of the {counts.found} faces" if counts.found else "no face"
+        faults.append(
+            ("no-faces", f"{kept} in {counts.frames} frames{left_out and f' was kept: {left_out}'}")
+        )
+    elif left_out:
+        faults.append(("filtered", f"of {counts.found} faces left out: {left_out}"))
+    elif not len(order) and not faults:
+        faults.append(("no-frames", "no frame could be read"))
+    status = "failed" if not len(order) else "partial" if partial else "ok"
+    return VideoRows(
+        video_id,
+        features[order],
+        timestamps[order],
+        status,
+        _listed(video_id, faults),
+        FaceRows._make(array[order] for array in rows),
+        totals,
+    )
+
+
+def _left_out(counts: Sequence[int]) -> str:
+    """What the filters have left out, by reason; empty where that is nothing."""
+    named = dict(zip(FACE_COUNTS, counts, strict=True))
+    reasons = {"too_small": "too small", "turned": "turned away", "blurred": "blurred"}
+    return ", ".join(f"{named[name]} {reason}" for name, reason in reasons.items() if named[name])
+
+
+def _not_finite(finite: npt.NDArray[np.bool_], what: str) -> tuple[str, str]:
+    wrong = np.count_nonzero(~finite)
+    return "not-finite", f"{wrong} of {len(finite)} {what} gave NaN or infinite features: left out"
+
+
+def _listed(video_id: str, faults: Sequence[tuple[str, str]]) -> list[Fault]:
+    return [
         {"video": video_id, "stage": "extract", "kind": kind, "detail": printable(detail)}
         for kind, detail in faults
     ]
-    return VideoRows(video_id, features[finite], timestamps[finite], status, listed)

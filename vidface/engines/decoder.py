@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from vidface.engines.reading import Block, Message, Reading, Video, VideoEnd, read_video
+from vidface.engines.reading import Block, Message, Video, VideoEnd, read_video, reading_from_json
 from vidface.engines.wire import Begun, send
 from vidface.errors import VidfaceError
 from vidface.frames.read import load_decoder
@@ -31,8 +31,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != told["parent"]:  # it was gone before it could be told
         return
-    size = told["reading"]["input_size"]
-    reading = Reading(**{**told["reading"], "input_size": None if size is None else tuple(size)})
+    reading = reading_from_json(told["reading"])
     with contextlib.suppress(ImportError):  # said of the first video that needs it: folders of images do not
         load_decoder(reading.decoder)
     # Up to here what is printed tells why a process does not start. From here on it is a decoder's chatter.
@@ -57,15 +56,16 @@ def main() -> None:
 
 
 def without_known(messages: Iterator[Message], known: int) -> Iterator[Message]:
-    """Leave out the first ``known`` frames; blocks need not be cut as they were the first time."""
+    """Leave out the first ``known`` rows; blocks need not be cut as they were the first time.
+
+    Blocks that nothing is left of come all the same: they tell that the decoder is not hung.
+    """
     for message in messages:
-        if not isinstance(message, Block):
-            yield message
-        elif known < len(message.times):
-            yield Block(message.pixels[known:], message.times[known:])
-            known = 0
+        if isinstance(message, Block):
+            yield message.after(known)
+            known = max(0, known - len(message.times))
         else:
-            known -= len(message.times)
+            yield message
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from vidface.engines.reading import Message, Reading, Video, VideoEnd
+from vidface.engines.reading import Message, Reading, Video, VideoEnd, reading_to_json
 from vidface.engines.wire import Begun, ClosedError, SilentError, receive
 from vidface.errors import VidfaceError, printable
 
@@ -67,7 +67,7 @@ class _Decoder:
         # Its messages have a pipe of their own: whatever is printed in the process cannot get among them.
         self._answers, theirs = os.pipe()
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
-        told = {"parent": os.getpid(), "answers": theirs, "reading": reading._asdict()}
+        told = {"parent": os.getpid(), "answers": theirs, "reading": reading_to_json(reading)}
         try:
             if hasattr(fcntl, "F_SETPIPE_SZ"):
                 with contextlib.suppress(OSError):  # a user may hold so many pages in pipes, and then no more
@@ -89,7 +89,7 @@ class _Decoder:
             os.close(theirs)
 
     def ask(self, video: Video, known: int) -> None:
-        """Name the next video, of which the first ``known`` frames need not come again."""
+        """Name the next video, of which the first ``known`` rows need not come again."""
         assert self.process.stdin is not None
         self.videos += 1
         task = {"video_id": video.video_id, "path": str(video.path), "known": known}

@@ -61,6 +61,7 @@ def extract_runs(
                     dtype=job.dtype,
                     batch_size=job.batch_size,
                     advance=advance,
+                    track=job.reading.faces and job.reading.faces.track,
                 )
 
 

@@ -60,6 +60,7 @@ class Network(NamedTuple):
     flip: bool
     dtype: str
     batch_size: int
+    track: str | None
 
 
 class _Running(NamedTuple):
@@ -172,6 +173,7 @@ class _Embedder:
                 dtype=network.dtype,
                 batch_size=network.batch_size,
                 advance=lambda _: None,
+                track=network.track,
             )
 
 
@@ -221,6 +223,7 @@ def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
         flip=job.flip,
         dtype=job.dtype,
         batch_size=job.batch_size,
+        track=job.reading.faces and job.reading.faces.track,
     )
     return [
         _Embedder.options(num_gpus=int(on_gpu), scheduling_strategy=place).remote(home, network)  # type: ignore[attr-defined]

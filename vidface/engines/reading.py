@@ -1,16 +1,20 @@
-"""One video -> blocks of faces, and at the end what was wrong with it."""
+"""One video -> blocks of faces, and at the end what was wrong with it.
+
+Its frames are aligned faces already, or faces are found in them by `vidface.engines.detection`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from vidface.engines.detection import DetectionError, FaceArrays, FaceCounts, FaceReading, Finder, join_faces
 from vidface.errors import MediaError, VidfaceError
-from vidface.frames import ReadReport, fit_frame, read_frames
+from vidface.frames import Frame, ReadReport, fit_frame, read_frames
 from vidface.frames.frame import Pixels
 
 BLOCK_FRAMES = 32
@@ -33,6 +37,7 @@ class Reading(NamedTuple):
         resize: scale frames of another size instead of refusing them.
         input_size: (height, width) that the network takes; None: frames as they are, each a block of its own.
         timeout: seconds that a decoding process may give no frame before its video is given up.
+        faces: how faces are found in the frames; None: each frame is a face. With it there is an ``input_size``.
     """
 
     decoder: str
@@ -40,13 +45,37 @@ class Reading(NamedTuple):
     resize: bool
     input_size: tuple[int, int] | None
     timeout: float = 120.0
+    faces: FaceReading | None = None
+
+
+def reading_to_json(reading: Reading) -> dict[str, Any]:
+    """As plain data, for another process."""
+    return reading._asdict() | {"faces": reading.faces and reading.faces._asdict()}
+
+
+def reading_from_json(told: dict[str, Any]) -> Reading:
+    """What `reading_to_json` was given."""
+    size, faces = told["input_size"], told["faces"]
+    return Reading(**{**told, "input_size": size and tuple(size), "faces": faces and FaceReading(**faces)})
 
 
 class Block(NamedTuple):
-    """Consecutive frames of one video: ``pixels`` uint8 [b, H, W, 3] and ``times`` [b], seconds."""
+    """Consecutive rows of one video, frames or faces found in them. It may be empty: then work just goes on.
+
+    Attributes:
+        pixels: uint8 [b, H, W, 3].
+        times: [b], seconds.
+        faces: of faces that were found, where; None: the rows are frames.
+    """
 
     pixels: Pixels
     times: list[float]
+    faces: FaceArrays | None = None
+
+    def after(self, known: int) -> Block:
+        """Without its first rows."""
+        faces = self.faces and self.faces.rows(slice(known, None))
+        return Block(self.pixels[known:], self.times[known:], faces)
 
 
 class VideoEnd(NamedTuple):
@@ -55,10 +84,12 @@ class VideoEnd(NamedTuple):
     Attributes:
         faults: (kind, detail) of everything that was wrong with it.
         lost: its decoder did not survive it: frames that were handed out before don't count.
+        counts: of the faces that were found; None where the rows are frames.
     """
 
     faults: list[tuple[str, str]]
     lost: bool = False
+    counts: FaceCounts | None = None
 
 
 Message = Block | VideoEnd
@@ -66,28 +97,26 @@ Read = Callable[[Video], Iterator[Message]]
 
 
 def read_video(video: Video, reading: Reading) -> Iterator[Message]:
-    """The frames of a video in blocks of at most `BLOCK_FRAMES`, then its end.
+    """The frames of a video, or the faces in them, in blocks of some `BLOCK_FRAMES`, then its end.
 
-    A video that can't be read is only an end. Where the decoder raises what it should not, the video is lost.
+    A video that can't be read is only an end. Where decoder or detector raise what they should not, the video is lost.
+    Blocks are cut anyhow; their rows, one after the other, are always the same.
 
     Raises:
         UsageError: no video can be read, since the call is wrong; see `vidface.frames.read_frames`.
-        VidfaceError: the decoder cannot be loaded.
+        VidfaceError: the decoder or the detector cannot be loaded.
     """
     report = ReadReport()
-    pixels: list[Pixels] = []
-    times: list[float] = []
+    finder = None if reading.faces is None else Finder(reading.faces, _face_size(reading))
+    waiting: list[Block] = []
     begun = time.monotonic()
     try:
         for frame in read_frames(video.path, decoder=reading.decoder, fps=reading.fps, report=report):
-            if reading.input_size is None:
-                yield Block(frame.pixels[np.newaxis], [frame.pts_seconds])
-                continue
-            pixels.append(fit_frame(frame.pixels, reading.input_size, resize=reading.resize))
-            times.append(frame.pts_seconds)
-            if len(pixels) == BLOCK_FRAMES or time.monotonic() - begun > BLOCK_SECONDS:
-                yield Block(np.stack(pixels), times)
-                pixels, times = [], []
+            waiting.append(_block_of(frame, reading, finder))
+            full = reading.input_size is None or sum(len(block.times) for block in waiting) >= BLOCK_FRAMES
+            if full or time.monotonic() - begun > BLOCK_SECONDS:
+                yield _joined(waiting)
+                waiting = []
                 begun = time.monotonic()
     except MediaError as error:
         report.faults.append((error.kind, str(error)))
@@ -95,10 +124,40 @@ def read_video(video: Video, reading: Reading) -> Iterator[Message]:
         raise
     except ImportError as error:
         raise VidfaceError(f"decoder {reading.decoder} cannot be loaded: {error}") from error
+    except DetectionError as error:
+        yield VideoEnd([("detector-failed", f"the detector failed: {error}")], lost=True)
+        return
     except Exception as error:  # noqa: BLE001 - whatever a decoder raises costs one video, and is listed
         detail = f"the decoder failed: {type(error).__name__}: {error}"
         yield VideoEnd([("decoder-crashed", detail)], lost=True)
         return
-    if pixels:
-        yield Block(np.stack(pixels), times)
-    yield VideoEnd(report.faults)
+    if waiting:
+        yield _joined(waiting)
+    yield VideoEnd(report.faults, counts=None if finder is None else finder.counts)
+
+
+def _face_size(reading: Reading) -> tuple[int, int]:
+    assert reading.input_size is not None, "faces are aligned for a network"
+    return reading.input_size
+
+
+def _block_of(frame: Frame, reading: Reading, finder: Finder | None) -> Block:
+    """The rows of one frame."""
+    if finder is not None:
+        pixels, faces = finder.find(frame.pixels, frame.pts_seconds)
+        return Block(pixels, [frame.pts_seconds] * len(pixels), faces)
+    pixels = frame.pixels
+    if reading.input_size is not None:
+        pixels = fit_frame(pixels, reading.input_size, resize=reading.resize)
+    return Block(pixels[np.newaxis], [frame.pts_seconds])
+
+
+def _joined(blocks: list[Block]) -> Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    faces = [block.faces for block in blocks if block.faces is not None]
+    return Block(
+        np.concatenate([block.pixels for block in blocks]),
+        [seconds for block in blocks for seconds in block.times],
+        join_faces(faces) if faces else None,
+    )

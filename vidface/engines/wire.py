@@ -1,7 +1,8 @@
 """How a decoding process talks to the one that started it: JSON, with the pixels raw behind it; nothing is pickled.
 
 To the decoder goes a line of JSON a video. Back come messages: a mark and the length of a header in 8 bytes, the
-header in JSON, and, where it speaks of a block, ``frames * height * width * 3`` bytes of pixels.
+header in JSON, and, where it speaks of a block, ``rows * height * width * 3`` bytes of pixels; then, where its rows are
+faces that were found, the bytes of the arrays of `vidface.engines.detection.FaceArrays`, one after the other.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import os
 import select
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from vidface.engines.detection import NO_FACES, FaceArrays, FaceCounts
 from vidface.engines.reading import Block, Message, VideoEnd
 from vidface.errors import UsageError, VidfaceError
 
@@ -40,9 +43,13 @@ def send(stream: BinaryIO, message: Message | Begun | VidfaceError) -> None:
     """Write one message, and flush it."""
     header: dict[str, Any]
     if isinstance(message, Block):
-        header = {"shape": message.pixels.shape, "times": message.times}
+        header = {
+            "shape": message.pixels.shape,
+            "times": message.times,
+            "found": message.faces is not None,
+        }
     elif isinstance(message, VideoEnd):
-        header = {"faults": message.faults, "lost": message.lost}
+        header = {"faults": message.faults, "lost": message.lost, "counts": message.counts}
     elif isinstance(message, VidfaceError):
         header = {"error": str(message), "usage": isinstance(message, UsageError)}
     else:
@@ -50,7 +57,8 @@ def send(stream: BinaryIO, message: Message | Begun | VidfaceError) -> None:
     encoded = json.dumps(header).encode()
     stream.write(_START.pack(_MARK, len(encoded)) + encoded)
     if isinstance(message, Block):
-        stream.write(np.ascontiguousarray(message.pixels).data)
+        for array in (message.pixels, *(message.faces or ())):
+            stream.write(np.ascontiguousarray(array).data)
     stream.flush()
 
 
@@ -76,10 +84,20 @@ def receive(handle: int, seconds: float, look: Callable[[], None]) -> Message | 
     if "error" in header:
         raise (UsageError if header["usage"] else VidfaceError)(header["error"])
     if "faults" in header:
-        return VideoEnd([(kind, detail) for kind, detail in header["faults"]], header["lost"])
-    shape = header["shape"]
-    pixels = np.frombuffer(_exactly(handle, int(np.prod(shape)), seconds, look), np.uint8)
-    return Block(pixels.reshape(shape), header["times"])
+        faults = [(kind, detail) for kind, detail in header["faults"]]
+        counts = header.get("counts")
+        return VideoEnd(faults, header["lost"], None if counts is None else FaceCounts(*counts))
+
+    def array(shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        size = int(np.prod(shape)) * dtype.itemsize
+        return np.frombuffer(_exactly(handle, size, seconds, look), dtype).reshape(shape)
+
+    times = header["times"]
+    pixels = array(header["shape"], np.dtype(np.uint8))
+    if not header.get("found"):
+        return Block(pixels, times)
+    faces = FaceArrays(*(array((len(times), *like.shape[1:]), like.dtype) for like in NO_FACES))
+    return Block(pixels, times, faces)
 
 
 def _exactly(handle: int, size: int, seconds: float, look: Callable[[], None]) -> bytearray:

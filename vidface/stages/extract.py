@@ -4,6 +4,8 @@ The manifest is worked off in shards of `SHARD_VIDEOS` consecutive videos, each 
 ``<output>.parts/``. Batches never cross a shard, so a run that was killed goes on with exactly the batches that it
 would have had, and ends in the same bytes. When all shards are there they are joined and removed.
 
+With ``--faces detect`` a row is a face that was found in a frame, not a frame: see `vidface.engines.detection`.
+
 With ``--shard I/N`` a run takes a share of these shards, whole ones, and `vidface.stages.merge` joins what N such runs
 wrote into the bytes of the run that takes all.
 """
@@ -20,6 +22,7 @@ import vidface
 from vidface.backbones import Backbone
 from vidface.engines import Engine, ExtractJob
 from vidface.engines.contract import ModelSource
+from vidface.engines.detection import FaceReading
 from vidface.engines.reading import Reading, Video
 from vidface.manifest import Manifest
 from vidface.progress import progress
@@ -33,14 +36,27 @@ from vidface.stages.outputs import (
     write_json,
 )
 from vidface.stages.shards import Shard, shard_range, shard_text
-from vidface.store import join_shards, read_attributes, read_features, shard_faults, write_shard
+from vidface.store import (
+    FACE_COUNTS,
+    join_shards,
+    read_attributes,
+    read_face_counts,
+    read_features,
+    shard_faults,
+    write_shard,
+)
 
+FILTERS = ("min_score", "min_face", "min_sharpness", "max_yaw")
 SHARD_VIDEOS = 64  # what a kill can cost; also the most videos a batch can be filled from
 
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """What a run of extract did: counts of videos by status, of frames, and where the files are."""
+    """What a run of extract did: counts of videos by status, of frames, and where the files are.
+
+    Where faces were detected, ``faces`` says what became of them all, by `vidface.store.FACE_COUNTS`, and ``frames``
+    counts the rows: faces that are in the file.
+    """
 
     output: Path
     videos: int
@@ -50,6 +66,7 @@ class ExtractResult:
     faults_file: Path
     resumed_videos: int
     already_done: bool
+    faces: dict[str, int] | None = None
 
 
 def extract(
@@ -67,6 +84,7 @@ def extract(
     batch_size: int = 32,
     decoder_timeout: float = 120.0,
     shard: Shard | None = None,
+    faces: FaceReading | None = None,
 ) -> ExtractResult:
     """Extract the features of every frame of every video of a manifest into one HDF5 file.
 
@@ -87,13 +105,15 @@ def extract(
         batch_size: faces a call of the network.
         decoder_timeout: seconds that a decoding process may give no frame before its video is given up.
         shard: (I, N): only the I-th of N shares of the manifest; the file then holds the faults too.
+        faces: how faces are found in the frames, from `vidface.stages.detection.choose_faces`; None: the frames are
+            aligned faces.
 
     Raises:
         ChangedError: the output, or unfinished work for it, was made with another model, manifest or option.
         UsageError: another run writes this output now, or the manifest is too short for so many shares.
     """
     runs = _share(len(manifest.video_ids), shard)
-    identity = _identity(manifest, backbone, decoder, fps, flip, resize, model.half, dtype)
+    identity = _identity(manifest, backbone, decoder, fps, flip, resize, model.half, dtype, faces)
     identity["shard"] = shard_text(shard)
     parts = output.with_name(output.name + ".parts")
     with exclusive(output):
@@ -109,7 +129,7 @@ def extract(
             write_json(identity_file, identity)
         job = ExtractJob(
             videos=[Video(video, manifest.video_path(i)) for i, video in enumerate(manifest.video_ids)],
-            reading=Reading(decoder, fps, resize, backbone.card.input_size, decoder_timeout),
+            reading=Reading(decoder, fps, resize, backbone.card.input_size, decoder_timeout, faces),
             backbone=backbone,
             model=model,
             flip=flip,
@@ -157,8 +177,10 @@ def _identity(
     resize: bool,
     half: bool,
     dtype: str,
+    faces: FaceReading | None,
 ) -> dict[str, Any]:
-    """What makes two runs the same run. Batch size, workers and device are not part of it."""
+    """What makes two runs the same run. Batch size, workers and device are not part of it; None stands in no file."""
+    found = {} if faces is None else faces._asdict()
     return {
         "manifest_sha256": manifest.sha256,
         "model_name": backbone.card.name,
@@ -170,6 +192,9 @@ def _identity(
         "resize": resize,
         "half": half,
         "dtype": dtype,
+        "faces": faces and "detect",
+        "detector_sha256": found.get("sha256"),
+        **{name: found.get(name) for name in ("detector", "track", *FILTERS)},
     }
 
 
@@ -177,6 +202,7 @@ def _result(output: Path, *, resumed: int, already_done: bool) -> ExtractResult:
     info = read_features(output)
     faults_file = output.with_name(FAULTS_FILE)
     mine = [fault for fault in read_faults(faults_file) if fault.get("output") == output.name]
+    counts = read_face_counts(output)
     return ExtractResult(
         output=output,
         videos=len(info.video_ids),
@@ -186,4 +212,5 @@ def _result(output: Path, *, resumed: int, already_done: bool) -> ExtractResult:
         faults_file=faults_file,
         resumed_videos=resumed,
         already_done=already_done,
+        faces=None if counts is None else dict(zip(FACE_COUNTS, counts.sum(axis=0).tolist(), strict=True)),
     )

@@ -31,7 +31,8 @@ from vidface.store import (
 # The attributes in the order in which the stages write them, which is a part of a file's bytes.
 FEATURES_ATTRIBUTES = (
     *("kind", "schema_version", "manifest_sha256", "model_name", "model_sha256", "colour_order", "decoder"),
-    *("fps", "flip", "resize", "half", "dtype", "device", "program_version", "dimension"),
+    *("fps", "flip", "resize", "half", "dtype", "faces", "detector_sha256", "detector", "track"),
+    *("min_score", "min_face", "min_sharpness", "max_yaw", "device", "program_version", "dimension"),
 )
 EMBEDDINGS_ATTRIBUTES = (
     *("kind", "schema_version", "features_sha256", "threshold", "pooling", "manifest_sha256", "model_name"),

@@ -24,7 +24,8 @@ from vidface.files import sha256_file
 from vidface.manifest import Manifest, read_manifest
 from vidface.protocols.lfrc import TARGETS, check_targets
 from vidface.stages.cluster import cluster
-from vidface.stages.extract import ExtractResult, extract
+from vidface.stages.detection import choose_faces
+from vidface.stages.extract import FILTERS, ExtractResult, extract
 from vidface.stages.outputs import read_json, refuse_changed, write_json
 from vidface.stages.runs import run_entry
 from vidface.stages.score import read_scored, score
@@ -58,6 +59,14 @@ class ExtractStep(BaseModel, extra="forbid"):
     batch_size: int = Field(32, ge=1)
     decoder_timeout: float = Field(120.0, gt=0)
     workers: int | None = Field(None, ge=0)
+    faces: Literal["aligned", "detect"] = "aligned"
+    detector: str | None = None
+    detector_weights: Path | None = None
+    track: Literal["main", "all"] | None = None
+    min_score: float | None = Field(None, ge=0, le=1)
+    min_face: float | None = Field(None, ge=0)
+    min_sharpness: float | None = Field(None, ge=0)
+    max_yaw: float | None = Field(None, ge=0, le=90)
 
 
 class ClusterStep(BaseModel, extra="forbid"):
@@ -140,6 +149,8 @@ def read_recipe(path: Path) -> Recipe:
     recipe.manifest, recipe.output = base / recipe.manifest, base / recipe.output
     if recipe.extract is not None:
         recipe.extract.model = base / recipe.extract.model
+        if recipe.extract.detector_weights is not None:
+            recipe.extract.detector_weights = base / recipe.extract.detector_weights
     if recipe.features is not None:
         recipe.features = base / recipe.features
     return recipe
@@ -243,11 +254,13 @@ def _engine(recipe: Recipe, workers: int | None) -> AbstractContextManager[Engin
 
 
 def _extract(step: ExtractStep, manifest: Manifest, features: Path, engine: Engine) -> ExtractResult:
+    of_detection = {"detector", "detector_weights", "track", *FILTERS}
+    faces = choose_faces(step.faces, resize=step.resize, **step.model_dump(include=of_detection))
     backbone = load_backbone(step.model, device=step.device, half=step.half)
     source = ModelSource(step.model, {}, step.device, step.half)
     fps = None if step.fps == "all" else float(step.fps)
-    options = step.model_dump(exclude={"model", "device", "half", "fps", "workers"})
-    return extract(manifest, backbone, features, engine=engine, model=source, fps=fps, **options)
+    options = step.model_dump(exclude={"model", "device", "half", "fps", "workers", "faces", *of_detection})
+    return extract(manifest, backbone, features, engine=engine, model=source, fps=fps, faces=faces, **options)
 
 
 def _again(already_done: bool) -> str:
