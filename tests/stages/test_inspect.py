@@ -84,6 +84,7 @@ def test_the_numbers_are_those_of_loops(tmp_path: Path) -> None:
             place = min(int((unit[i] @ unit[j] + 1) * 10), 19)
             (together if seen.labels[i] == seen.labels[j] else apart)[place] += 1
     assert seen.together.tolist() == together.tolist() and seen.apart.tolist() == apart.tolist()
+    assert [level.threshold for level in seen.levels] == [None, *module.THRESHOLDS, 0.7]
     for level in seen.levels:
         again = inspect(path, "v", threshold=level.threshold)
         assert level.clusters == len(again.clusters)

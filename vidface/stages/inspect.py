@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import itertools
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from vidface.store import FaceRows, FeaturesInfo, read_features, read_info, read
 
 __all__ = ["Cluster", "Inspection", "Level", "find_video", "inspect"]
 
-THRESHOLDS = (None, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
+THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 PAIR_ROWS = 4096  # of a longer video only so many rows, evenly spread, are compared for the histogram
 EDGES = np.linspace(-1, 1, 21)
 
@@ -164,7 +165,7 @@ def inspect(
         faces=faces,
         clusters=clusters,
         why=_why(clusters, told, pooling),
-        levels=_levels(unit, labels),
+        levels=_levels(unit, labels, told),
         edges=EDGES,
         together=together,
         apart=apart,
@@ -269,17 +270,21 @@ def _why(clusters: Sequence[Cluster], threshold: str, pooling: str | None) -> st
     return f"A is kept: as large as B, {size} of {total}, but {reason}"
 
 
-def _levels(unit: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> list[Level]:
+def _levels(unit: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], threshold: str) -> list[Level]:
+    """What the usual thresholds would do, and the one in use where it is a cosine."""
+    thresholds: list[float | None] = [None, *THRESHOLDS]
+    with contextlib.suppress(ValueError):
+        thresholds = [None, *sorted({*THRESHOLDS, float(threshold)})]
     kept = labels == 0
-    found = cluster_sweep(unit, THRESHOLDS) if len(unit) else np.zeros((len(THRESHOLDS), 0), np.int32)
+    found = cluster_sweep(unit, thresholds) if len(unit) else np.zeros((len(thresholds), 0), np.int32)
     return [
         Level(
-            threshold,
+            level,
             len(np.unique(others)),
             int(np.count_nonzero(others == 0)),
             int(np.count_nonzero(kept & (others == 0))),
         )
-        for threshold, others in zip(THRESHOLDS, found, strict=True)
+        for level, others in zip(thresholds, found, strict=True)
     ]
 
 

@@ -1,0 +1,188 @@
+"""inspect and find as a person calls them: piped, in a terminal, without colours, and wrongly."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import MODULE, frames_of, vidface
+from PIL import Image
+
+ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|_[^\x1b]*\x1b\\|[78])")
+
+
+def test_a_video_is_printed_plainly_where_there_is_no_terminal(small: Any) -> None:
+    ran = vidface("inspect", small.features, "v03-1", "--threshold", 0.3, code=0)
+    assert "\x1b" not in ran.out and ran.err == ""
+    assert ran.out.startswith("v03-1  4 frames, status ok, cells, 8 fps\nthreshold 0.3: ")
+    assert re.search(r"^ A  kept +\d", ran.out, re.M) and re.search(
+        r"^   0\.0 s [A·B]( [A·B]){3}$", ran.out, re.M
+    )
+    assert re.search(r"^0\.3 \* +\d", ran.out, re.M)
+    assert max(map(len, ran.out.splitlines())) <= 80
+
+
+def test_json_says_what_the_embeddings_file_says(small: Any) -> None:
+    import h5py
+
+    with h5py.File(small.embeddings, "r") as file:
+        ids = [name.decode() for name in file["video_ids"][:]]
+        place = ids.index("v03-1")
+        start = int(file["frames"][:place].sum())
+        labels = file["labels"][start : start + 4].tolist()
+        kept = int(file["kept"][place])
+    ran = vidface("inspect", small.features, "v03-1", "--embeddings", small.embeddings, "--json", code=0)
+    assert ran.err == ""
+    told = ran.json
+    assert told["rows"]["cluster"] == labels and told["kept"] == kept and told["threshold"] == "0.3"
+    assert set(told) == {
+        *(
+            "video",
+            "status",
+            "threshold",
+            "pooling",
+            "kept",
+            "why",
+            "clusters",
+            "thresholds",
+            "pairs",
+            "rows",
+        ),
+        *("sheet", "notes"),
+    }
+    assert [cluster["size"] for cluster in told["clusters"]] == [
+        labels.count(i) for i in range(max(labels) + 1)
+    ]
+
+
+def test_a_contact_sheet_is_written(small: Any, tmp_path: Path) -> None:
+    sheet = tmp_path / "v.png"
+    ran = vidface(
+        *("inspect", small.features, "v03-1", "--manifest", small.manifest, "--sheet", sheet), code=0
+    )
+    assert ran.err == "" and ran.out.endswith(f"{sheet}: written\n")
+    with Image.open(sheet) as image:
+        pixels = np.array(image)
+    assert pixels.shape[1] == 1320 and (pixels == (0x5F, 0xD7, 0x5F)).all(axis=2).sum() > 500
+    told = vidface(
+        *("inspect", small.features, "v03-1", "--manifest", small.manifest, "--sheet", sheet, "--json"),
+        code=0,
+    ).json
+    assert told["sheet"] == str(sheet) and told["notes"] == []
+
+
+def test_a_video_that_failed(small: Any, tmp_path: Path) -> None:
+    out = vidface("inspect", small.features, "v05-3", code=0).out
+    assert "0 frames, status failed" in out and "nothing is kept: the video has no usable frame" in out
+    told = vidface(
+        *(
+            "inspect",
+            small.features,
+            "v05-3",
+            "--manifest",
+            small.manifest,
+            "--sheet",
+            tmp_path / "s.png",
+            "--json",
+        ),
+        code=0,
+    ).json
+    assert told["kept"] == 0 and told["clusters"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["{features}", "v03_1"], 2, "no video v03_1 among 66; close: v03-1"),
+        (["{features}", "v03-1", "--embeddings", "{embeddings}", "--threshold", "0.4"], 2, "leave --threshold out"),
+        (["{features}", "v03-1", "--sheet", "s.png"], 2, "--sheet needs --manifest"),
+        (["{features}", "v03-1", "--sheet", "s.jpg", "--manifest", "{manifest}"], 2, "a contact sheet is a .png"),
+        (["{embeddings}", "v03-1"], 1, "expected a vidface features file, found embeddings"),
+        (["{manifest}", "v03-1"], 1, "not a readable HDF5 file"),
+        (["nowhere.h5", "v03-1"], 1, "nowhere.h5: no such file"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line(small: Any, arguments: list[str], code: int, words: str) -> None:
+    ran = vidface("inspect", *(word.format(**small._asdict()) for word in arguments), code=code)
+    assert words in ran.error
+
+
+def in_terminal(*arguments: object, **environment: str) -> tuple[int, str]:
+    """Run a command in a pseudo-terminal of 80 columns that answers nothing."""
+    import fcntl
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
+    told = {**plain, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environment}
+    process = subprocess.Popen(
+        [*MODULE, *map(str, arguments)], stdin=theirs, stdout=theirs, stderr=theirs, env=told
+    )
+    os.close(theirs)
+    said = b""
+    begun = time.monotonic()
+    while time.monotonic() - begun < 120:
+        if select.select([ours], [], [], 0.2)[0]:
+            try:
+                said += os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+        elif process.poll() is not None:
+            break
+    os.close(ours)
+    return process.wait(10), said.decode().replace("\r\n", "\n")
+
+
+def test_in_a_terminal_there_are_colours_and_pictures(small: Any) -> None:
+    pytest.importorskip("textual_image", reason="pip install -e '.[report]'")
+    arguments = ("inspect", small.features, "v03-1", "--threshold", 0.3)
+    plain = vidface(*arguments, code=0).out
+    code, said = in_terminal(*arguments)
+    assert code == 0 and "\x1b[" in said and ESCAPES.sub("", said) == plain
+    code, said = in_terminal(*arguments, "--manifest", small.manifest)
+    assert code == 0 and said.count("▀") >= 10 * 10 and "Traceback" not in said
+    text = ESCAPES.sub("", said)
+    assert [line for line in text.splitlines() if "▀" not in line] == plain.splitlines()
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+def test_a_terminal_without_colours_gets_plain_text(small: Any, environment: dict[str, str]) -> None:
+    arguments = ("inspect", small.features, "v03-1", "--threshold", 0.3)
+    code, said = in_terminal(*arguments, "--manifest", small.manifest, **environment)
+    assert code == 0 and not re.search(r"\x1b\[[0-9;]*[34]8;", said) and "▀" not in said
+    assert ESCAPES.sub("", said) == vidface(*arguments, code=0).out
+
+
+def test_find_names_the_videos_of_a_person(small: Any, tmp_path: Path) -> None:
+    Image.fromarray(frames_of(3, 1, seed=77)[0]).save(tmp_path / "p.png")
+    command = ("find", tmp_path / "p.png", small.features, "--model", small.model, "--aligned")
+    told = vidface(*command, "--json", "--top", 5, code=0).json
+    assert {hit["video_id"] for hit in told["hits"]} == {f"v03-{take}" for take in range(5)}
+    assert told["compared"] == 65 and told["empty"] == 1 and told["units"] == "videos"
+    assert told["above"] >= 5 and told["box"] is None
+    out = vidface(*command, "--top", 5, code=0).out
+    assert f"at or above 0.4: {told['above']} of 65 videos" in out and out.count("* v03-") == 5
+    assert "not compared: 1 videos without a usable frame" in out
+    out = vidface(*command, "--threshold", 1, code=0).out
+    assert "at or above 1: nobody of 65 videos" in out and "* v" not in out
+
+
+def test_find_refuses_another_model(small: Any, tmp_path: Path) -> None:
+    from command_line import pooling_model
+
+    Image.fromarray(frames_of(3, 1)[0]).save(tmp_path / "p.png")
+    other = pooling_model(tmp_path / "other.onnx", 56)
+    ran = vidface("find", tmp_path / "p.png", small.features, "--model", other, "--aligned", code=2)
+    assert "made with cells" in ran.error and "not with other" in ran.error
+    ran = vidface("find", tmp_path / "q.png", small.features, "--model", small.model, "--aligned", code=1)
+    assert "q.png: no such file" in ran.error
