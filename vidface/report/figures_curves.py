@@ -68,7 +68,7 @@ def det_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
     """FNMR (1 - TPR) over FPR, both on normal deviate axes; dotted where both are equal."""
     left = min(_left_end(curves) for _, curves in runs)
     floor = max(min(1 / max(curves.genuine_pairs, 1) for _, curves in runs), 1e-6)
-    low = max(tick for tick in _DEVIATE_TICKS if tick <= max(floor, _DEVIATE_TICKS[0]))
+    low = max(tick for tick in _DEVIATE_TICKS[:8] if tick <= floor)
     highest = 0.1
     with new_figure() as figure:
         axes = figure.add_subplot()
@@ -79,7 +79,7 @@ def det_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
             shown = thinned(x, y)
             (line,) = axes.plot(x[shown], y[shown], linestyle=dashes, color=colour, drawstyle="steps-post")
             lines.append((line, name))
-            highest = max(highest, *fnmr[curves.fpr <= left][-1:])
+            highest = max([highest, *fnmr[curves.fpr <= left][-1:]])
             known = [point for point in curves.points if point.tpr is not None and 0 < point.tpr < 1]
             axes.plot(
                 _deviate(np.array([point.fpr for point in known])),

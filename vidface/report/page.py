@@ -16,7 +16,7 @@ from pathlib import Path
 from vidface import __version__
 from vidface.errors import StoreError
 from vidface.files import write_atomic
-from vidface.report.content import Cell, Content, Curves, Pair, Sweep, Table
+from vidface.report.content import Cell, Content, Curves, Number, Pair, Sweep, Table
 from vidface.report.csv_files import write_csv, write_table
 from vidface.report.figures import histogram_figure, map_figure, sweep_figure
 from vidface.report.figures_curves import cmc_figure, det_figure, roc_figure
@@ -28,8 +28,7 @@ __all__ = ["write_report"]
 SECTIONS = [
     ("result", "Result"),
     ("clustering", "Thresholds of clustering"),
-    ("pairs", "Pairs of videos"),
-    ("identification", "Identification"),
+    ("curves", "Pairs and ranks"),
     ("frames", "Frames and clusters"),
     ("hard", "Hard cases"),
     ("map", "Map of the embeddings"),
@@ -68,6 +67,7 @@ def write_report(content: Content, output: Path) -> list[Path]:
         drawings=drawings,
         numbers={name: at for at, name in enumerate(drawings, 1)},
         tables=_page_tables(content),
+        scale=_scale(content.headline),
     )
     try:
         for folder in (output, data, pictures):
@@ -100,6 +100,12 @@ def _drawings(content: Content) -> Iterable[Drawing]:
         yield map_figure(content.map)
 
 
+def _scale(headline: Sequence[Number]) -> float:
+    """Where the axis beside the numbers begins: as high as all of them allow, to show the intervals."""
+    ends = [end for one in headline for end in (one.value, one.low) if end is not None]
+    return next(start for start in (0.9, 0.5, 0.0) if start <= min(ends, default=0.0) or not start)
+
+
 def _page_tables(content: Content) -> dict[str, PageTable]:
     """Tables of the page by the part that they stand in."""
     whole = {
@@ -129,7 +135,7 @@ def _starred(sweep: Sweep) -> PageTable:
         cells.append("–" if kept is None else f"{kept:.1%}")
         for name, values in sweep.measures.items():
             star = values[at] is not None and values[at] == best[name]
-            cells.append(number(values[at]) + ("*" if star else "\u2007"))
+            cells.append(("* " if star else "") + number(values[at]))
         rows.append(cells)
     columns = ["threshold", "frames kept", *(shown(name) for name in sweep.measures)]
     numeric = [False] + [True] * (len(columns) - 1)
