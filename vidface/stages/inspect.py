@@ -194,7 +194,20 @@ def _close(video: str, names: Sequence[str], most: int = 3) -> list[str]:
     """Names that hold the text, or are like it."""
     text = video.rpartition("#")[0] or video
     holding = itertools.islice((name for name in names if text.casefold() in name.casefold()), most)
-    return list(dict.fromkeys([*holding, *difflib.get_close_matches(text, names, most)]))[:most]
+    alike = difflib.get_close_matches(text, _of_the_same_letters(text, names), most)
+    return list(dict.fromkeys([*holding, *alike]))[:most]
+
+
+def _of_the_same_letters(text: str, names: Sequence[str], most: int = 5_000) -> list[str]:
+    """The names that share the most letters with a text: `difflib` takes ten seconds for 200,000 of them."""
+    letters = np.array([name.encode() for name in names])
+    each = letters.view(np.uint8).reshape(len(names), -1)
+    wanted = np.frombuffer(text.encode(), np.uint8)
+    shared = np.zeros(len(names))
+    for letter in np.unique(wanted):
+        shared += np.minimum((each == letter).sum(axis=1), np.count_nonzero(wanted == letter))
+    alike = shared / (len(wanted) + np.count_nonzero(each, axis=1))
+    return [names[place] for place in np.argsort(-alike, kind="stable")[:most]]
 
 
 def _stored(
@@ -274,7 +287,8 @@ def _levels(unit: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], thresh
     """What the usual thresholds would do, and the one in use where it is a cosine."""
     thresholds: list[float | None] = [None, *THRESHOLDS]
     with contextlib.suppress(ValueError):
-        thresholds = [None, *sorted({*THRESHOLDS, float(threshold)})]
+        if -1 <= (value := float(threshold)) <= 1:
+            thresholds = [None, *sorted({*THRESHOLDS, value})]
     kept = labels == 0
     found = cluster_sweep(unit, thresholds) if len(unit) else np.zeros((len(thresholds), 0), np.int32)
     return [
