@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vidface.metrics.identification import rank_k_hits
+from vidface.metrics.identification import cmc, rank_k_hits
 
 
 def test_agrees_with_a_naive_loop() -> None:
@@ -24,3 +24,12 @@ def test_no_ranks_and_no_queries() -> None:
 def test_wrong_calls(relevant: list, k: int) -> None:
     with pytest.raises(ValueError, match="k at least 1"):
         rank_k_hits(relevant, k)
+
+
+def test_the_cmc_curve_is_the_rank_k_rate_for_every_k() -> None:
+    relevant = np.random.default_rng(1).random((50, 9)) < 0.1
+    expected = [np.mean([any(row[:k]) for row in relevant.tolist()]) for k in range(1, 10)]
+    assert cmc(relevant).tolist() == expected
+    for wrong in ([True], np.zeros((0, 5), bool)):
+        with pytest.raises(ValueError, match="at least one query"):
+            cmc(wrong)

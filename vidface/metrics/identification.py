@@ -1,4 +1,4 @@
-"""Rank-k identification: is one of the first k answers right?
+"""Rank-k identification: is one of the first k answers right? And the CMC curve, that for every k.
 
 Tested in ``tests/metrics/test_identification.py``.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["rank_k_hits"]
+__all__ = ["cmc", "rank_k_hits"]
 
 
 def rank_k_hits(relevant: ArrayLike, k: int) -> NDArray[np.bool_]:
@@ -29,3 +29,23 @@ def rank_k_hits(relevant: ArrayLike, k: int) -> NDArray[np.bool_]:
     if hits.ndim != 2 or k < 1:
         raise ValueError(f"relevant must be [Q, K] and k at least 1, not {hits.shape} and {k}")
     return np.asarray(hits[:, :k].any(axis=1))
+
+
+def cmc(relevant: ArrayLike) -> NDArray[np.float64]:
+    """The cumulative match characteristic: the rank-k identification rate for every k.
+
+    Closed-set: every query has something relevant to be found, and one that is found nowhere counts as missed.
+
+    Args:
+        relevant: bool [Q, K], whether the item at each rank is relevant, best rank first; Q at least 1.
+
+    Returns:
+        float64 [K], rising, entry k-1 is the rate for k.
+
+    Raises:
+        ValueError: relevant is not [Q, K], or there are no queries.
+    """
+    hits = np.asarray(relevant, dtype=bool)
+    if hits.ndim != 2 or not len(hits):
+        raise ValueError(f"relevant must be [Q, K] with at least one query, not {hits.shape}")
+    return np.asarray(np.logical_or.accumulate(hits, axis=1).mean(axis=0))

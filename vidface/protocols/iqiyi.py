@@ -104,24 +104,8 @@ def score_rankings(
     Raises:
         ManifestError: no identity has a gallery video.
     """
-    gallery = {
-        video: identity
-        for video, identity, split in zip(
-            manifest.video_ids, manifest.identities, manifest.splits, strict=True
-        )
-        if split == gallery_split
-    }
+    gallery, truth, hits = ranked_hits(rankings, manifest, gallery_split=gallery_split)
     relevant_videos = Counter(identity for identity in gallery.values() if identity)
-    truth = sorted(relevant_videos)
-    if not truth:
-        raise ManifestError(
-            f"{manifest.path}: no video with an identity in the gallery split '{gallery_split}'; "
-            f"splits here: {_listed(manifest.splits)}"
-        )
-    hits = np.zeros((len(truth), CUT_OFF), bool)
-    for row, identity in enumerate(truth):
-        ranked = list(dict.fromkeys(rankings.get(identity, ())))[:CUT_OFF]
-        hits[row, : len(ranked)] = [gallery.get(video) == identity for video in ranked]
     values = {
         "mAP@100": average_precision_at_k(hits, np.array([relevant_videos[name] for name in truth])),
         **{f"rank{k}": rank_k_hits(hits, k).astype(np.float64) for k in RANKS},
@@ -155,6 +139,43 @@ def score_rankings(
         "warnings": warnings,
         "per_identity": dict(zip(truth, values["mAP@100"].tolist(), strict=True)),
     }
+
+
+def ranked_hits(
+    rankings: Mapping[str, Sequence[str]], manifest: Manifest, *, gallery_split: str = "val"
+) -> tuple[dict[str, str], list[str], npt.NDArray[np.bool_]]:
+    """Which answers are right.
+
+    Args:
+        rankings: identity -> video ids, best first.
+        manifest: the ground truth.
+        gallery_split: the split whose identities are the ground truth.
+
+    Returns:
+        (gallery, identities, hits): gallery video id -> identity; the I identities of the gallery in text order; bool
+        [I, 100], whether the video at each rank of an identity's list, repeated ones dropped, is one of its own.
+
+    Raises:
+        ManifestError: no identity has a gallery video.
+    """
+    gallery = {
+        video: identity
+        for video, identity, split in zip(
+            manifest.video_ids, manifest.identities, manifest.splits, strict=True
+        )
+        if split == gallery_split
+    }
+    truth = sorted(set(gallery.values()) - {""})
+    if not truth:
+        raise ManifestError(
+            f"{manifest.path}: no video with an identity in the gallery split '{gallery_split}'; "
+            f"splits here: {_listed(manifest.splits)}"
+        )
+    hits = np.zeros((len(truth), CUT_OFF), bool)
+    for row, identity in enumerate(truth):
+        ranked = list(dict.fromkeys(rankings.get(identity, ())))[:CUT_OFF]
+        hits[row, : len(ranked)] = [gallery.get(video) == identity for video in ranked]
+    return gallery, truth, hits
 
 
 def _listed(splits: Sequence[str]) -> str:
