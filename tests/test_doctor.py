@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
@@ -219,6 +220,44 @@ def test_a_gpu_that_only_torch_uses_is_a_hint() -> None:
     assert [hint.split()[0] for hint in doctor._hints(cpu_only)] == ["onnxruntime", "faiss"]
     assert doctor._hints({**cpu_only, "torch": []}) == []
     assert doctor._hints({"torch": ["A card"], "onnxruntime": ["CUDAExecutionProvider"], "faiss": 1}) == []
+
+
+def test_the_extras_are_those_of_the_project() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name in set(extras) - {"dev", "bench", "gpu"}:
+        assert list(doctor.EXTRAS[name]) == [text.split(">")[0] for text in extras[name]]
+
+
+def test_an_extra_that_is_missing_is_no_problem(
+    installed: Callable[..., list[str]], healthy: dict[str, Any]
+) -> None:
+    gone = {name.replace("-", "_"): None for name in ("ray", "jinja2")}
+    assert installed(**gone, matplotlib="3.9", textual_image="1.0") == []
+    extras = doctor._extras()
+    assert extras["ray"] == {"ray": None}
+    assert extras["report"] == {"jinja2": None, "matplotlib": "3.9", "textual-image": "1.0"}
+    text = doctor.report_lines({**healthy, "extras": extras, "problems": []})
+    rows = dict(re.split("  +", line, maxsplit=1) for line in text.splitlines() if line.startswith("extra "))
+    assert rows["extra ray"] == "not installed (pip install -e '.[ray]')"
+    assert rows["extra report"] == "jinja2 missing, matplotlib 3.9, textual-image 1.0"
+    assert text.endswith("no problems")
+
+
+def test_another_build_of_opencv_does_as_well(
+    installed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(opencv_python_headless=None, opencv_python="4.12.0")
+    assert doctor._extras()["detect"] == {"opencv-python": "4.12.0"}
+
+    def fails(name: str) -> None:
+        assert name == "cv2"
+        raise ImportError("libGL.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(importlib, "import_module", fails)
+    (hint,) = doctor._opencv_hints({"opencv-python": "4.12.0"})
+    assert hint.startswith("opencv-python does not work: libGL.so.1: cannot open")
+    assert hint.endswith("put opencv-python-headless in its place")
+    assert doctor._opencv_hints({"opencv-python-headless": None}) == []
 
 
 def test_the_report_is_aligned_and_ends_with_the_verdict(healthy: dict[str, Any]) -> None:

@@ -27,6 +27,20 @@ LOW_DISK_BYTES = 1 << 30
 # the one to keep, the one to go.
 SAME_MODULE = (("decord2", "decord"), ("faiss-gpu", "faiss-cpu"), ("onnxruntime-gpu", "onnxruntime"))
 
+# What the extras of pyproject.toml bring, but for those that developers take.
+EXTRAS = {
+    "detect": ("opencv-python-headless",),
+    "uniface": ("uniface",),
+    "report": ("jinja2", "matplotlib", "textual-image"),
+    "map": ("umap-learn",),
+    "train": ("matplotlib", "tensorboard"),
+    "ray": ("ray",),
+}
+# Distributions that bring the same module, and do as well.
+AS_GOOD = {
+    "opencv-python-headless": ("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
+}
+
 # Greys of the self-test's frames: far enough apart that no loss in encoding can swap them.
 GREYS = (40, 128, 216)
 
@@ -45,8 +59,9 @@ def examine() -> dict[str, Any]:
         where it is not known), ``free_disk_bytes`` (of the current folder), ``libraries`` (name to version,
         or None where it is missing), ``decoders`` (name to "ok" or what went wrong), ``demo_network`` ("ok",
         "not shipped" or what went wrong), ``gpu`` (``torch``: names of the GPUs; ``onnxruntime``: its
-        providers; ``faiss``: number of GPUs; None where the library cannot be imported), ``hints`` and
-        ``problems`` (sentences that say what to do; only problems stand in the way).
+        providers; ``faiss``: number of GPUs; None where the library cannot be imported), ``extras`` (name to
+        distribution to version, None where it is missing, which is no problem), ``hints`` and ``problems``
+        (sentences that say what to do; only problems stand in the way).
     """
     problems: list[str] = []
     libraries = _libraries(problems)
@@ -55,6 +70,7 @@ def examine() -> dict[str, Any]:
     if free < LOW_DISK_BYTES:
         problems.append(f"only {_size(free)} are free in this folder: make room, or work in another one")
     gpu = _gpu(problems)
+    extras = _extras()
     return {
         "version": vidface.__version__,
         "python": platform.python_version(),
@@ -66,7 +82,8 @@ def examine() -> dict[str, Any]:
         "decoders": _try_decoders(problems),
         "demo_network": _try_demo_network(problems),
         "gpu": gpu,
-        "hints": _hints(gpu),
+        "extras": extras,
+        "hints": _hints(gpu) + _opencv_hints(extras["detect"]),
         "problems": problems,
     }
 
@@ -86,6 +103,7 @@ def report_lines(findings: dict[str, Any]) -> str:
         ("GPU for torch", _listed(gpu["torch"])),
         ("GPU for faiss", "not known" if gpu["faiss"] is None else str(gpu["faiss"] or "none")),
         ("onnxruntime runs on", _listed(gpu["onnxruntime"])),
+        *((f"extra {name}", _extra_text(name, parts)) for name, parts in findings["extras"].items()),
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {value}" for name, value in rows]
@@ -223,6 +241,23 @@ def _gpu(problems: list[str]) -> dict[str, Any]:
     return found
 
 
+def _extras() -> dict[str, dict[str, str | None]]:
+    """Versions of what the extras bring, under the name of the distribution that is there."""
+    found: dict[str, dict[str, str | None]] = {}
+    for extra, names in EXTRAS.items():
+        found[extra] = {}
+        for name in names:
+            there = next((n for n in (name, *AS_GOOD.get(name, ())) if _version(n) is not None), name)
+            found[extra][there] = _version(there)
+    return found
+
+
+def _extra_text(name: str, parts: dict[str, str | None]) -> str:
+    if all(version is None for version in parts.values()):
+        return f"not installed (pip install -e '.[{name}]')"
+    return ", ".join(f"{part} {version or 'missing'}" for part, version in parts.items())
+
+
 def _hints(gpu: dict[str, Any]) -> list[str]:
     if not gpu["torch"]:
         return []
@@ -232,6 +267,19 @@ def _hints(gpu: dict[str, Any]) -> list[str]:
     if gpu["faiss"] == 0:
         hints.append("faiss does not use the GPU: put faiss-gpu in the place of faiss-cpu")
     return hints
+
+
+def _opencv_hints(detect: dict[str, str | None]) -> list[str]:
+    """The build of OpenCV with windows is often there, and cannot be imported: servers lack its libraries."""
+    name, version = next(iter(detect.items()))
+    if version is None:
+        return []
+    try:
+        importlib.import_module("cv2")
+    except (ImportError, OSError) as error:
+        instead = "" if name.endswith("headless") else ": put opencv-python-headless in its place"
+        return [f"{name} does not work: {_one_line(error)}{instead}"]
+    return []
 
 
 def _listed(names: list[str] | None) -> str:
