@@ -101,7 +101,15 @@ def test_the_same_figure_gives_the_same_bytes_whatever_matplotlib_is_set_to(name
 
     first = ONCE[name]()
     with matplotlib.rc_context():
-        matplotlib.rcParams.update({"font.size": 20, "lines.linewidth": 9, "axes.facecolor": "red"})
+        matplotlib.rcParams.update(
+            {
+                "font.size": 20,
+                "xtick.major.size": 9,
+                "ytick.major.size": 9,
+                "axes.labelpad": 9,
+                "axes.xmargin": 0.3,
+            }
+        )
         matplotlib.rcParams["svg.hashsalt"] = "other"
         second = ALL[name]()
         assert matplotlib.rcParams["font.size"] == 20, "and leaves it so"
@@ -286,6 +294,8 @@ def test_histogram_joins_bins_and_loses_no_pair(monkeypatch: pytest.MonkeyPatch)
     for (values, edges), counts in ((seen[0], histogram.different), (seen[2], histogram.same)):
         assert len(values) <= BARS and len(edges) == len(values) + 1
         assert set(edges) <= set(histogram.edges)
+        used = np.flatnonzero(histogram.same + histogram.different)
+        assert (edges[0], edges[-1]) == (histogram.edges[used[0]], histogram.edges[used[-1] + 1])
         drawn_counts = np.where(values < 1, 0, values)
         assert drawn_counts.sum() == counts.sum()
         for at in (0, len(values) // 2, len(values) - 1):
