@@ -77,20 +77,37 @@ def test_a_replicate_is_the_score_of_the_set_that_was_drawn(
             assert found[t, r] == wanted, (target, r)
 
 
-def test_more_replicates_than_are_walked_together_and_a_second_band(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampled_pairs, "TOGETHER", 3)
-    monkeypatch.setattr(resampled_pairs, "MARGIN", 0.01)
-    rows, identities = faces(3, 60, 60)
+@pytest.mark.parametrize(
+    ("finest", "step", "steps", "most"),
+    [(1, 1.2, 3, 2**25), (1, 1.2, 3, 60), (40, 1.5, 1, 60), (1, 1.0001, 1, 60), (10**6, 1.2, 2, 60)],
+)
+def test_zones_change_nothing(
+    finest: int, step: float, steps: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thresholds inside the edges, above all of them, and far below, where new edges have to be found."""
+    for name, value in {"FEW": 0, "TOGETHER": 3, "FINEST": finest, "STEP": step, "STEPS": steps}.items():
+        monkeypatch.setattr(resampled_pairs, name, value)
+    rows, identities = faces(3, 40, 30)
     cosines = rows.astype(np.float64) @ rows.astype(np.float64).T
-    drawn = draw(60, 60, replicates=8)
-    found = tpr_replicates(rows, identities, ["3e-1"], drawn)
-    for r, column in enumerate(drawn.T):
-        assert found[0, r] == made_again(cosines, identities, *drawn_lists(column, identities), "3e-1")
+    drawn = draw(40, 30, replicates=16)
+    targets = ["3e-1", "1e-3", "5e-2"]
+    found = tpr_replicates(rows, identities, targets, drawn, most=most, block=16)
+    for t, target in enumerate(targets):
+        for r, column in enumerate(drawn.T):
+            assert found[t, r] == made_again(cosines, identities, *drawn_lists(column, identities), target)
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(0, 6), st.integers(1, 60))
-def test_ties_are_all_refused_or_all_accepted(seed: int, people: int, others: int, most: int) -> None:
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 8),
+    st.integers(0, 6),
+    st.integers(1, 60),
+    st.sampled_from([0, 2**20]),
+)
+def test_ties_are_all_refused_or_all_accepted(
+    seed: int, people: int, others: int, most: int, few: int
+) -> None:
     random = np.random.default_rng(seed)
     identities = np.concatenate([np.repeat(np.arange(people), 2), np.full(others, -1)])
     rows = (
@@ -99,7 +116,10 @@ def test_ties_are_all_refused_or_all_accepted(seed: int, people: int, others: in
     )
     rows = rows.astype(np.float32)
     drawn = draw(people, others, replicates=5, seed=seed)
-    found = tpr_replicates(rows, identities, ["1e-1"], drawn, most=most, block=5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampled_pairs, "FEW", few)
+        patch.setattr(resampled_pairs, "FINEST", 1)
+        found = tpr_replicates(rows, identities, ["1e-1"], drawn, most=most, block=5)
     for r, column in enumerate(drawn.T):
         listed = drawn_lists(column, identities)
         if len(set(listed[0])) + len(set(listed[1])) < 2:

@@ -9,16 +9,19 @@ arbitrary order, 2012; Snijders and Borgatti, Non-parametric standard errors and
 The threshold is that of the replicate: the definition of `vidface.metrics.verification`, on the pairs as
 often as they count.
 
-Only the impostor pairs that score highest can decide on a threshold. They are listed once, in bands from the top, best
-first, and walked through with the numbers of all replicates side by side; each replicate stops where it has accepted
-what its FPR allows. Where a band does not reach deep enough for every replicate, the next one is listed. Tested in
+Only the impostor pairs that score highest can decide on a threshold, but at a large FPR they are hundreds of millions.
+So edges cut the scores into zones; one pass adds up what the pairs of every zone count in all replicates; that tells in
+which zone each replicate finds its threshold, and only the pairs of such zones are listed, sorted and walked through,
+the numbers of all replicates side by side. Where edges lie sets speed and memory, never the result. Tested in
 ``tests/metrics/test_paired.py`` against a set that is really made again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,13 +47,31 @@ from vidface.metrics.pairs import fpr_fraction
 
 __all__ = ["tpr_replicates"]
 
-MOST = 2**25  # impostor pairs in a band: about 1 GB while they are sorted
-MARGIN = 1.5  # how much deeper than the FPR on the set itself the first bands go: few replicates need more
+MOST = 2**25  # impostor pairs listed at a time: about 1 GB while they are sorted
+FEW = 2**20  # so many pairs in all are listed without a pass that looks for zones
+FINEST = 2**12  # no zone is meant to hold fewer pairs
+STEP = 1.02  # between the ranks of the edges near a threshold: replicates differ by some such steps
+STEPS = 20  # edges to either side of the threshold on the set itself
 TOGETHER = (
     256  # replicates walked side by side: their counts of 100,000 units are 26 MB, which a cache may hold
 )
 STRIDE = 64  # pairs added up between two looks at whether a replicate has accepted enough
 CHUNK = 2**18  # pairs kept in one piece
+
+
+class _Job(NamedTuple):
+    """What is compared, the unit of every row int32 [V], how often units were drawn uint8 [U, R], and who works how."""
+
+    pairs: Pairs
+    unit: NDArray[np.int32]
+    drawn: NDArray[np.uint8]
+    workers: int
+    block: int
+
+    def bottom(self, score: np.float32) -> np.float32:
+        """What a product by BLAS reaches where the score itself is at least this."""
+        error = product_error(self.pairs.rows.shape[1], self.pairs.longest)
+        return np.float32(outwards(np.array([score]), np.array([score]), error)[0][0])
 
 
 class _Band(NamedTuple):
@@ -59,6 +80,14 @@ class _Band(NamedTuple):
     scores: NDArray[np.float32]
     left: NDArray[np.int32]
     right: NDArray[np.int32]
+
+    def between(self, edges: NDArray[np.float32], zone: int) -> _Band:
+        """Those of one zone."""
+        high = edges[zone - 1] if zone > 0 else np.float32(np.inf)
+        low = edges[zone] if zone < len(edges) else np.float32(-np.inf)
+        stop = np.searchsorted(-self.scores, -low, side="right")
+        start = np.searchsorted(-self.scores, -high, side="right")
+        return _Band(self.scores[start:stop], self.left[start:stop], self.right[start:stop])
 
 
 def tpr_replicates(
@@ -73,8 +102,8 @@ def tpr_replicates(
 ) -> NDArray[np.float64]:
     """TPR at every FPR target in every replicate.
 
-    Memory beside the embeddings: one more copy of them, ``drawn`` once more, and about 30 bytes for each of 1.5 times
-    the impostor pairs that the largest target accepts, but at most for ``most`` pairs at a time.
+    Memory beside the embeddings: one more copy of them, ``drawn`` once more, and about 30 bytes for each impostor pair
+    near one of the thresholds, but for hardly more than ``most`` of them at a time.
 
     Args:
         embeddings: float32 [V, D], unit or zero rows.
@@ -113,12 +142,14 @@ def tpr_replicates(
     # In exact arithmetic: a product of floats may fall just below a whole number.
     allowed = [[n * f.numerator // f.denominator for n in impostors.tolist()] for f in fractions]
     limits = np.array(allowed, np.int64).reshape(len(fractions), drawn.shape[1])
-    workers = cpu_count() if workers is None else workers
+    job = _Job(pairs, unit, drawn, cpu_count() if workers is None else workers, block)
     everywhere = (len(rows) ** 2 - int((videos**2).sum())) // 2
     with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
-        bands = _bands(pairs, unit, everywhere, float(max(fractions, default=0)), workers, block, most)
-        refused = _refused(bands, drawn, limits[by_size], impostors > 0, workers)[np.argsort(by_size)]
-    hits = _hits(pairs, unit, refused, drawn, workers)
+        refused = _refused(
+            job, limits[by_size], impostors > 0, [fractions[t] for t in by_size], everywhere, most
+        )
+    refused = refused[np.argsort(by_size)]
+    hits = _hits(pairs, unit, refused, drawn, job.workers)
     with np.errstate(invalid="ignore"):
         return np.where((genuine > 0) & (impostors > 0), hits / genuine, np.nan)
 
@@ -137,67 +168,210 @@ def _counts(
     return counts[1], (counts[0] ** 2 - counts[2]) // 2
 
 
-def _bands(
-    pairs: Pairs, unit: NDArray[np.int32], total: int, share: float, workers: int, block: int, most: int
-) -> Iterator[_Band]:
-    """All impostor pairs, best first, in bands of about ``most``; nothing is done before a band is asked for."""
-    scan = partial(scan_blocks, pairs, block=block, workers=workers)
-    product = partial(products_of, workers=workers)
-    wanted = min(int(MARGIN * share * total) + 1000, total)
-    ends = [*range(most, wanted, most), wanted]
-    high = np.float32(np.inf)
-    while total:
-        ranks = [end - 1 for end in ends]
-        everything = np.array([-np.inf], np.float32)
-        for low in scores_at(ranks, pairs, total, scan, product) if ends[0] < total else everything:
-            if low < high:  # equal where more pairs tie than fit a band
-                yield _list(pairs, unit, low, high, workers, block)
-            high = low
-        if ends[-1] == total:
-            return
-        ends = [min(ends[-1] + most, 2 * ends[-1], total)]
+def _refused(
+    job: _Job,
+    limits: NDArray[np.int64],
+    possible: NDArray[np.bool_],
+    fractions: Sequence[Fraction],
+    total: int,
+    most: int,
+) -> NDArray[np.float32]:
+    """float32 [T, R], the best impostor score that a replicate must refuse: only what scores higher is accepted.
+
+    ``limits`` int64 [T, R], rising from target to target, say how many it may accept. NaN where a replicate is not
+    ``possible``.
+    """
+    refused = np.full(limits.shape, np.nan, np.float32)
+    if not possible.any() or not len(limits):
+        return refused
+    edges = np.empty(0, np.float32)
+    before = np.zeros(
+        (1, limits.shape[1]), np.int64
+    )  # [Z+1, R]: pairs above zone z; the last one is all the rest
+    sizes = np.empty(0, np.int64)
+    ranks = _ranks(fractions, total) if total > FEW else []
+    while ranks:
+        deeper = _edges(job, ranks, total, edges)
+        if not len(deeper):  # all the rest ties with the lowest edge
+            break
+        added, counts = _sums(job, edges[-1] if len(edges) else np.float32(np.inf), deeper)
+        before = np.concatenate([before, before[-1] + np.cumsum(added, axis=0)])
+        edges, sizes = np.concatenate([edges, deeper]), np.concatenate([sizes, counts])
+        rest = total - int(sizes.sum())
+        in_rest = bool(((before[-1] <= limits) & possible).any())
+        ranks = [min(2 * (total - rest), total - 1)] if in_rest and rest > most else []
+    sizes = np.append(sizes, total - int(sizes.sum()))
+    # zone[t, r]: the first one with which a replicate has more than it may accept
+    zone = np.array([(before[1:] <= limit).sum(axis=0) for limit in limits])
+    zone[:, ~possible] = -1
+    wanted = np.unique(zone[zone >= 0]).tolist()
+    while wanted:
+        batch = [wanted.pop(0)]
+        while wanted and int(sizes[[*batch, wanted[0]]].sum()) <= most:
+            batch.append(wanted.pop(0))
+        listed = _list(job, edges, batch)
+        for z in batch:
+            _walk_zone(job, listed.between(edges, z), z, zone, before[z], limits, refused)
+        del listed  # before the next ones are made
+    return refused
 
 
-def _list(
-    pairs: Pairs, unit: NDArray[np.int32], low: np.float32, high: np.float32, workers: int, block: int
-) -> _Band:
-    """The impostor pairs with low <= score < high, best first; how ties are ordered changes nothing."""
-    error = product_error(pairs.rows.shape[1], pairs.longest)
-    (bottom,), (roof,) = outwards(np.array([low]), np.array([high]), error)
+def _ranks(fractions: Sequence[Fraction], total: int) -> list[int]:
+    """Ranks between which the thresholds of nearly all replicates should lie, rising."""
+    wide = STEP**STEPS
+    at = sorted({int(f * total * factor) for f in fractions for factor in (1 / wide, 1, wide)})
+    return [rank for rank in at if 0 < rank < total] or [total - 1]
+
+
+def _edges(job: _Job, ranks: list[int], total: int, above: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores, falling, below the edges that there are already: exact at the ranks, by interpolation between them."""
+    scan = partial(scan_blocks, job.pairs, block=job.block, workers=job.workers)
+    product = partial(products_of, workers=job.workers)
+    scores = scores_at(ranks, job.pairs, total, scan, product)
+    steps: list[float] = []
+    for low, high in pairwise(ranks):
+        near = high <= 1.01 * STEP**STEPS * low  # else it is the gap between two thresholds
+        count = round(np.log(high / low) / np.log(STEP if near else STEP**10))
+        steps += np.geomspace(low, high, max(1, count), endpoint=False).tolist()
+    fine = np.array([*steps, ranks[-1]])
+    fine = fine[np.concatenate([[True], np.diff(np.floor(fine / FINEST)) > 0])]
+    # A zone's pairs are thinned out by the logarithm of their rank, which falls evenly with the score.
+    found = np.interp(np.log(fine), np.log(ranks), scores.astype(np.float64)).astype(np.float32)
+    found = np.unique(np.append(found, scores[-1]))[::-1]
+    return found[found < above[-1]] if len(above) else found
+
+
+def _sums(
+    job: _Job, high: np.float32, edges: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What the pairs of each zone, edges[z] <= score < edges[z-1] (``high`` for the first), count in every replicate.
+
+    Returns:
+        (int64 [Z, R], how many pairs there are in each zone: int64 [Z]).
+    """
+    count, replicates = len(edges), job.drawn.shape[1]
+    largest = max(int(job.drawn.max()) ** 2, 1)
+    most = (2**32 - 1) // largest  # pairs that 32 bits hold the sum of
+
+    def work(jobs: Iterator[tuple[bool, int, range]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        sums, sizes = np.zeros((count, replicates), np.int64), np.zeros(count, np.int64)
+        narrow, since = np.zeros((count, replicates), np.uint32), np.zeros(count, np.int64)
+        for product, near, far, first, units in _products(job, jobs):
+            if int(since.max(initial=0)) + product.size > most:
+                sums += narrow
+                sizes += since
+                narrow[:], since[:] = 0, 0
+            _add(
+                product,
+                near,
+                far,
+                first,
+                *units,
+                high,
+                edges,
+                job.bottom(edges[-1]),
+                job.drawn,
+                narrow,
+                since,
+            )
+        return sums + narrow, sizes + since
+
+    parts = in_threads(work, blocks_of(job.pairs, job.block), job.workers)
+    return np.sum([one for one, _ in parts], axis=0), np.sum([one for _, one in parts], axis=0)
+
+
+def _list(job: _Job, edges: NDArray[np.float32], zones: list[int]) -> _Band:
+    """The impostor pairs of some zones, best first; how ties are ordered changes nothing."""
+    wanted = np.zeros(len(edges) + 1, np.bool_)
+    wanted[zones] = True
+    lowest = np.append(edges, np.float32(-np.inf))[zones[-1]]
 
     def work(jobs: Iterator[tuple[bool, int, range]]) -> _Band:
-        chunks, room = [], CHUNK + block
+        chunks, room = [], CHUNK + job.block
         scores, left, right = np.empty(room, np.float32), np.empty(room, np.int32), np.empty(room, np.int32)
         filled = 0
 
         def full() -> None:
             chunks.append(_Band(scores[:filled].copy(), left[:filled].copy(), right[:filled].copy()))
 
-        products = np.empty(block * block, np.float32)
-        for _, side, tops in jobs:
-            far = pairs.rows[side : side + block]
-            for top in tops:
-                near = pairs.rows[top : top + block]
-                product = products[: len(near) * len(far)].reshape(len(near), len(far))
-                np.matmul(near, far.T, out=product)
-                first = pairs.until[top : top + block] - side
-                units = unit[top : top + block], unit[side : side + block]
-                row = 0
-                while row < len(near):
-                    if filled + len(far) > room:
-                        full()
-                        filled = 0
-                    row, filled = _keep(
-                        *(product, row, near, far, first, *units, low, high, bottom, roof),
-                        *(scores, left, right, filled),
-                    )
+        for product, near, far, first, units in _products(job, jobs):
+            row = 0
+            while row < len(near):
+                if filled + len(far) > room:
+                    full()
+                    filled = 0
+                row, filled = _keep(
+                    *(product, row, near, far, first, *units, edges, wanted, job.bottom(lowest)),
+                    *(scores, left, right, filled),
+                )
         full()
         return _Band(*map(np.concatenate, zip(*chunks, strict=True)))
 
-    parts = in_threads(work, blocks_of(pairs, block), workers)
+    parts = in_threads(work, blocks_of(job.pairs, job.block), job.workers)
     scores, left, right = map(np.concatenate, zip(*parts, strict=True))
     best = np.argsort(scores)[::-1]
     return _Band(scores[best], left[best], right[best])
+
+
+def _products(
+    job: _Job, jobs: Iterator[tuple[bool, int, range]]
+) -> Iterator[tuple[Any, Any, Any, Any, tuple[Any, Any]]]:
+    """Blocks of products by BLAS, with rows, first impostor columns and units of both sides."""
+    room = np.empty(job.block * job.block, np.float32)
+    for _, side, tops in jobs:
+        right = slice(side, side + job.block)
+        far = job.pairs.rows[right]
+        for top in tops:
+            left = slice(top, top + job.block)
+            near = job.pairs.rows[left]
+            product = room[: len(near) * len(far)].reshape(len(near), len(far))
+            np.matmul(near, far.T, out=product)
+            yield product, near, far, job.pairs.until[left] - side, (job.unit[left], job.unit[right])
+
+
+@njit(cache=True, nogil=True)
+def _zone(score: Any, edges: Any) -> int:
+    """In which zone a score lies; the last one, below all edges, is len(edges)."""
+    low, high = 0, edges.size
+    while low < high:
+        middle = (low + high) // 2
+        if score >= edges[middle]:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _add(
+    products: Any,
+    left: Any,
+    right: Any,
+    first: Any,
+    left_unit: Any,
+    right_unit: Any,
+    high: Any,
+    edges: Any,
+    bottom: Any,
+    drawn: Any,
+    sums: Any,
+    sizes: Any,
+) -> None:
+    """Add the pairs of a block to the sums of their zones."""
+    columns, replicates = products.shape[1], drawn.shape[1]
+    for row in range(products.shape[0]):
+        line, a = products[row], drawn[left_unit[row]]
+        for c in range(min(max(first[row], 0), columns), columns):
+            if line[c] < bottom:
+                continue
+            score = dot32(left[row], right[c])
+            if score >= high or score < edges[edges.size - 1]:
+                continue
+            zone = _zone(score, edges)
+            total, b = sums[zone], drawn[right_unit[c]]
+            for r in range(replicates):
+                total[r] += np.uint32(a[r]) * np.uint32(b[r])
+            sizes[zone] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -209,23 +383,22 @@ def _keep(
     first: Any,
     left_unit: Any,
     right_unit: Any,
-    low: Any,
-    high: Any,
+    edges: Any,
+    wanted: Any,
     bottom: Any,
-    roof: Any,
     scores: Any,
     left_kept: Any,
     right_kept: Any,
     filled: int,
 ) -> Any:
-    """List what lies in the band from ``row`` on while there is room for a row; the next row, and ``filled``."""
+    """List the pairs of wanted zones from ``row`` on while there is room for a row; the next row, and ``filled``."""
     columns = products.shape[1]
     while row < products.shape[0] and filled + columns <= scores.size:
         line = products[row]
         for c in range(min(max(first[row], 0), columns), columns):
-            if line[c] >= bottom and line[c] <= roof:
+            if line[c] >= bottom:
                 score = dot32(left[row], right[c])
-                if score >= low and score < high:
+                if wanted[_zone(score, edges)]:
                     scores[filled], left_kept[filled], right_kept[filled] = (
                         score,
                         left_unit[row],
@@ -236,36 +409,26 @@ def _keep(
     return row, filled
 
 
-def _refused(
-    bands: Iterator[_Band],
-    drawn: NDArray[np.uint8],
+def _walk_zone(
+    job: _Job,
+    band: _Band,
+    number: int,
+    zone: NDArray[np.int64],
+    before: NDArray[np.int64],
     limits: NDArray[np.int64],
-    possible: NDArray[np.bool_],
-    workers: int,
-) -> NDArray[np.float32]:
-    """float32 [T, R], the best impostor score that a replicate must refuse: only what scores higher is accepted.
+    refused: NDArray[np.float32],
+) -> None:
+    """Find the thresholds that lie in one zone, and put them into ``refused``."""
+    here = np.flatnonzero((zone == number).any(axis=0))
+    done = (zone < number).sum(axis=0)
 
-    ``limits`` int64 [T, R], rising from target to target, say how many it may accept. NaN where a replicate is not
-    ``possible``.
-    """
-    count = len(limits)
-    refused = np.full(limits.shape, np.nan, np.float32)
-    accepted = np.zeros(drawn.shape[1], np.int64)
-    done = np.where(possible, 0, count)
-    parts = [slice(at, at + TOGETHER) for at in range(0, drawn.shape[1], TOGETHER)]
-    while not (done == count).all():
-        band = next(bands)
+    def work(jobs: Iterator[NDArray[np.int64]]) -> None:
+        for part in jobs:
+            found, counts, most = (np.ascontiguousarray(of[:, part]) for of in (refused, job.drawn, limits))
+            _walk(*band, counts, before[part], done[part], most, found)
+            refused[:, part] = found  # columns of its own: no other thread writes there
 
-        def work(jobs: Iterator[slice], band: _Band = band) -> None:
-            for part in jobs:
-                if (done[part] < count).any():
-                    counts = np.ascontiguousarray(drawn[:, part])
-                    state = accepted[part], done[part], limits[:, part], refused[:, part]
-                    _walk(*band, counts, *state)
-
-        in_threads(work, parts, workers)
-        del band, work  # before the next one is made
-    return refused
+    in_threads(work, [here[at : at + TOGETHER] for at in range(0, len(here), TOGETHER)], job.workers)
 
 
 @njit(cache=True, nogil=True)
