@@ -1,0 +1,97 @@
+"""The command that shows a run: report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vidface.errors import UsageError
+from vidface.options import DIRECTORY, FILE, json_option
+from vidface.output import print_json
+
+
+@click.command()
+@click.argument("run", type=FILE)
+@click.option("-o", "--output", type=DIRECTORY, required=True, help="Folder for the page, figures and CSV.")
+@click.option("--manifest", "manifest_path", type=FILE, help="Who is where [default: as RUN says].")
+@click.option("--features", type=FILE, help="What the embeddings were made from [default: as RUN says].")
+@click.option(
+    "--thresholds", help="Sweep these now: none, cosines, ranges [default: the sweep that RUN has]."
+)
+@click.option("--video", "videos", multiple=True, metavar="ID", help="Show this video's frames; repeatable.")
+@click.option("--no-pictures", is_flag=True, help="No faces in the page, to pass it on.")
+@click.option("--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), help="[default: as RUN was scored]")
+@click.option("--enrolment-split", help="Videos that templates are made of (iqiyi).")
+@click.option("--gallery-split", help="Videos that are searched (iqiyi).")
+@click.option("--targets", help="FPR targets (lfrc), such as 1e-3,1e-4.")
+@json_option
+def report(
+    run: Path,
+    output: Path,
+    manifest_path: Path | None,
+    features: Path | None,
+    thresholds: str | None,
+    videos: tuple[str, ...],
+    no_pictures: bool,
+    targets: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Show a run as one HTML page, with its figures and the data of all it shows.
+
+    RUN is the output folder of a recipe, or an embeddings file.
+    """
+    check_output(output)
+    from vidface.report.figures_drawing import new_figure
+    from vidface.report.gather import gather
+    from vidface.report.html import environment
+    from vidface.report.page import write_report
+    from vidface.stages.runs import open_run
+    from vidface.stages.thresholds import parse_thresholds
+
+    environment()  # both say how they are installed, and that before minutes of work
+    with new_figure():
+        pass
+    listed = None if targets is None else [target.strip() for target in targets.split(",")]
+    opened = open_run(run, manifest=manifest_path, features=features, options={**options, "targets": listed})
+    content = gather(
+        opened,
+        thresholds=None if thresholds is None else parse_thresholds(thresholds),
+        videos=videos,
+        pictures=not no_pictures,
+    )
+    files = write_report(content, output)
+    size = sum(file.stat().st_size for file in files)
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "page": str(files[0]),
+                "page_bytes": files[0].stat().st_size,
+                "files": [str(file.relative_to(output)) for file in files],
+                "headline": {number.label: number.value for number in content.headline},
+                "warnings": content.warnings,
+                "missing": content.missing,
+                "faults": len(content.faults.rows),
+            }
+        )
+    else:
+        page = files[0].stat().st_size
+        click.echo(
+            f"{files[0]}: written: {page / 1e6:.1f} MB; with {len(files) - 1} files beside it {size / 1e6:.1f} MB"
+        )
+        for warning in content.warnings:
+            click.echo(f"warning: {warning}")
+    return 0
+
+
+def check_output(output: Path) -> None:
+    """Refuse a folder that holds something else than an earlier report, before any work is done.
+
+    Raises:
+        UsageError: it does.
+    """
+    if output.exists() and any(output.iterdir()) and not (output / "data" / "headline.csv").is_file():
+        raise UsageError(f"{output}: holds something else than a report; choose another folder")

@@ -1,0 +1,51 @@
+"""Small pictures for a report: every video that is shown is read once, whatever it is shown for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from vidface.frames.frame import Pixels
+from vidface.machine import cpu_count
+from vidface.manifest import Manifest
+from vidface.progress import progress
+from vidface.report.pictures import open_pictures
+from vidface.store import FeaturesInfo
+
+__all__ = ["SIZE", "read_thumbnails"]
+
+SIZE = 64  # pixels on a side: some 2 kB each
+
+
+def read_thumbnails(
+    manifest: Manifest, info: FeaturesInfo, wanted: Mapping[int, set[int]]
+) -> tuple[dict[tuple[int, int], Pixels], dict[str, str]]:
+    """Read pictures of rows of videos.
+
+    Args:
+        manifest: says where the videos lie.
+        info: the features file.
+        wanted: place of a video in the features file -> rows within the video.
+
+    Returns:
+        (pictures, missing): (place, row) -> uint8 [SIZE, SIZE, 3]; video id -> why some of its pictures are missing.
+    """
+    found: dict[tuple[int, int], Pixels] = {}
+    with (
+        open_pictures(manifest, info) as pictures,
+        ThreadPoolExecutor(cpu_count()) as pool,
+        progress("pictures", len(wanted), "videos") as advance,
+    ):
+
+        def read(video: tuple[int, set[int]]) -> list[Pixels | None]:
+            place, rows = video
+            return pictures.thumbnails(place, sorted(rows), SIZE)
+
+        for (place, rows), shown in zip(wanted.items(), pool.map(read, wanted.items()), strict=True):
+            found |= {
+                (place, row): picture
+                for row, picture in zip(sorted(rows), shown, strict=True)
+                if picture is not None
+            }
+            advance(1)
+        return found, dict(sorted(pictures.missing.items()))
