@@ -21,6 +21,7 @@ from vidface.cli_inspect import find_command, inspect_command
 from vidface.cli_manifest import manifest
 from vidface.cli_merge import merge
 from vidface.cli_models import budget, export_command
+from vidface.cli_report import report
 from vidface.cli_scores import score, submit, sweep
 from vidface.cli_training import train
 from vidface.cli_verify import verify
@@ -87,6 +88,7 @@ cli.add_command(train)
 cli.add_command(verify)
 cli.add_command(score)
 cli.add_command(sweep)
+cli.add_command(report)
 cli.add_command(compare)
 cli.add_command(submit)
 cli.add_command(inspect_command)
@@ -217,6 +219,13 @@ def extract(
     callback=read_threshold,
     help="Cosine that joins two frames, or none.",
 )
+@click.option(
+    "--by",
+    type=click.Choice(["video", "track"]),
+    default="video",
+    show_default=True,
+    help="An embedding a video, or a track of a video (after extract --faces detect): VIDEO#TRACK.",
+)
 @engine_options("Threads [default: one a core]; with ray the cluster decides.")
 @shard_option
 @json_option
@@ -224,6 +233,7 @@ def cluster(
     features: Path,
     output: Path,
     threshold: float | None,
+    by: str,
     engine: str,
     workers: int | None,
     address: str | None,
@@ -235,7 +245,7 @@ def cluster(
     from vidface.stages.cluster import cluster as run
 
     with open_engine(engine, workers=workers, address=address) as where:
-        result = run(features, output, threshold=threshold, engine=where, shard=shard)
+        result = run(features, output, threshold=threshold, engine=where, shard=shard, by=by)
     found = result.embeddings
     failed = found.status.count("failed")
     frames, kept = int(found.frames.sum()), int(found.kept.sum())
@@ -248,12 +258,13 @@ def cluster(
                 "kept": kept,
                 "failed_videos": failed,
                 "threshold": threshold,
+                "by": by,
                 "already_done": result.already_done,
             }
         )
     else:
         done = "already there" if result.already_done else "written"
-        click.echo(f"{output}: {done}: {len(found.video_ids)} videos, {kept} of {frames} frames kept")
+        click.echo(f"{output}: {done}: {len(found.video_ids)} {by}s, {kept} of {frames} frames kept")
         if failed:
             click.echo(f"{failed} videos have no usable frame: their rows are zero")
     return int(failed > 0)

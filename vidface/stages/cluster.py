@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import vidface
 from vidface.embedding import embed_videos
 from vidface.engines import Engine
 from vidface.engines.local import local_engine
+from vidface.errors import UsageError
 from vidface.progress import progress
 from vidface.stages.outputs import exclusive, refuse_changed
 from vidface.stages.shards import Shard, shard_range, shard_text
@@ -25,6 +27,7 @@ from vidface.store import (
     read_attributes,
     read_embeddings,
     read_features,
+    read_tracks,
     row_blocks,
     write_embeddings,
 )
@@ -51,6 +54,7 @@ def cluster(
     threshold: float | None,
     engine: Engine | None = None,
     shard: Shard | None = None,
+    by: str = "video",
 ) -> ClusterResult:
     """Keep the largest cluster of every video's frames, average it, and write the embeddings file.
 
@@ -61,10 +65,11 @@ def cluster(
         engine: where the work runs, from `vidface.engines.open_engine`; None: every core of this machine. The file does
             not depend on it.
         shard: (I, N): only the I-th of N shares of the videos, for `vidface.stages.merge`.
+        by: ``video``, or ``track``: an embedding for every track of every video, as `tracks_of` names them.
 
     Raises:
         ChangedError: the output was made from other features or with another threshold.
-        UsageError: another run writes this output now, or there are fewer videos than shares.
+        UsageError: another run writes this output now, there are fewer videos than shares, or no tracks.
     """
     source = read_features(features)
     share = shard_range(len(source.video_ids), shard, "videos")
@@ -74,27 +79,58 @@ def cluster(
         offsets=source.offsets[share.start : share.stop + 1],
         status=source.status[share.start : share.stop],
     )
+    if by == "track":
+        source = tracks_of(source)
     identity = {
         "features_sha256": source.attributes["content_sha256"],
         "threshold": threshold_text(threshold),
         "pooling": POOLING,
         "shard": shard_text(shard),
+        "by": by,
     }
     with exclusive(output):
         if output.exists():
-            refuse_changed(output, read_attributes(output, "embeddings"), identity)
+            was = {"by": "video", **read_attributes(output, "embeddings")}
+            refuse_changed(output, was, identity)
             return ClusterResult(read_embeddings(output), already_done=True)
         carried = ("manifest_sha256", "model_name", "model_sha256", "flip", "fps", "decoder")
         made_with = {
             **identity,
+            "by": None if by == "video" else by,
             **{name: source.attributes[name] for name in carried},
+            **{name: source.attributes.get(name) for name in ("faces", "track")},
             "features_shard": source.attributes.get("shard"),
             "program_version": vidface.__version__,
         }
         attributes = {name: value for name, value in made_with.items() if value is not None}
-        runs = over_videos(source, _cluster_run, threshold, engine=engine, label="cluster")
+        runs = over_videos(source, _cluster_run, threshold, engine=engine, label="cluster", what=f"{by}s")
         write_embeddings(output, source, runs, attributes)
     return ClusterResult(read_embeddings(output), already_done=False)
+
+
+def tracks_of(source: FeaturesInfo) -> FeaturesInfo:
+    """Every track of the videos as if it were a video: its id is ``VIDEO#TRACK``, its status that of its video.
+
+    A video without faces stays, as its track 0 without rows.
+
+    Raises:
+        UsageError: the rows of the file are frames, not faces of tracks.
+    """
+    tracks = read_tracks(source.path)
+    if tracks is None:
+        raise UsageError(
+            f"{source.path}: has no tracks: --by track needs features of `vidface extract --faces detect`"
+        )
+    ids: list[str] = []
+    status: list[str] = []
+    ends = [int(source.offsets[0])]
+    for video, (start, stop) in enumerate(pairwise(source.offsets.tolist())):
+        own = tracks[start:stop]  # rows of a track lie together
+        ends += [*(start + 1 + np.flatnonzero(np.diff(own))).tolist(), stop]
+        for track in own[np.flatnonzero(np.diff(own, prepend=-1))].tolist() or [0]:
+            ids.append(f"{source.video_ids[video]}#{track}")
+            status.append(source.status[video])
+    return replace(source, video_ids=ids, offsets=np.array(ends, np.int64), status=status)
 
 
 def over_videos(
@@ -104,6 +140,7 @@ def over_videos(
     *,
     engine: Engine | None,
     label: str,
+    what: str = "videos",
 ) -> Iterator[Result]:
     """Call ``function(path, offsets, argument)`` over runs of consecutive videos; results in order.
 
@@ -113,7 +150,7 @@ def over_videos(
     runs = list(_runs(source.offsets, RUN_ROWS))
     tasks = ((source.path, source.offsets[a : b + 1], argument) for a, b in runs)
     map_ordered = (engine or local_engine()).map_ordered
-    with progress(label, len(source.video_ids), "videos") as advance:
+    with progress(label, len(source.video_ids), what) as advance:
         for (start, stop), result in zip(runs, map_ordered(function, tasks), strict=True):
             yield result
             advance(stop - start)

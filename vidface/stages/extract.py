@@ -46,6 +46,7 @@ from vidface.store import (
     write_shard,
 )
 
+_ALIGNED = {"faces": "aligned"}  # what a file says that says nothing of faces
 FILTERS = ("min_score", "min_face", "min_sharpness", "max_yaw")
 SHARD_VIDEOS = 64  # what a kill can cost; also the most videos a batch can be filled from
 
@@ -118,13 +119,13 @@ def extract(
     parts = output.with_name(output.name + ".parts")
     with exclusive(output):
         if output.exists():
-            refuse_changed(output, read_attributes(output, "features"), identity)
+            refuse_changed(output, _ALIGNED | read_attributes(output, "features"), identity)
             shutil.rmtree(parts, ignore_errors=True)
             return _result(output, resumed=sum(len(run) for _, run in runs), already_done=True)
         parts.mkdir(exist_ok=True)
         identity_file = parts / "identity.json"
         if identity_file.exists():
-            refuse_changed(parts, read_json(identity_file), identity)
+            refuse_changed(parts, _ALIGNED | read_json(identity_file), identity)
         else:
             write_json(identity_file, identity)
         job = ExtractJob(
@@ -137,7 +138,12 @@ def extract(
             batch_size=batch_size,
         )
         resumed = _extract_shards(job, runs, parts, engine)
-        made_with = {**identity, "device": backbone.device, "program_version": vidface.__version__}
+        made_with = {
+            **identity,
+            "faces": None if faces is None else "detect",
+            "device": backbone.device,
+            "program_version": vidface.__version__,
+        }
         attributes = {name: value for name, value in made_with.items() if value is not None}
         shards = [parts / name for name, _ in runs]
         # The features file comes last: once it is there, everything else about this run is there too.
@@ -192,7 +198,7 @@ def _identity(
         "resize": resize,
         "half": half,
         "dtype": dtype,
-        "faces": faces and "detect",
+        "faces": "aligned" if faces is None else "detect",
         "detector_sha256": found.get("sha256"),
         **{name: found.get(name) for name in ("detector", "track", *FILTERS)},
     }

@@ -35,8 +35,9 @@ FEATURES_ATTRIBUTES = (
     *("min_score", "min_face", "min_sharpness", "max_yaw", "device", "program_version", "dimension"),
 )
 EMBEDDINGS_ATTRIBUTES = (
-    *("kind", "schema_version", "features_sha256", "threshold", "pooling", "manifest_sha256", "model_name"),
-    *("model_sha256", "flip", "fps", "decoder", "features_shard", "program_version", "dimension"),
+    *("kind", "schema_version", "features_sha256", "threshold", "pooling", "by", "manifest_sha256"),
+    *("model_name", "model_sha256", "flip", "fps", "decoder", "faces", "track", "features_shard"),
+    *("program_version", "dimension"),
 )
 OF_ONE_SHARD = {"shard", "content_sha256"}
 

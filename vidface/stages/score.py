@@ -81,6 +81,8 @@ def rows_of(
             todo = f"it is shard {attributes['shard']}: merge the shards first"
         elif "features_shard" in attributes:
             todo = f"its features are shard {attributes['features_shard']}: merge the features first"
+        elif attributes.get("by") == "track":
+            todo = "its rows are tracks: cluster the features again without --by track"
         raise StoreError(
             f"{path}: lacks {len(missing)} of the {len(manifest.video_ids)} videos of {manifest.path}, "
             f"the first is '{missing[0]}'; {todo}"
