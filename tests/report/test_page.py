@@ -189,6 +189,7 @@ def test_data_beside_every_figure_is_what_it_was_drawn_from(report: Path) -> Non
     for name, column, values in (
         ("curves", "fpr", content.curves.fpr),
         ("curves", "tpr", content.curves.tpr),
+        ("curves", "fnmr", 1 - content.curves.tpr),
         ("curves", "threshold", content.curves.thresholds),
         ("histogram", "same", content.histogram.same),
         ("histogram", "different", content.histogram.different),
