@@ -14,7 +14,7 @@ from vidface.output import print_json
 
 if TYPE_CHECKING:
     from vidface.stages.find import Face, Found
-    from vidface.stages.inspect import Inspection
+    from vidface.stages.inspect import Cluster, Inspection
 
 PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a face
 
@@ -111,9 +111,9 @@ def _write_sheet(manifest: Any, seen: Inspection, path: Path) -> list[str]:
 
 
 def _as_json(seen: Inspection) -> dict[str, Any]:
-    clusters = [
-        {
-            "label": cluster.label,
+    def group(cluster: Cluster, name: str) -> dict[str, Any]:
+        return {
+            name: cluster.label,
             "size": len(cluster.rows),
             "first_seconds": float(seen.times[cluster.rows].min()),
             "last_seconds": float(seen.times[cluster.rows].max()),
@@ -121,8 +121,7 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
             "cosine_to_video": cluster.to_video,
             "norm": cluster.norm,
         }
-        for cluster in seen.clusters
-    ]
+
     rows = {
         "seconds": [float(value) for value in seen.times],
         "cluster": [int(value) for value in seen.labels],
@@ -138,7 +137,9 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
         "pooling": seen.pooling,
         "kept": sum(int(label == 0) for label in seen.labels),
         "why": seen.why,
-        "clusters": clusters,
+        "faces": seen.counts,
+        "clusters": [group(cluster, "label") for cluster in seen.clusters],
+        "tracks": [group(track, "track") for track in seen.tracks],
         "thresholds": [
             {"threshold": level.threshold, "clusters": level.clusters, "kept": level.kept, "same": level.same}
             for level in seen.levels

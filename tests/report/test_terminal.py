@@ -15,7 +15,7 @@ from rich.console import Console
 from vidface.report import terminal
 from vidface.report.terminal import CELLS, examples, letter_of, show
 from vidface.stages.inspect import Cluster, Inspection, Level
-from vidface.store import FaceRows, FeaturesInfo
+from vidface.store import FACE_COUNTS, FaceRows, FeaturesInfo
 
 
 def inspection(labels: list[int], cosines: list[float] | None = None, **changes: Any) -> Inspection:
@@ -46,7 +46,9 @@ def inspection(labels: list[int], cosines: list[float] | None = None, **changes:
         cosines=np.array(cosines or [0.5] * count),
         embedding=np.ones(2, np.float32),
         faces=None,
+        counts={},
         clusters=clusters,
+        tracks=[],
         why="because",
         levels=[Level(None, 1, count, 3), Level(0.4, len(clusters), labels.count(0), labels.count(0))],
         edges=np.linspace(-1, 1, 21),
@@ -111,6 +113,19 @@ def test_faces_are_shown_by_track() -> None:
     ]
     (kept,) = (line for line in text.splitlines() if line.startswith(" A"))
     assert "0, 4" in kept
+
+
+def test_tracks_have_a_table_and_what_was_left_out_is_counted() -> None:
+    of = [0, 0, 0, 3, 3, 4]
+    tracks = [Cluster(n, np.flatnonzero(np.array(of) == n), 0.5, 0.25, 9.0) for n in (0, 3, 4)]
+    counts = dict(zip(FACE_COUNTS, [4, 1, 11, 2, 0, 3, 0, 0], strict=True))
+    text = printed(inspection([0, 0, 1, 1, 2, 0], faces=faces(of), tracks=tracks, counts=counts))
+    assert "11 faces found in 4 frames, 1 without a face; left out: 2 too small, 3 blurred\n" in text
+    rows = [line.split() for line in text[text.index("track ") : text.index("these tracks")].splitlines()]
+    assert rows[1] == ["0", "3", "0.0-0.2", "0.50", "0.25", "9.0", "1.00", "9"]
+    assert rows[2][:3] == ["3", "2", "0.4-0.5"] and len(rows) == 4
+    assert "one alone: v#0" in text
+    assert "these tracks" not in printed(inspection([0, 0], faces=faces([0, 0]), tracks=tracks[:1]))
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -133,35 +133,53 @@ def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Se
 
 def _draw_faces(seen: Inspection, found: FaceRows, pixels: Pixels, rows: Sequence[int]) -> Image.Image:
     """A frame at the sheet's size, with these faces drawn on it."""
-    height, width = pixels.shape[:2]
-    scale = FRAME_WIDTH / width
+    scale = FRAME_WIDTH / pixels.shape[1]
     picture = Image.fromarray(pixels).resize(
-        (FRAME_WIDTH, max(1, round(height * scale))), Image.Resampling.LANCZOS
+        (FRAME_WIDTH, max(1, round(pixels.shape[0] * scale))), Image.Resampling.LANCZOS
     )
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(12)
+    taken: list[tuple[float, float, float, float]] = []  # by labels
     for row in rows:
-        track = int(found.tracks[row])
-        colour = COLOURS[track % len(COLOURS)]
+        colour = COLOURS[int(found.tracks[row]) % len(COLOURS)]
         x0, y0, x1, y1 = (float(value) for value in found.boxes[row] * scale)
-        kept = seen.labels[row] == 0
-        draw.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=colour, width=3 if kept else 1)
+        thick = seen.labels[row] == 0
+        draw.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=colour, width=3 if thick else 1)
         for x, y in found.points[row] * scale:
             draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=colour)
-        text = f"{track}  {found.scores[row]:.2f}"
-        box = draw.textbbox((0, 0), text, font=font)
-        left = min(max(x0, 0), FRAME_WIDTH - box[2] - 4)
-        top = y0 - 15 if y0 >= 15 else min(y1, picture.height - 15)
-        draw.rectangle((left, top, left + box[2] + 4, top + 15), fill=colour)
-        draw.text((left + 2, top), text, fill="black", font=font)
+    for row in rows:
+        colour = COLOURS[int(found.tracks[row]) % len(COLOURS)]
+        text = f"{found.tracks[row]}  {found.scores[row]:.2f}"
+        width = draw.textlength(text, font=font) + 4
+        place = _room(found.boxes[row] * scale, (width, 15), picture.size, taken)
+        taken.append((*place, place[0] + width, place[1] + 15))
+        draw.rectangle(taken[-1], fill=colour)
+        draw.text((place[0] + 2, place[1]), text, fill="black", font=font)
     return picture
+
+
+def _room(
+    box: npt.NDArray[np.float32],
+    size: tuple[float, float],
+    picture: tuple[int, int],
+    taken: Sequence[tuple[float, float, float, float]],
+) -> tuple[float, float]:
+    """Where a label goes: above its box, below it, or beside it, the first place that is in the picture and free."""
+    (x0, y0, x1, y1), (width, height) = (float(value) for value in box), size
+    places = [(x0, y0 - height), (x0, y1), (x1 + 1, y0), (x0 - width - 1, y0), (x1 + 1, y1 - height)]
+    inside = [(x, y) for x, y in places if 0 <= x <= picture[0] - width and 0 <= y <= picture[1] - height]
+    for x, y in inside:
+        if not any(x < r and left < x + width and y < b and t < y + height for left, t, r, b in taken):
+            return x, y
+    x, y = (inside or places)[0]
+    return min(max(x, 0), picture[0] - width), min(max(y, 0), picture[1] - height)
 
 
 def _face_tile(seen: Inspection, row: int, face: Pixels | None) -> _Tile:
     """A face with a green frame where it is kept; red, with a cross in its corner, where not."""
     label = int(seen.labels[row])
     letter = letter_of(label, seen.sizes[label])
-    caption = f"{letter} {seen.cosines[row]:.2f}  {seen.times[row]:.1f} s"
+    caption = f"{letter}  {seen.cosines[row]:.2f}   {seen.times[row]:.1f} s"
     if face is None:
         return _Tile(_blank(FACE, FACE), caption)
     picture = Image.fromarray(face)

@@ -23,6 +23,7 @@ from vidface.frames.frame import Pixels
 from vidface.report.pictures import BACKDROP
 from vidface.stages.inspect import Cluster, Inspection
 from vidface.stages.thresholds import threshold_text
+from vidface.store import FACE_COUNTS
 
 __all__ = ["LETTERS", "examples", "image_class", "letter_of", "show"]
 
@@ -32,6 +33,7 @@ COLOURS = ("#5fd75f", "#ff8700", "#5fafff", "#d787ff", "#ffd75f", "#00d7d7", "#f
 ALONE, BEYOND = "·", "+"  # a frame that joins nothing; a cluster beyond the letters
 ROWS_SHOWN = 2_000
 CLUSTERS_SHOWN = 12
+TRACKS_SHOWN = 20
 PICTURES_A_CLUSTER = 8
 CELLS = (
     11,
@@ -103,6 +105,8 @@ def _parts(
     made = f"{printable(str(attributes['model_name']))}, {attributes['fps']} fps"
     head.append(f"  {len(seen.labels)} {what}, status {printable(status)}, {made}", style="not bold")
     yield head
+    if seen.counts:
+        yield Text(_faces_words(seen.counts))
     yield Text(f"threshold {printable(seen.threshold)}: {seen.why}")
     if not len(seen.labels):
         return
@@ -111,6 +115,10 @@ def _parts(
     yield _small(
         f"inside: mean cosine of a cluster's pairs; to video: of its {what} to the video's embedding"
     )
+    if len(seen.tracks) > 1:
+        yield Text()
+        yield _track_table(seen)
+        yield _small(f"these tracks are clustered together; one alone: {printable(seen.video_id)}#0")
     if image is not None and pictures:
         yield from _picture_rows(seen, width, pictures, image)
     yield Text()
@@ -143,6 +151,31 @@ def _cluster_table(seen: Inspection) -> Table:
         table.add_row(
             name, str(frames), f"{frames / total:.1%}", "", *tracks, "", f"{mean:.2f}", f"{norm:.1f}"
         )
+    return table
+
+
+def _faces_words(counts: Mapping[str, int]) -> str:
+    """What became of the faces of the whole video."""
+    left_out = [f"{counts[name]} {name.replace('_', ' ')}" for name in FACE_COUNTS[3:] if counts[name]]
+    words = (
+        f"{counts['found']} faces found in {counts['frames']} frames, {counts['without_face']} without a face"
+    )
+    return f"{words}; left out: {', '.join(left_out) or 'none'}"
+
+
+def _track_table(seen: Inspection) -> Table:
+    assert seen.faces is not None
+    table = _table("track", "faces", "seconds", "inside", "to video", "norm", "score", "size")
+    for track in seen.tracks[:TRACKS_SHOWN]:
+        boxes = seen.faces.boxes[track.rows]
+        size = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]).mean()
+        table.add_row(
+            *(str(track.label), str(len(track.rows)), _seconds(seen, track)),
+            *("" if track.inside is None else f"{track.inside:.2f}", f"{track.to_video:.2f}"),
+            *(f"{track.norm:.1f}", f"{seen.faces.scores[track.rows].mean():.2f}", f"{size:.0f}"),
+        )
+    if len(seen.tracks) > TRACKS_SHOWN:
+        table.add_row(f"{len(seen.tracks) - TRACKS_SHOWN} more")
     return table
 
 

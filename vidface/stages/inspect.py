@@ -75,7 +75,9 @@ class Inspection:
         cosines: float64, to the video's embedding; 0 for a row without direction.
         embedding: float32 [D].
         faces: boxes, points, scores, sharpness and tracks, where faces were detected.
+        counts: what became of all faces of the video, by the names of `vidface.store.FACE_COUNTS`; empty else.
         clusters: by label.
+        tracks: by number, as if they were clusters; empty where no faces were detected.
         why: which cluster is kept, in a sentence.
         levels: other thresholds.
         edges, together, apart: of cosine bins [B+1], and int64 [B] counts of pairs in one cluster and in two.
@@ -94,7 +96,9 @@ class Inspection:
     cosines: npt.NDArray[np.float64]
     embedding: npt.NDArray[np.float32]
     faces: FaceRows | None
+    counts: dict[str, int]
     clusters: list[Cluster]
+    tracks: list[Cluster]
     why: str
     levels: list[Level]
     edges: npt.NDArray[np.float64]
@@ -149,6 +153,7 @@ def inspect(
     cosines = wide @ embedding.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     clusters = _clusters(wide, labels, cosines, norms)
+    counts = store.read_face_counts(features)
     together, apart, compared = _pairs(unit, labels)
     return Inspection(
         info=info,
@@ -163,7 +168,9 @@ def inspect(
         cosines=cosines,
         embedding=embedding,
         faces=faces,
+        counts={} if counts is None else dict(zip(store.FACE_COUNTS, counts[place].tolist(), strict=True)),
         clusters=clusters,
+        tracks=[] if faces is None else _clusters(wide, faces.tracks, cosines, norms),
         why=_why(clusters, told, pooling),
         levels=_levels(unit, labels, told),
         edges=EDGES,
