@@ -81,7 +81,9 @@ def gather(
     missing: dict[str, str] = {}
     scores, rankings = _score(opened)
     faults = faults_of(run)
-    warnings = [*run.notes, *scores["warnings"]]
+    numbers = headline(scores)
+    told = {number.note for number in numbers}  # beside the number they are about
+    warnings = [*run.notes, *(warning for warning in scores["warnings"] if warning not in told)]
     table = run.sweep
     if thresholds is not None and run.features is not None:
         table = sweep(run.features, run.manifest, thresholds, engine=engine, **run.options)
@@ -114,7 +116,7 @@ def gather(
         missing["strips"] = "no video has a frame"
     content = Content(
         title=run.name,
-        headline=headline(scores),
+        headline=numbers,
         counts=counts_table(run, opened.found, scores, len(faults)),
         protocol=protocol_words(run, scores),
         warnings=list(dict.fromkeys(warnings)),

@@ -110,7 +110,6 @@ def sweep_of(sweep: Mapping[str, Any], run: Run) -> Sweep:
     """A sweep's table by measure; what is said of the chosen threshold is only what is known."""
     rows = sweep["rows"]
     thresholds = [row["threshold"] for row in rows]
-    labels = {"mAP@100": "mAP@100"} | {f"tpr@fpr={target}": f"TPR at FPR {target}" for target in run.targets}
     columns: dict[str, list[float | None]] = {
         "mAP@100": [row["mAP@100"] for row in rows],
         **{
@@ -120,7 +119,11 @@ def sweep_of(sweep: Mapping[str, Any], run: Run) -> Sweep:
     }
     chosen = str(run.attributes.get("threshold", threshold_text(None)))
     best = [
-        labels[name] for name, threshold in sweep["best"].items() if threshold == chosen and name in labels
+        name
+        for name, values in columns.items()
+        if chosen in thresholds
+        and (value := values[thresholds.index(chosen)]) is not None
+        and value == max(other for other in values if other is not None)
     ]
     warning = None
     if best:

@@ -6,6 +6,8 @@ import platform
 from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 
+import numpy as np
+
 import vidface
 from vidface.report.content import Cell, Table
 from vidface.stages.outputs import FAULTS_FILE, read_faults
@@ -82,6 +84,8 @@ def fault_tables(faults: list[Fault], found: Embeddings) -> tuple[Table, Table]:
 
 
 def _plain(value: object) -> Cell:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
     return value if isinstance(value, str | int | float) else str(value)
 
 

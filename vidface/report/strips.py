@@ -88,8 +88,7 @@ def choose(
     order = ids[np.lexsort((kept / np.maximum(frames, 1), -clusters[ids]))]
     split = order[clusters[order] > 1][: each + len(taken)].tolist()
     for place in [place for place in split if place not in taken][:each]:
-        words = f"{clusters[place]} clusters in {found.frames[place]} frames"
-        choices.append((place, "most fragmented", words))
+        choices.append((place, "most fragmented", ""))  # a strip says its clusters itself
     taken = {place for place, _, _ in choices}
     others = [place for place in ids[frames > 0].tolist() if place not in taken]
     drawn = np.random.default_rng(SEED).permutation(len(others))[:each].tolist()
