@@ -133,6 +133,7 @@ class Decoders:
 
     def __init__(self, reading: Reading, limits: Limits = LIMITS) -> None:
         self._reading, self._limits = reading, limits
+        self._what = "decoder" if reading.faces is None else "decoder or the detector"
         self._idle: list[_Decoder] = []
         self._busy: set[_Decoder] = set()
         self._stopped = False
@@ -186,14 +187,14 @@ class Decoders:
                 if self._stopped:
                     return
                 if attempt + 1 == ATTEMPTS:
-                    detail = f"the decoder crashed {ATTEMPTS} times ({decoder.end()})"
+                    detail = f"the {self._what} crashed {ATTEMPTS} times ({decoder.end()})"
                     yield VideoEnd([("decoder-crashed", detail)], lost=True)
             except SilentError:
-                detail = f"no frame for {self._reading.timeout:g} s: the decoder was stopped"
+                detail = f"no frame for {self._reading.timeout:g} s: the {self._what} was stopped"
                 yield VideoEnd([("decoder-hung", detail)], lost=True)
                 return
             except _TooLargeError:
-                detail = f"the decoder took more than {self._limits.bytes / 1e9:g} GB and was stopped"
+                detail = f"the {self._what} took more than {self._limits.bytes / 1e9:g} GB and was stopped"
                 yield VideoEnd([("decoder-memory", detail)], lost=True)
                 return
             finally:
@@ -207,7 +208,7 @@ class Decoders:
             begun = False
             try:
                 decoder.ask(video, known)
-                seconds = START_SECONDS if fresh else self._reading.timeout
+                seconds = max(START_SECONDS, self._reading.timeout) if fresh else self._reading.timeout
                 begun = isinstance(decoder.answer(seconds, self._limits), Begun)
                 return decoder
             except (ClosedError, SilentError, _TooLargeError):

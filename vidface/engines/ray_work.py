@@ -38,6 +38,7 @@ RETRIES = 20  # of work whose process or node died; bounded, since it may itself
 RUNS_AN_ACTOR = 2  # one that it works at, one that is decoded meanwhile
 _ON_NODE = " (on node "
 PACKAGES = ("av", "decord2", "numba", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "torch")
+OF_DETECTION = ("opencv-python", "opencv-python-headless", "uniface")  # matters only where faces are detected
 
 Software = tuple[tuple[str, str], ...]
 
@@ -87,6 +88,8 @@ def extract_runs(
     if not runs:
         return
     home = _home()
+    if job.reading.faces is not None:
+        home = home._replace(software=home.software + _versions(OF_DETECTION))
     actors = _embedders(job, workers, home)
     bound = RUNS_AN_ACTOR * len(actors) + -(-2 * _cores() // max(map(len, runs)))
     upcoming = iter(runs)
@@ -314,8 +317,12 @@ def _software() -> Software:
     return (
         ("vidface", vidface.__version__),
         ("Python", ".".join(platform.python_version_tuple()[:2])),
-        *((name, _version(name)) for name in PACKAGES),
+        *_versions(PACKAGES),
     )
+
+
+def _versions(distributions: Sequence[str]) -> Software:
+    return tuple((name, _version(name)) for name in distributions)
 
 
 def _version(distribution: str) -> str:
@@ -332,10 +339,11 @@ def _arrive(home: Home) -> None:
     Raises:
         UsageError: this node has another vidface, Python or library than the machine where the command runs.
     """
+    here = dict(_software() + _versions(OF_DETECTION))
     different = [
-        f"{name} is {here} there, {theirs} where the command runs"
-        for (name, theirs), (_, here) in zip(home.software, _software(), strict=True)
-        if here != theirs
+        f"{name} is {here[name]} there, {theirs} where the command runs"
+        for name, theirs in home.software
+        if here[name] != theirs
     ]
     if different:
         raise UsageError(f"node {_node()} has other software: {'; '.join(different)}: install the same")
