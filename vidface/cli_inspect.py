@@ -235,7 +235,7 @@ def _find_lines(picture: Path, face: Face, found: Found, threshold: float) -> li
     if face.box is not None:
         x0, y0, x1, y1 = (round(value) for value in face.box)
         seen = "one face" if face.faces == 1 else f"{face.faces} faces, the largest is taken"
-        lines.append(f"{picture}: {seen}: {x0},{y0} to {x1},{y1}, score {face.score:.2f}")
+        lines.append(f"{printable(str(picture))}: {seen}: {x0},{y0} to {x1},{y1}, score {face.score:.2f}")
     some = f"{found.above} of {found.compared} {found.units}" if found.above else "nobody"
     lines.append(
         f"at or above {threshold:g}: {some}{'' if found.above else f' of {found.compared} {found.units}'}"
@@ -244,11 +244,13 @@ def _find_lines(picture: Path, face: Face, found: Found, threshold: float) -> li
         lines.append(f"not compared: {found.empty} {found.units} without a usable frame")
     if not found.hits:
         return lines
-    rows = [("  " + found.units.removesuffix("s"), "cosine", "rows", "seconds", "nearest row", "at")]
+    rows = [["  " + found.units.removesuffix("s"), "cosine", "rows"]]
+    if found.hits[0].best is not None:
+        rows[0] += ["seconds", "nearest row", "at"]
     for hit in found.hits:
         name = printable(hit.video_id) + ("" if hit.track is None else f"#{hit.track}")
         mark = "* " if hit.cosine >= threshold else "  "
-        span = "" if hit.first is None else f"{hit.first:.1f}-{hit.last:.1f}"
-        best = ("", "") if hit.best is None else (f"{hit.best:.4f}", f"{hit.best_at:.1f} s")
-        rows.append((mark + name, f"{hit.cosine:.4f}", str(hit.rows), span, *best))
+        rows.append([mark + name, f"{hit.cosine:.4f}", str(hit.rows)])
+        if hit.best is not None:
+            rows[-1] += [f"{hit.first:.1f}-{hit.last:.1f}", f"{hit.best:.4f}", f"{hit.best_at:.1f} s"]
     return [*lines, "", columns(rows)]

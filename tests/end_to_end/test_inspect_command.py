@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import MODULE, frames_of, vidface
+from command_line import MODULE, frames_of, vidface, write_manifest
 from PIL import Image
 
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|_[^\x1b]*\x1b\\|[78])")
@@ -186,3 +186,41 @@ def test_find_refuses_another_model(small: Any, tmp_path: Path) -> None:
     assert "made with cells" in ran.error and "not with other" in ran.error
     ran = vidface("find", tmp_path / "q.png", small.features, "--model", small.model, "--aligned", code=1)
     assert "q.png: no such file" in ran.error
+
+
+def test_the_person_of_a_photograph_is_found_in_a_film(shared_data: Path, tmp_path: Path) -> None:
+    """Raw film of several people: one track is the person of the photograph, the others are not."""
+    pytest.importorskip("cv2", reason="pip install -e '.[detect]'")
+    clips, model = shared_data / "clips", shared_data / "models/mobilefacenet_128.onnx"
+    (tmp_path / "film.mp4").write_bytes((clips / "short_hamilton_clip.mp4").read_bytes())
+    manifest = write_manifest(tmp_path / "set.csv", [("film", "film.mp4")])
+    weights = ("--detector-weights", shared_data / "models/yunet.onnx")
+    features = tmp_path / "f.h5"
+    vidface(
+        *(
+            "extract",
+            manifest,
+            "-o",
+            features,
+            "--model",
+            model,
+            "--faces",
+            "detect",
+            "--track",
+            "all",
+            *weights,
+        ),
+        code=0,
+    )
+    told = vidface(
+        *("find", clips / "ref_lin-manuel-miranda.png", features, "--model", model, *weights, "--json"),
+        code=0,
+    ).json
+    best, *others = told["hits"]
+    assert told["above"] == 1 and best["cosine"] > 0.6 and max(hit["cosine"] for hit in others) < 0.2
+    track = vidface("inspect", features, f"film#{best['track']}", "--json", code=0).json
+    assert track["tracks"][0]["size"] == best["rows"] and len(track["tracks"]) == 1
+    sheet = tmp_path / "sheet.png"
+    vidface("inspect", features, "film", "--manifest", manifest, "--sheet", sheet, code=0)
+    with Image.open(sheet) as image:
+        assert image.width == 1320 and image.height > 1500

@@ -81,6 +81,40 @@ def test_frames_of_one_time_go_to_their_rows_in_order(two: Any, monkeypatch: pyt
     np.testing.assert_array_equal(found, frames["clip"][[2, 3, 1]])
 
 
+TEMPLATE = np.float32(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+
+
+def test_where_faces_were_detected_the_aligned_face_is_the_picture(tmp_path: Path) -> None:
+    """Two faces a frame, at 20, 10 and 150, 30; rows go by track, so their times do not rise."""
+    pytest.importorskip("cv2", reason="pip install -e '.[detect]'")
+    left, right = frames_of(1, 3), frames_of(2, 3)
+    frames = np.full((3, 160, 280, 3), 90, np.uint8)
+    frames[:, 10:122, 20:132], frames[:, 30:142, 150:262] = left, right
+    write_video(tmp_path / "v.mkv", frames)
+    manifest = read_manifest(write_manifest(tmp_path / "set.csv", [("v", "v.mkv")]))
+    path = tmp_path / "features.h5"
+    features_file(
+        path, {"v": [0, 0.125, 0.25, 0, 0.25]}, faces="detect"
+    )  # the middle one of track 1 was dropped
+    with h5py.File(path, "a") as file:
+        corners = np.float32([[20, 10]] * 3 + [[150, 30]] * 2)
+        file["boxes"] = np.concatenate([corners, corners + 112], axis=1)
+        file["points"] = TEMPLATE + corners[:, np.newaxis]
+        file["scores"] = file["sharpness"] = np.ones(5, np.float32)
+        file["tracks"] = np.int32([0, 0, 0, 1, 1])
+    info = read_features(path)
+    found = frame_pictures(manifest, info, 0, [4, 0, 3, 2], size=112)
+    for picture, face in zip(found, [right[2], left[0], right[0], left[2]], strict=True):
+        assert picture is not None and np.abs(picture.astype(int) - face).max() <= 1
+    with h5py.File(path, "a") as file:
+        file["points"][1] = np.nan
+    with open_pictures(manifest, info) as pictures:
+        assert pictures.thumbnails(0, [1]) == [None]
+        assert "points" in pictures.missing["v"]
+
+
 def test_what_cannot_be_read_is_no_picture_and_a_reason(two: Any, tmp_path: Path) -> None:
     manifest, info, frames = two
     Image.fromarray(frames["folder"][0]).save(tmp_path / "videos/folder/0.png")

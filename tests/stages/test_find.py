@@ -120,6 +120,17 @@ def test_an_embeddings_file_is_searched_too(tmp_path: Path, backbone: Any) -> No
     assert mixed.cosine > next(hit for hit in plain.hits if hit.video_id == "mixed").cosine
 
 
+def test_embeddings_of_tracks_are_searched_too(tmp_path: Path, backbone: Any) -> None:
+    videos = {"a": np.concatenate([frames_of(0, 2), frames_of(1, 2)]), "b#7": frames_of(2, 2)}
+    path = write_features(tmp_path / "f.h5", backbone, videos, tracks=[[0, 0, 1, 1], [0, 0]])
+    cluster(path, tmp_path / "e.h5", threshold=0.4, by="track")
+    found = find(frames_of(2, 1)[0], tmp_path / "e.h5", backbone, threshold=0.8, top=1)
+    assert [(hit.video_id, hit.track) for hit in found.hits] == [("b#7", 0)]
+    assert (found.units, found.compared, found.above) == ("tracks", 3, 1)
+    plain = find(frames_of(2, 1)[0], path, backbone, threshold=0.8, top=1)
+    assert plain.hits[0].cosine == pytest.approx(found.hits[0].cosine, abs=1e-6)
+
+
 def test_a_video_without_an_embedding_is_counted_not_ranked(tmp_path: Path, backbone: Any) -> None:
     videos = {"none": frames_of(0, 0), "grey": frames_of(0, 1), "v": frames_of(3, 2)}
     path = write_features(tmp_path / "f.h5", backbone, videos)

@@ -67,7 +67,7 @@ class Hit:
     """A track or video and how near it is.
 
     Attributes:
-        video_id: of the video; of an embeddings file, of its row.
+        video_id: of the video.
         track: number of the track; None where the rows are whole videos.
         cosine: of the picture to the mean of the unit rows.
         rows: frames or faces in the mean.
@@ -169,15 +169,16 @@ def find(face: Pixels, path: Path, backbone: Backbone, *, threshold: float, top:
     if info.attributes["kind"] == "embeddings":
         with open_file(path, "embeddings") as file:
             embeddings, rows = file["embeddings"][:], file["kept"][:]
-        return _nearest(
-            embeddings @ query, embeddings.any(axis=1), rows, info.video_ids, None, threshold, top
-        )
+        by_track = info.attributes.get("by") == "track"
+        names, numbers = _rows_of_tracks(info) if by_track else (info.video_ids, None)
+        cosines = np.einsum("ij,j->i", embeddings, query, dtype=np.float64)
+        return _nearest(cosines, embeddings.any(axis=1), rows, names, numbers, threshold, top)
     tracks, bounds = _units(info)
     names = [info.video_ids[video] for video, _ in tracks]
     source = replace(info, video_ids=names, offsets=bounds)
     parts = list(over_videos(source, _cosines, query, engine=None, label="find"))
     cosines, usable = (np.concatenate(column) for column in zip(*parts, strict=True))
-    numbers = [track for _, track in tracks] if "faces" in info.attributes else None
+    numbers = [track or 0 for _, track in tracks] if "faces" in info.attributes else None
     found = _nearest(cosines, usable, np.diff(bounds), names, numbers, threshold, top)
     places = {(name, track): i for i, (name, (_, track)) in enumerate(zip(names, tracks, strict=True))}
     hits = []
@@ -247,6 +248,14 @@ def _units(info: FeaturesInfo) -> tuple[list[tuple[int, int | None]], npt.NDArra
     return units, offsets_of(np.diff([*starts, len(tracks)]))
 
 
+def _rows_of_tracks(info: FeaturesInfo) -> tuple[list[str], list[int]]:
+    """Video and track of every row of an embeddings file by track, whose ids are ``VIDEO#TRACK``."""
+    parts = [name.rpartition("#") for name in info.video_ids]
+    if not all(track.isdecimal() for _, _, track in parts):
+        raise StoreError(f"{info.path}: damaged (rows are tracks, but not all ids are VIDEO#TRACK)")
+    return [video for video, _, _ in parts], [int(track) for _, _, track in parts]
+
+
 def _cosines(
     path: Path, offsets: npt.NDArray[np.int64], query: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -262,7 +271,7 @@ def _nearest(
     usable: npt.NDArray[np.bool_],
     rows: npt.NDArray[np.int64],
     names: list[str],
-    tracks: list[int | None] | None,
+    tracks: list[int] | None,
     threshold: float,
     top: int,
 ) -> Found:
