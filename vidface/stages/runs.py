@@ -151,8 +151,13 @@ def _told(embeddings: Path) -> dict[str, Any]:
     state = embeddings.with_name(RUN_FILE)
     if embeddings.name != "embeddings.h5" or not state.is_file():
         return {}
-    told = read_json(state).get("run", {})
-    return told if isinstance(told, dict) else {}
+    told = read_json(state).get("run")
+    kinds = {"manifest": str, "features": str, **{name: type(value) for name, value in OPTIONS.items()}}
+    if not isinstance(told, dict) or not all(
+        isinstance(value, kinds.get(name, object)) for name, value in told.items()
+    ):
+        return {}
+    return told
 
 
 def _features_of(
