@@ -1,0 +1,315 @@
+"""Detection that finds nothing, crashes, hangs or has no weights: one video each or one line, and all is counted.
+
+The detector is `made_up_detector`: it finds drawn faces whose place and person are known.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+import pytest
+from command_line import (
+    SIDE,
+    Ran,
+    cells_of,
+    frames_of,
+    pooling_model,
+    read_lines,
+    vidface,
+    write_folder,
+    write_manifest,
+    write_video,
+)
+from made_up_detector import BAND, CRASH, EXIT, HANG, RAISE, SITECUSTOMIZE, TURNED_RED, Face, frame_of
+
+WORDS = {"crash": CRASH, "raise": RAISE, "hang": HANG, "exit": EXIT}
+COLUMNS = ("frames", "without_face", "found", "too_small", "turned", "blurred", "not_finite", "other_track")
+
+
+class Set(NamedTuple):
+    """Drawn clips, the small model, and the weights and environment of the made-up detector."""
+
+    folder: Path
+    manifest: Path
+    model: Path
+    weights: Path
+    env: dict[str, str]
+
+
+class Found(NamedTuple):
+    """A features file of detected faces, read without vidface: by video its arrays, its status and its counts."""
+
+    arrays: dict[str, dict[str, np.ndarray]]
+    status: dict[str, str]
+    counts: dict[str, dict[str, int]]
+    attributes: dict[str, object]
+
+
+def read_found(path: Path) -> Found:
+    with h5py.File(path) as file:
+        ids = [text.decode() for text in file["video_ids"][:]]
+        columns = file["face_counts"].attrs["columns"].split(",")
+        assert tuple(columns) == COLUMNS
+        names = ("features", "timestamps", "boxes", "points", "scores", "sharpness", "tracks")
+        arrays = {
+            video: {name: file[name][start:stop] for name in names}
+            for video, (start, stop) in zip(ids, pairwise(file["offsets"][:]), strict=True)
+        }
+        status = [text.decode() for text in file["status"][:]]
+        counts = [dict(zip(columns, row, strict=True)) for row in file["face_counts"][:].tolist()]
+        return Found(
+            arrays,
+            dict(zip(ids, status, strict=True)),
+            dict(zip(ids, counts, strict=True)),
+            dict(file.attrs),
+        )
+
+
+def people(*persons: int, count: int = 6, word: int = 0) -> np.ndarray:
+    """A clip in which each person has a band; ``word`` stands in its fifth frame."""
+    pictures = [frames_of(person, count) for person in persons]
+    return np.array(
+        [
+            frame_of([Face(band, own[i]) for band, own in enumerate(pictures)], word if i == 4 else 0)
+            for i in range(count)
+        ]
+    )
+
+
+def filtered_clip() -> np.ndarray:
+    """Six frames of one person: whole, small, turned, of one colour, all of it at once, whole."""
+    whole = frames_of(1, 6)
+    small = whole[1][: SIDE // 2, : SIDE // 2]
+    turned = whole[2].copy()
+    turned[0, 0, 0] = TURNED_RED
+    flat = np.full_like(whole[3], 90)
+    both = np.full_like(small, 90)
+    both[0, 0, 0] = TURNED_RED
+    return np.array(
+        [frame_of([Face(0, picture)]) for picture in (whole[0], small, turned, flat, both, whole[5])]
+    )
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Set:
+    root = tmp_path_factory.mktemp("clips")
+    (root / "site").mkdir()
+    (root / "site" / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    weights = root / "detector.bin"
+    weights.write_bytes(b"made up")
+    films = {
+        "good-1": people(1, 2),
+        "empty": np.zeros((5, *people(1).shape[1:]), np.uint8),
+        "filtered": filtered_clip(),
+        **{name: people(3, word=word) for name, word in WORDS.items()},
+        "good-2": people(4),
+    }
+    for name, frames in films.items():
+        write_video(root / f"{name}.mp4", frames)
+    write_folder(root / "photos", people(5, 6, count=3))
+    rows = [*((name, f"{name}.mp4") for name in films), ("photos", "photos"), ("missing", "missing.mp4")]
+    manifest = write_manifest(root / "manifest.csv", rows)
+    env = {**os.environ, "PYTHONPATH": str(root / "site")}
+    return Set(root, manifest, pooling_model(root / "cells.onnx"), weights, env)
+
+
+def extract(clips: Set, output: Path, *options: object, code: int, manifest: Path | None = None) -> Ran:
+    return vidface(
+        *("extract", manifest or clips.manifest, "-o", output, "--model", clips.model),
+        *("--detector-weights", clips.weights, *options),
+        code=code,
+        env=clips.env,
+    )
+
+
+class Run(NamedTuple):
+    ran: Ran
+    found: Found
+    faults: list[dict[str, str]]
+    features: Path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, clips: Set) -> Run:
+    """Everybody in all clips, with filters."""
+    output = tmp_path_factory.mktemp("run") / "features.h5"
+    filters = ("--min-face", 100, "--max-yaw", 10, "--min-sharpness", 1)
+    options = (
+        "--faces",
+        "detect",
+        "--track",
+        "all",
+        *filters,
+        "--decoder-timeout",
+        5,
+        "--workers",
+        2,
+        "--json",
+    )
+    ran = extract(clips, output, *options, code=1)
+    return Run(ran, read_found(output), read_lines(output.with_name("faults.jsonl")), output)
+
+
+def faults_of(run: Run, video: str) -> list[tuple[str, str]]:
+    return [(fault["kind"], fault["detail"]) for fault in run.faults if fault["video"] == video]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "detail"),
+    [
+        ("crash", "decoder-crashed", "the decoder or the detector crashed 2 times (signal SIGSEGV)"),
+        ("exit", "decoder-crashed", "the decoder or the detector crashed 2 times (exit code 3)"),
+        ("raise", "detector-failed", "the detector failed: RuntimeError: a detector with two lines"),
+        ("hang", "decoder-hung", "no frame for 5 s: the decoder or the detector was stopped"),
+        ("missing", "missing", None),
+        ("empty", "no-faces", "no face in 5 frames"),
+    ],
+)
+def test_a_bad_video_costs_itself(run: Run, name: str, kind: str, detail: str | None) -> None:
+    ((found_kind, found_detail),) = faults_of(run, name)
+    assert found_kind == kind and detail in (None, found_detail)
+    assert run.found.status[name] == "failed" and len(run.found.arrays[name]["features"]) == 0
+    frames = 5 if name == "empty" else 0
+    assert run.found.counts[name] == dict.fromkeys(COLUMNS, 0) | {"frames": frames, "without_face": frames}
+
+
+@pytest.mark.parametrize(
+    ("name", "persons", "count"), [("good-1", (1, 2), 6), ("good-2", (4,), 6), ("photos", (5, 6), 3)]
+)
+def test_the_other_videos_do_not_notice(run: Run, name: str, persons: tuple[int, ...], count: int) -> None:
+    """Every face of every person, in order of track and time, where it was drawn and as it was drawn."""
+    arrays = run.found.arrays[name]
+    assert run.found.status[name] == "ok" and faults_of(run, name) == []
+    assert arrays["tracks"].tolist() == [track for track in range(len(persons)) for _ in range(count)]
+    assert arrays["timestamps"].tolist() == [i / 8 for i in range(count)] * len(persons)
+    # Both persons are as large and there as long: the order of the detector decides, which says the last band first.
+    for track, (band, person) in enumerate(reversed(list(enumerate(persons)))):
+        rows = slice(track * count, (track + 1) * count)
+        np.testing.assert_allclose(arrays["features"][rows], cells_of(frames_of(person, count)), atol=1e-5)
+        corner = np.array([band * BAND + 8, 8])
+        assert (arrays["boxes"][rows] == np.array([*corner, *corner + SIDE])).all()
+        assert (arrays["scores"][rows] == np.float32(0.9 - 0.1 * band)).all()
+        assert np.allclose(arrays["points"][rows, 2], corner + np.array([56.0252, 71.7366]), atol=1e-3)
+    assert (arrays["sharpness"] > 1).all()
+
+
+def test_filters_are_counted_each_face_once(run: Run) -> None:
+    assert run.found.status["filtered"] == "ok"  # what was asked for is no fault
+    assert run.found.arrays["filtered"]["timestamps"].tolist() == [0, 5 / 8]
+    want = {"frames": 6, "without_face": 0, "found": 6, "too_small": 2, "turned": 1, "blurred": 1}
+    assert run.found.counts["filtered"] == {**want, "not_finite": 0, "other_track": 0}
+    detail = "of 6 faces left out: 2 too small, 1 turned away, 1 blurred"
+    assert faults_of(run, "filtered") == [("filtered", detail)]
+
+
+def test_the_command_tells_all(run: Run) -> None:
+    told = run.ran.json
+    assert told["status"] == {"ok": 4, "failed": 6} and told["frames"] == 12 + 6 + 2 + 6
+    kinds = {"decoder-crashed": 2, "detector-failed": 1, "decoder-hung": 1, "missing": 1, "no-faces": 1}
+    assert told["faults"] == {**kinds, "filtered": 1}
+    totals = {name: sum(counts[name] for counts in run.found.counts.values()) for name in COLUMNS}
+    assert told["faces"] == totals
+    assert told["frames"] == totals["found"] - sum(totals[name] for name in COLUMNS[3:])
+
+
+def test_every_face_of_a_video_is_filtered(clips: Set, tmp_path: Path) -> None:
+    manifest = write_manifest(clips.folder / "one.csv", [("good", "good-1.mp4")])
+    output = tmp_path / "features.h5"
+    options = ("--faces", "detect", "--min-face", 113)
+    ran = extract(clips, output, *options, code=1, manifest=manifest)
+    assert "faces: 12 found, 0 kept, 12 too small; 0 of 6 frames show none" in ran.out
+    (fault,) = read_lines(tmp_path / "faults.jsonl")
+    detail = "none of the 12 faces in 6 frames was kept: 12 too small"
+    assert (fault["kind"], fault["detail"]) == ("no-faces", detail)
+    assert read_found(output).status == {"good": "failed"}
+
+
+def test_the_main_person_alone(clips: Set, run: Run, tmp_path: Path) -> None:
+    """Its rows are those of track 0 of everybody, and the others are counted."""
+    names = ("good-1", "filtered", "photos")
+    rows = [(name, name if name == "photos" else f"{name}.mp4") for name in names]
+    manifest = write_manifest(clips.folder / "three.csv", rows)
+    output = tmp_path / "features.h5"
+    options = ("--faces", "detect", "--min-face", 100, "--max-yaw", 10, "--min-sharpness", 1)
+    ran = extract(clips, output, *options, code=0, manifest=manifest)
+    assert "9 of others than the main person" in ran.out
+    main = read_found(output)
+    for name in names:
+        all_of_it = run.found.arrays[name]
+        for array, values in main.arrays[name].items():
+            assert np.array_equal(values, all_of_it[array][all_of_it["tracks"] == 0]), (name, array)
+    assert [main.counts[name]["other_track"] for name in names] == [6, 0, 3]
+
+
+# --- one line, before any work ---
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "code"),
+    [
+        (("--track", "all"), "track: of no use", 2),
+        (("--min-face", 20, "--max-yaw", 30), "min-face, max-yaw", 2),
+        (("--detector", "yunet"), "say --faces detect", 2),
+        (("--faces", "detect", "--resize"), "resize: of no use with --faces detect", 2),
+        (("--faces", "detect", "--detector", "nosuch"), "detector 'nosuch' is unknown", 2),
+    ],
+)
+def test_options_that_make_no_sense(
+    clips: Set, tmp_path: Path, options: tuple[object, ...], said: str, code: int
+) -> None:
+    output = tmp_path / "features.h5"
+    words = ("extract", clips.manifest, "-o", output, "--model", clips.model, *options)
+    assert said in vidface(*words, code=code).error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "option", [("--min-score", 1.5), ("--min-face", -1), ("--max-yaw", 91), ("--track", "some")]
+)
+def test_options_out_of_range(clips: Set, option: tuple[object, ...]) -> None:
+    words = ("extract", clips.manifest, "-o", "x.h5", "--model", clips.model, "--faces", "detect", *option)
+    assert str(option[0]) in vidface(*words, code=2).err
+
+
+@pytest.mark.parametrize("content", [None, b"<!DOCTYPE html><title>404</title>\n", b""])
+def test_weights_that_are_none(clips: Set, tmp_path: Path, content: bytes | None) -> None:
+    """Not there, a page of a web server in their place, empty: the real detector says so."""
+    weights, output = tmp_path / "yunet.onnx", tmp_path / "features.h5"
+    if content is not None:
+        weights.write_bytes(content)
+    words = ("extract", clips.manifest, "-o", output, "--model", clips.model, "--faces", "detect")
+    assert str(weights) in vidface(*words, "--detector-weights", weights, code=1).error
+    assert not output.exists() and not (tmp_path / "features.h5.parts").exists()
+
+
+def test_no_weights_at_all(clips: Set, tmp_path: Path) -> None:
+    env = {**os.environ, "VIDFACE_WEIGHTS": str(tmp_path)}
+    words = ("extract", clips.manifest, "-o", tmp_path / "x.h5", "--model", clips.model, "--faces", "detect")
+    error = vidface(*words, code=1, env=env).error
+    assert "nothing is downloaded" in error and "SHA-256" in error
+
+
+def test_a_run_made_otherwise_is_refused(clips: Set, run: Run, tmp_path: Path) -> None:
+    before = run.features.read_bytes()
+    same = ("--faces", "detect", "--track", "all", "--min-face", 100, "--max-yaw", 10, "--min-sharpness", 1)
+    assert extract(clips, run.features, *same, "--json", code=1).json["already_done"]
+    for options, said in [
+        (
+            ("--faces", "detect", "--min-face", 100, "--max-yaw", 10, "--min-sharpness", 1),
+            "track was all, now main",
+        ),
+        ((*same, "--min-score", 0.8), "min_score was 0.7, now 0.8"),
+    ]:
+        assert said in extract(clips, run.features, *options, code=2).error
+    words = ("extract", clips.manifest, "-o", run.features, "--model", clips.model)
+    assert "faces was detect, now aligned" in vidface(*words, code=2).error
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"other weights")
+    changed = clips._replace(weights=other)
+    assert "detector_sha256 was " in extract(changed, run.features, *same, code=2).error
+    assert run.features.read_bytes() == before
