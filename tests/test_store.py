@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -128,3 +129,80 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
         file.attrs["schema_version"] = 99
     with pytest.raises(StoreError, match="schema version 99"):
         store.read_features(tmp_path / "f.h5")
+
+
+def faces_of(count: int, seed: int) -> store.FaceRows:
+    rng = np.random.default_rng(seed)
+    floats = [rng.normal(size=(count, *shape)).astype(np.float32) for shape in ((4,), (5, 2), (), ())]
+    return store.FaceRows(*floats, np.sort(rng.integers(0, 3, count)).astype(np.int32))
+
+
+def videos_with_faces(counts: list[int]) -> list[store.VideoRows]:
+    return [
+        video._replace(faces=faces_of(n, i), face_counts=tuple(range(i, i + len(store.FACE_COUNTS))))
+        for i, (video, n) in enumerate(zip(videos_of(counts), counts, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 4])
+def test_faces_lie_beside_their_rows(tmp_path: Path, cut: int) -> None:
+    counts = [3, 0, 1, 9_000]
+    videos = videos_with_faces(counts)
+    shards = [tmp_path / f"{start}.h5" for start in range(0, 4, cut)]
+    for start, shard in zip(range(0, 4, cut), shards, strict=True):
+        store.write_shard(shard, videos[start : start + cut], 5, "float32")
+    output = tmp_path / "features.h5"
+    store.join_shards(shards, output, {**ATTRIBUTES, "faces": "detect"})
+    info = store.read_features(output)
+    for video, (start, stop) in zip(videos, pairwise(info.offsets.tolist()), strict=True):
+        found = store.read_faces(output, start, stop)
+        assert found is not None and video.faces is not None
+        for mine, theirs in zip(found, video.faces, strict=True):
+            assert mine.dtype == theirs.dtype
+            np.testing.assert_array_equal(mine, theirs)
+    whole = np.concatenate([video.faces.tracks for video in videos if video.faces is not None])
+    np.testing.assert_array_equal(store.read_tracks(output), whole)
+    np.testing.assert_array_equal(store.read_face_counts(output), [video.face_counts for video in videos])
+    with h5py.File(output) as file:
+        assert all(file[name].chunks is None for name in (*store.FaceRows._fields, "face_counts"))
+    sha256 = info.attributes["content_sha256"]
+    assert store.joined_sha256(shards, info.offsets, info.video_ids) == sha256
+
+
+@pytest.mark.parametrize("name", [*store.FaceRows._fields, "face_counts"])
+def test_the_content_covers_the_faces(tmp_path: Path, name: str) -> None:
+    videos = videos_with_faces([2, 3])
+    found = []
+    for changed in (False, True):
+        if changed and name == "face_counts":
+            videos[1] = videos[1]._replace(face_counts=(9,) * len(store.FACE_COUNTS))
+        elif changed:
+            faces = videos[1].faces
+            assert faces is not None
+            values = getattr(faces, name).copy()
+            values.reshape(-1)[-1] += 1
+            videos[1] = videos[1]._replace(faces=faces._replace(**{name: values}))
+        store.write_shard(tmp_path / "s.h5", videos, 5, "float32")
+        (tmp_path / "f.h5").unlink(missing_ok=True)
+        store.join_shards([tmp_path / "s.h5"], tmp_path / "f.h5", ATTRIBUTES)
+        found.append(store.read_features(tmp_path / "f.h5").attributes["content_sha256"])
+    assert found[0] != found[1]
+
+
+def test_rows_that_are_frames_have_no_faces(tmp_path: Path) -> None:
+    store.write_shard(tmp_path / "s.h5", videos_of([2, 3]), 5, "float32")
+    store.join_shards([tmp_path / "s.h5"], tmp_path / "f.h5", ATTRIBUTES)
+    assert store.read_faces(tmp_path / "f.h5", 0, 2) is None
+    assert store.read_tracks(tmp_path / "f.h5") is None
+    assert store.read_face_counts(tmp_path / "f.h5") is None
+    with h5py.File(tmp_path / "f.h5") as file:
+        assert set(file) == {"features", "timestamps", "offsets", "video_ids", "status"}
+    assert len(store.read_features(tmp_path / "f.h5").attributes["content_sha256"]) == 64
+
+
+def test_a_file_that_says_faces_but_lacks_them_is_damaged(tmp_path: Path) -> None:
+    store.write_shard(tmp_path / "s.h5", videos_of([2]), 5, "float32")
+    store.join_shards([tmp_path / "s.h5"], tmp_path / "f.h5", {**ATTRIBUTES, "faces": "detect"})
+    for read in (store.read_tracks, store.read_face_counts, lambda path: store.read_faces(path, 0, 1)):
+        with pytest.raises(StoreError, match=r"f\.h5: damaged"):
+            read(tmp_path / "f.h5")
