@@ -152,7 +152,7 @@ def _told(embeddings: Path) -> dict[str, Any]:
     if embeddings.name != "embeddings.h5" or not state.is_file():
         return {}
     told = read_json(state).get("run")
-    kinds = {"manifest": str, "features": str, **{name: type(value) for name, value in OPTIONS.items()}}
+    kinds: dict[str, type] = {"manifest": str, "features": str, **{name: type(value) for name, value in OPTIONS.items()}}
     if not isinstance(told, dict) or not all(
         isinstance(value, kinds.get(name, object)) for name, value in told.items()
     ):
