@@ -1,0 +1,155 @@
+"""Tracklets joined to tracks: against a plain way, and what must hold for every video."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vidface.errors import UsageError
+from vidface.faces.link import link_tracks
+
+Float = npt.NDArray[np.float64]
+
+
+def naive(
+    tracklets: npt.NDArray[np.int32], times: Float, sizes: Float, features: Float, threshold: float
+) -> list[int]:
+    """The rules of link_tracks, one after the other, in plain loops."""
+    groups = [[name] for name in sorted(set(tracklets.tolist()))]
+
+    def rows(group: list[int]) -> list[int]:
+        return [row for row in range(len(tracklets)) if tracklets[row] in group]
+
+    def cosine(a: list[int], b: list[int]) -> float:
+        means = []
+        for group in (a, b):
+            whole = np.zeros(features.shape[1])
+            for row in rows(group):
+                length = float(np.sqrt((features[row] ** 2).sum()))
+                if length > 0:
+                    whole = whole + features[row] / length
+            length = float(np.sqrt((whole**2).sum()))
+            if length == 0:
+                return -2.0
+            means.append(whole / length)
+        return float((means[0] * means[1]).sum())
+
+    def together(a: list[int], b: list[int]) -> bool:
+        return bool({times[row] for row in rows(a)} & {times[row] for row in rows(b)})
+
+    while True:
+        best, pair = -2.0, None
+        level = [
+            max([cosine(a, b) for b in groups if b is not a and together(a, b)], default=-2.0) for a in groups
+        ]
+        for i, a in enumerate(groups):
+            for j in range(i + 1, len(groups)):
+                alike = cosine(a, groups[j])
+                fine = alike >= threshold and alike > max(level[i], level[j]) and not together(a, groups[j])
+                if fine and alike > best:
+                    best, pair = alike, (i, j)
+        if pair is None:
+            break
+        groups[pair[0]] = sorted(groups[pair[0]] + groups.pop(pair[1]))
+    groups.sort(key=lambda g: (-sum(sizes[r] for r in rows(g)), min(times[r] for r in rows(g)), min(g)))
+    return [next(k for k, group in enumerate(groups) if name in group) for name in tracklets.tolist()]
+
+
+@st.composite
+def videos(draw: st.DrawFn) -> tuple[npt.NDArray[np.int32], Float, Float, Float]:
+    """Tracklets of a few people over a few frames; no tracklet twice in a frame."""
+    seed = draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    people = rng.normal(size=(draw(st.integers(1, 4)), 6))
+    spread = draw(st.sampled_from([0.1, 0.6, 1.5]))
+    rows = []
+    for tracklet in range(draw(st.integers(1, 9))):
+        person = rng.integers(len(people))
+        start = int(rng.integers(0, 12))
+        for frame in range(start, start + int(rng.integers(1, 4))):
+            feature = people[person] + rng.normal(size=6) * spread
+            rows.append((3 * tracklet + 1, frame / 8, float(rng.integers(10, 14)), feature))
+    tracklets, times, sizes, features = zip(*rows, strict=True)
+    return np.array(tracklets, np.int32), np.array(times), np.array(sizes), np.array(features)
+
+
+@settings(max_examples=150, deadline=None)
+@given(videos(), st.sampled_from([-0.5, 0.2, 0.45, 0.9]))
+def test_it_is_the_plain_way(
+    video: tuple[npt.NDArray[np.int32], Float, Float, Float], threshold: float
+) -> None:
+    assert link_tracks(*video, threshold=threshold).tolist() == naive(*video, threshold)
+
+
+@settings(max_examples=100, deadline=None)
+@given(videos(), st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter_and_no_frame_shows_a_track_twice(
+    video: tuple[npt.NDArray[np.int32], Float, Float, Float], random: object
+) -> None:
+    tracklets, times, _, _ = video
+    tracks = link_tracks(*video)
+    order = list(range(len(tracklets)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    assert link_tracks(*(array[order] for array in video)).tolist() == tracks[order].tolist()
+    assert sorted(set(tracks.tolist())) == list(range(tracks.max() + 1))
+    for track in set(tracks.tolist()):
+        seen = times[tracks == track].tolist()
+        assert len(seen) == len(set(seen))
+    for name in set(tracklets.tolist()):
+        assert len(set(tracks[tracklets == name].tolist())) == 1
+
+
+def test_two_of_one_person_are_joined_and_the_more_shown_is_first() -> None:
+    a, b = np.array([1.0, 0.2]), np.array([-0.2, 1.0])
+    tracks = link_tracks(
+        np.array([0, 1, 1, 2], np.int32),
+        np.array([0.0, 0.125, 0.25, 1.0]),
+        np.array([40.0, 50.0, 50.0, 70.0]),
+        np.array([a, b, b, a]),
+    )
+    assert tracks.tolist() == [0, 1, 1, 0]  # 110 against 100
+
+
+def test_a_frame_with_two_faces_shows_two_people_however_alike() -> None:
+    same = np.ones((2, 4))
+    times = np.array([0.5, 0.5])
+    assert link_tracks(np.array([0, 1], np.int32), times, np.ones(2), same).tolist() == [0, 1]
+
+
+def test_strangers_of_the_video_set_how_alike_one_person_must_be() -> None:
+    # 0 and 1 are seen together and have cosine 0.8: so 2, which has 0.7 with 0, is not taken for 0.
+    def at(angle: float) -> list[float]:
+        return [np.cos(angle), np.sin(angle)]
+
+    features = np.array([at(0), at(np.arccos(0.8)), at(-np.arccos(0.7))])
+    numbers = np.array([0, 1, 2], np.int32)
+    apart = link_tracks(numbers, np.array([0.0, 0.0, 1.0]), np.ones(3), features)
+    assert apart.tolist() == [0, 1, 2]
+    alone = link_tracks(numbers[[0, 2]], np.array([0.0, 1.0]), np.ones(2), features[[0, 2]])
+    assert alone.tolist() == [0, 0]
+
+
+def test_faces_without_a_usable_feature_are_joined_to_nothing() -> None:
+    features = np.array([[1.0, 0.0], [np.nan, 1.0], [0.0, 0.0], [1.0, 0.0]])
+    tracks = link_tracks(np.arange(4, dtype=np.int32), np.arange(4) / 8, np.array([1, 5, 4, 1.0]), features)
+    assert tracks.tolist() == [2, 0, 1, 2]
+
+
+def test_half_precision_and_large_numbers() -> None:
+    features = np.array([[60000, 60000], [60000, 59000]], np.float16)
+    assert link_tracks(np.array([0, 1], np.int32), np.array([0, 1.0]), np.ones(2), features).tolist() == [
+        0,
+        0,
+    ]
+
+
+def test_nothing_and_wrong_calls() -> None:
+    none = np.empty(0)
+    assert link_tracks(np.empty(0, np.int32), none, none, np.empty((0, 4))).shape == (0,)
+    with pytest.raises(UsageError, match="every face needs a tracklet, a time, a size and a feature"):
+        link_tracks(np.zeros(2, np.int32), np.zeros(1), np.zeros(2), np.zeros((2, 3)))
+    with pytest.raises(UsageError, match="the threshold must be a number"):
+        link_tracks(np.zeros(1, np.int32), np.zeros(1), np.ones(1), np.ones((1, 3)), threshold=float("nan"))
