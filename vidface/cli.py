@@ -34,6 +34,7 @@ from vidface.options import (
     engine_options,
     json_option,
     model_options,
+    pool_option,
     read_fps,
     read_threshold,
     shard_option,
@@ -219,6 +220,7 @@ def extract(
     callback=read_threshold,
     help="Cosine that joins two frames, or none.",
 )
+@pool_option
 @click.option(
     "--by",
     type=click.Choice(["video", "track"]),
@@ -233,6 +235,7 @@ def cluster(
     features: Path,
     output: Path,
     threshold: float | None,
+    pool: str,
     by: str,
     engine: str,
     workers: int | None,
@@ -240,12 +243,12 @@ def cluster(
     shard: tuple[int, int] | None,
     as_json: bool,
 ) -> int:
-    """Features -> embeddings: the largest cluster of each video's frames, averaged."""
+    """Features -> embeddings: the largest cluster of each video's frames, averaged; or all frames, weighted."""
     from vidface.engines import open_engine
     from vidface.stages.cluster import cluster as run
 
     with open_engine(engine, workers=workers, address=address) as where:
-        result = run(features, output, threshold=threshold, engine=where, shard=shard, by=by)
+        result = run(features, output, threshold=threshold, pool=pool, engine=where, shard=shard, by=by)
     found = result.embeddings
     failed = found.status.count("failed")
     frames, kept = int(found.frames.sum()), int(found.kept.sum())
@@ -258,6 +261,7 @@ def cluster(
                 "kept": kept,
                 "failed_videos": failed,
                 "threshold": threshold,
+                "pool": pool,
                 "by": by,
                 "already_done": result.already_done,
             }

@@ -13,6 +13,7 @@ from vidface.options import (
     engine_options,
     json_option,
     manifest_option,
+    pool_option,
     protocol_options,
     split_options,
 )
@@ -60,6 +61,7 @@ def score(scored: Path, manifest_path: Path, output: Path | None, as_json: bool,
     show_default=True,
     help="none, cosines, and ranges start:stop:step.",
 )
+@pool_option
 @click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
 @protocol_options
 @engine_options("Threads that cluster [default: one a core]; with ray the cluster decides.")

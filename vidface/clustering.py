@@ -22,7 +22,7 @@ from vidface.components import grow, rank
 from vidface.fixed_dot import aligned_rows, dot64
 from vidface.half import widen
 
-__all__ = ["cluster_frames", "cluster_sweep", "normalise_rows", "rising", "unit_rows"]
+__all__ = ["cluster_frames", "cluster_sweep", "normalise_rows", "rising", "row_norms", "unit_rows"]
 
 
 def normalise_rows(x: ArrayLike) -> NDArray[np.float32]:
@@ -127,3 +127,15 @@ def unit_rows(half: Any, single: Any, unit: Any) -> None:
             scale = 1 / np.sqrt(total)
             for d in range(unit.shape[1]):
                 unit[i, d] = np.float32(np.float64(unit[i, d]) * scale)
+
+
+@njit(cache=True, nogil=True)
+def row_norms(half: Any, single: Any, norms: Any) -> None:
+    """Write the lengths of the rows that ``unit_rows`` takes, float64 [n]."""
+    wide = np.empty(half.shape[1], np.float32)
+    for i in range(norms.size):
+        if half.shape[0]:
+            widen(half[i], wide)
+            norms[i] = np.sqrt(dot64(wide, wide))
+        else:
+            norms[i] = np.sqrt(dot64(single[i], single[i]))

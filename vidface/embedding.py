@@ -1,8 +1,9 @@
 """From the features of a run of videos to their embeddings: unit rows, clustered, pooled; no Python for each video.
 
 What comes out is what ``normalise_rows``, ``cluster_frames`` and ``pool_frames`` give one after the other, to the
-last bit. Here all is done while a video's rows are in the cache, and without the interpreter's lock, so that threads
-run side by side. Tested in ``tests/test_embedding.py`` against those three.
+last bit, or, where every frame counts by its weight, ``weigh_frames`` in place of the last. Here all is done while a
+video's rows are in the cache, and without the interpreter's lock, so that threads run side by side. Tested in
+``tests/test_embedding.py`` against those functions.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.clustering import as_read, rising, unit_rows
+from vidface.clustering import as_read, rising, row_norms, unit_rows
 from vidface.components import grow, rank
 from vidface.fixed_dot import aligned_rows
-from vidface.pooling import pool_label
+from vidface.pooling import pool_label, pool_weighted, weigh
 
-__all__ = ["embed_sweep", "embed_videos"]
+__all__ = ["embed_sweep", "embed_videos", "embed_weighted"]
 
 
 def embed_videos(
@@ -46,25 +47,51 @@ def embed_videos(
     return embeddings, kept, labels
 
 
+def embed_weighted(
+    features: ArrayLike, offsets: ArrayLike, threshold: float | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """Cluster the frames of consecutive videos, and average all of them by their weights.
+
+    Args:
+        features, offsets, threshold: as in ``embed_videos``.
+
+    Returns:
+        (embeddings, kept, labels, weights): float32 [v, D], the weighted means; int64 [v], how many frames have a
+        weight; int32 [F], ``cluster_frames`` of every video; float32 [F], ``weigh_frames`` of every video, rounded
+        after the mean was taken.
+    """
+    half, single = as_read(features)
+    bounds = _bounds(offsets, len(half) + len(single))
+    levels, _ = rising([threshold])
+    embeddings = np.empty((len(bounds) - 1, half.shape[1]), np.float32)
+    kept = np.empty(len(bounds) - 1, np.int64)
+    labels = np.zeros(len(half) + len(single), np.int32)
+    weights = np.empty(len(labels), np.float32)
+    _weighted(half, single, bounds, levels, embeddings, kept, labels, weights)
+    return embeddings, kept, labels, weights
+
+
 def embed_sweep(
-    features: ArrayLike, offsets: ArrayLike, thresholds: Sequence[float | None]
+    features: ArrayLike, offsets: ArrayLike, thresholds: Sequence[float | None], *, weighted: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Cluster and average the frames of consecutive videos for many thresholds; pairs are compared once for all.
 
     Args:
         features, offsets: as in ``embed_videos``.
         thresholds: T thresholds, in any order.
+        weighted: average all frames by their weights.
 
     Returns:
-        (embeddings, kept): float32 [T, v, D] and int64 [T, v]; row t equals those of ``embed_videos`` with
-        ``thresholds[t]``.
+        (embeddings, kept): float32 [T, v, D] and int64 [T, v]; row t equals those of ``embed_videos``, or of
+        ``embed_weighted``, with ``thresholds[t]``.
     """
     half, single = as_read(features)
     bounds = _bounds(offsets, len(half) + len(single))
     levels, level_of = rising(thresholds)
     embeddings = np.empty((len(thresholds), len(bounds) - 1, half.shape[1]), np.float32)
     kept = np.empty((len(thresholds), len(bounds) - 1), np.int64)
-    _sweep(half, single, bounds, levels, level_of, embeddings, kept)
+    sweep = _sweep_weighted if weighted else _sweep
+    sweep(half, single, bounds, levels, level_of, embeddings, kept)
     return embeddings, kept
 
 
@@ -126,6 +153,59 @@ def _sweep(
                 kept[t, v] = kept[pooled[level], v]
             else:
                 kept[t, v] = pool_label(unit, labels[level], 0, embeddings[t, v])
+                pooled[level] = t
+
+
+@njit(cache=True, nogil=True)
+def _weighted(
+    half: Any, single: Any, bounds: Any, levels: Any, embeddings: Any, kept: Any, labels: Any, weights: Any
+) -> None:
+    scratch = _room(bounds, half.shape[1])
+    for v in range(bounds.size - 1):
+        a, b = bounds[v], bounds[v + 1]
+        unit = scratch[: b - a]
+        norms, shares = np.empty(b - a, np.float64), np.empty(b - a, np.float64)
+        row_norms(half[a:b], single[a:b], norms)
+        unit_rows(half[a:b], single[a:b], unit)
+        if levels.size:
+            parent, _ = grow(unit, levels)
+            labels[a:b] = rank(unit, parent, 0)
+        kept[v] = weigh(norms, labels[a:b], shares)
+        pool_weighted(unit, shares, embeddings[v])
+        for i in range(b - a):
+            weights[a + i] = np.float32(shares[i])
+
+
+@njit(cache=True, nogil=True)
+def _sweep_weighted(
+    half: Any, single: Any, bounds: Any, levels: Any, level_of: Any, embeddings: Any, kept: Any
+) -> None:
+    scratch = _room(bounds, half.shape[1])
+    for v in range(bounds.size - 1):
+        a, b = bounds[v], bounds[v + 1]
+        unit = scratch[: b - a]
+        norms, shares = np.empty(b - a, np.float64), np.empty(b - a, np.float64)
+        row_norms(half[a:b], single[a:b], norms)
+        unit_rows(half[a:b], single[a:b], unit)
+        same = np.arange(levels.size + 1)  # the lowest level with the same clusters
+        parent = np.empty((0, 0), np.int32)
+        if levels.size:
+            parent, parts = grow(unit, levels)
+            for level in range(1, levels.size):
+                if parts[level] == parts[level - 1]:  # one is a part of the other, so they are equal
+                    same[level] = same[level - 1]
+        pooled = np.full(
+            levels.size + 1, -1
+        )  # the place among the thresholds where these clusters were averaged
+        for t in range(level_of.size):
+            level = same[level_of[t]]
+            if pooled[level] >= 0:
+                embeddings[t, v] = embeddings[pooled[level], v]
+                kept[t, v] = kept[pooled[level], v]
+            else:
+                one = np.zeros(b - a, np.int32) if level == levels.size else rank(unit, parent, level)
+                kept[t, v] = weigh(norms, one, shares)
+                pool_weighted(unit, shares, embeddings[t, v])
                 pooled[level] = t
 
 

@@ -225,6 +225,15 @@ def read_fps(_context: click.Context, _parameter: click.Parameter, value: str) -
     return fps
 
 
+pool_option = click.option(
+    "--pool",
+    type=click.Choice(["largest", "weighted"]),
+    default="largest",
+    show_default=True,
+    help="Average the largest cluster, or all frames, weighted by norm and cluster size.",
+)
+
+
 def read_threshold(_context: click.Context, _parameter: click.Parameter, value: str) -> float | None:
     from vidface.stages.thresholds import parse_thresholds
 

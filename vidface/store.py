@@ -6,6 +6,8 @@ Where faces were detected, a row is a face, and the arrays of `FaceRows` lie bes
 within a video; ``face_counts`` int64 [V, 8] says what became of all faces, in the columns `FACE_COUNTS`.
 Embeddings file: ``embeddings`` float32 [V, D], L2-normalised or all zero; ``video_ids``, ``status`` [V];
 ``frames`` and ``kept`` int64 counts [V]; ``labels`` int32 [F], the cluster of every frame, 0 is the kept one.
+Where all frames count by their weight: ``weights`` float32 [F], the share of every frame in its video's embedding;
+``kept`` then counts the frames with a share.
 What the rows were made from stands in the attributes of the file, ``content_sha256`` among them, so that every
 later file can name its input exactly. A file with share I of N of the videos has the attribute ``shard``, "I/N"; if it
 holds features, also ``faults``, a JSON text for each. A file is written beside its name, synced and renamed: HDF5 that
@@ -19,7 +21,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,6 +103,7 @@ class EmbeddingRows(NamedTuple):
     embeddings: npt.NDArray[np.float32]
     kept: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ class Embeddings:
     labels: npt.NDArray[np.int32]
     status: list[str]
     attributes: dict[str, Any]
+    weights: npt.NDArray[np.float32] | None = None
 
 
 def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: str) -> None:
@@ -413,18 +417,26 @@ def write_embeddings(
     n_videos, n_frames = len(frames), int(source.offsets[-1] - source.offsets[0])
     digest = hashlib.sha256()
     texts = {"video_ids": texts_of(source.video_ids), "status": texts_of(source.status)}
+    runs = iter(runs)
+    first = next(runs, None)
+    weighted = first is not None and first.weights is not None
     n_bytes = (
-        n_videos * (4 * source.dimension + 16) + 4 * n_frames + sum(text.nbytes for text in texts.values())
+        n_videos * (4 * source.dimension + 16)
+        + (8 if weighted else 4) * n_frames
+        + sum(text.nbytes for text in texts.values())
     )
     with create(path, n_bytes) as file:
         embeddings = file.create_dataset("embeddings", (n_videos, source.dimension), np.float32)
         kept = file.create_dataset("kept", (n_videos,), np.int64)
         labels = file.create_dataset("labels", (n_frames,), np.int32)
+        weights = file.create_dataset("weights", (n_frames,), np.float32) if weighted else None
         video = frame = 0
-        for run in runs:
+        for run in chain([] if first is None else [first], runs):
             embeddings[video : video + len(run.kept)] = run.embeddings
             kept[video : video + len(run.kept)] = run.kept
             labels[frame : frame + len(run.labels)] = run.labels
+            if weights is not None:
+                weights[frame : frame + len(run.labels)] = run.weights
             digest.update(run.embeddings.tobytes())
             video += len(run.kept)
             frame += len(run.labels)
@@ -455,6 +467,7 @@ def read_embeddings(path: Path) -> Embeddings:
             labels=file["labels"][:],
             status=read_texts(file, "status"),
             attributes=dict(file.attrs),
+            weights=file["weights"][:] if "weights" in file else None,
         )
 
 
@@ -472,6 +485,7 @@ def embedding_runs(path: Path) -> Iterator[EmbeddingRows]:
                 file["embeddings"][start:stop],
                 file["kept"][start:stop],
                 file["labels"][offsets[start] : offsets[stop]],
+                file["weights"][offsets[start] : offsets[stop]] if "weights" in file else None,
             )
 
 

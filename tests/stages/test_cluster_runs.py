@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 
 from vidface import store
-from vidface.embedding import embed_sweep, embed_videos
+from vidface.embedding import embed_sweep, embed_videos, embed_weighted
 from vidface.engines.local import local_engine
 from vidface.errors import StoreError
 from vidface.stages import cluster as stage
-from vidface.stages.sweep import _sweep_run
+from vidface.stages.sweep import _sweep_run, _weighted_sweep_run
 
 LENGTHS = [3, 0, 40, 1, 0, 0, 25, 7, 130, 2]
 
@@ -43,18 +43,19 @@ def test_however_the_work_is_cut_the_results_are_the_same(
     monkeypatch.setattr(stage, "RUN_ROWS", rows)
     monkeypatch.setattr(stage, "BLOCK_ROWS", max(1, rows // 3))
     source = store.read_features(features)
-    runs = list(stage.over_videos(source, stage._cluster_run, 0.2, engine=local_engine(workers), label="x"))
-    for found, expected in zip(
-        map(np.concatenate, zip(*runs, strict=True)),
-        embed_videos(whole(features), source.offsets, 0.2),
-        strict=True,
-    ):
-        assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
+    for function, whole_run in ((stage._cluster_run, embed_videos), (stage._weighted_run, embed_weighted)):
+        runs = list(stage.over_videos(source, function, 0.2, engine=local_engine(workers), label="x"))
+        expected_arrays = whole_run(whole(features), source.offsets, 0.2)
+        for found, expected in zip(zip(*runs, strict=True), expected_arrays, strict=False):
+            joined = np.concatenate(found)
+            assert joined.dtype == expected.dtype and joined.tobytes() == expected.tobytes()
+        assert all(run.weights is None for run in runs) == (len(expected_arrays) == 3)
     thresholds = [None, 0.3, 0.1]
-    swept = list(stage.over_videos(source, _sweep_run, thresholds, engine=local_engine(workers), label="x"))
-    embeddings, kept = embed_sweep(whole(features), source.offsets, thresholds)
-    np.testing.assert_array_equal(np.concatenate([run[0] for run in swept], axis=1), embeddings)
-    assert sum(run[1] for run in swept).tolist() == kept.sum(axis=1).tolist()
+    for function, weighted in ((_sweep_run, False), (_weighted_sweep_run, True)):
+        swept = list(stage.over_videos(source, function, thresholds, engine=local_engine(workers), label="x"))
+        embeddings, kept = embed_sweep(whole(features), source.offsets, thresholds, weighted=weighted)
+        np.testing.assert_array_equal(np.concatenate([run[0] for run in swept], axis=1), embeddings)
+        assert sum(run[1] for run in swept).tolist() == kept.sum(axis=1).tolist()
 
 
 def test_runs_are_a_bounded_number_ahead_and_an_error_is_raised(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import vidface
-from vidface.embedding import embed_videos
+from vidface.embedding import embed_videos, embed_weighted
 from vidface.engines import Engine
 from vidface.engines.local import local_engine
 from vidface.errors import UsageError
@@ -34,7 +34,10 @@ from vidface.store import (
 
 RUN_ROWS = 16_384  # frames a task, of some 500 videos: every core of a large machine gets several tasks
 BLOCK_ROWS = 2_048  # frames read at a time: they are still in the cache when they are clustered
-POOLING = "mean of L2-normalised frames, L2-normalised"
+POOLING = {
+    "largest": "mean of L2-normalised frames, L2-normalised",
+    "weighted": "mean of L2-normalised frames, weighted by norm and cluster size, L2-normalised",
+}
 
 Result = TypeVar("Result")
 
@@ -52,23 +55,26 @@ def cluster(
     output: Path,
     *,
     threshold: float | None,
+    pool: str = "largest",
     engine: Engine | None = None,
     shard: Shard | None = None,
     by: str = "video",
 ) -> ClusterResult:
-    """Keep the largest cluster of every video's frames, average it, and write the embeddings file.
+    """Cluster every video's frames, average the largest cluster, or all by weight, and write the embeddings file.
 
     Args:
         features: a features file.
         output: the embeddings file to write.
-        threshold: cosine from which two frames are joined; None keeps every frame.
+        threshold: cosine from which two frames are joined; None: all are one cluster.
+        pool: ``largest`` averages the largest cluster; ``weighted`` averages all frames by
+            `vidface.pooling.weigh_frames`. The clusters are the same.
         engine: where the work runs, from `vidface.engines.open_engine`; None: every core of this machine. The file does
             not depend on it.
         shard: (I, N): only the I-th of N shares of the videos, for `vidface.stages.merge`.
         by: ``video``, or ``track``: an embedding for every track of every video, as `tracks_of` names them.
 
     Raises:
-        ChangedError: the output was made from other features or with another threshold.
+        ChangedError: the output was made from other features, or with another threshold or rule.
         UsageError: another run writes this output now, there are fewer videos than shares, or no tracks.
     """
     source = read_features(features)
@@ -84,7 +90,7 @@ def cluster(
     identity = {
         "features_sha256": source.attributes["content_sha256"],
         "threshold": threshold_text(threshold),
-        "pooling": POOLING,
+        "pooling": POOLING[pool],
         "shard": shard_text(shard),
         "by": by,
     }
@@ -103,7 +109,8 @@ def cluster(
             "program_version": vidface.__version__,
         }
         attributes = {name: value for name, value in made_with.items() if value is not None}
-        runs = over_videos(source, _cluster_run, threshold, engine=engine, label="cluster", what=f"{by}s")
+        run = _weighted_run if pool == "weighted" else _cluster_run
+        runs = over_videos(source, run, threshold, engine=engine, label="cluster", what=f"{by}s")
         write_embeddings(output, source, runs, attributes)
     return ClusterResult(read_embeddings(output), already_done=False)
 
@@ -188,3 +195,9 @@ def _cluster_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | 
     blocks = [embed_videos(block, bounds, threshold) for block, bounds in video_blocks(path, offsets)]
     embeddings, kept, labels = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return EmbeddingRows(embeddings, kept, labels)
+
+
+def _weighted_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
+    blocks = [embed_weighted(block, bounds, threshold) for block, bounds in video_blocks(path, offsets)]
+    embeddings, kept, labels, weights = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return EmbeddingRows(embeddings, kept, labels, weights)

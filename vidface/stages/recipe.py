@@ -73,6 +73,7 @@ class ClusterStep(BaseModel, extra="forbid"):
     """Options of ``vidface cluster``."""
 
     threshold: float | Literal["none"] = 0.4
+    pool: Literal["largest", "weighted"] = "largest"
     workers: int | None = Field(None, ge=1)
 
 
@@ -192,7 +193,9 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
     threshold = None if recipe.cluster.threshold == "none" else recipe.cluster.threshold
     embeddings = folder / "embeddings.h5"
     with _engine(recipe, recipe.cluster.workers) as engine:
-        clustered = cluster(features, embeddings, threshold=threshold, engine=engine)
+        clustered = cluster(
+            features, embeddings, threshold=threshold, pool=recipe.cluster.pool, engine=engine
+        )
     done["cluster"] = clustered.already_done
     found = clustered.embeddings
     say(f"cluster: {int(found.kept.sum())} of {int(found.frames.sum())} frames kept{_again(done['cluster'])}")
@@ -214,15 +217,19 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
         say(f"score{_again(done['score'])}:\n{score_lines(scores)}")
     if recipe.sweep is not None:
         sweep_file = folder / "sweep.json"
-        thresholds = recipe.sweep.thresholds
+        thresholds, pool = recipe.sweep.thresholds, recipe.cluster.pool
+        rule = {} if pool == "largest" else {"pool": pool}
 
         def write_sweep() -> None:
             with _engine(recipe, recipe.cluster.workers) as engine:
-                table = sweep(features, manifest, parse_thresholds(thresholds), engine=engine, **options)
+                table = sweep(
+                    features, manifest, parse_thresholds(thresholds), pool=pool, engine=engine, **options
+                )
             write_json(sweep_file, table)
 
         key = {"features": found.attributes["features_sha256"], "manifest": manifest.sha256, **options}
-        done["sweep"] = _once(folder, "sweep", {**key, "thresholds": thresholds}, [sweep_file], write_sweep)
+        key = {**key, "thresholds": thresholds, **rule}
+        done["sweep"] = _once(folder, "sweep", key, [sweep_file], write_sweep)
         say(f"sweep{_again(done['sweep'])}:\n{sweep_table(read_json(sweep_file))}")
     problems = 0
     for form in recipe.submit.formats if recipe.submit else ():

@@ -17,7 +17,7 @@ from vidface.errors import StoreError
 from vidface.files import disk_is_full
 from vidface.manifest import Manifest
 from vidface.protocols.lfrc import TARGETS
-from vidface.stages.cluster import over_videos, video_blocks
+from vidface.stages.cluster import POOLING, over_videos, video_blocks
 from vidface.stages.score import Protocol, Scored, rows_of, score
 from vidface.stages.thresholds import threshold_text
 from vidface.store import read_features
@@ -28,6 +28,7 @@ def sweep(
     manifest: Manifest,
     thresholds: Sequence[float | None],
     *,
+    pool: str = "largest",
     protocol: Protocol = "both",
     enrolment_split: str = "train",
     gallery_split: str = "val",
@@ -42,6 +43,7 @@ def sweep(
         features: a features file.
         manifest: the ground truth.
         thresholds: cosines; None keeps every frame.
+        pool: how frames become an embedding, as in `vidface.stages.cluster.cluster`.
         protocol, enrolment_split, gallery_split, targets: as in `vidface.stages.score.score`.
         engine: where the videos are clustered, as in `vidface.stages.cluster.cluster`.
 
@@ -55,6 +57,7 @@ def sweep(
     source = read_features(features)
     rows = rows_of(source.video_ids, manifest, features, source.attributes)
     n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
+    function = _weighted_sweep_run if pool == "weighted" else _sweep_run
     table = []
     kept = np.zeros(len(thresholds), np.int64)
     with tempfile.TemporaryDirectory(dir=features.parent, prefix=".sweep-") as folder:
@@ -64,7 +67,7 @@ def sweep(
             with pooled.open("wb") as file:
                 video = 0
                 for embeddings, counts in over_videos(
-                    source, _sweep_run, list(thresholds), engine=engine, label="sweep"
+                    source, function, list(thresholds), engine=engine, label="sweep"
                 ):
                     for t, run in enumerate(embeddings):
                         file.seek(4 * (t * of_one + video * source.dimension))
@@ -100,17 +103,27 @@ def sweep(
             "features_sha256": source.attributes["content_sha256"],
             "manifest_sha256": manifest.sha256,
             "program_version": vidface.__version__,
+            **({} if pool == "largest" else {"pooling": POOLING[pool]}),
         },
     }
 
 
 def _sweep_run(
-    path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None]
+    path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None], *, weighted: bool = False
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Embeddings float32 [T, v, D] of a run of videos, and the number of kept frames [T]."""
-    blocks = [embed_sweep(block, bounds, thresholds) for block, bounds in video_blocks(path, offsets)]
+    blocks = [
+        embed_sweep(block, bounds, thresholds, weighted=weighted)
+        for block, bounds in video_blocks(path, offsets)
+    ]
     embeddings, kept = (np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True))
     return embeddings, kept.sum(axis=1)
+
+
+def _weighted_sweep_run(
+    path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    return _sweep_run(path, offsets, thresholds, weighted=True)
 
 
 def _best(table: list[dict[str, Any]], targets: Sequence[str]) -> dict[str, str]:
