@@ -155,7 +155,7 @@ def test_a_long_video_is_shown_in_part_and_that_is_said(
     )
     drawn(aligned)
     ((section,),) = said
-    assert section.heading == "3 of 6 frames, evenly spread; in order"
+    assert section.heading == "3 of 6 frames, evenly spread, in order"
     assert [tile.caption.split()[-2] for tile in section.tiles] == ["0.0", "0.2", "0.6"]
 
 

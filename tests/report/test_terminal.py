@@ -193,3 +193,16 @@ def test_pictures_of_a_cluster_are_one_picture() -> None:
     ((image, width),) = Drawn.made
     assert image.getpixel((8, 8)) == (255, 0, 0) and image.getpixel((30, 8)) == (127, 0, 0)
     assert image.size == (44, 20) and width == 2 * CELLS[0]
+
+
+def test_pictures_in_sixel_stand_alone_on_their_lines() -> None:
+    """Sixel moves the cursor: beside it there must be nothing."""
+    renderable = pytest.importorskip("textual_image.renderable", reason="pip install -e '.[report]'")
+    red = np.full((20, 20, 3), (255, 0, 0), np.uint8)
+    seen = inspection([0, 0, 1])
+    text = printed(seen, colour=True, pictures={0: red, 1: red}, image=renderable.SixelImage)
+    assert text.count("\x1bP") == 1
+    before, after = text.split("\x1bP")
+    blank = " " * (2 * CELLS[0]) + "\n"
+    assert before.endswith(f" 2 of 2\n{blank * CELLS[1]}\x1b7\x1b[{CELLS[1]}A")
+    assert after[after.index("\x1b\\") + 2 :].startswith("\x1b8")

@@ -78,7 +78,7 @@ def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
         chosen = _spread(np.arange(len(seen.labels)), FACES_SHOWN)
         found = pictures.thumbnails(seen.video, [seen.first + row for row in chosen], FACE)
         tiles = [_face_tile(seen, row, picture) for row, picture in zip(chosen, found, strict=True)]
-        sections = [_Section(f"{_of(len(chosen), len(seen.labels), 'frames')}; in order", tiles)]
+        sections = [_Section(f"{_of(len(chosen), len(seen.labels), 'frames')}, in order", tiles)]
     else:
         sections = _detected(seen, seen.faces, pictures)
     head = [

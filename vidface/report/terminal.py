@@ -138,8 +138,8 @@ def _cluster_table(seen: Inspection) -> Table:
     shown, rest = _split(seen.clusters)
     for cluster in shown:
         letter = letter_of(cluster.label, len(cluster.rows))
-        words = Text(f" {letter} ", style=_style(cluster.label, len(cluster.rows)))
-        words.append(" kept" if cluster.label == 0 else "", style="default on default")
+        words = Text.assemble((f" {letter} ", _style(cluster.label, len(cluster.rows))))
+        words.append(" kept" if cluster.label == 0 else "")
         table.add_row(words, *_cells(seen, cluster, total))
     if rest:
         frames = sum(len(cluster.rows) for cluster in rest)
@@ -229,12 +229,9 @@ def _picture_rows(
         strip = Image.new("RGB", (step * len(found), side), BACKDROP)
         for place, picture in enumerate(found):
             strip.paste(Image.fromarray(picture), (place * step, 0))
-        line = Table.grid(padding=(0, 1))
-        line.add_row(
-            Text(f" {letter} ", style=_style(label, size)),
-            image(strip, width=CELLS[0] * len(found), height=CELLS[1]),
-        )
-        yield line
+        # Not in a table: pictures in Sixel move the cursor.
+        yield Text.assemble((f" {letter} ", _style(label, size)), f" {len(rows)} of {size}")
+        yield image(strip, width=CELLS[0] * len(found), height=CELLS[1])
 
 
 def _strips(seen: Inspection, width: int, what: str) -> Iterator[Text]:
