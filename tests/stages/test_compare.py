@@ -178,7 +178,9 @@ def test_verdicts(gain: Difference | None, words: str) -> None:
 
 
 def test_few_pairs_and_few_people_are_warned_about(some: ComparedSet) -> None:
-    found = some.compare(some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.7), targets=["1e-3", "1e-6"])
+    found = some.compare(
+        some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.7), targets=["1e-2", "1e-3", "1e-6"]
+    )
     pairs = found.counts["impostor_pairs"]
     assert found.warnings == [
         f"TPR at FPR 1e-6 is not measured: {pairs:,} impostor pairs are fewer than 1/1e-6",
