@@ -265,6 +265,8 @@ def test_a_curve_of_a_million_rows_stays_small() -> None:
 def test_curves_at_their_ends(curves: Curves) -> None:
     for make in (roc_figure, det_figure):
         ElementTree.fromstring(make([("", curves)]).inline)
+    no_errors = "no threshold makes both errors" in det_figure([("", curves)]).inline
+    assert no_errors == (not ((curves.fpr > 0) & (curves.fpr < 1) & (curves.tpr < 1)).any())
 
 
 def test_several_runs_share_the_axes_and_a_legend() -> None:

@@ -11,7 +11,17 @@ import pytest
 from PIL import Image
 
 from vidface.report.content import Table
-from vidface.report.html import environment, interval, number, page_table, picture, render, shown
+from vidface.report.html import (
+    digits,
+    environment,
+    interval,
+    number,
+    page_table,
+    picture,
+    render,
+    shown,
+    wrapped,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +71,18 @@ def test_intervals_have_as_many_digits_as_tell_their_ends_apart() -> None:
     assert interval(0.9012, 0.9553) == "0.901 to 0.955"
     assert interval(0.99912, 0.99987) == "0.9991 to 0.9999"
     assert interval(None, 0.5) == interval(0.5, None) == ""
+
+
+def test_digits_have_no_negative_zero_and_a_dash_for_nothing() -> None:
+    assert [digits(value, 2) for value in (-0.001, -0.006, 0.5, None, math.inf)] == [
+        *("0.00", "-0.01", "0.50", "–", "–"),
+    ]
+
+
+def test_names_may_break_after_their_marks_and_stay_escaped() -> None:
+    assert wrapped("a_b-c/d.e") == "a_<wbr>b-<wbr>c/<wbr>d.<wbr>e"
+    assert wrapped("<b_c>&") == "&lt;b_<wbr>c&gt;&amp;"
+    assert wrapped("plain__") == "plain__"
 
 
 def test_a_picture_is_a_small_jpeg_of_the_same_colours() -> None:

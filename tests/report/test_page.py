@@ -32,7 +32,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br", "path", "use", "circle", "rect"):
+        if tag not in ("meta", "img", "br", "wbr", "path", "use", "circle", "rect"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -243,6 +243,7 @@ def test_tracks_are_told_where_there_are_several(tmp_path: Path) -> None:
     strip = Strip("v", "", "asked for", "", frames, 4, 4, 1)
     html = write_report(dataclasses.replace(empty(), strips=[strip]), tmp_path)[0].read_text("utf-8")
     assert "Frame 1: cluster 0, kept, cosine 0.50, track 1" in html and "nobody known" in html
+    assert "track by track" in html
     single = dataclasses.replace(strip, frames=[frame._replace(track=0) for frame in frames])
     html = write_report(dataclasses.replace(empty(), strips=[single]), tmp_path)[0].read_text("utf-8")
     assert "track 0" not in html
@@ -255,6 +256,7 @@ def test_parts_that_cannot_be_had_say_why_and_leave_no_old_files(report: Path, t
     for why in ("no sweep.json lies beside it", "install scikit-learn", "no features", "there are no pairs"):
         assert f"Not shown: {why}" in page.text
     assert "Every fault" in page.text and "None." in page.text
+    assert not [tag for tag, _ in page.tags if tag == "circle"] and "0 to 1" not in page.text
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(told)
     assert not list(tmp_path.glob("figures/*"))
 
@@ -317,6 +319,14 @@ def test_200_000_videos_stay_below_20_megabytes(tmp_path: Path) -> None:
     index = write_report(content, tmp_path)[0]
     assert index.stat().st_size < 20e6
     assert len(rows(tmp_path / "data" / "faults.csv")) == 200_000
+
+
+def test_a_warning_that_stands_beside_its_number_is_not_said_twice(tmp_path: Path) -> None:
+    numbers = [Number("TPR at FPR 1e-9", None, None, None, "too few pairs")]
+    content = dataclasses.replace(empty(), headline=numbers, warnings=["too few pairs", "another"])
+    write_report(content, tmp_path)
+    text = Page((tmp_path / "index.html").read_text("utf-8")).text
+    assert text.count("too few pairs") == 1 and "Warning: another" in text
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def map_figure(points: Map) -> Drawing:
     # Colours and marks go round by the sorted names, so that a run drawn again has the same ones.
     look = np.where(known, person % (len(MAP_COLOURS) * len(MARKS)), -1)
     raster = len(xy) > VECTOR_POINTS
-    size = float(np.clip(2500 / max(len(xy), 1), 4, 26))
+    size = float(np.clip(6000 / max(len(xy), 1), 4, 26))
     titles: dict[str, list[str]] = {}
     with new_figure((5.4, 4.8)) as figure:
         axes = figure.add_subplot()
@@ -229,8 +229,8 @@ def _thresholds_line(
 
 
 def _ticks(thresholds: list[str], chosen: int | None) -> list[int]:
-    """At most ten labels; words and the chosen threshold always have theirs."""
-    every = -(-len(thresholds) // 10)
+    """At most 13 labels; words and the chosen threshold always have theirs."""
+    every = -(-len(thresholds) // 13)
     numbers = [at for at, text in enumerate(thresholds) if _is_number(text)]
     kept = numbers[::every]
     if chosen is not None:
@@ -298,7 +298,8 @@ def _histogram_words(histogram: Histogram) -> str:
         if total:
             middle = int(np.searchsorted(np.cumsum(counts), total / 2))
             centre = (histogram.edges[middle] + histogram.edges[middle + 1]) / 2
-            parts.append(f"{total:,} pairs of {whose}, half of them above {centre:.3f}")
+            pairs = "pair" if total == 1 else "pairs"
+            parts.append(f"{total:,} {pairs} of {whose}, half of them above {centre:.3f}")
         else:
             parts.append(f"no pairs of {whose}")
     if histogram.same.any() and histogram.different.any():

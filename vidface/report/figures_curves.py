@@ -69,7 +69,7 @@ def det_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
     left = min(_left_end(curves) for _, curves in runs)
     floor = max(min(1 / max(curves.genuine_pairs, 1) for _, curves in runs), 1e-6)
     low = max(tick for tick in _DEVIATE_TICKS[:8] if tick <= floor)
-    highest = 0.1
+    highest, empty = 0.1, True
     with new_figure() as figure:
         axes = figure.add_subplot()
         lines = []
@@ -79,6 +79,7 @@ def det_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
             shown = thinned(x, y)
             (line,) = axes.plot(x[shown], y[shown], linestyle=dashes, color=colour, drawstyle="steps-post")
             lines.append((line, name))
+            empty &= not ((curves.fpr > 0) & (curves.fpr < 1) & (fnmr > 0)).any()
             highest = max([highest, *fnmr[curves.fpr <= left][-1:]])
             known = [point for point in curves.points if point.tpr is not None and 0 < point.tpr < 1]
             axes.plot(
@@ -93,6 +94,8 @@ def det_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
         _deviate_axis(axes.set_ylim, axes.set_yticks, low, high)
         ends = _deviate(np.array([max(left, low), min(0.5, high)]))
         axes.plot(ends, ends, ":", color=COLOURS["muted"], linewidth=1)
+        if empty:
+            axes.text(0.5, 0.5, "no threshold makes both errors", transform=axes.transAxes, ha="center")
         axes.set_xlabel("false positive rate (FPR), normal deviates")
         axes.set_ylabel("false negative rate (1 - TPR)")
         if len(runs) > 1:
@@ -107,7 +110,7 @@ def cmc_figure(runs: Sequence[tuple[str, Cmc]]) -> Drawing:
         axes = figure.add_subplot()
         lines = []
         for (name, cmc), (colour, dashes, mark) in zip(runs, _series(len(runs)), strict=True):
-            (line,) = axes.plot(cmc.ranks, cmc.rate, linestyle=dashes, color=colour)
+            (line,) = axes.plot(cmc.ranks, cmc.rate, linestyle=dashes, color=colour, drawstyle="steps-post")
             lines.append((line, name))
             for rank, rate in _marked(cmc):
                 axes.plot(rank, rate, mark, color=colour, markersize=5)
@@ -234,8 +237,9 @@ def _roc_words(curves: Curves) -> str:
         if point.tpr is not None:
             ends = interval(point.low, point.high)
             parts.append(f"{point.tpr:.4f} at FPR {point.target}" + (f" ({ends})" if ends else ""))
-    known = f"TPR {', '.join(parts)}" if parts else "there are too few pairs for a point at any target"
-    return f"{known}; {curves.genuine_pairs:,} pairs of one person, {curves.impostor_pairs:,} of two."
+    known = f"TPR {', '.join(parts)}" if parts else "Too few pairs for a point at any target"
+    pairs = "pair" if curves.genuine_pairs == 1 else "pairs"
+    return f"{known}; {curves.genuine_pairs:,} {pairs} of one person, {curves.impostor_pairs:,} of two."
 
 
 def _det_words(curves: Curves) -> str:

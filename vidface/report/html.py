@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -44,7 +45,8 @@ class PageTable:
 def environment() -> jinja2.Environment:
     """Return the templates' environment: autoescape is on, and a name that was not given is an error.
 
-    Filters: ``shown`` (foreign text), ``number`` (with thousands), ``rate`` (four digits), ``picture`` (data URI).
+    Filters: ``shown`` (foreign text), ``wrapped`` (a name that may break), ``number`` (a cell), ``digits`` (a measure),
+    ``picture`` (a data URI).
 
     Raises:
         UsageError: jinja2 is not installed.
@@ -60,7 +62,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters.update(shown=shown, number=number, rate=rate, picture=picture)
+    templates.filters.update(shown=shown, number=number, digits=digits, wrapped=wrapped, picture=picture)
     templates.globals.update(interval=interval)
     return templates
 
@@ -82,9 +84,16 @@ def shown(text: str, limit: int = TEXT_LIMIT) -> str:
     return f"{line[:head]}…{line[len(line) - (limit - 1 - head) :]}"
 
 
-def rate(value: float | None) -> str:
-    """A measure of 0..1, or a cosine, with four digits; a dash where there is none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.4f}"
+def digits(value: float | None, places: int) -> str:
+    """A measure or a cosine with so many digits, no ``-0.00``; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{round(value, places) + 0.0:.{places}f}"
+
+
+def wrapped(text: str) -> str:
+    """Text of names, escaped, with places where a narrow line may break; copied, it is the same text."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("(?<=[_./-])(?=[^_./-])", "<wbr>", escape(text)))
 
 
 def number(value: Cell) -> str:

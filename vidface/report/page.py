@@ -58,7 +58,7 @@ def write_report(content: Content, output: Path) -> list[Path]:
     drawings = {drawing.name: drawing for drawing in _drawings(content)}
     html = render(
         "report.html.j2",
-        title=content.title,
+        title=f"Report of {content.title}",
         lede="What one run of face recognition in video is worth, where it fails, and which frames it used.",
         sections=SECTIONS,
         made_by=f"Made by vidface {__version__}. This file needs no network and runs no scripts; its figures and data"
@@ -100,10 +100,10 @@ def _drawings(content: Content) -> Iterable[Drawing]:
         yield map_figure(content.map)
 
 
-def _scale(headline: Sequence[Number]) -> float:
-    """Where the axis beside the numbers begins: as high as all of them allow, to show the intervals."""
+def _scale(headline: Sequence[Number]) -> float | None:
+    """Where the axis beside the numbers begins: as high as all of them allow; None without numbers."""
     ends = [end for one in headline for end in (one.value, one.low) if end is not None]
-    return next(start for start in (0.9, 0.5, 0.0) if start <= min(ends, default=0.0) or not start)
+    return next((start for start in (0.9, 0.5, 0.0) if start <= min(ends)), 0.0) if ends else None
 
 
 def _page_tables(content: Content) -> dict[str, PageTable]:
