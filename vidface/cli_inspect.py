@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.errors import UsageError, printable
+from vidface.errors import StoreError, UsageError, printable
 from vidface.options import FILE, card_fields, json_option, model_options, read_threshold
 from vidface.output import print_json
 
 if TYPE_CHECKING:
+    from vidface.manifest import Manifest
     from vidface.stages.find import Face, Found
     from vidface.stages.inspect import Cluster, Inspection
+    from vidface.stages.runs import Run
 
 PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a face
 
@@ -48,21 +50,29 @@ def inspect_command(
 ) -> int:
     """Show one VIDEO's clusters: which frames are kept, which are noise, and why.
 
-    VIDEO is an id of the features file; of one with detected faces also ID#TRACK.
+    FEATURES is a features file, or the folder of a run, which says its embeddings and manifest as well. VIDEO is an id;
+    where faces were detected also ID#TRACK.
     """
     from vidface.manifest import read_manifest
     from vidface.stages.inspect import inspect
+    from vidface.stages.runs import open_run
 
     told = context.get_parameter_source("threshold") is not click.core.ParameterSource.DEFAULT
     if embeddings is not None and told:
         raise UsageError("--embeddings says the threshold already: leave --threshold out")
-    if sheet is not None and manifest_path is None:
-        raise UsageError("--sheet needs --manifest: it says where the videos lie")
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise UsageError(f"{sheet}: a contact sheet is a .png file")
-    manifest = None if manifest_path is None else read_manifest(manifest_path)
+    manifest: Manifest | None = None
+    if features.is_dir():
+        run = open_run(features, manifest=manifest_path)
+        features, manifest = _features_of(run), run.manifest
+        embeddings = embeddings or (None if told else run.embeddings)
+    elif manifest_path is not None:
+        manifest = read_manifest(manifest_path)
+    if sheet is not None and manifest is None:
+        raise UsageError("--sheet needs --manifest: it says where the videos lie")
     seen = inspect(features, video, threshold=threshold, embeddings=embeddings)
-    notes = [] if sheet is None else _write_sheet(manifest, seen, sheet)
+    notes = [] if sheet is None or manifest is None else _write_sheet(manifest, seen, sheet)
     if as_json:
         print_json({**_as_json(seen), "sheet": None if sheet is None else str(sheet), "notes": notes})
         return 0
@@ -74,7 +84,14 @@ def inspect_command(
     return 0
 
 
-def _show(manifest: Any, seen: Inspection) -> list[str]:
+def _features_of(run: Run) -> Path:
+    """The features file of a run; embeddings alone do not do."""
+    if run.features is None:
+        raise StoreError("; ".join(run.notes))
+    return run.features
+
+
+def _show(manifest: Manifest | None, seen: Inspection) -> list[str]:
     """Print the video; returns what has to be said beside it."""
     from rich.console import Console
 
@@ -100,7 +117,7 @@ def _show(manifest: Any, seen: Inspection) -> list[str]:
         return [f"pictures are missing: {reason}" for reason in pictures.missing.values()]
 
 
-def _write_sheet(manifest: Any, seen: Inspection, path: Path) -> list[str]:
+def _write_sheet(manifest: Manifest, seen: Inspection, path: Path) -> list[str]:
     """Write the contact sheet; returns what has to be said beside it."""
     from vidface.report.pictures import open_pictures
     from vidface.report.sheet import write_sheet
@@ -196,12 +213,14 @@ def find_command(
 ) -> int:
     """Find the person of PICTURE: which videos, or tracks, of FEATURES show the face.
 
-    FEATURES is a features file, or embeddings (there noise is left out of the means already).
+    FEATURES is a features file, the folder of a run, or an embeddings file (there noise is left out of the means).
     """
     from vidface.backbones import load_backbone
     from vidface.faces.detector import open_detector
     from vidface.stages.find import face_of_picture, find
+    from vidface.stages.runs import open_run
 
+    searched = _features_of(open_run(searched)) if searched.is_dir() else searched
     detect = None if aligned else open_detector(detector_weights, detector, min_score=PICTURE_SCORE)
     overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
     backbone = load_backbone(model, overrides=overrides, device=device, half=half)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -61,6 +62,25 @@ def test_json_says_what_the_embeddings_file_says(small: Any) -> None:
     assert [cluster["size"] for cluster in told["clusters"]] == [
         labels.count(i) for i in range(max(labels) + 1)
     ]
+
+
+def test_the_folder_of_a_run_says_the_rest(small: Any, tmp_path: Path) -> None:
+    """As a recipe leaves it: features, embeddings, and in run.json where the manifest lies."""
+    for name in ("features.h5", "embeddings.h5"):
+        (tmp_path / name).symlink_to(small.features.parent / name)
+    entry = {
+        "manifest": os.path.relpath(small.manifest, tmp_path),
+        "features": "features.h5",
+        **{"protocol": "both", "enrolment_split": "train", "gallery_split": "val", "targets": ["1e-2"]},
+    }
+    (tmp_path / "run.json").write_text(json.dumps({"run": entry}))
+    sheet = tmp_path / "s.png"
+    told = vidface("inspect", tmp_path, "v03-1", "--sheet", sheet, "--json", code=0).json
+    assert told["threshold"] == "0.3" and told["pooling"] and told["notes"] == [] and sheet.exists()
+    told = vidface("inspect", tmp_path, "v03-1", "--threshold", "0.45", "--json", code=0).json
+    assert told["threshold"] == "0.45" and told["pooling"] is None
+    (tmp_path / "features.h5").unlink()
+    assert "features" in vidface("inspect", tmp_path, "v03-1", code=1).error
 
 
 def test_a_contact_sheet_is_written(small: Any, tmp_path: Path) -> None:
