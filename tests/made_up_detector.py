@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,13 +82,17 @@ def misbehave(word: int) -> None:
         os._exit(3)
 
 
-def install() -> None:
-    """Let this process take the detector here for every detector; to be called before it is used."""
+def open_detector(weights: Path | None, kind: str = "yunet", *, min_score: float) -> Any:
+    """In place of `vidface.faces.detector.open_detector`."""
     from vidface.faces import detector
 
-    def open_detector(weights: Path | None, kind: str = "yunet", *, min_score: float) -> detector.Detector:
-        found = detector.detector_weights(weights, kind)
-        return detector.Detector(kind, found.path, found.sha256, lambda pixels: detector.Faces(*find(pixels)))
+    found = detector.detector_weights(weights, kind)
+    return detector.Detector(kind, found.path, found.sha256, lambda pixels: detector.Faces(*find(pixels)))
+
+
+def install() -> None:
+    """Let this process take the detector here for every detector; to be called before engines are imported."""
+    from vidface.faces import detector
 
     detector.open_detector = open_detector
 
@@ -96,7 +100,7 @@ def install() -> None:
 # For a folder on the path of Python: what starts there with vidface has this detector.
 SITECUSTOMIZE = f"""
 import sys
-if any("vidface" in word for word in sys.orig_argv):
+if {{"vidface", "vidface.engines.decoder"}} & set(sys.orig_argv):
     sys.path.append({str(Path(__file__).parent)!r})
     import made_up_detector
     made_up_detector.install()

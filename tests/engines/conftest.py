@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 from decoder_killer import SITECUSTOMIZE
+from made_up_detector import SITECUSTOMIZE as MADE_UP_DETECTOR
 
 from vidface.engines import Engine, open_engine
 
 
 @pytest.fixture(scope="session")
 def processes_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Processes of the engines find the modules of these tests, and what kills a decoder."""
+    """Processes of the engines find the modules of these tests, what kills a decoder, and a made-up detector."""
     folder = tmp_path_factory.mktemp("site")
-    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE + MADE_UP_DETECTOR)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
         patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(__file__).parent)]))

@@ -123,7 +123,7 @@ def _video_faces(
     faults = list(end.faults)
     counts = end.counts or FaceCounts()
     if end.lost:
-        features, counts = features[:0], FaceCounts()
+        features = features[:0]
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         faults.append(_not_finite(finite, "faces"))
