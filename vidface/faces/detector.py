@@ -15,7 +15,15 @@ from vidface.errors import UsageError, printable
 from vidface.faces.weights import Weights, find_weights, weights_folder, weights_of_user
 from vidface.frames.frame import Pixels
 
-__all__ = ["Detect", "Detector", "Faces", "detector_weights", "open_detector", "sound_faces"]
+__all__ = [
+    "Detect",
+    "Detector",
+    "Faces",
+    "check_frame",
+    "detector_weights",
+    "open_detector",
+    "sound_faces",
+]
 
 
 class Faces(NamedTuple):
@@ -112,6 +120,18 @@ def open_detector(weights: Path | None, kind: str = "yunet", *, min_score: float
 
         detect = open_uniface(found.path, name, min_score=min_score)
     return Detector(kind, found.path, found.sha256, detect)
+
+
+def check_frame(pixels: Pixels) -> None:
+    """Refuse what is no frame.
+
+    Raises:
+        UsageError: it is not uint8 [H, W, 3], or has no pixels.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UsageError(
+            f"a frame must be uint8 H x W x 3, not {pixels.dtype} {' x '.join(map(str, pixels.shape))}"
+        )
 
 
 def sound_faces(faces: Faces, size: tuple[int, int]) -> Faces:

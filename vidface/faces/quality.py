@@ -34,7 +34,7 @@ class Pose(NamedTuple):
     """Where n faces look, float32 [n] each, in degrees; 0, 0, 0 is straight into the camera and upright.
 
     Attributes:
-        yaw: turned to the image's right above 0, to its left below.
+        yaw: turned to the image's right above 0, to its left below; -90 to 90.
         pitch: down above 0, up below.
         roll: tilted clockwise in the image above 0.
     """
@@ -101,7 +101,7 @@ def head_pose(points: npt.NDArray[Any]) -> Pose:
     across, down = np.moveaxis(left @ right, 1, 0)  # the first two rows of the turn, [n, 3] each
     away = np.cross(across, down)  # the third
     # The turn is roll * pitch * yaw: the head turns first, then nods, then is tilted in the image.
-    yaw = np.arctan2(away[:, 0], away[:, 2])
+    yaw = np.arctan2(away[:, 0], np.abs(away[:, 2]))
     pitch = np.arcsin(np.clip(away[:, 1], -1, 1))
     roll = np.arctan2(-across[:, 1], down[:, 1])
     return Pose(*(np.degrees(angle).astype(np.float32) for angle in (yaw, pitch, roll)))
@@ -114,7 +114,7 @@ def filter_faces(
     *,
     min_size: float = 0,
     min_sharpness: float = 0,
-    max_yaw: float = 180,
+    max_yaw: float = 90,
 ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
     """Say which of n faces are good enough, and why the others are not.
 
@@ -123,7 +123,7 @@ def filter_faces(
         points: float32 [n, 5, 2].
         sharp: float32 [n], as `sharpness` gives it.
         min_size: pixels; a box whose shorter side is less is ``too_small``.
-        max_yaw: degrees; what looks further to a side is ``turned``.
+        max_yaw: degrees; what looks further to a side is ``turned``. 90 leaves all.
         min_sharpness: what has less is ``blurred``.
 
     Returns:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vidface.errors import ModelError, UsageError, printable
-from vidface.faces.detector import Detect, Faces, sound_faces
+from vidface.faces.detector import Detect, Faces, check_frame, sound_faces
 from vidface.faces.weights import Known, Weights, find_weights, weights_folder
 from vidface.frames.frame import Pixels
 
@@ -66,10 +66,7 @@ def open_uniface(path: Path, name: str, *, min_score: float) -> Detect:
             ) from None
 
     def detect(pixels: Pixels) -> Faces:
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise UsageError(
-                f"a frame must be uint8 H x W x 3, not {pixels.dtype} {' x '.join(map(str, pixels.shape))}"
-            )
+        check_frame(pixels)
         found = network.detect(np.ascontiguousarray(pixels[:, :, ::-1]))
         boxes = np.array([face.bbox for face in found], np.float32).reshape(-1, 4)
         points = np.array([face.landmarks for face in found], np.float32).reshape(-1, 5, 2)

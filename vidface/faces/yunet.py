@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vidface.errors import ModelError, UsageError
+from vidface.errors import ModelError
 from vidface.faces.align import opencv
-from vidface.faces.detector import Detect, Faces, sound_faces
+from vidface.faces.detector import Detect, Faces, check_frame, sound_faces
 from vidface.faces.weights import Known
 from vidface.frames.frame import Pixels
 
@@ -70,10 +70,7 @@ def open_yunet(weights: Path, *, min_score: float) -> Detect:
         cv2.utils.logging.setLogLevel(before)
 
     def detect(pixels: Pixels) -> Faces:
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise UsageError(
-                f"a frame must be uint8 H x W x 3, not {pixels.dtype} {' x '.join(map(str, pixels.shape))}"
-            )
+        check_frame(pixels)
         height, width = pixels.shape[:2]
         shrink = max(1.0, max(height, width) / LONGEST_SIDE)
         seen = (max(1, round(width / shrink)), max(1, round(height / shrink)))

@@ -1,0 +1,179 @@
+"""Alignment: the similarity against another way to it, and real photographs against crops made elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vidface.backbones import load_backbone
+from vidface.errors import UsageError
+from vidface.faces.align import TEMPLATE, align_faces, similarities, template
+from vidface.faces.detector import open_detector
+from vidface.frames.frame import Pixels
+
+Array = npt.NDArray[np.float64]
+
+
+def umeyama(source: Array, target: Array) -> Array:
+    """The closed form of the paper, by singular values; without mirroring."""
+    a, b = source - source.mean(0), target - target.mean(0)
+    u, s, vt = np.linalg.svd(b.T @ a)
+    signs = np.array([1.0, np.sign(np.linalg.det(u @ vt))])
+    turn = u @ np.diag(signs) @ vt
+    scale = (s * signs).sum() / (a**2).sum()
+    return np.hstack([scale * turn, (target.mean(0) - scale * turn @ source.mean(0))[:, None]])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 3), st.booleans())
+def test_the_similarity_is_that_of_least_squares(seed: int, spread: float, mirrored: bool) -> None:
+    rng = np.random.default_rng(seed)
+    angle, scale = rng.uniform(-np.pi, np.pi), rng.uniform(0.1, 20)
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = (TEMPLATE * (-1 if mirrored else 1, 1)) @ turn.T + rng.uniform(-500, 500, 2)
+    points += rng.normal(size=(5, 2)) * spread * scale
+    (found,) = similarities(points[None], TEMPLATE)
+    assert np.allclose(found, umeyama(points, TEMPLATE), rtol=1e-7, atol=1e-7)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(-180, 180), st.floats(0.1, 30), st.floats(-900, 900), st.floats(-900, 900))
+def test_a_turned_scaled_and_shifted_face_comes_back(
+    degrees: float, scale: float, x: float, y: float
+) -> None:
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = scale * TEMPLATE @ turn.T + (x, y)
+    (matrix,) = similarities(points[None], TEMPLATE)
+    assert np.allclose(points @ matrix[:, :2].T + matrix[:, 2], TEMPLATE, atol=1e-6)
+
+
+def test_a_face_that_lies_on_the_template_is_not_touched() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
+    (face,) = align_faces(picture, TEMPLATE[None])
+    assert np.array_equal(face, picture)
+
+
+def test_a_shifted_face_is_cut_out_and_what_lies_beyond_is_black() -> None:
+    picture = np.random.default_rng(0).integers(1, 256, (150, 200, 3), np.uint8)
+    inside, beyond = align_faces(picture, TEMPLATE + np.array([[(60, 20)], [(130, -30)]]))
+    assert np.array_equal(inside, picture[20:132, 60:172])
+    assert np.array_equal(beyond[30:, :70], picture[:82, 130:])
+    assert not beyond[:30].any() and not beyond[:, 70:].any()
+
+
+def test_other_sizes_show_the_same_face() -> None:
+    smooth = np.linspace(0, 250, 112)
+    picture = np.stack(np.broadcast_arrays(smooth[:, None], smooth[None], 128.0), -1).astype(np.uint8)
+    (large,) = align_faces(picture, TEMPLATE[None], (224, 224))
+    # Pixels of half the size: each pair of them lies around the old pixel's middle.
+    mean = large.reshape(112, 2, 112, 2, 3).mean(axis=(1, 3))
+    assert np.abs(mean - picture)[2:-2, 2:-2].max() <= 1
+    assert np.allclose(template((112, 112)), TEMPLATE)
+    assert np.allclose(template((112, 96)), (TEMPLATE + 0.5) * (96 / 112) - 0.5 + np.array([0, 8]))
+    assert align_faces(picture, np.empty((0, 5, 2)), (32, 16)).shape == (0, 32, 16, 3)
+
+
+def test_points_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.zeros((9, 9, 3), np.uint8)
+    for points in (np.zeros((5, 2)), np.zeros((1, 4, 2))):
+        with pytest.raises(UsageError, match="points must be n x 5 x 2, not"):
+            align_faces(picture, points)
+    for points in (np.ones((1, 5, 2)), np.full((1, 5, 2), np.nan)):
+        with pytest.raises(UsageError, match="must be finite numbers, and not all the same"):
+            align_faces(picture, points)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[detect\]'"):
+        align_faces(picture, TEMPLATE[None])
+
+
+# Real photographs
+
+
+class Photographs(NamedTuple):
+    photos: Pixels  # [n, 250, 250, 3]
+    crops: Pixels  # [n, 112, 112, 3], aligned elsewhere and kept as JPEG
+    points: Array  # [n, 5, 2], two decimals
+    quantised: list[dict[int, list[int]]]  # tables of the crops' JPEGs
+
+
+@pytest.fixture(scope="module")
+def real(shared_data: Path) -> Photographs:
+    def read(name: str) -> dict[str, bytes]:
+        with tarfile.open(shared_data / "lfw" / name) as tar:
+            members = [member for member in tar if member.isfile()]
+            wanted = members if name == "photos.tar" else [m for m in members if m.name in photos]
+            return {member.name: tar.extractfile(member).read() for member in wanted}  # type: ignore[union-attr]
+
+    photos: dict[str, bytes] = {}
+    photos = read("photos.tar")
+    crops = read("aligned.tar")
+    assert photos.keys() == crops.keys() and len(photos) == 240
+    with (shared_data / "lfw" / "landmarks.tsv").open(encoding="utf-8") as lines:
+        table = {row["file"]: row["landmarks_xy"] for row in csv.DictReader(lines, delimiter="\t")}
+    points = [np.array(table[name].split(","), np.float64).reshape(5, 2) for name in photos]
+
+    def pixels(content: bytes) -> Pixels:
+        return np.array(Image.open(io.BytesIO(content)).convert("RGB"))
+
+    return Photographs(
+        np.stack([pixels(content) for content in photos.values()]),
+        np.stack([pixels(crops[name]) for name in photos]),
+        np.array(points),
+        [Image.open(io.BytesIO(crops[name])).quantization for name in photos],  # type: ignore[attr-defined]
+    )
+
+
+def difference(a: Pixels, b: Pixels) -> Array:
+    """Mean absolute difference of each pair, in grey levels."""
+    return np.asarray(np.abs(a.astype(np.int16) - b).mean(axis=(1, 2, 3)))
+
+
+def test_photographs_give_the_crops_of_another_tool_back(real: Photographs) -> None:
+    def as_jpeg(face: Pixels, tables: dict[int, list[int]]) -> Pixels:
+        content = io.BytesIO()
+        Image.fromarray(face).save(content, "JPEG", qtables=tables)
+        return np.array(Image.open(content))
+
+    faces = np.concatenate(
+        [align_faces(photo, points[None]) for photo, points in zip(real.photos, real.points, strict=True)]
+    )
+    apart = difference(faces, real.crops)
+    assert apart.mean() < 1.25 and apart.max() < 2.2
+    # What is left is the JPEG that the crops went through: stored the same way, the faces are theirs.
+    stored = np.stack([as_jpeg(f, t) for f, t in zip(faces, real.quantised, strict=True)])
+    apart = difference(stored, real.crops)
+    assert apart.mean() < 0.35 and apart.max() < 0.8
+
+
+def test_yunet_finds_the_points_of_the_list(real: Photographs, shared_data: Path) -> None:
+    yunet = open_detector(shared_data / "models" / "yunet.onnx", min_score=0.6)
+    away, nearest = [], []
+    for photo, points in zip(real.photos, real.points, strict=True):
+        found = yunet(photo)
+        distance = np.linalg.norm(found.points - points, axis=2)
+        assert len(distance)  # a face in every photograph
+        nearest.append(distance.mean(axis=1).argmin())
+        away.append(distance[nearest[-1]])
+    assert np.max(away) < 0.0075  # the list has two decimals
+    assert np.mean(np.equal(nearest, 0)) > 0.95  # people in the background are found as well
+
+
+def test_features_of_aligned_photographs_are_those_of_the_crops(real: Photographs, shared_data: Path) -> None:
+    backbone = load_backbone(shared_data / "models" / "mobilefacenet_128.onnx", device="cpu")
+    some = slice(None, None, 4)
+    faces = [align_faces(p, q[None]) for p, q in zip(real.photos[some], real.points[some], strict=True)]
+    ours, theirs = backbone.embed(np.concatenate(faces)), backbone.embed(real.crops[some])
+    cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosine.min() > 0.996
