@@ -81,9 +81,10 @@ def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
         sections = [_Section(f"{_of(len(chosen), len(seen.labels), 'frames')}, in order", tiles)]
     else:
         sections = _detected(seen, seen.faces, pictures)
+    together = ", all tracks together" if len(seen.tracks) > 1 else ""
     head = [
         f"{printable(seen.video_id)}: {len(seen.labels)} {'frames' if seen.faces is None else 'faces'}",
-        f"threshold {printable(seen.threshold)}: {seen.why}",
+        f"threshold {printable(seen.threshold)}{together}: {seen.why}",
         "below a face: its cluster, cosine to the video's embedding, seconds; green frame: kept, red and crossed: not",
     ]
     return np.array(_compose(head, sections))
@@ -121,7 +122,8 @@ def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Se
     ]
     for track, rows in of_track.items():
         mine = np.flatnonzero(found.tracks == track)
-        spread = f"{seen.times[mine[0]]:.1f} to {seen.times[mine[-1]]:.1f} s"
+        first, last = (f"{seen.times[row]:.1f}" for row in (mine[0], mine[-1]))
+        spread = f"{first} s" if first == last else f"{first} to {last} s"
         cosine = float(seen.cosines[mine].mean())
         heading = f"track {track}{' (main)' if track == 0 else ''}, {spread}: {_of(len(rows), len(mine), 'faces')}; "
         heading += f"mean cosine to the video's embedding {cosine:.2f}"
@@ -242,4 +244,6 @@ def _spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
 
 
 def _of(shown: int, total: int, what: str) -> str:
+    if total == 1:
+        return f"1 {what.removesuffix('s')}"
     return f"all {total} {what}" if shown == total else f"{shown} of {total} {what}, evenly spread"

@@ -107,7 +107,8 @@ def _parts(
     yield head
     if seen.counts:
         yield Text(_faces_words(seen.counts))
-    yield Text(f"threshold {printable(seen.threshold)}: {seen.why}")
+    together = ", all tracks together" if len(seen.tracks) > 1 else ""
+    yield Text(f"threshold {printable(seen.threshold)}{together}: {seen.why}")
     if not len(seen.labels):
         return
     yield Text()
@@ -118,7 +119,9 @@ def _parts(
     if len(seen.tracks) > 1:
         yield Text()
         yield _track_table(seen)
-        yield _small(f"these tracks are clustered together; one alone: {printable(seen.video_id)}#0")
+        yield _small(
+            f"score: of the detector; size: shorter side of the box; one track alone: {printable(seen.video_id)}#0"
+        )
     if image is not None and pictures:
         yield from _picture_rows(seen, width, pictures, image)
     yield Text()
