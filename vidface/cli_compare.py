@@ -53,4 +53,4 @@ def compare(
         click.echo(text(found))
         if output is not None:
             click.echo(f"written: {output / 'index.html'}, compare.md, compare.tex and CSV files beside it")
-    return 0
+    return int(any(found.unusable))

@@ -30,7 +30,7 @@ def three(small, tmp_path_factory: pytest.TempPathFactory) -> Three:
 
 
 def test_two_thresholds(three: Three, tmp_path: Path) -> None:
-    ran = vidface("compare", three.none, three.low, "--manifest", three.manifest, "--json", code=0).json
+    ran = vidface("compare", three.none, three.low, "--manifest", three.manifest, "--json", code=1).json
     assert ran["baseline"] == "none" and ran["differs"] == {"threshold": ["none", "0.3"]}
     scores = []
     for path in (three.none, three.low):
@@ -59,7 +59,7 @@ def test_two_thresholds(three: Three, tmp_path: Path) -> None:
 
 
 def test_the_text_and_the_files(three: Three, tmp_path: Path) -> None:
-    ran = vidface("compare", *three[1:], "--manifest", three.manifest, "-o", tmp_path / "out", code=0)
+    ran = vidface("compare", *three[1:], "--manifest", three.manifest, "-o", tmp_path / "out", code=1)
     assert ran.err == ""
     assert ran.out.startswith("made with  none  low  high\nthreshold  none  0.3   0.9\n")
     assert "against none" in ran.out and "Bonferroni" in ran.out
@@ -78,9 +78,10 @@ def test_a_recipe_and_its_submissions(small, tmp_path: Path) -> None:
     vidface("run", recipe, code=1)
     folder = tmp_path / "A"
     ran = vidface(
-        "compare", folder, folder / "submission.bin", folder / "submission.txt", "--json", code=0
+        "compare", folder, folder / "submission.bin", folder / "submission.txt", "--json", code=1
     ).json
     assert ran["options"]["targets"] == ["1e-2"]
+    assert [run["zero_embeddings"] for run in ran["runs"]] == [1, 1, 0]  # a ranking does not say
     assert [run["name"] for run in ran["runs"]] == ["A", "submission.bin", "submission.txt"]
     words = [[gain and gain["words"] for gain in measure["differences"]][1:] for measure in ran["measures"]]
     assert words == [["no difference at all"] * 2] * 4 + [["no difference at all", None]]

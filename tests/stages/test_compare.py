@@ -46,6 +46,7 @@ def test_values_and_precisions_are_those_of_score(some: ComparedSet) -> None:
         np.diff([v.value for v in found.measures[0].values])[0]
     )
     assert gain[1].verdict == 1 and gain[1].low > 0
+    assert found.unusable == [9, 0]
     assert "a: 9 videos have no usable frame: never ranked, score 0 in pairs" in found.warnings
 
 

@@ -111,6 +111,7 @@ class Comparison:
         wanted: the gallery videos that somebody should be found in; N of them, of I identities.
         ranks: int64 [S, N], where they stand in the ranking of their identity; 0: not ranked.
         precision: float64 [S, I], AP at 100.
+        unusable: for every run, how many videos have no usable frame.
         edges: float64 [B+1], cosines, rising; None where no run has embeddings.
         fpr, tpr: float64 [S, B+1], rates of all pairs at the edges; NaN for a run without embeddings.
     """
@@ -127,6 +128,7 @@ class Comparison:
     wanted: Wanted
     ranks: NDArray[np.int64]
     precision: NDArray[np.float64]
+    unusable: list[int]
     edges: NDArray[np.float64] | None
     fpr: NDArray[np.float64]
     tpr: NDArray[np.float64]
@@ -302,6 +304,7 @@ def compare(
         wanted,
         np.array([one.ranks for one in measured]),
         np.array([one.values["mAP@100"] if rankable else [] for one in measured], np.float64),
+        [one.unusable for one in measured],
         *_curves(measured),
     )
 
@@ -309,6 +312,7 @@ def compare(
 class _Measured(NamedTuple):
     """One run: its ranks, values an identity, point values and replicates by measure, and counts of all pairs."""
 
+    unusable: int
     ranks: NDArray[np.int64]
     values: dict[str, NDArray[np.float64]]
     points: dict[str, float]
@@ -344,13 +348,14 @@ def _measure(
         values = identity_values(ranks, wanted)
     points = {name: float(each.mean()) for name, each in values.items()}
     replicates = {name: mean_replicates(each, drawn_people) for name, each in values.items()}
-    if embeddings is not None and (unusable := zero_embeddings(embeddings)):
+    unusable = 0 if embeddings is None else zero_embeddings(embeddings)
+    if unusable:
         warnings.append(f"{unusable} videos have no usable frame: never ranked, score 0 in pairs")
     if options["protocol"] == "iqiyi":
-        return _Measured(ranks, values, points, replicates, None, None, warnings)
+        return _Measured(unusable, ranks, values, points, replicates, None, None, warnings)
     if embeddings is None:
         warnings.append("a ranking holds no embeddings: TPR at FPR is not compared")
-        return _Measured(ranks, values, points, replicates, None, None, warnings)
+        return _Measured(unusable, ranks, values, points, replicates, None, None, warnings)
     result = tpr_at_fpr(embeddings, people, targets)
     warnings += result.warnings
     known = {target: value for target, value in zip(targets, result.tpr, strict=True) if value is not None}
@@ -359,9 +364,8 @@ def _measure(
     replicates |= {tpr_label(target): each for target, each in zip(known, again, strict=True)}
     spread = pair_distribution(embeddings, people, manifest.video_ids, listed=1)
     curve = spread.edges, rates_at_edges(spread.different), rates_at_edges(spread.same)
-    return _Measured(
-        ranks, values, points, replicates, (result.genuine_pairs, result.impostor_pairs), curve, warnings
-    )
+    pairs = result.genuine_pairs, result.impostor_pairs
+    return _Measured(unusable, ranks, values, points, replicates, pairs, curve, warnings)
 
 
 def _gathered(runs: Sequence[Compared], measured: Sequence[_Measured]) -> list[str]:
@@ -480,8 +484,14 @@ def as_json(found: Comparison) -> dict[str, Any]:
     others = range(1, len(found.runs))
     return {
         "runs": [
-            {"name": run.name, "path": str(run.path), "scored": run.scored.name, "made_with": run.made_with}
-            for run in found.runs
+            {
+                "name": run.name,
+                "path": str(run.path),
+                "scored": run.scored.name,
+                "zero_embeddings": unusable,
+                "made_with": run.made_with,
+            }
+            for run, unusable in zip(found.runs, found.unusable, strict=True)
         ],
         "baseline": found.runs[0].name,
         "differs": found.differs,
