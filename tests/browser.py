@@ -60,6 +60,19 @@ def looking_at(browser: Any, path: Path, *, dark: bool = False, width: int = 128
         context.close()
 
 
+def examine(browser: Any, index: Path, names: list[str]) -> None:
+    """Open a report light and wide, and dark and narrow: all is drawn, nothing is cut off, the audit finds nothing."""
+    for dark, width in ((False, 1280), (True, 400)):
+        with looking_at(browser, index, dark=dark, width=width) as page:
+            found = figures(page)
+            assert [each["id"] for each in found] == [f"figure-{name}" for name in names]
+            assert all(each["width"] > 300 and each["height"] > 200 and each["shapes"] > 3 for each in found)
+            assert broken_pictures(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert (brightness(page, "body", "background-color") < 40) == dark
+            assert violations(page) == []
+
+
 def violations(page: Any) -> list[str]:
     """What axe-core finds against the accessibility of a page: rule and places."""
     from axe_playwright_python.sync_playwright import Axe
