@@ -60,7 +60,8 @@ def open_uniface(path: Path, name: str, *, min_score: float) -> Detect:
             network = kind(
                 model_name=weights, confidence_threshold=min_score, providers=["CPUExecutionProvider"]
             )
-        except RuntimeError as error:
+            network.detect(np.full((64, 64, 3), 255, np.uint8))  # another network's output shows here
+        except Exception as error:  # whatever it and onnxruntime raise: their errors have no common base
             raise ModelError(
                 f"{path}: not the weights of uniface's {name}: {printable(str(error))}"
             ) from None
