@@ -48,12 +48,13 @@ def embed_videos(
 
 
 def embed_weighted(
-    features: ArrayLike, offsets: ArrayLike, threshold: float | None
+    features: ArrayLike, offsets: ArrayLike, threshold: float | None, *, by_norm: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     """Cluster the frames of consecutive videos, and average all of them by their weights.
 
     Args:
         features, offsets, threshold: as in ``embed_videos``.
+        by_norm: as in ``weigh_frames``.
 
     Returns:
         (embeddings, kept, labels, weights): float32 [v, D], the weighted means; int64 [v], how many frames have a
@@ -67,19 +68,19 @@ def embed_weighted(
     kept = np.empty(len(bounds) - 1, np.int64)
     labels = np.zeros(len(half) + len(single), np.int32)
     weights = np.empty(len(labels), np.float32)
-    _weighted(half, single, bounds, levels, embeddings, kept, labels, weights)
+    _weighted(half, single, bounds, levels, by_norm, embeddings, kept, labels, weights)
     return embeddings, kept, labels, weights
 
 
 def embed_sweep(
-    features: ArrayLike, offsets: ArrayLike, thresholds: Sequence[float | None], *, weighted: bool = False
+    features: ArrayLike, offsets: ArrayLike, thresholds: Sequence[float | None], *, pool: str = "largest"
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Cluster and average the frames of consecutive videos for many thresholds; pairs are compared once for all.
 
     Args:
         features, offsets: as in ``embed_videos``.
         thresholds: T thresholds, in any order.
-        weighted: average all frames by their weights.
+        pool: one of `vidface.pooling.POOLS`.
 
     Returns:
         (embeddings, kept): float32 [T, v, D] and int64 [T, v]; row t equals those of ``embed_videos``, or of
@@ -90,8 +91,10 @@ def embed_sweep(
     levels, level_of = rising(thresholds)
     embeddings = np.empty((len(thresholds), len(bounds) - 1, half.shape[1]), np.float32)
     kept = np.empty((len(thresholds), len(bounds) - 1), np.int64)
-    sweep = _sweep_weighted if weighted else _sweep
-    sweep(half, single, bounds, levels, level_of, embeddings, kept)
+    if pool == "largest":
+        _sweep(half, single, bounds, levels, level_of, embeddings, kept)
+    else:
+        _sweep_weighted(half, single, bounds, levels, level_of, pool == "size-norm", embeddings, kept)
     return embeddings, kept
 
 
@@ -158,7 +161,15 @@ def _sweep(
 
 @njit(cache=True, nogil=True)
 def _weighted(
-    half: Any, single: Any, bounds: Any, levels: Any, embeddings: Any, kept: Any, labels: Any, weights: Any
+    half: Any,
+    single: Any,
+    bounds: Any,
+    levels: Any,
+    by_norm: Any,
+    embeddings: Any,
+    kept: Any,
+    labels: Any,
+    weights: Any,
 ) -> None:
     scratch = _room(bounds, half.shape[1])
     for v in range(bounds.size - 1):
@@ -170,7 +181,7 @@ def _weighted(
         if levels.size:
             parent, _ = grow(unit, levels)
             labels[a:b] = rank(unit, parent, 0)
-        kept[v] = weigh(norms, labels[a:b], shares)
+        kept[v] = weigh(norms, labels[a:b], by_norm, shares)
         pool_weighted(unit, shares, embeddings[v])
         for i in range(b - a):
             weights[a + i] = np.float32(shares[i])
@@ -178,7 +189,14 @@ def _weighted(
 
 @njit(cache=True, nogil=True)
 def _sweep_weighted(
-    half: Any, single: Any, bounds: Any, levels: Any, level_of: Any, embeddings: Any, kept: Any
+    half: Any,
+    single: Any,
+    bounds: Any,
+    levels: Any,
+    level_of: Any,
+    by_norm: Any,
+    embeddings: Any,
+    kept: Any,
 ) -> None:
     scratch = _room(bounds, half.shape[1])
     for v in range(bounds.size - 1):
@@ -204,7 +222,7 @@ def _sweep_weighted(
                 kept[t, v] = kept[pooled[level], v]
             else:
                 one = np.zeros(b - a, np.int32) if level == levels.size else rank(unit, parent, level)
-                kept[t, v] = weigh(norms, one, shares)
+                kept[t, v] = weigh(norms, one, by_norm, shares)
                 pool_weighted(unit, shares, embeddings[t, v])
                 pooled[level] = t
 

@@ -227,10 +227,10 @@ def read_fps(_context: click.Context, _parameter: click.Parameter, value: str) -
 
 pool_option = click.option(
     "--pool",
-    type=click.Choice(["largest", "weighted"]),
+    type=click.Choice(["largest", "size", "size-norm"]),
     default="largest",
     show_default=True,
-    help="Average the largest cluster, or all frames, weighted by norm and cluster size.",
+    help="Average the largest cluster, or all frames by the size of their cluster, or by that and their norm.",
 )
 
 

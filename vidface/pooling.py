@@ -1,8 +1,8 @@
 """From the frames of a video to one embedding: a mean of the unit rows, made unit length again.
 
 The mean of the kept frames' unit vectors is the reference's video embedding (LFRC 2019, video track: every frame
-normalised, summed, normalised again). The weighted mean keeps every frame, and lets those count that look like faces
-and have many others like them; ``docs/pooling.md`` says how it was found. Tested in ``tests/test_pooling.py`` and
+normalised, summed, normalised again). The weighted means keep every frame, and let those count that have many others
+like them, and that look like faces; ``docs/pooling.md`` says how it was found. Tested in ``tests/test_pooling.py`` and
 ``tests/test_pooling_weighted.py``.
 """
 
@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["POOLS", "pool_frames", "pool_label", "pool_weighted", "weigh", "weigh_frames"]
 
-POOLS = ("largest", "weighted")
-"""How frames become an embedding: the mean of the largest cluster, or the weighted mean of all."""
+POOLS = ("largest", "size", "size-norm")
+"""How frames become an embedding: the mean of the largest cluster, or of all frames, weighted by the size of their
+cluster, or by that and by their norm."""
 
 VANISHED = 1e-6  # a mean of float32 unit rows shorter than this is rounding, not a direction
 # Chosen in a study on people who are not those of the figures it reports, docs/pooling.md.
@@ -73,18 +74,21 @@ def pool_label(unit: Any, labels: Any, wanted: Any, pooled: Any) -> Any:
     return count
 
 
-def weigh_frames(norms: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+def weigh_frames(norms: ArrayLike, labels: ArrayLike, *, by_norm: bool) -> NDArray[np.float64]:
     """How much each frame of a video counts in its weighted mean.
 
-    With r the ninth decile of the norms, a frame of norm v is clear to the degree g = min(1, v / (0.7 r))^8; a
-    cluster has the mass M = sum of its g; a frame counts g M^2. So a cluster counts by the third power of its size:
-    a person who is there again and again outweighs many strangers who are there once, yet where nothing repeats all
-    clear frames count alike. Most networks give things, and faces of which little is seen, short features; where norms
-    say nothing, as those of features that were normalised before, g is 1.
+    By size alone: a frame counts M^2, where M is the size of its cluster, so that a cluster counts by the third power
+    of its size: a person who is there again and again outweighs many strangers who are there once, yet where nothing
+    repeats all frames count alike.
+
+    By norm too: with r the ninth decile of the norms, a frame of norm v is clear to the degree g =
+    min(1, v / (0.7 r))^8, M is the sum of g over its cluster, and it counts g M^2. Many networks give things, and faces
+    of which little is seen, short features; not all do. Features that were normalised before all have g = 1.
 
     Args:
         norms: [n], lengths of the features before they were normalised; 0: a frame without a usable face.
         labels: int [n], from 0, the cluster of every frame, as `vidface.clustering.cluster_frames` gives.
+        by_norm: whether norms count; else they only say which frames are usable.
 
     Returns:
         float64 [n], shares that add up to 1; 0 for frames of norm 0. All zero where no frame is usable.
@@ -100,17 +104,18 @@ def weigh_frames(norms: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
         raise ValueError("norms must be finite, and neither norms nor labels negative")
     weights = np.empty(len(lengths), np.float64)
     if len(lengths):
-        weigh(lengths, np.unique(clusters, return_inverse=True)[1].astype(np.int32), weights)
+        weigh(lengths, np.unique(clusters, return_inverse=True)[1].astype(np.int32), by_norm, weights)
     return weights
 
 
 @njit(cache=True, nogil=True)
-def weigh(norms: Any, labels: Any, weights: Any) -> Any:
+def weigh(norms: Any, labels: Any, by_norm: Any, weights: Any) -> Any:
     """Write ``weigh_frames``; how many frames have a weight above 0.
 
     Args:
         norms: float64 [n].
         labels: int32 [n], each below n.
+        by_norm: whether norms count.
         weights: float64 [n] for the answer.
     """
     usable = np.sort(norms[norms > 0])
@@ -122,10 +127,13 @@ def weigh(norms: Any, labels: Any, weights: Any) -> Any:
     clear = CLEAR * usable[(steps * (usable.size - 1) + of - 1) // of]
     mass = np.zeros(norms.size, np.float64)
     for i in range(norms.size):
-        share = min(1.0, norms[i] / clear)
-        share *= share
-        share *= share
-        weights[i] = share * share
+        if by_norm:
+            share = min(1.0, norms[i] / clear)
+            share *= share
+            share *= share
+            weights[i] = share * share
+        else:
+            weights[i] = norms[i] > 0
         mass[labels[i]] += weights[i]
     total = 0.0
     for i in range(norms.size):

@@ -1,4 +1,4 @@
-"""``--pool weighted`` by the real commands, on features of videos in which things outnumber the person."""
+"""``--pool size-norm`` by the real commands, on features of videos in which things outnumber the person."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ features = "f.h5"
 output = "out"
 [cluster]
 threshold = 0.5
-pool = "weighted"
+pool = "size-norm"
 [score]
 targets = ["1e-1"]
 [sweep]
@@ -61,15 +61,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_cluster_writes_the_weights_of_all_frames(workplace: Path) -> None:
     said = vidface(
         *("cluster", workplace / "f.h5", "-o", workplace / "w.h5", "--threshold", 0.5),
-        *("--pool", "weighted", "--json"),
+        *("--pool", "size-norm", "--json"),
         code=0,
     ).json
-    assert (said["pool"], said["frames"], said["kept"]) == ("weighted", 16 * PEOPLE, 16 * PEOPLE)
+    assert (said["pool"], said["frames"], said["kept"]) == ("size-norm", 16 * PEOPLE, 16 * PEOPLE)
     with h5py.File(workplace / "f.h5") as file:
         features, offsets = file["features"][:], file["offsets"][:]
     found = store.read_embeddings(workplace / "w.h5")
-    assert "weighted by norm and cluster size" in found.attributes["pooling"]
-    embeddings, kept, labels, weights = embed_weighted(features, offsets, 0.5)
+    assert "weighted by cluster size and norm" in found.attributes["pooling"]
+    embeddings, kept, labels, weights = embed_weighted(features, offsets, 0.5, by_norm=True)
     assert found.weights is not None
     for stored, expected in (
         *((found.embeddings, embeddings), (found.kept, kept)),
@@ -95,15 +95,36 @@ def test_the_default_is_the_largest_cluster_and_has_no_weights(workplace: Path) 
     with h5py.File(workplace / "f.h5") as file:
         embeddings, kept, _ = embed_videos(file["features"][:], file["offsets"][:], 0.5)
     assert found.embeddings.tobytes() == embeddings.tobytes() and found.kept.tolist() == kept.tolist()
+    vidface(
+        "cluster",
+        workplace / "f.h5",
+        "-o",
+        workplace / "size.h5",
+        "--threshold",
+        0.5,
+        "--pool",
+        "size",
+        code=0,
+    )
+    by_size = store.read_embeddings(workplace / "size.h5")
+    assert (
+        by_size.attributes["pooling"]
+        == "mean of L2-normalised frames, weighted by cluster size, L2-normalised"
+    )
+    assert by_size.weights is not None
+    with h5py.File(workplace / "f.h5") as file:
+        expected = embed_weighted(file["features"][:], file["offsets"][:], 0.5, by_norm=False)
+    assert by_size.weights.tobytes() == expected[3].tobytes()
+    assert by_size.embeddings.tobytes() == expected[0].tobytes()
     said = vidface(
-        *("cluster", workplace / "f.h5", "-o", workplace / "l.h5", "--threshold", 0.5, "--pool", "weighted"),
+        *("cluster", workplace / "f.h5", "-o", workplace / "l.h5", "--threshold", 0.5, "--pool", "size-norm"),
         code=2,
     )
     assert "pooling" in said.error
 
 
 def test_shares_merge_to_the_bytes_of_the_whole(workplace: Path) -> None:
-    options = ("--threshold", 0.5, "--pool", "weighted")
+    options = ("--threshold", 0.5, "--pool", "size-norm")
     shares = [workplace / f"share{i}.h5" for i in range(3)]
     for i, share in enumerate(shares):
         vidface("cluster", workplace / "f.h5", "-o", share, *options, "--shard", f"{i + 1}/3", code=0)
@@ -122,7 +143,7 @@ def test_a_sweep_and_a_recipe_pool_by_weight(workplace: Path) -> None:
         "none,0.5",
         "--json",
     )
-    largest, weighted = (vidface(*common, "--pool", pool, code=0).json for pool in ("largest", "weighted"))
+    largest, weighted = (vidface(*common, "--pool", pool, code=0).json for pool in ("largest", "size-norm"))
     assert "pooling" not in largest["inputs"] and "weighted" in weighted["inputs"]["pooling"]
     assert largest["rows"][1]["mAP@100"] < 0.7 < weighted["rows"][1]["mAP@100"] == 1.0
     ran = vidface("run", workplace / "recipe.toml", "--json", code=0).json
@@ -130,5 +151,5 @@ def test_a_sweep_and_a_recipe_pool_by_weight(workplace: Path) -> None:
     swept = json.loads((workplace / "out" / "sweep.json").read_text())
     assert swept["rows"][1]["mAP@100"] == 1.0 and swept["inputs"] == weighted["inputs"]
     assert vidface("run", workplace / "recipe.toml", "--json", code=0).json["ran"] == []
-    (workplace / "recipe.toml").write_text(RECIPE.replace('"weighted"', '"heaviest"'))
+    (workplace / "recipe.toml").write_text(RECIPE.replace('"size-norm"', '"heaviest"'))
     assert "cluster.pool" in vidface("run", workplace / "recipe.toml", code=2).error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -15,7 +16,7 @@ from vidface.embedding import embed_sweep, embed_videos, embed_weighted
 from vidface.engines.local import local_engine
 from vidface.errors import StoreError
 from vidface.stages import cluster as stage
-from vidface.stages.sweep import _sweep_run, _weighted_sweep_run
+from vidface.stages.sweep import _size_norm_sweep_run, _size_sweep_run, _sweep_run
 
 LENGTHS = [3, 0, 40, 1, 0, 0, 25, 7, 130, 2]
 
@@ -43,7 +44,11 @@ def test_however_the_work_is_cut_the_results_are_the_same(
     monkeypatch.setattr(stage, "RUN_ROWS", rows)
     monkeypatch.setattr(stage, "BLOCK_ROWS", max(1, rows // 3))
     source = store.read_features(features)
-    for function, whole_run in ((stage._cluster_run, embed_videos), (stage._weighted_run, embed_weighted)):
+    for function, whole_run in (
+        (stage._cluster_run, embed_videos),
+        (stage._size_run, partial(embed_weighted, by_norm=False)),
+        (stage._size_norm_run, partial(embed_weighted, by_norm=True)),
+    ):
         runs = list(stage.over_videos(source, function, 0.2, engine=local_engine(workers), label="x"))
         expected_arrays = whole_run(whole(features), source.offsets, 0.2)
         for found, expected in zip(zip(*runs, strict=True), expected_arrays, strict=False):
@@ -51,9 +56,13 @@ def test_however_the_work_is_cut_the_results_are_the_same(
             assert joined.dtype == expected.dtype and joined.tobytes() == expected.tobytes()
         assert all(run.weights is None for run in runs) == (len(expected_arrays) == 3)
     thresholds = [None, 0.3, 0.1]
-    for function, weighted in ((_sweep_run, False), (_weighted_sweep_run, True)):
+    for function, pool in (
+        (_sweep_run, "largest"),
+        (_size_sweep_run, "size"),
+        (_size_norm_sweep_run, "size-norm"),
+    ):
         swept = list(stage.over_videos(source, function, thresholds, engine=local_engine(workers), label="x"))
-        embeddings, kept = embed_sweep(whole(features), source.offsets, thresholds, weighted=weighted)
+        embeddings, kept = embed_sweep(whole(features), source.offsets, thresholds, pool=pool)
         np.testing.assert_array_equal(np.concatenate([run[0] for run in swept], axis=1), embeddings)
         assert sum(run[1] for run in swept).tolist() == kept.sum(axis=1).tolist()
 

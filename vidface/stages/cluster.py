@@ -36,7 +36,8 @@ RUN_ROWS = 16_384  # frames a task, of some 500 videos: every core of a large ma
 BLOCK_ROWS = 2_048  # frames read at a time: they are still in the cache when they are clustered
 POOLING = {
     "largest": "mean of L2-normalised frames, L2-normalised",
-    "weighted": "mean of L2-normalised frames, weighted by norm and cluster size, L2-normalised",
+    "size": "mean of L2-normalised frames, weighted by cluster size, L2-normalised",
+    "size-norm": "mean of L2-normalised frames, weighted by cluster size and norm, L2-normalised",
 }
 
 Result = TypeVar("Result")
@@ -66,7 +67,7 @@ def cluster(
         features: a features file.
         output: the embeddings file to write.
         threshold: cosine from which two frames are joined; None: all are one cluster.
-        pool: ``largest`` averages the largest cluster; ``weighted`` averages all frames by
+        pool: ``largest`` averages the largest cluster; ``size`` and ``size-norm`` average all frames, weighted as in
             `vidface.pooling.weigh_frames`. The clusters are the same.
         engine: where the work runs, from `vidface.engines.open_engine`; None: every core of this machine. The file does
             not depend on it.
@@ -109,7 +110,7 @@ def cluster(
             "program_version": vidface.__version__,
         }
         attributes = {name: value for name, value in made_with.items() if value is not None}
-        run = _weighted_run if pool == "weighted" else _cluster_run
+        run = {"largest": _cluster_run, "size": _size_run, "size-norm": _size_norm_run}[pool]
         runs = over_videos(source, run, threshold, engine=engine, label="cluster", what=f"{by}s")
         write_embeddings(output, source, runs, attributes)
     return ClusterResult(read_embeddings(output), already_done=False)
@@ -197,7 +198,20 @@ def _cluster_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | 
     return EmbeddingRows(embeddings, kept, labels)
 
 
-def _weighted_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
-    blocks = [embed_weighted(block, bounds, threshold) for block, bounds in video_blocks(path, offsets)]
+def _size_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
+    return _weighted_run(path, offsets, threshold, by_norm=False)
+
+
+def _size_norm_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
+    return _weighted_run(path, offsets, threshold, by_norm=True)
+
+
+def _weighted_run(
+    path: Path, offsets: npt.NDArray[np.int64], threshold: float | None, *, by_norm: bool
+) -> EmbeddingRows:
+    blocks = [
+        embed_weighted(block, bounds, threshold, by_norm=by_norm)
+        for block, bounds in video_blocks(path, offsets)
+    ]
     embeddings, kept, labels, weights = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return EmbeddingRows(embeddings, kept, labels, weights)

@@ -73,7 +73,7 @@ class ClusterStep(BaseModel, extra="forbid"):
     """Options of ``vidface cluster``."""
 
     threshold: float | Literal["none"] = 0.4
-    pool: Literal["largest", "weighted"] = "largest"
+    pool: Literal["largest", "size", "size-norm"] = "largest"
     workers: int | None = Field(None, ge=1)
 
 

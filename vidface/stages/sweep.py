@@ -57,7 +57,7 @@ def sweep(
     source = read_features(features)
     rows = rows_of(source.video_ids, manifest, features, source.attributes)
     n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
-    function = _weighted_sweep_run if pool == "weighted" else _sweep_run
+    function = {"largest": _sweep_run, "size": _size_sweep_run, "size-norm": _size_norm_sweep_run}[pool]
     table = []
     kept = np.zeros(len(thresholds), np.int64)
     with tempfile.TemporaryDirectory(dir=features.parent, prefix=".sweep-") as folder:
@@ -109,21 +109,26 @@ def sweep(
 
 
 def _sweep_run(
-    path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None], *, weighted: bool = False
+    path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None], pool: str = "largest"
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Embeddings float32 [T, v, D] of a run of videos, and the number of kept frames [T]."""
     blocks = [
-        embed_sweep(block, bounds, thresholds, weighted=weighted)
-        for block, bounds in video_blocks(path, offsets)
+        embed_sweep(block, bounds, thresholds, pool=pool) for block, bounds in video_blocks(path, offsets)
     ]
     embeddings, kept = (np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True))
     return embeddings, kept.sum(axis=1)
 
 
-def _weighted_sweep_run(
+def _size_sweep_run(
     path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    return _sweep_run(path, offsets, thresholds, weighted=True)
+    return _sweep_run(path, offsets, thresholds, "size")
+
+
+def _size_norm_sweep_run(
+    path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    return _sweep_run(path, offsets, thresholds, "size-norm")
 
 
 def _best(table: list[dict[str, Any]], targets: Sequence[str]) -> dict[str, str]:
