@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from vidface.backbones import Backbone, ModelCard
 from vidface.engines import Engine, ExtractJob, open_engine
 from vidface.engines.contract import ModelSource
+from vidface.engines.detection import FaceReading
 from vidface.errors import ChangedError, StoreError, UsageError
 from vidface.manifest import Manifest
 from vidface.stages import extract as extracting
@@ -29,9 +31,10 @@ from vidface.stages.outputs import read_faults
 from vidface.stages.score import read_scored
 from vidface.stages.shards import Shard, parse_shard, shard_range, shard_text
 from vidface.stages.sweep import sweep
-from vidface.store import Fault, VideoRows, read_embeddings, read_features
+from vidface.store import FACE_COUNTS, NO_FACES, FaceRows, Fault, VideoRows, read_embeddings, read_features
 
 DIMENSION, RUN = 6, 3  # RUN stands in for the 64 videos of a run
+FACES = FaceReading("yunet", "weights", "d" * 64, 0.7, 0.0, 0.0, 90.0, "all")
 COUNTS = [2, 0, 1, 3, 5, 0, 1, 2, 2, 4, 1]  # frames of 11 videos: 4 runs
 
 
@@ -88,7 +91,15 @@ def engine_of(counts: Sequence[int], *, until: int | None = None) -> Engine:
             faults = [{"video": name, "stage": "extract", "kind": kind, "detail": "dètail"}]
             faults *= 1 + video % 2
         status = "failed" if count == 0 else "partial" if faults else "ok"
-        return VideoRows(name, features.astype(job.dtype), np.arange(count, dtype=np.float32), status, faults)
+        row = VideoRows(name, features.astype(job.dtype), np.arange(count, dtype=np.float32), status, faults)
+        return row if job.reading.faces is None else row._replace(**faces(count, video))
+
+    def faces(count: int, video: int) -> dict[str, Any]:
+        random = np.random.default_rng(video)
+        floats = [random.normal(size=(count, *like.shape[1:])).astype(np.float32) for like in NO_FACES[:4]]
+        tracks = np.sort(random.integers(0, 3, count)).astype(np.int32)
+        counts = random.integers(0, 9, len(FACE_COUNTS)).tolist()
+        return {"faces": FaceRows(*floats, tracks), "face_counts": tuple(counts)}
 
     with open_engine(workers=0) as real:
         return real._replace(extract_runs=extract_runs)
@@ -195,17 +206,20 @@ def test_more_shares_than_there_is_work_names_how_much_there_is(tmp_path: Path) 
     counts=st.lists(st.integers(0, 5), min_size=1, max_size=14),
     dtype=st.sampled_from(["float32", "float16"]),
     threshold=st.sampled_from([None, 0.2]),
+    by=st.sampled_from(["video of frames", "video", "track"]),
     data=st.data(),
 )
 def test_any_shards_in_any_order_give_the_bytes_of_the_whole_run(
-    counts: list[int], dtype: str, threshold: float | None, data: st.DataObject
+    counts: list[int], dtype: str, threshold: float | None, by: str, data: st.DataObject
 ) -> None:
+    made: dict[str, Any] = {"counts": counts, "dtype": dtype, "faces": None if "frames" in by else FACES}
+    by = by.split()[0]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         whole, merged = root / "whole" / "f.h5", root / "merged" / "f.h5"
-        one = extracted(whole, counts=counts, dtype=dtype)
+        one = extracted(whole, **made)
         runs = -(-len(counts) // RUN)
-        files = shards_of(root / "shards", data.draw(st.integers(1, runs), "N"), counts=counts, dtype=dtype)
+        files = shards_of(root / "shards", data.draw(st.integers(1, runs), "N"), **made)
         merged.parent.mkdir()
         result = merge(data.draw(st.permutations(files), "order"), merged)
         assert merged.read_bytes() == whole.read_bytes()
@@ -214,16 +228,20 @@ def test_any_shards_in_any_order_give_the_bytes_of_the_whole_run(
         assert (result.kind, result.shards, result.already_done) == ("features", len(files), False)
         assert (result.videos, result.frames) == (len(counts), sum(counts))
         assert (result.status, result.faults) == (one.status, one.faults)
+        assert merge(files, merged).already_done
 
-        cluster(whole, root / "e.h5", threshold=threshold)
+        everything = cluster(whole, root / "e.h5", threshold=threshold, by=by).embeddings
+        assert everything.attributes.get("by", "video") == by
         parts = data.draw(st.integers(1, len(counts)), "N of cluster")
         files = [root / f"e.{part}.h5" for part in range(1, parts + 1)]
         for part, file in enumerate(files, 1):
-            cluster(merged, file, threshold=threshold, shard=(part, parts))
+            cluster(merged, file, threshold=threshold, shard=(part, parts), by=by)
         result = merge(data.draw(st.permutations(files), "order of cluster"), root / "merged.h5")
         assert (root / "merged.h5").read_bytes() == (root / "e.h5").read_bytes()
-        assert (result.kind, result.videos, result.frames) == ("embeddings", len(counts), sum(counts))
-        assert (result.status, result.faults) == (one.status, {})
+        rows = len(everything.video_ids)
+        assert (result.kind, result.videos, result.frames) == ("embeddings", rows, sum(counts))
+        assert (result.status, result.faults) == (dict(Counter(everything.status)), {})
+        assert by == "track" or (rows == len(counts) and result.status == one.status)
         assert not (root / "faults.jsonl").exists()
 
 
@@ -306,6 +324,46 @@ def test_different_devices_are_all_named(tmp_path: Path) -> None:
     assert read_features(tmp_path / "out.h5").attributes["device"] == "cpu + cuda (float32)"
     with pytest.raises(ChangedError, match=r"device was cpu \+ cuda \(float32\), now cpu"):
         merge([first, second], tmp_path / "out.h5")
+
+
+def test_tracks_are_rows_of_their_own(tmp_path: Path) -> None:
+    """By loops over the arrays: their ids, their frames, their means; a video without faces keeps a row."""
+    extracted(tmp_path / "f.h5", faces=FACES)
+    found = cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=None, by="track").embeddings
+    want: list[tuple[str, str, int]] = []
+    means = []
+    with h5py.File(tmp_path / "f.h5") as file:
+        for video, status in enumerate(file["status"][:]):
+            start, stop = file["offsets"][video : video + 2]
+            tracks, rows = file["tracks"][start:stop], file["features"][start:stop].astype(np.float64)
+            for track in sorted(set(tracks.tolist())) or [0]:
+                own = rows[tracks == track]
+                want.append((f"vidéo {video}#{track}", status.decode(), len(own)))
+                mean = (own / np.linalg.norm(own, axis=1, keepdims=True)).sum(axis=0)
+                means.append(mean / (np.linalg.norm(mean) or 1))
+    assert list(zip(found.video_ids, found.status, found.frames.tolist(), strict=True)) == want
+    assert len(want) > len(COUNTS) and {status for _, status, _ in want} == {"ok", "partial", "failed"}
+    np.testing.assert_allclose(found.embeddings, means, atol=1e-6)
+    with pytest.raises(ChangedError, match="by was track, now video"):
+        cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=None)
+    with pytest.raises(
+        StoreError, match="its rows are tracks: cluster the features again without --by track"
+    ):
+        read_scored(tmp_path / "e.h5", manifest_of(len(COUNTS)))
+    extracted(tmp_path / "frames.h5")
+    with pytest.raises(UsageError, match=r"frames\.h5: has no tracks"):
+        cluster(tmp_path / "frames.h5", tmp_path / "none.h5", threshold=None, by="track")
+
+
+def test_shards_of_faces_and_of_frames_do_not_mix(tmp_path: Path) -> None:
+    first, second = tmp_path / "1.h5", tmp_path / "2.h5"
+    extracted(first, (1, 2), faces=FACES)
+    extracted(second, (2, 2))
+    with pytest.raises(UsageError, match=r"2\.h5: faces is none, but detect in .*1\.h5"):
+        merge([first, second], tmp_path / "out.h5")
+    extracted(tmp_path / "other.h5", (2, 2), faces=FACES._replace(track="main"))
+    with pytest.raises(UsageError, match="track is main, but all"):
+        merge([first, tmp_path / "other.h5"], tmp_path / "out.h5")
 
 
 # --- what is refused ---
