@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from browser import browser, examine
 from command_line import vidface
 
 from vidface.demo.benchmark import faces_from_folder, make_benchmark
@@ -128,6 +129,22 @@ def test_cluster_and_score_give_the_row_of_the_sweep(
         norms = np.linalg.norm(file["embeddings"][:].astype(np.float64), axis=1)
         assert np.allclose(norms, 1, atol=1e-6)
         assert file["kept"][:].sum() == np.count_nonzero(file["labels"][:] == 0) == ran["kept"]
+
+
+def test_a_report_of_it_in_a_browser(bench: tuple[Path, Path], table: Any, tmp_path: Path) -> None:
+    manifest, features = bench
+    embeddings, output = tmp_path / "embeddings.h5", tmp_path / "report"
+    vidface("cluster", features, "-o", embeddings, "--threshold", 0.3, code=0)
+    files = ("--manifest", manifest, "--features", features)
+    ran = vidface(
+        *("report", embeddings, "-o", output, *files, "--thresholds", ",".join(THRESHOLDS), "--json"), code=0
+    ).json
+    (row,) = [row for row in table["rows"] if row["threshold"] == "0.3"]
+    assert ran["headline"]["mAP@100"] == row["mAP@100"]
+    assert ran["headline"]["TPR at FPR 1e-3"] == row["tpr@fpr"]["1e-3"]
+    names = ["sweep", "roc", "det", "histogram", "cmc", "map"]
+    with browser() as chromium:
+        examine(chromium, output / "index.html", [name for name in names if name not in ran["missing"]])
 
 
 def close(found: float | None, wanted: float | None) -> bool:
