@@ -87,7 +87,7 @@ def test_markdown_escapes(words: str, wanted: str) -> None:
         ("[4pt]", "{[}4pt]"),
         ("*", "{*}"),
         ("a---b,,", "a-{}-{}-b,{},"),
-        ("1e-4, -0.01 to +0.02", "1e-4, $-$0.01 to $+$0.02"),
+        ("1e-4, -0.01 (+0.01 to +0.02)", "1e-4, $-$0.01 ($+$0.01 to $+$0.02)"),
         ("?`<<'\"", r"?\textasciigrave{}\textless{}\textless{}\textquotesingle{}\textquotedbl{}"),
     ],
 )
@@ -98,7 +98,7 @@ def test_latex_escapes(words: str, wanted: str) -> None:
 def test_latex_is_two_tables_with_as_many_cells_in_every_row(found: Comparison) -> None:
     written = latex(found)
     tables = re.findall(r"\\begin\{tabular\}\{([lr]+)\}\n(.*?)\\end\{tabular\}", written, re.DOTALL)
-    assert [alignment for alignment, _ in tables] == ["llll", "llrrl"]
+    assert [alignment for alignment, _ in tables] == ["llll", "llrlll"]
     for alignment, body in tables:
         rows = [line for line in body.split("\n") if line and not re.fullmatch(r"\\\w+rule", line)]
         assert all(line.endswith(r" \\") for line in rows)
@@ -109,6 +109,19 @@ def test_latex_is_two_tables_with_as_many_cells_in_every_row(found: Comparison) 
             and bare.count("$") % 2 == 0
             and not re.search(r"[#_%^~<>|]", bare)
         )
+
+
+def test_latex_says_the_verdict_in_a_word_or_two(found: Comparison) -> None:
+    rows = [line for line in latex(found).split("\n") if line.startswith(" & ") or " & first & 0" in line]
+    assert len(rows) == 3 * len(found.measures)
+    words = {None: "", 1: "better", -1: "worse", 0: "cannot be told"}
+    for number, row in enumerate(rows):
+        measure, run = found.measures[number // 3], number % 3
+        gain = measure.differences[run]
+        assert row.endswith(rf" & {words[gain and gain.verdict]} \\")
+        if gain is not None:
+            sign = "$-$" if gain.value < 0 else "$+$"
+            assert f" & {sign}{abs(gain.value):.4f} ($" in row
 
 
 def test_the_data_of_everything_lie_beside_the_page(found: Comparison, folder: Path) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from vidface.errors import printable
-from vidface.stages.compare import Comparison, Value, verdict
+from vidface.metrics.paired import Difference
+from vidface.stages.compare import Comparison, Value, signed, verdict
 from vidface.stages.outputs import short
 from vidface.tables import columns
 
@@ -76,10 +77,16 @@ def latex(found: Comparison) -> str:
         r"\bigskip",
         "",
     ]
-    head, *rows = table_rows(found, escape_latex)
-    size = len(found.runs)
-    groups = [rows[at : at + size] for at in range(0, len(rows), size)]
-    return "\n".join(lines + _latex_table("llrrl", head, groups)) + "\n"
+    head = ["measure", "run", "value", "95 % interval", f"less {found.runs[0].name}", "verdict"]
+    groups = []
+    for measure in found.measures:
+        names = [measure.name, *[""] * found.comparisons]
+        rows = zip(names, found.runs, measure.values, measure.differences, strict=True)
+        groups.append(
+            [[name, run.name, *value_texts(value), *_gain_texts(gain)] for name, run, value, gain in rows]
+        )
+    groups = [[list(map(escape_latex, row)) for row in rows] for rows in groups]
+    return "\n".join(lines + _latex_table("llrlll", list(map(escape_latex, head)), groups)) + "\n"
 
 
 def table_rows(found: Comparison, escape: Escape) -> list[list[str]]:
@@ -131,6 +138,14 @@ def value_texts(value: Value | None) -> tuple[str, str]:
     return f"{value.value:.4f}", ends
 
 
+def _gain_texts(gain: Difference | None) -> tuple[str, str]:
+    """A difference with its interval, and one word for it: a paper's table is narrow."""
+    if gain is None:
+        return "", ""
+    value, low, high = map(signed, gain[:3])
+    return f"{value} ({low} to {high})", {1: "better", -1: "worse", 0: "cannot be told"}[gain.verdict]
+
+
 def made_with_text(value: Any) -> str:
     """An attribute, short; what is not known is a question mark."""
     return "?" if value is None else short(value)
@@ -144,7 +159,7 @@ def escape_markdown(words: str) -> str:
 def escape_latex(words: str) -> str:
     """Foreign text for LaTeX: all letters stand for themselves, a sign before a number for a sign."""
     line = "".join(_LATEX.get(letter, letter) for letter in printable(words))
-    line = re.sub(r"(?<!\S)([-+])(?=[0-9])", r"$\1$", line)
+    line = re.sub(r"(?<![^\s(])([-+])(?=[0-9])", r"$\1$", line)
     line = re.sub(r"([-,])(?=\1)", r"\1{}", line)  # two in a row would become another letter
     return re.sub(r"^([\[*])", r"{\1}", line)  # after the end of a row it would be an option of that
 

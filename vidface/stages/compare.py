@@ -43,6 +43,7 @@ __all__ = [
     "as_json",
     "compare",
     "open_compared",
+    "signed",
     "tpr_label",
     "verdict",
 ]
@@ -161,13 +162,18 @@ def verdict(gain: Difference | None) -> str:
     """A difference to the first run in words; to be read after the name of the other one."""
     if gain is None:
         return "not measured for both"
-    value, low, high = (f"{round(number, 4) + 0.0:+.4f}" for number in gain[:3])  # never -0.0000
+    value, low, high = map(signed, gain[:3])
     ends = f"interval {low} to {high}"
     if gain.verdict:
         return f"{'better' if gain.verdict > 0 else 'worse'} by {abs(gain.value):.4f}, {ends}"
     if gain.value == gain.low == gain.high == 0:
         return "no difference at all"
     return f"no difference can be told: {value}, {ends}"
+
+
+def signed(number: float) -> str:
+    """A difference with its sign and four digits; never ``-0.0000``."""
+    return f"{round(number, 4) + 0.0:+.4f}"
 
 
 def open_compared(
