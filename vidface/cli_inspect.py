@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidface.errors import StoreError, UsageError, printable
-from vidface.options import FILE, card_fields, json_option, model_options, read_threshold
+from vidface.options import FILE, card_fields, json_option, model_options, pool_option, read_threshold
 from vidface.output import print_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a
     show_default=True,
     help="Cosine that joins two frames, or none.",
 )
+@pool_option
 @click.option("--embeddings", type=FILE, help="Take the clusters of this embeddings file instead.")
 @click.option(
     "--manifest", "manifest_path", type=FILE, help="Where the videos lie: needed to show pictures of them."
@@ -43,6 +44,7 @@ def inspect_command(
     features: Path,
     video: str,
     threshold: float | None,
+    pool: str,
     embeddings: Path | None,
     manifest_path: Path | None,
     sheet: Path | None,
@@ -57,9 +59,10 @@ def inspect_command(
     from vidface.stages.inspect import inspect
     from vidface.stages.runs import open_run
 
-    told = context.get_parameter_source("threshold") is not click.core.ParameterSource.DEFAULT
+    default = click.core.ParameterSource.DEFAULT
+    told = any(context.get_parameter_source(name) is not default for name in ("threshold", "pool"))
     if embeddings is not None and told:
-        raise UsageError("--embeddings says the threshold already: leave --threshold out")
+        raise UsageError("--embeddings says how it was made: leave --threshold and --pool out")
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise UsageError(f"{sheet}: a contact sheet is a .png file")
     manifest: Manifest | None = None
@@ -71,7 +74,7 @@ def inspect_command(
         manifest = read_manifest(manifest_path)
     if sheet is not None and manifest is None:
         raise UsageError("--sheet needs --manifest: it says where the videos lie")
-    seen = inspect(features, video, threshold=threshold, embeddings=embeddings)
+    seen = inspect(features, video, threshold=threshold, pool=pool, embeddings=embeddings)
     notes = [] if sheet is None or manifest is None else _write_sheet(manifest, seen, sheet)
     if as_json:
         print_json({**_as_json(seen), "sheet": None if sheet is None else str(sheet), "notes": notes})
@@ -137,6 +140,7 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
             "cosine_inside": cluster.inside,
             "cosine_to_video": cluster.to_video,
             "norm": cluster.norm,
+            "weight": cluster.weight,
         }
 
     rows = {
@@ -144,6 +148,7 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
         "cluster": [int(value) for value in seen.labels],
         "cosine": [float(value) for value in seen.cosines],
         "norm": [float(value) for value in seen.norms],
+        "weight": [float(value) for value in seen.weights],
     }
     if seen.faces is not None:
         rows |= {name: getattr(seen.faces, name).tolist() for name in ("tracks", "scores", "boxes")}
@@ -151,8 +156,9 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
         "video": seen.video_id,
         "status": seen.info.status[seen.video],
         "threshold": seen.threshold,
+        "pool": seen.pool,
         "pooling": seen.pooling,
-        "kept": sum(int(label == 0) for label in seen.labels),
+        "kept": int(seen.kept.sum()),
         "why": seen.why,
         "faces": seen.counts,
         "clusters": [group(cluster, "label") for cluster in seen.clusters],

@@ -49,6 +49,7 @@ def test_json_says_what_the_embeddings_file_says(small: Any) -> None:
             "video",
             "status",
             "threshold",
+            "pool",
             "pooling",
             "kept",
             "why",
@@ -122,7 +123,7 @@ def test_a_video_that_failed(small: Any, tmp_path: Path) -> None:
     ("arguments", "code", "words"),
     [
         (["{features}", "v03_1"], 2, "no video v03_1 among 66; close: v03-1"),
-        (["{features}", "v03-1", "--embeddings", "{embeddings}", "--threshold", "0.4"], 2, "leave --threshold out"),
+        (["{features}", "v03-1", "--embeddings", "{embeddings}", "--threshold", "0.4"], 2, "leave --threshold and"),
         (["{features}", "v03-1", "--sheet", "s.png"], 2, "--sheet needs --manifest"),
         (["{features}", "v03-1", "--sheet", "s.jpg", "--manifest", "{manifest}"], 2, "a contact sheet is a .png"),
         (["{embeddings}", "v03-1"], 1, "expected a vidface features file, found embeddings"),

@@ -23,7 +23,9 @@ def inspection(labels: list[int], cosines: list[float] | None = None, **changes:
     count = len(labels)
     array = np.array(labels, np.int32)
     clusters = [
-        Cluster(label, np.flatnonzero(array == label), None if labels.count(label) == 1 else 0.5, 0.25, 12.0)
+        Cluster(
+            label, np.flatnonzero(array == label), None if labels.count(label) == 1 else 0.5, 0.25, 12.0, 0.5
+        )
         for label in sorted(set(labels))
     ]
     info = FeaturesInfo(
@@ -39,11 +41,13 @@ def inspection(labels: list[int], cosines: list[float] | None = None, **changes:
         video_id="v",
         first=0,
         threshold="0.4",
+        pool="largest",
         pooling=None,
         times=np.arange(count, dtype=np.float32) / 8,
         norms=np.full(count, 12.0),
         labels=array,
         cosines=np.array(cosines or [0.5] * count),
+        weights=(array == 0) / max(np.count_nonzero(array == 0), 1),
         embedding=np.ones(2, np.float32),
         faces=None,
         counts={},
@@ -88,7 +92,7 @@ def test_frames_stand_in_order_with_a_letter_and_their_cosine() -> None:
 def test_a_cluster_has_a_line_and_single_frames_have_one_together() -> None:
     lines = printed(inspection([0, 1, 0, 2, 1, 0, 3])).splitlines()
     (kept,) = (line for line in lines if "kept" in line and line.startswith(" A"))
-    assert kept.split() == ["A", "kept", "3", "42.9%", "0.0,", "0.2,", "0.6", "0.50", "0.25", "12.0"]
+    assert kept.split() == ["A", "kept", "3", "42.9%", "0.0,", "0.2", "+1", "0.50", "0.25", "12.0"]
     (other,) = (line for line in lines if line.startswith(" B"))
     assert other.split() == ["B", "2", "28.6%", "0.1,", "0.5", "0.50", "0.25", "12.0"]
     (alone,) = (line for line in lines if line.startswith(" ·"))
@@ -117,7 +121,7 @@ def test_faces_are_shown_by_track() -> None:
 
 def test_tracks_have_a_table_and_what_was_left_out_is_counted() -> None:
     of = [0, 0, 0, 3, 3, 4]
-    tracks = [Cluster(n, np.flatnonzero(np.array(of) == n), 0.5, 0.25, 9.0) for n in (0, 3, 4)]
+    tracks = [Cluster(n, np.flatnonzero(np.array(of) == n), 0.5, 0.25, 9.0, 0.5) for n in (0, 3, 4)]
     counts = dict(zip(FACE_COUNTS, [4, 1, 11, 2, 0, 3, 0, 0], strict=True))
     text = printed(inspection([0, 0, 1, 1, 2, 0], faces=faces(of), tracks=tracks, counts=counts))
     assert "11 faces found in 4 frames, 1 without a face; left out: 2 too small, 3 blurred\n" in text
@@ -209,3 +213,12 @@ def test_pictures_in_sixel_stand_alone_on_their_lines() -> None:
     blank = " " * (2 * CELLS[0]) + "\n"
     assert before.endswith(f" 2 of 2\n{blank * CELLS[1]}\x1b7\x1b[{CELLS[1]}A")
     assert after[after.index("\x1b\\") + 2 :].startswith("\x1b8")
+
+
+def test_where_all_frames_count_their_weight_is_shown() -> None:
+    text = printed(inspection([0, 1, 0, 2, 1, 0, 3], pool="size-norm"))
+    (largest,) = (line for line in text.splitlines() if line.startswith(" A"))
+    assert largest.split()[:2] == ["A", "3"] and largest.split()[-1] == "50.0%"
+    (alone,) = (line for line in text.splitlines() if line.startswith(" ·"))
+    assert alone.split()[-1] == "100.0%"
+    assert "kept" not in text and re.search("^threshold +clusters +largest +share +in A now$", text, re.M)

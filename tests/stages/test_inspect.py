@@ -141,6 +141,35 @@ def test_the_clusters_of_an_embeddings_file_are_taken(tmp_path: Path) -> None:
         inspect(path, "v", embeddings=tmp_path / "e.h5")
 
 
+@pytest.mark.parametrize("pool", ["size", "size-norm"])
+def test_where_all_frames_count_the_weights_say_how_much(tmp_path: Path, pool: str) -> None:
+    videos = {"w": plane(ANGLES[::-1]), "v": plane(ANGLES, [1, 1, 0.5, 1, 1, 0.2])}
+    path = features_file(tmp_path / "f.h5", videos)
+    cluster(path, tmp_path / "e.h5", threshold=0.9, pool=pool)
+    seen, stored = (
+        inspect(path, "v", threshold=0.9, pool=pool),
+        inspect(path, "v", embeddings=tmp_path / "e.h5"),
+    )
+    assert seen.weighted and seen.pool == stored.pool == pool
+    np.testing.assert_allclose(seen.embedding, stored.embedding, atol=1e-6)
+    np.testing.assert_allclose(seen.weights, stored.weights, atol=1e-12)
+    mean = sum(weight * row for weight, row in zip(seen.weights, plane(ANGLES), strict=True))
+    np.testing.assert_allclose(seen.embedding, mean / np.linalg.norm(mean), atol=1e-6)
+    assert seen.weights.sum() == pytest.approx(1)
+    for one in seen.clusters:
+        assert one.weight == pytest.approx(sum(seen.weights[row] for row in one.rows))
+    assert seen.kept.tolist() == [weight >= 1 / 6 for weight in seen.weights]
+    assert 0 < seen.kept.sum() < 6
+    rule = "by the size of their cluster" + (" and their norm" if pool == "size-norm" else "")
+    assert seen.why == f"all 6 count, {rule}: A, 3 of 6, has {seen.clusters[0].weight:.1%} of the weight"
+
+
+def test_of_the_largest_cluster_all_frames_weigh_the_same(tmp_path: Path) -> None:
+    seen = inspect(features_file(tmp_path / "f.h5", {"v": plane(ANGLES)}), "v", threshold=0.99)
+    assert seen.weights.tolist() == [1 / 3, 1 / 3, 0, 1 / 3, 0, 0] and not seen.weighted
+    assert seen.kept.tolist() == [True, True, False, True, False, False]
+
+
 def test_a_rule_that_keeps_a_smaller_cluster_is_named(tmp_path: Path) -> None:
     path = features_file(tmp_path / "f.h5", {"v": plane(ANGLES)})
     cluster(path, tmp_path / "e.h5", threshold=0.99)

@@ -85,7 +85,8 @@ def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
     head = [
         f"{printable(seen.video_id)}: {len(seen.labels)} {'frames' if seen.faces is None else 'faces'}",
         f"threshold {printable(seen.threshold)}{together}: {seen.why}",
-        "below a face: its cluster, cosine to the video's embedding, seconds; green frame: kept, red and crossed: not",
+        "below a face: its cluster, cosine to the video's embedding, seconds; "
+        f"green frame: {'at least an equal share of the weight' if seen.weighted else 'kept'}, red and crossed: not",
     ]
     return np.array(_compose(head, sections))
 
@@ -116,7 +117,7 @@ def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Se
     sections = [
         _Section(
             f"{_of(len(tiles), len(times), 'frames with faces')}; box, points, track number, detector's score; "
-            "thick box: kept",
+            "thick box: as a green frame below",
             tiles,
         )
     ]
@@ -145,7 +146,7 @@ def _draw_faces(seen: Inspection, found: FaceRows, pixels: Pixels, rows: Sequenc
     for row in rows:
         colour = COLOURS[int(found.tracks[row]) % len(COLOURS)]
         x0, y0, x1, y1 = (float(value) for value in found.boxes[row] * scale)
-        thick = seen.labels[row] == 0
+        thick = seen.kept[row]
         draw.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=colour, width=3 if thick else 1)
         for x, y in found.points[row] * scale:
             draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=colour)
@@ -186,8 +187,8 @@ def _face_tile(seen: Inspection, row: int, face: Pixels | None) -> _Tile:
         return _Tile(_blank(FACE, FACE), caption)
     picture = Image.fromarray(face)
     draw = ImageDraw.Draw(picture)
-    draw.rectangle((0, 0, FACE - 1, FACE - 1), outline=KEPT if label == 0 else DROPPED, width=3)
-    if label:
+    draw.rectangle((0, 0, FACE - 1, FACE - 1), outline=KEPT if seen.kept[row] else DROPPED, width=3)
+    if not seen.kept[row]:
         begin, end = FACE - 16, FACE - 5
         draw.rectangle((begin - 4, 0, FACE - 1, end - begin + 8), fill=DROPPED)
         draw.line((begin, 4, end, 4 + end - begin), fill="black", width=3)

@@ -113,9 +113,7 @@ def _parts(
         return
     yield Text()
     yield _cluster_table(seen)
-    yield _small(
-        f"inside: mean cosine of a cluster's pairs; to video: of its {what} to the video's embedding"
-    )
+    yield _small("inside: of a cluster's pairs; to video: to the video's embedding (mean cosines)")
     if len(seen.tracks) > 1:
         yield Text()
         yield _track_table(seen)
@@ -134,25 +132,29 @@ def _parts(
 
 
 def _cluster_table(seen: Inspection) -> Table:
-    table = _table("cluster", "faces" if seen.faces is not None else "frames", "share", "seconds")
-    for name in (*(["tracks"] if seen.faces is not None else []), "inside", "to video", "norm"):
+    detected = seen.faces is not None
+    table = _table("cluster", "faces" if detected else "frames", "share", "seconds")
+    for name in (*(["tracks"] * detected), "inside", "to video", "norm", *(["weight"] * seen.weighted)):
         table.add_column(name, justify="right", no_wrap=True)
     total = len(seen.labels)
     shown, rest = _split(seen.clusters)
     for cluster in shown:
         letter = letter_of(cluster.label, len(cluster.rows))
         words = Text.assemble((f" {letter} ", _style(cluster.label, len(cluster.rows))))
-        words.append(" kept" if cluster.label == 0 else "")
+        words.append(" kept" if cluster.label == 0 and not seen.weighted else "")
         table.add_row(words, *_cells(seen, cluster, total))
     if rest:
-        frames = sum(len(cluster.rows) for cluster in rest)
-        alone = sum(len(cluster.rows) == 1 for cluster in rest)
+        sizes = [len(cluster.rows) for cluster in rest]
+        alone = sizes.count(1)
         name = f" {ALONE}  {alone} alone" if alone == len(rest) else f"    {len(rest)} more"
-        mean = np.average([c.to_video for c in rest], weights=[len(c.rows) for c in rest])
-        norm = np.average([c.norm for c in rest], weights=[len(c.rows) for c in rest])
-        tracks = [""] if seen.faces is not None else []
+        to_video, norm = (
+            np.average([getattr(cluster, value) for cluster in rest], weights=sizes)
+            for value in ("to_video", "norm")
+        )
         table.add_row(
-            name, str(frames), f"{frames / total:.1%}", "", *tracks, "", f"{mean:.2f}", f"{norm:.1f}"
+            *(name, str(sum(sizes)), f"{sum(sizes) / total:.1%}", "", *([""] * detected)),
+            *("", f"{to_video:.2f}", f"{norm:.1f}"),
+            *([f"{sum(cluster.weight for cluster in rest):.1%}"] * seen.weighted),
         )
     return table
 
@@ -160,10 +162,9 @@ def _cluster_table(seen: Inspection) -> Table:
 def _faces_words(counts: Mapping[str, int]) -> str:
     """What became of the faces of the whole video."""
     left_out = [f"{counts[name]} {name.replace('_', ' ')}" for name in FACE_COUNTS[3:] if counts[name]]
-    words = (
-        f"{counts['found']} faces found in {counts['frames']} frames, {counts['without_face']} without a face"
-    )
-    return f"{words}; left out: {', '.join(left_out) or 'none'}"
+    found = f"{counts['found']} faces found in {counts['frames']} frames"
+    rest = f"left out: {', '.join(left_out)}" if left_out else "none left out"
+    return f"{found}, {counts['without_face']} without a face; {rest}"
 
 
 def _track_table(seen: Inspection) -> Table:
@@ -192,11 +193,12 @@ def _cells(seen: Inspection, cluster: Cluster, total: int) -> list[str]:
     count = len(cluster.rows)
     tracks = []
     if seen.faces is not None:
-        tracks = [_some([str(track) for track in np.unique(seen.faces.tracks[cluster.rows])])]
+        tracks = [_some([str(track) for track in np.unique(seen.faces.tracks[cluster.rows])], 3)]
     inside = "" if cluster.inside is None else f"{cluster.inside:.2f}"
     return [
         *(str(count), f"{count / total:.1%}", _seconds(seen, cluster), *tracks),
         *(inside, f"{cluster.to_video:.2f}", f"{cluster.norm:.1f}"),
+        *([f"{cluster.weight:.1%}"] * seen.weighted),
     ]
 
 
@@ -208,10 +210,10 @@ def _seconds(seen: Inspection, cluster: Cluster) -> str:
     for stretch in np.split(mine, np.flatnonzero(np.diff(mine) > 1) + 1):
         begin, end = (f"{every[place]:.1f}" for place in (stretch[0], stretch[-1]))
         stretches.append(begin if begin == end else f"{begin}-{end}")
-    return _some(stretches)
+    return _some(stretches, 2)
 
 
-def _some(words: Sequence[str], most: int = 3) -> str:
+def _some(words: Sequence[str], most: int) -> str:
     more = f" +{len(words) - most}" if len(words) > most else ""
     return ", ".join(words[:most]) + more
 
@@ -282,7 +284,8 @@ def _histogram(seen: Inspection, what: str, bar: int) -> Iterator[Text]:
 
 
 def _level_table(seen: Inspection) -> Table:
-    table = _table("threshold", "clusters", "kept", "share", "kept now, too")
+    kept = ("largest", "in A now") if seen.weighted else ("kept", "kept now, too")
+    table = _table("threshold", "clusters", kept[0], "share", kept[1])
     total = len(seen.labels)
     for level in seen.levels:
         text = threshold_text(level.threshold)

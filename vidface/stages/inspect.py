@@ -18,7 +18,8 @@ from vidface import store
 from vidface.clustering import cluster_frames, cluster_sweep, normalise_rows
 from vidface.errors import ChangedError, StoreError, UsageError, printable
 from vidface.hdf5 import open_file
-from vidface.pooling import pool_frames
+from vidface.pooling import pool_weighted, weigh_frames
+from vidface.stages.cluster import POOLING
 from vidface.stages.thresholds import threshold_text
 from vidface.store import FaceRows, FeaturesInfo, read_features, read_info, read_rows, read_timestamps
 
@@ -39,6 +40,7 @@ class Cluster:
         inside: mean cosine of its pairs; None for a single frame.
         to_video: mean cosine of its frames to the video's embedding.
         norm: mean length of its features, as the network gave them.
+        weight: share of the video's embedding that its frames have.
     """
 
     label: int
@@ -46,6 +48,7 @@ class Cluster:
     inside: float | None
     to_video: float
     norm: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,13 @@ class Inspection:
         video_id: its id; of one track, with ``#`` and the track's number.
         first: the first of these rows within the video: 0, or where the track begins.
         threshold: as text, or as the embeddings file says it.
+        pool: how frames become an embedding, one of `vidface.pooling.POOLS`; None: a rule that is not known here.
         pooling: the rule in words, where the embeddings file says it.
         times: float32, seconds.
         norms: float64, of the features.
         labels: int32, 0 is kept.
         cosines: float64, to the video's embedding; 0 for a row without direction.
+        weights: float64, shares of the embedding that add up to 1.
         embedding: float32 [D].
         faces: boxes, points, scores, sharpness and tracks, where faces were detected.
         counts: what became of all faces of the video, by the names of `vidface.store.FACE_COUNTS`; empty else.
@@ -89,11 +94,13 @@ class Inspection:
     video_id: str
     first: int
     threshold: str
+    pool: str | None
     pooling: str | None
     times: npt.NDArray[np.float32]
     norms: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int32]
     cosines: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
     embedding: npt.NDArray[np.float32]
     faces: FaceRows | None
     counts: dict[str, int]
@@ -111,9 +118,26 @@ class Inspection:
         """Rows by label."""
         return {cluster.label: len(cluster.rows) for cluster in self.clusters}
 
+    @property
+    def weighted(self) -> bool:
+        """Whether all frames count, each by its weight; else one cluster does."""
+        return self.pool not in (None, "largest")
+
+    @cached_property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """The rows of the kept cluster, bool [n]; where all count, those with at least an equal share."""
+        if self.weighted:
+            return np.asarray(self.weights >= (1 - 1e-9) / max(len(self.weights), 1))
+        return np.asarray(self.labels == 0)
+
 
 def inspect(
-    features: Path, video: str, *, threshold: float | None = 0.4, embeddings: Path | None = None
+    features: Path,
+    video: str,
+    *,
+    threshold: float | None = 0.4,
+    pool: str = "largest",
+    embeddings: Path | None = None,
 ) -> Inspection:
     """Look at one video; only its rows are read.
 
@@ -121,7 +145,8 @@ def inspect(
         features: a features file.
         video: its id; ``ID#TRACK`` for one track, where faces were detected.
         threshold: as in `vidface.clustering.cluster_frames`.
-        embeddings: take clusters and embedding from this file instead.
+        pool: as in `vidface.stages.cluster.cluster`.
+        embeddings: take clusters and embedding from this file instead, whatever its threshold and rule.
 
     Raises:
         UsageError: there is no such video; close ones are named.
@@ -141,18 +166,22 @@ def inspect(
         faces = store.read_faces(features, start + first, start + last)
     rows = np.asarray(read_rows(features, start + first, start + last))
     unit = normalise_rows(rows)
+    wide = unit.astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    rule: str | None = pool
     pooling = None
     if embeddings is None:
-        labels = cluster_frames(unit, threshold)
-        embedding = pool_frames(unit, labels == 0)
-        told = threshold_text(threshold)
+        labels, told = cluster_frames(unit, threshold), threshold_text(threshold)
+        weights = _weights(pool, norms, labels)
+        embedding = np.empty(unit.shape[1], np.float32)
+        pool_weighted(unit, weights, embedding)
     else:
         labels, embedding, attributes = _stored(embeddings, info, video, slice(first, last))
         told, pooling = str(attributes["threshold"]), str(attributes["pooling"])
-    wide = unit.astype(np.float64)
+        rule = next((name for name, words in POOLING.items() if words == pooling), None)
+        weights = _weights(rule, norms, labels)
     cosines = wide @ embedding.astype(np.float64)
-    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-    clusters = _clusters(wide, labels, cosines, norms)
+    clusters = _clusters(wide, labels, cosines, norms, weights)
     counts = store.read_face_counts(features)
     together, apart, compared = _pairs(unit, labels)
     return Inspection(
@@ -161,17 +190,19 @@ def inspect(
         video_id=video,
         first=first,
         threshold=told,
+        pool=rule,
         pooling=pooling,
         times=read_timestamps(features, start + first, start + last),
         norms=norms,
         labels=labels,
         cosines=cosines,
+        weights=weights,
         embedding=embedding,
         faces=faces,
         counts={} if counts is None else dict(zip(store.FACE_COUNTS, counts[place].tolist(), strict=True)),
         clusters=clusters,
-        tracks=[] if faces is None else _clusters(wide, faces.tracks, cosines, norms),
-        why=_why(clusters, told, pooling),
+        tracks=[] if faces is None else _clusters(wide, faces.tracks, cosines, norms, weights),
+        why=_why(clusters, told, rule, pooling),
         levels=_levels(unit, labels, told),
         edges=EDGES,
         together=together,
@@ -242,11 +273,22 @@ def _stored(
     return labels, embedding, made.attributes
 
 
+def _weights(
+    pool: str | None, norms: npt.NDArray[np.float64], labels: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float64]:
+    """What share of the embedding each row has."""
+    if pool not in (None, "largest"):
+        return weigh_frames(norms, labels, by_norm=pool == "size-norm")
+    kept = (labels == 0).astype(np.float64)
+    return np.asarray(kept / max(kept.sum(), 1))
+
+
 def _clusters(
     unit: npt.NDArray[np.float64],
     labels: npt.NDArray[np.int32],
     cosines: npt.NDArray[np.float64],
     norms: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64],
 ) -> list[Cluster]:
     clusters = []
     order = np.argsort(labels, kind="stable")
@@ -257,17 +299,20 @@ def _clusters(
         own = np.einsum("ij,ij->", unit[rows], unit[rows])  # not quite the count: rows may be zero
         inside = float((total @ total - own) / (count * (count - 1))) if count > 1 else None
         label, to_video, norm = int(labels[rows[0]]), float(cosines[rows].mean()), float(norms[rows].mean())
-        clusters.append(Cluster(label, rows, inside, to_video, norm))
+        clusters.append(Cluster(label, rows, inside, to_video, norm, float(weights[rows].sum())))
     return clusters
 
 
-def _why(clusters: Sequence[Cluster], threshold: str, pooling: str | None) -> str:
-    """Why the kept cluster is kept, by the rule of `vidface.clustering`."""
+def _why(clusters: Sequence[Cluster], threshold: str, pool: str | None, pooling: str | None) -> str:
+    """Why the kept cluster is kept, by the rule of `vidface.clustering`; or what counts how much."""
     if not clusters:
         return "nothing is kept: the video has no usable frame"
     total = sum(len(cluster.rows) for cluster in clusters)
     kept = clusters[0]
     size = len(kept.rows)
+    if pool not in (None, "largest"):
+        rule = "the size of their cluster" + (" and their norm" if pool == "size-norm" else "")
+        return f"all {total} count, by {rule}: A, {size} of {total}, has {kept.weight:.1%} of the weight"
     if threshold == "none":
         return f"all {total} are kept: without a threshold nothing is clustered"
     if kept.label != 0:
