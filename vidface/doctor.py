@@ -32,7 +32,7 @@ EXTRAS = {
     "detect": ("opencv-python-headless",),
     "uniface": ("uniface",),
     "report": ("jinja2", "matplotlib", "textual-image"),
-    "map": ("umap-learn",),
+    "map": ("openTSNE",),
     "train": ("matplotlib", "tensorboard"),
     "ray": ("ray",),
 }
