@@ -1,0 +1,1 @@
+"""The parts of the pooling study: pictures to features, features to virtual videos, rules, scores."""
