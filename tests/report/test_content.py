@@ -14,7 +14,7 @@ from sklearn.metrics import roc_curve
 
 from vidface import store
 from vidface.errors import UsageError
-from vidface.manifest import read_manifest, write_manifest
+from vidface.manifest import Manifest, read_manifest, write_manifest
 from vidface.report import projection, strips
 from vidface.report.content import Content
 from vidface.report.gather import gather
@@ -474,13 +474,31 @@ def test_without_the_library_the_map_is_principal_components(
     assert np.abs(plane.xy) == pytest.approx(np.abs(expected), abs=1e-6)
 
 
-def test_a_sample_for_the_map_holds_whole_people(run: Run) -> None:
-    manifest = run.manifest
-    usable = np.arange(len(manifest.video_ids))
-    chosen, note = projection.sampled_videos(usable, manifest, 20)
-    assert len(chosen) == 20 and (np.diff(chosen) > 0).all()
-    counts = Counter(manifest.identities[place] for place in chosen)
-    strangers = counts.pop("")
-    assert set(counts.values()) == {4} and len(counts) == 4 and strangers == 4
-    assert note == "4 people drawn at random with all their videos, and 4 videos of nobody known"
-    assert projection.sampled_videos(usable, manifest, 44)[1] == ""
+def test_a_sample_for_the_map_holds_whole_people_and_those_with_several_videos_first() -> None:
+    identities = [f"p{n % 10}" for n in range(40)] + [f"single{n}" for n in range(30)] + [""] * 30
+    manifest = Manifest(
+        Path("m.csv"), Path(), [f"v{n:03d}" for n in range(100)], [], identities, ["val"] * 100, ""
+    )
+    usable = np.arange(100)
+    for most, people, singles, strangers in ((20, 4, 0, 4), (60, 10, 8, 12)):
+        chosen, note = projection.sampled_videos(usable, manifest, most)
+        assert len(chosen) == most and (np.diff(chosen) > 0).all()
+        counts = Counter(identities[place] for place in chosen)
+        assert counts.pop("") == strangers
+        assert Counter(counts.values()) == Counter({4: people, 1: singles} if singles else {4: people})
+        said = f"{people + singles} people drawn at random with all their videos"
+        assert note == f"{said}, and {strangers} videos of nobody known"
+    assert projection.sampled_videos(usable, manifest, 100)[1] == ""
+
+
+def test_where_faces_were_tracked_a_strip_goes_track_by_track(
+    run: Run, videos: Videos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_faces(path: Path, start: int, stop: int) -> store.FaceRows:
+        tracks = np.arange(stop - start, dtype=np.int32) % 3
+        return store.FaceRows(None, None, None, None, tracks)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "read_faces", read_faces)
+    for strip in gather(run, pictures=False).strips:
+        expected = [(row % 3, float(time), row) for row, time in enumerate(videos.times[strip.video_id])]
+        assert [(frame.track, frame.seconds, frame.row) for frame in strip.frames] == sorted(expected)

@@ -158,7 +158,7 @@ class StripFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Strip:
-    """The frames of one video in the order of time.
+    """The frames of one video in the order of time; where faces were tracked, of one track after the other.
 
     Attributes:
         video_id: which video.

@@ -96,7 +96,7 @@ def choose(
 
 
 def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, identity: str) -> Strip:
-    """The frames of one video in the order of time, without pictures."""
+    """The frames of one video in the order of time, where faces were tracked track by track; without pictures."""
     place, why, words = choice
     start, stop = offsets_of(found.frames)[place : place + 2].tolist()
     labels = found.labels[start:stop]
@@ -104,13 +104,13 @@ def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, ident
     times = cosines = tracks = None
     if info is not None:
         times = store.read_timestamps(info.path, start, stop)
-        rows = np.argsort(times, kind="stable")
+        faces = store.read_faces(info.path, start, stop)
+        tracks = None if faces is None else faces.tracks
+        rows = np.lexsort((times,) if tracks is None else (times, tracks))
         embedding = found.embeddings[place].astype(np.float64)
         unit = normalise_rows(store.read_rows(info.path, start, stop)).astype(np.float64)
         if embedding.any():
             cosines = np.where(unit.any(axis=1), unit @ embedding, np.nan)
-        faces = store.read_faces(info.path, start, stop)
-        tracks = None if faces is None else faces.tracks
     if len(rows) > MOST_FRAMES:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_FRAMES).round().astype(np.int64)]
     frames = [
