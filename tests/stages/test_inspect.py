@@ -202,9 +202,10 @@ def test_an_unknown_video_is_one_line_with_close_names(tmp_path: Path) -> None:
 def test_a_track_is_a_part_of_its_video(tmp_path: Path) -> None:
     path = features_file(
         tmp_path / "f.h5",
-        {"u": plane(ANGLES), "v": plane(ANGLES), "v#1": plane(ANGLES[:1])},
-        tracks=[[0] * 6, [0, 0, 0, 1, 1, 2], [0]],
+        {"u": plane(ANGLES), "v": plane(ANGLES), "v#1": plane(ANGLES[:1]), "none": plane(ANGLES[:0])},
+        tracks=[[0] * 6, [0, 0, 0, 1, 1, 2], [0], []],
     )
+    assert inspect(path, "none#0").why == "nothing is kept: the video has no usable frame"
     whole, track = inspect(path, "v"), inspect(path, "v#1#0")
     assert len(whole.labels) == 6 and whole.faces is not None and len(whole.faces.boxes) == 6
     assert len(track.labels) == 1  # an id may look like a track: the id counts
@@ -213,8 +214,9 @@ def test_a_track_is_a_part_of_its_video(tmp_path: Path) -> None:
     assert track.first == 5 and track.faces is not None and track.faces.tracks.tolist() == [2]
     np.testing.assert_allclose(track.embedding, plane(ANGLES)[5], atol=1e-6)
     assert inspect(path, "v#0").times.tolist() == [0, 0.125, 0.25]
-    with pytest.raises(UsageError, match="v#7: the video has no track 7"):
-        inspect(path, "v#7")
+    for name in ("v#7", "none#1"):
+        with pytest.raises(UsageError, match=f"{name}: the video has no track "):
+            inspect(path, name)
 
 
 def test_embeddings_of_tracks(tmp_path: Path) -> None:

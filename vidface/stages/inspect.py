@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,9 +19,10 @@ from vidface.hdf5 import open_file
 from vidface.pooling import pool_weighted, weigh_frames
 from vidface.stages.cluster import POOLING
 from vidface.stages.thresholds import threshold_text
+from vidface.stages.video_names import find_video
 from vidface.store import FaceRows, FeaturesInfo, read_features, read_info, read_rows, read_timestamps
 
-__all__ = ["Cluster", "Inspection", "Level", "find_video", "inspect"]
+__all__ = ["Cluster", "Inspection", "Level", "inspect"]
 
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 PAIR_ROWS = 4096  # of a longer video only so many rows, evenly spread, are compared for the histogram
@@ -160,9 +159,9 @@ def inspect(
     first, last = 0, stop - start
     if track is not None:
         mine = np.flatnonzero(faces.tracks == track) if faces is not None else np.empty(0, np.int64)
-        if not len(mine):
+        if not len(mine) and (track or last):  # track 0 of a video without faces is there, and empty
             raise UsageError(f"{printable(video)}: the video has no track {track}")
-        first, last = int(mine[0]), int(mine[-1]) + 1
+        first, last = (int(mine[0]), int(mine[-1]) + 1) if len(mine) else (0, 0)
         faces = store.read_faces(features, start + first, start + last)
     rows = np.asarray(read_rows(features, start + first, start + last))
     unit = normalise_rows(rows)
@@ -209,43 +208,6 @@ def inspect(
         apart=apart,
         compared=compared,
     )
-
-
-def find_video(info: FeaturesInfo, video: str) -> tuple[int, int | None]:
-    """The place of a video in its file, and the number of the track that ``ID#TRACK`` names.
-
-    Raises:
-        UsageError: it is not there; close ones are named.
-    """
-    places = {video_id: place for place, video_id in enumerate(info.video_ids)}
-    if video in places:
-        return places[video], None
-    name, mark, track = video.rpartition("#")
-    if mark and track.isdecimal() and name in places and "faces" in info.attributes:
-        return places[name], int(track)
-    close = ", ".join(printable(name) for name in _close(video, info.video_ids))
-    hint = f"; close: {close}" if close else ""
-    raise UsageError(f"{info.path}: no video {printable(video)} among {len(places)}{hint}")
-
-
-def _close(video: str, names: Sequence[str], most: int = 3) -> list[str]:
-    """Names that hold the text, or are like it."""
-    text = video.rpartition("#")[0] or video
-    holding = itertools.islice((name for name in names if text.casefold() in name.casefold()), most)
-    alike = difflib.get_close_matches(text, _of_the_same_letters(text, names), most)
-    return list(dict.fromkeys([*holding, *alike]))[:most]
-
-
-def _of_the_same_letters(text: str, names: Sequence[str], most: int = 5_000) -> list[str]:
-    """The names that share the most letters with a text: `difflib` takes ten seconds for 200,000 of them."""
-    letters = np.array([name.encode() for name in names])
-    each = letters.view(np.uint8).reshape(len(names), -1)
-    wanted = np.frombuffer(text.encode(), np.uint8)
-    shared = np.zeros(len(names))
-    for letter in np.unique(wanted):
-        shared += np.minimum((each == letter).sum(axis=1), np.count_nonzero(wanted == letter))
-    alike = shared / (len(wanted) + np.count_nonzero(each, axis=1))
-    return [names[place] for place in np.argsort(-alike, kind="stable")[:most]]
 
 
 def _stored(
