@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vidface.errors import UsageError
+from vidface.errors import UsageError, printable
 from vidface.options import DIRECTORY, FILE, json_option
 from vidface.output import print_json
 
@@ -83,7 +83,7 @@ def report(
             f"{files[0]}: written: {page / 1e6:.1f} MB; with {len(files) - 1} files beside it {size / 1e6:.1f} MB"
         )
         for warning in content.warnings:
-            click.echo(f"warning: {warning}")
+            click.echo(f"warning: {printable(warning)}")
     return 0
 
 
