@@ -63,7 +63,7 @@ def some_curves(people: int = 200, seed: int = 0) -> Curves:
             )
         )
     points.append(OperatingPoint("1e-6", 1e-6, None, None, None, None))
-    return Curves(thresholds, fpr, tpr, len(same), len(different), points, "Every pair is a row.")
+    return Curves(thresholds, fpr, tpr, len(same), len(different), points, "every pair is a row")
 
 
 def some_histogram(curves_seed: int = 0) -> Histogram:
@@ -81,7 +81,7 @@ def some_map(videos: int = 60, people: int = 12, seed: int = 0) -> Map:
     identities = ["" if who == 0 else f"person{who:03d}" for who in person]
     ids = [HOSTILE[at] if at < len(HOSTILE) else f"v{at:05d}" for at in range(videos)]
     return Map(
-        xy, identities, ids, "t-SNE by a library, perplexity 30, seed 0", videos * 2, "Every second one."
+        xy, identities, ids, "t-SNE by a library, perplexity 30, seed 0", videos * 2, "every second one"
     )
 
 

@@ -183,8 +183,9 @@ def _map_words(points: Map, known: npt.NDArray[np.bool_], person: npt.NDArray[np
         words += f"; {points.shown_of:,} videos have an embedding"
     return (
         f"{words}. A line joins each video to the middle of its person's videos; long lines are videos that lie apart."
-        f" Only who is near to whom means something, distances and directions do not. {points.method}. {points.note}"
-    ).strip()
+        f" Only who is near to whom means something, distances and directions do not. {points.method}."
+        + (f" Shown: {points.note}." if points.note else "")
+    )
 
 
 def _places(thresholds: list[str]) -> Array:

@@ -59,7 +59,7 @@ def write_report(content: Content, output: Path) -> list[Path]:
     html = render(
         "report.html.j2",
         title=f"Report of {content.title}",
-        lede="What one run of face recognition in video is worth, where it fails, and which frames it used.",
+        lede="The scores of one run, where it fails, and which frames it used.",
         sections=SECTIONS,
         made_by=f"Made by vidface {__version__}. This file needs no network and runs no scripts; its figures and data"
         " lie beside it in figures/ and data/.",
