@@ -13,6 +13,7 @@ from scipy import stats
 from vidface.metrics import resampled_pairs
 from vidface.metrics.paired import difference, draw, interval, mean_replicates
 from vidface.metrics.resampled_pairs import tpr_replicates
+from vidface.metrics.score_distribution import pair_distribution
 from vidface.metrics.verification import tpr_at_fpr
 
 TARGETS = ["2e-2", "1e-1", "1e-3"]
@@ -81,8 +82,9 @@ def test_a_replicate_is_the_score_of_the_set_that_was_drawn(
     ("finest", "step", "steps", "most"),
     [(1, 1.2, 3, 2**25), (1, 1.2, 3, 60), (40, 1.5, 1, 60), (1, 1.0001, 1, 60), (10**6, 1.2, 2, 60)],
 )
+@pytest.mark.parametrize("spread", ["not known", "known", "wrong"])
 def test_zones_change_nothing(
-    finest: int, step: float, steps: int, most: int, monkeypatch: pytest.MonkeyPatch
+    spread: str, finest: int, step: float, steps: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thresholds inside the edges, above all of them, and far below, where new edges have to be found."""
     for name, value in {"FEW": 0, "TOGETHER": 3, "FINEST": finest, "STEP": step, "STEPS": steps}.items():
@@ -91,7 +93,10 @@ def test_zones_change_nothing(
     cosines = rows.astype(np.float64) @ rows.astype(np.float64).T
     drawn = draw(40, 30, replicates=16)
     targets = ["3e-1", "1e-3", "5e-2"]
-    found = tpr_replicates(rows, identities, targets, drawn, most=most, block=16)
+    others = rows if spread == "known" else rows[::-1] * (np.arange(12) > 5)
+    told = pair_distribution(others, identities, [str(n) for n in range(len(rows))], listed=1)
+    known = None if spread == "not known" else told
+    found = tpr_replicates(rows, identities, targets, drawn, spread=known, most=most, block=16)
     for t, target in enumerate(targets):
         for r, column in enumerate(drawn.T):
             assert found[t, r] == made_again(cosines, identities, *drawn_lists(column, identities), target)

@@ -44,6 +44,7 @@ from vidface.metrics.pair_scan import (
     scan_blocks,
 )
 from vidface.metrics.pairs import fpr_fraction
+from vidface.metrics.score_distribution import Distribution
 
 __all__ = ["tpr_replicates"]
 
@@ -60,13 +61,17 @@ CHUNK = 2**18  # pairs kept in one piece
 
 
 class _Job(NamedTuple):
-    """What is compared, the unit of every row int32 [V], how often units were drawn uint8 [U, R], and who works how."""
+    """What is compared, the unit of every row int32 [V], how often units were drawn uint8 [U, R], who works how.
+
+    ``spread`` tells where to look, if it is there.
+    """
 
     pairs: Pairs
     unit: NDArray[np.int32]
     drawn: NDArray[np.uint8]
     workers: int
     block: int
+    spread: Distribution | None
 
     def bottom(self, score: np.float32) -> np.float32:
         """What a product by BLAS reaches where the score itself is at least this."""
@@ -96,6 +101,7 @@ def tpr_replicates(
     targets: Sequence[str],
     drawn: NDArray[np.uint8],
     *,
+    spread: Distribution | None = None,
     workers: int | None = None,
     block: int = BLOCK,
     most: int = MOST,
@@ -111,6 +117,7 @@ def tpr_replicates(
         targets: FPR targets as text, each above 0 and below 1.
         drawn: uint8 [I + M, R] from `vidface.metrics.paired.draw`: the I identities by rising number, then the M
             videos without one in their order.
+        spread: how the cosines of these pairs are spread, where that is known: it saves one pass over all pairs.
         workers: threads; None: one for every core this process may use. Sets speed, not the result.
         block: videos on a side of a block of scores; sets memory and speed, not the result.
         most: impostor pairs listed at a time; sets memory and speed, not the result.
@@ -142,7 +149,7 @@ def tpr_replicates(
     # In exact arithmetic: a product of floats may fall just below a whole number.
     allowed = [[n * f.numerator // f.denominator for n in impostors.tolist()] for f in fractions]
     limits = np.array(allowed, np.int64).reshape(len(fractions), drawn.shape[1])
-    job = _Job(pairs, unit, drawn, cpu_count() if workers is None else workers, block)
+    job = _Job(pairs, unit, drawn, cpu_count() if workers is None else workers, block, spread)
     everywhere = (len(rows) ** 2 - int((videos**2).sum())) // 2
     with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
         refused = _refused(
@@ -224,10 +231,14 @@ def _ranks(fractions: Sequence[Fraction], total: int) -> list[int]:
 
 
 def _edges(job: _Job, ranks: list[int], total: int, above: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores, falling, below the edges that there are already: exact at the ranks, by interpolation between them."""
-    scan = partial(scan_blocks, job.pairs, block=job.block, workers=job.workers)
-    product = partial(products_of, workers=job.workers)
-    scores = scores_at(ranks, job.pairs, total, scan, product)
+    """Scores, falling, below the edges that there are already: about those of the ranks, and of ranks between them."""
+    if job.spread is None:
+        scan = partial(scan_blocks, job.pairs, block=job.block, workers=job.workers)
+        product = partial(products_of, workers=job.workers)
+        scores = scores_at(ranks, job.pairs, total, scan, product).astype(np.float64)
+    else:
+        better = np.cumsum(job.spread.different[::-1])  # pairs at or above the lower end of each bin
+        scores = np.interp(np.log(ranks), np.log(np.maximum(better, 0.5)), job.spread.edges[-2::-1])
     steps: list[float] = []
     for low, high in pairwise(ranks):
         near = high <= 1.01 * STEP**STEPS * low  # else it is the gap between two thresholds
@@ -236,8 +247,8 @@ def _edges(job: _Job, ranks: list[int], total: int, above: NDArray[np.float32]) 
     fine = np.array([*steps, ranks[-1]])
     fine = fine[np.concatenate([[True], np.diff(np.floor(fine / FINEST)) > 0])]
     # A zone's pairs are thinned out by the logarithm of their rank, which falls evenly with the score.
-    found = np.interp(np.log(fine), np.log(ranks), scores.astype(np.float64)).astype(np.float32)
-    found = np.unique(np.append(found, scores[-1]))[::-1]
+    found = np.interp(np.log(fine), np.log(ranks), scores).astype(np.float32)
+    found = np.unique(np.append(found, scores[-1].astype(np.float32)))[::-1]
     return found[found < above[-1]] if len(above) else found
 
 

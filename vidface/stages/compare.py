@@ -365,10 +365,10 @@ def _measure(
     result = tpr_at_fpr(embeddings, people, targets)
     warnings += result.warnings
     known = {target: value for target, value in zip(targets, result.tpr, strict=True) if value is not None}
-    again = tpr_replicates(embeddings, people, list(known), drawn_units)
+    spread = pair_distribution(embeddings, people, manifest.video_ids, listed=1)
+    again = tpr_replicates(embeddings, people, list(known), drawn_units, spread=spread)
     points |= {tpr_label(target): value for target, value in known.items()}
     replicates |= {tpr_label(target): each for target, each in zip(known, again, strict=True)}
-    spread = pair_distribution(embeddings, people, manifest.video_ids, listed=1)
     curve = spread.edges, rates_at_edges(spread.different), rates_at_edges(spread.same)
     pairs = result.genuine_pairs, result.impostor_pairs
     return _Measured(unusable, ranks, values, points, replicates, pairs, curve, warnings)
