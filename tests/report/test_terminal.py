@@ -124,7 +124,10 @@ def test_tracks_have_a_table_and_what_was_left_out_is_counted() -> None:
     tracks = [Cluster(n, np.flatnonzero(np.array(of) == n), 0.5, 0.25, 9.0, 0.5) for n in (0, 3, 4)]
     counts = dict(zip(FACE_COUNTS, [4, 1, 11, 2, 0, 3, 0, 0], strict=True))
     text = printed(inspection([0, 0, 1, 1, 2, 0], faces=faces(of), tracks=tracks, counts=counts))
-    assert "11 faces found in 4 frames, 1 without a face; left out: 2 too small, 3 blurred\n" in text
+    assert (
+        "11 faces found in the video's 4 frames, 1 without a face; left out: 2 too small, 3 blurred"
+        in text.replace("\n", " ")
+    )
     rows = [line.split() for line in text[text.index("track ") : text.index("score: of")].splitlines()]
     assert rows[1] == ["0", "3", "0.0-0.2", "0.50", "0.25", "9.0", "1.00", "9"]
     assert rows[2][:3] == ["3", "2", "0.4-0.5"] and len(rows) == 4
@@ -173,6 +176,9 @@ def test_bars_of_pairs() -> None:
     (middle,) = (line for line in lines if line.startswith("  0.0 to  0.1"))
     assert top.split()[-2:] == ["█" * 40, "30"] and middle.split()[-2:] == ["░" * 14, "10"]
     assert not any("-0.1 to" in line for line in lines)  # empty at the ends
+    few = np.eye(1, 20, 15, dtype=np.int64)[0]
+    text = printed(inspection([0, 0, 1], together=few + 1000 * np.eye(1, 20, 19, dtype=np.int64)[0]))
+    assert "  0.5 to  0.6  █ 1\n" in text  # too few for a column, and yet to be seen, as what they are
 
 
 def test_examples_are_spread_over_a_cluster_and_fit_the_terminal() -> None:

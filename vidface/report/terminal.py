@@ -162,7 +162,7 @@ def _cluster_table(seen: Inspection) -> Table:
 def _faces_words(counts: Mapping[str, int]) -> str:
     """What became of the faces of the whole video."""
     left_out = [f"{counts[name]} {name.replace('_', ' ')}" for name in FACE_COUNTS[3:] if counts[name]]
-    found = f"{counts['found']} faces found in {counts['frames']} frames"
+    found = f"{counts['found']} faces found in the video's {counts['frames']} frames"
     rest = f"left out: {', '.join(left_out)}" if left_out else "none left out"
     return f"{found}, {counts['without_face']} without a face; {rest}"
 
@@ -277,8 +277,8 @@ def _histogram(seen: Inspection, what: str, bar: int) -> Iterator[Text]:
         yield Text("one row has no pairs")
         return
     for place in range(occupied[-1], occupied[0] - 1, -1):
-        full = round(bar * int(seen.together[place]) / int(total.max()))
         both = int(np.ceil(bar * total[place] / total.max()))  # a bin that is not empty shows
+        full = round(both * int(seen.together[place]) / int(total[place])) if total[place] else 0
         edges = f"{seen.edges[place]:5.1f} to {seen.edges[place + 1]:4.1f}"
         yield Text(f"{edges}  {'█' * full}{'░' * (both - full)} {total[place]}", no_wrap=True)
 
