@@ -206,3 +206,21 @@ def test_a_file_that_says_faces_but_lacks_them_is_damaged(tmp_path: Path) -> Non
     for read in (store.read_tracks, store.read_face_counts, lambda path: store.read_faces(path, 0, 1)):
         with pytest.raises(StoreError, match=r"f\.h5: damaged"):
             read(tmp_path / "f.h5")
+
+
+def test_kept_frames_are_those_of_cluster_0_or_with_an_equal_share(tmp_path: Path) -> None:
+    rows = np.eye(2, 5, dtype=np.float32)
+    labels = np.array([0, 1, 0, 0, 1, 2], np.int32)
+    weights = np.float32([0.2, 0.8, 1 / 3, 1 / 3, 1 / 3, 0])
+    source = store.FeaturesInfo(tmp_path, ["a", "b"], np.array([0, 2, 6]), ["ok"] * 2, {"dimension": 5})
+    kept = {}
+    for name, shares in (("largest", None), ("size", weights)):
+        run = store.EmbeddingRows(rows, np.array([2, 4]), labels, shares)
+        store.write_embeddings(tmp_path / f"{name}.h5", source, [run], {})
+        found = store.read_embeddings(tmp_path / f"{name}.h5")
+        kept[name] = [found.kept_frames(0, 2).tolist(), found.kept_frames(2, 6).tolist()]
+        (back,) = store.embedding_runs(tmp_path / f"{name}.h5")
+        assert (back.weights is None) == (shares is None)
+        assert shares is None or back.weights.tobytes() == shares.tobytes()
+    assert kept["largest"] == [[True, False], [True, True, False, False]]
+    assert kept["size"] == [[False, True], [True, True, True, False]]

@@ -136,6 +136,16 @@ class Embeddings:
     attributes: dict[str, Any]
     weights: npt.NDArray[np.float32] | None = None
 
+    def kept_frames(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
+        """Which of the frames of one video, rows ``start`` to ``stop``, its embedding was made of.
+
+        Those of cluster 0; where all count by weight, those with at least an equal share.
+        """
+        if self.weights is None:
+            return np.asarray(self.labels[start:stop] == 0)
+        equal = (1 - 1e-6) / max(stop - start, 1)  # the shares are rounded
+        return np.asarray(self.weights[start:stop] >= equal)
+
 
 def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: str) -> None:
     """Write a run of consecutive videos as one small features file, whole or not at all."""

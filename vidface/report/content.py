@@ -142,7 +142,8 @@ class StripFrame(NamedTuple):
         seconds: its presentation time.
         label: its cluster, 0 is the kept one, the others by falling size.
         cosine: to the video's embedding; None where the features are not there, or one of the two is zero.
-        kept: whether the embedding was made of it.
+        kept: whether the embedding was made of it; where all frames count by weight, whether its share is an equal
+            one at least.
         picture: uint8 [size, size, 3]; None where it cannot be read, or was not asked for.
         track: its track, where faces were detected and tracked.
     """

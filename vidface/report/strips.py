@@ -99,7 +99,7 @@ def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, ident
     """The frames of one video in the order of time, where faces were tracked track by track; without pictures."""
     place, why, words = choice
     start, stop = offsets_of(found.frames)[place : place + 2].tolist()
-    labels = found.labels[start:stop]
+    labels, kept = found.labels[start:stop], found.kept_frames(start, stop)
     rows = np.arange(len(labels))
     times = cosines = tracks = None
     if info is not None:
@@ -119,7 +119,7 @@ def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, ident
             None if times is None else float(times[row]),
             int(labels[row]),
             None if cosines is None or np.isnan(cosines[row]) else float(cosines[row]),
-            bool(labels[row] == 0),
+            bool(kept[row]),
             None,
             None if tracks is None else int(tracks[row]),
         )
@@ -132,7 +132,7 @@ def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, ident
         words,
         frames,
         len(labels),
-        int(np.count_nonzero(labels == 0)),
+        int(np.count_nonzero(kept)),
         len(np.unique(labels)),
     )
 
@@ -140,7 +140,7 @@ def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, ident
 def nearest_frame(place: int, found: Embeddings, info: FeaturesInfo) -> int | None:
     """The kept frame that is nearest to the video's embedding, the earlier of equals; None where nothing is kept."""
     start, stop = offsets_of(found.frames)[place : place + 2].tolist()
-    kept = np.flatnonzero(found.labels[start:stop] == 0)
+    kept = np.flatnonzero(found.kept_frames(start, stop))
     if not len(kept):
         return None
     unit = normalise_rows(store.read_rows(info.path, start, stop))[kept].astype(np.float64)
