@@ -114,7 +114,8 @@ def _join(
         """Compare the given tracks with all."""
         level[rows] = np.where(together[rows], cosines[rows], -np.inf).max(axis=1)
         some = cosines[rows]
-        fine = (some >= threshold) & (some > level[rows, None]) & (some > level) & ~together[rows]
+        # A track that shares a frame is at the level or below it, so it is never among these.
+        fine = (some >= threshold) & (some > level[rows, None]) & (some > level)
         allowed[rows] = np.where(fine, some, -np.inf)
         allowed[:, rows] = allowed[rows].T
 
