@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,19 @@ def test_what_cannot_be_read_is_no_picture_and_a_reason(two: Any, tmp_path: Path
         (tmp_path / "videos/clip.mkv").write_bytes(b"no video")
         assert pictures.thumbnails(2, [0]) == [None]
         assert "clip.mkv" in pictures.missing["clip"]
+
+
+def test_several_threads_may_ask_at_once(two: Any) -> None:
+    manifest, info, frames = two
+    numbers = {0: [0, 1, 2, 3], 1: [], 2: [0, 2, 3, 5]}
+    with open_pictures(manifest, info) as pictures, ThreadPoolExecutor(4) as pool:
+        asked = [0, 2, 1, 2, 0, 2, 0, 1]
+        found = pool.map(lambda video: pictures.thumbnails(video, range(4), size=112), asked)
+        for video, got in zip(asked, found, strict=True):
+            if video == 1:
+                assert got == [None] * 4
+            else:
+                np.testing.assert_array_equal(got, frames["folder" if video == 0 else "clip"][numbers[video]])
 
 
 def test_a_video_that_the_manifest_does_not_know_has_no_pictures(two: Any, tmp_path: Path) -> None:
