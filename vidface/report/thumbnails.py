@@ -31,21 +31,26 @@ def read_thumbnails(
         (pictures, missing): (place, row) -> uint8 [SIZE, SIZE, 3]; video id -> why some of its pictures are missing.
     """
     found: dict[tuple[int, int], Pixels] = {}
+    row_of = {video: row for row, video in enumerate(manifest.video_ids)}
+    # Of a set whose videos are elsewhere, no process need be asked.
+    gone = {place for place in wanted if not manifest.video_path(row_of[info.video_ids[place]]).exists()}
+    absent = {info.video_ids[place]: "no such file or folder" for place in gone}
+    there = [(place, rows) for place, rows in wanted.items() if place not in gone]
     with (
         open_pictures(manifest, info) as pictures,
         ThreadPoolExecutor(cpu_count()) as pool,
-        progress("pictures", len(wanted), "videos") as advance,
+        progress("pictures", len(there), "videos") as advance,
     ):
 
         def read(video: tuple[int, set[int]]) -> list[Pixels | None]:
             place, rows = video
             return pictures.thumbnails(place, sorted(rows), SIZE)
 
-        for (place, rows), shown in zip(wanted.items(), pool.map(read, wanted.items()), strict=True):
+        for (place, rows), shown in zip(there, pool.map(read, there), strict=True):
             found |= {
                 (place, row): picture
                 for row, picture in zip(sorted(rows), shown, strict=True)
                 if picture is not None
             }
             advance(1)
-        return found, dict(sorted(pictures.missing.items()))
+        return found, dict(sorted((absent | pictures.missing).items()))
