@@ -38,7 +38,7 @@ $(CREATED):
 # Installed in place (editable), so only a change of the requirements makes it install again.
 $(INSTALLED): $(CREATED) pyproject.toml constraints.txt
 	@echo "installing vidface and its libraries into $(VENV): a few minutes, once"
-	@$(PIP_INSTALL) -e .
+	@$(PIP_INSTALL) -e '.[report]'
 	@touch $@
 
 $(INSTALLED_DEV): $(CREATED) pyproject.toml constraints.txt

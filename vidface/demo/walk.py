@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from vidface.demo.sources import FaceSource, drawn_faces, faces_from_folder
 from vidface.errors import UsageError
 from vidface.files import write_atomic
 from vidface.machine import cpu_count
+from vidface.report.gather import gather
+from vidface.report.page import write_report
 from vidface.stages.outputs import read_json, refuse_changed, write_json
 from vidface.stages.recipe import run_recipe
+from vidface.stages.runs import open_run
 from vidface.store import read_embeddings
 
 Say = Callable[[str], object]
+REPORT_NEEDS = "pip install -c constraints.txt -e '.[report]'"
 
 WEIGHTS = Path(__file__).parent / "weights" / "drawn.safetensors"
 POPULATION = 3_000  # the demo's people; the network was trained and chosen on another population
@@ -68,8 +73,8 @@ def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> d
         say: is told what happens, a line or a table at a time.
 
     Returns:
-        The recipe's result, with ``benchmark``, ``noise`` (shares of frames dropped, by kind), ``seconds`` and
-        ``problems``.
+        The recipe's result, with ``benchmark``, ``noise`` (shares of frames dropped, by kind), ``report`` (its page,
+        None where what draws it is not installed), ``seconds`` and ``problems``.
 
     Raises:
         UsageError: only one of ``faces`` and ``model`` is given, or the folder holds another benchmark.
@@ -98,11 +103,13 @@ def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> d
         file.write(text.encode())
     result = run_recipe(recipe, say)
     noise = dropped_by_kind(output / "truth.csv", output / "results" / "embeddings.h5")
+    page = _report(output)
     seconds = time.monotonic() - begun
     shares = ", ".join(f"{share:.0%} of {kind}" for kind, share in noise.items())
     say(f"\nframes dropped at threshold {threshold}: {shares}")
     say(f"\nDone in {seconds:.0f} s. Where to look next:")
     for name, what in (
+        *([(page, "look at it in a browser: scores, curves, frames, hard cases")] if page else []),
         ("videos/", "the clips, real 8 fps h264"),
         ("manifest.csv", "who is in which"),
         ("truth.csv", "what every frame shows"),
@@ -110,6 +117,8 @@ def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> d
         ("results/", "features, embeddings, scores, the sweep and both submission files"),
     ):
         say(f"  {output / name}  {what}")
+    if page is None:
+        say(f"  vidface report {output} -o {output}/report  shows it in a browser; it needs: {REPORT_NEEDS}")
     say(
         f"  vidface score {output}/results/submission.bin --manifest {output}/manifest.csv  scores a submission"
     )
@@ -117,9 +126,18 @@ def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> d
         **result,
         "benchmark": plan,
         "noise": noise,
+        "report": None if page is None else str(output / page),
         "seconds": round(seconds, 1),
         "problems": result["faults"],
     }
+
+
+def _report(output: Path) -> str | None:
+    """Write the report of the demo's run, and return its page's place in the output folder."""
+    if find_spec("jinja2") is None or find_spec("matplotlib") is None:
+        return None
+    write_report(gather(open_run(output)), output / "report")
+    return "report/index.html"
 
 
 def dropped_by_kind(truth: Path, embeddings: Path) -> dict[str, float]:
