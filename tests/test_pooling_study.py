@@ -133,3 +133,23 @@ def test_the_study_prints_the_same_tables_every_time(study, features, capsys, mo
         assert sum(line.startswith(f"| {rule} |") for line in lines) == 1
     clean = next(line for line in lines if line.startswith("| clean |")).split("|")
     assert float(clean[2]) > 0.9
+
+
+def test_pictures_are_embedded_once_and_are_the_same_every_time(study, tmp_path: Path, monkeypatch) -> None:
+    from pooling import pictures
+
+    monkeypatch.setattr(pictures, "THINGS", 3)
+    material = pictures.drawn(2, 2, 5)
+    said: list[str] = []
+    made = pictures.embed_all(*material, study.WEIGHTS, tmp_path / "f.npz", said.append)
+    again = pictures.embed_all(*pictures.drawn(2, 2, 5), study.WEIGHTS, tmp_path / "g.npz", said.append)
+    assert made.rows.tobytes() == again.rows.tobytes()
+    per_photo = ["face", *["view"] * pictures.VIEWS, "occluded", "blurred", "crop"]
+    kinds = [pictures.KINDS[kind] for kind in made.kind]
+    assert kinds == 3 * per_photo + per_photo[:-1] + 3 * ["thing"]  # crops of the first THINGS pictures only
+    assert made.person.tolist() == 14 * [0] + 13 * [1] + 3 * [-1]
+    count = len(said)
+    stored = pictures.embed_all(*pictures.drawn(2, 2, 5), study.WEIGHTS, tmp_path / "f.npz", said.append)
+    assert len(said) == count and stored.rows.tobytes() == made.rows.tobytes()  # read back
+    pictures.embed_all(*pictures.drawn(3, 2, 5), study.WEIGHTS, tmp_path / "f.npz", said.append)
+    assert len(said) > count  # other people: made anew
