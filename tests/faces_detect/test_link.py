@@ -138,6 +138,13 @@ def test_faces_without_a_usable_feature_are_joined_to_nothing() -> None:
     assert tracks.tolist() == [2, 0, 1, 2]
 
 
+def test_a_cosine_at_the_threshold_is_enough() -> None:
+    same = np.array([[2.0, 0.0], [5.0, 0.0]])  # a cosine of exactly 1
+    numbers, times = np.array([0, 1], np.int32), np.array([0.0, 1.0])
+    assert link_tracks(numbers, times, np.ones(2), same, threshold=1.0).tolist() == [0, 0]
+    assert link_tracks(numbers, times, np.ones(2), same, threshold=np.nextafter(1, 2)).tolist() == [0, 1]
+
+
 def test_half_precision_and_large_numbers() -> None:
     features = np.array([[60000, 60000], [60000, 59000]], np.float16)
     assert link_tracks(np.array([0, 1], np.int32), np.array([0, 1.0]), np.ones(2), features).tolist() == [
