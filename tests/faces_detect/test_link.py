@@ -145,6 +145,15 @@ def test_a_cosine_at_the_threshold_is_enough() -> None:
     assert link_tracks(numbers, times, np.ones(2), same, threshold=np.nextafter(1, 2)).tolist() == [0, 1]
 
 
+def test_of_very_many_tracklets_only_the_largest_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers, times = np.arange(5, dtype=np.int32), np.arange(5) / 8
+    sizes, same = np.array([1.0, 9, 2, 9, 8]), np.ones((5, 3))
+    monkeypatch.setattr("vidface.faces.link.MOST_JOINED", 3)
+    assert link_tracks(numbers, times, sizes, same).tolist() == [2, 0, 1, 0, 0]
+    monkeypatch.setattr("vidface.faces.link.MOST_JOINED", 2)
+    assert link_tracks(numbers, times, sizes, same).tolist() == [3, 0, 2, 0, 1]
+
+
 def test_half_precision_and_large_numbers() -> None:
     features = np.array([[60000, 60000], [60000, 59000]], np.float16)
     assert link_tracks(np.array([0, 1], np.int32), np.array([0, 1.0]), np.ones(2), features).tolist() == [

@@ -14,10 +14,13 @@ import numpy.typing as npt
 
 from vidface.errors import UsageError
 
-__all__ = ["LINK_THRESHOLD", "link_tracks"]
+__all__ = ["LINK_THRESHOLD", "MOST_JOINED", "link_tracks"]
 
 # For MobileFaceNet, chosen on virtual videos of LFW; another network may want another one.
 LINK_THRESHOLD = 0.45
+
+# Memory goes with its square: 35 bytes a pair, 320 MB.
+MOST_JOINED = 3000
 
 
 def link_tracks(
@@ -37,7 +40,8 @@ def link_tracks(
     - their cosine is at least ``threshold``, and
     - it is above that of each of the two with every track that shares a frame with it.
 
-    Memory grows with the square of the number of tracklets, 17 bytes a pair: 70 MB for 2,000.
+    Of a video with more than `MOST_JOINED` tracklets only so many, those of the largest sums of sizes, are joined;
+    each of the others is a track.
 
     Args:
         tracklets: int32 [f], the tracklet of every face; any order, numbers may have gaps.
@@ -65,19 +69,23 @@ def link_tracks(
     names, of = np.unique(tracklets, return_inverse=True)
     # In one order whatever that of the rows, so that sums come out the same.
     order = np.lexsort((times, of))
-    group = _join(
-        _together(of[order], times[order], len(names)),
-        _sums(of[order], features[order], len(names)),
-        threshold,
-    )
-    weight = np.bincount(group[of[order]], weights=sizes[order].astype(np.float64), minlength=len(names))
+    of, when, large = of[order], times[order], sizes[order].astype(np.float64)
+    group = np.arange(len(names))  # a track is named by its lowest tracklet
+    joined = np.sort(np.argsort(-np.bincount(of, weights=large), kind="stable")[:MOST_JOINED])
+    rows = np.isin(of, joined)
+    some = np.searchsorted(joined, of[rows])
+    sums = _sums(some, features[order[rows]], len(joined))
+    group[joined] = joined[_join(_together(some, when[rows], len(joined)), sums, threshold)]
+
+    weight = np.bincount(group[of], weights=large, minlength=len(names))
     first = np.full(len(names), np.inf)
-    np.minimum.at(first, group[of], times)
-    # A group is named by its lowest tracklet.
-    ranked = np.lexsort((np.arange(len(names)), first, -weight))
+    np.minimum.at(first, group[of], when)
+    tracks = np.unique(group)
     number = np.empty(len(names), np.int32)
-    number[ranked[np.isin(ranked, group)]] = np.arange(len(np.unique(group)), dtype=np.int32)
-    return np.asarray(number[group[of]], np.int32)
+    number[tracks[np.lexsort((tracks, first[tracks], -weight[tracks]))]] = np.arange(len(tracks))
+    out = np.empty(len(of), np.int32)
+    out[order] = number[group[of]]
+    return out
 
 
 def _sums(of: npt.NDArray[np.intp], features: npt.NDArray[Any], count: int) -> npt.NDArray[np.float64]:
@@ -121,7 +129,6 @@ def _join(
 
     for row in range(count):
         cosines[row] = _cosines(units, row)
-    level[:] = np.where(together, cosines, -np.inf).max(axis=1)  # all, before any pair is held to two of them
     renew(group)
     while True:
         kept, gone = divmod(int(allowed.argmax()), count)
@@ -137,9 +144,7 @@ def _join(
         cosines[kept] = cosines[:, kept] = _cosines(units, kept)
         cosines[gone] = cosines[:, gone] = -np.inf
         # What shared a frame with either has another level now, so its pairs are looked at again.
-        others = np.flatnonzero(together[kept])
-        level[others] = np.where(together[others], cosines[others], -np.inf).max(axis=1)
-        renew(np.append(others, [kept, gone]))
+        renew(np.append(np.flatnonzero(together[kept]), [kept, gone]))
 
 
 def _units(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

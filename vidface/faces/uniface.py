@@ -64,7 +64,7 @@ def open_uniface(path: Path, name: str, *, min_score: float) -> Detect:
         except Exception as error:  # whatever it and onnxruntime raise: their errors have no common base
             raise ModelError(
                 f"{path}: not the weights of uniface's {name}: {printable(str(error))}"
-            ) from None
+            ) from error
 
     def detect(pixels: Pixels) -> Faces:
         check_frame(pixels)
