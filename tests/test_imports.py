@@ -98,7 +98,10 @@ HEAVY = {
 }
 
 # Distributions whose module has another name.
-MODULE_OF = {"decord2": "decord", "faiss-cpu": "faiss", "pillow": "PIL", "protobuf": "google"}
+MODULE_OF = {
+    **{"decord2": "decord", "faiss-cpu": "faiss", "opencv-python-headless": "cv2", "pillow": "PIL"},
+    **{"protobuf": "google", "textual-image": "textual_image"},
+}
 
 # Modules that unpickle, and calls that do so unless told otherwise.
 PICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "shelve", "marshal", "jsonpickle"}
@@ -276,7 +279,8 @@ def test_the_safe_ways_are_let_through() -> None:
 def test_what_is_imported_is_required_and_the_other_way_round() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["train"], *extras["ray"]]
+    optional = ("detect", "map", "ray", "report", "train")
+    asked = [*project["dependencies"], *(text for extra in optional for text in extras[extra])]
     required = {re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0] for text in asked}
     modules = {MODULE_OF.get(name, name) for name in required}
     whole = {name for path in SOURCES for _, name in imported(ast.parse(path.read_text("utf-8")))}
