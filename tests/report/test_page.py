@@ -335,6 +335,12 @@ def test_a_folder_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> Non
         write_report(empty(), tmp_path / "taken")
 
 
+def test_a_name_may_break_after_its_marks_and_stays_escaped(tmp_path: Path) -> None:
+    pair = Pair(0.5, "a_b", "<i_j>", "", "")
+    html = write_report(dataclasses.replace(empty(), genuine=[pair]), tmp_path)[0].read_text("utf-8")
+    assert "a_<wbr>b</bdi>" in html and "&lt;i_<wbr>j&gt;</bdi>" in html and "(empty)" in html
+
+
 def test_every_hostile_name_is_somewhere_on_the_page(page: Page) -> None:
     for words in (
         *(

@@ -45,7 +45,7 @@ class PageTable:
 def environment() -> jinja2.Environment:
     """Return the templates' environment: autoescape is on, and a name that was not given is an error.
 
-    Filters: ``shown`` (foreign text), ``wrapped`` (a name that may break), ``number`` (a cell), ``digits`` (a measure),
+    Filters: ``shown`` (foreign text), ``pieces`` (of a name, to break at), ``number`` (a cell), ``digits`` (a measure),
     ``picture`` (a data URI).
 
     Raises:
@@ -62,7 +62,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters.update(shown=shown, number=number, digits=digits, wrapped=wrapped, picture=picture)
+    templates.filters.update(shown=shown, number=number, digits=digits, pieces=pieces, picture=picture)
     templates.globals.update(interval=interval)
     return templates
 
@@ -89,11 +89,9 @@ def digits(value: float | None, places: int) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{round(value, places) + 0.0:.{places}f}"
 
 
-def wrapped(text: str) -> str:
-    """Text of names, escaped, with places where a narrow line may break; copied, it is the same text."""
-    from markupsafe import Markup, escape
-
-    return Markup(re.sub("(?<=[_./-])(?=[^_./-])", "<wbr>", escape(text)))
+def pieces(text: str) -> list[str]:
+    """A name in pieces between which a narrow line may break: after its ``_ . / -``; joined, they are the name."""
+    return re.split("(?<=[_./-])(?=[^_./-])", text)
 
 
 def number(value: Cell) -> str:
