@@ -42,10 +42,12 @@ def compare(
 
     listed = None if targets is None else [target.strip() for target in targets.split(",")]
     check_targets(listed or [])
+    if output is not None:
+        from vidface.report.compare_page import check_output, write_comparison
+
+        check_output(output)
     found = run(*open_compared(runs, manifest=manifest_path, options={**options, "targets": listed}))
     if output is not None:
-        from vidface.report.compare_page import write_comparison
-
         write_comparison(found, output)
     if as_json:
         print_json(as_object(found))

@@ -10,8 +10,8 @@ import pytest
 from browser import brightness, browser, figures, looking_at, violations
 from compared_sets import ComparedSet
 
-from vidface.errors import StoreError
-from vidface.report.compare_page import write_comparison
+from vidface.errors import StoreError, UsageError
+from vidface.report.compare_page import check_output, write_comparison
 from vidface.report.compare_text import escape_latex, escape_markdown, latex, markdown, text
 from vidface.stages.compare import Comparison, verdict
 
@@ -180,23 +180,31 @@ def test_a_comparison_of_rankings_alone_has_a_page(tmp_path: Path) -> None:
     from vidface.submission import write_iqiyi
 
     some = ComparedSet(tmp_path)
+    pairs = some.compare(some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.8), protocol="lfrc")
+    write_comparison(pairs, tmp_path / "out")
+    assert not (tmp_path / "out" / "data" / "cmc.csv").exists()
     for name, noise in (("a.txt", 1.0), ("b.txt", 0.8)):
         write_iqiyi(tmp_path / name, rank_gallery(some.matrix(noise), some.manifest))
     found = some.compare(tmp_path / "a.txt", tmp_path / "b.txt")
     assert [measure.name for measure in found.measures] == ["mAP@100", "rank1", "rank5", "rank10"]
     write_comparison(found, tmp_path / "out")
-    assert not (tmp_path / "out" / "data" / "rates.csv").exists()
-    write_comparison(
-        some.compare(some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.8), protocol="lfrc"),
-        tmp_path / "pairs",
-    )
-    assert not (tmp_path / "pairs" / "data" / "cmc.csv").exists()
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    for gone in ("data/rates.csv", "figures/roc.svg", "figures/det.png"):  # of the comparison before
+        assert not (tmp_path / "out" / gone).exists() and gone not in page
 
 
 def test_a_file_in_the_way_is_named(found: Comparison, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(StoreError, match="out: cannot be made"):
+    with pytest.raises(StoreError, match=r"out: .*name another folder"):
         write_comparison(found, tmp_path / "out")
+
+
+def test_another_page_is_not_written_over(found: Comparison, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("a report")
+    for write in (lambda: check_output(tmp_path), lambda: write_comparison(found, tmp_path)):
+        with pytest.raises(UsageError, match="another page"):
+            write()
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
 
 
 def test_a_page_is_the_same_twice(found: Comparison, folder: Path, tmp_path: Path) -> None:

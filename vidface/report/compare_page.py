@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import vidface
-from vidface.errors import StoreError
+from vidface.errors import StoreError, UsageError
 from vidface.files import write_atomic
 from vidface.metrics.pairs import fpr_fraction
 from vidface.report.compare_text import latex, made_with_text, markdown, method, value_texts
@@ -32,36 +32,59 @@ from vidface.report.figures_drawing import (
     new_figure,
     write_drawing,
 )
-from vidface.report.html import page_table, render, shown
+from vidface.report.html import environment, page_table, render, shown
 from vidface.stages.compare import SHOWN, Comparison, tpr_label, verdict
 
-__all__ = ["write_comparison"]
+__all__ = ["check_output", "write_comparison"]
 
 RANKS = 100  # as far as CMC curves go
 DATA, FIGURES = "data", "figures"
 CSV_OF = {"differences": "differences", "roc": "rates", "det": "rates", "cmc": "cmc"}  # of every figure
+TABLES = ("differences", "made-with", "people", "videos", "cmc", "rates")
+
+
+def check_output(folder: Path) -> None:
+    """Look at what can be known before hours of work.
+
+    Raises:
+        UsageError: another page stands in the folder, or jinja2 or matplotlib is not installed.
+    """
+    environment()
+    with new_figure():
+        pass
+    if (folder / "index.html").exists() and not (folder / "compare.md").exists():
+        raise UsageError(f"{folder}: holds another page already; name another folder with -o")
 
 
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:
-    """Write ``index.html``, ``compare.md``, ``compare.tex``, ``data/*.csv`` and ``figures/*``; older ones are replaced.
+    """Write ``index.html``, ``compare.md``, ``compare.tex``, ``data/*.csv`` and ``figures/*``.
+
+    What an earlier comparison left in the same folder is replaced, or gone where this one has no such part.
 
     Returns:
         The paths, the page last: where it stands, everything that it links to is there.
 
     Raises:
-        UsageError: jinja2 or matplotlib is not installed.
+        UsageError: as `check_output` raises.
         StoreError: something cannot be written.
     """
+    data, figures = folder / DATA, folder / FIGURES
+    check_output(folder)
     tables, drawings = _tables(found), _drawings(found)
     page = _page(found, tables, drawings)
-    for part in (folder, folder / DATA, folder / FIGURES):
-        try:
+    try:
+        for part in (folder, data, figures):
             part.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{part}: cannot be made: {error.strerror}") from None
-    written = [write_table(folder / DATA, table) for table in tables.values()]
+        for old in [
+            *(data / f"{name}.csv" for name in TABLES),
+            *(figures / f"{name}.{suffix}" for name in CSV_OF for suffix in ("svg", "png")),
+        ]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{error.filename}: {error.strerror}; name another folder with -o") from None
+    written = [write_table(data, table) for table in tables.values()]
     for drawing in drawings:
-        written += write_drawing(folder / FIGURES, drawing)
+        written += write_drawing(figures, drawing)
     texts = {"compare.md": markdown(found), "compare.tex": latex(found)}
     for name, content in [
         *((name, text.encode("utf-8", "backslashreplace")) for name, text in texts.items()),
