@@ -113,22 +113,27 @@ def detection_options(command: Command) -> Command:
                 help="Keep each video's main person, or everybody [default: main].",
             ),
             click.option(
-                "--min-score", type=click.FloatRange(0, 1), help="Of the detector for a face [default: 0.7]."
+                "--min-score",
+                type=click.FloatRange(0, 1),
+                help="What the detector gives less is no face [default: 0.7].",
             ),
             click.option(
-                "--min-face", type=from_zero, metavar="PIXELS", help="Shorter side of a box [default: any]."
+                "--min-face",
+                type=from_zero,
+                metavar="PIXELS",
+                help="Leave out smaller faces [default: none].",
             ),
             click.option(
                 "--min-sharpness",
                 type=from_zero,
                 metavar="VARIANCE",
-                help="Of the aligned face's Laplacian [default: any].",
+                help="Leave out faces more blurred [default: none].",
             ),
             click.option(
                 "--max-yaw",
                 type=click.FloatRange(0, 90),
                 metavar="DEGREES",
-                help="Turned to a side [default: any].",
+                help="Leave out faces turned further aside [default: none].",
             ),
         ]
     ):

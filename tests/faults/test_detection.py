@@ -256,6 +256,7 @@ def test_the_main_person_alone(clips: Set, run: Run, tmp_path: Path) -> None:
         (("--min-face", 20, "--max-yaw", 30), "min-face, max-yaw", 2),
         (("--detector", "yunet"), "say --faces detect", 2),
         (("--faces", "detect", "--resize"), "resize: of no use with --faces detect", 2),
+        (("--faces", "detect", "--min-face", "nan"), "min-face: say a number", 2),
         (("--faces", "detect", "--detector", "nosuch"), "detector 'nosuch' is unknown", 2),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from vidface.engines.detection import FaceReading
@@ -64,6 +65,9 @@ def choose_faces(
         raise UsageError(
             "resize: of no use with --faces detect, which aligns faces to the model's size: leave it out"
         )
+    for name, value in told.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{name}: say a number, not {value}")
     opened = open_detector(detector_weights, detector or "yunet", min_score=_or(min_score, MIN_SCORE))
     return FaceReading(
         detector=opened.kind,
