@@ -27,7 +27,7 @@ from vidface.report.html import shown
 __all__ = ["histogram_figure", "map_figure", "sweep_figure"]
 
 BARS = 120  # bins of a drawn histogram, at most; its CSV has all
-VECTOR_POINTS = 1500  # a map of more points is a picture within its SVG
+VECTOR_POINTS = 2000  # a map of more points is a picture within its SVG
 MAP_POINTS = 5000
 MARKS = "os^Dv"
 
