@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from vidface.manifest import read_manifest, write_manifest
-from vidface.stages.compare import Comparison, compare, open_compared
+from vidface.stages.compare import Comparison, compare
+from vidface.stages.compared import open_compared
 from vidface.store import EmbeddingRows, FeaturesInfo, write_embeddings
 
 PEOPLE, DISTRACTORS = 24, 15

@@ -35,10 +35,10 @@ def compare(
     Each is the output folder of a recipe, an embeddings file, or a submission file (.txt, .bin).
     """
     from vidface.protocols.lfrc import check_targets
+    from vidface.report.compare_text import as_json as as_object
     from vidface.report.compare_text import text
-    from vidface.stages.compare import as_json as as_object
     from vidface.stages.compare import compare as run
-    from vidface.stages.compare import open_compared
+    from vidface.stages.compared import open_compared
 
     listed = None if targets is None else [target.strip() for target in targets.split(",")]
     check_targets(listed or [])

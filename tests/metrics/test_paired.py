@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from vidface.metrics import resampled_pairs
+from vidface.metrics import impostor_zones, resampled_pairs
 from vidface.metrics.paired import difference, draw, interval, mean_replicates
 from vidface.metrics.resampled_pairs import tpr_replicates
 from vidface.metrics.score_distribution import pair_distribution
@@ -67,7 +67,7 @@ def drawn_lists(column: np.ndarray, identities: np.ndarray) -> tuple[list[int], 
 def test_a_replicate_is_the_score_of_the_set_that_was_drawn(
     others: int, most: int, block: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resampled_pairs, "CHUNK", 10 if block == 7 else 2**18)
+    monkeypatch.setattr(impostor_zones, "CHUNK", 10 if block == 7 else 2**18)
     rows, identities = faces(others, 20, others)
     cosines = rows.astype(np.float64) @ rows.astype(np.float64).T
     drawn = draw(20, others, replicates=40)
@@ -87,8 +87,10 @@ def test_zones_change_nothing(
     spread: str, finest: int, step: float, steps: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thresholds inside the edges, above all of them, and far below, where new edges have to be found."""
-    for name, value in {"FEW": 0, "TOGETHER": 3, "FINEST": finest, "STEP": step, "STEPS": steps}.items():
+    for name, value in {"FEW": 0, "TOGETHER": 3}.items():
         monkeypatch.setattr(resampled_pairs, name, value)
+    for name, number in {"FINEST": finest, "STEP": step, "STEPS": steps}.items():
+        monkeypatch.setattr(impostor_zones, name, number)
     rows, identities = faces(3, 40, 30)
     cosines = rows.astype(np.float64) @ rows.astype(np.float64).T
     drawn = draw(40, 30, replicates=16)
@@ -123,7 +125,7 @@ def test_ties_are_all_refused_or_all_accepted(
     drawn = draw(people, others, replicates=5, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resampled_pairs, "FEW", few)
-        patch.setattr(resampled_pairs, "FINEST", 1)
+        patch.setattr(impostor_zones, "FINEST", 1)
         found = tpr_replicates(rows, identities, ["1e-1"], drawn, most=most, block=5)
     for r, column in enumerate(drawn.T):
         listed = drawn_lists(column, identities)

@@ -1,4 +1,4 @@
-"""A comparison as text: for a terminal, as Markdown, and as a LaTeX table that uses booktabs.
+"""A comparison as text: for a terminal, as Markdown, as LaTeX tables that use booktabs, and as JSON for scripts.
 
 Names and attributes come from files and folders: each form escapes what it would obey. Tested in
 ``tests/report/test_compare_page.py``.
@@ -10,13 +10,24 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import vidface
 from vidface.errors import printable
 from vidface.metrics.paired import Difference
-from vidface.stages.compare import Comparison, Value, signed, verdict
+from vidface.protocols import iqiyi, lfrc
+from vidface.stages.compare import SHOWN, Comparison, Value, signed, verdict
 from vidface.stages.outputs import short
 from vidface.tables import columns
 
-__all__ = ["escape_latex", "escape_markdown", "latex", "made_with_text", "markdown", "method", "text"]
+__all__ = [
+    "as_json",
+    "escape_latex",
+    "escape_markdown",
+    "latex",
+    "made_with_text",
+    "markdown",
+    "method",
+    "text",
+]
 
 Escape = Callable[[str], str]
 
@@ -108,6 +119,66 @@ def made_with_rows(found: Comparison, escape: Escape) -> list[list[str]]:
     if not found.differs:
         rows.append(["nothing that differs is known", *[""] * len(found.runs)])
     return [list(map(escape, row)) for row in rows]
+
+
+def as_json(found: Comparison) -> dict[str, Any]:
+    """The comparison as one JSON object; its keys are documented in ``docs/compare.md``."""
+    ids, names = found.manifest.video_ids, found.wanted.names
+    others = range(1, len(found.runs))
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "path": str(run.path),
+                "scored": run.scored.name,
+                "zero_embeddings": unusable,
+                "made_with": run.made_with,
+            }
+            for run, unusable in zip(found.runs, found.unusable, strict=True)
+        ],
+        "baseline": found.runs[0].name,
+        "differs": found.differs,
+        "measures": [
+            {
+                "measure": measure.name,
+                "values": [None if value is None else value._asdict() for value in measure.values],
+                "differences": [
+                    None if gain is None else {**gain._asdict(), "words": verdict(gain)}
+                    for gain in measure.differences
+                ],
+            }
+            for measure in found.measures
+        ],
+        "intervals": {
+            "level": 0.95,
+            "comparisons": found.comparisons,
+            "replicates": found.replicates,
+            "seed": 0,
+        },
+        "changed_identities": {
+            found.runs[run].name: [
+                {"identity": names[i], "ap": found.precision[[0, run], i].tolist()}
+                for i in found.changed_identities(run)[:SHOWN]
+            ]
+            for run in others
+        },
+        "changed_videos": {
+            found.runs[run].name: [
+                {
+                    "video": ids[int(found.wanted.videos[n])],
+                    "identity": names[int(found.wanted.identity[n])],
+                    "rank": [rank or None for rank in found.ranks[[0, run], n].tolist()],
+                }
+                for n in found.changed_videos(run)[:SHOWN]
+            ]
+            for run in others
+        },
+        "options": found.options,
+        "definitions": {"iqiyi": iqiyi.DEFINITION, "lfrc": lfrc.DEFINITION.partition("; intervals")[0]},
+        "counts": found.counts,
+        "warnings": found.warnings,
+        "inputs": {"manifest_sha256": found.manifest.sha256, "program_version": vidface.__version__},
+    }
 
 
 def method(found: Comparison) -> str:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-import vidface
-from vidface.errors import ManifestError, UsageError
-from vidface.manifest import Manifest, read_manifest
+from vidface.errors import ManifestError
+from vidface.manifest import Manifest
 from vidface.metrics.paired import REPLICATES, Difference, difference, draw, interval, mean_replicates
 from vidface.metrics.pairs import fpr_fraction
 from vidface.progress import progress
-from vidface.protocols import iqiyi, lfrc
+from vidface.protocols import iqiyi
 from vidface.protocols.paired import (
     Wanted,
     identity_codes,
@@ -30,19 +28,14 @@ from vidface.protocols.paired import (
     ranks_in,
     wanted_videos,
 )
-from vidface.stages.outputs import short
-from vidface.stages.runs import OPTIONS, open_run
+from vidface.stages.compared import Compared, made_with
 from vidface.stages.score import Scored, read_scored, zero_embeddings
-from vidface.submission import sniff
 
 __all__ = [
-    "Compared",
     "Comparison",
     "Measure",
     "Value",
-    "as_json",
     "compare",
-    "open_compared",
     "signed",
     "tpr_label",
     "verdict",
@@ -51,25 +44,6 @@ __all__ = [
 FEW_PAIRS = 30  # accepted impostor pairs that a threshold should rest on (Doddington's rule of 30 errors)
 FEW_PEOPLE = 30
 SHOWN = 20  # people and videos that changed most, against each run
-# Of a file alone, and no matter of how it was made.
-_NOT_MADE_WITH = {"kind", "schema_version", "content_sha256", "features_sha256", "manifest_sha256"}
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One of the runs.
-
-    Attributes:
-        name: short, and no other has it.
-        path: as it was named.
-        scored: the file that is scored.
-        made_with: what is known of how it was made, name -> value.
-    """
-
-    name: str
-    path: Path
-    scored: Path
-    made_with: dict[str, Any]
 
 
 class Value(NamedTuple):
@@ -176,68 +150,6 @@ def signed(number: float) -> str:
     return f"{round(number, 4) + 0.0:+.4f}"
 
 
-def open_compared(
-    paths: Sequence[Path], *, manifest: Path | None, options: Mapping[str, Any]
-) -> tuple[list[Compared], Manifest, dict[str, Any]]:
-    """Open what is to be compared, and make sure that it is of one set.
-
-    Args:
-        paths: folders of recipes, embeddings files, or submission files; the baseline first.
-        manifest: who is where; None: as the folders' ``run.json`` say.
-        options: some of `vidface.stages.runs.OPTIONS`; what is None is as the first run was scored.
-
-    Returns:
-        (runs, manifest, options).
-
-    Raises:
-        UsageError: fewer than two, runs of different sets, or nothing says which manifest.
-        StoreError: something is missing or damaged.
-    """
-    if len(paths) < 2:
-        raise UsageError("a comparison needs two runs or more")
-    opened = [None if path.is_file() and sniff(path) != "hdf5" else path for path in paths]
-    runs = [None if path is None else open_run(path, manifest=manifest, options=options) for path in opened]
-    first = next((run for run in runs if run is not None), None)
-    if first is None and manifest is None:
-        raise UsageError("submission files do not say which manifest they belong to: say --manifest FILE")
-    truth = first.manifest if first is not None else read_manifest(manifest or Path())
-    given = {name: value for name, value in options.items() if value is not None}
-    chosen = {**OPTIONS, **given} if first is None else first.options
-    for path, run in zip(paths, runs, strict=True):
-        if run is not None and first is not None:
-            _refuse_another_set(first.path, first.manifest, path, run.manifest)
-    made_from = {
-        str(path): run.attributes.get("manifest_sha256")
-        for path, run in zip(paths, runs, strict=True)
-        if run is not None
-    }
-    if manifest is None and len(set(made_from.values())) > 1:
-        (a, one), (b, other) = _two_that_differ(made_from)
-        raise UsageError(
-            f"{a} and {b} were made from different manifests ({short(one)}, {short(other)}): what they share can be "
-            "compared with --manifest FILE"
-        )
-    compared = [
-        Compared(
-            "",
-            path,
-            path if run is None else run.embeddings,
-            {"file": sniff(path)}
-            if run is None
-            else {k: _plain(v) for k, v in run.attributes.items() if k not in _NOT_MADE_WITH},
-        )
-        for path, run in zip(paths, runs, strict=True)
-    ]
-    names = _names(
-        [path.name if run is None else run.name for path, run in zip(paths, runs, strict=True)], paths
-    )
-    return (
-        [Compared(name, c.path, c.scored, c.made_with) for name, c in zip(names, compared, strict=True)],
-        truth,
-        chosen,
-    )
-
-
 def compare(
     runs: Sequence[Compared], manifest: Manifest, options: Mapping[str, Any], *, replicates: int = REPLICATES
 ) -> Comparison:
@@ -296,7 +208,7 @@ def compare(
                     f"TPR at FPR {target} rests on the {accepted} strongest of {pairs[1]:,} impostor pairs: "
                     f"fewer than {FEW_PAIRS} tell little"
                 )
-    differs, same = _made_with(runs)
+    differs, same = made_with(runs)
     return Comparison(
         list(runs),
         manifest,
@@ -437,108 +349,3 @@ def _cannot_rank(manifest: Manifest, wanted: Wanted, enrolment_split: str, galle
         for split, name in zip(manifest.splits, manifest.identities, strict=True)
     )
     return None if enrolled else f"no video with an identity in the enrolment split '{enrolment_split}'"
-
-
-def _refuse_another_set(a: Path, first: Manifest, b: Path, second: Manifest) -> None:
-    if first.sha256 == second.sha256:
-        return
-    lost = len(set(first.video_ids) - set(second.video_ids))
-    new = len(set(second.video_ids) - set(first.video_ids))
-    how = f"{lost} videos are in the first alone and {new} in the second alone"
-    if not lost and not new:
-        how = "the same video ids, but other paths, identities, splits or another order"
-    raise UsageError(
-        f"{a} and {b} are of different sets, {first.path} and {second.path} ({how}): "
-        "what they share can be compared with --manifest FILE"
-    )
-
-
-def _two_that_differ(values: Mapping[str, Any]) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    items = list(values.items())
-    return items[0], next(item for item in items if item[1] != items[0][1])
-
-
-def _made_with(runs: Sequence[Compared]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """What the runs were made with: where they differ, and what is the same as far as it is known."""
-    differs, same = {}, {}
-    for name in dict.fromkeys(name for run in runs for name in run.made_with):
-        values = [run.made_with.get(name) for run in runs]
-        known = [value for value in values if value is not None]
-        if all(str(value) == str(known[0]) for value in known):
-            same[name] = known[0]
-        else:
-            differs[name] = values
-    return differs, same
-
-
-def _names(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
-    """Names that tell the runs apart: where two are alike, paths; where those are, too, with a number."""
-    told = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
-    return [
-        name if told.count(name) == 1 else f"{name} ({told[: i + 1].count(name)})"
-        for i, name in enumerate(told)
-    ]
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def as_json(found: Comparison) -> dict[str, Any]:
-    """The comparison as one JSON object; its keys are documented in ``docs/compare.md``."""
-    ids, names = found.manifest.video_ids, found.wanted.names
-    others = range(1, len(found.runs))
-    return {
-        "runs": [
-            {
-                "name": run.name,
-                "path": str(run.path),
-                "scored": run.scored.name,
-                "zero_embeddings": unusable,
-                "made_with": run.made_with,
-            }
-            for run, unusable in zip(found.runs, found.unusable, strict=True)
-        ],
-        "baseline": found.runs[0].name,
-        "differs": found.differs,
-        "measures": [
-            {
-                "measure": measure.name,
-                "values": [None if value is None else value._asdict() for value in measure.values],
-                "differences": [
-                    None if gain is None else {**gain._asdict(), "words": verdict(gain)}
-                    for gain in measure.differences
-                ],
-            }
-            for measure in found.measures
-        ],
-        "intervals": {
-            "level": 0.95,
-            "comparisons": found.comparisons,
-            "replicates": found.replicates,
-            "seed": 0,
-        },
-        "changed_identities": {
-            found.runs[run].name: [
-                {"identity": names[i], "ap": found.precision[[0, run], i].tolist()}
-                for i in found.changed_identities(run)[:SHOWN]
-            ]
-            for run in others
-        },
-        "changed_videos": {
-            found.runs[run].name: [
-                {
-                    "video": ids[int(found.wanted.videos[n])],
-                    "identity": names[int(found.wanted.identity[n])],
-                    "rank": [rank or None for rank in found.ranks[[0, run], n].tolist()],
-                }
-                for n in found.changed_videos(run)[:SHOWN]
-            ]
-            for run in others
-        },
-        "options": found.options,
-        "definitions": {"iqiyi": iqiyi.DEFINITION, "lfrc": lfrc.DEFINITION.partition("; intervals")[0]},
-        "counts": found.counts,
-        "warnings": found.warnings,
-        "inputs": {"manifest_sha256": found.manifest.sha256, "program_version": vidface.__version__},
-    }
