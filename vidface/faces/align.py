@@ -94,10 +94,13 @@ def align_faces(pixels: Pixels, points: npt.NDArray[Any], size: tuple[int, int] 
 
 
 def opencv() -> Any:
-    """OpenCV's module.
+    """OpenCV's module, version 5 or newer.
+
+    OpenCV 4 rounds the shares of pixels that a warp reads, and its YuNet sees faces in memory that was never written
+    where a frame is some 20 pixels high or less: another number on every run.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: it is not installed, or older.
     """
     try:
         import cv2
@@ -105,4 +108,6 @@ def opencv() -> Any:
         raise UsageError(
             f"faces are found and aligned by OpenCV: pip install -e '.[detect]' ({error})"
         ) from None
+    if int(cv2.__version__.partition(".")[0]) < 5:
+        raise UsageError(f"OpenCV {cv2.__version__} is too old, 5 is needed: pip install -e '.[detect]'")
     return cv2

@@ -48,6 +48,7 @@ def open_yunet(weights: Path, *, min_score: float) -> Detect:
     """
     cv2 = opencv()
     cv2.setNumThreads(1)
+    # It warns on every start that its new engine takes no target.
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:
         # The content is given, not the path: OpenCV cannot open every name that Python can.
@@ -82,7 +83,8 @@ def open_yunet(weights: Path, *, min_score: float) -> Detect:
         rows = np.empty((0, 15), np.float32) if found is None else found
         back = np.array([width / seen[0], height / seen[1]], np.float32)
         corner, extent = rows[:, 0:2] * back, rows[:, 2:4] * back
-        boxes = np.concatenate([corner, corner + extent], axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out
+            boxes = np.concatenate([corner, corner + extent], axis=1)
         return sound_faces(Faces(boxes, rows[:, 4:14].reshape(-1, 5, 2) * back, rows[:, 14]), (height, width))
 
     return detect
