@@ -97,7 +97,7 @@ def opencv() -> Any:
     """OpenCV's module, version 5 or newer.
 
     OpenCV 4 rounds the shares of pixels that a warp reads, and its YuNet sees faces in memory that was never written
-    where a frame is some 20 pixels high or less: another number on every run.
+    where a side of the frame is some 20 pixels or less, another number on every run.
 
     Raises:
         UsageError: it is not installed, or older.
