@@ -126,7 +126,7 @@ def detection_options(command: Command) -> Command:
             click.option(
                 "--min-sharpness",
                 type=from_zero,
-                metavar="VARIANCE",
+                metavar="SHARPNESS",
                 help="Leave out faces more blurred [default: none].",
             ),
             click.option(
