@@ -68,15 +68,6 @@ def test_a_report_is_replaced_and_the_same_again(report: Path, small: Small) -> 
     assert after == before
 
 
-def test_without_pictures_there_is_no_face_in_it(small: Small, tmp_path: Path) -> None:
-    ran = vidface(
-        *("report", small.embeddings, "--manifest", small.manifest, "-o", tmp_path / "r", "--no-pictures"),
-        code=0,
-    )
-    assert "data:image/" not in (tmp_path / "r" / "index.html").read_text("utf-8")
-    assert "written" in ran.out and "warning: 1 videos have no usable frame" in ran.out
-
-
 def test_what_is_refused(small: Small, tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()
@@ -109,7 +100,7 @@ def test_a_missing_library_is_said_before_any_work(small: Small, tmp_path: Path,
     assert not (tmp_path / "r").exists()
 
 
-def test_a_recipes_folder_is_enough(small: Small, tmp_path: Path) -> None:
+def test_a_recipes_folder_is_enough_and_pictures_can_be_left_out(small: Small, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         f'manifest = "{small.manifest}"\noutput = "out"\nfeatures = "{small.features}"\n'
@@ -118,8 +109,12 @@ def test_a_recipes_folder_is_enough(small: Small, tmp_path: Path) -> None:
     vidface("run", recipe, code=1)
     told = json.loads((tmp_path / "out" / "run.json").read_text())["run"]
     assert not Path(told["manifest"]).is_absolute() and told["targets"] == ["1e-2"]
-    said = vidface("report", tmp_path / "out", "-o", tmp_path / "r", "--json", code=0).json
+    said = vidface("report", tmp_path / "out", "-o", tmp_path / "r", "--no-pictures", "--json", code=0).json
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert said["headline"]["TPR at FPR 1e-2"] == scores["tpr@fpr"]["1e-2"]
     assert list(said["headline"]) == ["mAP@100", "rank-1", "rank-5", "rank-10", "TPR at FPR 1e-2"]
     assert said["missing"] == {}
+    assert said["warnings"] == [
+        "1 videos have no usable frame: never ranked, score 0 in pairs; see faults.jsonl"
+    ]
+    assert "data:image/" not in (tmp_path / "r" / "index.html").read_text("utf-8")

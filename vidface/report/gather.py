@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.engines import Engine
-from vidface.errors import ManifestError, UsageError
+from vidface.errors import ManifestError, UsageError, printable
 from vidface.frames.frame import Pixels
 from vidface.metrics.identification import cmc
 from vidface.metrics.score_distribution import pair_distribution
@@ -77,6 +77,10 @@ def gather(
         raise UsageError(
             "--thresholds needs the features that the embeddings were made from: say --features FILE"
         )
+    known = set(run.manifest.video_ids)
+    for video in videos:
+        if video not in known:
+            raise UsageError(f"--video {printable(video)}: there is no such video in {run.manifest.path}")
     opened = _open(run)
     missing: dict[str, str] = {}
     scores, rankings = _score(opened)

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from vidface import store
 from vidface.clustering import normalise_rows
 from vidface.embedding import embed_videos
-from vidface.errors import UsageError, printable
 from vidface.report.content import Strip, StripFrame
 from vidface.stages.cluster import over_videos, video_blocks
 from vidface.store import Embeddings, FeaturesInfo, offsets_of
@@ -59,18 +58,13 @@ def choose(
         found: the embeddings file.
         rows: int64, the rows of it to choose from.
         changed: from `cosines_to_plain`; None where the features are not there.
-        asked: ids.
+        asked: ids, all of them among these rows.
         each: videos of every other kind.
-
-    Raises:
-        UsageError: a video that was asked for is not there.
     """
     ids = np.array(sorted(rows.tolist(), key=found.video_ids.__getitem__), np.int64)
     places = {found.video_ids[place]: place for place in ids.tolist()}
     choices: list[Choice] = []
     for video in dict.fromkeys(asked):
-        if video not in places:
-            raise UsageError(f"--video {printable(video)}: there is no such video in this run")
         choices.append((places[video], "asked for", ""))
     taken = {place for place, _, _ in choices}
     if changed is not None:
