@@ -17,7 +17,7 @@ import made_up_detector
 import numpy as np
 import pytest
 from command_line import SIDE, cells_of, frames_of, pooling_model, write_video
-from made_up_detector import BAND, RAISE, Face, frame_of
+from made_up_detector import BAND, RAISE, Face, frame_of, weights_at
 from PIL import Image, ImageFilter
 from processes import kill_when_seen
 
@@ -55,9 +55,8 @@ class Drawn(NamedTuple):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     root = tmp_path_factory.mktemp("drawn")
-    weights = root / "detector.bin"
-    weights.write_bytes(b"made up")
-    sha256 = hashlib.sha256(b"made up").hexdigest()
+    weights = weights_at(root / "detector.bin")
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     persons = [
         {3 * video: (video % 3, range(FRAMES)), 3 * video + 1: ((video + 1) % 3, range(5, 5 + 6 * video))}
         for video in range(6)

@@ -25,7 +25,18 @@ from command_line import (
     write_manifest,
     write_video,
 )
-from made_up_detector import BAND, CRASH, EXIT, HANG, RAISE, SITECUSTOMIZE, TURNED_RED, Face, frame_of
+from made_up_detector import (
+    BAND,
+    CRASH,
+    EXIT,
+    HANG,
+    RAISE,
+    SITECUSTOMIZE,
+    TURNED_RED,
+    Face,
+    frame_of,
+    weights_at,
+)
 
 WORDS = {"crash": CRASH, "raise": RAISE, "hang": HANG, "exit": EXIT}
 COLUMNS = ("frames", "without_face", "found", "too_small", "turned", "blurred", "not_finite", "other_track")
@@ -100,8 +111,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Set:
     root = tmp_path_factory.mktemp("clips")
     (root / "site").mkdir()
     (root / "site" / "sitecustomize.py").write_text(SITECUSTOMIZE)
-    weights = root / "detector.bin"
-    weights.write_bytes(b"made up")
+    weights = weights_at(root / "detector.bin")
     films = {
         "good-1": people(1, 2),
         "empty": np.zeros((5, *people(1).shape[1:]), np.uint8),
@@ -309,8 +319,6 @@ def test_a_run_made_otherwise_is_refused(clips: Set, run: Run, tmp_path: Path) -
         assert said in extract(clips, run.features, *options, code=2).error
     words = ("extract", clips.manifest, "-o", run.features, "--model", clips.model)
     assert "faces was detect, now aligned" in vidface(*words, code=2).error
-    other = tmp_path / "other.bin"
-    other.write_bytes(b"other weights")
-    changed = clips._replace(weights=other)
+    changed = clips._replace(weights=weights_at(tmp_path / "other.bin", b", others"))
     assert "detector_sha256 was " in extract(changed, run.features, *same, code=2).error
     assert run.features.read_bytes() == before
