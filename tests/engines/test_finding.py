@@ -17,7 +17,7 @@ import made_up_detector
 import numpy as np
 import pytest
 from command_line import SIDE, cells_of, frames_of, pooling_model, write_video
-from made_up_detector import BAND, RAISE, Face, frame_of, weights_at
+from made_up_detector import BAND, DIE_ONCE, RAISE, Face, frame_of, weights_at
 from PIL import Image, ImageFilter
 from processes import kill_when_seen
 
@@ -137,6 +137,33 @@ def test_a_killed_decoder_costs_nothing(request: pytest.FixtureRequest, engine: 
         stop.set()
         killer.join()
     assert killed
+
+
+@pytest.mark.parametrize("engine", ["local-1"], indirect=True)
+def test_a_decoder_that_dies_in_the_middle_costs_nothing(
+    engine: Engine, drawn: Drawn, tmp_path: Path
+) -> None:
+    """A block of faces had come when it died: the second one begins anew, follows them all and sends the rest."""
+    pictures = [frames_of(person, FRAMES) for person in (1, 2)]
+    rows = []
+    for name, word in (("whole", 0), ("dies", DIE_ONCE)):
+        frames = [
+            frame_of([Face(band, own[i]) for band, own in enumerate(pictures)], word if i == 35 else 0)
+            for i in range(FRAMES)
+        ]
+        video = Video(name, write_video(tmp_path / f"{name}.mp4", np.array(frames)))
+        job = job_of(drawn, weights=str(weights_at(tmp_path / "detector.bin")))._replace(videos=[video])
+        rows += [row for found in engine.extract_runs(job, [range(1)], lambda _: None) for row in found]
+    whole, dies = rows
+    assert (tmp_path / "detector.died").exists()
+    assert (dies.status, dies.faults, dies.face_counts) == ("ok", [], whole.face_counts)
+    assert len(dies.features) == 2 * FRAMES and whole.faces is not None and dies.faces is not None
+    for mine, theirs in zip(
+        (dies.features, dies.timestamps, *dies.faces),
+        (whole.features, whole.timestamps, *whole.faces),
+        strict=True,
+    ):
+        assert np.array_equal(mine, theirs)
 
 
 def test_other_weights_than_the_run_began_with(engine: Engine, drawn: Drawn) -> None:
