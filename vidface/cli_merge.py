@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vidface.options import FILE, json_option
-from vidface.output import counted, print_json
+from vidface.output import counted, faces_line, print_json
 
 
 @click.command()
@@ -35,14 +35,18 @@ def merge(files: tuple[Path, ...], output: Path, as_json: bool) -> int:
                 "status": result.status,
                 "faults": result.faults,
                 "already_done": result.already_done,
+                **({} if result.faces is None else {"faces": result.faces}),
             }
         )
     else:
         done = "already there" if result.already_done else "written"
+        rows = "frames" if result.faces is None else "faces"
         click.echo(
             f"{output}: {done}: {result.kind} of {result.shards} shards: "
-            f"{result.videos} videos, {result.frames} frames"
+            f"{result.videos} videos, {result.frames} {rows}"
         )
+        if result.faces is not None:
+            click.echo(faces_line(result.faces, result.frames))
         if set(result.status) - {"ok"}:
             listed = f"; faults: {counted(result.faults)}, in {output.with_name(FAULTS_FILE)}"
             click.echo(f"videos: {counted(result.status)}{listed if result.faults else ''}")

@@ -351,6 +351,16 @@ def read_face_counts(path: Path) -> npt.NDArray[np.int64] | None:
         return file["face_counts"][:] if "faces" in file.attrs else None
 
 
+def face_totals(path: Path) -> dict[str, int] | None:
+    """What became of the faces of all videos of a features file, by `FACE_COUNTS`; None: the rows are frames.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    counts = read_face_counts(path)
+    return None if counts is None else dict(zip(FACE_COUNTS, counts.sum(axis=0).tolist(), strict=True))
+
+
 def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
     """Rows ``bounds[i]`` to ``bounds[i + 1]`` of a features file, for every i; all blocks may share their memory.
 

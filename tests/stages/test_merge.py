@@ -227,7 +227,7 @@ def test_any_shards_in_any_order_give_the_bytes_of_the_whole_run(
         assert faults.read_bytes() == whole.with_name("faults.jsonl").read_bytes()
         assert (result.kind, result.shards, result.already_done) == ("features", len(files), False)
         assert (result.videos, result.frames) == (len(counts), sum(counts))
-        assert (result.status, result.faults) == (one.status, one.faults)
+        assert (result.status, result.faults, result.faces) == (one.status, one.faults, one.faces)
         assert merge(files, merged).already_done
 
         everything = cluster(whole, root / "e.h5", threshold=threshold, by=by).embeddings

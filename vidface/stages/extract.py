@@ -37,10 +37,9 @@ from vidface.stages.outputs import (
 )
 from vidface.stages.shards import Shard, shard_range, shard_text
 from vidface.store import (
-    FACE_COUNTS,
+    face_totals,
     join_shards,
     read_attributes,
-    read_face_counts,
     read_features,
     shard_faults,
     write_shard,
@@ -208,7 +207,6 @@ def _result(output: Path, *, resumed: int, already_done: bool) -> ExtractResult:
     info = read_features(output)
     faults_file = output.with_name(FAULTS_FILE)
     mine = [fault for fault in read_faults(faults_file) if fault.get("output") == output.name]
-    counts = read_face_counts(output)
     return ExtractResult(
         output=output,
         videos=len(info.video_ids),
@@ -218,5 +216,5 @@ def _result(output: Path, *, resumed: int, already_done: bool) -> ExtractResult:
         faults_file=faults_file,
         resumed_videos=resumed,
         already_done=already_done,
-        faces=None if counts is None else dict(zip(FACE_COUNTS, counts.sum(axis=0).tolist(), strict=True)),
+        faces=face_totals(output),
     )

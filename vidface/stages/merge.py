@@ -20,6 +20,7 @@ from vidface.stages.shards import Shard, parse_shard, shard_text
 from vidface.store import (
     FeaturesInfo,
     embedding_runs,
+    face_totals,
     join_shards,
     joined_sha256,
     offsets_of,
@@ -44,7 +45,7 @@ OF_ONE_SHARD = {"shard", "content_sha256"}
 
 @dataclass(frozen=True)
 class MergeResult:
-    """What was merged: how many shards, videos by status, frames, and faults by kind."""
+    """What was merged: how many shards, videos by status, frames, and faults by kind; faces as extract counts them."""
 
     output: Path
     kind: str
@@ -54,6 +55,7 @@ class MergeResult:
     status: dict[str, int]
     faults: dict[str, int]
     already_done: bool
+    faces: dict[str, int] | None = None
 
 
 def merge(files: Sequence[Path], output: Path) -> MergeResult:
@@ -103,6 +105,7 @@ def merge(files: Sequence[Path], output: Path) -> MergeResult:
         status=dict(Counter(whole.status)),
         faults=dict(Counter(fault["kind"] for fault in faults)),
         already_done=already_done,
+        faces=face_totals(output) if of_features else None,
     )
 
 
