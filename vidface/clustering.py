@@ -22,7 +22,7 @@ from vidface.components import grow, rank
 from vidface.fixed_dot import aligned_rows, dot64
 from vidface.half import widen
 
-__all__ = ["cluster_frames", "cluster_sweep", "normalise_rows", "rising", "row_norms", "unit_rows"]
+__all__ = ["cluster_frames", "cluster_sweep", "normalise_rows", "rising", "unit_rows", "unit_rows_and_norms"]
 
 
 def normalise_rows(x: ArrayLike) -> NDArray[np.float32]:
@@ -117,25 +117,26 @@ def unit_rows(half: Any, single: Any, unit: Any) -> None:
         unit: float32 [n, D], C-contiguous, for the answer.
     """
     for i in range(unit.shape[0]):
-        if half.shape[0]:
-            widen(half[i], unit[i])
-        else:
-            for d in range(unit.shape[1]):
-                unit[i, d] = single[i, d]
-        total = dot64(unit[i], unit[i])  # squares of float32 neither overflow nor vanish in float64
-        if total != 0:
-            scale = 1 / np.sqrt(total)
-            for d in range(unit.shape[1]):
-                unit[i, d] = np.float32(np.float64(unit[i, d]) * scale)
+        _unit_row(half, single, unit, i)
 
 
 @njit(cache=True, nogil=True)
-def row_norms(half: Any, single: Any, norms: Any) -> None:
-    """Write the lengths of the rows that ``unit_rows`` takes, float64 [n]."""
-    wide = np.empty(half.shape[1], np.float32)
-    for i in range(norms.size):
-        if half.shape[0]:
-            widen(half[i], wide)
-            norms[i] = np.sqrt(dot64(wide, wide))
-        else:
-            norms[i] = np.sqrt(dot64(single[i], single[i]))
+def unit_rows_and_norms(half: Any, single: Any, unit: Any, norms: Any) -> None:
+    """Write unit rows as ``unit_rows`` does, and float64 [n], the lengths that the rows had."""
+    for i in range(unit.shape[0]):
+        norms[i] = _unit_row(half, single, unit, i)
+
+
+@njit(cache=True)
+def _unit_row(half: Any, single: Any, unit: Any, i: Any) -> Any:
+    if half.shape[0]:
+        widen(half[i], unit[i])
+    else:
+        for d in range(unit.shape[1]):
+            unit[i, d] = single[i, d]
+    norm = np.sqrt(dot64(unit[i], unit[i]))  # squares of float32 neither overflow nor vanish in float64
+    if norm != 0:
+        scale = 1 / norm
+        for d in range(unit.shape[1]):
+            unit[i, d] = np.float32(np.float64(unit[i, d]) * scale)
+    return norm

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.clustering import as_read, rising, row_norms, unit_rows
+from vidface.clustering import as_read, rising, unit_rows, unit_rows_and_norms
 from vidface.components import grow, rank
 from vidface.fixed_dot import aligned_rows
 from vidface.pooling import pool_label, pool_weighted, weigh
@@ -176,8 +176,7 @@ def _weighted(
         a, b = bounds[v], bounds[v + 1]
         unit = scratch[: b - a]
         norms, shares = np.empty(b - a, np.float64), np.empty(b - a, np.float64)
-        row_norms(half[a:b], single[a:b], norms)
-        unit_rows(half[a:b], single[a:b], unit)
+        unit_rows_and_norms(half[a:b], single[a:b], unit, norms)
         if levels.size:
             parent, _ = grow(unit, levels)
             labels[a:b] = rank(unit, parent, 0)
@@ -203,8 +202,7 @@ def _sweep_weighted(
         a, b = bounds[v], bounds[v + 1]
         unit = scratch[: b - a]
         norms, shares = np.empty(b - a, np.float64), np.empty(b - a, np.float64)
-        row_norms(half[a:b], single[a:b], norms)
-        unit_rows(half[a:b], single[a:b], unit)
+        unit_rows_and_norms(half[a:b], single[a:b], unit, norms)
         same = np.arange(levels.size + 1)  # the lowest level with the same clusters
         parent = np.empty((0, 0), np.int32)
         if levels.size:

@@ -21,7 +21,7 @@ from vidface.clustering import cluster_frames, cluster_sweep, normalise_rows
 from vidface.embedding import embed_sweep, embed_videos
 from vidface.engines.local import local_engine
 from vidface.pooling import pool_frames
-from vidface.stages.cluster import _cluster_run, over_videos
+from vidface.stages.cluster import _cluster_run, _size_norm_run, over_videos
 from vidface.stages.sweep import _sweep_run
 from vidface.store import VideoRows, join_shards, read_features, row_blocks, write_shard
 
@@ -97,9 +97,11 @@ def _whole_way(path: Path, threads: int, repeats: int) -> None:
             pool_frames(rows, cluster_frames(rows, THRESHOLD) == 0)
 
     ours, swept = "vidface, file to embeddings", f"vidface, file to {len(SWEEP)} embeddings (a sweep)"
+    weighted = "  with --pool size-norm"
     work: dict[str, Callable[[], object]] = {
         "bare product of every video, rows in memory": lambda: [rows @ rows.T for rows in videos],
         ours: lambda: whole(_cluster_run, THRESHOLD),
+        weighted: lambda: whole(_size_norm_run, THRESHOLD),
         swept: lambda: whole(_sweep_run, SWEEP),
         "  of it: reading the file": read,
         "  public functions, video by video, from memory": step_by_step,
@@ -109,6 +111,7 @@ def _whole_way(path: Path, threads: int, repeats: int) -> None:
     seconds = best_seconds(work, repeats)
     notes = {
         ours: _check(videos, half, source.offsets),
+        weighted: f"{seconds[weighted] / seconds[ours]:.2f} times the largest cluster",
         swept: f"{seconds[swept] / seconds[ours]:.2f} times one threshold; equal to it at all",
     }
     peaks = {name: peak_megabytes(work[name]) for name in (ours, swept)}
