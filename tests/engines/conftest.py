@@ -33,6 +33,6 @@ def processes_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 def ray_engine(processes_of_tests: None) -> Iterator[Engine]:
     """An engine on a Ray of this machine with two cores."""
     if importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray is not installed: pip install 'vidface[ray]'")
+        pytest.skip("Ray is not installed: pip install -e '.[ray]'")
     with open_engine("ray") as engine:
         yield engine

@@ -165,4 +165,4 @@ def test_ray_is_not_installed(tmp_path: Path, job: ExtractJob) -> None:
         code=2,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
-    assert ran.error == "error: --engine ray needs Ray: pip install 'vidface[ray]'"
+    assert ran.error == "error: --engine ray needs Ray: pip install -e '.[ray]'"

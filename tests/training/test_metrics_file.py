@@ -56,7 +56,7 @@ def test_tensorboard_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UsageError) as raised:
         opened(tmp_path, tensorboard=True)
     assert str(raised.value).startswith(
-        "tensorboard = true, but it is not installed: pip install 'vidface[train]'"
+        "tensorboard = true, but it is not installed: pip install -e '.[train]'"
     )
 
 

@@ -47,7 +47,7 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
     try:
         import ray
     except ImportError:
-        raise UsageError("--engine ray needs Ray: pip install 'vidface[ray]'") from None
+        raise UsageError("--engine ray needs Ray: pip install -e '.[ray]'") from None
     from vidface.engines.ray_work import extract_runs, map_ordered
 
     engine = Engine(partial(extract_runs, workers=workers), map_ordered)

@@ -126,7 +126,7 @@ def new_figure(size: tuple[float, float] = SIZE) -> Iterator[Any]:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise UsageError("figures need matplotlib: pip install 'vidface[report]'") from None
+        raise UsageError("figures need matplotlib: pip install -e '.[report]'") from None
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # what a user's matplotlibrc says is no part of a report
         matplotlib.rcParams.update(_SETTINGS)

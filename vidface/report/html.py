@@ -54,7 +54,7 @@ def environment() -> jinja2.Environment:
     try:
         import jinja2
     except ImportError:
-        raise UsageError("pages need jinja2: pip install 'vidface[report]'") from None
+        raise UsageError("pages need jinja2: pip install -e '.[report]'") from None
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("vidface.report"),
         autoescape=True,

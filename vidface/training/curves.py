@@ -31,7 +31,7 @@ def draw_curves(folders: Sequence[Path], output: Path, fpr_target: str) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         log.info(
-            "curves are not drawn: pip install 'vidface[train]'; the numbers are in every stage's metrics.jsonl"
+            "curves are not drawn: pip install -e '.[train]'; the numbers are in every stage's metrics.jsonl"
         )
         return
     figure = Figure(figsize=(11, 8), layout="constrained")

@@ -75,7 +75,7 @@ def _writer(folder: Path, purge_step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UsageError(
-            "tensorboard = true, but it is not installed: pip install 'vidface[train]', or take it out of the recipe"
+            "tensorboard = true, but it is not installed: pip install -e '.[train]', or take it out of the recipe"
         ) from None
     return SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step or None)
 
