@@ -52,6 +52,11 @@ class Drawn(NamedTuple):
     faces: FaceReading
 
 
+def pictures_of(person: int) -> np.ndarray:
+    """The person in every frame, so much alike that it is followed through them."""
+    return frames_of(person, FRAMES, spread=2.0)
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     root = tmp_path_factory.mktemp("drawn")
@@ -63,7 +68,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     ]
     videos = []
     for index, clip in enumerate(persons):
-        pictures = {person: frames_of(person, FRAMES) for person in clip}
+        pictures = {person: pictures_of(person) for person in clip}
         frames = [
             frame_of([Face(band, pictures[person][i]) for person, (band, when) in clip.items() if i in when])
             for i in range(FRAMES)
@@ -110,7 +115,7 @@ def check(rows: list[VideoRows], drawn: Drawn) -> None:
         lengths = [len(when) for _, _, when in seen]
         assert row.faces.tracks.tolist() == [t for t, length in enumerate(lengths) for _ in range(length)]
         for (start, stop), (person, band, when) in zip(pairwise(np.cumsum([0, *lengths])), seen, strict=True):
-            own = frames_of(person, FRAMES)[list(when)]
+            own = pictures_of(person)[list(when)]
             np.testing.assert_allclose(row.features[start:stop], cells_of(own), atol=1e-5)
             assert row.timestamps[start:stop].tolist() == [i / 8 for i in when]
             box = [band * BAND + 8, 8, band * BAND + 8 + SIDE, 8 + SIDE]
@@ -144,7 +149,7 @@ def test_a_decoder_that_dies_in_the_middle_costs_nothing(
     engine: Engine, drawn: Drawn, tmp_path: Path
 ) -> None:
     """A block of faces had come when it died: the second one begins anew, follows them all and sends the rest."""
-    pictures = [frames_of(person, FRAMES) for person in (1, 2)]
+    pictures = [pictures_of(person) for person in (1, 2)]
     rows = []
     for name, word in (("whole", 0), ("dies", DIE_ONCE)):
         frames = [
