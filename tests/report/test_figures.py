@@ -413,5 +413,5 @@ def test_without_matplotlib_the_message_says_what_to_install(monkeypatch: pytest
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"vidface\[report\]"):
+    with pytest.raises(UsageError, match=r"-e '\.\[report\]'"):
         roc_figure([("", some_curves())])

@@ -17,6 +17,7 @@ from vidface.engines.local import local_engine
 from vidface.errors import StoreError
 from vidface.stages import cluster as stage
 from vidface.stages.sweep import _size_norm_sweep_run, _size_sweep_run, _sweep_run
+from vidface.store import features as features_files
 
 LENGTHS = [3, 0, 40, 1, 0, 0, 25, 7, 130, 2]
 
@@ -131,8 +132,8 @@ def test_a_file_that_ends_too_early_is_damaged(features: Path, monkeypatch: pyte
     with pytest.raises(StoreError, match=r"f\.h5: damaged \(rows 3 to 300 of 208\)"):
         store.read_rows(features, 3, 300)
     # HDF5 sees a short file when it is opened; here it is cut after that.
-    layout = store._features_layout(features, ())
-    monkeypatch.setattr(store, "_features_layout", lambda *_: layout)
+    layout = features_files._features_layout(features, ())
+    monkeypatch.setattr(features_files, "_features_layout", lambda *_: layout)
     assert layout.begin is not None
     with features.open("r+b") as file:
         file.truncate(layout.begin + 100 * 24 * layout.dtype.itemsize + 5)

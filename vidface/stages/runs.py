@@ -2,7 +2,7 @@
 
 Reports and comparisons read; they never guess. Scores and sweeps count as this run's only where their inputs say that
 they were made from these embeddings, this manifest and these options; what is left aside is named in ``notes``. Tested
-in ``tests/stages/test_runs.py``.
+in ``tests/stages/test_open_run.py``.
 """
 
 from __future__ import annotations
@@ -152,7 +152,11 @@ def _told(embeddings: Path) -> dict[str, Any]:
     if embeddings.name != "embeddings.h5" or not state.is_file():
         return {}
     told = read_json(state).get("run")
-    kinds: dict[str, type] = {"manifest": str, "features": str, **{name: type(value) for name, value in OPTIONS.items()}}
+    kinds: dict[str, type] = {
+        "manifest": str,
+        "features": str,
+        **{name: type(value) for name, value in OPTIONS.items()},
+    }
     if not isinstance(told, dict) or not all(
         isinstance(value, kinds.get(name, object)) for name, value in told.items()
     ):

@@ -1,0 +1,144 @@
+"""Reading features files: what they hold, and their rows in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import StoreError
+from vidface.hdf5 import open_file, read_texts
+from vidface.store.schema import FeaturesInfo, offsets_of
+
+
+def read_features(path: Path) -> FeaturesInfo:
+    """Open a features file and check it; rows are read later, in blocks.
+
+    Raises:
+        StoreError: missing, damaged, not a features file, or of another schema version.
+    """
+    return read_info(path, "features")
+
+
+def read_info(path: Path, *kinds: str) -> FeaturesInfo:
+    """Open a file of one of these kinds, ``features`` and ``embeddings``, and check it; its rows stay there.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    with open_file(path, *kinds) as file:
+        if file.attrs["kind"] == "features":
+            offsets = file["offsets"][:]
+        else:
+            offsets = offsets_of(file["frames"][:])
+        return FeaturesInfo(
+            path=path,
+            video_ids=read_texts(file, "video_ids"),
+            offsets=offsets,
+            status=read_texts(file, "status"),
+            attributes=dict(file.attrs),
+        )
+
+
+def read_attributes(path: Path, kind: str) -> dict[str, Any]:
+    """The attributes of a features or embeddings file: what it was made from.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    with open_file(path, kind) as file:
+        return dict(file.attrs)
+
+
+def read_rows(path: Path, start: int, stop: int) -> npt.NDArray[Any]:
+    """Rows ``start`` to ``stop`` (exclusive) of a features file, [rows, D], in the file's own dtype.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    return next(row_blocks(path, [start, stop]))
+
+
+def read_timestamps(path: Path, start: int, stop: int) -> npt.NDArray[np.float32]:
+    """The times of rows ``start`` to ``stop`` (exclusive) of a features file, float32 [rows], seconds.
+
+    Raises:
+        StoreError: as in `read_features`.
+    """
+    with open_file(path, "features") as file:
+        times: npt.NDArray[np.float32] = file["timestamps"][start:stop]
+        return times
+
+
+def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
+    """Rows ``bounds[i]`` to ``bounds[i + 1]`` of a features file, for every i; all blocks may share their memory.
+
+    Rows that lie in the file as they are, as those of our own files do, are read past HDF5: it lets one thread of a
+    process read at a time.
+
+    Args:
+        path: a features file.
+        bounds: row numbers, ascending.
+
+    Yields:
+        [rows, D] in the file's own dtype, valid until the next is asked for.
+
+    Raises:
+        StoreError: as in `read_features`, or the file ends before the rows do.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        raise StoreError(f"{path}: no such file") from None
+    layout = _features_layout(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    if not 0 <= bounds[0] <= bounds[-1] <= layout.rows:
+        raise StoreError(f"{path}: damaged (rows {bounds[0]} to {bounds[-1]} of {layout.rows})")
+    if layout.begin is None:
+        with open_file(path) as file:
+            for start, stop in pairwise(bounds):
+                yield file["features"][start:stop]
+        return
+    longest = max((stop - start for start, stop in pairwise(bounds)), default=0)
+    buffer = np.empty((longest, layout.dimension), layout.dtype)
+    row_bytes = layout.dimension * layout.dtype.itemsize
+    with path.open("rb", buffering=0) as raw:
+        raw.seek(layout.begin + bounds[0] * row_bytes)
+        for start, stop in pairwise(bounds):
+            block = buffer[: stop - start]
+            missing = block.reshape(-1).view(np.uint8).data
+            while missing:  # one read brings 2 GB at most
+                try:
+                    count = raw.readinto(missing)
+                except OSError as error:
+                    raise StoreError(f"{path}: damaged ({error.strerror})") from None
+                if not count:
+                    raise StoreError(f"{path}: damaged (it ends before row {stop})")
+                missing = missing[count:]
+            yield block
+
+
+class _Layout(NamedTuple):
+    """Of the rows in a features file; ``begin`` is their first byte, None where they are not all in one piece."""
+
+    rows: int
+    dimension: int
+    dtype: np.dtype[Any]
+    begin: int | None
+
+
+@lru_cache(maxsize=16)
+def _features_layout(path: Path, version: tuple[int, ...]) -> _Layout:
+    """``version`` tells one state of the file from the next: tasks ask again and again, and HDF5 takes its time."""
+    with open_file(path) as file:
+        features = file["features"]
+        properties = features.id.get_create_plist()
+        plain = properties.get_layout() == h5py.h5d.CONTIGUOUS and not properties.get_external_count()
+        begin = features.id.get_offset() if plain else None  # None as well where nothing was ever written
+        rows, dimension = features.shape
+        return _Layout(rows, dimension, features.dtype, begin)
