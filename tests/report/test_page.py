@@ -249,6 +249,13 @@ def test_tracks_are_told_where_there_are_several(tmp_path: Path) -> None:
     assert "track 0" not in html
 
 
+def test_where_all_frames_count_by_weight_the_page_says_what_red_means(report: Path, tmp_path: Path) -> None:
+    write_report(dataclasses.replace(a_content(), weighted=True), tmp_path)
+    words = [(folder / "index.html").read_text("utf-8") for folder in (report, tmp_path)]
+    assert ["is a frame that clustering dropped" in text for text in words] == [True, False]
+    assert ["less than an equal share of the embedding" in text for text in words] == [False, True]
+
+
 def test_parts_that_cannot_be_had_say_why_and_leave_no_old_files(report: Path, tmp_path: Path) -> None:
     write_report(a_content(), tmp_path)
     told = write_report(empty(), tmp_path)

@@ -267,6 +267,7 @@ class Content:
             there.
         made_with: model, options, versions, checksums.
         sweep, curves, histogram, cmc: the figures.
+        weighted: whether embeddings average all frames by weight; kept are then those with an equal share or more.
         strips: chosen videos, those that were asked for first.
         confused: identities with the lowest AP, the lowest first.
         impostors: pairs of different people (or of somebody unknown) with the highest cosine, the highest first.
@@ -287,6 +288,7 @@ class Content:
     curves: Curves | None
     histogram: Histogram | None
     cmc: Cmc | None
+    weighted: bool
     strips: list[Strip]
     confused: list[Confused]
     impostors: list[Pair]

@@ -130,6 +130,7 @@ def gather(
         curves=curves,
         histogram=histogram_of(spread, scores),
         cmc=curve,
+        weighted=opened.found.weights is not None,
         strips=strips,
         confused=confused,
         impostors=_pairs(spread.strongest, run),
