@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -224,3 +225,68 @@ def test_kept_frames_are_those_of_cluster_0_or_with_an_equal_share(tmp_path: Pat
         assert shares is None or back.weights.tobytes() == shares.tobytes()
     assert kept["largest"] == [[True, False], [True, True, False, False]]
     assert kept["size"] == [[False, True], [True, True, True, False]]
+
+
+def longer(array: np.ndarray) -> np.ndarray:
+    return np.concatenate([array, array[-1:]])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        (
+            "offsets",
+            lambda array: array - (np.arange(len(array)) == len(array) - 1),
+        ),  # ends before the rows do
+        ("offsets", longer),
+        ("offsets", lambda array: array[:-1]),
+        ("offsets", lambda array: array[::-1]),
+        ("offsets", lambda _: np.int64(3)),
+        ("offsets", lambda _: np.empty(0, np.int64)),
+        ("status", lambda array: array[:-1]),
+        ("timestamps", lambda array: array[:-1]),
+        ("tracks", longer),
+        ("tracks", lambda array: array[:-1]),
+        ("boxes", lambda array: array[:, :3]),
+        ("face_counts", lambda array: array[:-1]),
+        ("features", lambda array: array[:, :4]),
+    ],
+)
+def test_a_features_file_whose_arrays_do_not_fit_is_damaged(tmp_path: Path, name: str, change: Any) -> None:
+    store.write_shard(tmp_path / "s.h5", videos_with_faces([2, 3]), 5, "float32")
+    path = tmp_path / "f.h5"
+    store.join_shards([tmp_path / "s.h5"], path, {**ATTRIBUTES, "faces": "detect"})
+    store.read_features(path)
+    with h5py.File(path, "r+") as file:
+        array = file[name][()]
+        del file[name]
+        file[name] = change(array)
+    with pytest.raises(StoreError, match=r"f\.h5: damaged \("):
+        store.read_features(path)
+
+
+@pytest.mark.parametrize("name", ["frames", "kept", "labels", "embeddings", "weights", "status"])
+def test_an_embeddings_file_whose_arrays_do_not_fit_is_damaged(tmp_path: Path, name: str) -> None:
+    source = store.FeaturesInfo(tmp_path, ["a", "b"], np.array([0, 2, 6]), ["ok"] * 2, {"dimension": 5})
+    weights = np.full(6, 0.25, np.float32)
+    run = store.EmbeddingRows(
+        np.eye(2, 5, dtype=np.float32), np.array([2, 4]), np.zeros(6, np.int32), weights
+    )
+    path = tmp_path / "e.h5"
+    store.write_embeddings(path, source, [run], {})
+    store.read_embeddings(path)
+    with h5py.File(path, "r+") as file:
+        array = file[name][()]
+        del file[name]
+        file[name] = longer(array)
+    with pytest.raises(StoreError, match=r"e\.h5: damaged \("):
+        store.read_embeddings(path)
+
+
+def test_a_file_without_its_digest_is_damaged(tmp_path: Path) -> None:
+    store.write_shard(tmp_path / "s.h5", videos_of([2]), 5, "float32")
+    store.join_shards([tmp_path / "s.h5"], tmp_path / "f.h5", ATTRIBUTES)
+    with h5py.File(tmp_path / "f.h5", "r+") as file:
+        del file.attrs["content_sha256"]
+    with pytest.raises(StoreError, match=r"f\.h5: damaged \(content_sha256"):
+        store.read_features(tmp_path / "f.h5")

@@ -45,7 +45,9 @@ def main() -> None:
             before, mark, rest = asked.write.read_text(encoding="utf-8").partition(begin)
             if not mark:
                 raise SystemExit(f"{asked.write} has no mark {begin}")
-            after = rest.partition(END)[2]
+            _, end, after = rest.partition(END)
+            if not end:
+                raise SystemExit(f"{asked.write} has no {END} after {begin}")
             asked.write.write_text(f"{before}{begin}\n{text}\n{END}{after}", encoding="utf-8")
 
 

@@ -39,7 +39,8 @@ from vidface.options import (
     read_threshold,
     shard_option,
 )
-from vidface.output import counted, faces_line, print_json
+from vidface.output import counted, print_json
+from vidface.tables import faces_line
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from vidface.options import FILE, json_option
-from vidface.output import counted, faces_line, print_json
+from vidface.output import counted, print_json
+from vidface.tables import faces_line
 
 
 @click.command()

@@ -72,12 +72,13 @@ def open_file(path: Path, *kinds: str) -> Iterator[h5py.File]:
                 raise StoreError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
         try:
             yield file
-        except (KeyError, OSError) as error:
+        except (KeyError, OSError, ValueError, TypeError, AttributeError, IndexError, MemoryError) as error:
             raise StoreError(f"{path}: damaged ({_first_line(error)})") from None
 
 
 def _first_line(error: Exception) -> str:
-    return str(error.args[0] if error.args else error).splitlines()[0].strip("'\"")
+    lines = str(error.args[0] if error.args else error).splitlines() or [type(error).__name__]
+    return lines[0].strip("'\"")
 
 
 def texts_of(texts: Sequence[str]) -> npt.NDArray[Any]:

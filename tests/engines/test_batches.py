@@ -309,3 +309,18 @@ def test_what_is_filtered_is_told_and_is_no_damage() -> None:
     assert (row.status, fault["kind"]) == ("ok", "filtered")
     assert fault["detail"] == "of 6 faces left out: 3 too small, 2 blurred"
     assert (other.status, [f["kind"] for f in other.faults]) == ("partial", ["truncated", "filtered"])
+
+
+def test_too_many_tracklets_to_join_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = [Seen(frame, frame, 0, 9, False) for frame in range(4)]  # one person, a tracklet a frame
+    for most, status, kinds in ((4, "ok", []), (3, "partial", ["not-joined"])):
+        for module in ("vidface.engines.batches", "vidface.faces.link"):
+            monkeypatch.setattr(f"{module}.MOST_JOINED", most)
+        messages = faces_of(seen, iter([4]), FaceCounts(4, 0, 4))
+        (row,) = run({"a": messages}, embed=person_of, track="main")
+        assert (row.status, [fault["kind"] for fault in row.faults], len(row.features)) == (
+            status,
+            kinds,
+            most,
+        )
+    assert row.faults[0]["detail"].startswith("4 tracklets: the 3 largest were joined")

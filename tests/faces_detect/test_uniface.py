@@ -248,3 +248,12 @@ def test_without_uniface_the_error_names_the_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "uniface", None)
     with pytest.raises(UsageError, match=r"pip install -e '\.\[uniface\]'"):
         open_detector(None, "uniface:scrfd_500m", min_score=0.5)
+
+
+def test_an_opencv_that_is_too_old_is_refused_when_the_detector_is_opened(
+    network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2 = pytest.importorskip("cv2")
+    monkeypatch.setattr(cv2, "__version__", "4.12.0")
+    with pytest.raises(UsageError, match=r"OpenCV 4\.12\.0 is too old"):
+        open_detector(network, "uniface:scrfd_500m", min_score=0.5)

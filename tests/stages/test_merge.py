@@ -353,6 +353,10 @@ def test_tracks_are_rows_of_their_own(tmp_path: Path) -> None:
     extracted(tmp_path / "frames.h5")
     with pytest.raises(UsageError, match=r"frames\.h5: has no tracks"):
         cluster(tmp_path / "frames.h5", tmp_path / "none.h5", threshold=None, by="track")
+    with h5py.File(tmp_path / "f.h5", "r+") as file:
+        file["tracks"][:] = file["tracks"][:][::-1]
+    with pytest.raises(StoreError, match=r"f\.h5: damaged \(tracks of a video are not in order\)"):
+        cluster(tmp_path / "f.h5", tmp_path / "none.h5", threshold=None, by="track")
 
 
 def test_shards_of_faces_and_of_frames_do_not_mix(tmp_path: Path) -> None:
@@ -382,7 +386,6 @@ def test_shards_of_faces_and_of_frames_do_not_mix(tmp_path: Path) -> None:
         ("resize", True),
         ("half", True),
         ("dtype", "float16"),
-        ("dimension", 512),
         ("program_version", "0.0.1"),
         ("program_version", None),
     ],

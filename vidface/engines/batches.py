@@ -16,7 +16,7 @@ from vidface.engines.contract import Embed
 from vidface.engines.detection import NO_FACES, FaceArrays, FaceCounts, join_faces
 from vidface.engines.reading import Block, Message, VideoEnd
 from vidface.errors import printable
-from vidface.faces.link import link_tracks
+from vidface.faces.link import MOST_JOINED, link_tracks
 from vidface.frames.frame import Pixels
 from vidface.store import FACE_COUNTS, FaceRows, Fault, VideoRows
 
@@ -131,6 +131,10 @@ def _video_faces(
     features = features[finite]
     sizes = np.sqrt((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1))
     tracks = link_tracks(faces.tracklets, timestamps, sizes, features)
+    tracklets = len(np.unique(faces.tracklets))
+    if tracklets > MOST_JOINED:
+        detail = f"{tracklets} tracklets: the {MOST_JOINED} largest were joined to tracks, the others are tracks each"
+        faults.append(("not-joined", detail))
     order = np.lexsort((timestamps, tracks))
     if track == "main":
         order = order[tracks[order] == 0]

@@ -34,6 +34,11 @@ def main() -> None:
     reading = reading_from_json(told["reading"])
     with contextlib.suppress(ImportError):  # said of the first video that needs it: folders of images do not
         load_decoder(reading.decoder)
+    if reading.faces is not None:  # in the time of the start, not of the first video
+        from vidface.engines.detection import load_detector
+
+        with contextlib.suppress(VidfaceError):
+            load_detector(reading.faces)
     # Up to here what is printed tells why a process does not start. From here on it is a decoder's chatter.
     for stream in (sys.stdout, sys.stderr):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -104,7 +104,7 @@ class Finder:
         """
         self.counts = FaceCounts()
         self._how, self._size = how, size
-        self._detect = _open(how)
+        self._detect = load_detector(how)
         self._tracker = Tracker()
 
     def find(self, pixels: Pixels, seconds: float) -> tuple[Pixels, FaceArrays]:
@@ -146,7 +146,7 @@ _of_thread = threading.local()
 _opening = threading.Lock()  # uniface is led to its weights by changing its module for the while
 
 
-def _open(how: FaceReading) -> Detector:
+def load_detector(how: FaceReading) -> Detector:
     """The detector, loaded once a thread: it keeps buffers of its own.
 
     Raises:

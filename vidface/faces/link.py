@@ -7,6 +7,7 @@ apart, and the video itself shows how alike its strangers are. `docs/faces.md` h
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def link_tracks(
     joined = np.sort(np.argsort(-np.bincount(of, weights=large), kind="stable")[:MOST_JOINED])
     rows = np.isin(of, joined)
     some = np.searchsorted(joined, of[rows])
-    sums = _sums(some, features[order[rows]], len(joined))
+    sums = _sums(some, features, order[rows], len(joined))
     group[joined] = joined[_join(_together(some, when[rows], len(joined)), sums, threshold)]
 
     weight = np.bincount(group[of], weights=large, minlength=len(names))
@@ -88,13 +89,22 @@ def link_tracks(
     return out
 
 
-def _sums(of: npt.NDArray[np.intp], features: npt.NDArray[Any], count: int) -> npt.NDArray[np.float64]:
-    """The sum of the unit features of each tracklet, float64 [count, d]; rows are sorted by tracklet."""
-    rows = features.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-    rows[~np.isfinite(rows).all(axis=1)] = 0
-    return np.asarray(np.add.reduceat(rows, np.searchsorted(of, np.arange(count)), axis=0))
+def _sums(
+    of: npt.NDArray[np.intp], features: npt.NDArray[Any], order: npt.NDArray[np.intp], count: int
+) -> npt.NDArray[np.float64]:
+    """The sum of the unit features of each tracklet, float64 [count, d]; ``features[order]`` are sorted by tracklet.
+
+    One tracklet at a time: all at once would take several times the features' memory.
+    """
+    sums = np.empty((count, features.shape[1]))
+    bounds = np.searchsorted(of, np.arange(count + 1))
+    for tracklet, (start, stop) in enumerate(pairwise(bounds.tolist())):
+        rows = features[order[start:stop]].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+        rows[~np.isfinite(rows).all(axis=1)] = 0
+        sums[tracklet] = np.add.reduceat(rows, [0], axis=0)[0]
+    return sums
 
 
 def _together(of: npt.NDArray[np.intp], times: npt.NDArray[Any], count: int) -> npt.NDArray[np.bool_]:

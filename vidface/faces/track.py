@@ -59,14 +59,10 @@ class Tracker:
     chosen over the assignment of least total cost, which breaks a sure pair in order to make room for a doubtful one:
     people who cross would be exchanged for the sake of a third who comes in. Ties go to the lower tracklet, then to
     the earlier face.
-
-    Args:
-        patience: seconds for which a tracklet may be without a face and still go on. In frames that are further apart
-            nothing is followed, and all is left to the features.
+    In frames that are further apart than `PATIENCE` nothing is followed, and all is left to the features.
     """
 
-    def __init__(self, *, patience: float = PATIENCE) -> None:
-        self._patience = patience
+    def __init__(self) -> None:
         self._time = -np.inf
         self._count = 0
         self._alive: list[_Seen] = []
@@ -94,7 +90,7 @@ class Tracker:
         if len(crops) != len(faces.boxes):
             raise UsageError(f"{len(faces.boxes)} faces need as many crops, not {len(crops)}")
         self._time = time
-        self._alive = [seen for seen in self._alive if time - seen.time <= self._patience]
+        self._alive = [seen for seen in self._alive if time - seen.time <= PATIENCE]
         found = [
             _look(box, crop, time)
             for box, crop in zip(np.asarray(faces.boxes, np.float64), crops, strict=True)

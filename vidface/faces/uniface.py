@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vidface.errors import ModelError, UsageError, printable
+from vidface.faces.align import opencv
 from vidface.faces.detector import Detect, Faces, check_frame, sound_faces
 from vidface.faces.weights import Known, Weights, find_weights, weights_folder
 from vidface.frames.frame import Pixels
@@ -54,6 +55,7 @@ def open_uniface(path: Path, name: str, *, min_score: float) -> Detect:
         UsageError: uniface is not installed, or has no detector of that name.
     """
     uniface = _uniface()
+    opencv().setNumThreads(1)  # uniface scales with it, and one that is too old is refused here
     weights, kind = _named(uniface, name)
     with _no_downloads(sys.modules[kind.__module__], path):
         try:

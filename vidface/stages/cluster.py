@@ -15,7 +15,7 @@ import vidface
 from vidface.embedding import embed_videos, embed_weighted
 from vidface.engines import Engine
 from vidface.engines.local import local_engine
-from vidface.errors import UsageError
+from vidface.errors import StoreError, UsageError
 from vidface.progress import progress
 from vidface.stages.outputs import exclusive, refuse_changed
 from vidface.stages.shards import Shard, shard_range, shard_text
@@ -123,6 +123,7 @@ def tracks_of(source: FeaturesInfo) -> FeaturesInfo:
 
     Raises:
         UsageError: the rows of the file are frames, not faces of tracks.
+        StoreError: the tracks of a video are not in order.
     """
     tracks = read_tracks(source.path)
     if tracks is None:
@@ -134,6 +135,8 @@ def tracks_of(source: FeaturesInfo) -> FeaturesInfo:
     ends = [int(source.offsets[0])]
     for video, (start, stop) in enumerate(pairwise(source.offsets.tolist())):
         own = tracks[start:stop]  # rows of a track lie together
+        if (np.diff(own, prepend=0) < 0).any():
+            raise StoreError(f"{source.path}: damaged (tracks of a video are not in order)")
         ends += [*(start + 1 + np.flatnonzero(np.diff(own))).tolist(), stop]
         for track in own[np.flatnonzero(np.diff(own, prepend=-1))].tolist() or [0]:
             ids.append(f"{source.video_ids[video]}#{track}")

@@ -242,8 +242,6 @@ def _units(info: FeaturesInfo) -> tuple[list[tuple[int, int | None]], npt.NDArra
     starts = np.flatnonzero(
         np.diff(tracks, prepend=-1).astype(bool) | np.diff(video_of, prepend=-1).astype(bool)
     )
-    if len(tracks) != len(video_of):
-        raise StoreError(f"{info.path}: damaged ({len(tracks)} tracks for {len(video_of)} rows)")
     units: list[tuple[int, int | None]] = [(int(video_of[row]), int(tracks[row])) for row in starts]
     return units, offsets_of(np.diff([*starts, len(tracks)]))
 

@@ -148,11 +148,11 @@ def _in_order(shards: Sequence[FeaturesInfo]) -> list[FeaturesInfo]:
     """
     found: dict[Shard, FeaturesInfo] = {}
     for info in shards:
-        shard = parse_shard(info.attributes["shard"])
+        shard = parse_shard(str(info.attributes["shard"]))
         if shard in found:
             raise UsageError(f"{info.path}: shard {shard_text(shard)} again: {found[shard].path} is it too")
         found[shard] = info
-    parts = parse_shard(shards[0].attributes["shard"])[1]
+    parts = parse_shard(str(shards[0].attributes["shard"]))[1]
     for (_, others), info in found.items():
         if others != parts:
             raise UsageError(

@@ -32,7 +32,7 @@ from vidface.stages.score import read_scored, score
 from vidface.stages.submit import check_submission, submit
 from vidface.stages.sweep import sweep
 from vidface.stages.thresholds import parse_thresholds
-from vidface.tables import score_lines, sweep_table
+from vidface.tables import faces_line, score_lines, sweep_table
 
 Say = Callable[[str], object]
 SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}
@@ -188,7 +188,10 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
         with _engine(recipe, recipe.extract.workers) as engine:
             extracted = _extract(recipe.extract, manifest, features, engine)
         done["extract"] = extracted.already_done
-        say(f"extract: {extracted.videos} videos, {extracted.frames} frames{_again(extracted.already_done)}")
+        rows = "frames" if extracted.faces is None else "faces"
+        say(f"extract: {extracted.videos} videos, {extracted.frames} {rows}{_again(extracted.already_done)}")
+        if extracted.faces is not None:
+            say(faces_line(extracted.faces, extracted.frames))
 
     threshold = None if recipe.cluster.threshold == "none" else recipe.cluster.threshold
     embeddings = folder / "embeddings.h5"

@@ -12,6 +12,7 @@ import numpy as np
 
 from vidface.errors import StoreError
 from vidface.hdf5 import create, open_file, read_texts, texts_of
+from vidface.store.features import read_info
 from vidface.store.schema import (
     COPY_ROWS,
     EmbeddingRows,
@@ -70,6 +71,7 @@ def read_embeddings(path: Path) -> Embeddings:
     Raises:
         StoreError: missing, damaged, not an embeddings file, or of another schema version.
     """
+    read_info(path, "embeddings")  # whether its parts fit together
     with open_file(path, "embeddings") as file:
         return Embeddings(
             path=path,

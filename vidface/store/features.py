@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vidface.errors import StoreError
 from vidface.hdf5 import open_file, read_texts
-from vidface.store.schema import FeaturesInfo, offsets_of
+from vidface.store.schema import FACE_COUNTS, NO_FACES, FaceRows, FeaturesInfo, offsets_of
 
 
 def read_features(path: Path) -> FeaturesInfo:
@@ -37,13 +37,45 @@ def read_info(path: Path, *kinds: str) -> FeaturesInfo:
             offsets = file["offsets"][:]
         else:
             offsets = offsets_of(file["frames"][:])
-        return FeaturesInfo(
+        info = FeaturesInfo(
             path=path,
             video_ids=read_texts(file, "video_ids"),
             offsets=offsets,
             status=read_texts(file, "status"),
             attributes=dict(file.attrs),
         )
+        _check_fit(file, info)
+    return info
+
+
+def _check_fit(file: h5py.File, info: FeaturesInfo) -> None:
+    """Refuse a file whose arrays do not fit together: its offsets and counts are places in others later on."""
+    of_features = file.attrs["kind"] == "features"
+    videos, rows = len(info.video_ids), len(file["features" if of_features else "labels"])
+    shapes: dict[str, tuple[int, ...]]
+    if of_features:
+        shapes = {"features": (rows, info.dimension), "timestamps": (rows,)}
+        if "faces" in file.attrs:
+            shapes |= {
+                name: (rows, *like.shape[1:]) for name, like in zip(FaceRows._fields, NO_FACES, strict=True)
+            }
+            shapes["face_counts"] = (videos, len(FACE_COUNTS))
+    else:
+        shapes = {"embeddings": (videos, info.dimension), "kept": (videos,), "labels": (rows,)}
+        shapes |= {"weights": (rows,)} if "weights" in file else {}
+    wrong = [name for name, shape in shapes.items() if file[name].shape != shape]
+    wrong += ["status"] if len(info.status) != videos else []
+    wrong += [] if "content_sha256" in file.attrs else ["content_sha256"]
+    bounds = info.offsets
+    if not (
+        bounds.shape == (videos + 1,)
+        and bounds[0] == 0
+        and bounds[-1] == rows
+        and (np.diff(bounds) >= 0).all()
+    ):
+        wrong.append("offsets" if of_features else "frames")
+    if wrong:
+        raise StoreError(f"{info.path}: damaged ({', '.join(wrong)}: not what its videos and rows need)")
 
 
 def read_attributes(path: Path, kind: str) -> dict[str, Any]:

@@ -57,9 +57,9 @@ def shard_faults(shards: Sequence[Path]) -> Iterator[Fault]:
     """The faults of all videos of the shards, in order."""
     for shard in shards:
         with open_file(shard) as file:
-            texts = read_texts(file, "faults")
-        for text in texts:
-            yield from json.loads(text)
+            faults = [json.loads(text) for text in read_texts(file, "faults")]
+        for of_video in faults:
+            yield from of_video
 
 
 def join_shards(
