@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from vidface.manifest import read_manifest, write_manifest
-from vidface.stages.compare import Comparison, compare
+from vidface.stages.compare import compare
 from vidface.stages.compared import open_compared
+from vidface.stages.comparison import Comparison
 from vidface.store import EmbeddingRows, FeaturesInfo, write_embeddings
 
 PEOPLE, DISTRACTORS = 24, 15

@@ -17,10 +17,17 @@ from vidface.output import print_json
 @click.option(
     "-o", "--output", type=DIRECTORY, help="Write a page, Markdown, LaTeX and CSV into this folder."
 )
-@click.option("--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), help="[default: that of A]")
-@click.option("--enrolment-split", help="Videos that templates are made of (iqiyi) [default: that of A].")
-@click.option("--gallery-split", help="Videos that are searched (iqiyi) [default: that of A].")
-@click.option("--targets", help="FPR targets (lfrc), such as 1e-3,1e-4 [default: those of A].")
+@click.option(
+    "--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), help="[default: as the first that says it]"
+)
+@click.option(
+    "--enrolment-split",
+    help="Of the templates' videos (iqiyi) [default: as the first that says it].",
+)
+@click.option("--gallery-split", help="Of the searched videos (iqiyi) [default: as the first that says it].")
+@click.option(
+    "--targets", help="FPR targets (lfrc), such as 1e-3,1e-4 [default: as the first that says them]."
+)
 @json_option
 def compare(
     runs: tuple[Path, ...],

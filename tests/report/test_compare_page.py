@@ -13,7 +13,7 @@ from compared_sets import ComparedSet
 from vidface.errors import StoreError, UsageError
 from vidface.report.compare_page import check_output, write_comparison
 from vidface.report.compare_text import escape_latex, escape_markdown, latex, markdown, text
-from vidface.stages.compare import Comparison, verdict
+from vidface.stages.comparison import Comparison, verdict
 
 HOSTILE = "<script>alert(1)</script>_{}|&$#%^~\\"
 

@@ -15,8 +15,9 @@ from vidface.manifest import Manifest, write_manifest
 from vidface.metrics.paired import Difference
 from vidface.protocols.iqiyi import rank_gallery
 from vidface.report.compare_text import as_json
-from vidface.stages.compare import compare, verdict
+from vidface.stages.compare import compare
 from vidface.stages.compared import open_compared
+from vidface.stages.comparison import verdict
 from vidface.stages.score import read_scored, score
 from vidface.submission import write_iqiyi, write_lfrc
 

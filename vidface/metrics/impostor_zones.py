@@ -83,7 +83,8 @@ def ranks_near(fractions: Sequence[Fraction], total: int) -> list[int]:
 
 def edges_at(job: Work, ranks: list[int], total: int, above: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores, falling, below the edges that there are already: about those of the ranks, and of ranks between them."""
-    if job.spread is None:
+    # A bin that holds much of all pairs, as of a network that gives everybody the same, cannot tell ranks apart.
+    if job.spread is None or 16 * int(job.spread.different.max()) > total:
         scan = partial(scan_blocks, job.pairs, block=job.block, workers=job.workers)
         product = partial(products_of, workers=job.workers)
         scores = scores_at(ranks, job.pairs, total, scan, product).astype(np.float64)

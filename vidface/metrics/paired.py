@@ -22,6 +22,7 @@ __all__ = ["REPLICATES", "Difference", "difference", "draw", "interval", "mean_r
 
 REPLICATES = 2000
 LEVEL = 0.95
+ROUNDING = 1e-12  # of sums of values an identity: less is no difference
 
 
 class Difference(NamedTuple):
@@ -118,5 +119,9 @@ def difference(
         second_replicates: [R], replicate r from the same draw of identities.
         comparisons: how many systems are compared with this baseline.
     """
-    low, high = interval(second_replicates - first_replicates, comparisons=comparisons)
+    gained = second_replicates - first_replicates
+    gained[np.abs(gained) < ROUNDING] = (
+        0  # changes that make up for each other leave nothing but the rounding of sums
+    )
+    low, high = interval(gained, comparisons=comparisons)
     return Difference(second - first, low, high, int(low > 0) - int(high < 0))

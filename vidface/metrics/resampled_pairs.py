@@ -155,7 +155,7 @@ def _refused(
         edges, sizes = np.concatenate([edges, deeper]), np.concatenate([sizes, counts])
         rest = total - int(sizes.sum())
         in_rest = bool(((before[-1] <= limits) & possible).any())
-        ranks = [min(2 * (total - rest), total - 1)] if in_rest and rest > most else []
+        ranks = [min(max(2 * (total - rest), 1), total - 1)] if in_rest and rest > most else []
     sizes = np.append(sizes, total - int(sizes.sum()))
     # zone[t, r]: the first one with which a replicate has more than it may accept
     zone = np.array([(before[1:] <= limit).sum(axis=0) for limit in limits])

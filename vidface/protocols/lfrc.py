@@ -39,6 +39,13 @@ def check_targets(targets: Sequence[str]) -> None:
             raise UsageError(f"FPR target {target!r} is not a rate above 0 and below 1, such as 1e-4")
 
 
+def identity_codes(manifest: Manifest) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """int64 [V], the number of every video's identity in the list of all, in text order; -1: nobody known."""
+    names = sorted(set(manifest.identities) - {""})
+    code = {name: i for i, name in enumerate(names)} | {"": -1}
+    return np.array([code[name] for name in manifest.identities], np.int64), names
+
+
 def score_pairs(
     embeddings: npt.NDArray[np.float32],
     manifest: Manifest,
@@ -60,9 +67,7 @@ def score_pairs(
     """
     from vidface.metrics.verification import tpr_at_fpr
 
-    names = sorted(set(manifest.identities) - {""})
-    code = {name: i for i, name in enumerate(names)} | {"": -1}
-    people = np.array([code[name] for name in manifest.identities], np.int64)
+    people, _ = identity_codes(manifest)
     result = tpr_at_fpr(embeddings, people, targets, device=device)
     intervals = {
         target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))

@@ -17,7 +17,7 @@ from vidface.metrics.average_precision import average_precision_at_k
 from vidface.metrics.identification import rank_k_hits
 from vidface.protocols.iqiyi import CUT_OFF, RANKS
 
-__all__ = ["Wanted", "identity_codes", "identity_values", "ranks_by_search", "ranks_in", "wanted_videos"]
+__all__ = ["Wanted", "identity_values", "ranks_by_search", "ranks_in", "wanted_videos"]
 
 
 class Wanted(NamedTuple):
@@ -114,10 +114,3 @@ def identity_values(ranks: NDArray[np.int64], wanted: Wanted) -> dict[str, NDArr
         "mAP@100": average_precision_at_k(hits, np.bincount(wanted.identity, minlength=len(wanted.names))),
         **{f"rank{k}": rank_k_hits(hits, k).astype(np.float64) for k in RANKS},
     }
-
-
-def identity_codes(manifest: Manifest) -> tuple[NDArray[np.int64], list[str]]:
-    """int64 [V], the number of every video's identity in the list of all, in text order; -1: nobody known."""
-    names = sorted(set(manifest.identities) - {""})
-    code = {name: i for i, name in enumerate(names)} | {"": -1}
-    return np.array([code[name] for name in manifest.identities], np.int64), names

@@ -33,7 +33,7 @@ from vidface.report.figures_drawing import (
     write_drawing,
 )
 from vidface.report.html import environment, page_table, render, shown
-from vidface.stages.compare import SHOWN, Comparison, tpr_label, verdict
+from vidface.stages.comparison import SHOWN, Comparison, tpr_label, verdict
 
 __all__ = ["check_output", "write_comparison"]
 

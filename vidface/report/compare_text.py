@@ -14,7 +14,7 @@ import vidface
 from vidface.errors import printable
 from vidface.metrics.paired import Difference
 from vidface.protocols import iqiyi, lfrc
-from vidface.stages.compare import SHOWN, Comparison, Value, signed, verdict
+from vidface.stages.comparison import SHOWN, Comparison, Value, signed, verdict
 from vidface.stages.outputs import short
 from vidface.tables import columns
 

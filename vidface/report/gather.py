@@ -19,6 +19,7 @@ from vidface.frames.frame import Pixels
 from vidface.metrics.identification import cmc
 from vidface.metrics.score_distribution import pair_distribution
 from vidface.protocols import iqiyi
+from vidface.protocols.lfrc import identity_codes
 from vidface.report.content import Cmc, Confused, Content, Pair, Strip
 from vidface.report.hardest import confused_people
 from vidface.report.headline import counts_table, headline, protocol_words, sweep_of
@@ -104,9 +105,7 @@ def gather(
         confused = confused_people(run, opened.embeddings, rankings, scores["per_identity"], PEOPLE)
         if not confused:
             missing["confused"] = "every person has an AP of 1"
-    names = sorted(set(run.manifest.identities) - {""})
-    code = {name: number for number, name in enumerate(names)} | {"": -1}
-    people = np.array([code[name] for name in run.manifest.identities], np.int64)
+    people, _ = identity_codes(run.manifest)
     spread = pair_distribution(opened.embeddings, people, run.manifest.video_ids, listed=PAIRS)
     curves = curves_of(spread, scores)
     if curves is None:

@@ -8,146 +8,33 @@ bootstrap over identities (`vidface.metrics.paired`), for TPR at FPR with the th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.errors import ManifestError
+from vidface.errors import ManifestError, UsageError
 from vidface.manifest import Manifest
 from vidface.metrics.paired import REPLICATES, Difference, difference, draw, interval, mean_replicates
 from vidface.metrics.pairs import fpr_fraction
 from vidface.progress import progress
-from vidface.protocols import iqiyi
+from vidface.protocols import iqiyi, lfrc
 from vidface.protocols.paired import (
     Wanted,
-    identity_codes,
     identity_values,
     ranks_by_search,
     ranks_in,
     wanted_videos,
 )
 from vidface.stages.compared import Compared, made_with
+from vidface.stages.comparison import Comparison, Measure, Value, tpr_label
 from vidface.stages.score import Scored, read_scored, zero_embeddings
 
-__all__ = [
-    "Comparison",
-    "Measure",
-    "Value",
-    "compare",
-    "signed",
-    "tpr_label",
-    "verdict",
-]
+__all__ = ["compare"]
 
 FEW_PAIRS = 30  # accepted impostor pairs that a threshold should rest on (Doddington's rule of 30 errors)
 FEW_PEOPLE = 30
-SHOWN = 20  # people and videos that changed most, against each run
-
-
-class Value(NamedTuple):
-    """A measure of one run with its 95 % interval; the ends are None where too few pairs or people allow none."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One measure of all runs.
-
-    Attributes:
-        name: ``mAP@100``, ``rank1`` ... or ``TPR at FPR 1e-4`` ...
-        values: of every run; None where it cannot be had.
-        differences: of every run to the first, which has None.
-    """
-
-    name: str
-    values: list[Value | None]
-    differences: list[Difference | None]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A whole comparison of S runs.
-
-    Attributes:
-        runs: the baseline first.
-        manifest: of the set.
-        options: splits, targets and protocol that all were scored with.
-        differs: what the runs were made with, where it is not the same for all: name -> a value a run (None: unknown).
-        same: what is the same for all.
-        measures: one row of the table each.
-        replicates: how many sets were drawn.
-        counts: what the numbers rest on.
-        warnings: a sentence for everything that is to be kept in mind.
-        wanted: the gallery videos that somebody should be found in; N of them, of I identities.
-        ranks: int64 [S, N], where they stand in the ranking of their identity; 0: not ranked.
-        precision: float64 [S, I], AP at 100.
-        unusable: for every run, how many videos have no usable frame.
-        edges: float64 [B+1], cosines, rising; None where no run has embeddings.
-        fpr, tpr: float64 [S, B+1], rates of all pairs at the edges; NaN for a run without embeddings.
-    """
-
-    runs: list[Compared]
-    manifest: Manifest
-    options: dict[str, Any]
-    differs: dict[str, list[Any]]
-    same: dict[str, Any]
-    measures: list[Measure]
-    replicates: int
-    counts: dict[str, int]
-    warnings: list[str]
-    wanted: Wanted
-    ranks: NDArray[np.int64]
-    precision: NDArray[np.float64]
-    unusable: list[int]
-    edges: NDArray[np.float64] | None
-    fpr: NDArray[np.float64]
-    tpr: NDArray[np.float64]
-
-    @property
-    def comparisons(self) -> int:
-        """How many runs are compared with the baseline."""
-        return len(self.runs) - 1
-
-    def changed_videos(self, run: int) -> list[int]:
-        """Gallery videos, numbers in ``wanted``, whose rank differs from the baseline's, the most changed first.
-
-        What counts is the ratio of the two ranks: from 1 to 10 is as much as from 100 to 1000. A video that is not
-        ranked counts as behind the last one. Ties go by video id.
-        """
-        last = len(self.wanted.gallery) + 1
-        first, second = (np.where(ranks > 0, ranks, last) for ranks in self.ranks[[0, run]])
-        ratio = np.maximum(first, second) / np.minimum(first, second)
-        changed = np.flatnonzero(self.ranks[0] != self.ranks[run]).tolist()
-        ids = self.manifest.video_ids
-        return sorted(changed, key=lambda n: (-ratio[n], ids[int(self.wanted.videos[n])]))
-
-    def changed_identities(self, run: int) -> list[int]:
-        """Identities, numbers in ``wanted.names``, whose AP differs from the baseline's, the most changed first."""
-        change = np.abs(self.precision[run] - self.precision[0])
-        return sorted(np.flatnonzero(change > 0).tolist(), key=lambda i: (-change[i], self.wanted.names[i]))
-
-
-def verdict(gain: Difference | None) -> str:
-    """A difference to the first run in words; to be read after the name of the other one."""
-    if gain is None:
-        return "not measured for both"
-    value, low, high = map(signed, gain[:3])
-    ends = f"interval {low} to {high}"
-    if gain.verdict:
-        return f"{'better' if gain.verdict > 0 else 'worse'} by {abs(gain.value):.4f}, {ends}"
-    if gain.value == gain.low == gain.high == 0:
-        return "no difference at all"
-    return f"no difference can be told: {value}, {ends}"
-
-
-def signed(number: float) -> str:
-    """A difference with its sign and four digits; never ``-0.0000``."""
-    return f"{round(number, 4) + 0.0:+.4f}"
+MANY_RUNS = 10
 
 
 def compare(
@@ -166,30 +53,44 @@ def compare(
     Raises:
         ManifestError: ``protocol`` is one that the manifest cannot serve.
         StoreError: a file lacks videos of the manifest, or is damaged.
+        UsageError: no measure can be had of any run.
     """
     protocol, targets = options["protocol"], list(options["targets"])
     warnings: list[str] = []
     wanted = wanted_videos(manifest, options["gallery_split"])
+    why = None
     if protocol in ("iqiyi", "both"):
         why = _cannot_rank(manifest, wanted, options["enrolment_split"], options["gallery_split"])
         if why and protocol == "iqiyi":
             raise ManifestError(f"{manifest.path}: {why}")
         if why:
             warnings.append(f"mAP is not compared: {why}")
-    rankable = protocol in ("iqiyi", "both") and not warnings
+    rankable = protocol in ("iqiyi", "both") and not why
     if not rankable:
         wanted = Wanted(np.empty(0, np.int64), np.empty(0, np.int64), [], wanted.gallery)
-    people, names = identity_codes(manifest)
+    people, names = lfrc.identity_codes(manifest)
     nobody = int(np.count_nonzero(people < 0))
     drawn_people = draw(len(wanted.names), replicates=replicates)
-    drawn_units = draw(len(names), nobody, replicates=replicates)
+    drawn_units = draw(*((0, 0) if protocol == "iqiyi" else (len(names), nobody)), replicates=replicates)
     measured: list[_Measured] = []
     with progress("compare", len(runs), "runs") as advance:
         for run in runs:
-            scored = read_scored(run.scored, manifest)
-            one = _measure(scored, manifest, wanted, options, people, targets, drawn_people, drawn_units)
-            measured.append(one)
+            measured.append(  # in one expression, so that no embeddings outlive it
+                _measure(
+                    read_scored(run.scored, manifest),
+                    manifest,
+                    wanted,
+                    options,
+                    people,
+                    targets,
+                    drawn_people,
+                    drawn_units,
+                )
+            )
             advance(1)
+    ranks = np.array([one.ranks for one in measured])
+    if any(one.ranking for one in measured):
+        ranks[ranks > iqiyi.CUT_OFF] = 0  # rankings end there, so no run is followed further
     warnings += _gathered(runs, measured)
     counts = {"videos": len(people), "identities": len(names), "videos_without_identity": nobody}
     if rankable:
@@ -208,6 +109,13 @@ def compare(
                     f"TPR at FPR {target} rests on the {accepted} strongest of {pairs[1]:,} impostor pairs: "
                     f"fewer than {FEW_PAIRS} tell little"
                 )
+    if len(runs) - 1 > MANY_RUNS:
+        warnings.append(
+            f"{len(runs) - 1} comparisons: their intervals rest on the outermost few of {replicates} draws"
+        )
+    table = _table(measured, rankable, targets if protocol in ("lfrc", "both") else [])
+    if not table:
+        raise UsageError(f"nothing can be compared: {'; '.join(dict.fromkeys(warnings))}")
     differs, same = made_with(runs)
     return Comparison(
         list(runs),
@@ -215,12 +123,12 @@ def compare(
         dict(options),
         differs,
         same,
-        _table(measured, rankable, targets if protocol in ("lfrc", "both") else []),
+        table,
         replicates,
         counts,
         list(dict.fromkeys(warnings)),
         wanted,
-        np.array([one.ranks for one in measured]),
+        ranks,
         np.array([one.values["mAP@100"] if rankable else [] for one in measured], np.float64),
         [one.unusable for one in measured],
         *_curves(measured),
@@ -230,6 +138,7 @@ def compare(
 class _Measured(NamedTuple):
     """One run: its ranks, values an identity, point values and replicates by measure, and counts of all pairs."""
 
+    ranking: bool  # a submission's, that holds no embeddings
     unusable: int
     ranks: NDArray[np.int64]
     values: dict[str, NDArray[np.float64]]
@@ -270,10 +179,14 @@ def _measure(
     if unusable:
         warnings.append(f"{unusable} videos have no usable frame: never ranked, score 0 in pairs")
     if options["protocol"] == "iqiyi":
-        return _Measured(unusable, ranks, values, points, replicates, None, None, warnings)
+        return _Measured(
+            embeddings is None, unusable, ranks, values, points, replicates, None, None, warnings
+        )
     if embeddings is None:
         warnings.append("a ranking holds no embeddings: TPR at FPR is not compared")
-        return _Measured(unusable, ranks, values, points, replicates, None, None, warnings)
+        return _Measured(
+            embeddings is None, unusable, ranks, values, points, replicates, None, None, warnings
+        )
     result = tpr_at_fpr(embeddings, people, targets)
     warnings += result.warnings
     known = {target: value for target, value in zip(targets, result.tpr, strict=True) if value is not None}
@@ -283,7 +196,7 @@ def _measure(
     replicates |= {tpr_label(target): each for target, each in zip(known, again, strict=True)}
     curve = spread.edges, rates_at_edges(spread.different), rates_at_edges(spread.same)
     pairs = result.genuine_pairs, result.impostor_pairs
-    return _Measured(unusable, ranks, values, points, replicates, pairs, curve, warnings)
+    return _Measured(embeddings is None, unusable, ranks, values, points, replicates, pairs, curve, warnings)
 
 
 def _gathered(runs: Sequence[Compared], measured: Sequence[_Measured]) -> list[str]:
@@ -295,11 +208,6 @@ def _gathered(runs: Sequence[Compared], measured: Sequence[_Measured]) -> list[s
     return [
         text if len(names) == len(runs) else f"{', '.join(names)}: {text}" for text, names in whose.items()
     ]
-
-
-def tpr_label(target: str) -> str:
-    """The name of the measure at an FPR target."""
-    return f"TPR at FPR {target}"
 
 
 def _table(measured: Sequence[_Measured], rankable: bool, targets: Sequence[str]) -> list[Measure]:

@@ -82,6 +82,16 @@ def open_compared(
             f"{a} and {b} were made from different manifests ({short(one)}, {short(other)}): what they share can be "
             "compared with --manifest FILE"
         )
+    for run in runs:
+        if (
+            manifest is None
+            and run is not None
+            and run.attributes.get("manifest_sha256") != run.manifest.sha256
+        ):
+            raise UsageError(
+                f"{run.path}: was not made from {run.manifest.path} as it is now; to compare with it all the same, "
+                "say --manifest FILE"
+            )
     compared = [
         Compared(
             "",
