@@ -138,6 +138,7 @@ def a_content() -> Content:
         curves=some_curves(),
         histogram=some_histogram(),
         cmc=Cmc(np.arange(1, 101), 1 - 0.05 / np.arange(1, 101), 191),
+        faces=False,
         weighted=False,
         strips=[
             a_strip("most changed", 14, 1, SCRIPT),

@@ -20,7 +20,7 @@ from vidface.engines.reading import Block, VideoEnd
 from vidface.manifest import Manifest, read_manifest
 from vidface.report import pictures as pictures_module
 from vidface.report.pictures import fit_square, frame_pictures, open_pictures
-from vidface.store import FeaturesInfo, read_features
+from vidface.store import FACE_COUNTS, FeaturesInfo, read_features
 
 D = 4
 
@@ -36,6 +36,7 @@ def features_file(path: Path, times: dict[str, list[float]], **attributes: Any) 
         file["status"] = np.array([b"ok"] * len(times), h5py.string_dtype("utf-8", 40))
         file.attrs.update(
             {"kind": "features", "schema_version": 1, "dimension": D, "decoder": "pyav", "fps": "8"}
+            | {"content_sha256": "c"}
             | attributes
         )
     return read_features(path)
@@ -96,10 +97,10 @@ def test_where_faces_were_detected_the_aligned_face_is_the_picture(tmp_path: Pat
     write_video(tmp_path / "v.mkv", frames)
     manifest = read_manifest(write_manifest(tmp_path / "set.csv", [("v", "v.mkv")]))
     path = tmp_path / "features.h5"
-    features_file(
-        path, {"v": [0, 0.125, 0.25, 0, 0.25]}, faces="detect"
-    )  # the middle one of track 1 was dropped
+    features_file(path, {"v": [0, 0.125, 0.25, 0, 0.25]})  # the middle one of track 1 was dropped
     with h5py.File(path, "a") as file:
+        file.attrs["faces"] = "detect"
+        file["face_counts"] = np.zeros((1, len(FACE_COUNTS)), np.int64)
         corners = np.float32([[20, 10]] * 3 + [[150, 30]] * 2)
         file["boxes"] = np.concatenate([corners, corners + 112], axis=1)
         file["points"] = TEMPLATE + corners[:, np.newaxis]

@@ -23,6 +23,7 @@ from vidface.stages.find import face_of_picture, find
 POINTS = np.float32(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
+from vidface.store import FACE_COUNTS, NO_FACES
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -54,6 +55,10 @@ def write_features(
         if tracks is not None:
             file.attrs["faces"] = "detect"
             file["tracks"] = np.concatenate(tracks).astype(np.int32)
+            for name, like in NO_FACES._asdict().items():
+                if name != "tracks":
+                    file[name] = np.zeros((sum(counts), *like.shape[1:]), like.dtype)
+            file["face_counts"] = np.zeros((len(videos), len(FACE_COUNTS)), np.int64)
     return path
 
 

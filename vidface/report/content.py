@@ -267,6 +267,7 @@ class Content:
             there.
         made_with: model, options, versions, checksums.
         sweep, curves, histogram, cmc: the figures.
+        faces: whether a frame, of strips and counts, is a face that was detected.
         weighted: whether embeddings average all frames by weight; kept are then those with an equal share or more.
         strips: chosen videos, those that were asked for first.
         confused: identities with the lowest AP, the lowest first.
@@ -288,6 +289,7 @@ class Content:
     curves: Curves | None
     histogram: Histogram | None
     cmc: Cmc | None
+    faces: bool
     weighted: bool
     strips: list[Strip]
     confused: list[Confused]

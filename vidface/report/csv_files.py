@@ -19,6 +19,9 @@ from vidface.report.content import Cell, Table
 
 __all__ = ["csv_cell", "write_csv", "write_table"]
 
+# Leading signs that are not seen, and that some programs drop; a tab and a line's end are dangerous themselves.
+BLANKS = " \x0b\x0c\x85\xa0\u1680\u202f\u205f\u2060\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x2010)))
+
 _QUOTED = re.compile(r'[,"\r\n]')
 _PLAIN_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?")
 
@@ -58,7 +61,7 @@ def csv_cell(cell: Cell) -> str:
         return ""
     if not isinstance(cell, str):
         return repr(cell) if isinstance(cell, float) else str(cell)
-    # Full-width signs and leading blanks count as well: some programs fold or drop them first.
-    first = unicodedata.normalize("NFKC", cell.lstrip(" \u00a0")[:1])[:1]
+    # Full-width signs count as well: some programs fold them first.
+    first = unicodedata.normalize("NFKC", cell.lstrip(BLANKS)[:1])[:1]
     dangerous = first in {"=", "+", "-", "@", "\t", "\r", "\n", "'"} and first != ""
     return f"'{cell}" if dangerous and not _PLAIN_NUMBER.fullmatch(cell) else cell

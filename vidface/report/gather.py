@@ -114,13 +114,14 @@ def gather(
     plane = map_of(opened.embeddings, run.manifest)
     if plane is None:
         missing["map"] = "fewer than three videos have a usable frame"
+    detected = opened.info is not None and "faces" in opened.info.attributes
     strips = _strips(opened, videos)
     if not strips:
         missing["strips"] = "no video has a frame"
     content = Content(
         title=run.name,
         headline=numbers,
-        counts=counts_table(run, opened.found, scores, len(faults)),
+        counts=counts_table(run, opened.found, scores, len(faults), what="faces" if detected else "frames"),
         protocol=protocol_words(run, scores),
         warnings=list(dict.fromkeys(warnings)),
         missing=missing,
@@ -129,6 +130,7 @@ def gather(
         curves=curves,
         histogram=histogram_of(spread, scores),
         cmc=curve,
+        faces=detected,
         weighted=opened.found.weights is not None,
         strips=strips,
         confused=confused,

@@ -34,8 +34,8 @@ def headline(scores: Mapping[str, Any]) -> list[Number]:
     return numbers
 
 
-def counts_table(run: Run, found: Embeddings, scores: Mapping[str, Any], faults: int) -> Table:
-    """What the numbers rest on; rows of a protocol that did not run are left out."""
+def counts_table(run: Run, found: Embeddings, scores: Mapping[str, Any], faults: int, *, what: str) -> Table:
+    """What the numbers rest on; rows of a protocol that did not run are left out. ``what``: frames, or faces."""
     counts, identities = scores["counts"], run.manifest.identities
     rows: list[list[Cell]] = [
         ["videos", len(run.manifest.video_ids)],
@@ -59,8 +59,8 @@ def counts_table(run: Run, found: Embeddings, scores: Mapping[str, Any], faults:
     frames, kept = int(found.frames.sum()), int(found.kept.sum())
     share = f" ({kept / frames:.1%})" if frames else ""
     rows += [
-        ["frames", frames],
-        [f"frames kept{share}", kept],
+        [what, frames],
+        [f"{what} kept{share}", kept],
         ["videos without a usable frame", int(np.count_nonzero(~found.embeddings.any(axis=1)))],
         ["faults", faults],
     ]

@@ -19,7 +19,7 @@ from PIL import Image
 from vidface import store
 from vidface.engines.isolated import Decoders
 from vidface.engines.reading import Reading, Video, VideoEnd
-from vidface.errors import VidfaceError, printable
+from vidface.errors import StoreError, VidfaceError, printable
 from vidface.frames.frame import Pixels
 from vidface.manifest import Manifest
 from vidface.store import FeaturesInfo
@@ -159,10 +159,14 @@ def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
         manifest: says where the videos lie; those of the features file are found in it by their ids.
         info: from `vidface.store.read_features`; videos are read with its decoder and frames a second.
     """
-    fps = str(info.attributes["fps"])
+    try:
+        decoder, fps = str(info.attributes["decoder"]), str(info.attributes["fps"])
+        rate = None if fps == "all" else float(fps)
+    except (KeyError, ValueError):
+        raise StoreError(f"{info.path}: damaged (it does not say how its videos were read)") from None
     reading = Reading(
-        decoder=str(info.attributes["decoder"]),
-        fps=None if fps == "all" else float(fps),
+        decoder=decoder,
+        fps=rate,
         resize=False,
         input_size=None,
         timeout=SILENT_SECONDS,

@@ -101,10 +101,11 @@ def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, ident
         faces = store.read_faces(info.path, start, stop)
         tracks = None if faces is None else faces.tracks
         rows = np.lexsort((times,) if tracks is None else (times, tracks))
-        embedding = found.embeddings[place].astype(np.float64)
-        unit = normalise_rows(store.read_rows(info.path, start, stop)).astype(np.float64)
+        embedding = found.embeddings[place]
+        unit = normalise_rows(store.read_rows(info.path, start, stop))
         if embedding.any():
-            cosines = np.where(unit.any(axis=1), unit @ embedding, np.nan)
+            products = np.einsum("ij,j->i", unit, embedding, dtype=np.float64)
+            cosines = np.where(unit.any(axis=1), products, np.nan)
     if len(rows) > MOST_FRAMES:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_FRAMES).round().astype(np.int64)]
     frames = [
@@ -137,8 +138,9 @@ def nearest_frame(place: int, found: Embeddings, info: FeaturesInfo) -> int | No
     kept = np.flatnonzero(found.kept_frames(start, stop))
     if not len(kept):
         return None
-    unit = normalise_rows(store.read_rows(info.path, start, stop))[kept].astype(np.float64)
-    return int(kept[np.argmax(unit @ found.embeddings[place].astype(np.float64))])
+    unit = normalise_rows(store.read_rows(info.path, start, stop))
+    products = np.einsum("ij,j->i", unit, found.embeddings[place], dtype=np.float64)
+    return int(kept[np.argmax(products[kept])])
 
 
 def _clusters(found: Embeddings) -> npt.NDArray[np.int64]:

@@ -165,7 +165,6 @@ def inspect(
         faces = store.read_faces(features, start + first, start + last)
     rows = np.asarray(read_rows(features, start + first, start + last))
     unit = normalise_rows(rows)
-    wide = unit.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     rule: str | None = pool
     pooling = None
@@ -179,8 +178,8 @@ def inspect(
         told, pooling = str(attributes["threshold"]), str(attributes["pooling"])
         rule = next((name for name, words in POOLING.items() if words == pooling), None)
         weights = _weights(rule, norms, labels)
-    cosines = wide @ embedding.astype(np.float64)
-    clusters = _clusters(wide, labels, cosines, norms, weights)
+    cosines = np.einsum("ij,j->i", unit, embedding, dtype=np.float64)
+    clusters = _clusters(unit, labels, cosines, norms, weights)
     counts = store.read_face_counts(features)
     together, apart, compared = _pairs(unit, labels)
     return Inspection(
@@ -200,7 +199,7 @@ def inspect(
         faces=faces,
         counts={} if counts is None else dict(zip(store.FACE_COUNTS, counts[place].tolist(), strict=True)),
         clusters=clusters,
-        tracks=[] if faces is None else _clusters(wide, faces.tracks, cosines, norms, weights),
+        tracks=[] if faces is None else _clusters(unit, faces.tracks, cosines, norms, weights),
         why=_why(clusters, told, rule, pooling),
         levels=_levels(unit, labels, told),
         edges=EDGES,
@@ -232,6 +231,8 @@ def _stored(
         raise StoreError(
             f"{path}: {printable(video)}: {len(labels)} labels for {rows.stop - rows.start} rows"
         )
+    if (labels < 0).any():
+        raise StoreError(f"{path}: damaged (labels below 0)")
     return labels, embedding, made.attributes
 
 
@@ -246,7 +247,7 @@ def _weights(
 
 
 def _clusters(
-    unit: npt.NDArray[np.float64],
+    unit: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int32],
     cosines: npt.NDArray[np.float64],
     norms: npt.NDArray[np.float64],
@@ -254,11 +255,12 @@ def _clusters(
 ) -> list[Cluster]:
     clusters = []
     order = np.argsort(labels, kind="stable")
-    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
-    for rows in np.split(order, starts[1:]) if len(order) else []:
+    starts = np.flatnonzero(np.diff(labels[order])) + 1
+    for rows in np.split(order, starts) if len(order) else []:
         count = len(rows)
-        total = unit[rows].sum(axis=0)
-        own = np.einsum("ij,ij->", unit[rows], unit[rows])  # not quite the count: rows may be zero
+        mine = unit[rows]
+        total = mine.sum(axis=0, dtype=np.float64)
+        own = np.einsum("ij,ij->", mine, mine, dtype=np.float64)  # not quite the count: rows may be zero
         inside = float((total @ total - own) / (count * (count - 1))) if count > 1 else None
         label, to_video, norm = int(labels[rows[0]]), float(cosines[rows].mean()), float(norms[rows].mean())
         clusters.append(Cluster(label, rows, inside, to_video, norm, float(weights[rows].sum())))

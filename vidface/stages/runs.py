@@ -22,6 +22,7 @@ from vidface.store import read_attributes
 __all__ = ["OPTIONS", "Run", "open_run", "run_entry"]
 
 RUN_FILE = "run.json"
+READ_OF_SCORES = {"mAP@100", "tpr@fpr", "threshold@fpr", "ci95", "counts", "warnings", "definitions"}
 OPTIONS: Mapping[str, Any] = {
     "protocol": "both",
     "enrolment_split": "train",
@@ -161,6 +162,8 @@ def _told(embeddings: Path) -> dict[str, Any]:
         isinstance(value, kinds.get(name, object)) for name, value in told.items()
     ):
         return {}
+    if not all(isinstance(target, str) for target in told.get("targets", [])):
+        return {}
     return told
 
 
@@ -176,8 +179,8 @@ def _features_of(
     if asked is None and not path.is_file():
         notes.append(f"the features of {embeddings.name} are not there ({path}); say --features FILE")
         return None
-    sha256 = read_attributes(path, "features")["content_sha256"]
-    if sha256 == attributes.get("features_sha256"):
+    sha256 = read_attributes(path, "features").get("content_sha256")
+    if sha256 is not None and sha256 == attributes.get("features_sha256"):
         return path
     if asked is not None:
         raise StoreError(f"{asked}: {embeddings} was made from other features")
@@ -195,12 +198,15 @@ def _scores(
     if not path.is_file():
         return None
     scores = read_json(path)
-    inputs = scores.get("inputs", {})
-    same = (
-        inputs.get("content_sha256") == attributes["content_sha256"]
-        and inputs.get("manifest_sha256") == manifest.sha256
-        and _scored_as(scores, options)
-    )
+    try:
+        inputs = scores["inputs"]
+        same = (
+            inputs["content_sha256"] == attributes["content_sha256"]
+            and inputs["manifest_sha256"] == manifest.sha256
+            and _scored_as(scores, options)
+        )
+    except (AttributeError, KeyError, TypeError):  # not as `vidface score` writes it
+        same = False
     if not same:
         notes.append(f"{path.name} was made from other embeddings, another manifest or with other options")
     return scores if same else None
@@ -216,12 +222,16 @@ def _sweep(
     if not path.is_file():
         return None
     sweep = read_json(path)
-    inputs, rows = sweep.get("inputs", {}), sweep.get("rows") or [{}]
-    same = (
-        inputs.get("features_sha256") == attributes.get("features_sha256")
-        and inputs.get("manifest_sha256") == manifest.sha256
-        and _scored_as(rows[0], options)
-    )
+    try:
+        inputs, rows = sweep["inputs"], sweep["rows"]
+        same = (
+            inputs["features_sha256"] == attributes.get("features_sha256")
+            and inputs["manifest_sha256"] == manifest.sha256
+            and len(rows) > 0
+            and all(_scored_as(row, options) and {"threshold", "kept"} <= row.keys() for row in rows)
+        )
+    except (AttributeError, KeyError, TypeError):  # not as `vidface sweep` writes it
+        same = False
     if not same:
         notes.append(f"{path.name} was made from other features, another manifest or with other options")
     return sweep if same else None
@@ -229,7 +239,7 @@ def _sweep(
 
 def _scored_as(scores: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
     """Whether a score object was made with these options, as far as its protocol uses them."""
-    if scores.get("protocol") != options["protocol"]:
+    if scores.get("protocol") != options["protocol"] or not scores.keys() >= READ_OF_SCORES:
         return False
     splits = scores.get("definitions", {}).get("splits")
     if splits not in (None, f"{options['enrolment_split']} -> {options['gallery_split']}"):

@@ -13,6 +13,8 @@ from vidface.store import FeaturesInfo
 
 __all__ = ["find_video"]
 
+LONGEST = 256  # letters of a name that is compared with what was typed
+
 
 def find_video(info: FeaturesInfo, video: str) -> tuple[int, int | None]:
     """The place of a video in its file, and the number of the track that ``ID#TRACK`` names.
@@ -33,7 +35,7 @@ def find_video(info: FeaturesInfo, video: str) -> tuple[int, int | None]:
 
 def _close(video: str, names: Sequence[str], most: int = 3) -> list[str]:
     """Names that hold the text, or are like it."""
-    text = video.rpartition("#")[0] or video
+    text = (video.rpartition("#")[0] or video)[:LONGEST]
     holding = itertools.islice((name for name in names if text.casefold() in name.casefold()), most)
     alike = difflib.get_close_matches(text, _of_the_same_letters(text, names), most)
     return list(dict.fromkeys([*holding, *alike]))[:most]
@@ -41,9 +43,12 @@ def _close(video: str, names: Sequence[str], most: int = 3) -> list[str]:
 
 def _of_the_same_letters(text: str, names: Sequence[str], most: int = 5_000) -> list[str]:
     """The names that share the most letters with a text: `difflib` takes ten seconds for 200,000 of them."""
-    letters = np.array([name.encode() for name in names])
+    names = [name for name in names if len(name) <= LONGEST]
+    if not names:
+        return []
+    letters = np.array([name.encode("utf-8", "replace") for name in names])
     each = letters.view(np.uint8).reshape(len(names), -1)
-    wanted = np.frombuffer(text.encode(), np.uint8)
+    wanted = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
     shared = np.zeros(len(names))
     for letter in np.unique(wanted):
         shared += np.minimum((each == letter).sum(axis=1), np.count_nonzero(wanted == letter))

@@ -73,6 +73,8 @@ def read_embeddings(path: Path) -> Embeddings:
     """
     read_info(path, "embeddings")  # whether its parts fit together
     with open_file(path, "embeddings") as file:
+        if (file["labels"][:] < 0).any():
+            raise ValueError("labels below 0")
         return Embeddings(
             path=path,
             video_ids=read_texts(file, "video_ids"),

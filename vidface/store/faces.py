@@ -20,7 +20,10 @@ def read_faces(path: Path, start: int, stop: int) -> FaceRows | None:
     with open_file(path, "features") as file:
         if "faces" not in file.attrs:
             return None
-        return FaceRows(*(file[name][start:stop] for name in FaceRows._fields))
+        faces = FaceRows(*(file[name][start:stop] for name in FaceRows._fields))
+        if (faces.tracks < 0).any():
+            raise ValueError("tracks below 0")
+        return faces
 
 
 def read_tracks(path: Path) -> npt.NDArray[np.int32] | None:
