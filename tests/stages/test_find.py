@@ -18,12 +18,12 @@ from vidface.faces.detector import Faces
 from vidface.stages import find as module
 from vidface.stages.cluster import cluster
 from vidface.stages.find import face_of_picture, find
+from vidface.store import FACE_COUNTS, NO_FACES
 
 # The template of aligned faces.
 POINTS = np.float32(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
-from vidface.store import FACE_COUNTS, NO_FACES
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
