@@ -52,7 +52,7 @@ LAYERS = (
             "cli_models",
             "cli_report",
         ),
-        *("cli_scores", "cli_training", "cli_verify"),
+        *("cli_score", "cli_submit", "cli_training", "cli_verify"),
     ),
     ("cli",),
     ("__main__",),

@@ -22,7 +22,8 @@ from vidface.cli_manifest import manifest
 from vidface.cli_merge import merge
 from vidface.cli_models import budget, export_command
 from vidface.cli_report import report
-from vidface.cli_scores import score, submit, sweep
+from vidface.cli_score import score, sweep
+from vidface.cli_submit import submit
 from vidface.cli_training import train
 from vidface.cli_verify import verify
 from vidface.errors import VidfaceError

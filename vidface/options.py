@@ -39,18 +39,14 @@ def split_options(command: Command) -> Command:
     )(command)
 
 
-def protocol_options(command: Command) -> Command:
-    """Choose the protocols, their splits and targets."""
-    command = click.option(
-        "--targets",
-        default="1e-2,1e-3,1e-4,1e-5,1e-6",
-        show_default=True,
-        callback=_targets,
-        help="FPR targets (lfrc).",
-    )(command)
-    command = split_options(command)
+def fpr_rule_option(command: Command) -> Command:
+    """Which point of the curve a target means."""
     return click.option(
-        "--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), default="both", show_default=True
+        "--fpr-rule",
+        type=click.Choice(["at-most", "nearest", "interpolated"]),
+        default="at-most",
+        show_default=True,
+        help="Which point of the curve an FPR target means; it is printed with the numbers.",
     )(command)
 
 
@@ -204,9 +200,11 @@ def _numbers(
     return numbers
 
 
-def _targets(_context: click.Context, _parameter: click.Parameter, value: str) -> list[str]:
+def read_targets(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
     from vidface.protocols.lfrc import check_targets
 
+    if value is None:
+        return None
     targets = [target.strip() for target in value.split(",")]
     check_targets(targets)
     return targets

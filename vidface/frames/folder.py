@@ -18,7 +18,7 @@ from vidface.errors import MediaError
 from vidface.files import natural_key
 from vidface.frames.frame import MAX_PIXELS, Frame, Pixels, ReadReport
 
-__all__ = ["FOLDER_FPS", "decode_image", "frame_files", "read_folder"]
+__all__ = ["FOLDER_FPS", "SUFFIXES", "decode_image", "frame_files", "read_folder", "read_picture"]
 
 FOLDER_FPS = 8.0  # LFRC 2019 cuts its videos at 8 fps; a folder itself carries no times
 
@@ -80,6 +80,25 @@ def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:
             "unreadable-image",
             f"{folder}: none of its {len(files)} images, {name} first, can be read ({reason})",
         )
+
+
+def read_picture(path: Path, *, report: ReadReport) -> Iterator[Frame]:
+    """Read one image file as a clip of one frame, at 0 s: sets of photographs have such.
+
+    Raises:
+        MediaError: ``missing``, ``empty-file``, ``unreadable-image``.
+    """
+    if not path.exists():
+        raise MediaError("missing", f"{path}: no such file or folder")
+    try:
+        if path.is_file() and path.stat().st_size == 0:
+            raise MediaError("empty-file", f"{path}: the file is empty")
+        pixels = read_image(path)
+    except IMAGE_ERRORS as error:
+        raise MediaError("unreadable-image", f"{path}: {_reason(error)}") from None
+    report.decoded += 1
+    report.sampled += 1
+    yield Frame(pixels, 0.0)
 
 
 def read_image(path: Path) -> Pixels:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vidface.errors import UsageError
-from vidface.frames.folder import read_folder
+from vidface.frames.folder import SUFFIXES, read_folder, read_picture
 from vidface.frames.frame import Frame, ReadReport
 
 __all__ = ["DECODERS", "load_decoder", "read_frames"]
@@ -18,14 +18,15 @@ DECODERS: tuple[str, ...] = ("pyav", "decord")
 def read_frames(
     path: Path, *, decoder: str = "pyav", fps: float | None = 8.0, report: ReadReport
 ) -> Iterator[Frame]:
-    """Read a video file, or a folder of frames, one frame at a time.
+    """Read a video file, a folder of frames, or a picture, one frame at a time.
 
     A video is sampled by presentation time: the frame on screen at every k / fps, each frame at most once (see
-    ``vidface.frames.sampling``). A folder is taken whole, in natural order of its file names. Several threads
+    ``vidface.frames.sampling``). A folder is taken whole, in natural order of its file names; a picture, told by its
+    suffix (.jpg, .jpeg, .png), is a clip of one frame. Several threads
     may read at once, each its own video.
 
     Args:
-        path: a video file, or a folder of JPEG and PNG images.
+        path: a video file, a folder of JPEG and PNG images, or one such image.
         decoder: ``pyav`` or ``decord``; a folder needs neither. Both give the same frames at the same times,
             or ``decord`` refuses.
         fps: frames a second to take, above 0; None takes every frame.
@@ -47,6 +48,8 @@ def read_frames(
         raise UsageError(f"fps must be a number above 0, or all frames: {fps}")
     if path.is_dir():
         return read_folder(path, report=report)
+    if path.suffix.lower() in SUFFIXES:
+        return read_picture(path, report=report)
     # The decoders are imported where they are used: FFmpeg is heavy, and decord may be absent or unusable.
     if decoder == "decord":
         from vidface.frames.decord_reader import read_with_decord

@@ -1,9 +1,9 @@
 """TPR at FPR and the area under the curve, over listed pairs.
 
 `vidface.metrics.verification` is for all pairs of a set; here the pairs are given. A pair is accepted where its
-score is at least the threshold; TPR at FPR is the LARGEST TPR over the thresholds whose FPR is at most the target
-(other tools take the nearest FPR, which may exceed it). Tested in ``tests/metrics/test_folds.py`` against
-scikit-learn's roc_curve and roc_auc_score.
+score is at least the threshold; which point of the curve a target means is a rule of `vidface.metrics.fpr_rules`.
+Tested in ``tests/metrics/test_folds.py`` and ``tests/metrics/test_fpr_rules.py`` against scikit-learn's roc_curve and
+roc_auc_score.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
+
 __all__ = ["Operating", "auc", "fpr_fraction", "tpr_at_fpr"]
 
 
@@ -24,38 +26,58 @@ class Operating(NamedTuple):
     Attributes:
         target: the FPR aimed at, as given.
         tpr: accepted genuine pairs / genuine pairs; None where the target is below 1 / impostor pairs.
-        threshold: the lowest score that is accepted by any pair there; None where ``tpr`` is, or no pair is accepted.
+        threshold: the lowest score that is accepted by any pair there; None where ``tpr`` is, where no pair is
+            accepted, and for ``interpolated``, which is between thresholds.
+        fpr: accepted impostor pairs / impostor pairs there; the target itself for ``interpolated``.
     """
 
     target: str
     tpr: float | None
     threshold: float | None
+    fpr: float | None
 
 
-def tpr_at_fpr(scores: ArrayLike, same: ArrayLike, targets: Sequence[str]) -> list[Operating]:
+def tpr_at_fpr(
+    scores: ArrayLike, same: ArrayLike, targets: Sequence[str], rule: FprRule = DEFAULT_RULE
+) -> list[Operating]:
     """TPR at every target.
 
     Args:
         scores: [P], higher for more alike.
         same: bool [P], True for genuine pairs.
         targets: FPR targets as text ("1e-3"), so that target * pairs is exact; each above 0 and below 1.
+        rule: which point of the curve a target means.
 
     Raises:
         ValueError: as `auc`, or a target outside (0, 1).
     """
     genuine, impostor = _split(scores, same)
-    points = []
-    for target in targets:
-        allowed = int(fpr_fraction(target) * len(impostor))
-        if allowed < 1:
-            points.append(Operating(target, None, None))
-            continue
-        # One more than allowed has at least this score: only what is above it may be accepted.
-        refused = impostor[len(impostor) - 1 - allowed]
-        hits = len(genuine) - int(np.searchsorted(genuine, refused, side="right"))
-        accepted = [part[part > refused].min() for part in (genuine, impostor) if part[-1] > refused]
-        points.append(Operating(target, hits / len(genuine), float(min(accepted)) if accepted else None))
-    return points
+    return [_operating(genuine, impostor, target, rule) for target in targets]
+
+
+def _operating(
+    genuine: NDArray[np.float64], impostor: NDArray[np.float64], target: str, rule: FprRule
+) -> Operating:
+    allowed = fpr_fraction(target) * len(impostor)
+    if allowed < 1:
+        return Operating(target, None, None, None)
+    # One more than allowed has at least this score: only what is above it may be accepted.
+    refused = impostor[len(impostor) - 1 - int(allowed)]
+    below, above = (
+        len(impostor) - int(np.searchsorted(impostor, refused, side)) for side in ("right", "left")
+    )
+    hits = len(genuine) - int(np.searchsorted(genuine, refused, side="right"))
+    if rule == "interpolated":
+        # The next point is reached where the refused ones are accepted, and the genuine pairs that tie with them.
+        more = len(genuine) - int(np.searchsorted(genuine, refused, side="left")) - hits
+        tpr = (hits + share_of_next(allowed, below, above) * more) / len(genuine)
+        return Operating(target, tpr, None, float(fpr_fraction(target)))
+    if rule == "nearest" and takes_next(allowed, below, above):
+        refused = impostor[len(impostor) - 1 - above] if above < len(impostor) else -np.inf
+        below, hits = above, len(genuine) - int(np.searchsorted(genuine, refused, side="right"))
+    accepted = [part[part > refused].min() for part in (genuine, impostor) if part[-1] > refused]
+    threshold = float(min(accepted)) if accepted else None
+    return Operating(target, hits / len(genuine), threshold, below / len(impostor))
 
 
 def auc(scores: ArrayLike, same: ArrayLike) -> float:

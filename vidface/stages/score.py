@@ -15,6 +15,7 @@ import vidface
 from vidface.errors import ManifestError, StoreError, UsageError
 from vidface.files import sha256_file
 from vidface.manifest import Manifest
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.protocols import iqiyi, lfrc
 from vidface.store import read_embeddings
 from vidface.submission import read_iqiyi, read_lfrc, sniff
@@ -119,6 +120,7 @@ def score(
     enrolment_split: str = "train",
     gallery_split: str = "val",
     targets: Sequence[str] = lfrc.TARGETS,
+    fpr_rule: FprRule = DEFAULT_RULE,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Score by one protocol or both; a number that cannot be had is None, with a warning that says why.
@@ -130,6 +132,7 @@ def score(
         enrolment_split: iqiyi: the videos that templates are made of.
         gallery_split: iqiyi: the videos that are searched.
         targets: lfrc: FPR targets, as text.
+        fpr_rule: lfrc: which point of the curve a target means, see `vidface.metrics.fpr_rules`.
         device: lfrc: ``cpu`` or ``cuda``, where the pairs are compared; the numbers do not depend on it.
 
     Returns:
@@ -146,6 +149,7 @@ def score(
             raise UsageError(f"no GPU for torch {torch.__version__}: say --device cpu")
     result: dict[str, Any] = {
         "protocol": protocol,
+        "fpr_rule": fpr_rule,
         "mAP@100": None,
         **{f"rank{k}": None for k in iqiyi.RANKS},
         "tpr@fpr": None,

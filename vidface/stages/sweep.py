@@ -16,6 +16,7 @@ from vidface.engines import Engine
 from vidface.errors import StoreError
 from vidface.files import disk_is_full
 from vidface.manifest import Manifest
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.protocols.lfrc import TARGETS
 from vidface.stages.cluster import POOLING, over_videos, video_blocks
 from vidface.stages.score import Protocol, Scored, rows_of, score
@@ -33,6 +34,7 @@ def sweep(
     enrolment_split: str = "train",
     gallery_split: str = "val",
     targets: Sequence[str] = TARGETS,
+    fpr_rule: FprRule = DEFAULT_RULE,
     engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Score every clustering threshold.
@@ -44,7 +46,7 @@ def sweep(
         manifest: the ground truth.
         thresholds: cosines; None keeps every frame.
         pool: how frames become an embedding, as in `vidface.stages.cluster.cluster`.
-        protocol, enrolment_split, gallery_split, targets: as in `vidface.stages.score.score`.
+        protocol, enrolment_split, gallery_split, targets, fpr_rule: as in `vidface.stages.score.score`.
         engine: where the videos are clustered, as in `vidface.stages.cluster.cluster`.
 
     Returns:

@@ -191,7 +191,7 @@ def _warnings(same: NDArray[np.bool_], points: Sequence[Operating]) -> list[str]
     different = int((~same).sum())
     warnings = [
         f"TPR at FPR {target} is not measured: {different} pairs of different people are fewer than 1/{target}"
-        for target, tpr, _ in points
+        for target, tpr, *_ in points
         if tpr is None
     ]
     one_kind = [

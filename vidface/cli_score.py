@@ -1,0 +1,168 @@
+"""``vidface score`` and ``vidface sweep``: each protocol calls one stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vidface.errors import UsageError
+from vidface.options import (
+    DIRECTORY,
+    FILE,
+    engine_options,
+    fpr_rule_option,
+    json_option,
+    manifest_option,
+    pool_option,
+    read_targets,
+    split_options,
+)
+from vidface.output import print_json
+
+if TYPE_CHECKING:
+    from vidface.metrics.fpr_rules import FprRule
+
+CHALLENGES = ("both", "iqiyi", "lfrc")
+PROTOCOLS = (*CHALLENGES, "trillionpairs", "pairs", "folds", "ytf", "ijbb", "ijbc", "openset")
+# The files that a protocol needs; the manifest alone where it is not named.
+NEEDS = {
+    **dict.fromkeys(("pairs", "folds", "ytf"), ("manifest", "pairs")),
+    **dict.fromkeys(("ijbb", "ijbc"), ("meta",)),
+}
+
+
+@click.command()
+@click.argument("scored", type=FILE)
+@click.option("--manifest", "manifest_path", type=FILE, help="Who is where (all but ijbb, ijbc).")
+@click.option("-o", "--output", type=FILE, help="Write scores.json.")
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default="both",
+    show_default=True,
+    help="What is compared with what; both: iqiyi and lfrc. docs/protocols/ has a page for each.",
+)
+@split_options
+@click.option(
+    "--targets",
+    callback=read_targets,
+    help="FPR targets, such as 1e-3,1e-4 [default: those of the protocol].",
+)
+@fpr_rule_option
+@click.option("--pairs", type=FILE, help="The list of pairs (pairs, folds, ytf).")
+@click.option("--meta", type=DIRECTORY, help="The folder of the set's own lists (ijbb, ijbc).")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where all pairs are compared (lfrc, trillionpairs); the numbers are the same.",
+)
+@json_option
+def score(
+    scored: Path,
+    manifest_path: Path | None,
+    output: Path | None,
+    protocol: str,
+    enrolment_split: str,
+    gallery_split: str,
+    targets: list[str] | None,
+    fpr_rule: FprRule,
+    pairs: Path | None,
+    meta: Path | None,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Score embeddings, a submission file (.txt, .bin) or features of another tool (.npy)."""
+    from vidface.manifest import read_manifest
+    from vidface.stages.outputs import write_json
+    from vidface.stages.score import read_scored
+    from vidface.stages.score import score as run
+    from vidface.tables import score_lines
+
+    _check_belongs(protocol, manifest=manifest_path, pairs=pairs, meta=meta)
+    aims: dict[str, Any] = {"fpr_rule": fpr_rule} | ({} if targets is None else {"targets": targets})
+    splits: dict[str, Any] = {"enrolment_split": enrolment_split, "gallery_split": gallery_split}
+    if protocol in CHALLENGES:
+        assert manifest_path is not None
+        truth = read_manifest(manifest_path)
+        result = run(read_scored(scored, truth), truth, protocol=protocol, device=device, **splits, **aims)  # type: ignore[arg-type]
+    else:
+        raise UsageError(f"--protocol {protocol} is not there yet")
+    if output:
+        write_json(output, result)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(score_lines(result))
+    return int(result["counts"].get("zero_embeddings", 0) > 0)
+
+
+def _check_belongs(protocol: str, **paths: Path | None) -> None:
+    """Look whether the files that a protocol needs are said, and no others.
+
+    Raises:
+        UsageError: naming the first that is not.
+    """
+    needs = NEEDS.get(protocol, ("manifest",))
+    for name, path in paths.items():
+        if name in needs and path is None:
+            raise UsageError(f"--protocol {protocol} needs --{name}")
+        if name not in needs and path is not None:
+            raise UsageError(f"--protocol {protocol} does not use --{name}: leave it out")
+
+
+@click.command()
+@click.argument("features", type=FILE)
+@manifest_option
+@click.option(
+    "--thresholds",
+    default="none,0.2:0.6:0.05",
+    show_default=True,
+    help="none, cosines, and ranges start:stop:step.",
+)
+@pool_option
+@click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
+@click.option("--protocol", type=click.Choice(CHALLENGES), default="both", show_default=True)
+@split_options
+@click.option(
+    "--targets",
+    default="1e-2,1e-3,1e-4,1e-5,1e-6",
+    show_default=True,
+    callback=read_targets,
+    help="FPR targets (lfrc).",
+)
+@fpr_rule_option
+@engine_options("Threads that cluster [default: one a core]; with ray the cluster decides.")
+@json_option
+def sweep(
+    features: Path,
+    manifest_path: Path,
+    thresholds: str,
+    output: Path | None,
+    engine: str,
+    workers: int | None,
+    address: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Score many clustering thresholds in one pass over the features."""
+    from vidface.engines import open_engine
+    from vidface.manifest import read_manifest
+    from vidface.stages.outputs import write_json
+    from vidface.stages.sweep import sweep as run
+    from vidface.stages.thresholds import parse_thresholds
+    from vidface.tables import sweep_table
+
+    truth = read_manifest(manifest_path)
+    with open_engine(engine, workers=workers, address=address) as where:
+        result = run(features, truth, parse_thresholds(thresholds), engine=where, **options)
+    if output:
+        write_json(output, result)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(sweep_table(result))
+    return int(result["rows"][0]["counts"].get("zero_embeddings", 0) > 0)

@@ -1,0 +1,44 @@
+"""Scores by the two challenges' protocols, and sweeps, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vidface.tables.text import columns, counts_line, interval, number
+
+
+def score_lines(scores: Mapping[str, Any]) -> str:
+    """A score object as a table of measures with 95 % intervals, then its counts and warnings."""
+    intervals = scores["ci95"]
+    rows = [("measure", "value", "95 % interval")]
+    for name in ("mAP@100", "rank1", "rank5", "rank10"):
+        if scores[name] is not None:
+            rows.append((name, number(scores[name]), interval(intervals[name])))
+    for target, value in (scores["tpr@fpr"] or {}).items():
+        rows.append((f"TPR at FPR {target}", number(value), interval(intervals["tpr@fpr"][target])))
+    lines = [columns(rows), "", counts_line(scores["counts"])]
+    lines += [f"warning: {warning}" for warning in scores["warnings"]]
+    return "\n".join(lines)
+
+
+def sweep_table(sweep: Mapping[str, Any]) -> str:
+    """A sweep as the paper's table 5: a row a threshold; the best of each column has a star."""
+    rows = sweep["rows"]
+    targets = [t for t in (rows[0]["tpr@fpr"] or {}) if any(row["tpr@fpr"][t] is not None for row in rows)]
+    has_map = rows[0]["mAP@100"] is not None
+    head = ["threshold", "frames kept", *(["mAP@100", "rank1"] if has_map else [])]
+    table = [[*head, *(f"TPR@FPR={target}" for target in targets)]]
+    for row in rows:
+        kept = "-" if row["kept"] is None else f"{row['kept']:.1%}"
+        cells = [row["threshold"], kept]
+        if has_map:
+            cells += [_starred(row["mAP@100"], row, sweep, "mAP@100"), number(row["rank1"])]
+        cells += [_starred(row["tpr@fpr"][target], row, sweep, f"tpr@fpr={target}") for target in targets]
+        table.append(cells)
+    warnings = dict.fromkeys(warning for row in rows for warning in row["warnings"])
+    return "\n".join([columns(table), "", "* best of its column", *(f"warning: {text}" for text in warnings)])
+
+
+def _starred(value: float | None, row: Mapping[str, Any], sweep: Mapping[str, Any], name: str) -> str:
+    return number(value) + ("*" if sweep["best"].get(name) == row["threshold"] else " ")
