@@ -169,3 +169,31 @@ def test_fit_frame() -> None:
     # Shrinking averages: the mean stays, which point sampling of noise would not give pixel by pixel.
     assert np.abs(resized.mean() - pixels.mean()) < 1
     assert resized.std() < 0.7 * pixels.std()
+
+
+def test_a_picture_is_a_clip_of_one_frame(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(7).integers(0, 256, (12, 20, 3), np.uint8)
+    for name in ("a.png", "b.PNG"):
+        Image.fromarray(pixels).save(tmp_path / name)
+        report = ReadReport()
+        (frame,) = read_frames(tmp_path / name, report=report)
+        assert (frame.pixels == pixels).all() and frame.pts_seconds == 0
+        assert (report.decoded, report.sampled, report.faults) == (1, 1, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (None, "missing"),
+        (b"", "empty-file"),
+        (b"<html></html>", "unreadable-image"),
+        (b"\xff\xd8\xff", "unreadable-image"),
+    ],
+)
+def test_a_picture_that_is_none(tmp_path: Path, content: bytes | None, kind: str) -> None:
+    path = tmp_path / "picture.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(MediaError) as caught:
+        list(read_frames(path, report=ReadReport()))
+    assert caught.value.kind == kind and "\n" not in str(caught.value)
