@@ -20,9 +20,9 @@ PACKAGE = ROOT / "vidface"
 # own line in this table. Inside a folder imports are free.
 LAYERS = (
     ("__init__", "errors", "files"),  # __init__ holds the version
-    ("progress", "machine", "unpickle", "hdf5"),
+    ("progress", "machine", "unpickle", "hdf5", "npy"),
     ("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "frames", "backbones", "store"),
-    ("faces",),
+    ("faces", "feature_sources"),
     ("datasets", "engines"),
     (
         "fixed_dot",

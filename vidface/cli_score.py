@@ -15,6 +15,7 @@ from vidface.options import (
     fpr_rule_option,
     json_option,
     manifest_option,
+    normalise_option,
     pool_option,
     read_targets,
     split_options,
@@ -60,6 +61,7 @@ NEEDS = {
     show_default=True,
     help="Where all pairs are compared (lfrc, trillionpairs); the numbers are the same.",
 )
+@normalise_option
 @json_option
 def score(
     scored: Path,
@@ -73,6 +75,7 @@ def score(
     pairs: Path | None,
     meta: Path | None,
     device: str,
+    normalise: bool,
     as_json: bool,
 ) -> int:
     """Score embeddings, a submission file (.txt, .bin) or features of another tool (.npy)."""
@@ -88,7 +91,8 @@ def score(
     if protocol in CHALLENGES:
         assert manifest_path is not None
         truth = read_manifest(manifest_path)
-        result = run(read_scored(scored, truth), truth, protocol=protocol, device=device, **splits, **aims)  # type: ignore[arg-type]
+        found = read_scored(scored, truth, normalise=normalise)
+        result = run(found, truth, protocol=protocol, device=device, **splits, **aims)  # type: ignore[arg-type]
     else:
         raise UsageError(f"--protocol {protocol} is not there yet")
     if output:

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from vidface.errors import UsageError
-from vidface.options import FILE, json_option, manifest_option, split_options
+from vidface.options import FILE, json_option, manifest_option, normalise_option, split_options
 from vidface.output import print_json, print_problems
 
 
@@ -19,6 +19,7 @@ from vidface.output import print_json, print_problems
 @click.option("-o", "--output", type=FILE, help="The submission file to write.")
 @click.option("--check", "checked", type=FILE, help="Check this submission file instead.")
 @split_options
+@normalise_option
 @json_option
 def submit(
     scored: Path | None,
@@ -28,6 +29,7 @@ def submit(
     checked: Path | None,
     enrolment_split: str,
     gallery_split: str,
+    normalise: bool,
     as_json: bool,
 ) -> int:
     """Write a challenge file from EMBEDDINGS, or --check one before it is sent."""
@@ -40,11 +42,11 @@ def submit(
         raise UsageError("say EMBEDDINGS --format iqiyi|lfrc -o FILE to write a submission, or --check FILE")
     truth = read_manifest(manifest_path)
     if checked is not None:
-        known = None if scored is None else read_scored(scored, truth)
+        known = None if scored is None else read_scored(scored, truth, normalise=normalise)
         problems = check_submission(checked, truth, known, gallery_split=gallery_split)
         return print_problems(checked, problems, as_json)
     assert scored is not None and output is not None and form is not None
-    found = read_scored(scored, truth)
+    found = read_scored(scored, truth, normalise=normalise)
     rows = run(
         found,
         truth,

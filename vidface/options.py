@@ -50,6 +50,13 @@ def fpr_rule_option(command: Command) -> Command:
     )(command)
 
 
+def normalise_option(command: Command) -> Command:
+    """Let matrices of other tools be scored whose rows are not of unit length."""
+    return click.option(
+        "--normalise", is_flag=True, help="Divide the rows of a .npy or .bin by their length first."
+    )(command)
+
+
 def shard_option(command: Command) -> Command:
     """Do one share of the work."""
     return click.option(

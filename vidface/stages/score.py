@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +17,9 @@ from vidface.files import sha256_file
 from vidface.manifest import Manifest
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.protocols import iqiyi, lfrc
+from vidface.stages.matrices import read_matrix
 from vidface.store import read_embeddings
-from vidface.submission import read_iqiyi, read_lfrc, sniff
-from vidface.submission.check import UNIT_TOLERANCE
+from vidface.submission import read_iqiyi, sniff
 
 Protocol = Literal["iqiyi", "lfrc", "both"]
 
@@ -32,29 +32,37 @@ class Scored:
     embeddings: npt.NDArray[np.float32] | None = None
     rankings: dict[str, list[str]] | None = None
     status: dict[str, int] | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
-def read_scored(path: Path, manifest: Manifest) -> Scored:
-    """Read what can be scored: an embeddings file, an LFRC ``.bin`` or an iQIYI text file, told by content.
+def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> Scored:
+    """Read what can be scored, told by content: an embeddings file, a matrix of another tool, or a ranking.
+
+    Args:
+        path: an embeddings file; ``.npy``, or ``.bin`` with the header of LFRC, with the rows of the manifest's videos
+            in its order; or an iQIYI text file.
+        manifest: gives videos and order.
+        normalise: divide the rows of a matrix by their length, with a warning of how many were not of unit length.
 
     Raises:
-        StoreError: missing, damaged, or it does not hold the videos of the manifest.
+        StoreError: missing, damaged, it does not hold the videos of the manifest, or rows are not of unit length.
+        UsageError: ``normalise`` of a ranking.
     """
     if not path.is_file():
         raise StoreError(f"{path}: no such file")
     kind = sniff(path)
     inputs: dict[str, Any] = {"scored": path.name, "kind": kind, "manifest_sha256": manifest.sha256}
     if kind == "iqiyi":
+        if normalise:
+            raise UsageError(f"{path}: a ranking holds no rows to normalise: leave out --normalise")
         return Scored(
             {**inputs, "sha256": sha256_file(path)}, rankings=read_iqiyi(path, video_ids=manifest.video_ids)
         )
-    if kind == "lfrc":
-        matrix = np.asarray(read_lfrc(path), np.float32)
-        if len(matrix) != len(manifest.video_ids):
-            raise StoreError(
-                f"{path}: {len(matrix)} rows for the {len(manifest.video_ids)} videos of {manifest.path}"
-            )
-        return Scored({**inputs, "sha256": sha256_file(path)}, embeddings=unit_or_zero(matrix, path))
+    if kind in ("lfrc", "npy"):
+        what = f"videos of {manifest.path}"
+        matrix = read_matrix(path, len(manifest.video_ids), what, normalise=normalise)
+        inputs |= {"sha256": sha256_file(path), "normalised": normalise}
+        return Scored(inputs, embeddings=matrix.embeddings, warnings=matrix.warnings)
     found = read_embeddings(path)
     names = ("content_sha256", "threshold", "pooling", "model_name", "model_sha256", "flip", "fps", "decoder")
     inputs |= {name: _plain(found.attributes[name]) for name in names if name in found.attributes}
@@ -89,22 +97,6 @@ def rows_of(
             f"the first is '{missing[0]}'; {todo}"
         )
     return np.array([row[video] for video in manifest.video_ids], np.int64)
-
-
-def unit_or_zero(matrix: npt.NDArray[np.float32], path: Path) -> npt.NDArray[np.float32]:
-    """Check that rows are finite and of unit length, or zero.
-
-    Raises:
-        StoreError: naming the first row that is not.
-    """
-    norms = np.linalg.norm(matrix.astype(np.float64), axis=1)
-    wrong = np.flatnonzero(~((np.abs(norms - 1) <= UNIT_TOLERANCE) | (norms == 0)))
-    if len(wrong):
-        raise StoreError(
-            f"{path}: {len(wrong)} rows are not of unit length, the first is row {wrong[0]} ({norms[wrong[0]]:.4g}); "
-            "see: vidface submit --check"
-        )
-    return matrix
 
 
 def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:
@@ -156,7 +148,7 @@ def score(
         "threshold@fpr": None,
         "ci95": {},
         "counts": {},
-        "warnings": [],
+        "warnings": list(scored.warnings),
         "definitions": {},
         "per_identity": None,
     }

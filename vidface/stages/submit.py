@@ -75,4 +75,5 @@ def check_submission(
     if kind == "lfrc":
         known = None if scored is None else scored.embeddings
         return check_lfrc(path, manifest, embeddings=known)
-    raise UsageError(f"{path}: an HDF5 file is not a submission; write one with: vidface submit --format")
+    what = "an HDF5 file" if kind == "hdf5" else "a .npy file"
+    raise UsageError(f"{path}: {what} is not a submission; write one with: vidface submit --format")

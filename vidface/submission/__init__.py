@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidface.errors import StoreError
+from vidface.npy import looks_like_npy
 from vidface.submission.check import check_iqiyi, check_lfrc
 from vidface.submission.iqiyi import read_iqiyi, write_iqiyi
 from vidface.submission.lfrc import looks_like_lfrc, read_lfrc, write_lfrc
@@ -19,11 +20,11 @@ __all__ = ["check_iqiyi", "check_lfrc", "read_iqiyi", "read_lfrc", "sniff", "wri
 _HEAD = 1 << 16
 
 
-def sniff(path: Path) -> Literal["iqiyi", "lfrc", "hdf5"]:
+def sniff(path: Path) -> Literal["iqiyi", "lfrc", "hdf5", "npy"]:
     """Tell what a result file is by its first bytes; it may still be damaged further on.
 
-    ``hdf5`` has the signature of HDF5 in front, ``lfrc`` a header that agrees with itself, and ``iqiyi`` is
-    text that names an ``.mp4`` in its first 64 KiB.
+    ``hdf5`` has the signature of HDF5 in front, ``npy`` that of numpy (or of an archive of such files), ``lfrc`` a
+    header that agrees with itself, and ``iqiyi`` is text that names an ``.mp4`` in its first 64 KiB.
 
     Raises:
         StoreError: It is none of these, or cannot be read.
@@ -36,9 +37,12 @@ def sniff(path: Path) -> Literal["iqiyi", "lfrc", "hdf5"]:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "hdf5"
+    if looks_like_npy(head):
+        return "npy"
     if looks_like_lfrc(head):
         return "lfrc"
     if b".mp4" in head and b"\0" not in head:
         return "iqiyi"
-    what = "not an embeddings file (HDF5), an iQIYI ranking (text) or an LFRC matrix" if head else "empty"
+    kinds = "not an embeddings file (HDF5), a matrix (.npy, or .bin of LFRC) or an iQIYI ranking (text)"
+    what = kinds if head else "empty"
     raise StoreError(f"{path}: {what}")
