@@ -1,4 +1,4 @@
-"""TPR at FPR and the area under the curve, over listed pairs.
+"""TPR at FPR, the area under the curve and the equal error rate, over listed pairs.
 
 `vidface.metrics.verification` is for all pairs of a set; here the pairs are given. A pair is accepted where its
 score is at least the threshold; which point of the curve a target means is a rule of `vidface.metrics.fpr_rules`.
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
 
-__all__ = ["Operating", "auc", "fpr_fraction", "tpr_at_fpr"]
+__all__ = ["Operating", "auc", "equal_error_rate", "fpr_fraction", "tpr_at_fpr"]
 
 
 class Operating(NamedTuple):
@@ -94,6 +94,29 @@ def auc(scores: ArrayLike, same: ArrayLike) -> float:
     below = np.searchsorted(impostor, genuine, side="left").sum(dtype=np.int64)
     up_to = np.searchsorted(impostor, genuine, side="right").sum(dtype=np.int64)
     return float(int(below + up_to) / (2 * len(genuine) * len(impostor)))
+
+
+def equal_error_rate(scores: ArrayLike, same: ArrayLike) -> float:
+    """The error rate where FPR and FNR are equal, on the straight line between the two points around it.
+
+    The curve has a point for every different score as the threshold (accept where score >= threshold), and one that
+    accepts nothing. Other tools take the point where the two rates differ least, or the mean of both there.
+
+    Args:
+        scores: [P], higher for more alike.
+        same: bool [P], True for genuine pairs.
+
+    Raises:
+        ValueError: as `auc`.
+    """
+    genuine, impostor = _split(scores, same)
+    levels = np.unique(np.concatenate([genuine, impostor]))[::-1]
+    fpr = np.append(0.0, 1 - np.searchsorted(impostor, levels, side="left") / len(impostor))
+    fnr = np.append(1.0, np.searchsorted(genuine, levels, side="left") / len(genuine))
+    after = int(np.argmax(fpr >= fnr))  # the last point accepts all: FPR 1, FNR 0
+    gap = fnr[after - 1] - fpr[after - 1]  # above 0: after is the first where it is not
+    share = gap / (gap - (fnr[after] - fpr[after]))
+    return float(fpr[after - 1] + share * (fpr[after] - fpr[after - 1]))
 
 
 def _split(scores: ArrayLike, same: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
