@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -62,6 +64,44 @@ def manifest_from_lfrc(filelist: Path, output: Path, as_json: bool) -> int:
     from vidface.manifest_sources import from_lfrc
 
     return print_made(output, from_lfrc(filelist, output), as_json)
+
+
+def _ijb_command(command: Callable[..., int]) -> Callable[..., int]:
+    """The arguments that IJB-B and IJB-C share."""
+    for decorate in (
+        json_option,
+        click.option("--workers", type=click.IntRange(1), help="Threads that align [default: one a core]."),
+        click.option(
+            "--aligned",
+            type=DIRECTORY,
+            help="Cut the faces by the set's own points, 112x112, and write them here; the rows point to them.",
+        ),
+        click.option(
+            "-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet."
+        ),
+        click.argument("images", type=DIRECTORY),
+        click.argument("meta", type=DIRECTORY),
+    ):
+        command = decorate(command)
+    return command
+
+
+@manifest.command("from-ijbb")
+@_ijb_command
+def manifest_from_ijbb(output: Path, as_json: bool, **options: Any) -> int:
+    """From the lists of IJB-B in META and its loose crops in IMAGES; a row an image."""
+    from vidface.stages.template_crops import make_manifest
+
+    return print_made(output, make_manifest("ijbb", output=output, **options), as_json)
+
+
+@manifest.command("from-ijbc")
+@_ijb_command
+def manifest_from_ijbc(output: Path, as_json: bool, **options: Any) -> int:
+    """From the lists of IJB-C in META and its loose crops in IMAGES; a row an image."""
+    from vidface.stages.template_crops import make_manifest
+
+    return print_made(output, make_manifest("ijbc", output=output, **options), as_json)
 
 
 @manifest.command("check")

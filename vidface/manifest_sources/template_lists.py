@@ -72,7 +72,7 @@ class Faces(NamedTuple):
 
 
 class Crops(NamedTuple):
-    """``name_5pts_score``: image; float64 [N, 5, 2], x and y in pixels of the loose crop; float64 [N], the detector's."""
+    """``name_5pts_score``: image; float64 [N, 5, 2], x and y in the loose crop; float64 [N], the detector's score."""
 
     images: list[str]
     points: npt.NDArray[np.float64]
@@ -330,7 +330,8 @@ def _three_columns(path: Path, chunk: bytes, before: int) -> Integers:
 
 def _fast(plain: bytes) -> Integers | None:
     """The same at the speed of a disk, for lines of digits with single spaces; None where one is no such line."""
-    from pyarrow import ArrowInvalid, BufferReader, csv as arrow_csv, int64
+    from pyarrow import ArrowInvalid, BufferReader, int64
+    from pyarrow import csv as arrow_csv
 
     names = ["first", "second", "same"]
     try:
