@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vidface.metrics.pair_scan import Found, Pairs, dot, widen
 
-__all__ = ["Product", "Scan", "scores_at"]
+__all__ = ["Place", "Product", "Scan", "places_at", "scores_at"]
 
 FEW = 2**18  # so many pairs are all kept
 SAMPLE = 4096  # rows of the sample at most, times twice as many
@@ -25,6 +25,14 @@ DEVIATIONS = 3.5  # how far a bracket reaches to either side of the rank in the 
 
 Scan = Callable[[NDArray[np.float32], NDArray[np.float32]], Found]  # (low, high) -> what a pass finds
 Product = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]  # scores, near enough
+
+
+class Place(NamedTuple):
+    """An impostor score, and how many pairs score more, and at least as much."""
+
+    score: np.float32
+    above: int
+    through: int
 
 
 class _Sample(NamedTuple):
@@ -46,7 +54,12 @@ class _Sample(NamedTuple):
 def scores_at(
     ranks: list[int], pairs: Pairs, total: int, scan: Scan, product: Product
 ) -> NDArray[np.float32]:
-    """The impostor scores at the given ranks.
+    """The impostor scores at the given ranks, float32; see `places_at`."""
+    return np.array([place.score for place in places_at(ranks, pairs, total, scan, product)], np.float32)
+
+
+def places_at(ranks: list[int], pairs: Pairs, total: int, scan: Scan, product: Product) -> list[Place]:
+    """The impostor scores at the given ranks, and how many pairs tie with each.
 
     Args:
         ranks: 0 for the highest; each below ``total``.
@@ -56,12 +69,12 @@ def scores_at(
         product: scores of all pairs of two matrices of rows; errors of rounding do no harm.
 
     Returns:
-        float32, one score a rank.
+        One a rank.
     """
     reach = DEVIATIONS
     sample = None if total <= FEW else _draw(pairs, product, max(ranks) / total)
     brackets = {rank: _bracket(rank / total, sample, reach) for rank in ranks}
-    answers: dict[int, np.float32] = {}
+    answers: dict[int, Place] = {}
     while brackets:
         low, high = _disjoint(list(brackets.values()))
         known, missed = _look_up(brackets, low, high, scan(low, high))
@@ -76,7 +89,7 @@ def scores_at(
                 brackets[rank] = high[bracket], max(high[bracket], top)
             else:
                 brackets[rank] = min(low[bracket], bottom), low[bracket]
-    return np.array([answers[rank] for rank in ranks], np.float32)
+    return [answers[rank] for rank in ranks]
 
 
 def _draw(pairs: Pairs, product: Product, share: float) -> _Sample:
@@ -156,8 +169,8 @@ def _look_up(
     low: NDArray[np.float32],
     high: NDArray[np.float32],
     found: Found,
-) -> tuple[dict[int, np.float32], dict[int, tuple[int, bool]]]:
-    """Rank -> score where it is inside; rank -> (number of the bracket, above it?) where it is not."""
+) -> tuple[dict[int, Place], dict[int, tuple[int, bool]]]:
+    """Rank -> its place where it is inside; rank -> (number of the bracket, above it?) where it is not."""
     known, missed, places = {}, {}, {}
     for rank, (bottom, _) in brackets.items():
         at = int(np.searchsorted(low, bottom, side="right")) - 1
@@ -165,11 +178,16 @@ def _look_up(
         if rank < above or rank >= last:
             missed[rank] = at, rank < above
         elif rank < ties:
-            known[rank] = high[at]
+            known[rank] = Place(high[at], above, ties)
         elif rank < inside:
-            places[rank] = len(found.inside) - 1 - int(found.counts[at + 1 :, 2].sum()) - (rank - ties)
+            higher = int(found.counts[at + 1 :, 2].sum())  # kept scores of the brackets above this one
+            places[rank] = len(found.inside) - 1 - higher - (rank - ties), ties - higher
         else:
-            known[rank] = low[at]
+            known[rank] = Place(low[at], inside, last)
     if places:
-        found.inside.partition(sorted(set(places.values())))
-    return known | {rank: found.inside[place] for rank, place in places.items()}, missed
+        found.inside.partition(sorted({place for place, _ in places.values()}))
+    for rank, (place, before) in places.items():
+        score = found.inside[place]
+        above = before + int(np.count_nonzero(found.inside[place:] > score))
+        known[rank] = Place(score, above, above + int(np.count_nonzero(found.inside == score)))
+    return known, missed

@@ -2,19 +2,23 @@
 
 Every unordered pair of two videos is one comparison; its score is the cosine; it is genuine where both have
 the same identity. A pair is accepted where its score is at least the threshold. TPR at FPR is the LARGEST TPR
-over the thresholds whose FPR is at most the target (other tools take the nearest FPR, which may exceed it).
+over the thresholds whose FPR is at most the target; other tools take another point of the curve, so there are the
+other two rules of `vidface.metrics.fpr_rules` as well.
 
 With N impostor pairs, k = floor(target * N) of them may be accepted, so the threshold lies just above the (k+1)-th
-highest impostor score: `vidface.metrics.impostors` finds it in one pass over blocks of pairs, and the whole matrix
-never exists. The score of a pair is `vidface.fixed_dot.dot32` of its rows, so every number here is the same to the
-last bit on every machine, for any number of threads, size of block and order of videos. Tested in
-``tests/metrics/test_verification.py`` against scikit-learn's roc_curve over the list of all pairs.
+highest impostor score: `vidface.metrics.impostors` finds it, and how many pairs tie with it, in one pass over blocks
+of pairs, and the whole matrix never exists. ``nearest`` may refuse the next lower score instead: without ties that is
+the (k+2)-th, found in the same pass; with ties it takes a second one. The score of a pair is
+`vidface.fixed_dot.dot32` of its rows, so every number here is the same to the last bit on every machine, for any number
+of threads, size of block and order of videos. Tested in ``tests/metrics/test_verification.py`` and
+``tests/metrics/test_all_pairs_rules.py`` against scikit-learn's roc_curve over the list of all pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -23,7 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.machine import cpu_count
-from vidface.metrics.impostors import Product, Scan, scores_at
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
+from vidface.metrics.impostors import Place, Product, Scan, places_at
 from vidface.metrics.pair_scan import BLOCK, UNIT, Pairs, by_identity, genuine_hits, products_of, scan_blocks
 from vidface.metrics.pairs import fpr_fraction
 
@@ -37,14 +42,16 @@ class VerificationResult:
     Attributes:
         targets: the T targets, as given.
         tpr: accepted genuine pairs / genuine pairs; None where it can't be measured (see ``warnings``).
-        threshold: the smallest float32 threshold whose FPR is at most the target: the next float32 above the
-            (k+1)-th highest impostor score. Accept where score >= threshold. None where ``tpr`` is.
+        threshold: the smallest float32 threshold with that FPR: the next float32 above the best impostor score that
+            is refused. Accept where score >= threshold. None where ``tpr`` is, and for ``interpolated``, which lies
+            between two thresholds.
         genuine_pairs: pairs of videos of one identity.
         impostor_pairs: all others; videos without identity are impostors to everybody, each other included.
         warnings: a sentence for everything that could not be measured.
         hits_by_identity: int64 [T, I], accepted genuine pairs, identities ascending; zeros where ``tpr`` is
-            None.
+            None. For ``interpolated`` float64: the mix of two thresholds' hits that gives the TPR.
         pairs_by_identity: int64 [I], genuine pairs. Each row of hits sums to tpr * genuine_pairs.
+        fpr: accepted impostor pairs / impostor pairs, where ``tpr`` is measured; for ``interpolated`` the target.
     """
 
     targets: list[str]
@@ -53,8 +60,9 @@ class VerificationResult:
     genuine_pairs: int
     impostor_pairs: int
     warnings: list[str]
-    hits_by_identity: NDArray[np.int64]
+    hits_by_identity: NDArray[np.int64] | NDArray[np.float64]
     pairs_by_identity: NDArray[np.int64]
+    fpr: list[float | None]
 
 
 def tpr_at_fpr(
@@ -62,6 +70,7 @@ def tpr_at_fpr(
     identities: ArrayLike,
     targets: Sequence[str],
     *,
+    rule: FprRule = DEFAULT_RULE,
     distractors: Any = None,
     workers: int | None = None,
     device: str = "cpu",
@@ -77,6 +86,7 @@ def tpr_at_fpr(
         embeddings: float32 [V, D], unit rows. Zero rows (failed videos) score 0 with everybody and stay in.
         identities: int [V], any numbers from 0 up; -1: no identity.
         targets: FPR targets as text ("1e-4"), so that target * N is exact; each above 0 and below 1.
+        rule: which point of the curve a target means.
         distractors: [M, D], float16 or float32, unit or zero rows: impostors to every video, but not compared with
             one another. An array, a memory map or an HDF5 data set: it is only sliced, a block at a time.
         workers: threads; None: one for every core this process may use. Sets speed, not the result.
@@ -111,7 +121,7 @@ def tpr_at_fpr(
     genuine = int(pairs_by_identity.sum())
     impostors = len(order) * (len(order) - 1) // 2 - genuine
     impostors += 0 if distractors is None else len(order) * len(distractors)
-    allowed = [int(fraction * impostors) for fraction in fractions]
+    allowed = [fraction * impostors for fraction in fractions]
     warnings = [
         f"TPR at FPR {target} is not measured: {impostors:,} impostor pairs are fewer than 1/{target}"
         for target, accepts in zip(targets, allowed, strict=True)
@@ -123,7 +133,9 @@ def tpr_at_fpr(
 
     tpr: list[float | None] = [None] * len(targets)
     threshold: list[float | None] = [None] * len(targets)
-    hits = np.zeros((len(targets), len(sizes)), np.int64)
+    fpr: list[float | None] = [None] * len(targets)
+    mixed = rule == "interpolated"
+    hits: NDArray[Any] = np.zeros((len(targets), len(sizes)), np.float64 if mixed else np.int64)
     if measured:
         if (np.diff(order) != 1).any():
             rows = rows[order]
@@ -139,12 +151,49 @@ def tpr_at_fpr(
                 partial(product_on_device, device=device),
             )
         with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
-            refused = scores_at([allowed[t] for t in measured], pairs, impostors, scan, product)
+            refused, accepted = _refused(
+                [allowed[t] for t in measured], rule, pairs, impostors, scan, product
+            )
         above = np.nextafter(refused, np.float32(np.inf))
-        by_row = genuine_hits(pairs.rows[:known], until[:known], above, workers)
-        hits[measured] = np.add.reduceat(by_row, starts, axis=0).T
-        for t, least in zip(measured, above, strict=True):
-            tpr[t], threshold[t] = int(hits[t].sum()) / genuine, float(least)
+        # Mixing needs what is accepted where the refused impostors, and who ties with them, are accepted too.
+        least = np.concatenate([above, refused]) if mixed else above
+        by_row = genuine_hits(pairs.rows[:known], until[:known], least, workers)
+        found = np.add.reduceat(by_row, starts, axis=0).T
+        for n, t in enumerate(measured):
+            below, through = accepted[n]
+            hits[t] = found[n]
+            if mixed:
+                share = share_of_next(allowed[t], below, through)
+                hits[t] += share * (found[len(measured) + n] - found[n])
+                fpr[t] = float(fractions[t])
+            else:
+                threshold[t], fpr[t] = float(above[n]), below / impostors
+            tpr[t] = float(hits[t].sum()) / genuine
     return VerificationResult(
-        list(targets), tpr, threshold, genuine, impostors, warnings, hits, pairs_by_identity
+        list(targets), tpr, threshold, genuine, impostors, warnings, hits, pairs_by_identity, fpr
     )
+
+
+def _refused(
+    allowed: list[Fraction], rule: FprRule, pairs: Pairs, total: int, scan: Scan, product: Product
+) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:
+    """The best impostor score that each target refuses, and how many are above it and at least as high."""
+    ranks = [int(accepts) for accepts in allowed]
+    # Without ties the next lower score, which `nearest` may refuse instead, is one rank further.
+    further = [min(rank + 1, total - 1) for rank in ranks] if rule == "nearest" else []
+    places = places_at([*ranks, *further], pairs, total, scan, product)
+    chosen: list[Place | None] = list(places[: len(ranks)])
+    if rule == "nearest":
+        known = {place.above: place for place in places}
+        nearest = [
+            place.through if takes_next(accepts, place.above, place.through) else place.above
+            for accepts, place in zip(allowed, places[: len(ranks)], strict=True)
+        ]
+        missing = sorted({above for above in nearest if above < total} - set(known))
+        if missing:
+            known |= {place.above: place for place in places_at(missing, pairs, total, scan, product)}
+        chosen = [known.get(above) for above in nearest]
+    # Where all impostors are accepted, no score is refused.
+    refused = [np.float32(-np.inf) if place is None else place.score for place in chosen]
+    counts = [(total, total) if place is None else (place.above, place.through) for place in chosen]
+    return np.array(refused, np.float32), counts
