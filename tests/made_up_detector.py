@@ -6,6 +6,7 @@ so that aligning it gives the very picture. Which pictures a detector must find,
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import time
@@ -47,9 +48,9 @@ def frame_of(faces: Sequence[Face], word: int = 0) -> np.ndarray:
     return frame
 
 
-def find(frame: np.ndarray, died: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def find(frame: np.ndarray, alive: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes, points and scores of the drawn faces of a frame, the last band first."""
-    misbehave(int(frame[0, 0, 0]), died)
+    misbehave(int(frame[0, 0, 0]), alive)
     boxes, points, scores = [], [], []
     for band in reversed(range(frame.shape[1] // BAND)):
         rows, columns = np.nonzero((frame[:, band * BAND : (band + 1) * BAND] >= DARK).any(axis=2))
@@ -73,15 +74,15 @@ def find(frame: np.ndarray, died: Path) -> tuple[np.ndarray, np.ndarray, np.ndar
     )
 
 
-def misbehave(word: int, died: Path) -> None:
+def misbehave(word: int, alive: int) -> None:
     if word == CRASH:
         ctypes.string_at(0)
     if word == RAISE:
         raise RuntimeError("a detector with\n two lines")
     if word == HANG:
         time.sleep(1000)
-    if word == DIE_ONCE and not died.exists():
-        died.touch()
+    if word == DIE_ONCE and os.fstat(alive).st_size:
+        os.ftruncate(alive, 0)  # a decoding process can write no file, but cut short one that it has open
         os._exit(3)
     if word == EXIT:
         os._exit(3)
@@ -101,10 +102,20 @@ def open_detector(weights: Path | None, kind: str = "yunet", *, min_score: float
         real = _real or detector.open_detector
         return real(weights, kind, min_score=min_score)
     found = detector.detector_weights(weights, kind)
-    died = found.path.with_suffix(".died")
+    alive = _marker(found.path.with_suffix(".alive"))
     return detector.Detector(
-        kind, found.path, found.sha256, lambda pixels: detector.Faces(*find(pixels, died))
+        kind, found.path, found.sha256, lambda pixels: detector.Faces(*find(pixels, alive))
     )
+
+
+def _marker(path: Path) -> int:
+    """A file that is empty from the first death on. A decoding process opens it before it may no longer."""
+    with contextlib.suppress(FileExistsError, PermissionError), path.open("xb") as file:
+        file.write(b"1")
+    try:
+        return os.open(path, os.O_RDWR)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)
 
 
 _real: Any = None

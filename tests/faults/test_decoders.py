@@ -1,11 +1,13 @@
 """Decoders that crash, hang, eat the memory or are killed: one video each, never the run, and nothing stays behind.
 
 The decoding processes are led astray by a ``sitecustomize.py`` that Python imports when they start: vidface itself
-knows nothing of these tests.
+knows nothing of these tests. Since a decoding process can write no file, it tells by its name where it is, and
+remembers by cutting short a file that it has open from its start.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -39,7 +41,12 @@ ASTRAY = """
 import ctypes, mmap, os, signal, sys, time
 from pathlib import Path
 
-here = Path(__file__).parent
+alive = os.open(Path(__file__).with_name("alive"), os.O_RDWR)
+large = os.memfd_create("a decoder's")
+os.ftruncate(large, 1 << 26)
+
+def tell(what):
+    ctypes.CDLL(None).prctl(15, what)  # PR_SET_NAME
 
 def crash():
     ctypes.string_at(0)
@@ -51,19 +58,21 @@ def raise_():
     raise RuntimeError("a decoder with\\n two lines")
 
 def hang():
-    (here / f"hangs-{os.getpid()}").touch()
+    tell(b"hangs")
     ctypes.PyDLL(None).sleep(1000)  # in C, and nothing else of Python runs meanwhile
 
 def memory():
-    file = os.memfd_create("a decoder's")
-    os.ftruncate(file, 1 << 26)
     # 5 GB that are resident; the same 64 MB again and again, so that no machine suffers
-    maps = [mmap.mmap(file, 1 << 26, mmap.MAP_SHARED | mmap.MAP_POPULATE) for _ in range(80)]
+    take = ctypes.CDLL(None).mmap
+    take.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    for _ in range(80):
+        take(None, 1 << 26, mmap.PROT_READ, mmap.MAP_SHARED | mmap.MAP_POPULATE, large, 0)
     time.sleep(1000)
 
 def killed():
-    if not list(here.glob("waits-*")):
-        (here / f"waits-{os.getpid()}").touch()
+    if os.fstat(alive).st_size:
+        os.ftruncate(alive, 0)
+        tell(b"waits")
         time.sleep(1000)
 
 def chatter():
@@ -108,6 +117,7 @@ def astray(folder: Path, program: str = ASTRAY) -> dict[str, str]:
     """The environment of a command whose decoding processes run a program first."""
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(program)
+    (folder / "alive").write_text("until a decoder has waited")
     return {**os.environ, "PYTHONPATH": str(folder)}
 
 
@@ -150,6 +160,16 @@ def processes_of(parent: int) -> list[int]:
     return found
 
 
+def named(parent: int, name: str) -> list[int]:
+    """Those of them that have told by their name where they are."""
+    found = []
+    for pid in processes_of(parent):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text() == f"{name}\n":
+                found.append(pid)
+    return found
+
+
 def alive(pid: int) -> bool:
     """Whether a process is there and is not only waiting to be buried."""
     try:
@@ -177,8 +197,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory, clips: Set) -> Bad:
     features = root / "features.h5"
     options = ("--model", clips.model, "--workers", 2, "--decoder-timeout", 4, "--json")
     process = start(env, "extract", clips.manifest, "-o", features, *options)
-    (waiting,) = wait_for(lambda: list((root / "astray").glob("waits-*")))
-    os.kill(int(waiting.name.removeprefix("waits-")), signal.SIGKILL)
+    (waiting,) = wait_for(lambda: named(process.pid, "waits"))
+    os.kill(waiting, signal.SIGKILL)
     out, err = process.communicate(timeout=120)
     ids, status, rows = read_features(features)
     assert ids == ORDER
@@ -245,7 +265,7 @@ def test_killed_while_a_decoder_hangs(tmp_path: Path, clips: Set) -> None:
     env = astray(tmp_path / "astray")
     features = tmp_path / "features.h5"
     process = start(env, "extract", clips.manifest, "-o", features, "--model", clips.model, "--workers", 2)
-    wait_for(lambda: list((tmp_path / "astray").glob("hangs-*")))
+    wait_for(lambda: named(process.pid, "hangs"))
     decoders = processes_of(process.pid)
     assert len(decoders) == 2
     process.kill()
@@ -260,7 +280,7 @@ def test_ctrl_c_while_a_decoder_hangs(tmp_path: Path, clips: Set) -> None:
     env = astray(tmp_path / "astray")
     output = tmp_path / "features.h5"
     process = start(env, "extract", clips.manifest, "-o", output, "--model", clips.model, "--workers", 2)
-    wait_for(lambda: list((tmp_path / "astray").glob("hangs-*")))
+    wait_for(lambda: named(process.pid, "hangs"))
     decoders = processes_of(process.pid)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)  # the decoder would hang for much longer

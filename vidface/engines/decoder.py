@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from vidface.engines.confine import confine
 from vidface.engines.reading import Block, Message, Video, VideoEnd, read_video, reading_from_json
 from vidface.engines.wire import Begun, send
 from vidface.errors import VidfaceError
@@ -42,6 +43,7 @@ def main() -> None:
     # Up to here what is printed tells why a process does not start. From here on it is a decoder's chatter.
     for stream in (sys.stdout, sys.stderr):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    confine(told["memory"])
     with (
         os.fdopen(told["answers"], "wb", buffering=1 << 16) as messages,
         contextlib.suppress(BrokenPipeError),

@@ -33,10 +33,12 @@ PIPE_BYTES = 1 << 20  # nearly a block of faces; as much as Linux gives without 
 
 
 class Limits(NamedTuple):
-    """What a decoding process may use. How long it may be silent stands in `Reading`.
+    """What a decoding process may use. How long it may be silent stands in `Reading`, what it may not do at all in
+    `vidface.engines.confine`.
 
     Attributes:
-        bytes: of resident memory, at any time; known on Linux only.
+        bytes: of resident memory, at any time, and of private memory that it asks for beyond what it has before its
+            first video; known on Linux only.
         idle_bytes: of resident memory, between two videos: with more it is replaced.
         videos: until it is replaced. Starting one takes about as long as decoding 20 clips of 31 small frames.
     """
@@ -60,14 +62,19 @@ class _StoppedError(Exception):
 class _Decoder:
     """One decoding process, and how many videos it has read."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, limits: Limits) -> None:
         self.videos = 0
         self.last_words = ""  # printed before its first video; known once it has ended
         self._ended: str | None = None
         # Its messages have a pipe of their own: whatever is printed in the process cannot get among them.
         self._answers, theirs = os.pipe()
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
-        told = {"parent": os.getpid(), "answers": theirs, "reading": reading_to_json(reading)}
+        told = {
+            "parent": os.getpid(),
+            "answers": theirs,
+            "memory": limits.bytes,
+            "reading": reading_to_json(reading),
+        }
         try:
             if hasattr(fcntl, "F_SETPIPE_SZ"):
                 with contextlib.suppress(OSError):  # a user may hold so many pages in pipes, and then no more
@@ -230,7 +237,7 @@ class Decoders:
                 decoder = self._idle.pop()
                 self._busy.add(decoder)
                 return decoder, False
-            starting = self._starter.submit(_Decoder, self._reading)
+            starting = self._starter.submit(_Decoder, self._reading, self._limits)
         try:
             decoder = starting.result()
         except OSError as error:

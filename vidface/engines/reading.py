@@ -124,6 +124,10 @@ def read_video(video: Video, reading: Reading) -> Iterator[Message]:
         raise
     except ImportError as error:
         raise VidfaceError(f"decoder {reading.decoder} cannot be loaded: {error}") from error
+    except MemoryError as error:
+        detail = f"the decoder asked for more memory than it may have{str(error) and f': {error}'}"
+        yield VideoEnd([("decoder-memory", detail)], lost=True)
+        return
     except DetectionError as error:
         yield VideoEnd([("detector-failed", f"the detector failed: {error}")], lost=True)
         return
