@@ -46,6 +46,7 @@ LAYERS = (
         *(
             "cli_compare",
             "cli_dataset",
+            "cli_features",
             "cli_inspect",
             "cli_manifest",
             "cli_merge",

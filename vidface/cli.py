@@ -17,6 +17,7 @@ import click
 import vidface
 from vidface.cli_compare import compare
 from vidface.cli_dataset import dataset
+from vidface.cli_features import features
 from vidface.cli_inspect import find_command, inspect_command
 from vidface.cli_manifest import manifest
 from vidface.cli_merge import merge
@@ -83,6 +84,7 @@ def cli() -> None:
 
 
 cli.add_command(manifest)
+cli.add_command(features)
 cli.add_command(merge)
 cli.add_command(dataset)
 cli.add_command(budget)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from vidface.errors import StoreError, printable
+from vidface.errors import StoreError
 from vidface.feature_sources.foreign import FPS, Foreign
 from vidface.manifest_formats import show
 from vidface.store import offsets_of
@@ -92,7 +92,7 @@ def read_iqiyi_features(
                 rows = len(entries) if isinstance(entries, list | tuple) else 0
                 counts["read"] += rows
                 if at is None:
-                    unlisted[printable(name)] = rows
+                    unlisted[name] = rows
                     counts["not_in_manifest"] += rows
                     continue
                 if at in spans:
@@ -101,7 +101,7 @@ def read_iqiyi_features(
                     )
                 first[video_ids[at]] = path
                 frames, vectors, left_out = _faces(entries, dimension, dtype, filters)
-                counts.update(left_out)
+                counts.update({name: n for name, n in left_out.items() if ": " not in name})
                 said, whole = _faults(entries, rows, len(frames), left_out)
                 if said:
                     faults[at] = said
