@@ -110,6 +110,9 @@ def align_crops(
         raise StoreError(f"{folder}: cannot be made: {error.strerror}") from None
     with exclusive(folder / MADE_FROM):
         _check_made_from(folder, path)
+        for parent in {(folder / name).parent for name in names}:
+            for left_by_a_killed_run in parent.glob(".*.png.*.partial"):
+                left_by_a_killed_run.unlink(missing_ok=True)
         todo = [i for i, name in enumerate(names) if not _is_whole(folder / name)]
         failed: dict[int, str] = {}
 
@@ -120,12 +123,13 @@ def align_crops(
                     failed[i] = reason
             return len(part)
 
-        with (
-            progress("align", len(todo), "faces") as advance,
-            ThreadPoolExecutor(workers or cpu_count()) as pool,
-        ):
-            for done in pool.map(run, range(0, len(todo), TASK)):
-                advance(done)
+        pool = ThreadPoolExecutor(workers or cpu_count())
+        try:
+            with progress("align", len(todo), "faces") as advance:
+                for done in pool.map(run, range(0, len(todo), TASK)):
+                    advance(done)
+        finally:
+            pool.shutdown(cancel_futures=True)  # else an interrupt would wait for all that is still to do
     return [f"{crops.images[i]} ({failed[i]})" for i in sorted(failed)]
 
 
@@ -166,10 +170,10 @@ def _is_whole(path: Path) -> bool:
 
 def _align(crop: Path, points: npt.NDArray[np.float64], target: Path) -> str:
     """Cut one face; the reason where there is none, or nothing."""
+    if not crop.is_file():
+        return "no such file"
     try:
         pixels = decode_image(crop.read_bytes())
-    except FileNotFoundError:
-        return "not there"
     except MediaError as error:
         return str(error)
     except IMAGE_ERRORS as error:
