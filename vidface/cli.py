@@ -27,7 +27,7 @@ from vidface.cli_score import score, sweep
 from vidface.cli_submit import submit
 from vidface.cli_training import train
 from vidface.cli_verify import verify
-from vidface.errors import VidfaceError
+from vidface.errors import VidfaceError, visible
 from vidface.options import (
     DIRECTORY,
     FILE,
@@ -57,7 +57,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except VidfaceError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {visible(str(error))}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away, as `head` does: nothing is left to say.
@@ -65,7 +65,7 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {where}{error.strerror or error}", err=True)
+        click.echo(f"error: {visible(f'{where}{error.strerror or error}')}", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         click.echo(

@@ -23,6 +23,7 @@ __all__ = [
     "UsageError",
     "VidfaceError",
     "printable",
+    "visible",
 ]
 
 
@@ -67,7 +68,13 @@ class ChangedError(UsageError):
 
 def printable(text: str) -> str:
     """Foreign text for a message: on one line, with escapes in place of what a terminal would obey."""
-    line = " ".join(text.split())
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """Text with escapes in place of what a terminal would obey, line ends among it."""
+    if text.isprintable():
+        return text
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
     )

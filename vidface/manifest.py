@@ -29,6 +29,8 @@ __all__ = ["COLUMNS", "Manifest", "Problem", "Row", "check_manifest", "read_mani
 # into: none of them survives a trip through a text file or a terminal.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 _LEAVES_ROOT = re.compile(r"^/|^[A-Za-z]:|\\|(?:^|/)\.\.(?:/|$)")
+# Characters of each column. Every id takes the room of the longest in the files that follow; 4,096 is Linux's own.
+_LONGEST = (1024, 4096, 1024, 1024)
 # Found by check, but no reason to stop: extract counts missing media as faults and goes on.
 _NOT_FATAL = {"missing-file", "duplicate-path"}
 
@@ -89,7 +91,7 @@ def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
     Kinds that make `read_manifest` fail: ``empty`` (a file without rows, an id or path without text),
     ``undecodable``, ``syntax``, ``unknown-column``, ``missing-column``, ``duplicate-column``, ``fields``
     (wrong number of them), ``type`` (not text), ``control`` (control characters, line ends), ``white-space``
-    (around an id, identity or split), ``outside-root``, ``duplicate-id``, ``confusable-id`` (ids that differ
+    (around an id, identity or split), ``too-long``, ``too-large`` (what a Parquet file unpacks to), ``outside-root``, ``duplicate-id``, ``confusable-id`` (ids that differ
     only by case or Unicode form), ``confusable-identity`` (identities that differ only by Unicode form; case
     may differ). Others: ``missing-file``, ``duplicate-path``.
 
@@ -163,6 +165,10 @@ def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
             if text[:1].isspace() or text[-1:].isspace():
                 message = f"{name} {show(text)} starts or ends with white space; remove it"
                 problems.append(Problem(line, "white-space", message))
+        for name, text, most in zip(COLUMNS, fields, _LONGEST, strict=True):
+            if len(text) > most:
+                message = f"{name} {show(text)} has {len(text):,} characters; at most {most:,} are read"
+                problems.append(Problem(line, "too-long", message))
         if not path:
             problems.append(Problem(line, "empty", f"no path for video {show(video_id)}"))
         elif _LEAVES_ROOT.search(path):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from vidface.errors import ManifestError
+from vidface.files import read_regular
 
 COLUMNS = ("video_id", "path", "identity", "split")
 _NEEDED = ("video_id", "path")
@@ -70,7 +71,7 @@ def parse(path: Path) -> Parsed:
 
 def _text(path: Path, problems: list[Problem]) -> str:
     """Decode a text file; bytes that are not UTF-8 become lone surrogates, which the row checks report."""
-    raw = path.read_bytes()
+    raw = read_regular(path)
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         problems.append(Problem(1, "undecodable", "the file is UTF-16; save it as UTF-8"))
         return ""
@@ -163,7 +164,7 @@ def _read_jsonl(path: Path) -> Parsed:
         if not isinstance(value, dict):
             problems.append(Problem(line, "syntax", f"a JSON {type(value).__name__} where an object belongs"))
             continue
-        for name in value.keys() - set(COLUMNS) - unknown:
+        for name in sorted(value.keys() - set(COLUMNS) - unknown):
             unknown.add(name)  # once is enough: it will be in every line
             problems += [p for p in header_problems([*_NEEDED, name], line) if p.kind == "unknown-column"]
         found = _json_row(value, line)

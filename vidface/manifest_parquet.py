@@ -9,7 +9,11 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vidface.files import read_regular
 from vidface.manifest_formats import COLUMNS, Parsed, Problem, Row, header_problems, show
+
+MOST_ROWS = 20_000_000
+MOST_BYTES = 4 << 30
 
 
 def read_parquet(path: Path) -> Parsed:
@@ -19,7 +23,13 @@ def read_parquet(path: Path) -> Parsed:
         OSError: The file cannot be opened.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        content = pa.BufferReader(read_regular(path))
+        metadata = pq.read_metadata(content)
+        if wrong := _too_much(metadata):
+            return Parsed([], [], [Problem(0, "too-large", wrong)])
+        paths = {metadata.schema.column(number).path for number in range(metadata.num_columns)}
+        # A text that comes again and again takes no memory again: a few kilobytes can hold millions of it.
+        with pq.ParquetFile(content, metadata=metadata, read_dictionary=sorted(paths & set(COLUMNS))) as file:
             schema = file.schema_arrow
             problems = header_problems(schema.names, 0)
             names = [name for name in COLUMNS if schema.names.count(name) == 1]
@@ -55,8 +65,28 @@ def _texts(column: pa.ChunkedArray) -> list[str]:
     """Return a text column as a list; null is empty, and bytes that are not UTF-8 become lone surrogates."""
     if pa.types.is_null(column.type):
         return [""] * len(column)
-    raw = column.cast(pa.large_string(), safe=False).cast(pa.large_binary()).to_pylist()
+    found: list[str] = []
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type):
+            words = _words(chunk.dictionary)
+            found += ["" if place is None else words[place] for place in chunk.indices.to_pylist()]
+        else:
+            found += _words(chunk)
+    return found
+
+
+def _words(values: pa.Array) -> list[str]:
+    raw = values.cast(pa.large_string(), safe=False).cast(pa.large_binary()).to_pylist()
     return ["" if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
+
+
+def _too_much(metadata: pq.FileMetaData) -> str:
+    """What a file claims to unpack to, where no manifest is so large; else nothing."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    size = sum(max(group.total_byte_size, 0) for group in groups)
+    if metadata.num_rows > MOST_ROWS or size > MOST_BYTES:
+        return f"{metadata.num_rows:,} rows, {size:,} bytes once unpacked; no manifest is so large"
+    return ""
 
 
 def write_parquet(handle: BinaryIO, rows: Iterable[Row]) -> None:
