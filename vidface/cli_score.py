@@ -19,6 +19,7 @@ from vidface.options import (
     pool_option,
     read_targets,
     split_options,
+    template_options,
 )
 from vidface.output import print_json
 
@@ -61,6 +62,7 @@ NEEDS = {
     show_default=True,
     help="Where all pairs are compared (lfrc, trillionpairs); the numbers are the same.",
 )
+@template_options
 @normalise_option
 @json_option
 def score(
@@ -75,6 +77,9 @@ def score(
     pairs: Path | None,
     meta: Path | None,
     device: str,
+    norm: bool,
+    detector_score: bool,
+    flip_halves: bool,
     normalise: bool,
     as_json: bool,
 ) -> int:
@@ -93,6 +98,14 @@ def score(
         truth = read_manifest(manifest_path)
         found = read_scored(scored, truth, normalise=normalise)
         result = run(found, truth, protocol=protocol, device=device, **splits, **aims)  # type: ignore[arg-type]
+    elif protocol == "ijbb" or protocol == "ijbc":
+        from vidface.stages.score_templates import score_templates
+
+        assert meta is not None
+        if normalise:
+            raise UsageError(f"--protocol {protocol} does not use --normalise: say --no-norm")
+        made = {"norm": norm, "detector_score": detector_score, "flip_halves": flip_halves}
+        result = score_templates(scored, protocol, meta, **made, **aims)
     else:
         raise UsageError(f"--protocol {protocol} is not there yet")
     if output:

@@ -57,6 +57,33 @@ def normalise_option(command: Command) -> Command:
     )(command)
 
 
+def template_options(command: Command) -> Command:
+    """What is done with features of images before templates are made of them."""
+    for option in reversed(
+        [
+            click.option(
+                "--norm/--no-norm",
+                default=True,
+                show_default=True,
+                help="Keep the features' norms, or L2-normalise each (ijbb, ijbc).",
+            ),
+            click.option(
+                "--detector-score/--no-detector-score",
+                default=True,
+                show_default=True,
+                help="Multiply each feature by its detector's score (ijbb, ijbc).",
+            ),
+            click.option(
+                "--flip-halves",
+                is_flag=True,
+                help="A row is an embedding and then the mirrored image's: add the two (ijbb, ijbc).",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 def shard_option(command: Command) -> Command:
     """Do one share of the work."""
     return click.option(
