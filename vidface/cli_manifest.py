@@ -37,33 +37,48 @@ def manifest_from_folder(folder: Path, output: Path, enrol: int, as_json: bool) 
 @manifest.command("from-iqiyi")
 @click.option("--train-list", type=FILE, required=True, help="train_gt.txt: a video and its identity a line.")
 @click.option("--val-list", type=FILE, required=True, help="val_gt.txt: an identity and its videos a line.")
-@click.option("--train-folder", type=DIRECTORY, required=True, help="The training videos.")
+@click.option("--train-folder", type=DIRECTORY, help="The training videos, where they are at hand.")
+@click.option("--val-folder", type=DIRECTORY, help="The validation videos; unlisted ones are distractors.")
 @click.option(
-    "--val-folder",
-    type=DIRECTORY,
-    required=True,
-    help="The validation videos; unlisted ones are distractors.",
+    "--features",
+    "pickles",
+    type=FILE,
+    multiple=True,
+    help="An official feature pickle, for the names of unlisted validation videos; repeatable.",
 )
 @click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
 @json_option
 def manifest_from_iqiyi(
-    train_list: Path, val_list: Path, train_folder: Path, val_folder: Path, output: Path, as_json: bool
+    train_list: Path,
+    val_list: Path,
+    train_folder: Path | None,
+    val_folder: Path | None,
+    pickles: tuple[Path, ...],
+    output: Path,
+    as_json: bool,
 ) -> int:
-    """From the lists of iQIYI-VID 2019."""
+    """From the lists of iQIYI-VID 2019, with its videos or its official features."""
+    from vidface.feature_sources import iqiyi_names
     from vidface.manifest_sources import from_iqiyi
 
-    return print_made(output, from_iqiyi(train_list, val_list, train_folder, val_folder, output), as_json)
+    names = (name for _, name in iqiyi_names(pickles))
+    return print_made(
+        output, from_iqiyi(train_list, val_list, train_folder, val_folder, output, names=names), as_json
+    )
 
 
 @manifest.command("from-lfrc")
 @click.argument("filelist", type=FILE)
+@click.option(
+    "--identities", type=FILE, help="Your own labels: line i for line i of FILELIST, empty or 0 for nobody."
+)
 @click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
 @json_option
-def manifest_from_lfrc(filelist: Path, output: Path, as_json: bool) -> int:
+def manifest_from_lfrc(filelist: Path, identities: Path | None, output: Path, as_json: bool) -> int:
     """From the challenge's FILELIST; its order is kept, as the submission needs it."""
     from vidface.manifest_sources import from_lfrc
 
-    return print_made(output, from_lfrc(filelist, output), as_json)
+    return print_made(output, from_lfrc(filelist, output, identities=identities), as_json)
 
 
 def _ijb_command(command: Callable[..., int]) -> Callable[..., int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vidface.errors import ManifestError
@@ -13,19 +13,38 @@ from vidface.manifest import Row, row_problems
 from vidface.manifest_formats import format_of, show
 from vidface.manifest_sources.converted import Converted, Ignored, prefix_of, write_converted
 
+_OTHER_PARTS = (
+    "IQIYI_VID_TRAIN_",
+    "IQIYI_VID_TEST_",
+)  # how the official videos outside of the gallery are called
+
 
 def from_iqiyi(
-    train_list: Path, val_list: Path, train_folder: Path, val_folder: Path, output: Path
+    train_list: Path,
+    val_list: Path,
+    train_folder: Path | None,
+    val_folder: Path | None,
+    output: Path,
+    *,
+    names: Iterable[str] = (),
 ) -> Converted:
-    """Write the manifest of iQIYI-VID 2019 from its two lists and its videos.
+    """Write the manifest of iQIYI-VID 2019 from its two lists, and its videos or the names in its feature files.
 
     ``train_list`` has ``<video>.mp4 <identity>`` lines, ``val_list`` has ``<identity> <video>.mp4 ...``
     lines; identity 0 means nobody. The id of a video is its name without ``.mp4``; its media are
-    ``<id>.mp4``, or else a folder ``<id>`` of frames. What ``val_folder`` holds beyond the lists are
+    ``<id>.mp4``, or else a folder ``<id>`` of frames. What ``val_folder`` and ``names`` hold beyond the lists are
     distractors, except names of the other parts of the set (``IQIYI_VID_TRAIN_``, ``IQIYI_VID_TEST_``). Both
-    folders may be one.
+    folders may be one. Without a folder the path of a video is ``<id>.mp4``, and nobody looks for it: features
+    of another tool need no media.
 
-    Rows come in the order of the lists, then the distractors in natural order.
+    Rows come in the order of the lists, then the distractors of the folder and those of ``names``, each in natural
+    order.
+
+    Args:
+        train_list, val_list: the official files.
+        train_folder, val_folder: where the media are; None: they are not at hand.
+        output: the manifest.
+        names: of the videos in the official feature pickles, with ``.mp4`` or without.
 
     Raises:
         ManifestError: A line is not of this form; a video has two identities or is in both lists; a folder is
@@ -57,8 +76,11 @@ def from_iqiyi(
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ManifestError(problems[0] + more)
 
-    prefixes = {"train": prefix_of(train_folder, output), "val": prefix_of(val_folder, output)}
-    there = {"train": _names(train_folder), "val": _names(val_folder)}
+    folders = {"train": train_folder, "val": val_folder}
+    prefixes = {
+        split: "" if folder is None else prefix_of(folder, output) for split, folder in folders.items()
+    }
+    there = {split: {} if folder is None else _names(folder) for split, folder in folders.items()}
     rows: list[Row] = []
     missing = 0
     used: set[str] = set()
@@ -67,7 +89,7 @@ def from_iqiyi(
         if name not in there[split]:
             if video_id in there[split]:
                 name = video_id
-            else:
+            elif folders[split] is not None:
                 missing += 1
         used.add(prefixes[split] + name)
         rows.append((video_id, prefixes[split] + name, identity, split))
@@ -82,25 +104,52 @@ def from_iqiyi(
             ignored["hidden"].append(name)
         elif not is_folder and video_id == name:
             ignored["not an .mp4 file"].append(name)
-        elif name.startswith(("IQIYI_VID_TRAIN_", "IQIYI_VID_TEST_")):
+        elif name.startswith(_OTHER_PARTS):
             ignored["of another part of the set"].append(name)
         elif video_id in listed:
             ignored["a second copy of a listed video"].append(name)
         else:
             listed[video_id] = ("", "val", "")
             rows.append((video_id, prefixes["val"] + name, "", "val"))
-    return write_converted(output, rows, missing=missing, ignored=ignored)
+    of_features = sorted({name.removesuffix(".mp4") for name in names}, key=natural_key)
+    for video_id in of_features:
+        if video_id in listed:
+            continue
+        if video_id.startswith(_OTHER_PARTS):
+            ignored["of another part of the set"].append(video_id)
+        else:
+            rows.append((video_id, f"{prefixes['val']}{video_id}.mp4", "", "val"))
+            missing += val_folder is not None
+    made = write_converted(output, rows, missing=missing, ignored=ignored)
+    unknown = [f"--{split}-folder" for split, folder in folders.items() if folder is None]
+    if unknown:
+        made.notes.append(
+            f"no {' and no '.join(unknown)}: paths of those videos are <video_id>.mp4 beside the manifest, and nobody "
+            "looked for them; features from-iqiyi needs no media, extract does"
+        )
+    if val_folder is None and not of_features:
+        made.notes.append(
+            "no distractors: validation videos that are not listed are known from --val-folder or --features only, and "
+            "without them scores are higher than the challenge's"
+        )
+    return made
 
 
-def from_lfrc(filelist: Path, output: Path) -> Converted:
+def from_lfrc(filelist: Path, output: Path, *, identities: Path | None = None) -> Converted:
     """Write the manifest of an LFRC 2019 file list, in its order: row i of a submission is its line i.
 
     The first word of a line is the video's name, both its id and its folder of frames beside the list; the
-    other words are not used. The identities are not public: they are empty, and the split is ``test``.
+    other words are not used. The organisers' identities are not public: without a file of one's own they are empty.
+    The split is ``test``.
+
+    Args:
+        filelist: the official list.
+        output: the manifest.
+        identities: text, line i is the identity of the list's line i; an empty line or 0 is nobody known.
 
     Raises:
         ManifestError: An empty line among the others, a repeated name or one that leaves the folder; the list
-            is not under the folder of ``output``.
+            is not under the folder of ``output``; or there is another number of identities than of videos.
         StoreError: The manifest cannot be written.
     """
     format_of(output)
@@ -112,7 +161,8 @@ def from_lfrc(filelist: Path, output: Path) -> Converted:
                 f"{filelist}:{line - 1}: an empty line; rows are counted by lines, so remove it"
             )
         names.append(fields[0])
-    rows = [(name, prefix + name, "", "test") for name in names]
+    people = [""] * len(names) if identities is None else _identities(identities, len(names), filelist)
+    rows = [(name, prefix + name, person, "test") for name, person in zip(names, people, strict=True)]
     bare = [(name, name, "", "test") for name in names]  # a prefix must not hide an absolute name
     for problem in row_problems(range(1, len(rows) + 1), bare):
         raise ManifestError(f"{filelist}:{problem.line}: {problem.message}")
@@ -127,16 +177,31 @@ def _names(folder: Path) -> dict[str, bool]:
     return {name: found[name] for name in sorted(found, key=natural_key)}
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and words of the lines that have any."""
+def _identities(path: Path, count: int, filelist: Path) -> list[str]:
+    """The identity of every line, empty for nobody."""
+    text = _text(path)
+    lines = [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
+    if len(lines) != count:
+        raise ManifestError(
+            f"{path}: {len(lines)} lines for the {count} videos of {filelist}; "
+            "give one line a video, empty or 0 for nobody"
+        )
+    return ["" if line == "0" else line for line in lines]
+
+
+def _text(path: Path) -> str:
     try:
-        raw = path.read_bytes()
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        try:
-            fields = line.decode().split()
-        except UnicodeDecodeError:
-            raise ManifestError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ManifestError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and words of the lines that have any."""
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        fields = line.split()
         if fields:
             yield number, fields
