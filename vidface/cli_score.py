@@ -98,14 +98,14 @@ def score(
         truth = read_manifest(manifest_path)
         found = read_scored(scored, truth, normalise=normalise)
         result = run(found, truth, protocol=protocol, device=device, **splits, **aims)  # type: ignore[arg-type]
-    elif protocol == "ijbb" or protocol == "ijbc":
+    elif protocol in ("ijbb", "ijbc"):
         from vidface.stages.score_templates import score_templates
 
         assert meta is not None
         if normalise:
             raise UsageError(f"--protocol {protocol} does not use --normalise: say --no-norm")
-        made = {"norm": norm, "detector_score": detector_score, "flip_halves": flip_halves}
-        result = score_templates(scored, protocol, meta, **made, **aims)
+        aims |= {"norm": norm, "detector_score": detector_score, "flip_halves": flip_halves}
+        result = score_templates(scored, "ijbb" if protocol == "ijbb" else "ijbc", meta, **aims)
     else:
         raise UsageError(f"--protocol {protocol} is not there yet")
     if output:
