@@ -21,7 +21,10 @@ PACKAGE = ROOT / "vidface"
 LAYERS = (
     ("__init__", "errors", "files"),  # __init__ holds the version
     ("progress", "machine", "unpickle", "hdf5", "npy"),
-    ("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "frames", "backbones", "store"),
+    (
+        *("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "pair_lists", "frames"),
+        *("backbones", "store"),
+    ),
     ("faces", "feature_sources"),
     ("datasets", "engines"),
     (
@@ -67,6 +70,8 @@ SIDEWAYS = {
     ("manifest", "manifest_formats"),
     ("manifest_sources", "manifest"),
     ("manifest_sources", "manifest_formats"),
+    ("pair_lists", "manifest"),
+    ("pair_lists", "manifest_formats"),
     ("components", "fixed_dot"),
     ("clustering", "components"),
     ("clustering", "fixed_dot"),
