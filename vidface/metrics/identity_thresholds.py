@@ -15,8 +15,7 @@ aren't those of `vidface.metrics.open_set`, where all identities of the gallery 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -30,6 +29,7 @@ from vidface.metrics.pairs import fpr_fraction
 __all__ = ["IdentityThresholds", "Judged", "identity_thresholds"]
 
 ROWS = 16  # identities a job
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
 class IdentityThresholds(NamedTuple):
@@ -100,62 +100,69 @@ def identity_thresholds(
     Raises:
         ValueError: a target outside (0, 1).
     """
-    asked, stored = np.ascontiguousarray(probes, np.float32), np.ascontiguousarray(gallery, np.float32)
-    people, half = np.asarray(probe_codes, np.int64), np.asarray(choose, np.bool_)
+    asked, people, half = np.asarray(probes), np.asarray(probe_codes, np.int64), np.asarray(choose, np.bool_)
     fractions = [fpr_fraction(target) for target in targets]
+    first = np.argsort(~half, kind="stable")  # those to choose on come first
+    asked, people, size = np.ascontiguousarray(asked[first], np.float32), people[first], int(half.sum())
     enrolled = np.asarray(gallery_codes, np.int64)
     order = np.argsort(enrolled, kind="stable")
-    stored, names = stored[order], np.unique(enrolled)
+    stored, names = np.ascontiguousarray(np.asarray(gallery)[order], np.float32), np.unique(enrolled)
     bounds = np.searchsorted(enrolled[order], np.append(names, names[-1] + 1))
-    own, own_chosen = (
-        np.array([counts.get(name, 0) for name in names.tolist()], np.int64)
-        for counts in (_tally(people), _tally(people[half]))
-    )
-    chosen = int(half.sum()) - own_chosen  # searches of others to choose on
-    others = len(people) - int(half.sum()) - (own - own_chosen)
-    measured = [t for t, fraction in enumerate(fractions) if (fraction * int(chosen.min())) >= 1]
+    by_person = np.argsort(people, kind="stable")
+    mine = [
+        by_person[start:stop]
+        for start, stop in zip(
+            *(np.searchsorted(people[by_person], names, side) for side in SIDES), strict=True
+        )
+    ]
+    searches = np.array([len(rows) for rows in mine], np.int64)
+    chosen = size - np.array([np.count_nonzero(rows < size) for rows in mine], np.int64)
+    others = len(people) - searches - chosen
+    measured = [t for t, fraction in enumerate(fractions) if fraction * int(chosen.min()) >= 1]
     found: list[IdentityThresholds | None] = [None] * len(targets)
     if not measured:
-        return Judged(names, own, others, found)
+        return Judged(names, searches, others, found)
     workers = cpu_count() if workers is None else workers
     aims = [fractions[t] for t in measured]
     allowed = [int(aim * int(chosen.sum())) for aim in aims]
+    most = max(allowed) + 1
     own_levels = np.empty((len(aims), len(names)), np.float32)
     missed, accepted, one_missed, one_accepted = np.zeros((4, len(aims), len(names)), np.int64)
 
-    def scored(jobs: Iterator[int]) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.bool_]]]:
-        """Every identity's scores with all probes, and which of those are its own."""
+    def scored(jobs: Iterator[int]) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
+        """Every identity's scores with its own searches, and with all others; -inf takes the place of its own."""
         scores = np.empty((ROWS, len(asked)), np.float32)
-        for first in jobs:
-            count = min(ROWS, len(names) - first)
-            _score(asked, stored, bounds[first : first + count + 1], scores)
-            for i in range(count):
-                yield first + i, scores[i], people == names[first + i]
+        for job in jobs:
+            count = min(ROWS, len(names) - job)
+            _score(asked, stored, bounds[job : job + count + 1], scores)
+            for i, line in enumerate(scores[:count], job):
+                own = line[mine[i]]
+                line[mine[i]] = -np.inf
+                yield i, own, line
 
     def choose_own(jobs: Iterator[int]) -> NDArray[np.float32]:
-        top: list[NDArray[np.float32]] = []
-        held, floor = 0, np.float32(-np.inf)
-        for i, scores, mine in scored(jobs):
-            pool = np.sort(scores[half & ~mine])
-            for a, aim in enumerate(aims):
-                own_levels[a, i] = _just_above(pool, aim)
-            missed[:, i] = _below(scores[mine], own_levels[:, i])
-            accepted[:, i] = _from(scores[~half & ~mine], own_levels[:, i])
-            top.append(pool[np.searchsorted(pool, floor) :])
+        top, held, floor = [np.empty(0, np.float32)], 0, np.float32(-np.inf)
+        for i, own, line in scored(jobs):
+            pool = line[:size]
+            places = [size - 1 - int(aim * int(chosen[i])) for aim in aims]
+            own_levels[:, i] = _just_above(np.partition(pool, places)[places])
+            missed[:, i] = [np.count_nonzero(own < level) for level in own_levels[:, i]]
+            accepted[:, i] = [np.count_nonzero(line[size:] >= level) for level in own_levels[:, i]]
+            top.append(pool[pool >= floor])
             held += len(top[-1])
-            if held > 2 * (max(allowed) + 1):
-                kept = _largest(top, max(allowed) + 1)
-                top, held, floor = [kept], len(kept), kept[0]
-        return _largest(top, max(allowed) + 1)
+            if held > 2 * most:
+                top = [_largest(top, most)]
+                held, floor = most, top[0].min()
+        return _largest(top, most)
 
     jobs = range(0, len(names), ROWS)
-    pool = _largest(in_threads(choose_own, jobs, workers), max(allowed) + 1)
-    levels = np.array([_above_place(pool, count) for count in allowed], np.float32)
+    pooled = np.sort(_largest(in_threads(choose_own, jobs, workers), most))
+    levels = _just_above(pooled[[most - 1 - count for count in allowed]])
 
     def judge_one(jobs: Iterator[int]) -> None:
-        for i, scores, mine in scored(jobs):
-            one_missed[:, i] = _below(scores[mine], levels)
-            one_accepted[:, i] = _from(scores[~half & ~mine], levels)
+        for i, own, line in scored(jobs):
+            one_missed[:, i] = [np.count_nonzero(own < level) for level in levels]
+            one_accepted[:, i] = [np.count_nonzero(line[size:] >= level) for level in levels]
 
     in_threads(judge_one, jobs, workers)
     for a, t in enumerate(measured):
@@ -163,35 +170,18 @@ def identity_thresholds(
             *(targets[t], own_levels[a], missed[a], accepted[a]),
             *(float(levels[a]), one_missed[a], one_accepted[a]),
         )
-    return Judged(names, own, others, found)
+    return Judged(names, searches, others, found)
 
 
-def _tally(people: NDArray[np.int64]) -> dict[int, int]:
-    names, counts = np.unique(people, return_counts=True)
-    return dict(zip(names.tolist(), counts.tolist(), strict=True))
-
-
-def _just_above(ascending: NDArray[np.float32], share: Fraction) -> np.float32:
-    """The lowest threshold that accepts at most this share."""
-    return _above_place(ascending, int(share * len(ascending)))
-
-
-def _above_place(ascending: NDArray[np.float32], allowed: int) -> np.float32:
-    """The next float32 above the highest score that is one too many."""
-    return np.float32(np.nextafter(ascending[len(ascending) - 1 - allowed], np.float32(np.inf)))
+def _just_above(refused: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The lowest thresholds that do not accept these scores."""
+    return np.nextafter(refused, np.float32(np.inf))
 
 
 def _largest(parts: Sequence[NDArray[np.float32]], count: int) -> NDArray[np.float32]:
-    """The largest of all parts, ascending."""
-    return np.sort(np.concatenate([np.empty(0, np.float32), *parts]))[-count:]
-
-
-def _below(scores: NDArray[np.float32], levels: NDArray[np.float32]) -> NDArray[np.int64]:
-    return np.asarray(np.count_nonzero(scores[:, None] < levels, axis=0), np.int64)
-
-
-def _from(scores: NDArray[np.float32], levels: NDArray[np.float32]) -> NDArray[np.int64]:
-    return np.asarray(np.count_nonzero(scores[:, None] >= levels, axis=0), np.int64)
+    """The largest of all parts, in no order."""
+    scores = np.concatenate(parts)
+    return scores if len(scores) <= count else np.partition(scores, len(scores) - count)[-count:]
 
 
 @njit(cache=True, nogil=True)
