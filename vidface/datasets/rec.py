@@ -214,8 +214,8 @@ def write_rec(path: Path, images: ImageSet, advance: Callable[[int], None] = lam
     order = np.argsort(images.labels, kind="stable")
     ends = 1 + np.cumsum(np.bincount(images.labels, minlength=people))
     begins = np.concatenate([[1], ends[:-1]])
-    # The .rec takes its name first: without its .idx it is not opened.
-    with write_atomic(path.with_suffix(".idx")) as index, write_atomic(path) as records:
+    # The .idx takes its name first: where the .rec is there, both are.
+    with write_atomic(path) as records, write_atomic(path.with_suffix(".idx")) as index:
 
         def put(number: int, payload: bytes) -> None:
             index.write(f"{number}\t{records.tell()}\n".encode())

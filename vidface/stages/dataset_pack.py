@@ -86,11 +86,23 @@ def pack(
         raise UsageError("--shards is for --to tar")
     if min_images > 1 and to == "bin":
         raise UsageError("--min-images is not for --to bin: the list says which images are taken")
-    for path in (output, output.with_suffix(".idx")) if to == "rec" else (output,):
-        if path.exists():
-            raise UsageError(f"{path}: exists; remove it or name another output")
-    if pairs is not None:
-        return _pack_pairs(open_pairs(pairs, source), output)
+    index = output.with_suffix(".idx")
+    # A run killed between the names of its two files leaves the first, and the second under its partial name.
+    killed = any(output.parent.glob(f".{glob.escape(output.name)}.*.partial"))
+    with exclusive(output):
+        if to == "rec" and killed and not output.exists():
+            index.unlink(missing_ok=True)
+        for path in (output, index) if to == "rec" else (output,):
+            if path.exists():
+                raise UsageError(f"{path}: exists; remove it or name another output")
+        if pairs is not None:
+            return _pack_pairs(open_pairs(pairs, source), output)
+        return _pack_images(source, output, to, shards, min_images)
+
+
+def _pack_images(
+    source: Path, output: Path, to: Literal["tar", "rec", "bin"], shards: int | None, min_images: int
+) -> Packed:
     whole = open_images(source)
     images = cut_long_tail(whole, min_images)
     total = len(images.labels)
@@ -99,7 +111,7 @@ def pack(
     if shards is not None and shards > total:
         raise UsageError(f"--shards is {shards}, more than the {total} images")
     made = [output]
-    with exclusive(output), progress("pack", total, "images") as advance:
+    with progress("pack", total, "images") as advance:
         if to == "rec":
             write_rec(output, images, advance)
             made = [output, output.with_suffix(".idx")]
@@ -121,7 +133,7 @@ def _pack_pairs(pairs: PairSet, output: Path) -> Packed:
     if pairs.left_out:
         return Packed([], None, 0, unusable_pairs=pairs.left_out, problems=pairs.problems)
     total = 2 * len(pairs.same)
-    with exclusive(output), progress("pack", total, "images") as advance:
+    with progress("pack", total, "images") as advance:
 
         def contents() -> Iterator[bytes]:
             for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):

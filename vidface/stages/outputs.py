@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import glob
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,16 +47,95 @@ def exclusive(output: Path) -> Iterator[None]:
             raise UsageError(
                 f"{output}: another run is writing it now; wait for it, or choose another output"
             )
-        for left_by_a_killed_run in output.parent.glob(f".{glob.escape(output.name)}.*.partial"):
-            left_by_a_killed_run.unlink(missing_ok=True)
+        _remove_partials(output.parent, output.name)
         yield
+
+
+@contextmanager
+def exclusive_folder(folder: Path, *parts: str) -> Iterator[None]:
+    """Make a folder of many files and hold it for this run, as `exclusive` holds a file.
+
+    What killed runs were writing in it and in the folders ``parts`` within it is removed; those are made as well.
+
+    Raises:
+        StoreError: a folder cannot be made.
+        UsageError: another run is writing into this folder now.
+    """
+    try:
+        for part in ("", *parts):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{error.filename}: {error.strerror}; name another folder with -o") from None
+    with exclusive(folder / "folder"):
+        for part in ("", *parts):
+            _remove_partials(folder / part)
+        yield
+
+
+@contextmanager
+def scratch_folder(beside: Path, name: str) -> Iterator[Path]:
+    """A folder for temporary files beside a file, gone at the end; those of killed runs go first.
+
+    The kernel lets go of the lock on it when its run ends, however it ends, so a folder that can be locked belongs to
+    nobody.
+
+    Raises:
+        StoreError: it cannot be made there.
+    """
+    prefix = f".{name}-"
+    for left in beside.parent.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError), _folder_lock(left):
+            shutil.rmtree(left)
+    while True:
+        try:
+            folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=prefix))
+        except OSError as error:
+            raise StoreError(
+                f"{beside.parent}: a temporary folder cannot be made there: {error.strerror}"
+            ) from None
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(_folder_lock(folder))
+            except OSError:
+                continue  # another run took it for one that was left, before it was locked
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder)
+            return
+
+
+@contextmanager
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a folder itself; an OSError where another holds it, or where it is none."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.stat().st_ino != os.fstat(handle).st_ino:
+            raise FileNotFoundError(folder)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_partials(folder: Path, name: str = "*") -> None:
+    """Remove what a killed run left half-written of a file, or of all in the folder."""
+    wanted = name if name == "*" else glob.escape(name)
+    for partial in folder.glob(f".{wanted}.*.partial"):
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def _locked(path: Path, how: int) -> Iterator[bool]:
     """Lock a file by a file beside it, ``how`` as flock is told; whether it is held."""
     lock = path.with_name(f".{path.name}.lock")
-    with lock.open("w") as handle:
+    try:
+        opened = lock.open("w")
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written: {error.strerror}; check the folder and its rights"
+        ) from None
+    with opened as handle:
         try:
             fcntl.flock(handle, how)
             # A run that ends removes its lock: what was locked here must still be what stands there.
@@ -72,10 +154,11 @@ def _locked(path: Path, how: int) -> Iterator[bool]:
 
 @contextmanager
 def _waiting(path: Path) -> Iterator[None]:
-    """Lock a file as soon as nobody else does."""
+    """Lock a file as soon as nobody else does, and remove what killed runs left of it."""
     while True:
         with _locked(path, fcntl.LOCK_EX) as held:
             if held:
+                _remove_partials(path.parent, path.name)
                 yield
                 return
 
@@ -149,8 +232,9 @@ def read_faults(path: Path) -> list[Fault]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write one JSON object, whole or not at all, with a line end; NaN is an error, not a token."""
-    with write_atomic(path) as handle:
-        handle.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    content = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    with _waiting(path), write_atomic(path) as handle:
+        handle.write(content)
 
 
 def read_json(path: Path) -> dict[str, Any]:
