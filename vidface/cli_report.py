@@ -93,5 +93,7 @@ def check_output(output: Path) -> None:
     Raises:
         UsageError: it does.
     """
-    if output.exists() and any(output.iterdir()) and not (output / "data" / "headline.csv").is_file():
+    # A run that was killed at its beginning leaves empty folders, and files with a dot.
+    held = (path for path in output.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not (output / "data" / "headline.csv").is_file() and any(held):
         raise UsageError(f"{output}: holds something else than a report; choose another folder")

@@ -34,6 +34,7 @@ from vidface.report.figures_drawing import (
 )
 from vidface.report.html import environment, page_table, render, shown
 from vidface.stages.comparison import SHOWN, Comparison, tpr_label, verdict
+from vidface.stages.outputs import exclusive_folder
 
 __all__ = ["check_output", "write_comparison"]
 
@@ -65,34 +66,35 @@ def write_comparison(found: Comparison, folder: Path) -> list[Path]:
         The paths, the page last: where it stands, everything that it links to is there.
 
     Raises:
-        UsageError: as `check_output` raises.
+        UsageError: as `check_output` raises, or another run writes this comparison now.
         StoreError: something cannot be written.
     """
     data, figures = folder / DATA, folder / FIGURES
     check_output(folder)
     tables, drawings = _tables(found), _drawings(found)
     page = _page(found, tables, drawings)
-    try:
-        for part in (folder, data, figures):
-            part.mkdir(parents=True, exist_ok=True)
-        for old in [
-            *(data / f"{name}.csv" for name in TABLES),
-            *(figures / f"{name}.{suffix}" for name in CSV_OF for suffix in ("svg", "png")),
+    with exclusive_folder(folder, DATA, FIGURES):
+        try:
+            # The page goes first and comes last: it never stands beside the data of another comparison.
+            for old in [
+                folder / "index.html",
+                *(data / f"{name}.csv" for name in TABLES),
+                *(figures / f"{name}.{suffix}" for name in CSV_OF for suffix in ("svg", "png")),
+            ]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{error.filename}: {error.strerror}; name another folder with -o") from None
+        written = [write_table(data, table) for table in tables.values()]
+        for drawing in drawings:
+            written += write_drawing(figures, drawing)
+        texts = {"compare.md": markdown(found), "compare.tex": latex(found)}
+        for name, content in [
+            *((name, text.encode("utf-8", "backslashreplace")) for name, text in texts.items()),
+            ("index.html", page),
         ]:
-            old.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"{error.filename}: {error.strerror}; name another folder with -o") from None
-    written = [write_table(data, table) for table in tables.values()]
-    for drawing in drawings:
-        written += write_drawing(figures, drawing)
-    texts = {"compare.md": markdown(found), "compare.tex": latex(found)}
-    for name, content in [
-        *((name, text.encode("utf-8", "backslashreplace")) for name, text in texts.items()),
-        ("index.html", page),
-    ]:
-        written.append(folder / name)
-        with write_atomic(written[-1]) as handle:
-            handle.write(content)
+            written.append(folder / name)
+            with write_atomic(written[-1]) as handle:
+                handle.write(content)
     return written
 
 
