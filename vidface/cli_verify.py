@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vidface.errors import UsageError
-from vidface.options import FILE, card_fields, json_option, model_options
+from vidface.options import FILE, card_fields, fpr_rule_option, json_option, model_options
 from vidface.output import print_json
 
 SHOWN = 20  # problems that are printed; all of them are in the JSON
@@ -21,6 +21,7 @@ SHOWN = 20  # problems that are printed; all of them are in the JSON
 @click.option("--images", type=FILE, help="Where a CSV list finds its images: a folder, .tar or .rec.")
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Add the mirrored image's embedding.")
 @click.option("--resize", is_flag=True, help="Resize images of another size.")
+@fpr_rule_option
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("-o", "--output", type=FILE, help="Also write everything to this JSON file.")
 @json_option
@@ -42,8 +43,8 @@ def verify(
 
     A .bin file (LFW, CFP-FP, AgeDB-30), or a CSV list first,second,same of PERSON/IMAGE names with --images.
 
-    The JSON object: ``model``, ``model_sha256``, ``device``, ``flip``, ``resize``, ``folds``, ``definition`` (in
-    words), ``output``, ``faults`` (how many images and pairs could not be used) and ``sets``, an object a file as
+    The JSON object: ``model``, ``model_sha256``, ``device``, ``flip``, ``resize``, ``folds``, ``fpr_rule``,
+    ``definition`` (in words), ``output``, ``faults`` (how many images and pairs could not be used) and ``sets``, an object a file as
     `vidface.stages.verify.verify` describes it. Exit code 1 where an image or a pair could not be used.
     """
     from vidface.backbones import load_backbone
@@ -64,7 +65,8 @@ def verify(
         "flip": options["flip"],
         "resize": options["resize"],
         "folds": FOLDS,
-        "definition": definition(options["flip"]),
+        "fpr_rule": options["fpr_rule"],
+        "definition": definition(options["flip"], options["fpr_rule"]),
         "output": None if output is None else str(output),
         "faults": sum(each["counts"]["failed_images"] + each["counts"]["left_out"] for each in sets),
         "sets": sets,
@@ -124,9 +126,19 @@ def _lines(result: Mapping[str, Any]) -> str:
             columns(table),
             "",
             f"{result['model']} on {result['device']}: {result['definition']}",
+            *_rule_lines(result),
             *_notes(result["sets"]),
         ]
     )
+
+
+def _rule_lines(result: Mapping[str, Any]) -> list[str]:
+    """The rule that TPR at FPR follows, once, or a line a set where the FPR that is reached is to be said."""
+    from vidface.tables.text import rule_line
+
+    if result["fpr_rule"] == "nearest":
+        return [f"{Path(each['source']).name}: {rule_line(each)}" for each in result["sets"]]
+    return [rule_line(result)]
 
 
 def _notes(sets: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""LFRC video track: 1:1 verification over ALL pairs of distinct videos, cosine; TPR at FPR, exact.
+"""LFRC video track: 1:1 verification over ALL pairs of distinct videos, cosine; TPR at FPR, exact, by a named rule.
 
 Videos without identity are impostors to everybody. A video without a usable frame has a zero embedding: it stays in
 the pairs with a score of 0, as it does for the organisers.
@@ -16,12 +16,27 @@ import numpy.typing as npt
 from vidface.errors import UsageError
 from vidface.manifest import Manifest
 from vidface.metrics.bootstrap import bootstrap_ratio
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 
 TARGETS = ("1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
-DEFINITION = (
-    "the largest TPR over thresholds whose FPR is at most the target, over all pairs of distinct videos; "
-    "null where fewer than one impostor pair may be accepted; intervals resample identities at the threshold found"
-)
+_POINT: dict[FprRule, str] = {
+    "at-most": "the largest TPR over thresholds whose FPR is at most the target",
+    "nearest": "the TPR at the threshold whose FPR is nearest to the target, which it may exceed",
+    "interpolated": "the TPR on the straight line between the thresholds whose FPR is next below and above the target",
+}
+
+
+def definition(rule: FprRule = DEFAULT_RULE) -> str:
+    """What the numbers mean, in words."""
+    fixed = (
+        "at the threshold found"
+        if rule != "interpolated"
+        else "at both thresholds, with their weights held fixed"
+    )
+    return (
+        f"{_POINT[rule]}, over all pairs of distinct videos; "
+        f"null where fewer than one impostor pair may be accepted; intervals resample identities {fixed}"
+    )
 
 
 def check_targets(targets: Sequence[str]) -> None:
@@ -51,6 +66,7 @@ def score_pairs(
     manifest: Manifest,
     targets: Sequence[str] = TARGETS,
     *,
+    fpr_rule: FprRule = DEFAULT_RULE,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Score all pairs of videos.
@@ -59,16 +75,17 @@ def score_pairs(
         embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
         manifest: who is in which video; splits do not matter.
         targets: FPR targets as text, so that 1e-4 of a number of pairs is exact.
+        fpr_rule: which point of the curve a target means.
         device: ``cpu``, or a device as torch names it. Sets speed, not the result. Not yet run on a GPU.
 
     Returns:
-        ``tpr@fpr`` and ``threshold@fpr``, target -> value or None; ``ci95`` with ``tpr@fpr``, target -> [low, high] or
-        None; ``counts``; ``warnings``.
+        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``ci95`` with ``tpr@fpr``,
+        target -> [low, high] or None; ``counts``; ``warnings``.
     """
     from vidface.metrics.verification import tpr_at_fpr
 
     people, _ = identity_codes(manifest)
-    result = tpr_at_fpr(embeddings, people, targets, device=device)
+    result = tpr_at_fpr(embeddings, people, targets, rule=fpr_rule, device=device)
     intervals = {
         target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
         for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)
@@ -76,6 +93,7 @@ def score_pairs(
     return {
         "tpr@fpr": dict(zip(targets, result.tpr, strict=True)),
         "threshold@fpr": dict(zip(targets, result.threshold, strict=True)),
+        "fpr_reached": dict(zip(targets, result.fpr, strict=True)),
         "ci95": {"tpr@fpr": intervals},
         "counts": {
             "videos": len(manifest.video_ids),

@@ -12,6 +12,7 @@ from typing import Any
 
 import vidface
 from vidface.errors import printable
+from vidface.metrics.fpr_rules import DEFAULT_RULE
 from vidface.metrics.paired import Difference
 from vidface.protocols import iqiyi, lfrc
 from vidface.stages.comparison import SHOWN, Comparison, Value, signed, verdict
@@ -97,7 +98,10 @@ def latex(found: Comparison) -> str:
             [[name, run.name, *value_texts(value), *_gain_texts(gain)] for name, run, value, gain in rows]
         )
     groups = [[list(map(escape_latex, row)) for row in rows] for rows in groups]
-    return "\n".join(lines + _latex_table("llrlll", list(map(escape_latex, head)), groups)) + "\n"
+    lines += _latex_table("llrlll", list(map(escape_latex, head)), groups)
+    if found.fpr_rule is not None:
+        lines += ["", r"\medskip", "", escape_latex(found.fpr_rule)]
+    return "\n".join(lines) + "\n"
 
 
 def table_rows(found: Comparison, escape: Escape) -> list[list[str]]:
@@ -174,7 +178,8 @@ def as_json(found: Comparison) -> dict[str, Any]:
             for run in others
         },
         "options": found.options,
-        "definitions": {"iqiyi": iqiyi.DEFINITION, "lfrc": lfrc.DEFINITION.partition("; intervals")[0]},
+        "definitions": {"iqiyi": iqiyi.DEFINITION, "lfrc": lfrc.definition().partition("; intervals")[0]},
+        "fpr_rule": DEFAULT_RULE,
         "counts": found.counts,
         "warnings": found.warnings,
         "inputs": {"manifest_sha256": found.manifest.sha256, "program_version": vidface.__version__},
@@ -194,7 +199,8 @@ def method(found: Comparison) -> str:
         f"Intervals are 95 % percentiles of {found.replicates:,} sets whose identities were drawn again, with all "
         "their videos, the same ones for every run (paired bootstrap); for TPR at FPR the threshold is found again in "
         "each. "
-        "A difference is called better or worse where its whole interval lies on one side of 0."
+        + ("" if found.fpr_rule is None else f"{found.fpr_rule}. ")
+        + "A difference is called better or worse where its whole interval lies on one side of 0."
         + several
         + " "
         "Measures are not corrected for one another: choose yours before you look."

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.frames.frame import Pixels
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 
 __all__ = [
     "Cell",
@@ -76,7 +77,10 @@ class Sweep:
 
 
 class OperatingPoint(NamedTuple):
-    """One exact point of the ROC curve, at an FPR target; None where there are too few impostor pairs."""
+    """One exact point of the ROC curve, for an FPR target; None where there are too few impostor pairs.
+
+    ``fpr`` is where it is marked: at the target, but for ``nearest``, which may lie beyond it, at the FPR it has.
+    """
 
     target: str
     fpr: float
@@ -97,6 +101,7 @@ class Curves:
         genuine_pairs, impostor_pairs: how many pairs there are in all.
         points: at the FPR targets, exact.
         note: how fine the thresholds are, in words.
+        rule: of `vidface.metrics.fpr_rules`: which point of the curve a target means.
     """
 
     thresholds: npt.NDArray[np.float64]
@@ -106,6 +111,7 @@ class Curves:
     impostor_pairs: int
     points: list[OperatingPoint]
     note: str
+    rule: FprRule = DEFAULT_RULE
 
 
 @dataclass(frozen=True)

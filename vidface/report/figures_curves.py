@@ -238,6 +238,7 @@ def _roc_words(curves: Curves) -> str:
             ends = interval(point.low, point.high)
             parts.append(f"{point.tpr:.4f} at FPR {point.target}" + (f" ({ends})" if ends else ""))
     known = f"TPR {', '.join(parts)}" if parts else "Too few pairs for a point at any target"
+    known += f" (FPR rule {curves.rule})" if parts else ""
     pairs = "pair" if curves.genuine_pairs == 1 else "pairs"
     return f"{known}; {curves.genuine_pairs:,} {pairs} of one person, {curves.impostor_pairs:,} of two."
 

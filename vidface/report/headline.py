@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from vidface.metrics.fpr_rules import DEFAULT_RULE
 from vidface.protocols.iqiyi import RANKS
 from vidface.report.content import Cell, Number, Sweep, Table
 from vidface.stages.runs import Run
 from vidface.stages.thresholds import threshold_text
 from vidface.store import Embeddings
+from vidface.tables.text import tpr_label
 
 __all__ = ["counts_table", "headline", "protocol_words", "sweep_of"]
 
 
 def headline(scores: Mapping[str, Any]) -> list[Number]:
     """mAP@100 and rank-k, then TPR at every FPR target, with 95 % intervals; a protocol that did not run adds none."""
-    intervals, numbers = scores["ci95"], []
+    intervals, numbers, rule = scores["ci95"], [], scores.get("fpr_rule", DEFAULT_RULE)
     if scores["mAP@100"] is not None:
         numbers.append(Number("mAP@100", scores["mAP@100"], *intervals["mAP@100"]))
         numbers += [
@@ -30,7 +32,7 @@ def headline(scores: Mapping[str, Any]) -> list[Number]:
         low, high = intervals["tpr@fpr"][target] or (None, None)
         notes = [warning for warning in scores["warnings"] if f"FPR {target} is" in warning]
         note = notes[0] if notes else "there are no genuine pairs"
-        numbers.append(Number(f"TPR at FPR {target}", value, low, high, "" if value is not None else note))
+        numbers.append(Number(tpr_label(target, rule), value, low, high, "" if value is not None else note))
     return numbers
 
 
@@ -108,12 +110,12 @@ def protocol_words(run: Run, scores: Mapping[str, Any]) -> list[tuple[str, str]]
 
 def sweep_of(sweep: Mapping[str, Any], run: Run) -> Sweep:
     """A sweep's table by measure; what is said of the chosen threshold is only what is known."""
-    rows = sweep["rows"]
+    rows, rule = sweep["rows"], sweep["rows"][0].get("fpr_rule", DEFAULT_RULE)
     thresholds = [row["threshold"] for row in rows]
     columns: dict[str, list[float | None]] = {
         "mAP@100": [row["mAP@100"] for row in rows],
         **{
-            f"TPR at FPR {target}": [(row["tpr@fpr"] or {}).get(target) for row in rows]
+            tpr_label(target, rule): [(row["tpr@fpr"] or {}).get(target) for row in rows]
             for target in run.targets
         },
     }

@@ -16,12 +16,14 @@ from pathlib import Path
 from vidface import __version__
 from vidface.errors import StoreError
 from vidface.files import write_atomic
+from vidface.metrics.fpr_rules import FPR_RULE_TEXT
 from vidface.report.content import Cell, Content, Curves, Number, Pair, Sweep, Table
 from vidface.report.csv_files import write_csv, write_table
 from vidface.report.figures import histogram_figure, map_figure, sweep_figure
 from vidface.report.figures_curves import cmc_figure, det_figure, roc_figure
 from vidface.report.figures_drawing import Drawing, write_drawing
 from vidface.report.html import PageTable, number, page_table, render, shown
+from vidface.stages.outputs import exclusive_folder
 
 __all__ = ["write_report"]
 
@@ -51,7 +53,7 @@ def write_report(content: Content, output: Path) -> list[Path]:
 
     Raises:
         StoreError: the folder or a file cannot be written.
-        UsageError: jinja2 or matplotlib is not installed.
+        UsageError: jinja2 or matplotlib is not installed, or another run writes this report now.
     """
     page = output / "index.html"
     data, pictures = output / "data", output / "figures"
@@ -69,20 +71,21 @@ def write_report(content: Content, output: Path) -> list[Path]:
         tables=_page_tables(content),
         scale=_scale(content.headline),
     )
-    try:
-        for folder in (output, data, pictures):
-            folder.mkdir(parents=True, exist_ok=True)
-        for old in [
-            *(data / f"{name}.csv" for name in PARTS),
-            *(pictures / f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")),
-        ]:
-            old.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"{error.filename}: {error.strerror}; name another folder with -o") from None
-    files = [path for drawing in drawings.values() for path in write_drawing(pictures, drawing)]
-    files += _write_data(content, data)
-    with write_atomic(page) as handle:
-        handle.write(html)
+    with exclusive_folder(output, data.name, pictures.name):
+        try:
+            # The page goes first and comes last: it never stands beside the data of another report.
+            for old in [
+                page,
+                *(data / f"{name}.csv" for name in PARTS),
+                *(pictures / f"{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")),
+            ]:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{error.filename}: {error.strerror}; name another folder with -o") from None
+        files = _write_data(content, data)
+        files += [path for drawing in drawings.values() for path in write_drawing(pictures, drawing)]
+        with write_atomic(page) as handle:
+            handle.write(html)
     return [page, *files]
 
 
@@ -143,11 +146,14 @@ def _starred(sweep: Sweep) -> PageTable:
     return PageTable("sweep", "Every threshold", note, columns, numeric, rows, len(rows), "data/sweep.csv")
 
 
+_AIMED = {"at-most": "at most", "nearest": "nearest to", "interpolated": "interpolated at"}
+
+
 def _operating_points(curves: Curves) -> Table:
     return Table(
         "operating-points",
-        "TPR at the FPR targets, exact over all pairs",
-        ["FPR at most", "TPR", "95 % from", "95 % to", "threshold (cosine)"],
+        f"TPR at the FPR targets, exact over all pairs; rule {FPR_RULE_TEXT[curves.rule]}",
+        [f"FPR {_AIMED[curves.rule]}", "TPR", "95 % from", "95 % to", "threshold (cosine)"],
         [[point.target, point.tpr, point.low, point.high, point.threshold] for point in curves.points],
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vidface.manifest import Manifest
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.metrics.score_distribution import Distribution, Extremes, rates_at_edges
 from vidface.report.content import Curves, Histogram, OperatingPoint, Pair
 
@@ -28,11 +29,14 @@ def curves_of(found: Distribution, scores: Mapping[str, Any]) -> Curves | None:
     moved = (np.diff(fpr) != 0) | (np.diff(tpr) != 0)
     worth = np.concatenate([[True], moved]) | np.concatenate([moved, [True]])
     intervals = scores["ci95"].get("tpr@fpr") or {}
+    rule: FprRule = scores.get("fpr_rule", DEFAULT_RULE)
+    reached = (scores.get("fpr_reached") or {}) if rule == "nearest" else {}
     points = []
     for target, value in (scores["tpr@fpr"] or {}).items():
         low, high = intervals.get(target) or (None, None)
         threshold = scores["threshold@fpr"][target]
-        points.append(OperatingPoint(target, float(Fraction(target)), value, low, high, threshold))
+        at = reached.get(target) or float(Fraction(target))
+        points.append(OperatingPoint(target, at, value, low, high, threshold))
     return Curves(
         found.edges[::-1][worth],
         fpr[worth],
@@ -42,6 +46,7 @@ def curves_of(found: Distribution, scores: Mapping[str, Any]) -> Curves | None:
         points,
         f"all {genuine + impostors:,} pairs, none sampled; thresholds are 1/{round(1 / np.diff(found.edges)[0])} of "
         "cosine apart, and the rates at each of them are exact",
+        rule,
     )
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 import vidface
+from vidface.metrics.fpr_rules import FPR_RULE_TEXT
 from vidface.report.content import Cell, Table
 from vidface.stages.outputs import FAULTS_FILE, read_faults
 from vidface.stages.runs import Run
@@ -44,6 +45,7 @@ def made_with_table(run: Run, info: FeaturesInfo | None) -> Table:
         ["enrolment split", run.enrolment_split],
         ["gallery split", run.gallery_split],
         ["FPR targets", ", ".join(run.targets)],
+        ["FPR rule", FPR_RULE_TEXT[run.fpr_rule]],
         ["report made by", f"vidface {vidface.__version__}"],
         ["Python", platform.python_version()],
     ]

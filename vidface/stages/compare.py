@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vidface.errors import ManifestError, UsageError
 from vidface.manifest import Manifest
+from vidface.metrics.fpr_rules import DEFAULT_RULE
 from vidface.metrics.paired import REPLICATES, Difference, difference, draw, interval, mean_replicates
 from vidface.metrics.pairs import fpr_fraction
 from vidface.progress import progress
@@ -92,6 +93,12 @@ def compare(
     if any(one.ranking for one in measured):
         ranks[ranks > iqiyi.CUT_OFF] = 0  # rankings end there, so no run is followed further
     warnings += _gathered(runs, measured)
+    if protocol in ("lfrc", "both"):
+        warnings += [
+            f"{run.name} was scored by the FPR rule {run.fpr_rule}: here it is compared by {DEFAULT_RULE}"
+            for run in runs
+            if run.fpr_rule != DEFAULT_RULE
+        ]
     counts = {"videos": len(people), "identities": len(names), "videos_without_identity": nobody}
     if rankable:
         counts |= {"gallery_identities": len(wanted.names), "gallery_videos": len(wanted.gallery)}

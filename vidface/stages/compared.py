@@ -6,7 +6,7 @@ Tested in ``tests/stages/test_compare.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from vidface.errors import UsageError
 from vidface.manifest import Manifest, read_manifest
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.stages.outputs import short
 from vidface.stages.runs import OPTIONS, open_run
 from vidface.submission import sniff
@@ -33,12 +34,14 @@ class Compared:
         path: as it was named.
         scored: the file that is scored.
         made_with: what is known of how it was made, name -> value.
+        fpr_rule: by which rule its own scores are; the comparison's is always the usual one.
     """
 
     name: str
     path: Path
     scored: Path
     made_with: dict[str, Any]
+    fpr_rule: FprRule = DEFAULT_RULE
 
 
 def open_compared(
@@ -100,6 +103,7 @@ def open_compared(
             {"file": sniff(path)}
             if run is None
             else {k: _plain(v) for k, v in run.attributes.items() if k not in _NOT_MADE_WITH},
+            DEFAULT_RULE if run is None else run.fpr_rule,
         )
         for path, run in zip(paths, runs, strict=True)
     ]
@@ -107,9 +111,9 @@ def open_compared(
         [path.name if run is None else run.name for path, run in zip(paths, runs, strict=True)], paths
     )
     return (
-        [Compared(name, c.path, c.scored, c.made_with) for name, c in zip(names, compared, strict=True)],
+        [replace(c, name=name) for name, c in zip(names, compared, strict=True)],
         truth,
-        chosen,
+        {**chosen, "fpr_rule": DEFAULT_RULE},
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidface.manifest import Manifest
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 from vidface.metrics.paired import Difference
 from vidface.protocols.paired import Wanted
 from vidface.stages.compared import Compared
@@ -79,6 +80,12 @@ class Comparison:
     edges: NDArray[np.float64] | None
     fpr: NDArray[np.float64]
     tpr: NDArray[np.float64]
+
+    @property
+    def fpr_rule(self) -> str | None:
+        """The rule that TPR at FPR follows, in words; None where it is not among the measures."""
+        aimed = any(measure.name.startswith(tpr_label("")) for measure in self.measures)
+        return f"FPR rule {FPR_RULE_TEXT[DEFAULT_RULE]}" if aimed else None
 
     @property
     def comparisons(self) -> int:

@@ -22,6 +22,7 @@ from vidface.engines.contract import ModelSource
 from vidface.errors import UsageError
 from vidface.files import sha256_file
 from vidface.manifest import Manifest, read_manifest
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.protocols.lfrc import TARGETS, check_targets
 from vidface.stages.cluster import cluster
 from vidface.stages.detection import choose_faces
@@ -84,10 +85,11 @@ class ScoreStep(BaseModel, extra="forbid"):
     enrolment_split: str = "train"
     gallery_split: str = "val"
     targets: list[str] = list(TARGETS)
+    fpr_rule: FprRule = DEFAULT_RULE
 
 
 class SweepStep(BaseModel, extra="forbid"):
-    """Options of ``vidface sweep``; protocol, splits and targets are those of ``[score]``."""
+    """Options of ``vidface sweep``; protocol, splits, targets and rule are those of ``[score]``."""
 
     thresholds: str = "none,0.2:0.6:0.05"
 
@@ -300,8 +302,12 @@ def _once(
     state = read_json(state_file) if state_file.exists() else {}
     before = state.get(stage)
     if before is not None and all(output.exists() for output in outputs):
+        made_from = {
+            "fpr_rule": DEFAULT_RULE,
+            **before["made_from"],
+        }  # not said before there were other rules
         for output in outputs:
-            refuse_changed(output, before["made_from"], key)
+            refuse_changed(output, made_from, key)
         if {output.name: sha256_file(output) for output in outputs} == before["outputs"]:
             return True
     work()

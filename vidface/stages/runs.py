@@ -15,6 +15,7 @@ from typing import Any
 
 from vidface.errors import StoreError, UsageError
 from vidface.manifest import Manifest, read_manifest
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES, FprRule
 from vidface.protocols.lfrc import TARGETS, check_targets
 from vidface.stages.outputs import read_json
 from vidface.store import read_attributes
@@ -28,6 +29,7 @@ OPTIONS: Mapping[str, Any] = {
     "enrolment_split": "train",
     "gallery_split": "val",
     "targets": list(TARGETS),
+    "fpr_rule": DEFAULT_RULE,
 }
 
 
@@ -42,7 +44,8 @@ class Run:
         embeddings: the embeddings file.
         features: the features file that they were made from; None where it is not there.
         attributes: of the embeddings file: what they were made with.
-        protocol, enrolment_split, gallery_split, targets: how it is scored, as in `vidface.stages.score.score`.
+        protocol, enrolment_split, gallery_split, targets, fpr_rule: how it is scored, as in
+            `vidface.stages.score.score`.
         scores: the content of ``scores.json`` where it was made from exactly this; else None.
         sweep: the content of ``sweep.json``, likewise.
         notes: a sentence for everything that was found but does not belong to this run.
@@ -58,6 +61,7 @@ class Run:
     enrolment_split: str
     gallery_split: str
     targets: list[str]
+    fpr_rule: FprRule
     scores: dict[str, Any] | None
     sweep: dict[str, Any] | None
     notes: list[str]
@@ -164,6 +168,8 @@ def _told(embeddings: Path) -> dict[str, Any]:
         return {}
     if not all(isinstance(target, str) for target in told.get("targets", [])):
         return {}
+    if told.get("fpr_rule", DEFAULT_RULE) not in FPR_RULES:
+        return {}
     return told
 
 
@@ -245,4 +251,7 @@ def _scored_as(scores: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
     if splits not in (None, f"{options['enrolment_split']} -> {options['gallery_split']}"):
         return False
     targets: Sequence[str] | None = scores.get("tpr@fpr")
-    return targets is None or list(targets) == list(options["targets"])
+    if targets is None:
+        return True
+    rule = scores.get("fpr_rule", DEFAULT_RULE)  # not said before there were other rules
+    return list(targets) == list(options["targets"]) and rule == options["fpr_rule"]

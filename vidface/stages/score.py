@@ -33,6 +33,8 @@ class Scored:
     rankings: dict[str, list[str]] | None = None
     status: dict[str, int] | None = None
     warnings: list[str] = field(default_factory=list)
+    frames: npt.NDArray[np.int64] | None = None  # [V], and how many of them each embedding was made of
+    kept: npt.NDArray[np.int64] | None = None
 
 
 def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> Scored:
@@ -65,12 +67,15 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
         return Scored(inputs, embeddings=matrix.embeddings, warnings=matrix.warnings)
     found = read_embeddings(path)
     names = ("content_sha256", "threshold", "pooling", "model_name", "model_sha256", "flip", "fps", "decoder")
+    names += ("faces", "track")
     inputs |= {name: _plain(found.attributes[name]) for name in names if name in found.attributes}
     rows = rows_of(found.video_ids, manifest, path, found.attributes)
     return Scored(
         inputs,
         embeddings=found.embeddings[rows],
         status=dict(Counter(found.status[row] for row in rows.tolist())),
+        frames=found.frames[rows],
+        kept=found.kept[rows],
     )
 
 
@@ -146,6 +151,7 @@ def score(
         **{f"rank{k}": None for k in iqiyi.RANKS},
         "tpr@fpr": None,
         "threshold@fpr": None,
+        "fpr_reached": None,
         "ci95": {},
         "counts": {},
         "warnings": list(scored.warnings),
@@ -175,8 +181,9 @@ def score(
             result["warnings"].append(f"iqiyi not scored: {error}")
     if protocol in ("lfrc", "both"):
         if scored.embeddings is not None:
-            _merge(result, lfrc.score_pairs(scored.embeddings, manifest, targets, device=device))
-            result["definitions"]["lfrc"] = lfrc.DEFINITION
+            found = lfrc.score_pairs(scored.embeddings, manifest, targets, fpr_rule=fpr_rule, device=device)
+            _merge(result, found)
+            result["definitions"]["lfrc"] = lfrc.definition(fpr_rule)
         elif protocol == "lfrc":
             raise UsageError("a ranking holds no embeddings: TPR at FPR needs an embeddings file or a .bin")
         else:

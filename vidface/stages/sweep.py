@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from vidface.manifest import Manifest
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.protocols.lfrc import TARGETS
 from vidface.stages.cluster import POOLING, over_videos, video_blocks
+from vidface.stages.outputs import scratch_folder
 from vidface.stages.score import Protocol, Scored, rows_of, score
 from vidface.stages.thresholds import threshold_text
 from vidface.store import read_features
@@ -62,9 +62,9 @@ def sweep(
     function = {"largest": _sweep_run, "size": _size_sweep_run, "size-norm": _size_norm_sweep_run}[pool]
     table = []
     kept = np.zeros(len(thresholds), np.int64)
-    with tempfile.TemporaryDirectory(dir=features.parent, prefix=".sweep-") as folder:
+    with scratch_folder(features, "sweep") as folder:
         # A plain file: a memory map on a full disk would end the process without a word.
-        pooled, of_one = Path(folder) / "embeddings", n_videos * source.dimension
+        pooled, of_one = folder / "embeddings", n_videos * source.dimension
         try:
             with pooled.open("wb") as file:
                 video = 0
@@ -94,6 +94,7 @@ def sweep(
                 enrolment_split=enrolment_split,
                 gallery_split=gallery_split,
                 targets=targets,
+                fpr_rule=fpr_rule,
             )
             del result["per_identity"], result["inputs"]
             share = float(kept[t] / n_frames) if n_frames else None

@@ -19,6 +19,7 @@ from vidface.errors import MediaError, StoreError, UsageError
 from vidface.frames.folder import decode_image
 from vidface.frames.frame import fit_frame
 from vidface.metrics.folds import THRESHOLDS, ten_folds
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.metrics.pairs import Operating, auc, tpr_at_fpr
 from vidface.progress import progress
 
@@ -55,7 +56,13 @@ def open_all(paths: Sequence[Path], images: Path | None) -> list[PairSet]:
 
 
 def verify(
-    pairs: PairSet, backbone: Backbone, *, flip: bool = True, resize: bool = False, batch_size: int = 32
+    pairs: PairSet,
+    backbone: Backbone,
+    *,
+    flip: bool = True,
+    resize: bool = False,
+    batch_size: int = 32,
+    fpr_rule: FprRule = DEFAULT_RULE,
 ) -> dict[str, Any]:
     """Embed the images of listed pairs and measure how well the distance tells people apart.
 
@@ -66,11 +73,13 @@ def verify(
             the public sets does.
         resize: scale images of another size instead of listing them as faults.
         batch_size: images embedded at once; does not change the result.
+        fpr_rule: which point of the curve an FPR target means.
 
     Returns:
         An object for JSON: ``source``; ``accuracy``, ``std``, ``standard_error``, ``fold_accuracies``,
         ``fold_thresholds``, ``threshold`` and ``threshold_accuracy`` (the best on all pairs at once; thresholds
-        are squared distances), see `vidface.metrics.folds`; ``auc``; ``tpr@fpr`` and ``distance@fpr`` by target,
+        are squared distances), see `vidface.metrics.folds`; ``auc``; ``fpr_rule``; ``tpr@fpr``, ``fpr_reached`` and
+        ``distance@fpr`` by target,
         None where the pairs are too few; ``counts``: ``pairs`` measured, ``same`` and ``different`` ones among
         them, ``images`` embedded, ``left_out`` pairs whose lines or images the list lacks, ``failed_images`` and
         ``failed_pairs``; ``faults``: image, kind, detail; ``problems`` of the list; ``warnings``.
@@ -93,7 +102,7 @@ def verify(
         raise StoreError(
             f"{pairs.source}: no accuracy: of {len(usable)} pairs {len(same)} can be used: {error}{first}"
         ) from None
-    points = tpr_at_fpr(-distances[usable], same, TARGETS)
+    points = tpr_at_fpr(-distances[usable], same, TARGETS, fpr_rule)
     return {
         "source": pairs.source,
         "accuracy": result.accuracy,
@@ -105,6 +114,8 @@ def verify(
         "threshold_accuracy": result.best_accuracy,
         "auc": auc(-distances[usable], same),
         "tpr@fpr": {point.target: point.tpr for point in points},
+        "fpr_rule": fpr_rule,
+        "fpr_reached": {point.target: point.fpr for point in points},
         "distance@fpr": {
             point.target: None if point.threshold is None else -point.threshold for point in points
         },
@@ -123,14 +134,14 @@ def verify(
     }
 
 
-def definition(flip: bool) -> str:
+def definition(flip: bool, fpr_rule: FprRule = DEFAULT_RULE) -> str:
     """What the numbers mean, in words."""
     summed = "embedding + embedding of the mirrored image" if flip else "embedding (no flip)"
     return (
         f"{summed}, L2-normalised; squared Euclidean distance; same where it is below a threshold, of "
         f"{THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g} in steps of 0.01; {FOLDS} folds in the order of the pairs, each with "
-        "the best threshold of the others; std: population standard deviation over folds; TPR at FPR: the largest TPR "
-        "whose FPR is at most the target"
+        "the best threshold of the others; std: population standard deviation over folds; "
+        f"TPR at FPR: {FPR_RULE_TEXT[fpr_rule].partition(': ')[2]}"
     )
 
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vidface.tables.text import columns, counts_line, interval, number
+from vidface.metrics.fpr_rules import DEFAULT_RULE
+from vidface.tables.pairs import pair_lines
+from vidface.tables.templates import template_lines
+from vidface.tables.text import columns, counts_line, interval, number, rule_line, tpr_label
 
 
 def score_lines(scores: Mapping[str, Any]) -> str:
     """A score object as a table of measures with 95 % intervals, then its counts and warnings."""
+    if scores.get("protocol") in ("ijbb", "ijbc"):
+        return template_lines(scores)
+    if scores.get("protocol") in ("pairs", "folds", "ytf"):
+        return pair_lines(scores)
     intervals = scores["ci95"]
     rows = [("measure", "value", "95 % interval")]
     for name in ("mAP@100", "rank1", "rank5", "rank10"):
         if scores[name] is not None:
             rows.append((name, number(scores[name]), interval(intervals[name])))
+    rule = scores.get("fpr_rule", DEFAULT_RULE)
     for target, value in (scores["tpr@fpr"] or {}).items():
-        rows.append((f"TPR at FPR {target}", number(value), interval(intervals["tpr@fpr"][target])))
+        rows.append((tpr_label(target, rule), number(value), interval(intervals["tpr@fpr"][target])))
     lines = [columns(rows), "", counts_line(scores["counts"])]
+    lines += [rule_line(scores)] if scores["tpr@fpr"] else []
     lines += [f"warning: {warning}" for warning in scores["warnings"]]
     return "\n".join(lines)
 
@@ -37,7 +46,10 @@ def sweep_table(sweep: Mapping[str, Any]) -> str:
         cells += [_starred(row["tpr@fpr"][target], row, sweep, f"tpr@fpr={target}") for target in targets]
         table.append(cells)
     warnings = dict.fromkeys(warning for row in rows for warning in row["warnings"])
-    return "\n".join([columns(table), "", "* best of its column", *(f"warning: {text}" for text in warnings)])
+    notes = ["* best of its column"]
+    if targets:  # what is reached differs from row to row: it is in the JSON
+        notes.append(rule_line({"fpr_rule": rows[0].get("fpr_rule", DEFAULT_RULE)}))
+    return "\n".join([columns(table), "", *notes, *(f"warning: {text}" for text in warnings)])
 
 
 def _starred(value: float | None, row: Mapping[str, Any], sweep: Mapping[str, Any], name: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
+
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """Align the cells of all rows: the first column to the left, the others to the right."""
@@ -26,6 +28,21 @@ def number(value: float | None) -> str:
 def interval(bounds: Sequence[float] | None) -> str:
     """Both ends; - where there is none."""
     return "-" if bounds is None else f"{bounds[0]:.4f} .. {bounds[1]:.4f}"
+
+
+def tpr_label(target: str, rule: str = DEFAULT_RULE) -> str:
+    """``TPR at FPR 1e-4``; with the rule where it is not the usual one."""
+    return f"TPR at FPR {target}" + ("" if rule == DEFAULT_RULE else f" ({rule})")
+
+
+def rule_line(result: Mapping[str, Any]) -> str:
+    """Which rule the TPR at FPR of a result follows; by ``nearest`` also the FPR that it really has."""
+    rule = result.get("fpr_rule", DEFAULT_RULE)  # files from before there were rules follow that one
+    words = f"FPR rule {FPR_RULE_TEXT[rule]}"
+    reached = {target: fpr for target, fpr in (result.get("fpr_reached") or {}).items() if fpr is not None}
+    if rule == "nearest" and reached:
+        words += f"; reached: {', '.join(f'{fpr:.3g} for {target}' for target, fpr in reached.items())}"
+    return words
 
 
 def counts_line(counts: Mapping[str, Any]) -> str:

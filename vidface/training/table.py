@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 from vidface.tables import columns
+from vidface.tables.text import rule_line
 
 __all__ = ["markdown", "stage_table"]
 
@@ -17,6 +19,8 @@ def stage_table(found: Mapping[str, Any]) -> str:
     """The table as aligned text, with the best stage marked; ``found`` is what `train` returns."""
     rows = _rows(found)
     lines = columns(rows)
+    if any("TPR" in name for name in rows[0]):
+        lines += f"\n{rule_line(found)}"
     return f"{lines}\n* the best by {_by(found)}: {found['model']}"
 
 
@@ -31,7 +35,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
     return (
         f"{table}\n\nAccuracy: ten folds over balanced pairs, mean and standard deviation over the folds, no flip. "
-        f"TPR at FPR {found['fpr_target']}: over all pairs of distinct images. People: {counts}. "
+        f"TPR at FPR {found['fpr_target']}: over all pairs of distinct images, {FPR_RULE_TEXT[DEFAULT_RULE]}. "
+        f"People: {counts}. "
         f"The star marks the best stage by {_by(found)}.\n"
     )
 
