@@ -106,6 +106,13 @@ def score(
             raise UsageError(f"--protocol {protocol} does not use --normalise: say --no-norm")
         aims |= {"norm": norm, "detector_score": detector_score, "flip_halves": flip_halves}
         result = score_templates(scored, "ijbb" if protocol == "ijbb" else "ijbc", meta, **aims)
+    elif protocol in ("pairs", "folds", "ytf"):
+        from vidface.stages.score_pairs import score_listed
+
+        assert manifest_path is not None and pairs is not None
+        truth = read_manifest(manifest_path)
+        found = read_scored(scored, truth, normalise=normalise)
+        result = score_listed(found, truth, pairs, protocol, **aims)  # type: ignore[arg-type]
     else:
         raise UsageError(f"--protocol {protocol} is not there yet")
     if output:
@@ -114,7 +121,8 @@ def score(
         print_json(result)
     else:
         click.echo(score_lines(result))
-    return int(result["counts"].get("zero_embeddings", 0) > 0)
+    counts = result["counts"]
+    return int(counts.get("zero_embeddings", 0) > 0 or counts.get("left_out", 0) > 0)
 
 
 def _check_belongs(protocol: str, **paths: Path | None) -> None:

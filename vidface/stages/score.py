@@ -66,8 +66,8 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
         inputs |= {"sha256": sha256_file(path), "normalised": normalise}
         return Scored(inputs, embeddings=matrix.embeddings, warnings=matrix.warnings)
     found = read_embeddings(path)
-    names = ("content_sha256", "threshold", "pooling", "model_name", "model_sha256", "flip", "fps", "decoder")
-    names += ("faces", "track")
+    names = ["content_sha256", "threshold", "pooling", "model_name", "model_sha256", "flip", "fps", "decoder"]
+    names += ["faces", "track"]
     inputs |= {name: _plain(found.attributes[name]) for name in names if name in found.attributes}
     rows = rows_of(found.video_ids, manifest, path, found.attributes)
     return Scored(
