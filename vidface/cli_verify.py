@@ -44,8 +44,9 @@ def verify(
     A .bin file (LFW, CFP-FP, AgeDB-30), or a CSV list first,second,same of PERSON/IMAGE names with --images.
 
     The JSON object: ``model``, ``model_sha256``, ``device``, ``flip``, ``resize``, ``folds``, ``fpr_rule``,
-    ``definition`` (in words), ``output``, ``faults`` (how many images and pairs could not be used) and ``sets``, an object a file as
-    `vidface.stages.verify.verify` describes it. Exit code 1 where an image or a pair could not be used.
+    ``definition`` (in words), ``output``, ``faults`` (how many images and pairs could not be used) and ``sets``, an
+    object a file as `vidface.stages.verify.verify` describes it. Exit code 1 where an image or a pair could not
+    be used.
     """
     from vidface.backbones import load_backbone
     from vidface.stages.outputs import write_json

@@ -69,4 +69,4 @@ def test_as_text() -> None:
     assert lines[-1] == "* the best by validation TPR at FPR 1e-3: out/model.safetensors"
     assert [line.split()[0] for line in lines[:-2]] == ["stage", "arcface", "pk4*"]
     assert lines[-2] == "FPR rule at-most: the largest TPR whose FPR is at most the target"
-    assert len({len(line.rstrip()) for line in lines[1:-1]} | {len(lines[0])}) == 1, "the columns are aligned"
+    assert len({len(line.rstrip()) for line in lines[1:-2]} | {len(lines[0])}) == 1, "the columns are aligned"
