@@ -1,0 +1,317 @@
+"""Templates of IJB-B and IJB-C against the definition in plain numpy, loops over searches, and scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import template_sets
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_curve
+
+from vidface.manifest_sources.template_lists import (
+    read_crops,
+    read_faces,
+    read_subjects,
+    read_template_pairs,
+)
+from vidface.metrics.listed_cosines import listed_cosines
+from vidface.protocols import templates as protocol
+from vidface.stages.score_templates import score_templates
+
+PEOPLE = [person for person in range(24) for _ in range(6 + person % 3)]
+VARIANTS = list(product((True, False), (True, False)))
+
+
+@pytest.fixture(scope="module", params=["ijbb", "ijbc"])
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> template_sets.TemplateSet:
+    random = np.random.default_rng(5)
+    meta = tmp_path_factory.mktemp(request.param) / "meta"
+    return template_sets.write_lists(template_sets.arrange(meta, request.param, PEOPLE, random))
+
+
+@pytest.fixture(scope="module")
+def features(made: template_sets.TemplateSet) -> np.ndarray:
+    return template_sets.drawn_features(made, np.random.default_rng(6))
+
+
+@pytest.fixture(scope="module")
+def matrix(made: template_sets.TemplateSet, features: np.ndarray) -> Path:
+    path = made.meta.parent / "features.npy"
+    np.save(path, features)
+    return path
+
+
+def pair_scores(
+    made: template_sets.TemplateSet, unit: dict[int, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    scores = np.array([unit[a] @ unit[b] for a, b, _ in made.pairs])
+    return scores, np.array([label == 1 for _, _, label in made.pairs])
+
+
+def at_most(scores: np.ndarray, same: np.ndarray, target: float) -> float:
+    fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
+    return float(tpr[fpr <= target + 1e-12].max())
+
+
+def searches(
+    unit: dict[int, np.ndarray], gallery: dict[int, int], probes: dict[int, int]
+) -> tuple[list[tuple[float, int]], list[float]]:
+    """Of every mated search the mate's score and rank, of every non-mated one the best score."""
+    mated, others = [], []
+    for probe, subject in probes.items():
+        scores = {of: unit[probe] @ unit[template] for template, of in gallery.items()}
+        if subject in scores:
+            above = sum(score >= scores[subject] for of, score in scores.items() if of != subject)
+            mated.append((scores[subject], 1 + above))
+        else:
+            others.append(max(scores.values()))
+    return mated, others
+
+
+def tpir(mated: list[tuple[float, int]], others: list[float], target: float) -> float:
+    best = 0.0
+    for threshold in [*others, *(score for score, _ in mated)]:
+        if sum(score >= threshold for score in others) / len(others) <= target:
+            best = max(best, sum(s >= threshold and rank == 1 for s, rank in mated) / len(mated))
+    return best
+
+
+# -- 1:1
+
+
+@pytest.mark.parametrize(("norm", "detector_score"), VARIANTS)
+def test_pairs_are_scored_by_the_definition(
+    made: template_sets.TemplateSet, features: np.ndarray, matrix: Path, norm: bool, detector_score: bool
+) -> None:
+    result = score_templates(matrix, made.kind, made.meta, norm=norm, detector_score=detector_score)  # type: ignore[arg-type]
+    unit = template_sets.pooled(made, features, norm=norm, detector_score=detector_score)
+    scores, same = pair_scores(made, unit)
+    assert result["counts"]["genuine_pairs"] == same.sum() == 48
+    assert result["counts"]["impostor_pairs"] == (~same).sum() == 24 * 48 - 48
+    expected = {target: at_most(scores, same, float(target)) for target in ("1e-3", "1e-2", "1e-1")}
+    assert {target: result["tpr@fpr"][target] for target in expected} == pytest.approx(expected)
+    assert 0.1 < expected["1e-2"] < 0.95
+    assert [result["tpr@fpr"][target] for target in ("1e-6", "1e-5", "1e-4")] == [None] * 3
+    assert sum("is not measured" in warning for warning in result["warnings"] if "TPR" in warning) == 3
+    words = result["variant"]
+    assert ("norms kept" in words) == norm and (
+        "multiplied by the detector's score" in words
+    ) == detector_score
+
+
+def test_the_variants_are_four_different_numbers(made: template_sets.TemplateSet, matrix: Path) -> None:
+    found = {
+        score_templates(matrix, made.kind, made.meta, norm=norm, detector_score=score)["threshold@fpr"][
+            "1e-1"
+        ]  # type: ignore[arg-type]
+        for norm, score in VARIANTS
+    }
+    assert len(found) == 4
+
+
+def test_media_of_one_image_count_as_much_as_media_of_many() -> None:
+    features = np.array(
+        [[1.0, 0], [1, 0], [1, 0], [0, 1]], np.float32
+    )  # three frames of a video, one photograph
+    blocks = [(np.arange(4), features)]
+    templates, media = np.zeros(4, np.int64), protocol.media_of(np.zeros(4, np.int64), np.array([5, 5, 5, 9]))
+    lengths = protocol.feature_lengths(lambda: blocks, 4)
+    rows = protocol.pool_templates(lambda: blocks, lengths, templates, media, None, norm=True, dimension=2)
+    assert rows.tolist() == [pytest.approx([0.5**0.5, 0.5**0.5])]  # the mean over images would be (3, 1)
+
+
+def test_a_medium_belongs_to_its_template() -> None:
+    assert protocol.media_of(np.array([0, 0, 1, 1]), np.array([8, 8, 8, 2])).tolist() in (
+        [0, 0, 2, 1],
+        [1, 1, 3, 2],
+    )
+    features = np.array([[1.0, 0], [1, 0], [0, 1], [1, 1]], np.float32)
+    templates = np.array([0, 0, 1, 1])
+    blocks = [(np.arange(4), features)]
+    rows = protocol.pool_templates(
+        lambda: blocks,
+        protocol.feature_lengths(lambda: blocks, 4),
+        templates,
+        protocol.media_of(templates, np.array([8, 8, 8, 2])),
+        None,
+        norm=True,
+        dimension=2,
+    )
+    assert rows[0].tolist() == [1, 0] and rows[1] == pytest.approx(np.array([1, 2]) / 5**0.5)
+
+
+def test_nearest_is_the_reference_and_may_go_beyond_the_target(
+    made: template_sets.TemplateSet, features: np.ndarray, matrix: Path
+) -> None:
+    targets = ["0.0015", "0.0083", "1e-1"]
+    result = score_templates(matrix, made.kind, made.meta, targets=targets, fpr_rule="nearest")  # type: ignore[arg-type]
+    scores, same = pair_scores(made, template_sets.pooled(made, features, norm=True, detector_score=True))
+    fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
+    fpr, tpr = np.flipud(fpr), np.flipud(tpr)
+    expected = {target: tpr[np.abs(fpr - float(target)).argmin()] for target in targets}
+    assert result["tpr@fpr"] == pytest.approx(expected)
+    assert any(result["fpr_reached"][target] > float(target) for target in targets)
+    assert result["fpr_rule"] == "nearest" and result["definitions"]["fpr_rule"].startswith("nearest:")
+
+
+def test_halves_of_a_row_are_an_embedding_and_its_mirror(
+    made: template_sets.TemplateSet, features: np.ndarray, matrix: Path, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(1)
+    first = random.standard_normal(features.shape).astype(np.float32)
+    np.save(tmp_path / "both.npy", np.concatenate([first, features - first], axis=1))
+    both = score_templates(tmp_path / "both.npy", made.kind, made.meta, flip_halves=True)  # type: ignore[arg-type]
+    one = score_templates(matrix, made.kind, made.meta)  # type: ignore[arg-type]
+    assert both["tpr@fpr"] == one["tpr@fpr"]
+    assert both["identification"]["mean"] == one["identification"]["mean"]
+    assert "both halves" in both["variant"]
+
+
+# -- 1:N
+
+
+@pytest.mark.parametrize(("norm", "detector_score"), VARIANTS)
+def test_each_gallery_is_searched_by_itself(
+    made: template_sets.TemplateSet, features: np.ndarray, matrix: Path, norm: bool, detector_score: bool
+) -> None:
+    result = score_templates(matrix, made.kind, made.meta, norm=norm, detector_score=detector_score)  # type: ignore[arg-type]
+    unit = template_sets.pooled(made, features, norm=norm, detector_score=detector_score)
+    values = []
+    for name, gallery in zip(template_sets.GALLERIES[made.kind], made.galleries, strict=True):
+        mated, others = searches(unit, gallery, made.probes)
+        assert (len(mated), len(others)) == (24, 24)
+        found = result["identification"]["galleries"][name]
+        assert found["tpir@fpir"]["1e-1"] == pytest.approx(tpir(mated, others, 0.1))
+        assert found["fpir_reached"]["1e-1"] == pytest.approx(2 / 24)
+        assert found["tpir@fpir"]["1e-2"] is None  # 24 searches cannot tell one in a hundred
+        for k in (1, 5, 10):
+            assert found[f"rank{k}"] == pytest.approx(np.mean([rank <= k for _, rank in mated]))
+        low, high = result["ci95"]["identification"][name]["tpir@fpir"]["1e-1"]
+        assert low <= found["tpir@fpir"]["1e-1"] <= high and low < high
+        values.append((found["tpir@fpir"]["1e-1"], found["rank1"]))
+        assert result["counts"][f"mated_{name}"] == result["counts"][f"non-mated_{name}"] == 24
+    mean = result["identification"]["mean"]
+    assert (mean["tpir@fpir"]["1e-1"], mean["rank1"]) == pytest.approx(tuple(np.mean(values, axis=0)))
+    assert mean["tpir@fpir"]["1e-2"] is None
+    assert 0.1 < mean["tpir@fpir"]["1e-1"] < 0.95
+
+
+def test_the_wrong_denominators_are_other_numbers(
+    made: template_sets.TemplateSet, features: np.ndarray, matrix: Path
+) -> None:
+    """What else is called TPIR: both galleries as one, thresholds from pairs, all probes below the line."""
+    mean = score_templates(matrix, made.kind, made.meta)["identification"]["mean"]  # type: ignore[arg-type]
+    unit = template_sets.pooled(made, features, norm=True, detector_score=True)
+    # One gallery of both: every probe is mated, and thresholds come from the probes' scores with others' templates.
+    joined = made.galleries[0] | made.galleries[1]
+    mates, impostors = [], []
+    for probe, subject in made.probes.items():
+        for template, of in joined.items():
+            (mates if of == subject else impostors).append(unit[probe] @ unit[template])
+    threshold = sorted(impostors)[-int(np.ceil(len(made.probes) * 0.1))]
+    one_gallery = np.mean(np.array(mates) > threshold)
+    # Both galleries by themselves, but hits divided by all probes.
+    by_all = [
+        tpir(*searches(unit, gallery, made.probes), 0.1) * 24 / len(made.probes) for gallery in made.galleries
+    ]
+    # False positives divided by all searches instead of the non-mated ones: twice as many are let through.
+    loose = [tpir(*searches(unit, gallery, made.probes), 0.2) for gallery in made.galleries]
+    right = mean["tpir@fpir"]["1e-1"]
+    for wrong in (one_gallery, np.mean(by_all), np.mean(loose)):
+        assert abs(wrong - right) > 0.02
+
+
+# -- what holds for every input
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40))
+def test_neither_order_nor_blocks_change_a_template(seed: int, block: int) -> None:
+    random = np.random.default_rng(seed)
+    count = 40
+    features = random.standard_normal((count, 5)).astype(np.float32)
+    templates = np.append(np.arange(6), random.integers(0, 6, count - 6))
+    media, scores = random.integers(0, 3, count), random.uniform(0.1, 1, count)
+
+    def run(order: np.ndarray, size: int) -> np.ndarray:
+        def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for start in range(0, count, size):
+                places = np.arange(start, min(start + size, count))
+                yield places, features[order][places]
+
+        own = templates[order]
+        lengths = protocol.feature_lengths(blocks, count)
+        return protocol.pool_templates(
+            blocks, lengths, own, protocol.media_of(own, media[order]), scores[order], norm=False, dimension=5
+        )
+
+    assert run(random.permutation(count), block) == pytest.approx(run(np.arange(count), count), abs=1e-6)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_listed_cosines_are_the_products_of_their_rows(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows = random.standard_normal((7, 33)).astype(np.float32)
+    first, second = random.integers(0, 7, (2, 50))
+    expected = [
+        sum(float(a) * float(b) for a, b in zip(rows[i], rows[j], strict=True))
+        for i, j in zip(first, second, strict=True)
+    ]
+    assert listed_cosines(rows, first, second) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_more_pairs_than_a_task_are_all_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidface.metrics.listed_cosines.PAIRS", 7)
+    rows = np.eye(4, dtype=np.float32)
+    first = np.arange(50) % 4
+    assert listed_cosines(rows, first, first).tolist() == [1.0] * 50
+
+
+def test_a_pair_of_a_row_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="row 1 or 4 of 4"):
+        listed_cosines(np.eye(4, dtype=np.float32), [0, 1], [1, 4])
+
+
+# -- the lists
+
+
+def test_the_lists_are_read_as_they_were_written(made: template_sets.TemplateSet) -> None:
+    faces = read_faces(made.meta / f"{made.kind}_face_tid_mid.txt")
+    assert faces.images == made.images
+    assert (faces.templates == made.templates).all() and (faces.media == made.media).all()
+    crops = read_crops(made.meta / f"{made.kind}_name_5pts_score.txt")
+    assert crops.images == made.images
+    assert np.array_equal(crops.points, made.points) and np.array_equal(crops.scores, made.scores)
+    numbers = np.unique(made.templates)
+    pairs = read_template_pairs(made.meta / f"{made.kind}_template_pair_label.txt", numbers)
+    assert [
+        (int(numbers[a]), int(numbers[b]), int(same)) for a, b, same in zip(*pairs, strict=True)
+    ] == made.pairs
+    name = template_sets.GALLERIES[made.kind][0]
+    subjects = read_subjects(made.meta / f"{made.kind}_1N_gallery_{name}.csv", numbers, gallery=True)
+    assert (
+        dict(zip(subjects.templates.tolist(), subjects.subjects.tolist(), strict=True)) == made.galleries[0]
+    )
+
+
+@pytest.mark.parametrize("chunk", [3, 10, 1000])
+@pytest.mark.parametrize(
+    "text",
+    ["7 8 1\n8 7 0\n", "7 8 1\r\n8 7 0\r\n", "7 8 1\n8 7 0", "7\t8  1 \n8 7 0\n", "\ufeff7 8 1\n8 7 0\n"],
+)
+def test_pairs_in_chunks_and_other_spellings(
+    text: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidface.manifest_sources.template_lists.CHUNK", chunk)
+    path = tmp_path / "pairs.txt"
+    path.write_bytes(text.encode())
+    pairs = read_template_pairs(path, np.array([7, 8]))
+    assert [column.tolist() for column in pairs] == [[0, 1], [1, 0], [True, False]]
