@@ -26,12 +26,25 @@ def manifest() -> None:
     show_default=True,
     help="Videos of each person for enrolment, without split folders.",
 )
+@click.option("--pictures", is_flag=True, help="Each image is a video of its own: DIR/PERSON/IMAGE.")
 @json_option
-def manifest_from_folder(folder: Path, output: Path, enrol: int, as_json: bool) -> int:
+def manifest_from_folder(folder: Path, output: Path, enrol: int, pictures: bool, as_json: bool) -> int:
     """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames."""
-    from vidface.manifest_sources import from_folder
+    from vidface.manifest_sources import from_folder, from_pictures
 
-    return print_made(output, from_folder(folder, output, enrol=enrol), as_json)
+    convert = from_pictures if pictures else from_folder
+    return print_made(output, convert(folder, output, enrol=enrol), as_json)
+
+
+@manifest.command("from-ytf")
+@click.argument("folder", type=DIRECTORY)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@json_option
+def manifest_from_ytf(folder: Path, output: Path, as_json: bool) -> int:
+    """From YouTube Faces: FOLDER is aligned_images_DB or frame_images_DB."""
+    from vidface.manifest_sources import from_ytf
+
+    return print_made(output, from_ytf(folder, output), as_json)
 
 
 @manifest.command("from-iqiyi")

@@ -23,13 +23,13 @@ VIDEOS = {
 }
 
 
-class _Node(NamedTuple):
+class Node(NamedTuple):
     """A video (height 0) or a folder that holds only nodes one lower than itself."""
 
     name: str
     height: int
     is_file: bool
-    children: list[_Node]
+    children: list[Node]
 
 
 def from_folder(folder: Path, output: Path, *, enrol: int = 1) -> Converted:
@@ -61,7 +61,7 @@ def from_folder(folder: Path, output: Path, *, enrol: int = 1) -> Converted:
     format_of(output)
     prefix = prefix_of(folder, output)
     ignored: Ignored = defaultdict(list)
-    images, top = _children(folder, folder, os.path.realpath(output.parent), ignored)
+    images, top = nodes_in(folder, folder, os.path.realpath(output.parent), ignored)
     if images:
         raise ManifestError(
             f"{folder}: has images directly in it, so it is one video; give the folder above it"
@@ -71,7 +71,7 @@ def from_folder(folder: Path, output: Path, *, enrol: int = 1) -> Converted:
     rows: list[Row] = []
     seen: dict[str, str] = {}
 
-    def add(parents: tuple[str, ...], videos: Sequence[_Node], identity: str, splits: Sequence[str]) -> None:
+    def add(parents: tuple[str, ...], videos: Sequence[Node], identity: str, splits: Sequence[str]) -> None:
         for video, split in zip(videos, splits, strict=True):
             path = "/".join((*parents, video.name))
             stem = Path(video.name).stem if video.is_file else video.name
@@ -82,7 +82,7 @@ def from_folder(folder: Path, output: Path, *, enrol: int = 1) -> Converted:
             seen[video_id] = path
             rows.append((video_id, prefix + path, identity, split))
 
-    def add_people(parents: tuple[str, ...], people: Sequence[_Node], split: str | None) -> None:
+    def add_people(parents: tuple[str, ...], people: Sequence[Node], split: str | None) -> None:
         for person in people:
             count = len(person.children)
             identity = "" if person.name in UNKNOWN else person.name
@@ -121,7 +121,7 @@ def from_folder(folder: Path, output: Path, *, enrol: int = 1) -> Converted:
     return write_converted(output, rows, ignored=ignored)
 
 
-def _children(folder: Path, base: Path, home: str, ignored: Ignored) -> tuple[int, list[_Node]]:
+def nodes_in(folder: Path, base: Path, home: str, ignored: Ignored) -> tuple[int, list[Node]]:
     """Return the number of images directly in a folder and the nodes in it, in natural order."""
     images = 0
     nodes = []
@@ -133,18 +133,10 @@ def _children(folder: Path, base: Path, home: str, ignored: Ignored) -> tuple[in
         path = folder / entry.name
         name = path.relative_to(base).as_posix()
         suffix = path.suffix.lower()
-        if entry.name.startswith("."):
-            ignored["hidden"].append(name)
-            continue
-        if entry.is_symlink():
-            real = os.path.realpath(path)
-            if not real.startswith(home.rstrip("/") + "/"):
-                ignored["link that leaves the manifest's folder"].append(name)
-                continue
-            if (os.path.realpath(folder) + "/").startswith(real + "/"):
-                ignored["link to a folder above"].append(name)
-                continue
-        if entry.is_dir():
+        reason = reason_to_skip(entry, folder, home)
+        if reason:
+            ignored[reason].append(name)
+        elif entry.is_dir():
             node = _node(path, base, home, ignored)
             if node:
                 nodes.append(node)
@@ -155,7 +147,7 @@ def _children(folder: Path, base: Path, home: str, ignored: Ignored) -> tuple[in
         elif suffix in IMAGES:
             images += 1
         elif suffix in VIDEOS:
-            nodes.append(_Node(entry.name, 0, True, []))
+            nodes.append(Node(entry.name, 0, True, []))
         else:
             ignored["file that is no video or image"].append(name)
     if images and nodes:
@@ -164,14 +156,27 @@ def _children(folder: Path, base: Path, home: str, ignored: Ignored) -> tuple[in
     return images, nodes
 
 
-def _node(folder: Path, base: Path, home: str, ignored: Ignored) -> _Node | None:
-    images, children = _children(folder, base, home, ignored)
+def reason_to_skip(entry: os.DirEntry[str], folder: Path, home: str) -> str:
+    """Why an entry of a folder is not looked at: it is hidden, or a link that leads out or back up; or nothing."""
+    if entry.name.startswith("."):
+        return "hidden"
+    if entry.is_symlink():
+        real = os.path.realpath(entry.path)
+        if not real.startswith(home.rstrip("/") + "/"):
+            return "link that leaves the manifest's folder"
+        if (os.path.realpath(folder) + "/").startswith(real + "/"):
+            return "link to a folder above"
+    return ""
+
+
+def _node(folder: Path, base: Path, home: str, ignored: Ignored) -> Node | None:
+    images, children = nodes_in(folder, base, home, ignored)
     if images:
-        return _Node(folder.name, 0, False, [])
-    return _Node(folder.name, 1 + _one_height(folder, children), False, children) if children else None
+        return Node(folder.name, 0, False, [])
+    return Node(folder.name, 1 + _one_height(folder, children), False, children) if children else None
 
 
-def _one_height(folder: Path, nodes: Sequence[_Node]) -> int:
+def _one_height(folder: Path, nodes: Sequence[Node]) -> int:
     """Return the height that all nodes share, or refuse to guess what a mixture means."""
     for node in nodes:
         if node.height != nodes[0].height:
