@@ -50,16 +50,15 @@ def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) ->
     lengths = np.empty(rows)
     for start in range(0, rows, BLOCK):
         block = source[start : start + BLOCK].astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # such rows are refused below
             norms = np.linalg.norm(block, axis=1)
             largest = np.abs(block).max(axis=1)
-        lengths[start : start + BLOCK] = np.where(np.isfinite(largest), norms, np.nan)
-        if normalise:
-            # By the largest number first: the squares of very large and very small ones are no numbers.
-            block /= np.where(largest > 0, largest, 1)[:, None]
-            norms = np.linalg.norm(block, axis=1)
-            block /= np.where(norms > 0, norms, 1)[:, None]
-        with np.errstate(over="ignore"):
+            lengths[start : start + BLOCK] = np.where(np.isfinite(largest), norms, np.nan)
+            if normalise:
+                # By the largest number first: the squares of very large and very small ones are no numbers.
+                block /= np.where(largest > 0, largest, 1)[:, None]
+                norms = np.linalg.norm(block, axis=1)
+                block /= np.where(norms > 0, norms, 1)[:, None]
             embeddings[start : start + BLOCK] = block
     return Matrix(embeddings, _check_lengths(path, lengths, normalise))
 
@@ -75,7 +74,7 @@ def _check_lengths(path: Path, lengths: npt.NDArray[np.float64], normalise: bool
     if not normalise:
         raise StoreError(
             f"{path}: {len(other)} rows are not of unit length, the first is row {other[0]} "
-            f"({lengths[other[0]]:.4g}); say --normalise to divide rows by their length"
+            f"({lengths[other[0]]:.4g}); score and submit divide rows by their length with --normalise"
         )
     low, high = lengths[other].min(), lengths[other].max()
     return [
