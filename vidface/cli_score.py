@@ -55,6 +55,7 @@ NEEDS = {
 @fpr_rule_option
 @click.option("--pairs", type=FILE, help="The list of pairs (pairs, folds, ytf).")
 @click.option("--meta", type=DIRECTORY, help="The folder of the set's own lists (ijbb, ijbc).")
+@click.option("--det", type=FILE, help="Write the DET curve: .csv, or drawn as .svg or .png (openset).")
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
@@ -76,6 +77,7 @@ def score(
     fpr_rule: FprRule,
     pairs: Path | None,
     meta: Path | None,
+    det: Path | None,
     device: str,
     norm: bool,
     detector_score: bool,
@@ -91,6 +93,7 @@ def score(
     from vidface.tables import score_lines
 
     _check_belongs(protocol, manifest=manifest_path, pairs=pairs, meta=meta)
+    _check_det(protocol, det)
     aims: dict[str, Any] = {"fpr_rule": fpr_rule} | ({} if targets is None else {"targets": targets})
     splits: dict[str, Any] = {"enrolment_split": enrolment_split, "gallery_split": gallery_split}
     if protocol in CHALLENGES:
@@ -113,6 +116,17 @@ def score(
         truth = read_manifest(manifest_path)
         found = read_scored(scored, truth, normalise=normalise)
         result = score_listed(found, truth, pairs, protocol, **aims)  # type: ignore[arg-type]
+    elif protocol == "openset":
+        from vidface.stages.score_open_set import score_open_set
+
+        assert manifest_path is not None
+        truth = read_manifest(manifest_path)
+        found = read_scored(scored, truth, normalise=normalise)
+        result, curve = score_open_set(found, truth, **splits, **aims)
+        if det:
+            from vidface.report.open_set_curve import write_curve
+
+            write_curve(det, curve, result)
     else:
         raise UsageError(f"--protocol {protocol} is not there yet")
     if output:
@@ -137,6 +151,18 @@ def _check_belongs(protocol: str, **paths: Path | None) -> None:
             raise UsageError(f"--protocol {protocol} needs --{name}")
         if name not in needs and path is not None:
             raise UsageError(f"--protocol {protocol} does not use --{name}: leave it out")
+
+
+def _check_det(protocol: str, path: Path | None) -> None:
+    """Look whether a DET curve can be had and written, before any work is done.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if path is not None and protocol != "openset":
+        raise UsageError(f"--protocol {protocol} does not use --det: leave it out")
+    if path is not None and path.suffix.lower() not in (".csv", ".svg", ".png"):
+        raise UsageError(f"--det {path}: name a .csv file, or .svg or .png for a figure")
 
 
 @click.command()
