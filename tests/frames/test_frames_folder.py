@@ -117,7 +117,8 @@ def test_a_bad_image_is_named_and_the_rest_go_on(tmp_path: Path) -> None:
     report = ReadReport()
     frames = list(read_frames(folder, report=report))
     assert [frame.pts_seconds * 8 for frame in frames] == [0, 7, 9]
-    assert [kind for kind, _ in report.faults] == ["unreadable-image"] * 7
+    kinds = ["unreadable-image"] * 3 + ["too-large"] + ["unreadable-image"] * 3
+    assert [kind for kind, _ in report.faults] == kinds
     assert [detail.split(":")[0] for _, detail in report.faults] == [
         f"{n}.jpg" for n in (2, 3, 4, 5, 6, 7, 9)
     ]
@@ -149,12 +150,12 @@ def test_bytes_that_are_no_image(tmp_path: Path) -> None:
     write(tmp_path, ["1.jpg", "2.png"])
     huge_png(tmp_path / "3.png")
     whole = [(tmp_path / name).read_bytes() for name in ("1.jpg", "2.png")]
-    for content in (b"", b"<html>", *(data[:-40] for data in whole), (tmp_path / "3.png").read_bytes()):
+    huge = (tmp_path / "3.png").read_bytes()
+    for content in (b"", b"<html>", *(data[:-40] for data in whole), huge):
         with pytest.raises(MediaError) as error:
             decode_image(content)
-        assert (
-            error.value.kind == "unreadable-image" and str(error.value) and " at 0x" not in str(error.value)
-        )
+        assert error.value.kind == ("too-large" if content == huge else "unreadable-image")
+        assert str(error.value) and " at 0x" not in str(error.value)
 
 
 def test_fit_frame() -> None:

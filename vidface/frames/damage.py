@@ -13,7 +13,8 @@ import av
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from vidface.frames.demux import Log, Video
+from vidface.frames.demux import Log, Video, too_large
+from vidface.frames.frame import MAX_PIXELS
 
 __all__ = ["Damage"]
 
@@ -72,6 +73,10 @@ class Damage:
                     f"of {decoded} frames {self._corrupt} are partly made up by the decoder, {self.refused} packets "
                     f"could not be decoded{_first(errors)}",
                 )
+            )
+        if size := too_large(errors):
+            found.append(
+                ("too-large", f"some of its frames, of {size}, are over {MAX_PIXELS} pixels: left out")
             )
         errors = self._container_errors()
         if errors:

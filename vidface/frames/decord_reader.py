@@ -174,8 +174,11 @@ def _led(video: Video, fps: float | None, report: ReadReport) -> Iterator[tuple[
 
 
 def _wanted(video: Video, time: float, picture: VideoFrame, to_rgb: ToRgb) -> _Wanted:
-    with video.log.capture():
-        pixels = to_rgb(picture)
+    try:
+        with video.log.capture():
+            pixels = to_rgb(picture)
+    except READ_ERRORS as error:
+        raise _RefusedError(f"the frame at {time:.3f} s cannot be turned into RGB, {error}") from error
     assert picture.pts is not None
     return _Wanted(time, picture.pts, pixels.shape[0] * pixels.shape[1], _luma(pixels))
 

@@ -10,7 +10,8 @@ nothing is held while a reader is suspended: two readers in one thread, or many 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +27,13 @@ from vidface.errors import MediaError
 from vidface.frames.containers import demuxer_for
 from vidface.frames.frame import MAX_PIXELS
 
-__all__ = ["READ_ERRORS", "Log", "Video", "open_video"]
+__all__ = ["READ_ERRORS", "Log", "Video", "open_video", "too_large"]
 
 # What PyAV raises where a file cannot be read on: FFmpeg's own errors, or the file's.
 READ_ERRORS = (av.error.FFmpegError, OSError)
+
+# Refuses a picture by its header, before there is memory for its pixels.
+CODEC_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 
 # Containers whose header states a duration. In the others FFmpeg takes it from the last packet or guesses it
 # from the bit rate, which says nothing about what is missing.
@@ -85,6 +89,15 @@ class Video:
         return self.demuxer in STATES_DURATION
 
 
+def too_large(errors: Iterable[str]) -> str | None:
+    """The size of a picture that FFmpeg refused to make room for, as its errors tell it: "16000x16000"."""
+    for line in errors:
+        size = re.search(r"Picture size (\d+)x(\d+) ", line)
+        if size and int(size[1]) * int(size[2]) > MAX_PIXELS:
+            return f"{size[1]}x{size[2]}"
+    return None
+
+
 def _refuse_open(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
     raise PermissionError(f"a video may not open another file: {url}")
 
@@ -94,8 +107,9 @@ def open_video(path: Path) -> Iterator[Video]:
     """Open a video file safely and choose its video stream; closes it at the end.
 
     Raises:
-        MediaError: ``missing``, ``empty-file``, ``not-a-video``, ``unreadable`` (its container is damaged) or
-            ``no-frames`` (it has no video stream, as a sound file or one with a cover picture only).
+        MediaError: ``missing``, ``empty-file``, ``not-a-video``, ``unreadable`` (its container is damaged),
+            ``too-large`` (it states frames of more than ``MAX_PIXELS`` pixels) or ``no-frames`` (it has no video
+            stream, as a sound file or one with a cover picture only).
     """
     demuxer = demuxer_for(path)
     log = Log()
@@ -109,6 +123,8 @@ def open_video(path: Path) -> Iterator[Video]:
                     metadata_errors="replace",
                     buffer_size=1 << 18,
                     io_open=_refuse_open,
+                    # Already while it looks for what the streams are FFmpeg decodes some frames.
+                    options=CODEC_OPTIONS,
                 )
         except READ_ERRORS as error:
             said = f" ({log.errors[-1]})" if log.errors else ""
@@ -133,8 +149,8 @@ def _choose_stream(path: Path, container: InputContainer) -> VideoStream:
     context = stream.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise MediaError(
-            "unreadable", f"{path}: frames of {context.width}x{context.height} are over {MAX_PIXELS} pixels"
+            "too-large", f"{path}: frames of {context.width}x{context.height} are over {MAX_PIXELS} pixels"
         )
     context.thread_count = 1  # the work is spread over videos, and only this thread's log is captured
-    context.options = {"max_pixels": str(MAX_PIXELS)}
+    context.options = dict(CODEC_OPTIONS)
     return stream

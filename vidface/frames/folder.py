@@ -46,7 +46,8 @@ def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:
     """Read every image of a folder.
 
     An image that cannot be read, and a link that leads out of the folder, is a fault ``unreadable-image`` that
-    names the file; the others are read all the same, each at its own index / 8 s.
+    names the file; one of more than ``MAX_PIXELS`` pixels, which its header tells, is one ``too-large``. The others
+    are read all the same, each at its own index / 8 s.
 
     Args:
         folder: where the images are.
@@ -56,8 +57,8 @@ def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:
         One frame an image, in natural order.
 
     Raises:
-        MediaError: ``unreadable``; ``no-frames`` where there is no image; ``unreadable-image`` where none of
-            the images can be read.
+        MediaError: ``unreadable``; ``no-frames`` where there is no image; ``unreadable-image`` or ``too-large``
+            where none of the images can be read.
     """
     files = frame_files(folder)
     if not files:
@@ -71,13 +72,17 @@ def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:
         except IMAGE_ERRORS as error:
             report.faults.append(("unreadable-image", f"{path.name}: {_reason(error)}"))
             continue
+        except MediaError as error:
+            report.faults.append((error.kind, f"{path.name}: {error}"))
+            continue
         report.decoded += 1
         report.sampled += 1
         yield Frame(pixels, index / FOLDER_FPS)
     if report.decoded == 0:
         name, reason = files[0].name, report.faults[-1][1]
+        kinds = {kind for kind, _ in report.faults}
         raise MediaError(
-            "unreadable-image",
+            kinds.pop() if len(kinds) == 1 else "unreadable-image",
             f"{folder}: none of its {len(files)} images, {name} first, can be read ({reason})",
         )
 
@@ -86,16 +91,18 @@ def read_picture(path: Path, *, report: ReadReport) -> Iterator[Frame]:
     """Read one image file as a clip of one frame, at 0 s: sets of photographs have such.
 
     Raises:
-        MediaError: ``missing``, ``empty-file``, ``unreadable-image``.
+        MediaError: ``missing``, ``empty-file``, ``unreadable-image``, ``too-large``.
     """
     if not path.exists():
         raise MediaError("missing", f"{path}: no such file or folder")
     try:
         if path.is_file() and path.stat().st_size == 0:
-            raise MediaError("empty-file", f"{path}: the file is empty")
+            raise MediaError("empty-file", "the file is empty")
         pixels = read_image(path)
     except IMAGE_ERRORS as error:
         raise MediaError("unreadable-image", f"{path}: {_reason(error)}") from None
+    except MediaError as error:
+        raise MediaError(error.kind, f"{path}: {error}") from None
     report.decoded += 1
     report.sampled += 1
     yield Frame(pixels, 0.0)
@@ -109,7 +116,8 @@ def read_image(path: Path) -> Pixels:
 
     Raises:
         OSError, SyntaxError, ValueError, EOFError: as Pillow raises them where the file is not an image, cut
-            short, damaged or too large.
+            short or damaged.
+        MediaError: ``too-large``.
     """
     if not path.is_file():
         raise ValueError("it is not a regular file")
@@ -124,7 +132,7 @@ def decode_image(content: bytes) -> Pixels:
         uint8 [H, W, 3], RGB.
 
     Raises:
-        MediaError: ``unreadable-image``, where they are not an image, cut short, damaged or too large.
+        MediaError: ``unreadable-image``, where they are not an image, cut short or damaged; ``too-large``.
     """
     try:
         return _decode(io.BytesIO(content))
@@ -138,7 +146,7 @@ def _decode(file: BinaryIO) -> Pixels:
     # Not Image.open: it prints a warning for a large picture, where this is a fault of its own.
     image = PngImageFile(file) if is_png else JpegImageFile(file)
     if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels")
+        raise MediaError("too-large", f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels")
     image.load()
     if image.mode.startswith("I;16"):
         grey = (np.array(image) >> 8).astype(np.uint8)

@@ -12,7 +12,8 @@ from vidface.errors import MediaError
 
 __all__ = ["MAX_PIXELS", "Frame", "Pixels", "ReadReport", "fit_frame"]
 
-# A frame may hold as many pixels as an 8K one, twice over: more is a mistake or a bomb.
+# A frame may hold as many pixels as an 8K one, twice over: more is a mistake or a bomb, which is refused by its header,
+# as `too-large`, before there is memory for its pixels.
 MAX_PIXELS = 2 * 7680 * 4320
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -41,8 +42,8 @@ class ReadReport:
         sampled: frames handed out.
         faults: (kind, detail) of damage that did not stop the reading: ``truncated`` (the video ends long
             before the length its container states), ``concealed`` (the decoder met errors, so some pictures
-            are partly made up), ``partial`` (frames are lost, or their times contradict each other),
-            ``unreadable-image`` (one image of a folder).
+            are partly made up), ``partial`` (frames are lost, or their times contradict each other), ``too-large``
+            (frames over ``MAX_PIXELS`` are left out), ``unreadable-image`` (one image of a folder).
     """
 
     decoded: int = 0

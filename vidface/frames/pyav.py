@@ -16,8 +16,8 @@ from av.video.frame import VideoFrame
 
 from vidface.errors import MediaError
 from vidface.frames.damage import Damage
-from vidface.frames.demux import READ_ERRORS, Video, open_video
-from vidface.frames.frame import Frame, ReadReport
+from vidface.frames.demux import READ_ERRORS, Log, Video, open_video, too_large
+from vidface.frames.frame import MAX_PIXELS, Frame, ReadReport
 from vidface.frames.picture import ToRgb
 from vidface.frames.sampling import sample_by_time
 
@@ -27,14 +27,24 @@ __all__ = ["read_with_pyav"]
 def read_with_pyav(path: Path, *, fps: float | None, report: ReadReport) -> Iterator[Frame]:
     """Read one video file; see ``vidface.frames.read_frames``."""
     to_rgb = ToRgb()
+    refused: list[str] = []  # why a picture could not be turned into RGB
     with open_video(path) as video:
         shown = decode(video, report)
         taken = sample_by_time(shown, fps) if fps is not None else ((time, frame) for time, _, frame in shown)
         for time, picture in taken:
-            with video.log.capture():
-                pixels = to_rgb(picture)
+            try:
+                with Log().capture():
+                    pixels = to_rgb(picture)
+            except READ_ERRORS as error:  # its colours are tagged with what FFmpeg does not know
+                refused.append(str(error))
+                continue
             report.sampled += 1
             yield Frame(pixels, time)
+    if refused:
+        detail = f"{len(refused)} of {report.sampled + len(refused)} frames cannot be turned into RGB: {refused[0]}"
+        if report.sampled == 0:
+            raise MediaError("no-frames", f"{path}: {detail}")
+        report.faults.append(("partial", detail))
 
 
 def decode(
@@ -51,7 +61,8 @@ def decode(
         (time, duration, picture): seconds since the first frame, never falling; duration 0 where unknown.
 
     Raises:
-        MediaError: ``no-frames``, where nothing could be decoded.
+        MediaError: ``no-frames``, where nothing could be decoded; ``too-large``, where that is since all is over
+            ``MAX_PIXELS``.
     """
     stream = video.stream
     unit = float(stream.time_base or 0)
@@ -69,7 +80,10 @@ def decode(
         yield now, picture.duration * unit or usual, picture
     if report.decoded == 0:
         errors = video.log.errors + damage.decoder_log.errors
-        reason = damage.stopped or (errors[-1] if errors else "the file holds none")
+        if size := too_large(errors):
+            raise MediaError("too-large", f"{video.path}: frames of {size} are over {MAX_PIXELS} pixels")
+        none = f"{damage.refused} packets are damaged" if damage.refused else "the file holds none"
+        reason = damage.stopped or (errors[-1] if errors else none)
         raise MediaError("no-frames", f"{video.path}: no frame could be decoded: {reason}")
     report.faults += damage.faults(report.decoded)
 

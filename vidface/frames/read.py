@@ -22,8 +22,7 @@ def read_frames(
 
     A video is sampled by presentation time: the frame on screen at every k / fps, each frame at most once (see
     ``vidface.frames.sampling``). A folder is taken whole, in natural order of its file names; a picture, told by its
-    suffix (.jpg, .jpeg, .png), is a clip of one frame. Several threads
-    may read at once, each its own video.
+    suffix (.jpg, .jpeg, .png), is a clip of one frame. Several threads may read at once, each its own video.
 
     Args:
         path: a video file, a folder of JPEG and PNG images, or one such image.
@@ -40,7 +39,8 @@ def read_frames(
         UsageError: at once, for an unknown decoder or fps, or a machine where decord and decord2 are mixed.
         MediaError: while iterating, where there is no usable frame: ``missing``, ``empty-file``,
             ``not-a-video``, ``unreadable``, ``no-frames``, ``unreadable-image`` (no image of the folder can be
-            read), ``decoder-refused``.
+            read), ``too-large`` (frames of more than ``vidface.frames.frame.MAX_PIXELS`` pixels),
+            ``decoder-refused``.
     """
     if decoder not in DECODERS:
         raise UsageError(f"unknown decoder {decoder!r}: take one of {', '.join(DECODERS)}")
