@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 
-def python2_pickle(features: Mapping[str, Sequence[Sequence[Any]]]) -> bytes:
+def python2_pickle(features: Mapping[str, Any]) -> bytes:
     """Protocol 2: names and numbers of frames as Python 2's str, vectors through ``numpy.core.multiarray``."""
-    return b"\x80\x02}(" + b"".join(_text(name) + _list(faces) for name, faces in features.items()) + b"u."
+    return b"\x80\x02}(" + b"".join(_text(name) + _any(faces) for name, faces in features.items()) + b"u."
 
 
 def _any(value: Any) -> bytes:

@@ -94,7 +94,7 @@ def test_what_is_no_number_is_refused(tmp_path: Path, value: float, normalise: b
 
 def test_another_number_of_rows(tmp_path: Path) -> None:
     path = write_npy(tmp_path / "a.npy", unit())
-    with pytest.raises(StoreError, match="10 rows for the 11 videos of set.csv"):
+    with pytest.raises(StoreError, match=r"10 rows for the 11 videos of set\.csv"):
         read_matrix(path, ROWS + 1, "videos of set.csv")
 
 
