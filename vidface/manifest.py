@@ -11,6 +11,7 @@ Tested in ``tests/test_manifest.py``.
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import re
 import stat
@@ -91,9 +92,10 @@ def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
     Kinds that make `read_manifest` fail: ``empty`` (a file without rows, an id or path without text),
     ``undecodable``, ``syntax``, ``unknown-column``, ``missing-column``, ``duplicate-column``, ``fields``
     (wrong number of them), ``type`` (not text), ``control`` (control characters, line ends), ``white-space``
-    (around an id, identity or split), ``too-long``, ``too-large`` (what a Parquet file unpacks to), ``outside-root``, ``duplicate-id``, ``confusable-id`` (ids that differ
-    only by case or Unicode form), ``confusable-identity`` (identities that differ only by Unicode form; case
-    may differ). Others: ``missing-file``, ``duplicate-path``.
+    (around an id, identity or split), ``too-long``, ``too-large`` (what a Parquet file unpacks to),
+    ``outside-root``, ``duplicate-id``, ``confusable-id`` (ids that differ only by case or Unicode form),
+    ``confusable-identity`` (identities that differ only by Unicode form; case may differ). Others:
+    ``missing-file``, ``duplicate-path``.
 
     Raises:
         ManifestError: The file cannot be opened, or its suffix is not that of a manifest.
@@ -159,16 +161,15 @@ def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
     identities: dict[str, int] = {}  # identity as written -> the first row that has it
     for row, (line, fields) in enumerate(zip(lines, rows, strict=True)):
         video_id, path, identity, split = fields
+        if any(map(operator.gt, map(len, fields), _LONGEST)):
+            problems += _length_problems(line, fields)
+            continue  # what is so long is not looked at: one text may come a million times
         if CONTROL.search("".join(fields)):
             problems += _control_problems(line, fields)
         for name, text in (("video_id", video_id), ("identity", identity), ("split", split)):
             if text[:1].isspace() or text[-1:].isspace():
                 message = f"{name} {show(text)} starts or ends with white space; remove it"
                 problems.append(Problem(line, "white-space", message))
-        for name, text, most in zip(COLUMNS, fields, _LONGEST, strict=True):
-            if len(text) > most:
-                message = f"{name} {show(text)} has {len(text):,} characters; at most {most:,} are read"
-                problems.append(Problem(line, "too-long", message))
         if not path:
             problems.append(Problem(line, "empty", f"no path for video {show(video_id)}"))
         elif _LEAVES_ROOT.search(path):
@@ -191,6 +192,16 @@ def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
             message += f"in line {lines[first]}"
         problems.append(Problem(line, kind, message))
     return problems + _identity_problems(lines, identities)
+
+
+def _length_problems(line: int, fields: Row) -> list[Problem]:
+    return [
+        Problem(
+            line, "too-long", f"{name} {show(text)} has {len(text):,} characters; at most {most:,} are read"
+        )
+        for name, text, most in zip(COLUMNS, fields, _LONGEST, strict=True)
+        if len(text) > most
+    ]
 
 
 def _control_problems(line: int, fields: Row) -> list[Problem]:
@@ -234,7 +245,7 @@ def _media_problems(lines: Sequence[int], rows: Sequence[Row], root: Path) -> li
     folders: dict[str, bool | None] = {}  # as the rows write them: under the root, outside it, or not there
     seen: dict[str, int] = {}
     for row, (line, (_, path, _, _)) in enumerate(zip(lines, rows, strict=True)):
-        if not path or _LEAVES_ROOT.search(path) or CONTROL.search(path):
+        if not path or len(path) > _LONGEST[1] or _LEAVES_ROOT.search(path) or CONTROL.search(path):
             continue  # reported already, and nothing to look for
         first = seen.setdefault(path, row)
         if first != row:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vidface.errors import printable
 from vidface.files import read_regular
 from vidface.manifest_formats import COLUMNS, Parsed, Problem, Row, header_problems, show
 
@@ -22,8 +23,8 @@ def read_parquet(path: Path) -> Parsed:
     Raises:
         OSError: The file cannot be opened.
     """
+    content = pa.BufferReader(read_regular(path))
     try:
-        content = pa.BufferReader(read_regular(path))
         metadata = pq.read_metadata(content)
         if wrong := _too_much(metadata):
             return Parsed([], [], [Problem(0, "too-large", wrong)])
@@ -43,8 +44,8 @@ def read_parquet(path: Path) -> Parsed:
             if any(p.kind != "unknown-column" for p in problems):
                 return Parsed([], [], problems)
             table = file.read(columns=names)
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError) as error:  # of a buffer, OSError says that it is damaged
+        reason = printable(str(error))
         return Parsed([], [], [Problem(0, "syntax", f"not a Parquet file, or damaged: {reason}")])
     columns = [_texts(table[name]) if name in names else [""] * len(table) for name in COLUMNS]
     return Parsed(list(range(1, len(table) + 1)), list(zip(*columns, strict=True)), problems)
