@@ -5,6 +5,7 @@ Tested in ``tests/end_to_end/test_open_set_command.py``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +77,17 @@ def det_drawing(curve: Det, scores: Mapping[str, Any]) -> Drawing:
             axes.annotate(f"{fnir:.4f}", (fpir, fnir), (5, 5), textcoords="offset points", fontsize=9)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlim(left, 1)
-        axes.set_ylim(low, 1.05)
+        seen = curve.fnir[(curve.fpir < 1) & (curve.fnir > 0)].min()
+        for limit, ticks, (lowest, highest) in (
+            (axes.set_xlim, axes.set_xticks, (left / 1.3, 1.0)),
+            (axes.set_ylim, axes.set_yticks, (seen / 1.3, 1.05)),
+        ):
+            limit(lowest, highest)
+            decade = range(math.floor(math.log10(lowest)), 1)
+            digits = (1,) if len(decade) > 2 else (1, 2, 5)
+            places = [digit * 10.0**power for power in decade for digit in digits]
+            places = [place for place in places if lowest <= place <= highest]
+            ticks(places, [f"{place:g}" for place in places])
         axes.minorticks_off()
         if not ((curve.fpir >= left) & (curve.fpir < 1) & (curve.fnir > 0)).any():
             axes.text(0.5, 0.5, "no threshold makes both errors", transform=axes.transAxes, ha="center")
