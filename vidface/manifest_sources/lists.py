@@ -60,8 +60,8 @@ def from_iqiyi(
             if split == "train" and len(fields) != 2:
                 problems.append(f"{path}:{line}: {len(fields)} words, where <video>.mp4 <identity> belongs")
                 continue
-            identity, names = (fields[1], fields[:1]) if split == "train" else (fields[0], fields[1:])
-            for name in names:
+            identity, videos = (fields[1], fields[:1]) if split == "train" else (fields[0], fields[1:])
+            for name in videos:
                 video_id = name.removesuffix(".mp4")
                 found = ("" if identity == "0" else identity, split, f"{path}:{line}")
                 first = listed.setdefault(video_id, found)
