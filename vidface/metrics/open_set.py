@@ -168,8 +168,9 @@ def fnir_at_fpir(
         above = _above(others, refused, equal=True)
         if rule == "interpolated":
             more = _above(mated, refused, equal=True) - hits
-            tpir = (hits + share_of_next(allowed, below, above) * more) / len(mated)
-            points.append(Identification(target, 1 - tpir, tpir, None, float(fraction)))
+            found = hits + share_of_next(allowed, below, above) * more
+            rates = (len(mated) - found) / len(mated), found / len(mated)
+            points.append(Identification(target, *rates, None, float(fraction)))
             continue
         if rule == "nearest" and takes_next(allowed, below, above):
             refused = others[len(others) - 1 - above] if above < len(others) else np.float32(-np.inf)
