@@ -9,7 +9,6 @@ writes for AgeDB-30 and CFP-FP when it unpacks the ``.bin`` sets.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,12 +36,12 @@ def parse_file(path: Path) -> Parsed:
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise ManifestError(f"{path}: an empty file, no list of pairs")
-    parsed = _reader_of(path, [line for _, line in lines[:2]], lines)(path, text, lines)
+    parsed = _reader_of(path, [line for _, line in lines[:2]], lines)(path, lines)
     parsed.sha256 = digest(raw)
     return parsed
 
 
-def _reader_of(path: Path, begin: list[str], lines: Lines) -> Callable[[Path, str, Lines], Parsed]:
+def _reader_of(path: Path, begin: list[str], lines: Lines) -> Callable[[Path, Lines], Parsed]:
     if [field.strip('"') for field in _fields(begin[0])[:3]] == COLUMNS:
         return _read_csv
     if any(_is_ytf(_fields(line)) for line in begin):
@@ -59,21 +58,20 @@ def _reader_of(path: Path, begin: list[str], lines: Lines) -> Callable[[Path, st
     )
 
 
-def _read_csv(path: Path, text: str, _lines: Lines) -> Parsed:
+def _read_csv(path: Path, lines: Lines) -> Parsed:
     parsed = Parsed("CSV")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] = []
-    while True:
-        place = f"{path}:{reader.line_num + 1}"
+    for (
+        number,
+        line,
+    ) in lines:  # each by itself: a quote that is not closed costs its own line, not all that follow
+        place = f"{path}:{number}"
         try:
-            row = [field.strip() for field in next(reader)]
-        except StopIteration:
-            return parsed
+            (row,) = csv.reader([line], strict=True)
         except csv.Error as error:
             parsed.trouble(place, f"not CSV: {error}")
             continue
-        if not any(row):
-            continue
+        row = [field.strip() for field in row]
         if not header:
             header = row
             if header not in (COLUMNS, [*COLUMNS, "fold"]):
@@ -86,9 +84,10 @@ def _read_csv(path: Path, text: str, _lines: Lines) -> Parsed:
             parsed.trouble(place, f"fold must be a whole number, not {show(row[3])}")
         else:
             _add(parsed, place, row[0], row[1], row[2], int(row[3]) if len(row) > 3 else None)
+    return parsed
 
 
-def _read_ytf(path: Path, _text: str, lines: Lines) -> Parsed:
+def _read_ytf(path: Path, lines: Lines) -> Parsed:
     parsed = Parsed("YouTube Faces splits")
     corrected = 0
     for place, line in enumerate(lines):
@@ -109,7 +108,7 @@ def _read_ytf(path: Path, _text: str, lines: Lines) -> Parsed:
     return parsed
 
 
-def _read_lfw(path: Path, _text: str, lines: Lines) -> Parsed:
+def _read_lfw(path: Path, lines: Lines) -> Parsed:
     parsed = Parsed("LFW pairs", flat=True)
     head = [int(word) for word in lines[0][1].split() if _is_number(word)]
     if len(head) != len(lines[0][1].split()):
@@ -149,7 +148,7 @@ def _lfw_name(person: str, number: str) -> str:
     return f"{person}/{person}_{int(number):04d}"
 
 
-def _read_words(path: Path, _text: str, lines: Lines) -> Parsed:
+def _read_words(path: Path, lines: Lines) -> Parsed:
     parsed = Parsed("two names and 0 or 1")
     words = [line.split() for _, line in lines]
     at_end = sum(len(found) == 3 and found[2] in LABELS for found in words)
