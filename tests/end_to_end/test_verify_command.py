@@ -84,6 +84,7 @@ def test_two_sets_in_one_table(
         "flip",
         "resize",
         "folds",
+        "fpr_rule",
         "definition",
         "output",
         "faults",

@@ -8,13 +8,15 @@ error that is bounded below. What is that close to a bracket, or in it, gets its
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vidface.metrics.pair_scan import Found, Pairs, blocks_of, outwards, product_error, widen
 
-__all__ = ["half_error", "product_on_device", "scan_on_device"]
+__all__ = ["best_on_device", "half_error", "product_on_device", "scan_on_device"]
 
 BLOCK = 8192  # rows on a side: 128 MB of half-precision products
 RUN = 16  # rows whose products are looked at as one: most hold nothing
@@ -83,6 +85,37 @@ def product_on_device(
     """All products of two matrices of rows, in float32; not yet run on a GPU."""
     sides = (torch.from_numpy(side).to(device) for side in (left, right))
     return torch.mm(next(sides), next(sides).T).cpu().numpy()
+
+
+def best_on_device(
+    rows: NDArray[np.float32], distractors: Any, error: float, *, device: str, block: int = BLOCK
+) -> NDArray[np.float32]:
+    """As `vidface.metrics.best_distractor.best_distractor`, equal to it in every number; not yet run on a GPU.
+
+    Args:
+        rows: float32 [V, D]; they have to fit into the device's memory, distractors come in blocks.
+        distractors: [M, D], float16 or float32, unit or zero rows, M > 0.
+        error: the most that a product in float32 can differ from `dot32`.
+        device: as torch names it.
+        block: rows on a side of a block.
+
+    Raises:
+        ValueError: a distractor's row is not of unit length.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False  # or the bound would not hold
+    left = torch.from_numpy(rows).to(device)
+    best = torch.full((len(left),), -torch.inf, device=device)
+    for side in range(0, len(distractors), block):
+        right = torch.from_numpy(widen(distractors, side, side + block)).to(device)
+        for top in range(0, len(left), block):
+            mine = best[top : top + block]
+            products = torch.mm(left[top : top + block], right.T)
+            floor = torch.maximum(products.amax(dim=1).double() - 2 * error, mine.double() - error).float()
+            floor = torch.nextafter(floor, torch.full_like(floor, -torch.inf))  # rounding may have raised it
+            for part in (products >= floor[:, None]).nonzero().split(PIECE):
+                scores = _fixed_dots(left[top + part[:, 0]], right[part[:, 1]])
+                mine.scatter_reduce_(0, part[:, 0], scores, "amax")
+    return best.cpu().numpy()
 
 
 def _halve(rows: torch.Tensor) -> tuple[torch.Tensor, float]:
