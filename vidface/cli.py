@@ -112,6 +112,12 @@ cli.add_command(find_command)
     callback=read_fps,
     help="Frames a second by presentation time, or all.",
 )
+@click.option(
+    "--folder-frames",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of a folder of frames at most N, evenly spaced [default: all].",
+)
 @detection_options
 @click.option("--flip", is_flag=True, help="Add the mirrored frame's embedding.")
 @click.option("--resize", is_flag=True, help="Resize frames of another size (the challenge forbids it).")

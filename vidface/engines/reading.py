@@ -38,6 +38,7 @@ class Reading(NamedTuple):
         input_size: (height, width) that the network takes; None: frames as they are, each a block of its own.
         timeout: seconds that a decoding process may give no frame before its video is given up.
         faces: how faces are found in the frames; None: each frame is a face. With it there is an ``input_size``.
+        folder_frames: of a folder at most so many images, evenly spaced; None takes it whole.
     """
 
     decoder: str
@@ -46,6 +47,7 @@ class Reading(NamedTuple):
     input_size: tuple[int, int] | None
     timeout: float = 120.0
     faces: FaceReading | None = None
+    folder_frames: int | None = None
 
 
 def reading_to_json(reading: Reading) -> dict[str, Any]:
@@ -111,7 +113,14 @@ def read_video(video: Video, reading: Reading) -> Iterator[Message]:
     waiting: list[Block] = []
     begun = time.monotonic()
     try:
-        for frame in read_frames(video.path, decoder=reading.decoder, fps=reading.fps, report=report):
+        frames = read_frames(
+            video.path,
+            decoder=reading.decoder,
+            fps=reading.fps,
+            folder_frames=reading.folder_frames,
+            report=report,
+        )
+        for frame in frames:
             waiting.append(_block_of(frame, reading, finder))
             full = reading.input_size is None or sum(len(block.times) for block in waiting) >= BLOCK_FRAMES
             if full or time.monotonic() - begun > BLOCK_SECONDS:

@@ -42,8 +42,15 @@ def frame_files(folder: Path) -> list[Path]:
     return sorted(images, key=lambda path: natural_key(path.name))
 
 
-def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:
-    """Read every image of a folder.
+def evenly(count: int, most: int | None) -> list[int]:
+    """Which of ``count`` things are taken where ``most`` may be: the middle one of that many equal parts; None: all."""
+    if most is None or count <= most:
+        return list(range(count))
+    return [(2 * part + 1) * count // (2 * most) for part in range(most)]
+
+
+def read_folder(folder: Path, *, most: int | None = None, report: ReadReport) -> Iterator[Frame]:
+    """Read every image of a folder, or at most so many, evenly spaced.
 
     An image that cannot be read, and a link that leads out of the folder, is a fault ``unreadable-image`` that
     names the file; one of more than ``MAX_PIXELS`` pixels, which its header tells, is one ``too-large``. The others
@@ -51,6 +58,7 @@ def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:
 
     Args:
         folder: where the images are.
+        most: images to take, by `evenly`; None takes all. One that can't be read is not replaced by another.
         report: counts of what was read, and the faults.
 
     Yields:
@@ -64,7 +72,9 @@ def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:
     if not files:
         raise MediaError("no-frames", f"{folder}: the folder has no .jpg, .jpeg or .png file")
     home = folder.resolve()
-    for index, path in enumerate(files):
+    taken = evenly(len(files), most)
+    for index in taken:
+        path = files[index]
         try:
             if not path.resolve().is_relative_to(home):
                 raise ValueError("it is a link that leads out of the folder")
@@ -79,11 +89,11 @@ def read_folder(folder: Path, *, report: ReadReport) -> Iterator[Frame]:
         report.sampled += 1
         yield Frame(pixels, index / FOLDER_FPS)
     if report.decoded == 0:
-        name, reason = files[0].name, report.faults[-1][1]
+        name, reason = files[taken[0]].name, report.faults[-1][1]
         kinds = {kind for kind, _ in report.faults}
         raise MediaError(
             kinds.pop() if len(kinds) == 1 else "unreadable-image",
-            f"{folder}: none of its {len(files)} images, {name} first, can be read ({reason})",
+            f"{folder}: none of its {len(taken)} images, {name} first, can be read ({reason})",
         )
 
 

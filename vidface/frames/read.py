@@ -16,12 +16,17 @@ DECODERS: tuple[str, ...] = ("pyav", "decord")
 
 
 def read_frames(
-    path: Path, *, decoder: str = "pyav", fps: float | None = 8.0, report: ReadReport
+    path: Path,
+    *,
+    decoder: str = "pyav",
+    fps: float | None = 8.0,
+    folder_frames: int | None = None,
+    report: ReadReport,
 ) -> Iterator[Frame]:
     """Read a video file, a folder of frames, or a picture, one frame at a time.
 
     A video is sampled by presentation time: the frame on screen at every k / fps, each frame at most once (see
-    ``vidface.frames.sampling``). A folder is taken whole, in natural order of its file names; a picture, told by its
+    ``vidface.frames.sampling``). A folder is taken in natural order of its file names; a picture, told by its
     suffix (.jpg, .jpeg, .png), is a clip of one frame. Several threads may read at once, each its own video.
 
     Args:
@@ -29,6 +34,7 @@ def read_frames(
         decoder: ``pyav`` or ``decord``; a folder needs neither. Both give the same frames at the same times,
             or ``decord`` refuses.
         fps: frames a second to take, above 0; None takes every frame.
+        folder_frames: of a folder at most so many images, evenly spaced; None takes it whole.
         report: filled while the frames are taken, complete when the iterator ends.
 
     Yields:
@@ -47,7 +53,7 @@ def read_frames(
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise UsageError(f"fps must be a number above 0, or all frames: {fps}")
     if path.is_dir():
-        return read_folder(path, report=report)
+        return read_folder(path, most=folder_frames, report=report)
     if path.suffix.lower() in SUFFIXES:
         return read_picture(path, report=report)
     # The decoders are imported where they are used: FFmpeg is heavy, and decord may be absent or unusable.

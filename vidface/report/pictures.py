@@ -162,6 +162,7 @@ def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
     try:
         decoder, fps = str(info.attributes["decoder"]), str(info.attributes["fps"])
         rate = None if fps == "all" else float(fps)
+        most = info.attributes.get("folder_frames")
     except (KeyError, ValueError):
         raise StoreError(f"{info.path}: damaged (it does not say how its videos were read)") from None
     reading = Reading(
@@ -170,6 +171,7 @@ def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
         resize=False,
         input_size=None,
         timeout=SILENT_SECONDS,
+        folder_frames=None if most is None else int(most),
     )
     with Decoders(reading) as decoders:
         yield Pictures(manifest, info, decoders)

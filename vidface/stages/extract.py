@@ -78,6 +78,7 @@ def extract(
     model: ModelSource,
     decoder: str = "pyav",
     fps: float | None = 8.0,
+    folder_frames: int | None = None,
     flip: bool = False,
     resize: bool = False,
     dtype: str = "float32",
@@ -98,7 +99,8 @@ def extract(
         engine: where the work runs, from `vidface.engines.open_engine`; the file does not depend on it.
         model: what the backbone was loaded with; ``half`` is a part of the run's identity.
         decoder: one of `vidface.frames.DECODERS`.
-        fps: frames a second taken by presentation time; None takes every frame. Folders are taken whole.
+        fps: frames a second taken by presentation time; None takes every frame.
+        folder_frames: of a folder of frames at most so many, evenly spaced; None takes it whole.
         flip: embedding(frame) + embedding(mirrored frame), unnormalised (protocol: LFRC).
         resize: resize frames of another size than the network's; otherwise such a video is a fault.
         dtype: ``float32`` or ``float16``, of the stored rows.
@@ -114,6 +116,7 @@ def extract(
     """
     runs = _share(len(manifest.video_ids), shard)
     identity = _identity(manifest, backbone, decoder, fps, flip, resize, model.half, dtype, faces)
+    identity["folder_frames"] = folder_frames
     identity["shard"] = shard_text(shard)
     parts = output.with_name(output.name + ".parts")
     with exclusive(output):
@@ -129,7 +132,9 @@ def extract(
             write_json(identity_file, identity)
         job = ExtractJob(
             videos=[Video(video, manifest.video_path(i)) for i, video in enumerate(manifest.video_ids)],
-            reading=Reading(decoder, fps, resize, backbone.card.input_size, decoder_timeout, faces),
+            reading=Reading(
+                decoder, fps, resize, backbone.card.input_size, decoder_timeout, faces, folder_frames
+            ),
             backbone=backbone,
             model=model,
             flip=flip,

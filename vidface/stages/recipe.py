@@ -54,6 +54,7 @@ class ExtractStep(BaseModel, extra="forbid"):
     half: bool = False
     decoder: Literal["pyav", "decord"] = "pyav"
     fps: float | Literal["all"] = 8.0
+    folder_frames: int | None = Field(None, ge=1)
     flip: bool = False
     resize: bool = False
     dtype: Literal["float32", "float16"] = "float32"

@@ -67,7 +67,7 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
         return Scored(inputs, embeddings=matrix.embeddings, warnings=matrix.warnings)
     found = read_embeddings(path)
     names = ["content_sha256", "threshold", "pooling", "model_name", "model_sha256", "flip", "fps", "decoder"]
-    names += ["faces", "track"]
+    names += ["faces", "track", "folder_frames"]
     inputs |= {name: _plain(found.attributes[name]) for name in names if name in found.attributes}
     rows = rows_of(found.video_ids, manifest, path, found.attributes)
     return Scored(
@@ -109,6 +109,19 @@ def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:
     return int(np.count_nonzero(~embeddings.any(axis=1)))
 
 
+def check_device(device: str) -> None:
+    """Look whether there is a GPU where one is asked for.
+
+    Raises:
+        UsageError: torch finds none.
+    """
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError(f"no GPU for torch {torch.__version__}: say --device cpu")
+
+
 def score(
     scored: Scored,
     manifest: Manifest,
@@ -139,11 +152,7 @@ def score(
         ManifestError: ``protocol`` is one that the manifest cannot serve.
         UsageError: a ranking cannot be scored over pairs, or torch finds no GPU for ``cuda``.
     """
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UsageError(f"no GPU for torch {torch.__version__}: say --device cpu")
+    check_device(device)
     result: dict[str, Any] = {
         "protocol": protocol,
         "fpr_rule": fpr_rule,

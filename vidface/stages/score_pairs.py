@@ -108,6 +108,8 @@ def frame_choice(scored: Scored, used: Sequence[int]) -> str:
     if scored.frames is None or scored.kept is None or "fps" not in inputs:
         return "not known: a matrix does not say which frames its rows were made of"
     frames, kept = (counts[np.asarray(used)] for counts in (scored.frames, scored.kept))
+    most = inputs.get("folder_frames")
+    folders = "whole" if most is None else f"at most {most} a folder, evenly spaced"
     sampled = "every frame" if inputs["fps"] == "all" else f"{inputs['fps']} frames a second"
     if inputs.get("faces") == "detect":
         found = f"faces found in the frames, {inputs.get('track', 'main')} track"
@@ -118,7 +120,7 @@ def frame_choice(scored: Scored, used: Sequence[int]) -> str:
     )
     total = int(frames.sum())
     return (
-        f"folders of frames whole, video files {sampled} ({inputs['decoder']}); {found}; frames a video: "
+        f"folders of frames {folders}, video files {sampled} ({inputs['decoder']}); {found}; frames a video: "
         f"{int(frames.min())} to {int(frames.max())}, median {np.median(frames):g}, {total} in all; {grouped}, "
         f"{int(kept.sum())} of them kept; {inputs['pooling']}; flip {'on' if inputs['flip'] else 'off'}"
     )
