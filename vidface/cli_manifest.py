@@ -94,6 +94,22 @@ def manifest_from_lfrc(filelist: Path, identities: Path | None, output: Path, as
     return print_made(output, from_lfrc(filelist, output, identities=identities), as_json)
 
 
+@manifest.command("from-trillionpairs")
+@click.argument("filelist", type=FILE)
+@click.option(
+    "--labels",
+    type=FILE,
+    help="Line i is the identity of line i of FILELIST; empty, 0 or -1 for a distractor.",
+)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@json_option
+def manifest_from_trillionpairs(filelist: Path, labels: Path | None, output: Path, as_json: bool) -> int:
+    """From a list of images, FILELIST (LFRC's image track, Trillion-Pairs); its order is kept."""
+    from vidface.manifest_sources import from_trillionpairs
+
+    return print_made(output, from_trillionpairs(filelist, output, labels=labels), as_json)
+
+
 def _ijb_command(command: Callable[..., int]) -> Callable[..., int]:
     """The arguments that IJB-B and IJB-C share."""
     for decorate in (

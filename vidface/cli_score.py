@@ -128,7 +128,12 @@ def score(
 
             write_curve(det, curve, result)
     else:
-        raise UsageError(f"--protocol {protocol} is not there yet")
+        from vidface.stages.score_image_track import score_image_track
+
+        assert manifest_path is not None
+        truth = read_manifest(manifest_path)
+        found = read_scored(scored, truth, normalise=normalise)
+        result = score_image_track(found, truth, device=device, **aims)
     if output:
         write_json(output, result)
     if as_json:

@@ -10,8 +10,17 @@ from __future__ import annotations
 
 from vidface.manifest_sources.converted import Converted
 from vidface.manifest_sources.folder import from_folder
+from vidface.manifest_sources.image_lists import from_trillionpairs
 from vidface.manifest_sources.lists import from_iqiyi, from_lfrc
 from vidface.manifest_sources.pictures import from_pictures
 from vidface.manifest_sources.youtube_faces import from_ytf
 
-__all__ = ["Converted", "from_folder", "from_iqiyi", "from_lfrc", "from_pictures", "from_ytf"]
+__all__ = [
+    "Converted",
+    "from_folder",
+    "from_iqiyi",
+    "from_lfrc",
+    "from_pictures",
+    "from_trillionpairs",
+    "from_ytf",
+]

@@ -112,7 +112,7 @@ def best_on_device(
             products = torch.mm(left[top : top + block], right.T)
             floor = torch.maximum(products.amax(dim=1).double() - 2 * error, mine.double() - error).float()
             floor = torch.nextafter(floor, torch.full_like(floor, -torch.inf))  # rounding may have raised it
-            for part in (products >= floor[:, None]).nonzero().split(PIECE):
+            for part in (products >= floor[:, None]).nonzero().split(PIECE):  # type: ignore[no-untyped-call]
                 scores = _fixed_dots(left[top + part[:, 0]], right[part[:, 1]])
                 mine.scatter_reduce_(0, part[:, 0], scores, "amax")
     return best.cpu().numpy()

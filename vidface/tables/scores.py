@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidface.metrics.fpr_rules import DEFAULT_RULE
+from vidface.tables.image_track import image_track_lines
 from vidface.tables.open_set import open_set_lines
 from vidface.tables.pairs import pair_lines
 from vidface.tables.templates import template_lines
@@ -20,6 +21,8 @@ def score_lines(scores: Mapping[str, Any]) -> str:
         return pair_lines(scores)
     if scores.get("protocol") == "openset":
         return open_set_lines(scores)
+    if scores.get("protocol") == "trillionpairs":
+        return image_track_lines(scores)
     intervals = scores["ci95"]
     rows = [("measure", "value", "95 % interval")]
     for name in ("mAP@100", "rank1", "rank5", "rank10"):
