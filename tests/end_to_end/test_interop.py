@@ -24,7 +24,7 @@ from python2_pickle import python2_pickle
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocols" / "foreign.md"
 PEOPLE, VIDEOS, FRAMES, STRANGERS = 12, 3, 3, 8
-TARGETS = ("--targets", "1e-1,1e-2,1e-3")
+TARGETS = ("--targets", "1e-1,1e-2,2e-3")
 NUMBERS = ("mAP@100", "rank1", "rank5", "tpr@fpr", "per_identity", "counts")
 
 
@@ -165,9 +165,8 @@ def test_a_sweep_and_a_report_of_foreign_features(faces: Faces) -> None:
     ).json
     wanted = run_here("sweep", faces.features, *told, "--thresholds", "none,0.3", *TARGETS, "--json").json
     assert table["rows"] == wanted["rows"] and table["best"] == wanted["best"]
-    made = run_here(
-        "report", folder / "embeddings.h5", *told, *TARGETS, "-o", folder / "report", "--json", code=0
-    ).json
+    told = (*told, *TARGETS, "--no-pictures")  # a report of files alone: no media are looked for
+    made = run_here("report", folder / "embeddings.h5", *told, "-o", folder / "report", "--json", code=0).json
     assert made["headline"]["mAP@100"] == wanted["rows"][1]["mAP@100"]
     assert "not known, of frames.npy, frames.csv" in (folder / "report" / "index.html").read_text("utf-8")
     with (folder / "report" / "data" / "made-with.csv").open(newline="") as file:
