@@ -155,6 +155,9 @@ def _sha256_of(files: Sequence[Path]) -> str:
     """Of the files' contents, in their order."""
     digests = []
     for path in files:
+        if not path.is_file():  # a pipe could be read only once
+            what = "is no file" if path.exists() else "no such file"
+            raise StoreError(f"{path}: {what}")
         try:
             digests.append(sha256_file(path))
         except OSError as error:
