@@ -176,7 +176,7 @@ def test_what_a_killed_import_left_is_not_used(tmp_path: Path, manifest: Path) -
     assert (tmp_path / "f.h5").read_bytes() == whole
 
 
-def test_an_output_of_extract_is_not_overwritten(tmp_path: Path, manifest: Path) -> None:
+def test_an_output_of_another_source_is_not_overwritten(tmp_path: Path, manifest: Path) -> None:
     take(manifest, good(), 0)
     whole = (tmp_path / "f.h5").read_bytes()
     features = good()
