@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,18 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from vidface.errors import StoreError
+from vidface.errors import StoreError, printable
 from vidface.files import atomic_path
 
-__all__ = ["SCHEMA_VERSION", "create", "open_file", "read_texts", "texts_of"]
+__all__ = ["SCHEMA_VERSION", "attributes_of", "create", "open_file", "read_texts", "texts_of"]
 
 SCHEMA_VERSION = 1
 
+_MOST_DATASETS = 64
+_SMALL = (
+    64 << 20
+)  # what may be unpacked, however little it is stored in: labels of many frames are often all alike
+_MOST_UNPACKED = 32  # times the size that it has in the file, beyond that
 _HDF5_BYTES = 16_384  # what HDF5 adds to the arrays of a file, with attributes, and some more
 
 
@@ -59,26 +65,86 @@ def open_file(path: Path, *kinds: str) -> Iterator[h5py.File]:
         raise StoreError(f"{path}: no such file")
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise StoreError(f"{path}: not a readable HDF5 file ({_first_line(error)})") from None
     with file:
-        if kinds:
-            found, version = file.attrs.get("kind"), file.attrs.get("schema_version")
-            if found not in kinds:
-                raise StoreError(
-                    f"{path}: expected a vidface {' or '.join(kinds)} file, found {found or 'another HDF5 file'}"
-                )
-            if version != SCHEMA_VERSION:
-                raise StoreError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}")
         try:
+            _refuse_unsafe(path, file)
+            if kinds:
+                _refuse_other_kinds(path, attributes_of(file), kinds)
             yield file
-        except (KeyError, OSError, ValueError, TypeError, AttributeError, IndexError, MemoryError) as error:
+        except _DAMAGE as error:
             raise StoreError(f"{path}: damaged ({_first_line(error)})") from None
 
 
+# What h5py raises where a file is damaged, and what follows from numbers that cannot be.
+_DAMAGE = (
+    *(KeyError, OSError, ValueError, TypeError, AttributeError, IndexError),
+    *(MemoryError, RuntimeError, OverflowError, ZeroDivisionError),
+)
+
+
+def attributes_of(file: h5py.File) -> dict[str, Any]:
+    """The attributes that are a text, a number or a flag, as `create` writes them; others say nothing to us."""
+    found: dict[str, Any] = {}
+    for name in file.attrs:
+        value = file.attrs[name]
+        if isinstance(value, bytes):
+            value = value.decode()
+        if isinstance(value, str | np.bool_ | np.integer | np.floating):
+            found[name] = value
+    return found
+
+
+def _refuse_other_kinds(path: Path, attributes: Mapping[str, Any], kinds: Sequence[str]) -> None:
+    found, version = attributes.get("kind"), attributes.get("schema_version")
+    if found not in kinds:
+        what = f"found {printable(str(found))}" if found else "found another HDF5 file"
+        raise StoreError(f"{path}: expected a vidface {' or '.join(kinds)} file, {what}")
+    if version != SCHEMA_VERSION:
+        other = "a newer program wrote it" if _is_newer(version) else "make it again"
+        raise StoreError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}: {other}")
+
+
+def _is_newer(version: Any) -> bool:
+    return isinstance(version, np.integer) and int(version) > SCHEMA_VERSION
+
+
+def _refuse_unsafe(path: Path, file: h5py.File) -> None:
+    """Refuse what no such file needs, and what would open other files or unpack to no end.
+
+    HDF5 can name other files as the place of its data (external links and storage, virtual datasets), and store in a
+    kilobyte what unpacks to a terabyte.
+
+    Raises:
+        StoreError: naming what it is.
+    """
+    if len(file) > _MOST_DATASETS:
+        raise StoreError(f"{path}: {len(file):,} objects in it; no vidface file has more than a few")
+    for name in file:
+        link = file.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise StoreError(f"{path}: {printable(name)} is a link to somewhere else, which is not followed")
+        dataset = file[name]
+        if not isinstance(dataset, h5py.Dataset):
+            continue  # a group is nothing that we read
+        properties = dataset.id.get_create_plist()
+        if properties.get_external_count() or dataset.is_virtual:
+            raise StoreError(f"{path}: {printable(name)} lies in other files, which are not opened")
+        if dataset.dtype.kind not in "iufS" or dataset.shape is None:
+            raise StoreError(f"{path}: {printable(name)} holds neither numbers nor text of one length")
+        chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+        # h5py multiplies in 64 bits, which may overflow.
+        size = math.prod(dataset.shape) * dataset.dtype.itemsize
+        if max(size, chunk) > max(_SMALL, _MOST_UNPACKED * dataset.id.get_storage_size()):
+            raise StoreError(
+                f"{path}: {printable(name)} claims {size:,} bytes and has {dataset.id.get_storage_size():,}"
+            )
+
+
 def _first_line(error: Exception) -> str:
-    lines = str(error.args[0] if error.args else error).splitlines() or [type(error).__name__]
-    return lines[0].strip("'\"")
+    text = str(error.args[0] if error.args else error).strip("'\"")
+    return printable(text.partition("\n")[0]) or type(error).__name__
 
 
 def texts_of(texts: Sequence[str]) -> npt.NDArray[Any]:
@@ -92,5 +158,8 @@ def texts_of(texts: Sequence[str]) -> npt.NDArray[Any]:
 
 
 def read_texts(file: h5py.File, name: str) -> list[str]:
-    """Texts that were stored as `texts_of` makes them."""
-    return [text.decode() for text in file[name][:].tolist()]
+    """Texts that were stored as `texts_of` makes them; HDF5 fills what is left of their length with NUL."""
+    dataset = file[name]
+    if dataset.dtype.kind != "S" or dataset.ndim != 1:
+        raise ValueError(f"{name}: not a list of texts")
+    return [text.decode() for text in dataset[:].tolist()]

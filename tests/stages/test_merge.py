@@ -141,6 +141,7 @@ def change(file: Path, **attributes: Any) -> Path:
             del opened.attrs[name]
             if value is not None:
                 opened.attrs[name] = value
+        del opened.attrs["rest_sha256"]  # which is of the attributes too
     return changed
 
 

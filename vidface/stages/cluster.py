@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +30,7 @@ from vidface.store import (
     read_features,
     read_tracks,
     row_blocks,
+    verify_file,
     write_embeddings,
 )
 
@@ -104,8 +106,7 @@ def cluster(
         made_with = {
             **identity,
             "by": None if by == "video" else by,
-            **{name: source.attributes[name] for name in carried},
-            **{name: source.attributes.get(name) for name in ("faces", "track")},
+            **{name: source.attributes.get(name) for name in (*carried, "faces", "track", "folder_frames")},
             "features_shard": source.attributes.get("shard"),
             "program_version": vidface.__version__,
         }
@@ -155,16 +156,33 @@ def over_videos(
 ) -> Iterator[Result]:
     """Call ``function(path, offsets, argument)`` over runs of consecutive videos; results in order.
 
+    The file is compared with its digests meanwhile, so results count only once the iterator has ended.
+
     Workers read their own rows from the file, so only results travel, and memory is bounded by the runs in flight.
     Here they are threads: what the functions do is compiled and lets go of the interpreter's lock.
     """
+    stamp = _stamp(source.path)
     runs = list(_runs(source.offsets, RUN_ROWS))
     tasks = ((source.path, source.offsets[a : b + 1], argument) for a, b in runs)
     map_ordered = (engine or local_engine()).map_ordered
-    with progress(label, len(source.video_ids), what) as advance:
+    with progress(label, len(source.video_ids), what) as advance, ThreadPoolExecutor(1) as aside:
+        # Beside the work, which leaves the file in memory: of both, hashing is the shorter.
+        verified = aside.submit(verify_file, source.path, source.attributes)
         for (start, stop), result in zip(runs, map_ordered(function, tasks), strict=True):
             yield result
             advance(stop - start)
+        verified.result()
+        if _stamp(source.path) != stamp:
+            raise StoreError(f"{source.path}: was changed while it was read; run again")
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def video_blocks(

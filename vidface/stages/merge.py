@@ -26,6 +26,7 @@ from vidface.store import (
     offsets_of,
     read_info,
     shard_faults,
+    verify_file,
     write_embeddings,
 )
 
@@ -33,14 +34,15 @@ from vidface.store import (
 FEATURES_ATTRIBUTES = (
     *("kind", "schema_version", "manifest_sha256", "model_name", "model_sha256", "colour_order", "decoder"),
     *("fps", "flip", "resize", "half", "dtype", "faces", "detector_sha256", "detector", "track"),
-    *("min_score", "min_face", "min_sharpness", "max_yaw", "device", "program_version", "dimension"),
+    *("min_score", "min_face", "min_sharpness", "max_yaw", "folder_frames", "device"),
+    *("program_version", "dimension"),
 )
 EMBEDDINGS_ATTRIBUTES = (
     *("kind", "schema_version", "features_sha256", "threshold", "pooling", "by", "manifest_sha256"),
-    *("model_name", "model_sha256", "flip", "fps", "decoder", "faces", "track", "features_shard"),
-    *("program_version", "dimension"),
+    *("model_name", "model_sha256", "flip", "fps", "decoder", "faces", "track"),
+    *("folder_frames", "features_shard", "program_version", "dimension"),
 )
-OF_ONE_SHARD = {"shard", "content_sha256"}
+OF_ONE_SHARD = {"shard", "content_sha256", "rest_sha256"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def merge(files: Sequence[Path], output: Path) -> MergeResult:
     shards = [read_info(path, "features", "embeddings") for path in files]
     attributes = _common(shards)
     shards = _in_order(shards)
+    for shard in shards:
+        verify_file(shard.path, shard.attributes)
     paths = [shard.path for shard in shards]
     whole = FeaturesInfo(
         path=output,

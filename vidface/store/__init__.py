@@ -9,7 +9,8 @@ Embeddings file: ``embeddings`` float32 [V, D], L2-normalised or all zero; ``vid
 Where all frames count by their weight: ``weights`` float32 [F], the share of every frame in its video's embedding;
 ``kept`` then counts the frames with a share.
 What the rows were made from stands in the attributes of the file, ``content_sha256`` among them, so that every
-later file can name its input exactly. A file with share I of N of the videos has the attribute ``shard``, "I/N"; if it
+later file can name its input exactly, and ``rest_sha256`` of all that this leaves out: both are compared where a whole
+file is read. A file with share I of N of the videos has the attribute ``shard``, "I/N"; if it
 holds features, also ``faults``, a JSON text for each. A file is written beside its name, synced and renamed: HDF5 that
 is killed while being appended to cannot be opened again.
 """
@@ -38,6 +39,7 @@ from vidface.store.schema import (
     offsets_of,
 )
 from vidface.store.shards import join_shards, joined_sha256, shard_faults, write_shard
+from vidface.store.verify import verify_file
 
 __all__ = [
     "FACE_COUNTS",
@@ -64,6 +66,7 @@ __all__ = [
     "read_tracks",
     "row_blocks",
     "shard_faults",
+    "verify_file",
     "write_embeddings",
     "write_shard",
 ]

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from vidface.errors import StoreError
-from vidface.hdf5 import create, open_file, read_texts, texts_of
-from vidface.store.features import read_info
+from vidface.errors import StoreError, printable
+from vidface.hdf5 import create, open_file, texts_of
+from vidface.store.features import info_of
 from vidface.store.schema import (
     COPY_ROWS,
     EmbeddingRows,
     Embeddings,
     FeaturesInfo,
     offsets_of,
-    write_attributes,
 )
+from vidface.store.verify import verify, write_attributes
+
+_UNIT_TOLERANCE = 1e-3  # float16 keeps it, a forgotten normalisation does not
 
 
 def write_embeddings(
@@ -71,21 +74,36 @@ def read_embeddings(path: Path) -> Embeddings:
     Raises:
         StoreError: missing, damaged, not an embeddings file, or of another schema version.
     """
-    read_info(path, "embeddings")  # whether its parts fit together
     with open_file(path, "embeddings") as file:
+        info = info_of(path, file)
+        verify(path, file, info.attributes)
         if (file["labels"][:] < 0).any():
             raise ValueError("labels below 0")
+        embeddings = file["embeddings"][:]
+        _refuse_lengths(path, embeddings, info.video_ids)
         return Embeddings(
             path=path,
-            video_ids=read_texts(file, "video_ids"),
-            embeddings=file["embeddings"][:],
+            video_ids=info.video_ids,
+            embeddings=embeddings,
             frames=file["frames"][:],
             kept=file["kept"][:],
             labels=file["labels"][:],
-            status=read_texts(file, "status"),
-            attributes=dict(file.attrs),
+            status=info.status,
+            attributes=info.attributes,
             weights=file["weights"][:] if "weights" in file else None,
         )
+
+
+def _refuse_lengths(path: Path, embeddings: npt.NDArray[np.float32], video_ids: Sequence[str]) -> None:
+    """Refuse rows that are neither of length 1 nor zero: every cosine of theirs would be wrong."""
+    for start in range(0, len(embeddings), COPY_ROWS):
+        norms = np.linalg.norm(embeddings[start : start + COPY_ROWS].astype(np.float64), axis=1)
+        wrong = np.flatnonzero(~((np.abs(norms - 1) <= _UNIT_TOLERANCE) | (norms == 0)))
+        if len(wrong):
+            name, length = printable(video_ids[start + wrong[0]]), norms[wrong[0]]
+            raise StoreError(
+                f"{path}: damaged (the embedding of video {name} has length {length:.4g}, not 1 or 0)"
+            )
 
 
 def embedding_runs(path: Path) -> Iterator[EmbeddingRows]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -12,8 +13,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from vidface.errors import StoreError
-from vidface.hdf5 import open_file, read_texts
+from vidface.errors import StoreError, printable
+from vidface.hdf5 import attributes_of, open_file, read_texts
 from vidface.store.schema import FACE_COUNTS, NO_FACES, FaceRows, FeaturesInfo, offsets_of
 
 
@@ -33,18 +34,26 @@ def read_info(path: Path, *kinds: str) -> FeaturesInfo:
         StoreError: as in `read_features`.
     """
     with open_file(path, *kinds) as file:
-        if file.attrs["kind"] == "features":
-            offsets = file["offsets"][:]
-        else:
-            offsets = offsets_of(file["frames"][:])
-        info = FeaturesInfo(
-            path=path,
-            video_ids=read_texts(file, "video_ids"),
-            offsets=offsets,
-            status=read_texts(file, "status"),
-            attributes=dict(file.attrs),
-        )
-        _check_fit(file, info)
+        return info_of(path, file)
+
+
+def info_of(path: Path, file: h5py.File) -> FeaturesInfo:
+    """What an open features or embeddings file holds, checked."""
+    attributes = attributes_of(file)
+    if wrong := [name for name in ("dimension", "content_sha256") if name not in attributes]:
+        raise StoreError(f"{path}: damaged ({', '.join(wrong)}: not among its attributes)")
+    if attributes["kind"] == "features":
+        offsets = file["offsets"][:]
+    else:
+        offsets = offsets_of(file["frames"][:])
+    info = FeaturesInfo(
+        path=path,
+        video_ids=read_texts(file, "video_ids"),
+        offsets=offsets,
+        status=read_texts(file, "status"),
+        attributes=attributes,
+    )
+    _check_fit(file, info)
     return info
 
 
@@ -64,18 +73,35 @@ def _check_fit(file: h5py.File, info: FeaturesInfo) -> None:
         shapes = {"embeddings": (videos, info.dimension), "kept": (videos,), "labels": (rows,)}
         shapes |= {"weights": (rows,)} if "weights" in file else {}
     wrong = [name for name, shape in shapes.items() if file[name].shape != shape]
+    kinds = {
+        "features": "f",
+        "timestamps": "f",
+        "embeddings": "f",
+        "weights": "f",
+        "boxes": "f",
+        "points": "f",
+    }
+    kinds |= {"scores": "f", "sharpness": "f"}
+    wrong += [name for name in shapes if file[name].dtype.kind not in kinds.get(name, "iu")]
+    wrong += [name for name in ("features", "embeddings") if name in shapes and file[name].dtype.itemsize > 4]
     wrong += ["status"] if len(info.status) != videos else []
-    wrong += [] if "content_sha256" in file.attrs else ["content_sha256"]
     bounds = info.offsets
     if not (
         bounds.shape == (videos + 1,)
+        and bounds.dtype.kind in "iu"
         and bounds[0] == 0
         and bounds[-1] == rows
         and (np.diff(bounds) >= 0).all()
     ):
         wrong.append("offsets" if of_features else "frames")
     if wrong:
-        raise StoreError(f"{info.path}: damaged ({', '.join(wrong)}: not what its videos and rows need)")
+        names = ", ".join(dict.fromkeys(wrong))
+        raise StoreError(f"{info.path}: damaged ({names}: not what its videos and rows need)")
+    if len(set(info.video_ids)) < videos:
+        again, count = Counter(info.video_ids).most_common(1)[0]
+        raise StoreError(f"{info.path}: damaged (video {printable(again)} is there {count} times)")
+    if unknown := set(info.status) - {"ok", "partial", "failed"}:
+        raise StoreError(f"{info.path}: damaged (status: no video is {printable(min(unknown))!r})")
 
 
 def read_attributes(path: Path, kind: str) -> dict[str, Any]:
@@ -85,7 +111,7 @@ def read_attributes(path: Path, kind: str) -> dict[str, Any]:
         StoreError: as in `read_features`.
     """
     with open_file(path, kind) as file:
-        return dict(file.attrs)
+        return attributes_of(file)
 
 
 def read_rows(path: Path, start: int, stop: int) -> npt.NDArray[Any]:

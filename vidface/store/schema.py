@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import numpy.typing as npt
-
-from vidface.hdf5 import SCHEMA_VERSION
 
 COPY_ROWS = 8192  # rows moved at a time where a file is joined or hashed: 17 MB at 512 x float32
 
@@ -44,6 +40,8 @@ class FaceRows(NamedTuple):
     sharpness: npt.NDArray[np.float32]
     tracks: npt.NDArray[np.int32]
 
+
+FACE_DATASETS = (*FaceRows._fields, "face_counts")
 
 NO_FACES = FaceRows(
     np.empty((0, 4), np.float32),
@@ -129,9 +127,3 @@ class Embeddings:
 def offsets_of(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """int64 [n+1]: where each of n things that lie back to back begins, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
-def write_attributes(file: h5py.File, kind: str, attributes: Mapping[str, Any], content_sha256: str) -> None:
-    file.attrs.update(
-        {"kind": kind, "schema_version": SCHEMA_VERSION, **attributes, "content_sha256": content_sha256}
-    )

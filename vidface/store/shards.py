@@ -16,16 +16,14 @@ from vidface.hdf5 import create, open_file, read_texts, texts_of
 from vidface.store.schema import (
     COPY_ROWS,
     FACE_COUNTS,
+    FACE_DATASETS,
     NO_FACES,
     FaceRows,
     Fault,
     VideoRows,
     offsets_of,
-    write_attributes,
 )
-
-_FACE_DATASETS = (*FaceRows._fields, "face_counts")
-
+from vidface.store.verify import write_attributes
 
 _FACE_BYTES = sum(like.itemsize * int(np.prod(like.shape[1:])) for like in NO_FACES)
 
@@ -128,7 +126,7 @@ def _join_faces(shards: Sequence[Path], joined: h5py.File, n_rows: int, n_videos
         joined.create_dataset(name, (n_rows, *like.shape[1:]), like.dtype)
     joined.create_dataset("face_counts", (n_videos, len(FACE_COUNTS)), np.int64)
     joined["face_counts"].attrs["columns"] = ",".join(FACE_COUNTS)
-    filled = dict.fromkeys(_FACE_DATASETS, 0)
+    filled = dict.fromkeys(FACE_DATASETS, 0)
     for name, block in _face_blocks(shards):
         joined[name][filled[name] : filled[name] + len(block)] = block
         filled[name] += len(block)
@@ -137,7 +135,7 @@ def _join_faces(shards: Sequence[Path], joined: h5py.File, n_rows: int, n_videos
 
 def _face_blocks(shards: Sequence[Path]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Of each dataset of detected faces its blocks, in order; nothing where the rows are frames."""
-    for name in _FACE_DATASETS:
+    for name in FACE_DATASETS:
         for shard in shards:
             with open_file(shard) as file:
                 if "face_counts" not in file:
