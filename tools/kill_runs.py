@@ -94,6 +94,9 @@ class Watch:
         number = self.libc.inotify_add_watch(self.handle, os.fsencode(folder), sum(_HAPPENS))
         if number >= 0:  # else it is gone again
             self.folders[number] = folder
+            for inner in folder.iterdir():  # made before it was watched
+                if inner.is_dir():
+                    self._add(inner)
 
     def wait(self, seconds: float) -> list[str]:
         """What happened, as "appears features.h5"; empty after so many seconds without anything."""
@@ -172,9 +175,12 @@ def run_alone(stage: Stage) -> Undisturbed:
     return Undisturbed(contents(stage.output), list(dict.fromkeys(moments)), first or 0.0, ended)
 
 
-def kill_once(stage: Stage, alone: Undisturbed, chance: random.Random) -> str | None:
-    """Start a stage and kill it at a drawn moment; the moment in words, None where it had ended before."""
-    wanted = chance.choice(alone.moments) if chance.random() < 0.5 else None
+def kill_once(
+    stage: Stage, alone: Undisturbed, chance: random.Random, wanted: str | None = None
+) -> str | None:
+    """Start a stage and kill it at this moment, or a drawn one; it in words, None where it had ended before."""
+    if wanted is None and chance.random() < 0.5:
+        wanted = chance.choice(alone.moments)
     after = chance.uniform(alone.begins, alone.ends)
     watch = Watch(stage.output)
     try:
@@ -202,13 +208,15 @@ def inside(stage: Stage) -> str:
     return "begun" if any(stage.output.iterdir()) else "not begun"
 
 
-def kill_and_compare(stage: Stage, alone: Undisturbed, chance: random.Random) -> list[Kill]:
+def kill_and_compare(
+    stage: Stage, alone: Undisturbed, chance: random.Random, wanted: str | None = None
+) -> list[Kill]:
     """Kill a stage, one time in four once more, run it to its end and compare; the kills that hit."""
     shutil.rmtree(stage.output, ignore_errors=True)
     stage.output.mkdir(parents=True)
     hits = []
     for _ in range(2 if chance.random() < 0.25 else 1):
-        moment = kill_once(stage, alone, chance)
+        moment = kill_once(stage, alone, chance, wanted)
         if moment is not None:
             hits.append((inside(stage), moment))
     if not hits:

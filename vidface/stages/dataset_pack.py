@@ -9,7 +9,7 @@ import glob
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -89,7 +89,7 @@ def pack(
     index = output.with_suffix(".idx")
     # A run killed between the names of its two files leaves the first, and the second under its partial name.
     killed = any(output.parent.glob(f".{glob.escape(output.name)}.*.partial"))
-    with exclusive(output):
+    with exclusive(output), exclusive(index) if to == "rec" else nullcontext():
         if to == "rec" and killed and not output.exists():
             index.unlink(missing_ok=True)
         for path in (output, index) if to == "rec" else (output,):
