@@ -116,24 +116,26 @@ def test_equals_a_naive_computation(seed: int) -> None:
 
 
 def test_intervals_draw_people_with_all_their_searches() -> None:
-    manifest, embeddings = mixed_set(1)
-    result = scored(manifest, embeddings, ["0.2"])
-    names, searched, scores = matrix(manifest, embeddings)
-    threshold = result["threshold@fpir"]["0.2"]
-    accepted, total = {}, {}
-    for i, line in zip(searched, scores, strict=True):
-        who = manifest.identities[i] or manifest.video_ids[i]
-        if who not in names:
-            total[who] = total.get(who, 0) + 1
-            accepted[who] = accepted.get(who, 0) + (line.max() >= threshold - 1e-9)
-    units = sorted(total)
-    assert len(units) == 7 + 16
-    random = np.random.default_rng(5)
-    draws = [random.choice(units, len(units)) for _ in range(4000)]
-    rates = [sum(accepted[u] for u in draw) / sum(total[u] for u in draw) for draw in draws]
-    assert result["ci95"]["fpir_reached"]["0.2"] == pytest.approx(
-        np.quantile(rates, [0.025, 0.975]), abs=0.02
-    )
+    """6 strangers of 30 equal videos each, 2 of them accepted; 5 people of 20, of whom one is always missed."""
+    axes = np.eye(12, dtype=np.float32)
+    rows, vectors = [], []
+    for person in range(5):
+        rows.append((f"e{person}", f"p{person}", "enrol"))
+        vectors.append(axes[person])
+        rows += [(f"m{person}_{take}", f"p{person}", "find") for take in range(20)]
+        vectors += [axes[person] if person else axes[1]] * 20
+    for person in range(6):
+        rows += [(f"s{person}_{take}", f"s{person}", "find") for take in range(30)]
+        vectors += [axes[person % 5] if person < 2 else axes[6 + person]] * 30
+    result = scored(manifest_of(rows), np.array(vectors), ["0.4"])
+    assert (result["fnir@fpir"]["0.4"], result["fpir_reached"]["0.4"]) == (0.2, 1 / 3)
+    # Of 5 people drawn 0 to 3 are the one who is missed in 99 of 100 draws; of 6 strangers 0 to 4 are accepted.
+    assert result["ci95"]["fnir@fpir"]["0.4"] == pytest.approx([0, 0.6])
+    assert result["ci95"]["tpir@fpir"]["0.4"] == pytest.approx([0.4, 1])
+    assert result["ci95"]["rank1"] == pytest.approx([0.4, 1])
+    assert result["ci95"]["fpir_reached"]["0.4"] == pytest.approx([0, 2 / 3], abs=0.17)
+    low, high = result["ci95"]["fpir_reached"]["0.4"]
+    assert high - low > 0.5  # were every search drawn by itself: 0.14
 
 
 def test_thresholds_of_identities_are_chosen_on_half_of_the_people() -> None:
