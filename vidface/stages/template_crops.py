@@ -108,7 +108,7 @@ def align_crops(
             (folder / parent).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be made: {error.strerror}") from None
-    with exclusive(folder / MADE_FROM):
+    with exclusive(folder):
         _check_made_from(folder, path)
         for parent in {(folder / name).parent for name in names}:
             for left_by_a_killed_run in parent.glob(".*.png.*.partial"):
