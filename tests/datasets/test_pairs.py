@@ -73,6 +73,13 @@ def test_names_as_find_writes_them(tmp_path: Path, people: Path) -> None:
     assert (pairs.problems, pairs.left_out) == ((), 0)
 
 
+def test_a_quote_that_is_not_closed_costs_its_own_line_only(tmp_path: Path, people: Path) -> None:
+    lines = ["ada/1.jpg,ada/2.jpg,1", '"ada/1.jpg,ada/3.jpg,1', *lines_of(ROWS)]
+    pairs = open_pairs(as_csv(tmp_path / "pairs.csv", lines), people)
+    assert (len(pairs.same), pairs.left_out) == (1 + len(ROWS), 1)
+    assert pairs.problems[0].startswith(f"{tmp_path / 'pairs.csv'}:3: left out: ")
+
+
 def test_every_problem_is_listed_with_its_line(tmp_path: Path, people: Path) -> None:
     lines = [
         "ada/1.jpg,ada/2.jpg,1",  # line 2

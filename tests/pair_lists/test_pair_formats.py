@@ -67,7 +67,7 @@ SPELLINGS = ["{0}/{0}_{1:04d}", "{0}/{0}_{1:04d}.jpg", "{0}_{1:04d}", "{0}_{1:04
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lfw_pairs_with_ids_of_every_spelling(tmp_path: Path, spelling: str, end: str) -> None:
     path = tmp_path / "pairs.txt"
     path.write_bytes(("\ufeff" + end.join(["2\t2", *lfw_lines()]) + end).encode())

@@ -101,7 +101,6 @@ def _read_list(path: Path, images: Path) -> PairSet:
         raise ManifestError(f"{path}: pairs cannot be read: {reason}") from None
     image_set = open_images(images)
     index = {name: number for number, name in enumerate(image_set.names)}
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     first: list[int] = []
     second: list[int] = []
     same: list[bool] = []
@@ -109,16 +108,13 @@ def _read_list(path: Path, images: Path) -> PairSet:
     problems = [f"{image_set.source}: {problem}" for problem in image_set.problems]
     left_out = 0
     header = False
-    while True:
-        line = reader.line_num + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            break
+    for line, written in enumerate(io.StringIO(text, newline=None), 1):
+        if not written.strip():
+            continue
+        try:  # each line by itself: a quote that is not closed costs its own, not all that follow
+            (row,) = csv.reader([written], strict=True)
         except csv.Error as error:
             row = [f"not CSV: {error}"]
-        if not row:  # a blank line
-            continue
         if not header:
             if row != COLUMNS:
                 raise ManifestError(

@@ -9,6 +9,7 @@ writes for AgeDB-30 and CFP-FP when it unpacks the ``.bin`` sets.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def parse_file(path: Path) -> Parsed:
         ManifestError: it cannot be read, is empty, or is none of the known formats.
     """
     text, raw = read_text(path)
-    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    numbered = enumerate(io.StringIO(text, newline=None), 1)
+    lines = [(number, line.strip()) for number, line in numbered if line.strip()]
     if not lines:
         raise ManifestError(f"{path}: an empty file, no list of pairs")
     parsed = _reader_of(path, [line for _, line in lines[:2]], lines)(path, lines)
