@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import re
 import shutil
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +64,16 @@ def test_every_required_library_is_listed_with_its_version(healthy: dict[str, An
         name = requirement.split(">")[0]
         assert healthy["libraries"][name] == importlib.metadata.version(name)
     assert healthy["version"] == vidface.__version__
+
+
+def test_what_holds_decoders_is_said(healthy: dict[str, Any]) -> None:
+    """What they really may not do is tried in tests/engines/test_confine.py."""
+    held = healthy["confined_by"]
+    assert ("limits" in held) == (sys.platform == "linux")
+    (line,) = (
+        line for line in doctor.report_lines(healthy).splitlines() if line.startswith("decoders confined by")
+    )
+    assert all(name in line for name in held or ["nothing"])
 
 
 def test_a_healthy_machine_reads_its_clip_with_every_decoder(healthy: dict[str, Any]) -> None:

@@ -57,7 +57,8 @@ def examine() -> dict[str, Any]:
     Returns:
         A dict that JSON can hold: ``version``, ``python``, ``platform``, ``cores``, ``memory_bytes`` (None
         where it is not known), ``free_disk_bytes`` (of the current folder), ``libraries`` (name to version,
-        or None where it is missing), ``decoders`` (name to "ok" or what went wrong), ``demo_network`` ("ok",
+        or None where it is missing), ``decoders`` (name to "ok" or what went wrong), ``confined_by`` (of
+        ``limits``, ``landlock`` and ``seccomp`` what decoding processes are held by), ``demo_network`` ("ok",
         "not shipped" or what went wrong), ``gpu`` (``torch``: names of the GPUs; ``onnxruntime``: its
         providers; ``faiss``: number of GPUs; None where the library cannot be imported), ``extras`` (name to
         distribution to version, None where it is missing, which is no problem), ``hints`` and ``problems``
@@ -80,6 +81,7 @@ def examine() -> dict[str, Any]:
         "free_disk_bytes": free,
         "libraries": libraries,
         "decoders": _try_decoders(problems),
+        "confined_by": _confined_by(),
         "demo_network": _try_demo_network(problems),
         "gpu": gpu,
         "extras": extras,
@@ -99,6 +101,7 @@ def report_lines(findings: dict[str, Any]) -> str:
         ("free disk here", _size(findings["free_disk_bytes"])),
         *((name, version or "missing") for name, version in findings["libraries"].items()),
         *((f"decoder {name}", state) for name, state in findings["decoders"].items()),
+        ("decoders confined by", ", ".join(findings["confined_by"]) or "nothing: they may do what you may"),
         ("demo network", findings["demo_network"]),
         ("GPU for torch", _listed(gpu["torch"])),
         ("GPU for faiss", "not known" if gpu["faiss"] is None else str(gpu["faiss"] or "none")),
@@ -199,6 +202,15 @@ def _try_decoders(problems: list[str]) -> dict[str, str]:
                     f"or choose another with --decoder"
                 )
     return states
+
+
+def _confined_by() -> list[str]:
+    """What holds decoding processes here; with a library missing there are none, which is said elsewhere."""
+    try:
+        from vidface.engines.confine import measures
+    except (ImportError, OSError):
+        return []
+    return measures()
 
 
 def _try_demo_network(problems: list[str]) -> str:
