@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+BLUR = 11
 GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 
 
@@ -130,6 +131,8 @@ def real_crops(
 ) -> tuple[list[int], np.ndarray, list[str]]:
     """Loose crops of real photographs, written as 1.jpg, 2.jpg, ... with the five points of each in its own pixels.
 
+    The first of every three is sharp, the other two are blurred.
+
     Returns:
         Who is in each, float64 [N, 5, 2], and the photograph's name.
     """
@@ -157,7 +160,10 @@ def real_crops(
                 20 + 3 * len(who) % 7,
                 15,
             )  # a loose crop: its own origin, so that points in the photo are wrong
-            photo.crop((left, top, 235, 240)).save(images / f"{len(who) + 1}.jpg", quality=97)
+            crop = photo.crop((left, top, 235, 240))
+            if len(who) % 3:  # else everybody would be recognised
+                crop = crop.resize((crop.width // BLUR, crop.height // BLUR)).resize(crop.size)
+            crop.save(images / f"{len(who) + 1}.jpg", quality=97)
             points.append(points_of[name] - [left, top])
             who.append(number)
             names.append(name)

@@ -1,0 +1,171 @@
+"""A small set in the exact format of IJB-B and IJB-C, of real photographs: from loose crops to scores by the commands.
+
+What is expected is computed from the crops again: OpenCV, onnxruntime and numpy, without vidface.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import template_sets
+from command_line import read_features, vidface
+from in_process import run_here
+from PIL import Image
+from sklearn.metrics import roc_curve
+
+PEOPLE, EACH = 14, 6
+TARGET = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+
+
+class Real(NamedTuple):
+    """The lists, the folder above them, the photographs' names, and the features computed here, in list order."""
+
+    found: template_sets.TemplateSet
+    root: Path
+    photographs: list[str]
+    features: np.ndarray
+    mirrored: np.ndarray
+
+
+@pytest.fixture(scope="module", params=["ijbc"])
+def real(request: pytest.FixtureRequest, shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Real:
+    root = tmp_path_factory.mktemp("ijb")
+    who, points, names = template_sets.real_crops(shared_data, root / "loose_crop", PEOPLE, EACH)
+    found = template_sets.arrange(root / "meta", request.param, who, np.random.default_rng(8))
+    place = [int(image.removesuffix(".jpg")) - 1 for image in found.images]
+    found = template_sets.write_lists(found._replace(points=np.round(points[place], 3)))
+    faces = [
+        cut(root / "loose_crop" / image, five) for image, five in zip(found.images, found.points, strict=True)
+    ]
+    model = shared_data / "models" / "mobilefacenet_128.onnx"
+    both = (embed(model, faces), embed(model, [face[:, ::-1] for face in faces]))
+    vidface(
+        *("manifest", "from-ijbc", root / "meta", root / "loose_crop"),
+        *("-o", root / "manifest.csv", "--aligned", root / "aligned"),
+        code=0,
+    )
+    for name, options in (("features.h5", ()), ("flipped.h5", ("--flip",))):
+        vidface("extract", root / "manifest.csv", "-o", root / name, "--model", model, *options, code=0)
+    return Real(found, root, [names[i] for i in place], *both)
+
+
+def cut(crop: Path, points: np.ndarray) -> np.ndarray:
+    """The face by the similarity of least squares, as equations for a turn, a scale and a shift."""
+    rows, values = [], []
+    for (x, y), (u, v) in zip(points, TARGET, strict=True):
+        rows += [[x, -y, 1, 0], [y, x, 0, 1]]
+        values += [u, v]
+    a, b, right, down = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)[0]
+    picture = cv2.imread(str(crop))
+    return cv2.warpAffine(picture, np.array([[a, -b, right], [b, a, down]]), (112, 112))[:, :, ::-1]
+
+
+def embed(model: Path, faces: list[np.ndarray]) -> np.ndarray:
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    pixels = ((np.array(faces) / 255 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: pixels})[0])
+
+
+def score(real: Real, name: str, *options: object) -> dict:
+    words = ("--protocol", "ijbc", "--meta", real.root / "meta", *options, "--json")
+    return run_here("score", real.root / name, *words, code=0).json
+
+
+def check(real: Real, features: np.ndarray, result: dict, **variant: bool) -> None:
+    """Compare with curves and searches over the features computed here."""
+    found = real.found
+    unit = template_sets.pooled(found, features, **variant)
+    scores = np.array([unit[a] @ unit[b] for a, b, _ in found.pairs])
+    same = np.array([label == 1 for *_, label in found.pairs])
+    fpr, tpr, thresholds = roc_curve(same, scores, drop_intermediate=False)
+    for target in ("1e-2", "1e-1"):
+        place = np.flatnonzero(fpr <= float(target) + 1e-12)[-1]
+        assert result["tpr@fpr"][target] == pytest.approx(tpr[place])
+        assert result["fpr_reached"][target] == pytest.approx(fpr[place])
+        assert result["threshold@fpr"][target] >= thresholds[place] - 1e-3
+    for name, gallery in zip(("G1", "G2"), found.galleries, strict=True):
+        mated, others = [], []
+        for probe, subject in found.probes.items():
+            against = {of: unit[probe] @ unit[t] for t, of in gallery.items()}
+            if subject in against:
+                first = max(against.values()) == against[subject]
+                mated.append((against[subject], first))
+            else:
+                others.append(max(against.values()))
+        limit = np.sort(others)[::-1][int(0.1 * len(others))]  # the first that may not be accepted
+        expected = np.mean([score > limit and first for score, first in mated])
+        part = result["identification"]["galleries"][name]
+        assert part["tpir@fpir"]["1e-1"] == pytest.approx(expected)
+        assert part["rank1"] == pytest.approx(np.mean([first for _, first in mated]))
+
+
+def test_faces_are_cut_as_those_that_were_cut_from_the_photographs(real: Real, shared_data: Path) -> None:
+    """The five points of the crop's own pixels lead to the face that another tool cut from the whole photograph."""
+    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
+        there = {"/".join(member.name.split("/")[-2:]): member for member in archive.getmembers()}
+        for image, name in zip(real.found.images, real.photographs, strict=True):
+            if int(image.removesuffix(".jpg")) % 3 != 1:  # blurred
+                continue
+            ours = np.array(Image.open(real.root / "aligned" / image.replace(".jpg", ".png")), np.float64)
+            theirs = np.array(Image.open(io.BytesIO(archive.extractfile(there[name]).read())), np.float64)  # type: ignore[union-attr]
+            middle = slice(16, 96)
+            assert np.abs(ours - theirs)[middle, middle].mean() < 4
+            assert np.abs(ours - np.roll(theirs, 4, axis=1))[middle, middle].mean() > 8
+
+
+def test_rows_are_the_images_in_the_order_of_the_list(real: Real) -> None:
+    ids, status, features = read_features(real.root / "features.h5")
+    assert ids == real.found.images
+    assert set(status) == {"ok"} and {len(rows) for rows in features} == {1}
+    ours = np.concatenate(features).astype(np.float64)
+    cosine = (
+        (ours * real.features).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(real.features, axis=1)
+    )
+    assert cosine.min() > 0.999
+    assert np.linalg.norm(ours, axis=1) == pytest.approx(np.linalg.norm(real.features, axis=1), rel=0.02)
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_scores_of_features_of_our_own(real: Real, norm: bool) -> None:
+    result = score(real, "features.h5", *(() if norm else ("--no-norm", "--no-detector-score")))
+    check(real, real.features, result, norm=norm, detector_score=norm)
+    for value in (result["tpr@fpr"]["1e-2"], result["identification"]["mean"]["tpir@fpir"]["1e-1"]):
+        assert 0.1 < value < 0.9  # else it would say nothing
+
+
+def test_flipped_features_are_sums_before_anything_is_normalised(real: Real) -> None:
+    check(real, real.features + real.mirrored, score(real, "flipped.h5"), norm=True, detector_score=True)
+
+
+def test_features_of_another_tool_in_the_order_of_the_list(real: Real) -> None:
+    np.save(real.root / "other.npy", real.features)
+    np.save(real.root / "halves.npy", np.concatenate([real.features, real.mirrored], axis=1))
+    check(real, real.features, score(real, "other.npy"), norm=True, detector_score=True)
+    both = score(real, "halves.npy", "--flip-halves")
+    check(real, real.features + real.mirrored, both, norm=True, detector_score=True)
+
+
+def test_the_table_says_variant_rule_and_both_galleries(real: Real) -> None:
+    words = ("--protocol", "ijbc", "--meta", real.root / "meta", "--fpr-rule", "nearest", "--targets", "1e-2")
+    out = run_here("score", real.root / "features.h5", *words, code=0).out
+    assert out.startswith(
+        "ijbc: features as they are in the file, their norms kept, multiplied by the detector's"
+    )
+    for words in (
+        "TPR at FPR 1e-2 (nearest)",
+        "gallery G1",
+        "gallery G2",
+        "TPIR at FPIR 1e-1",
+        "FPR rule nearest",
+    ):
+        assert words in out
