@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.metrics import identity_thresholds as module
+from vidface.metrics import identity_scan as module
 from vidface.metrics.identity_thresholds import identity_thresholds
 
 TARGETS = ("0.5", "1/3", "0.1")
@@ -42,11 +42,17 @@ def by_loops(scores: Any, people: Any, codes: Any, half: Any, target: str) -> di
     st.integers(1, 20),
     st.sampled_from([1, 3, 16]),
     st.integers(1, 3),
+    st.booleans(),
 )
-def test_thresholds_are_those_of_a_loop(seed: int, probes: int, rows: int, job: int, workers: int) -> None:
+def test_thresholds_are_those_of_a_loop(
+    seed: int, probes: int, rows: int, job: int, workers: int, ties: bool
+) -> None:
     random = np.random.default_rng(seed)
     asked = random.integers(-2, 3, (probes, 7)).astype(np.float32)
     stored = random.integers(-2, 3, (rows, 7)).astype(np.float32)
+    if not ties:
+        asked += random.normal(size=asked.shape).astype(np.float32)
+        stored += random.normal(size=stored.shape).astype(np.float32)
     asked[random.random(probes) < 0.2] = 0
     people, codes = random.integers(-1, rows, probes), random.integers(0, rows, rows)
     half = random.random(probes) < 0.6

@@ -15,20 +15,18 @@ aren't those of `vidface.metrics.open_set`, where all identities of the gallery 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.fixed_dot import dot32
 from vidface.machine import cpu_count
+from vidface.metrics.identity_scan import BINS, Scores, count_lower, count_upper, lower_place, upper_place
 from vidface.metrics.pair_scan import in_threads
 from vidface.metrics.pairs import fpr_fraction
 
 __all__ = ["IdentityThresholds", "Judged", "identity_thresholds"]
 
-ROWS = 16  # identities a job
 SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
@@ -84,9 +82,8 @@ def identity_thresholds(
 ) -> Judged:
     """Choose and judge the thresholds of all identities.
 
-    Scores are `vidface.fixed_dot.dot32`, an identity's the best of its rows; they are computed twice and never held
-    all at once. Memory: 16 scores a probe and worker, and for the one threshold 8 bytes for each of the pairs that the
-    largest target accepts, a worker.
+    Scores are `vidface.fixed_dot.dot32`, an identity's the best of its rows; they are computed three times and never
+    held all at once. Memory beside the inputs: two copies of them, and 16 scores a probe and worker.
 
     Args:
         probes: float32 [P, D], L2-normalised or zero.
@@ -125,46 +122,36 @@ def identity_thresholds(
     workers = cpu_count() if workers is None else workers
     aims = [fractions[t] for t in measured]
     allowed = [int(aim * int(chosen.sum())) for aim in aims]
-    most = max(allowed) + 1
     own_levels = np.empty((len(aims), len(names)), np.float32)
     missed, accepted, one_missed, one_accepted = np.zeros((4, len(aims), len(names)), np.int64)
+    scores = Scores(asked, stored, bounds, mine)
 
-    def scored(jobs: Iterator[int]) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
-        """Every identity's scores with its own searches, and with all others; -inf takes the place of its own."""
-        scores = np.empty((ROWS, len(asked)), np.float32)
-        for job in jobs:
-            count = min(ROWS, len(names) - job)
-            _score(asked, stored, bounds[job : job + count + 1], scores)
-            for i, line in enumerate(scores[:count], job):
-                own = line[mine[i]]
-                line[mine[i]] = -np.inf
-                yield i, own, line
-
-    def choose_own(jobs: Iterator[int]) -> NDArray[np.float32]:
-        top, held, floor = [np.empty(0, np.float32)], 0, np.float32(-np.inf)
-        for i, own, line in scored(jobs):
-            pool = line[:size]
+    def choose_own(jobs: Iterator[int]) -> NDArray[np.int64]:
+        counts = np.zeros(BINS, np.int64)
+        for i, own, line in scores.lines(jobs):
             places = [size - 1 - int(aim * int(chosen[i])) for aim in aims]
-            own_levels[:, i] = _just_above(np.partition(pool, places)[places])
-            missed[:, i] = [np.count_nonzero(own < level) for level in own_levels[:, i]]
-            accepted[:, i] = [np.count_nonzero(line[size:] >= level) for level in own_levels[:, i]]
-            top.append(pool[pool >= floor])
-            held += len(top[-1])
-            if held > 2 * most:
-                top = [_largest(top, most)]
-                held, floor = most, top[0].min()
-        return _largest(top, most)
+            own_levels[:, i] = _just_above(np.partition(line[:size], places)[places])
+            missed[:, i], accepted[:, i] = _judge(own, line[size:], own_levels[:, i])
+            count_upper(line[:size], counts)
+        return counts
 
-    jobs = range(0, len(names), ROWS)
-    pooled = np.sort(_largest(in_threads(choose_own, jobs, workers), most))
-    levels = _just_above(pooled[[most - 1 - count for count in allowed]])
+    def look_closer(jobs: Iterator[int]) -> NDArray[np.int64]:
+        counts = np.zeros((len(aims), BINS), np.int64)
+        for _, _, line in scores.lines(jobs):
+            count_lower(line[:size], uppers, counts)
+        return counts
 
     def judge_one(jobs: Iterator[int]) -> None:
-        for i, own, line in scored(jobs):
-            one_missed[:, i] = [np.count_nonzero(own < level) for level in levels]
-            one_accepted[:, i] = [np.count_nonzero(line[size:] >= level) for level in levels]
+        for i, own, line in scores.lines(jobs):
+            one_missed[:, i], one_accepted[:, i] = _judge(own, line[size:], levels)
 
-    in_threads(judge_one, jobs, workers)
+    counts = np.sum(in_threads(choose_own, scores.jobs, workers), axis=0)
+    near = [upper_place(counts, place) for place in allowed]
+    uppers = np.array([upper for upper, _ in near], np.int64)
+    lower = np.sum(in_threads(look_closer, scores.jobs, workers), axis=0)
+    refused = [lower_place(lower[a], upper, place) for a, (upper, place) in enumerate(near)]
+    levels = _just_above(np.array(refused, np.float32))
+    in_threads(judge_one, scores.jobs, workers)
     for a, t in enumerate(measured):
         found[t] = IdentityThresholds(
             *(targets[t], own_levels[a], missed[a], accepted[a]),
@@ -178,18 +165,9 @@ def _just_above(refused: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.nextafter(refused, np.float32(np.inf))
 
 
-def _largest(parts: Sequence[NDArray[np.float32]], count: int) -> NDArray[np.float32]:
-    """The largest of all parts, in no order."""
-    scores = np.concatenate(parts)
-    return scores if len(scores) <= count else np.partition(scores, len(scores) - count)[-count:]
-
-
-@njit(cache=True, nogil=True)
-def _score(probes: Any, gallery: Any, bounds: Any, scores: Any) -> None:
-    """Fill ``scores`` [identities, P] with the best of the rows ``bounds[i]`` to ``bounds[i + 1]`` - 1."""
-    for p in range(len(probes)):
-        for i in range(len(bounds) - 1):
-            most = np.float32(-np.inf)
-            for row in range(bounds[i], bounds[i + 1]):
-                most = max(most, dot32(probes[p], gallery[row]))
-            scores[i, p] = most
+def _judge(
+    own: NDArray[np.float32], others: NDArray[np.float32], levels: NDArray[np.float32]
+) -> tuple[list[int], list[int]]:
+    """At every threshold, how many of its own an identity misses and how many others it accepts."""
+    missed = [int(np.count_nonzero(own < level)) for level in levels]
+    return missed, [int(np.count_nonzero(others >= level)) for level in levels]
