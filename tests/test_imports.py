@@ -20,7 +20,7 @@ PACKAGE = ROOT / "vidface"
 # own line in this table. Inside a folder imports are free.
 LAYERS = (
     ("__init__", "errors", "files"),  # __init__ holds the version
-    ("progress", "machine", "unpickle", "hdf5", "npy"),
+    ("progress", "machine", "unpickle", "hdf5", "npy", "toml_files"),
     (
         *("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "pair_lists", "frames"),
         *("backbones", "store"),

@@ -125,7 +125,11 @@ class Watch:
 
 def start(stage: Stage) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [*VIDFACE, *stage.words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        [*VIDFACE, *stage.words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # tiny networks are slower on more
     )
 
 
@@ -397,8 +401,10 @@ def main() -> None:
                 f"{len(alone[stage.name].moments)} moments",
                 flush=True,
             )
-        # The recipe holds five stages: it comes again after each of the others.
-        turns = [one for stage in chosen[1:] for one in (chosen[0], stage)] or chosen
+        # The recipe holds five stages: it comes again after every two of the others.
+        turns = [
+            one for at in range(1, len(chosen), 2) for one in (chosen[0], *chosen[at : at + 2])
+        ] or chosen
         kills: list[Kill] = []
         for stage in itertools.cycle(turns):
             if len(kills) >= asked.kills:

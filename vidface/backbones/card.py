@@ -7,7 +7,6 @@ a card or by the user and never guessed.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from vidface.errors import ModelError
+from vidface.toml_files import listed, read_toml
 
 __all__ = ["ModelCard", "card_text", "read_card"]
 
@@ -144,8 +144,8 @@ def _dimension_of(model_path: Path, card: ModelCard) -> int:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return read_toml(path)
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path}: not a readable TOML card: {error}") from error
 
 
@@ -155,7 +155,7 @@ def _validated(values: Mapping[str, object], where: str) -> ModelCard:
     except ValidationError as error:
         problems = {".".join(str(part) for part in e["loc"]): e["msg"] for e in error.errors()}
         raise ModelError(
-            f"{where}: " + "; ".join(f"{name}: {text}" for name, text in problems.items())
+            f"{where}: {listed([f'{name}: {text}' for name, text in problems.items()])}"
         ) from error
 
 

@@ -7,7 +7,6 @@ three kinds were made from, and ``run``, all that a report needs to know; the HD
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -34,6 +33,7 @@ from vidface.stages.submit import check_submission, submit
 from vidface.stages.sweep import sweep
 from vidface.stages.thresholds import parse_thresholds
 from vidface.tables import faces_line, score_lines, sweep_table
+from vidface.toml_files import listed, read_toml
 
 Say = Callable[[str], object]
 SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}
@@ -131,18 +131,20 @@ def read_recipe(path: Path) -> Recipe:
         UsageError: not there, not TOML, or a field is unknown, missing or of the wrong kind; all are named.
     """
     try:
-        recipe = Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
+        content = read_toml(path)
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"{path}: no such recipe") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
+    try:
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         wrong = [
             f"{'.'.join(map(str, e['loc']))}: ".removeprefix(": ")
             + e["msg"].lower().removeprefix("value error, ")
             for e in error.errors()
         ]
-        raise UsageError(f"{path}: {'; '.join(wrong)}") from None
+        raise UsageError(f"{path}: {listed(wrong)}") from None
     # Said by the same functions as on the command line, and before hours of work.
     parse_thresholds(str(recipe.cluster.threshold))
     if recipe.score is not None:

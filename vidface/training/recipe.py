@@ -8,7 +8,6 @@ before: ``plateau = "none"``.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from vidface.backbones.mobilefacenet import Spec, parse_spec
 from vidface.errors import ModelError, UsageError
+from vidface.toml_files import listed, read_toml
 from vidface.training.losses.objective import Objective
 
 __all__ = ["Augmentation", "Loss", "Plateau", "Recipe", "Stage", "read_recipe"]
@@ -224,10 +224,10 @@ def read_recipe(path: Path) -> Recipe:
         ModelError: the architecture is unknown.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = read_toml(path)
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(f"{path}: no such recipe") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
     if "stages" in content:
         raise UsageError(f"{path}: unknown field stages: stages are written as [[stage]] tables")
@@ -246,7 +246,7 @@ def read_recipe(path: Path) -> Recipe:
         wrong = [
             f"{_where(e['loc'], stages)}{e['msg'].removeprefix('Value error, ')}" for e in error.errors()
         ]
-        raise UsageError(f"{path}: {'; '.join(wrong)}") from None
+        raise UsageError(f"{path}: {listed(wrong)}") from None
     base = path.resolve().parent
     try:
         recipe.spec  # noqa: B018 - an unknown architecture is said now
