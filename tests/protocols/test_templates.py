@@ -11,6 +11,7 @@ import pytest
 import template_sets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import run_here
 from sklearn.metrics import roc_curve
 
 from vidface.manifest_sources.template_lists import (
@@ -300,6 +301,19 @@ def test_the_lists_are_read_as_they_were_written(made: template_sets.TemplateSet
     assert (
         dict(zip(subjects.templates.tolist(), subjects.subjects.tolist(), strict=True)) == made.galleries[0]
     )
+
+
+def test_the_manifest_has_a_row_an_image_in_the_order_of_the_list(made: template_sets.TemplateSet) -> None:
+    root, crops = made.meta.parent, made.meta.parent / "loose_crop"
+    crops.mkdir()
+    for image in made.images[3:]:
+        (crops / image).touch()
+    words = ("manifest", f"from-{made.kind}", made.meta, crops, "-o", root / "manifest.csv")
+    result = run_here(*words, "--json", code=0).json
+    lines = (root / "manifest.csv").read_text().splitlines()
+    assert lines[1:] == [f"{image},loose_crop/{image},,test" for image in made.images]
+    assert (result["rows"], result["missing"], result["ignored"]) == (len(made.images), 3, {})
+    assert f"--protocol {made.kind} --meta {made.meta}" in result["notes"][0]
 
 
 @pytest.mark.parametrize("chunk", [3, 10, 1000])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from vidface.errors import ManifestError
@@ -54,7 +55,9 @@ def from_ijb(
     there = _files(folder, names)
     ignored: Ignored = defaultdict(list)
     ignored[UNREADABLE] += unreadable
-    return write_converted(output, rows, missing=sum(name not in there for name in names), ignored=ignored)
+    made = write_converted(output, rows, missing=sum(name not in there for name in names), ignored=ignored)
+    todo = f"whose an image is stands in the lists: extract, then score with --protocol {kind} --meta {meta}"
+    return replace(made, notes=[todo])
 
 
 def check_names(path: Path, images: Sequence[str]) -> None:
