@@ -108,6 +108,14 @@ def test_val_at_far_takes_the_threshold_of_the_other_folds() -> None:
     assert val_at_far(scores, same, np.where(same, 0, 1), "0.1") is None  # folds of one kind
 
 
+def test_a_score_at_the_threshold_is_accepted() -> None:
+    """The others' lowest accepted score is 1; an impostor of the fold itself has just that."""
+    scores = [5.0, 1.0, 0.0] * 2
+    same = [True, False, False] * 2
+    ours = val_at_far(scores, same, [0] * 3 + [1] * 3, "0.5")
+    assert ours is not None and (ours.val, ours.far) == (1.0, 0.5)
+
+
 def test_val_where_no_score_may_be_accepted() -> None:
     """The two best impostors tie, and one only may be let through: no threshold does that, so nothing is accepted."""
     scores = [9.0, 9.0, 1.0, 5.0] * 2

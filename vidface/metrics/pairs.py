@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
 
-__all__ = ["Operating", "auc", "equal_error_rate", "fpr_fraction", "tpr_at_fpr"]
+__all__ = ["Operating", "auc", "crossing", "equal_error_rate", "fpr_fraction", "tpr_at_fpr"]
 
 
 class Operating(NamedTuple):
@@ -113,7 +113,17 @@ def equal_error_rate(scores: ArrayLike, same: ArrayLike) -> float:
     levels = np.unique(np.concatenate([genuine, impostor]))[::-1]
     fpr = np.append(0.0, 1 - np.searchsorted(impostor, levels, side="left") / len(impostor))
     fnr = np.append(1.0, np.searchsorted(genuine, levels, side="left") / len(genuine))
-    after = int(np.argmax(fpr >= fnr))  # the last point accepts all: FPR 1, FNR 0
+    return crossing(fpr, fnr)
+
+
+def crossing(fpr: NDArray[np.float64], fnr: NDArray[np.float64]) -> float:
+    """Where a curve has FPR = FNR.
+
+    Args:
+        fpr: float64 [N], rising from 0 (nothing accepted) to 1.
+        fnr: float64 [N], falling from 1 to 0.
+    """
+    after = int(np.argmax(fpr >= fnr))
     gap = fnr[after - 1] - fpr[after - 1]  # above 0: after is the first where it is not
     share = gap / (gap - (fnr[after] - fpr[after]))
     return float(fpr[after - 1] + share * (fpr[after] - fpr[after - 1]))

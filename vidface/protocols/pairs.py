@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vidface.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
 from vidface.metrics.folds import THRESHOLDS, cut_folds, given_folds, val_at_far
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
+from vidface.metrics.listed_intervals import auc_eer_intervals
 from vidface.metrics.pairs import Operating, auc, equal_error_rate, tpr_at_fpr
 
 __all__ = [
@@ -44,17 +45,20 @@ def definitions(rule: FprRule, *, folds: bool) -> dict[str, str]:
         "score": "cosine of the two embeddings; 0 where one of them is zero; accepted where score >= threshold",
         "tpr@fpr": (
             f"{FPR_RULE_TEXT[rule]}, over the listed pairs; null where fewer than one impostor pair may be accepted; "
-            "intervals resample the identities of the genuine pairs at the threshold found"
+            "intervals draw the people of the genuine pairs again, at the threshold found"
         ),
-        "auc": "chance that a genuine pair scores above an impostor pair, ties half",
-        "eer": "error rate where FPR and FNR are equal, on the straight line between the points around it",
+        "auc": "chance that a genuine pair scores above an impostor pair, ties half; the interval draws people again",
+        "eer": (
+            "error rate where FPR and FNR are equal, on the straight line between the points around it; the interval "
+            "draws people again"
+        ),
     }
     if folds:
         found["accuracy"] = (
             f"squared Euclidean distance of unit embeddings, same where below a threshold of {THRESHOLDS[0]:g} to "
             f"{THRESHOLDS[-1]:g} in steps of 0.01; each fold with the best threshold of the others; mean over folds; "
             "std: population standard deviation; standard_error: sample standard deviation / sqrt(folds); the interval "
-            "resamples folds"
+            "draws folds again"
         )
         found["val@far"] = (
             f"by folds: TPR on a fold at the threshold that has FPR {VAL_TARGET} on the others ({rule}); mean over "
@@ -90,7 +94,8 @@ def pair_scores(
 def score_pairs(
     scores: NDArray[np.float64],
     same: NDArray[np.bool_],
-    people: Sequence[str],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
     targets: Sequence[str] = TARGETS,
     *,
     fpr_rule: FprRule = DEFAULT_RULE,
@@ -100,7 +105,9 @@ def score_pairs(
     Args:
         scores: float64 [P].
         same: bool [P], what the list says.
-        people: [P], who is in the first video of a pair; empty where that is not known: such a pair is drawn by itself.
+        first: int64 [P], who is in the first video of a pair: any numbers from 0 up; a video of nobody known has one
+            that no other has.
+        second: int64 [P], who is in the second.
         targets: FPR targets as text.
         fpr_rule: which point of the curve a target means.
 
@@ -112,15 +119,19 @@ def score_pairs(
     """
     points = tpr_at_fpr(scores, same, targets, fpr_rule)
     different = int((~same).sum())
-    names = [person or f"\0{number}" for number, person in enumerate(people)]
-    _, person = np.unique(np.array(names)[same], return_inverse=True)
+    _, person = np.unique(first[same], return_inverse=True)
+    intervals = auc_eer_intervals(scores, same, first, second)
     return {
         "tpr@fpr": {point.target: point.tpr for point in points},
         "threshold@fpr": {point.target: point.threshold for point in points},
         "fpr_reached": {point.target: point.fpr for point in points},
         "auc": auc(scores, same),
         "eer": equal_error_rate(scores, same),
-        "ci95": {"tpr@fpr": {point.target: _interval(point, scores[same], person) for point in points}},
+        "ci95": {
+            "tpr@fpr": {point.target: _interval(point, scores[same], person) for point in points},
+            "auc": None if intervals is None else list(intervals[0]),
+            "eer": None if intervals is None else list(intervals[1]),
+        },
         "counts": {"pairs": len(same), "same": len(same) - different, "different": different},
         "warnings": [
             f"TPR at FPR {target} is not measured: {different:,} pairs of different people are fewer than 1/{target}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 import vidface
 from vidface.errors import ManifestError, UsageError
@@ -14,6 +15,7 @@ from vidface.manifest import Manifest
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.pair_lists import ListedPairs, read_pairs
 from vidface.protocols import pairs as protocol_pairs
+from vidface.protocols.lfrc import identity_codes
 from vidface.stages.score import Scored
 
 PairProtocol = Literal["pairs", "folds", "ytf"]
@@ -54,10 +56,12 @@ def score_listed(
             f"{path}: a list without splits ({listed.form}): ytf needs splits.txt; say --protocol folds"
         )
     scores, usable = protocol_pairs.pair_scores(scored.embeddings, listed.first, listed.second)
-    people = [manifest.identities[row] for row in listed.first.tolist()]
+    people = _people(manifest)
     by_folds = protocol != "pairs"
     try:
-        result = protocol_pairs.score_pairs(scores, listed.same, people, targets, fpr_rule=fpr_rule)
+        result = protocol_pairs.score_pairs(
+            scores, listed.same, people[listed.first], people[listed.second], targets, fpr_rule=fpr_rule
+        )
         if by_folds:
             folds = protocol_pairs.fold_numbers(listed.folds, len(scores))
             _merge(result, protocol_pairs.score_folds(scores, listed.same, folds, fpr_rule=fpr_rule))
@@ -95,6 +99,12 @@ def score_listed(
         "definitions": definitions,
         "inputs": {**scored.inputs, **listed.inputs, "program_version": vidface.__version__},
     }
+
+
+def _people(manifest: Manifest) -> NDArray[np.int64]:
+    """int64 [V], a number for everybody; a video of nobody known has its own."""
+    codes, names = identity_codes(manifest)
+    return np.where(codes >= 0, codes, len(names) + np.arange(len(codes)))
 
 
 def frame_choice(scored: Scored, used: Sequence[int]) -> str:

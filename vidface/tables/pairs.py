@@ -21,7 +21,7 @@ def pair_lines(scores: Mapping[str, Any]) -> str:
         val = scores["val@far"]
         rows.append((f"VAL at FAR {val['target']} by folds", number(val["val"]), "-"))
         rows.append(("  FAR reached", number(val["far"]), "-"))
-    rows += [("AUC", number(scores["auc"]), "-"), ("EER", number(scores["eer"]), "-")]
+    rows += [(name.upper(), number(scores[name]), interval(intervals[name])) for name in ("auc", "eer")]
     for target, value in scores["tpr@fpr"].items():
         rows.append((tpr_label(target, rule), number(value), interval(intervals["tpr@fpr"][target])))
     lines = [columns(rows), ""]
