@@ -47,26 +47,22 @@ def auc_eer_intervals(
         so that there are no percentiles to speak of.
     """
     values, labels = np.asarray(scores, np.float64), np.asarray(same, np.bool_)
-    _, people = np.unique([first, second], return_inverse=True)
+    order = np.argsort(-values, kind="stable")  # the highest score first
+    _, people = np.unique([first[order], second[order]], return_inverse=True)
     one, other = people.reshape(2, -1)
-    drawn = draw(int(people.max()) + 1, replicates=replicates, seed=seed)
-    levels, level = np.unique(-values, return_inverse=True)  # the highest score first
+    of_one, genuine_pair = one == other, labels[order]
+    last_of_ties = np.flatnonzero(np.append(np.diff(values[order]) != 0, True))
     found = []
-    for times in drawn.T.astype(np.float64):
-        weights = np.where(one == other, times[one], times[one] * times[other])
-        genuine, impostor = (
-            np.bincount(level[kind], weights[kind], minlength=len(levels)) for kind in (labels, ~labels)
-        )
-        if genuine.sum() > 0 and impostor.sum() > 0:
-            found.append(_auc_and_eer(genuine / genuine.sum(), impostor / impostor.sum()))
+    for times in draw(int(people.max()) + 1, replicates=replicates, seed=seed).T.astype(np.float64):
+        weights = times[one] * np.where(of_one, 1.0, times[other])
+        accepted = np.cumsum(weights)[last_of_ties]  # sums of whole numbers: exact
+        genuine = np.cumsum(np.where(genuine_pair, weights, 0.0))[last_of_ties]
+        impostor = accepted - genuine
+        if genuine[-1] > 0 and impostor[-1] > 0:
+            tpr, fpr = (np.append(0.0, counts / counts[-1]) for counts in (genuine, impostor))
+            area = float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1])) / 2)
+            found.append((area, crossing(fpr, 1 - tpr)))
     if len(found) < replicates * 39 / 40:
         return None
     (auc_low, eer_low), (auc_high, eer_high) = np.quantile(found, [0.025, 0.975], axis=0).tolist()
     return (auc_low, auc_high), (eer_low, eer_high)
-
-
-def _auc_and_eer(genuine: NDArray[np.float64], impostor: NDArray[np.float64]) -> tuple[float, float]:
-    """Of the shares of both kinds at every score, the highest first."""
-    fpr, tpr = np.append(0.0, np.cumsum(impostor)), np.append(0.0, np.cumsum(genuine))
-    fpr[-1] = tpr[-1] = 1.0  # rounding must not keep the curve from its end
-    return float(np.sum(impostor * (tpr[1:] + tpr[:-1])) / 2), crossing(fpr, 1 - tpr)
