@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import read_features, read_lines, write_manifest
+from command_line import frames_of, read_features, read_lines, write_manifest, write_video
 from in_process import run_here
 from python2_pickle import python2_pickle
 
@@ -182,3 +182,24 @@ def test_wider_vectors_keep_their_digits(tmp_path: Path) -> None:
     (found,) = read_features(tmp_path / "f.h5")[2]
     assert found.dtype == np.float32
     assert np.array_equal(found, np.stack([entry[4].astype(np.float32) for entry in faces]))
+
+
+def test_pictures_of_such_rows_are_not_guessed(tmp_path: Path) -> None:
+    """Also where the media are there: a frame number of another tool is not the time of a frame of ours."""
+    path = write(tmp_path / "f.pickle", {"a": [face(0, 1), face(1, 2)]})
+    manifest = manifest_of(tmp_path, "a")
+    write_video(tmp_path / "a.mp4", frames_of(1, 3))
+    from_iqiyi([path], manifest, tmp_path / "f.h5")
+    told = (
+        "inspect",
+        tmp_path / "f.h5",
+        "a",
+        "--manifest",
+        tmp_path / "set.csv",
+        "--sheet",
+        tmp_path / "a.png",
+    )
+    ran = run_here(*told, code=0)
+    assert (
+        "pictures are missing: another tool made its features: which frame a row is of" in ran.out + ran.err
+    )

@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FPS", "Foreign"]
+__all__ = ["FPS", "NOT_KNOWN", "Foreign"]
 
 FPS = 8.0  # frames a second of the paper, where a source numbers frames and does not say when they were taken
+
+
+NOT_KNOWN = "not known"  # model, decoder and flip of such features, in the attributes of their file
 
 
 class Foreign(NamedTuple):

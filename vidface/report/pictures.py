@@ -20,6 +20,7 @@ from vidface import store
 from vidface.engines.isolated import Decoders
 from vidface.engines.reading import Reading, Video, VideoEnd
 from vidface.errors import StoreError, VidfaceError, printable
+from vidface.feature_sources import NOT_KNOWN
 from vidface.frames.frame import Pixels
 from vidface.manifest import Manifest
 from vidface.store import FeaturesInfo
@@ -122,6 +123,8 @@ class Pictures:
         place = self._places.get(video_id)
         if place is None:
             reason = "not in the manifest"
+        elif self._info.attributes["decoder"] == NOT_KNOWN:
+            reason = "another tool made its features: which frame a row is of is not known"
         elif wanted:
             deadline = time.monotonic() + VIDEO_SECONDS
             lingered = 0

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 import vidface
 from vidface.errors import StoreError, printable
-from vidface.feature_sources import FPS, Foreign, read_arrays, read_iqiyi_features
+from vidface.feature_sources import FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
 from vidface.files import sha256_file
 from vidface.manifest import Manifest
 from vidface.progress import progress
@@ -130,11 +130,11 @@ def _write(
             shards = list(_write_shards(foreign, manifest, work, counts))
             made_with = {
                 "manifest_sha256": identity["manifest_sha256"],
-                "model_name": printable(f"not known, of {', '.join(path.name for path in files)}"),
-                "model_sha256": "not known",
-                "decoder": "not known",
+                "model_name": printable(f"{NOT_KNOWN}, of {', '.join(path.name for path in files)}"),
+                "model_sha256": NOT_KNOWN,
+                "decoder": NOT_KNOWN,
                 "fps": "all" if foreign.times_are.startswith("as the index") else format(FPS, "g"),
-                "flip": "not known",
+                "flip": NOT_KNOWN,
                 "dtype": foreign.dtype,
                 **{name: value for name, value in identity.items() if value is not None},
                 "times": foreign.times_are,
