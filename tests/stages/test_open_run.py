@@ -89,6 +89,22 @@ def test_other_options_than_those_of_the_scores_leave_them_aside(folder: Path) -
     assert open_run(folder, options={"targets": ["1e-1"], "protocol": "both"}).notes == []
 
 
+def test_scores_by_another_rule_are_left_aside_and_old_ones_are_at_most(folder: Path) -> None:
+    run = open_run(folder, options={"fpr_rule": "nearest"})
+    assert (run.scores, run.sweep, run.fpr_rule) == (None, None, "nearest")
+    # As they were written before there was a choice.
+    for name in ("scores.json", "sweep.json", "run.json"):
+        found = json.loads((folder / name).read_text())
+        for part in (found, *found.get("rows", []), found.get("run", {})):
+            part.pop("fpr_rule", None)
+            part.pop("fpr_reached", None)
+        write_json(folder / name, found)
+    run = open_run(folder)
+    assert (run.fpr_rule, run.notes) == ("at-most", [])
+    assert run.scores is not None and run.sweep is not None
+    assert open_run(folder, options={"fpr_rule": "nearest"}).scores is None
+
+
 def test_scores_of_other_embeddings_are_not_this_runs(folder: Path) -> None:
     (folder / "embeddings.h5").unlink()
     cluster(folder / "features.h5", folder / "embeddings.h5", threshold=0.9)
