@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import template_sets
-from command_line import Ran
+from command_line import Ran, write_manifest
 from in_process import run_here
 from PIL import Image
 
@@ -122,7 +122,7 @@ def test_a_line_that_is_no_pair(
     score: Callable[..., Ran],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vidface.manifest_sources.template_lists.CHUNK", chunk)
+    monkeypatch.setattr("vidface.manifest_sources.template_pairs.CHUNK", chunk)
     change(made, "template_pair_label.txt", 70, text)
     error = score().error
     assert "ijbc_template_pair_label.txt:70: " in error and message in error
@@ -259,6 +259,49 @@ def test_features_of_unit_length_have_lost_their_norms(score: Callable[..., Ran]
     np.save(tmp_path / "features.npy", features / np.linalg.norm(features, axis=1, keepdims=True))
     assert "the norms that --norm keeps are lost" in score(code=0).out
     assert "norms" not in score("--no-norm", code=0).out.split("warning", 1)[-1]
+
+
+def features_file(made: template_sets.TemplateSet, folder: Path, images: list[str]) -> Path:
+    """A features file with a row for each of these images, which may repeat; each as long as its place."""
+    rows = [(image, image, "", "") for image in dict.fromkeys(images)]
+    manifest = write_manifest(folder / "some.csv", rows)
+    np.save(folder / "rows.npy", np.arange(1, 4 * len(images) + 1, dtype=np.float32).reshape(-1, 4))
+    (folder / "index.csv").write_text("video_id\n" + "".join(f"{image}\n" for image in images))
+    words = ("--index", folder / "index.csv", "--manifest", manifest, "-o", folder / "features.h5")
+    run_here("features", "from-arrays", folder / "rows.npy", *words, code=0)
+    return folder / "features.h5"
+
+
+def test_a_features_file_in_another_order_and_with_more_videos_is_matched_by_name(
+    made: template_sets.TemplateSet, tmp_path: Path
+) -> None:
+    images = ["more.jpg", *reversed(made.images), "still-more.jpg"]
+    path = features_file(made, tmp_path, images)
+    words = ("--protocol", "ijbc", "--meta", made.meta, "--json")
+    ours = run_here("score", path, *words, code=0).json
+    assert "2 videos of features.h5 are not in face_tid_mid.txt" in ours["warnings"][0]
+    np.save(tmp_path / "features.npy", np.load(tmp_path / "rows.npy")[1:-1][::-1])
+    theirs = run_here("score", tmp_path / "features.npy", *words, code=0).json
+    assert ours["identification"] == theirs["identification"] and ours["tpr@fpr"] == theirs["tpr@fpr"]
+
+
+def test_a_features_file_without_some_images(made: template_sets.TemplateSet, tmp_path: Path) -> None:
+    path = features_file(made, tmp_path, made.images[1:])
+    error = run_here("score", path, "--protocol", "ijbc", "--meta", made.meta, code=1).error
+    assert f"lacks 1 of the 48 images of face_tid_mid.txt, the first is '{made.images[0]}'" in error
+
+
+def test_a_features_file_with_several_faces_an_image(made: template_sets.TemplateSet, tmp_path: Path) -> None:
+    path = features_file(made, tmp_path, [made.images[0], *made.images])
+    error = run_here("score", path, "--protocol", "ijbc", "--meta", made.meta, code=1).error
+    assert f"1 images have several rows, the first is '{made.images[0]}' with 2" in error
+
+
+def test_embeddings_have_lost_what_templates_need(made: template_sets.TemplateSet, tmp_path: Path) -> None:
+    path = features_file(made, tmp_path, made.images)
+    run_here("cluster", path, "-o", tmp_path / "embeddings.h5", "--threshold", "none", code=0)
+    words = ("--protocol", "ijbc", "--meta", made.meta)
+    assert "features" in run_here("score", tmp_path / "embeddings.h5", *words, code=1).error
 
 
 def test_halves_of_an_odd_row(score: Callable[..., Ran], tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,12 +16,13 @@ from hypothesis import strategies as st
 from in_process import run_here
 from sklearn.metrics import roc_curve
 
+from vidface.errors import ManifestError
 from vidface.manifest_sources.template_lists import (
     read_crops,
     read_faces,
     read_subjects,
-    read_template_pairs,
 )
+from vidface.manifest_sources.template_pairs import read_template_pairs
 from vidface.metrics.listed_cosines import listed_cosines
 from vidface.protocols import templates as protocol
 from vidface.stages.score_templates import score_templates
@@ -324,8 +327,42 @@ def test_the_manifest_has_a_row_an_image_in_the_order_of_the_list(made: template
 def test_pairs_in_chunks_and_other_spellings(
     text: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidface.manifest_sources.template_lists.CHUNK", chunk)
+    monkeypatch.setattr("vidface.manifest_sources.template_pairs.CHUNK", chunk)
     path = tmp_path / "pairs.txt"
     path.write_bytes(text.encode())
     pairs = read_template_pairs(path, np.array([7, 8]))
     assert [column.tolist() for column in pairs] == [[0, 1], [1, 0], [True, False]]
+
+
+def naive_pairs(text: str) -> list[list[int]] | None:
+    """The pairs of a text by words, or None where a line is no pair of the templates 0 to 3."""
+    rows = []
+    for line in text.removesuffix("\n").split("\n"):
+        words = line.split()
+        if len(words) != 3 or not all(set(word) <= set("0123456789") for word in words):
+            return None
+        first, second, label = map(int, words)
+        if max(first, second) > 3 or label > 1:
+            return None
+        rows.append([first, second, label])
+    return rows
+
+
+@given(
+    st.text("013 \n\t\r-x", max_size=30)
+    | st.lists(
+        st.sampled_from(["0 1 1", "3 2 0", " 1 1 0", "0\t2  1 ", "", "0 0x1 1", "1 2", "4 0 1", "1 1 2"])
+    ).map("\n".join),
+    st.sampled_from([1, 8, 1000]),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_read_as_its_words_or_refused(text: str, chunk: int) -> None:
+    with TemporaryDirectory() as folder, patch("vidface.manifest_sources.template_pairs.CHUNK", chunk):
+        path = Path(folder) / "pairs.txt"
+        path.write_bytes(text.encode())
+        expected = naive_pairs(text)
+        if expected is None:
+            with pytest.raises(ManifestError, match=r"pairs\.txt(:[0-9]+)?: "):
+                read_template_pairs(path, np.arange(4))
+        else:
+            assert np.array(read_template_pairs(path, np.arange(4))).T.tolist() == expected

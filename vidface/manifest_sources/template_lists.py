@@ -34,13 +34,13 @@ __all__ = [
     "Crops",
     "Faces",
     "Subjects",
-    "TemplatePairs",
     "TemplateSet",
     "list_path",
     "read_crops",
     "read_faces",
     "read_subjects",
-    "read_template_pairs",
+    "refuse",
+    "whole_number",
 ]
 
 TemplateSet = Literal["ijbb", "ijbc"]
@@ -55,9 +55,7 @@ FACES, CROPS, PAIRS, PROBES = (
     "1N_probe_mixed.csv",
 )
 
-CHUNK = 1 << 24  # bytes of the list of pairs that are parsed at once
-_NUMBERS = b"0123456789 \n"
-_LARGEST = 2**53  # beyond it no template of anybody's is
+LARGEST = 2**53  # beyond it no template of anybody's is
 _NAMED_LINES = 5  # of those that are wrong
 
 Integers = npt.NDArray[np.int64]
@@ -77,14 +75,6 @@ class Crops(NamedTuple):
     images: list[str]
     points: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
-
-
-class TemplatePairs(NamedTuple):
-    """``template_pair_label``: int32 [P] twice, places in the list of templates, and bool [P]."""
-
-    first: npt.NDArray[np.int32]
-    second: npt.NDArray[np.int32]
-    same: npt.NDArray[np.bool_]
 
 
 class Subjects(NamedTuple):
@@ -118,13 +108,13 @@ def read_faces(path: Path) -> Faces:
     numbers: list[tuple[int, int]] = []
     problems: list[tuple[int, str]] = []
     for line, words in _lines(path):
-        template, medium = (_whole(word) for word in words[1:]) if len(words) == 3 else (None, None)
+        template, medium = (whole_number(word) for word in words[1:]) if len(words) == 3 else (None, None)
         if template is None or medium is None:
             problems.append((line, f"{show(' '.join(words))} is not: image template medium"))
             continue
         images.append(words[0])
         numbers.append((template, medium))
-    _refuse(path, problems)
+    refuse(path, problems)
     _refuse_repeats(path, images)
     columns = np.array(numbers, np.int64)
     return Faces(images, columns[:, 0].copy(), columns[:, 1].copy())
@@ -150,44 +140,10 @@ def read_crops(path: Path) -> Crops:
             continue
         images.append(words[0])
         rows.append(row)
-    _refuse(path, problems)
+    refuse(path, problems)
     _refuse_repeats(path, images)
     values = np.array(rows)
     return Crops(images, values[:, :10].reshape(-1, 5, 2), values[:, 10].copy())
-
-
-def read_template_pairs(path: Path, templates: Integers) -> TemplatePairs:
-    """Read ``template_pair_label``, in bounded memory: 9 bytes a pair stay.
-
-    Args:
-        path: the list.
-        templates: int64 [T], ascending, each once.
-
-    Raises:
-        ManifestError: it cannot be read, a line is not ``template template label``, or names a template that is not
-            among these.
-    """
-    parts: list[TemplatePairs] = []
-    lines = 0
-    for chunk in _chunks(path):
-        columns = _three_columns(path, chunk, lines)
-        places = np.searchsorted(templates, columns[:, :2])
-        known = templates[np.minimum(places, len(templates) - 1)] == columns[:, :2]
-        problems = []
-        for row in np.flatnonzero(~known.all(axis=1)).tolist():
-            unknown = columns[row, :2][~known[row]]
-            names = " and ".join(map(str, unknown.tolist()))
-            problems.append((lines + row + 1, f"no image of template {names} in {FACES}"))
-        _refuse(path, problems)
-        parts.append(
-            TemplatePairs(
-                places[:, 0].astype(np.int32), places[:, 1].astype(np.int32), columns[:, 2].astype(np.bool_)
-            )
-        )
-        lines += len(columns)
-    if not lines:
-        raise ManifestError(f"{path}: empty")
-    return TemplatePairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def read_subjects(path: Path, templates: Integers, *, gallery: bool) -> Subjects:
@@ -211,7 +167,9 @@ def read_subjects(path: Path, templates: Integers, *, gallery: bool) -> Subjects
     try:
         for row in reader:
             line = reader.line_num
-            template, subject = (_whole(word.strip()) for word in row[:2]) if len(row) > 1 else (None, None)
+            template, subject = (
+                (whole_number(word.strip()) for word in row[:2]) if len(row) > 1 else (None, None)
+            )
             if line == 1:
                 if template is not None:
                     problems.append((1, "the header is not there: the first line must name the columns"))
@@ -229,18 +187,18 @@ def read_subjects(path: Path, templates: Integers, *, gallery: bool) -> Subjects
                 problems.append((line, f"subject {subject} has template {other} already; a gallery has one"))
     except csv.Error as error:
         problems.append((reader.line_num, f"not CSV: {error}"))
-    _refuse(path, problems)
+    refuse(path, problems)
     if not subject_of:
         raise ManifestError(f"{path}: no template in it")
     return Subjects(np.array(list(subject_of), np.int64), np.array(list(subject_of.values()), np.int64))
 
 
-def _whole(word: str) -> int | None:
+def whole_number(word: str) -> int | None:
     """A whole number of 0 or more, or None."""
     if not (word.isascii() and word.isdecimal()) or len(word) > 16:
         return None
     number = int(word)
-    return number if number <= _LARGEST else None
+    return number if number <= LARGEST else None
 
 
 def _text(path: Path) -> str:
@@ -262,7 +220,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         yield number, line.split()
 
 
-def _refuse(path: Path, problems: Sequence[tuple[int, str]]) -> None:
+def refuse(path: Path, problems: Sequence[tuple[int, str]]) -> None:
     """Say what is wrong in the first of these lines, and where else."""
     if not problems:
         return
@@ -283,68 +241,4 @@ def _refuse_repeats(path: Path, images: Sequence[str]) -> None:
         before = first.setdefault(image, line)
         if before != line:
             problems.append((line, f"image {show(image)} is in line {before} already"))
-    _refuse(path, problems)
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file in chunks of whole lines; the last may lack its line end."""
-    try:
-        with path.open("rb") as handle:
-            rest = handle.read(3)
-            rest = b"" if rest == b"\xef\xbb\xbf" else rest
-            while block := handle.read(CHUNK):
-                whole, end, rest_of_block = block.rpartition(b"\n")
-                if end:
-                    yield rest + whole + end
-                    rest = rest_of_block
-                else:
-                    rest += block
-                    if len(rest) > 4 * CHUNK:
-                        raise ManifestError(f"{path}: no line end in {len(rest)} bytes: not a list of pairs")
-            if rest:
-                yield rest
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from None
-
-
-def _three_columns(path: Path, chunk: bytes, before: int) -> Integers:
-    """int64 [n, 3] of a chunk's lines; ``before`` of the file are in earlier chunks."""
-    plain = chunk.replace(b"\r\n", b"\n")
-    if not plain.translate(None, _NUMBERS) and (columns := _fast(plain)) is not None:
-        return columns
-    # Something is not as it should be, or is written in an unusual way: word by word tells which.
-    rows: list[tuple[int, int, int]] = []
-    problems: list[tuple[int, str]] = []
-    for number, line in enumerate(plain.removesuffix(b"\n").split(b"\n"), before + 1):
-        words = line.decode("utf-8", "replace").split()
-        first, second, label = (_whole(word) for word in words) if len(words) == 3 else (None, None, None)
-        if first is None or second is None or label not in (0, 1):
-            problems.append(
-                (number, f"{show(' '.join(words))} is not: template template label, which is 1 or 0")
-            )
-        else:
-            rows.append((first, second, label))
-    _refuse(path, problems)
-    return np.array(rows, np.int64)
-
-
-def _fast(plain: bytes) -> Integers | None:
-    """The same at the speed of a disk, for lines of digits with single spaces; None where one is no such line."""
-    from pyarrow import ArrowInvalid, BufferReader, int64
-    from pyarrow import csv as arrow_csv
-
-    names = ["first", "second", "same"]
-    try:
-        table = arrow_csv.read_csv(
-            BufferReader(plain),
-            read_options=arrow_csv.ReadOptions(column_names=names),
-            parse_options=arrow_csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, int64()), null_values=[], check_utf8=False
-            ),
-        )
-    except ArrowInvalid:
-        return None
-    columns = np.stack([table[name].to_numpy() for name in names], axis=1)
-    inside = columns[:, 2].max(initial=0) <= 1 and columns[:, :2].max(initial=0) <= _LARGEST
-    return columns if inside else None
+    refuse(path, problems)

@@ -20,14 +20,13 @@ from vidface.manifest_sources.template_lists import (
     PAIRS,
     PROBES,
     Faces,
-    TemplatePairs,
     TemplateSet,
     list_path,
     read_crops,
     read_faces,
     read_subjects,
-    read_template_pairs,
 )
+from vidface.manifest_sources.template_pairs import TemplatePairs, read_template_pairs
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.npy import looks_like_npy, open_matrix
 from vidface.protocols import templates as protocol
