@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import shlex
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -183,6 +186,27 @@ def test_an_output_of_another_source_is_not_overwritten(tmp_path: Path, manifest
     features["a"][0][4][0] += 1
     assert "source_sha256 was" in take(manifest, features, 2).error
     assert (tmp_path / "f.h5").read_bytes() == whole
+
+
+@pytest.mark.parametrize("blocks", [1, 20, 50])
+def test_no_room_for_the_features_of_a_pickle(tmp_path: Path, manifest: Path, blocks: int) -> None:
+    """Files may have so many KB: too few for the vectors, or for a shard of them."""
+    vectors = np.random.default_rng(0).normal(size=(4, 10, 512)).astype(np.float16)
+    features = {
+        name: [[str(k), [0.0, 0.0, 1.0, 1.0], 1.0, 1.0, vector] for k, vector in enumerate(vectors[i])]
+        for i, name in enumerate(IDS)
+    }
+    path = tmp_path / "f.pickle"
+    path.write_bytes(python2_pickle(features))
+    command = [sys.executable, "-m", "vidface", "features", "from-iqiyi", path, "--manifest", manifest]
+    limited = f"ulimit -f {blocks}; {shlex.join(map(str, command))} -o {shlex.quote(str(tmp_path / 'f.h5'))}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "no space left; make room and run again" in done.stderr
+    assert done.stderr.count("\n") == 1 and str(tmp_path) in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".jsonl") == [
+        "f.pickle",
+        "set.csv",
+    ]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,14 +11,16 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
 from vidface.feature_sources.foreign import FPS, Foreign
+from vidface.files import disk_is_full
 from vidface.manifest_formats import show
 from vidface.store import offsets_of
 from vidface.unpickle import load_plain
@@ -80,7 +82,7 @@ def read_iqiyi_features(
     counts.update(dict.fromkeys(filters, 0))
     first: dict[str, Path] = {}
     form: tuple[int, np.dtype[Any]] | None = None
-    with spool.open("wb") as file:
+    with spool.open("wb", buffering=0) as file:
         for path in paths:
             videos = _load(path)
             form = _one_form(path, videos, form)
@@ -109,7 +111,7 @@ def read_iqiyi_features(
                     partial.add(at)
                 spans[at] = (len(times), len(times) + len(frames))
                 times.extend((frames / FPS).tolist())
-                _append(file, vectors)
+                _append(file, vectors, spool)
     if form is None:
         raise StoreError("no feature pickles are named")
     listed = [spans.get(i, (0, 0)) for i in range(len(video_ids))]
@@ -269,8 +271,15 @@ def _faults(entries: Any, rows: int, kept: int, left_out: Counter[str]) -> tuple
     return said, whole
 
 
-def _append(file: BinaryIO, vectors: Vectors) -> None:
-    file.write(np.ascontiguousarray(vectors).data)
+def _append(file: FileIO, vectors: Vectors, path: Path) -> None:
+    rest = memoryview(vectors.tobytes())
+    try:
+        while rest:  # one write takes as much as there is room for
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        raise StoreError(f"{path}: not written: no space left; make room and run again") from None
 
 
 def _mapped(path: Path, rows: int, dimension: int, dtype: np.dtype[Any]) -> Vectors:
