@@ -153,9 +153,9 @@ def test_no_list_of_pairs(scored: tuple[Path, Path], tmp_path: Path, content: by
 def test_a_list_that_is_not_there_a_pipe_and_a_strange_folder(
     scored: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    assert "no such file" in score(scored, tmp_path / "none.csv", code=1).error
+    assert "cannot be read: No such file" in score(scored, tmp_path / "none.csv", code=1).error
     os.mkfifo(tmp_path / "pipe")
-    assert "no such file" in score(scored, tmp_path / "pipe", code=1).error  # and it does not wait
+    assert "not a regular file" in score(scored, tmp_path / "pipe", code=1).error  # and it does not wait
     (tmp_path / "FP").mkdir()
     assert "must be Protocol/Split/FP" in score(scored, tmp_path / "FP", code=1).error
 
@@ -165,7 +165,7 @@ def test_cfp_without_its_list_of_images(scored: tuple[Path, Path], tmp_path: Pat
     (split / "01").mkdir(parents=True)
     (split / "01" / "same.txt").write_text("1,1\n")
     error = score(scored, split, code=1).error
-    assert "Pair_list_F.txt: no such file" in error
+    assert "Pair_list_F.txt: pairs cannot be read: No such file" in error
 
 
 def test_an_lfw_list_that_was_cut_short(scored: tuple[Path, Path], tmp_path: Path) -> None:

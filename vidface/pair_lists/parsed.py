@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidface.errors import ManifestError
+from vidface.files import read_regular
 
 MALFORMED = "malformed line"
 
@@ -63,10 +64,8 @@ def read_text(path: Path) -> tuple[str, bytes]:
     Raises:
         ManifestError: it cannot be read, is no regular file, or is not UTF-8.
     """
-    if not path.is_file():
-        raise ManifestError(f"{path}: no such file")
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path)
     except OSError as error:
         raise ManifestError(f"{path}: pairs cannot be read: {error.strerror or error}") from None
     try:
