@@ -205,7 +205,7 @@ def test_a_decoder_that_asks_for_too_much_memory(folder: Path, more: int, kind: 
 def test_a_picture_that_needs_more_memory_than_there_is(tmp_path: Path) -> None:
     """FFmpeg's own allocations fall under the limit too: a fault by name, and the next video is read."""
     large = write_video(tmp_path / "large.mp4", np.zeros((2, 4320, 7680, 3), np.uint8), lossless=False)
-    with Decoders(READING._replace(input_size=None), Limits(bytes=40_000_000)) as decoders:
+    with Decoders(READING._replace(input_size=None), Limits(bytes=100_000_000)) as decoders:
         *blocks, end = decoders.read(Video("large", large))
         assert isinstance(end, VideoEnd) and blocks == []
         assert end.faults and {kind for kind, _ in end.faults} <= {
