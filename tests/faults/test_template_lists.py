@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import template_sets
-from command_line import Ran, write_manifest
+from command_line import MODULE, Ran, vidface, write_manifest
 from in_process import run_here
 from PIL import Image
 
@@ -145,13 +148,12 @@ def test_pairs_that_are_listed_again_are_counted(
     made: template_sets.TemplateSet, score: Callable[..., Ran]
 ) -> None:
     path = made.meta / "ijbc_template_pair_label.txt"
-    first, second, label = path.read_text().split(maxsplit=3)[:3]
-    path.write_text(path.read_text() + f"{second} {first} {label}\n7 7 1\n")
+    one, two = (line.split() for line in path.read_text().splitlines()[:2])
+    more = [(one[1], one[0], one[2]), (two[0], two[1], str(1 - int(two[2]))), ("7", "7", "1")]
+    path.write_text(path.read_text() + "".join(" ".join(words) + "\n" for words in more))
     out = score(code=0).out
-    assert (
-        "warning: 1 listed pairs repeat another" in out
-        and "1 listed pairs are of a template with itself" in out
-    )
+    assert "warning: 2 listed pairs repeat another, in either order, 1 of them with the other label" in out
+    assert "1 listed pairs are of a template with itself" in out
 
 
 @pytest.mark.parametrize(
@@ -374,6 +376,59 @@ def test_an_aligned_face_cut_short_is_made_again(
     (tmp_path / "faces" / f".{gone}.123.partial").write_bytes(b"half")
     run_here(*words, code=0)
     assert {path.name: path.read_bytes() for path in (tmp_path / "faces").iterdir()} == faces
+
+
+def noisy(made: template_sets.TemplateSet, crops: Path) -> None:
+    """Crops whose faces take some 35 kB each."""
+    random = np.random.default_rng(4)
+    for image in made.images:
+        Image.fromarray(random.integers(0, 256, (110, 100, 3), np.uint8)).save(crops / image)
+
+
+def test_aligning_that_is_killed_goes_on_and_ends_in_the_same_bytes(
+    made: template_sets.TemplateSet, crops: Path, tmp_path: Path
+) -> None:
+    noisy(made, crops)
+    words = ("manifest", "from-ijbc", made.meta, crops, "-o", tmp_path / "m.csv", "--aligned")
+    run_here(*words, tmp_path / "whole", code=0)
+    faces = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    (tmp_path / "m.csv").unlink()
+    for least in (1, 20):
+        command = [*MODULE, *map(str, (*words, tmp_path / "killed", "--workers", "1"))]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list((tmp_path / "killed").glob("*.png"))) < least:
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        for path in (tmp_path / "killed").glob("[!.]*"):  # whole or not there
+            assert path.read_bytes() == faces[path.name]
+    run_here(*words, tmp_path / "killed", code=0)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "killed").iterdir()} == faces
+    assert (tmp_path / "m.csv").read_text().count("killed/") == 48
+
+
+def test_a_full_disk_while_faces_are_aligned(
+    made: template_sets.TemplateSet, crops: Path, tmp_path: Path
+) -> None:
+    noisy(made, crops)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+    words = (
+        "manifest",
+        "from-ijbc",
+        made.meta,
+        crops,
+        "-o",
+        tmp_path / "m.csv",
+        "--aligned",
+        tmp_path / "faces",
+    )
+    ran = vidface(*words, code=1, preexec_fn=limit)
+    assert "no space left" in ran.error
+    assert [path.name for path in (tmp_path / "faces").iterdir()] == ["alignment.json"]
+    assert not (tmp_path / "m.csv").exists()
 
 
 def test_faces_cut_by_other_points_are_not_mixed(

@@ -175,9 +175,12 @@ def verify_templates(
     empty = int(np.count_nonzero(~(usable[first] & usable[second])))
     if empty:
         warnings.append(f"{empty:,} pairs have a template without any feature: they score 0")
-    repeats = _repeats(first, second, len(rows))
+    repeats, opposite = _repeats(first, second, same, len(rows))
     if repeats:
-        warnings.append(f"{repeats:,} listed pairs repeat another, in either order; each counts")
+        warnings.append(
+            f"{repeats:,} listed pairs repeat another, in either order, {opposite:,} of them with the other label; "
+            "each counts"
+        )
     with_itself = int(np.count_nonzero(first == second))
     if with_itself:
         warnings.append(f"{with_itself:,} listed pairs are of a template with itself: they score 1")
@@ -190,11 +193,15 @@ def verify_templates(
     }
 
 
-def _repeats(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32], templates: int) -> int:
-    """How many pairs were there before, in either order."""
+def _repeats(
+    first: npt.NDArray[np.int32], second: npt.NDArray[np.int32], same: npt.NDArray[np.bool_], templates: int
+) -> tuple[int, int]:
+    """How many pairs were there before, in either order, and how many pairs are listed with both labels."""
     keys = np.minimum(first, second).astype(np.int64) * templates + np.maximum(first, second)
+    keys = 2 * keys + same  # so that both labels of a pair come one after the other
     keys.sort()
-    return int(np.count_nonzero(keys[1:] == keys[:-1]))
+    again = keys[1:] // 2 == keys[:-1] // 2
+    return int(np.count_nonzero(again)), int(np.count_nonzero(again & (keys[1:] != keys[:-1])))
 
 
 def identify_templates(
