@@ -13,6 +13,7 @@ limited: Linux counts all of a user's, so a limit would depend on what else the 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -110,14 +111,16 @@ def _limit(memory: int) -> None:
     for which, most in wanted.items():
         hard = resource.getrlimit(which)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(which, (most, most))
+        with contextlib.suppress(OSError, ValueError):  # a sandbox around all this may not let it
+            resource.setrlimit(which, (most, most))
 
 
 def _data_bytes() -> int:
     """Private writable memory of this process, as RLIMIT_DATA counts it."""
-    for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) << 10
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) << 10
     return 0
 
 
