@@ -128,3 +128,16 @@ def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
         read_arrays(*files, IDS)
     files[1].write_bytes(b"\xef\xbb\xbfvideo_id\r\na\r\nb\r\n")  # as a spreadsheet saves it
     assert np.diff(read_arrays(*files, IDS).offsets).tolist() == [1, 1, 0, 0]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(raw=st.binary(max_size=60) | st.text('",\r\n\0 a0.-e', max_size=40).map(lambda text: text.encode()))
+def test_any_text_as_an_index_is_read_or_refused_in_one_line(tmp_path: Path, raw: bytes) -> None:
+    np.save(tmp_path / "f.npy", np.ones((2, 3)))
+    (tmp_path / "index.csv").write_bytes(b"video_id,time\n" + raw)
+    try:
+        found = read_arrays(tmp_path / "f.npy", tmp_path / "index.csv", IDS)
+    except StoreError as error:
+        assert "\n" not in str(error) and str(error).isprintable()
+    else:
+        assert found.counts["read"] == len(found.order) + sum(found.unlisted.values()) == 2
