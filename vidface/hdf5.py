@@ -22,6 +22,8 @@ __all__ = ["SCHEMA_VERSION", "attributes_of", "create", "open_file", "read_texts
 
 SCHEMA_VERSION = 1
 
+_HEAP = re.compile(b"GCOL\x01")
+_MOST_BETWEEN = 4 << 20  # bytes between two arrays that are looked through; ours have some kilobytes there
 _MOST_DATASETS = 64
 _SMALL = (
     64 << 20
@@ -70,6 +72,7 @@ def open_file(path: Path, *kinds: str) -> Iterator[h5py.File]:
     with file:
         try:
             _refuse_unsafe(path, file)
+            _refuse_endless_heaps(path, file)
             if kinds:
                 _refuse_other_kinds(path, attributes_of(file), kinds)
             yield file
@@ -127,7 +130,7 @@ def _refuse_unsafe(path: Path, file: h5py.File) -> None:
             raise StoreError(f"{path}: {printable(name)} is a link to somewhere else, which is not followed")
         dataset = file[name]
         if not isinstance(dataset, h5py.Dataset):
-            continue  # a group is nothing that we read
+            raise StoreError(f"{path}: {printable(name)} is no array; a vidface file holds nothing else")
         properties = dataset.id.get_create_plist()
         if properties.get_external_count() or dataset.is_virtual:
             raise StoreError(f"{path}: {printable(name)} lies in other files, which are not opened")
@@ -140,6 +143,41 @@ def _refuse_unsafe(path: Path, file: h5py.File) -> None:
             raise StoreError(
                 f"{path}: {printable(name)} claims {size:,} bytes and has {dataset.id.get_storage_size():,}"
             )
+
+
+def _refuse_endless_heaps(path: Path, file: h5py.File) -> None:
+    """Refuse a heap of texts in which HDF5, looking for the next one, would stay for ever.
+
+    h5py keeps the texts of attributes in it. Only what lies outside the arrays is looked through. See "Global Heap
+    Collection" in HDF5's specification of its format.
+
+    Raises:
+        StoreError: the parts of a heap do not fill it.
+    """
+    size = path.stat().st_size
+    arrays = [(file[name].id.get_offset() or 0, file[name].id.get_storage_size()) for name in file]
+    place = 0
+    with path.open("rb") as raw:
+        for begin, length in [*sorted(arrays), (size, 0)]:
+            if begin > place:
+                raw.seek(place)
+                for heap in _HEAP.finditer(found := raw.read(min(begin - place, _MOST_BETWEEN))):
+                    if not _ends(found[heap.start() :]):
+                        raise StoreError(f"{path}: damaged (its texts at byte {place + heap.start()})")
+            place = max(place, begin + length)
+
+
+def _ends(heap: bytes) -> bool:
+    """Whether every object of a heap leads to the next, and the last to the end."""
+    size = int.from_bytes(heap[8:16], "little")
+    place = 16
+    while place + 16 <= min(size, len(heap)):
+        is_free = heap[place : place + 2] == b"\0\0"
+        length = int.from_bytes(heap[place + 8 : place + 16], "little")
+        if is_free:  # what is left over: the last one, and its length is of all of it
+            return length == size - place
+        place += 16 + (length + 7) // 8 * 8
+    return place <= size
 
 
 def _first_line(error: Exception) -> str:

@@ -102,7 +102,8 @@ def _parts(
     what = "faces" if seen.faces is not None else "frames"
     head = Text(printable(seen.video_id), style="bold")
     status = seen.info.status[seen.video]
-    made = f"{printable(str(attributes['model_name']))}, {printable(str(attributes['fps']))} fps"
+    model, fps = (printable(str(attributes.get(name, "?"))) for name in ("model_name", "fps"))
+    made = f"{model}, {fps} fps"
     head.append(f"  {len(seen.labels)} {what}, status {printable(status)}, {made}", style="not bold")
     yield head
     if seen.counts:

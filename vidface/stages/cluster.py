@@ -196,10 +196,18 @@ def video_blocks(
 
     Yields:
         ([F, D], int64 [w+1]) as `vidface.embedding.embed_videos` takes them, valid until the next is asked for.
+
+    Raises:
+        StoreError: a row is not finite: it would be noise at any threshold, and nobody would know.
     """
     cuts = [0, *(stop for _, stop in _runs(offsets, BLOCK_ROWS))]
     blocks = row_blocks(path, [int(offsets[cut]) for cut in cuts])
     for start, stop, block in zip(cuts[:-1], cuts[1:], blocks, strict=True):
+        if not np.isfinite(block).all():
+            row = int(offsets[start]) + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+            raise StoreError(
+                f"{path}: row {row} of its features holds NaN or infinity: extract the videos again"
+            )
         yield block, offsets[start : stop + 1] - offsets[start]
 
 

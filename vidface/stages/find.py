@@ -158,7 +158,7 @@ def find(face: Pixels, path: Path, backbone: Backbone, *, threshold: float, top:
 
     Raises:
         UsageError: the file was made with another network, or the face gives no embedding.
-        StoreError: the file is missing or damaged.
+        StoreError: the file is missing or damaged, or does not say which network it was made with.
     """
     info = read_info(path, "features", "embeddings")
     _refuse_other_model(info, backbone)
@@ -224,6 +224,10 @@ def _orientation(content: bytes) -> int:
 def _refuse_other_model(info: FeaturesInfo, backbone: Backbone) -> None:
     """Cosines of two networks' features mean nothing."""
     made = info.attributes
+    if unsaid := [name for name in ("model_sha256", "model_name", "flip") if name not in made]:
+        raise StoreError(
+            f"{info.path}: does not say what it was made with ({', '.join(unsaid)}): extract it again"
+        )
     if made["model_sha256"] != backbone.sha256:
         name = printable(str(made["model_name"]))
         raise UsageError(

@@ -216,6 +216,10 @@ def _stored(
     made = read_info(path, "embeddings")
     if made.attributes.get("features_sha256") != info.attributes["content_sha256"]:
         raise ChangedError(f"{path}: made from other features than {info.path}: run vidface cluster again")
+    if unsaid := [name for name in ("threshold", "pooling") if name not in made.attributes]:
+        raise StoreError(
+            f"{path}: does not say how it was made ({', '.join(unsaid)}): run vidface cluster again"
+        )
     if video not in made.video_ids:
         by_track = any(name.startswith(f"{video}#") for name in made.video_ids)
         what = (
