@@ -94,6 +94,8 @@ def score(
 
     _check_belongs(protocol, manifest=manifest_path, pairs=pairs, meta=meta)
     _check_det(protocol, det)
+    if protocol not in ("ijbb", "ijbc") and (flip_halves or not (norm and detector_score)):
+        raise UsageError(f"--norm, --detector-score and --flip-halves are not used by --protocol {protocol}")
     aims: dict[str, Any] = {"fpr_rule": fpr_rule} | ({} if targets is None else {"targets": targets})
     splits: dict[str, Any] = {"enrolment_split": enrolment_split, "gallery_split": gallery_split}
     if protocol in CHALLENGES:

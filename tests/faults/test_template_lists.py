@@ -263,14 +263,14 @@ def test_features_of_unit_length_have_lost_their_norms(score: Callable[..., Ran]
     assert "norms" not in score("--no-norm", code=0).out.split("warning", 1)[-1]
 
 
-def features_file(made: template_sets.TemplateSet, folder: Path, images: list[str]) -> Path:
-    """A features file with a row for each of these images, which may repeat; each as long as its place."""
-    rows = [(image, image, "", "") for image in dict.fromkeys(images)]
+def features_file(made: template_sets.TemplateSet, folder: Path, images: list[str], failed: str = "") -> Path:
+    """A features file with a row for each of these images, which may repeat; and one image that failed."""
+    rows = [(image, image, "", "") for image in dict.fromkeys([*images, *([failed] if failed else [])])]
     manifest = write_manifest(folder / "some.csv", rows)
     np.save(folder / "rows.npy", np.arange(1, 4 * len(images) + 1, dtype=np.float32).reshape(-1, 4))
     (folder / "index.csv").write_text("video_id\n" + "".join(f"{image}\n" for image in images))
     words = ("--index", folder / "index.csv", "--manifest", manifest, "-o", folder / "features.h5")
-    run_here("features", "from-arrays", folder / "rows.npy", *words, code=0)
+    run_here("features", "from-arrays", folder / "rows.npy", *words, code=int(bool(failed)))
     return folder / "features.h5"
 
 
@@ -293,6 +293,12 @@ def test_a_features_file_without_some_images(made: template_sets.TemplateSet, tm
     assert f"lacks 1 of the 48 images of face_tid_mid.txt, the first is '{made.images[0]}'" in error
 
 
+def test_an_image_that_failed_in_extract_is_counted(made: template_sets.TemplateSet, tmp_path: Path) -> None:
+    path = features_file(made, tmp_path, made.images[1:], failed=made.images[0])
+    result = run_here("score", path, "--protocol", "ijbc", "--meta", made.meta, "--json", code=1).json
+    assert result["images_without_feature"] == [made.images[0]]
+
+
 def test_a_features_file_with_several_faces_an_image(made: template_sets.TemplateSet, tmp_path: Path) -> None:
     path = features_file(made, tmp_path, [made.images[0], *made.images])
     error = run_here("score", path, "--protocol", "ijbc", "--meta", made.meta, code=1).error
@@ -309,6 +315,12 @@ def test_embeddings_have_lost_what_templates_need(made: template_sets.TemplateSe
 def test_halves_of_an_odd_row(score: Callable[..., Ran], tmp_path: Path) -> None:
     np.save(tmp_path / "features.npy", np.ones((48, 5), np.float32))
     assert "have no two halves" in score("--flip-halves", code=2).error
+
+
+@pytest.mark.parametrize("option", ["--no-norm", "--no-detector-score", "--flip-halves"])
+def test_options_of_templates_are_not_for_others(option: str, tmp_path: Path) -> None:
+    words = ("score", tmp_path / "x.npy", "--manifest", tmp_path / "m.csv", "--protocol", "lfrc", option)
+    assert "not used by --protocol lfrc" in run_here(*words, code=2).error
 
 
 def test_normalise_is_not_an_option_of_templates(score: Callable[..., Ran]) -> None:
