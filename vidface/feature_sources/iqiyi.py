@@ -133,7 +133,8 @@ def read_iqiyi_features(
 def _load(path: Path) -> dict[Any, Any]:
     try:
         with path.open("rb") as file:
-            value = load_plain(file, source=str(path))
+            # Text of Python 2 as bytes: decoded, every vector would be there once more.
+            value = load_plain(file, source=str(path), encoding="bytes")
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not isinstance(value, dict) or not value:
