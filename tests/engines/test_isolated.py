@@ -7,6 +7,7 @@ Most tests have a stand-in do the decoding, which starts in a moment and acts on
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -52,7 +53,8 @@ def say(header, pixels=b""):
     out.flush()
 
 def block(*values):
-    say({"shape": [len(values), 1, 1, 3], "times": list(values)}, bytes([v for v in values for _ in range(3)]))
+    pixels = b"".join(bytes([value]) * (112 * 112 * 3) for value in values)
+    say({"shape": [len(values), 112, 112, 3], "times": list(values)}, pixels)
 
 def first(what):
     marker = here / what
@@ -86,6 +88,9 @@ if "vidface.engines.decoder" in sys.orig_argv:
         if "junk" in words:
             out.write(b"a library's words in a file that is not its own")
             out.flush()
+        if "lies" in words:  # as a decoder might that a clip has taken over
+            header, *rest = json.loads((here / "lie").read_text())
+            say(header, *(bytes(size) for size in rest))
         if "hangs" in words:
             time.sleep(1000)
         while "talks" in words:
@@ -245,6 +250,44 @@ def test_a_lost_video_and_the_next_one(
         assert children() == []
         times, end = taken(decoders, "next")
         assert times == [1, 2, 3, 4] and not end.lost
+
+
+LIES = {
+    "no json of ours": [[1, 2]],
+    "a number": [5],
+    "no times": [{"shape": [1, 112, 112, 3]}],
+    "fewer times than rows": [{"shape": [2, 112, 112, 3], "times": [1.0]}, 2 * 112 * 112 * 3],
+    "times that are none": [{"shape": [1, 112, 112, 3], "times": ["soon"]}, 112 * 112 * 3],
+    "a time without end": [{"shape": [1, 112, 112, 3], "times": [float("inf")]}, 112 * 112 * 3],
+    "a negative shape": [{"shape": [1, -112, -112, 3], "times": [1.0]}, 112 * 112 * 3],
+    "more than there is memory": [{"shape": [1, 1 << 30, 1 << 30, 3], "times": [1.0]}],
+    "rows of another size": [{"shape": [1, 8, 8, 3], "times": [1.0]}, 8 * 8 * 3],
+    "faces where frames are asked for": [
+        {"shape": [1, 112, 112, 3], "times": [1.0], "found": True},
+        112 * 112 * 3 + 4 * (4 + 10 + 3),
+    ],
+    "counts that are none": [{"faults": [], "lost": False, "counts": ["a"]}],
+    "faults that are none": [{"faults": 3, "lost": False}],
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_a_decoder_that_lies_costs_its_video_alone(stand_in: Path, lie: list[Any]) -> None:
+    """What it says is checked before there is memory for it, and no error of Python's comes of it."""
+    (stand_in / "lie").write_text(json.dumps(lie))
+    with Decoders(READING) as decoders:
+        *blocks, end = decoders.read(Video("lies hangs", Path("a")))
+        assert isinstance(end, VideoEnd) and end.lost and blocks == []
+        assert end.faults == [("decoder-crashed", "the decoder crashed 2 times (signal SIGKILL)")]
+        times, end = taken(decoders, "next")
+        assert times == [1, 2, 3, 4] and not end.lost
+
+
+def test_an_error_of_a_lying_decoder_is_one_line(stand_in: Path) -> None:
+    (stand_in / "lie").write_text(json.dumps([{"error": "two\nlines \x1b[2J", "usage": False}]))
+    with Decoders(READING) as decoders, pytest.raises(VidfaceError) as error:
+        list(decoders.read(Video("lies hangs", Path("a"))))
+    assert str(error.value) == "two lines \\x1b[2J"
 
 
 def test_files_and_processes_do_not_pile_up(stand_in: Path) -> None:

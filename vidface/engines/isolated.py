@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from vidface.engines.reading import Message, Reading, Video, VideoEnd, reading_to_json
+from vidface.engines.reading import Block, Message, Reading, Video, VideoEnd, reading_to_json
 from vidface.engines.wire import Begun, ClosedError, SilentError, receive
 from vidface.errors import VidfaceError, printable
 
@@ -188,6 +188,8 @@ class Decoders:
                         finished = not message.lost
                         yield message
                         return
+                    if not self._is_asked_for(message):
+                        raise ClosedError
                     taken += len(message.times)
                     yield message
             except ClosedError:
@@ -206,6 +208,11 @@ class Decoders:
                 return
             finally:
                 self._give_back(decoder, keep=finished)
+
+    def _is_asked_for(self, block: Block) -> bool:
+        """Whether its rows are what this run takes; of a decoder that is still itself they always are."""
+        size, faces = self._reading.input_size, self._reading.faces
+        return (size is None or block.pixels.shape[1:3] == size) and (faces is None) == (block.faces is None)
 
     def _begin(self, video: Video, known: int) -> _Decoder:
         """A process that has begun this video. One that had died before it heard of the video is passed over."""

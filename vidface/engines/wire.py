@@ -8,6 +8,7 @@ faces that were found, the bytes of the arrays of `vidface.engines.detection.Fac
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import struct
@@ -20,10 +21,12 @@ import numpy.typing as npt
 
 from vidface.engines.detection import NO_FACES, FaceArrays, FaceCounts
 from vidface.engines.reading import Block, Message, VideoEnd
-from vidface.errors import UsageError, VidfaceError
+from vidface.errors import UsageError, VidfaceError, printable
 
 _START = struct.Struct("<4sI")
 _MARK = b"vfd1"  # a decoder that writes into files that are not its own is noticed here
+# More than any decoder sends. One that a clip has taken over must not make this process ask for memory without end.
+_HEADER_BYTES, _BLOCK_BYTES = 64 << 20, 2 << 30
 _LOOK_SECONDS = 0.2  # between two looks at the decoder while it is silent
 
 
@@ -71,33 +74,74 @@ def receive(handle: int, seconds: float, look: Callable[[], None]) -> Message | 
         look: called now and then while waiting; may raise.
 
     Raises:
-        ClosedError: the other side is gone, in the middle of a message or before one, or what comes is no message.
+        ClosedError: the other side is gone, in the middle of a message or before one, or what comes is no message: it
+            is not believed, since a clip may have taken the decoder over.
         SilentError: it has said nothing for so long.
         VidfaceError: it cannot read any video: the call is wrong (UsageError), or the decoder is not there.
     """
     mark, length = _START.unpack(_exactly(handle, _START.size, seconds, look))
-    if mark != _MARK:
+    if mark != _MARK or length > _HEADER_BYTES:
         raise ClosedError
-    header = json.loads(bytes(_exactly(handle, length, seconds, look)))
-    if "begun" in header:
-        return Begun()
-    if "error" in header:
-        raise (UsageError if header["usage"] else VidfaceError)(header["error"])
-    if "faults" in header:
-        faults = [(kind, detail) for kind, detail in header["faults"]]
-        counts = header.get("counts")
-        return VideoEnd(faults, header["lost"], None if counts is None else FaceCounts(*counts))
+    try:
+        header = json.loads(bytes(_exactly(handle, length, seconds, look)))
+        said = _said(header)
+        shape, times = ((0,), []) if said is not None else _block(header)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        RecursionError,
+    ):  # whoever says that is no decoder of ours any more
+        raise ClosedError from None
+    if isinstance(said, VidfaceError):
+        raise said
+    if said is not None:
+        return said
 
     def array(shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        size = int(np.prod(shape)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         return np.frombuffer(_exactly(handle, size, seconds, look), dtype).reshape(shape)
 
-    times = header["times"]
-    pixels = array(header["shape"], np.dtype(np.uint8))
+    pixels = array(shape, np.dtype(np.uint8))
     if not header.get("found"):
         return Block(pixels, times)
     faces = FaceArrays(*(array((len(times), *like.shape[1:]), like.dtype) for like in NO_FACES))
     return Block(pixels, times, faces)
+
+
+def _said(header: dict[str, Any]) -> Begun | VideoEnd | VidfaceError | None:
+    """What a header says where it is not about a block.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is no header of `send`.
+    """
+    if "begun" in header:
+        return Begun()
+    if "error" in header:
+        return (UsageError if header["usage"] else VidfaceError)(printable(str(header["error"])))
+    if "faults" in header:
+        faults = [(str(kind), str(detail)) for kind, detail in header["faults"]]
+        counts = header.get("counts")
+        if counts is not None:
+            counts = FaceCounts(*map(_count, counts))
+        return VideoEnd(faults, bool(header["lost"]), counts)
+    return None
+
+
+def _block(header: dict[str, Any]) -> tuple[tuple[int, ...], list[float]]:
+    """The shape of a block's pixels and its times; raises as `_said`."""
+    shape = tuple(map(_count, header["shape"]))
+    times = [float(seconds) for seconds in header["times"]]
+    whole = len(shape) == 4 and shape[0] == len(times) and shape[3] == 3
+    if not whole or math.prod(shape) > _BLOCK_BYTES or not all(map(math.isfinite, times)):
+        raise ValueError
+    return shape, times
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError
+    return value
 
 
 def _exactly(handle: int, size: int, seconds: float, look: Callable[[], None]) -> bytearray:
