@@ -148,6 +148,18 @@ def test_what_exists_is_not_replaced(to: Form, name: str, there: str, source: Pa
     assert (tmp_path / there).read_text() == "mine"
 
 
+def test_a_set_killed_between_the_names_of_its_two_files_is_written_anew(
+    source: Path, tmp_path: Path
+) -> None:
+    """The .idx has its name, the .rec has not: nobody takes the one without the other."""
+    pack(source, tmp_path / "whole.rec", to="rec")
+    (tmp_path / "a.idx").write_bytes((tmp_path / "whole.idx").read_bytes())
+    (tmp_path / ".a.rec.123.partial").write_bytes((tmp_path / "whole.rec").read_bytes())
+    pack(source, tmp_path / "a.rec", to="rec")
+    assert (tmp_path / "a.rec").read_bytes() == (tmp_path / "whole.rec").read_bytes()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 @pytest.mark.parametrize(
     ("to", "name", "shards"),
     [("tar", "out.tar", None), ("tar", "out", 3), ("rec", "out.rec", None), ("bin", "out.bin", None)],

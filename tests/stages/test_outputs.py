@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from vidface.errors import ChangedError, StoreError, UsageError
-from vidface.stages.outputs import exclusive, read_faults, record_faults, refuse_changed, write_json
+from vidface.stages.outputs import (
+    exclusive,
+    exclusive_folder,
+    read_faults,
+    record_faults,
+    refuse_changed,
+    scratch_folder,
+    write_json,
+)
 from vidface.stages.thresholds import parse_thresholds, threshold_text
 
 
@@ -33,6 +41,57 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     with exclusive(tmp_path / "out.h5"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [".other.h5.123.partial"]
+
+
+def test_a_json_file_and_faults_take_away_what_killed_runs_left_of_them(tmp_path: Path) -> None:
+    for name in ("a.json", "faults.jsonl", "b.json"):
+        (tmp_path / f".{name}.123.partial").touch()
+    write_json(tmp_path / "a.json", {})
+    record_faults(tmp_path / "x.h5", "extract", [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".b.json.123.partial",
+        "a.json",
+        "faults.jsonl",
+    ]
+
+
+def test_a_folder_of_files_is_held_and_cleared(tmp_path: Path) -> None:
+    for part in ("data", "other"):
+        (tmp_path / "page" / part).mkdir(parents=True)
+        (tmp_path / "page" / part / ".a.csv.123.partial").touch()
+    (tmp_path / "page" / ".index.html.123.partial").touch()
+    (tmp_path / "page" / "index.html").touch()
+    with exclusive_folder(tmp_path / "page", "data", "figures"):
+        with pytest.raises(UsageError, match="another run"), exclusive_folder(tmp_path / "page"):
+            pytest.fail("the second run went on")
+        assert (tmp_path / "page" / "figures").is_dir()
+    left = sorted(
+        str(path.relative_to(tmp_path / "page")) for path in (tmp_path / "page").rglob("*") if path.is_file()
+    )
+    assert left == ["index.html", "other/.a.csv.123.partial"]
+
+
+def test_a_temporary_folder_goes_and_takes_those_of_killed_runs_along(tmp_path: Path) -> None:
+    """But not that of a run that is still at work, nor anything else."""
+    (tmp_path / ".sweep-killed").mkdir()
+    (tmp_path / ".sweep-killed" / "embeddings").write_bytes(b"1")
+    (tmp_path / ".sweep-file").touch()
+    (tmp_path / ".sweeper").mkdir()
+    with scratch_folder(tmp_path / "features.h5", "sweep") as first:
+        assert not (tmp_path / ".sweep-killed").exists()
+        (first / "mine").write_bytes(b"1")
+        with scratch_folder(tmp_path / "features.h5", "sweep") as second:
+            assert first != second and (first / "mine").exists()
+        assert not second.exists() and first.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".sweep-file", ".sweeper"]
+
+
+def test_a_temporary_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StoreError, match="temporary folder"),
+        scratch_folder(tmp_path / "no" / "f.h5", "sweep"),
+    ):
+        pass
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
