@@ -26,6 +26,11 @@ from vidface.output import print_json
 @click.option("--enrolment-split", help="Videos that templates are made of (iqiyi).")
 @click.option("--gallery-split", help="Videos that are searched (iqiyi).")
 @click.option("--targets", help="FPR targets (lfrc), such as 1e-3,1e-4.")
+@click.option(
+    "--fpr-rule",
+    type=click.Choice(["at-most", "nearest", "interpolated"]),
+    help="Which point of the curve an FPR target means (lfrc) [default: as RUN was scored].",
+)
 @json_option
 def report(
     run: Path,
@@ -71,6 +76,7 @@ def report(
                 "page": str(files[0]),
                 "page_bytes": files[0].stat().st_size,
                 "files": [str(file.relative_to(output)) for file in files],
+                "fpr_rule": opened.fpr_rule,
                 "headline": {number.label: number.value for number in content.headline},
                 "warnings": content.warnings,
                 "missing": content.missing,

@@ -147,6 +147,7 @@ def test_a_report_says_the_rule(workplace: Path, tmp_path: Path) -> None:
     ran = run_here(
         "report", workplace / "nearest", "-o", tmp_path / "page", "--no-pictures", "--json", code=0
     ).json
+    assert ran["fpr_rule"] == "nearest"
     assert ran["headline"][f"TPR at FPR {TARGET} (nearest)"] == pytest.approx(wanted["nearest"][0], abs=1e-12)
     page = (tmp_path / "page" / "index.html").read_text()
     assert "(bootstrap over identities); FPR rule nearest</caption>" in page
@@ -158,6 +159,25 @@ def test_a_report_says_the_rule(workplace: Path, tmp_path: Path) -> None:
     with (tmp_path / "page" / "data" / "made-with.csv").open(newline="") as file:
         made = dict(list(csv.reader(file))[1:])
     assert made["FPR rule"] == "nearest: the TPR whose FPR is nearest to the target, also beyond it"
+
+
+def test_a_report_by_another_rule_than_the_runs(workplace: Path, tmp_path: Path) -> None:
+    run = workplace / "usual"
+    ran = run_here(
+        "report",
+        run,
+        "-o",
+        tmp_path / "page",
+        "--no-pictures",
+        "--fpr-rule",
+        "interpolated",
+        "--json",
+        code=0,
+    ).json
+    assert ran["fpr_rule"] == "interpolated"
+    wanted = expected(workplace)["interpolated"][0]
+    assert ran["headline"][f"TPR at FPR {TARGET} (interpolated)"] == pytest.approx(wanted, abs=1e-12)
+    assert any(warning.startswith("scores.json was made from other") for warning in ran["warnings"])
 
 
 def test_compare_uses_at_most_and_says_so(workplace: Path, tmp_path: Path) -> None:
