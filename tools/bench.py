@@ -26,6 +26,7 @@ STAGES = {
     "verification": "verification",
     "image-track": "image_track",
     "retrieval": "retrieval",
+    "open-set": "open_set",
     "reading": "reading",
     "network": "network",
     "extract": "extract",
