@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vidface.errors import StoreError
-from vidface.files import sha256_file, write_atomic
+from vidface.files import remove_dead_partials, sha256_file, write_atomic
 
 
 def test_the_name_appears_only_with_the_whole_file(tmp_path: Path) -> None:
@@ -90,3 +90,15 @@ def test_sha256_file(tmp_path: Path) -> None:
     data = os.urandom(3_000_001)
     (tmp_path / "data").write_bytes(data)
     assert sha256_file(tmp_path / "data") == hashlib.sha256(data).hexdigest()
+
+
+def test_only_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    names = [f".a.csv.{number}.partial" for number in (int(dead.stdout), os.getpid(), 1)]
+    names += [".b.csv.99999999.partial", ".a.csv.mine.partial", ".a.csv.99999999999999999999.partial"]
+    for name in names:
+        (tmp_path / name).touch()
+    remove_dead_partials(tmp_path / "a.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidface.errors import ManifestError
-from vidface.files import write_atomic
+from vidface.files import remove_dead_partials, write_atomic
 from vidface.manifest_formats import COLUMNS, Problem, Row, format_of, parse, show
 
 __all__ = ["COLUMNS", "Manifest", "Problem", "Row", "check_manifest", "read_manifest", "write_manifest"]
@@ -125,6 +125,7 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> int:
         first = problems[0]
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ManifestError(f"{path}: not written, row {first.line}: {first.message}{more}")
+    remove_dead_partials(path)
     with write_atomic(path) as handle:
         form.write(handle, rows)
     return len(rows)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vidface.errors import printable
+from vidface.files import read_regular
 
 __all__ = ["listed", "read_toml"]
 
@@ -29,11 +30,9 @@ def read_toml(path: Path) -> dict[str, Any]:
             too long; the text is one line without the file's name.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        raw = file.read(_LARGEST + 1)
-    if len(raw) > _LARGEST:
+    if path.stat().st_size > _LARGEST:
         raise ValueError(f"larger than {_LARGEST >> 20} MiB")
-    text = raw.decode("utf-8")
+    text = read_regular(path).decode("utf-8")
     if any(found.group().count(".") > _MOST_DOTS for found in _MAY_BE_A_KEY.finditer(text)):
         raise ValueError(f"a key or a text with more than {_MOST_DOTS} dots")
     try:
