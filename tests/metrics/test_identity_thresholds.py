@@ -40,7 +40,7 @@ def by_loops(scores: Any, people: Any, codes: Any, half: Any, target: str) -> di
     st.integers(0, 10**6),
     st.integers(2, 40),
     st.integers(1, 20),
-    st.sampled_from([1, 3, 16]),
+    st.sampled_from([1, 3, 64]),
     st.integers(1, 3),
     st.booleans(),
 )

@@ -18,7 +18,7 @@ from vidface.fixed_dot import TILE_LEFT, TILE_RIGHT, aligned_rows, tile32
 
 __all__ = ["BINS", "Scores", "count_lower", "count_upper", "lower_place", "upper_place"]
 
-ROWS = 16  # identities a job
+ROWS = 64  # identities a job: each probe is read once for them all
 BINS = 2**16
 
 

@@ -83,7 +83,7 @@ def identity_thresholds(
     """Choose and judge the thresholds of all identities.
 
     Scores are `vidface.fixed_dot.dot32`, an identity's the best of its rows; they are computed three times and never
-    held all at once. Memory beside the inputs: two copies of them, and 16 scores a probe and worker.
+    held all at once. Memory beside the inputs: two copies of them, and 64 scores a probe and worker.
 
     Args:
         probes: float32 [P, D], L2-normalised or zero.
