@@ -27,15 +27,15 @@ def json_option(command: Command) -> Command:
 
 
 def split_options(command: Command) -> Command:
-    """Name the two splits of the iqiyi protocol."""
+    """Name the two splits of the protocols iqiyi and openset."""
     command = click.option(
-        "--gallery-split", default="val", show_default=True, help="Videos that are searched (iqiyi)."
+        "--gallery-split", default="val", show_default=True, help="Videos that are searched (iqiyi, openset)."
     )(command)
     return click.option(
         "--enrolment-split",
         default="train",
         show_default=True,
-        help="Videos that templates are made of (iqiyi).",
+        help="Videos that templates are made of (iqiyi, openset).",
     )(command)
 
 
