@@ -5,6 +5,8 @@ Tested in ``tests/faults/test_models.py``.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -30,6 +32,8 @@ def read_toml(path: Path) -> dict[str, Any]:
             too long; the text is one line without the file's name.
         OSError: it cannot be read.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"larger than {_LARGEST >> 20} MiB")
     text = read_regular(path).decode("utf-8")
