@@ -9,6 +9,7 @@ nothing is held while a reader is suspended: two readers in one thread, or many 
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -34,6 +35,8 @@ READ_ERRORS = (av.error.FFmpegError, OSError)
 
 # Refuses a picture by its header, before there is memory for its pixels.
 CODEC_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
+
+PIECE_BYTES = 1 << 20  # of one read
 
 # Containers whose header states a duration. In the others FFmpeg takes it from the last packet or guesses it
 # from the bit rate, which says nothing about what is missing.
@@ -102,6 +105,17 @@ def _refuse_open(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
     raise PermissionError(f"a video may not open another file: {url}")
 
 
+class _InPieces(io.FileIO):
+    """A file that gives no more than `PIECE_BYTES` at a time, whatever a damaged length has FFmpeg ask for.
+
+    Python makes room for all that is asked for, before it looks how much there is.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to so many bytes; FFmpeg asks again where it needs more."""
+        return super().read(PIECE_BYTES if size is None or size < 0 else min(size, PIECE_BYTES)) or b""
+
+
 @contextmanager
 def open_video(path: Path) -> Iterator[Video]:
     """Open a video file safely and choose its video stream; closes it at the end.
@@ -113,7 +127,7 @@ def open_video(path: Path) -> Iterator[Video]:
     """
     demuxer = demuxer_for(path)
     log = Log()
-    with path.open("rb") as file:
+    with _InPieces(path) as file:
         try:
             with log.capture():
                 container = av.open(
