@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vidface.errors import ChangedError, StoreError, UsageError
-from vidface.files import write_atomic
+from vidface.files import read_regular, write_atomic
 from vidface.store import Fault
 
 FAULTS_FILE = "faults.jsonl"
@@ -222,7 +222,7 @@ def read_faults(path: Path) -> list[Fault]:
             continue
         try:
             fault = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             fault = None
         if not isinstance(fault, dict):
             raise StoreError(f"{path}:{number}: not a fault line; delete the file, it is written anew")
@@ -241,14 +241,20 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object.
 
     Raises:
-        StoreError: missing, or not a JSON object.
+        StoreError: missing, or not a JSON object; NaN and infinity are none of JSON, and we write neither.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_regular(path), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file") from None
-    except ValueError:
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise StoreError(f"{path}: not a JSON object")
     return value
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")

@@ -18,6 +18,7 @@ from vidface.manifest import Manifest, read_manifest
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES, FprRule
 from vidface.protocols.lfrc import TARGETS, check_targets
 from vidface.stages.outputs import read_json
+from vidface.stages.score_form import is_score, is_sweep
 from vidface.store import read_attributes
 
 __all__ = ["OPTIONS", "Run", "open_run", "run_entry"]
@@ -168,6 +169,10 @@ def _told(embeddings: Path) -> dict[str, Any]:
         return {}
     if not all(isinstance(target, str) for target in told.get("targets", [])):
         return {}
+    if any(
+        "\0" in told.get(name, "") for name in ("manifest", "features")
+    ):  # no path, and Python's own error
+        return {}
     if told.get("fpr_rule", DEFAULT_RULE) not in FPR_RULES:
         return {}
     return told
@@ -215,6 +220,8 @@ def _scores(
         same = False
     if not same:
         notes.append(f"{path.name} was made from other embeddings, another manifest or with other options")
+    elif not is_score(scores) or not set(scores.get("per_identity") or ()) <= set(manifest.identities):
+        raise StoreError(f"{path}: damaged (not as vidface score writes it): score again")
     return scores if same else None
 
 
@@ -240,6 +247,8 @@ def _sweep(
         same = False
     if not same:
         notes.append(f"{path.name} was made from other features, another manifest or with other options")
+    elif not is_sweep(sweep):
+        raise StoreError(f"{path}: damaged (not as vidface sweep writes it): sweep again")
     return sweep if same else None
 
 
