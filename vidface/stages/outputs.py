@@ -217,7 +217,7 @@ def read_faults(path: Path) -> list[Fault]:
     if not path.is_file():
         return []
     faults = []
-    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line:
             continue
         try:
