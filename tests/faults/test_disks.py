@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -305,6 +306,49 @@ def test_no_folder_for_temporary_files_and_no_home(tmp_path: Path, given: Set) -
         words = (*given.commands[command], "-o", tmp_path / command)
         ran = vidface(*words, code=0, env={**os.environ, **nowhere})
         assert ran.err == "", ran.err
+
+
+def without_rights() -> None:
+    """As `as_anybody`, for a program that is started: it would get the rights back with its first step."""
+    if os.geteuid() == 0:
+        for right in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            ctypes.CDLL(None).prctl(24, right, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root cannot give up its rights here")
+@pytest.mark.parametrize("home", ["home", "none", "closed"])
+def test_a_program_folder_that_may_not_be_written(tmp_path: Path, home: str) -> None:
+    """What numba compiles is then kept at home, or in a new folder that goes with the process: not refused."""
+    package = tmp_path / "program" / "vidface"
+    package.mkdir(parents=True)
+    shutil.copyfile(Path(sys.modules["vidface"].__file__ or ""), package / "__init__.py")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "temporary").mkdir()
+    package.chmod(0o555)
+    kept = {name: os.environ[name] for name in os.environ.keys() - {"NUMBA_CACHE_DIR", "XDG_CACHE_HOME"}}
+    where = {"HOME": str(tmp_path / home / "x"), "TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "none").write_text("")
+    (tmp_path / "closed").mkdir(0o000)
+    code = "import os, vidface; f = os.environ.get('NUMBA_CACHE_DIR'); print(f, bool(f) and os.listdir(f))"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", code],
+            cwd=tmp_path / "program",
+            env={**kept, **where},
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=without_rights,
+        )
+    finally:
+        package.chmod(0o755)
+        (tmp_path / "closed").chmod(0o755)
+    assert (done.returncode, done.stderr) == (0, "")
+    if home == "home":
+        assert done.stdout == "None False\n"
+    else:
+        assert done.stdout.startswith(str(tmp_path / "temporary")) and done.stdout.endswith(" []\n")
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_nothing_is_written_into_the_home_folder(tmp_path: Path, given: Set) -> None:
