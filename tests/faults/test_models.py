@@ -383,6 +383,26 @@ def test_onnx_of_nested_branches(tmp_path: Path, videos: Path) -> None:
     assert ran.code in (0, 1) and (ran.code == 0 or ran.error)
 
 
+@pytest.mark.parametrize("others", [["A"], ["B", "A"]])
+def test_onnx_functions_that_call_themselves(tmp_path: Path, videos: Path, others: list[str]) -> None:
+    """A calls A; A calls B, which calls A: looked at by `budget` as well, which runs nothing."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("d", 1)]
+    functions = [
+        helper.make_function(
+            "d", name, ["a"], ["b"], [helper.make_node(called, ["a"], ["b"], domain="d")], opsets
+        )
+        for name, called in zip(["A", *others], others, strict=False)
+    ]
+    model = write_onnx(tmp_path / "m.onnx", [*POOL, helper.make_node("A", ["f"], ["y"], domain="d")], [])
+    made = onnx.load(model)
+    made.functions.extend(functions)
+    made.opset_import.append(opsets[1])
+    model.write_bytes(made.SerializeToString())
+    refused(model, videos, tmp_path)
+    ran = run_here("budget", model)
+    assert ran.code == 1 and str(model) in ran.error
+
+
 # Cards and weights
 
 

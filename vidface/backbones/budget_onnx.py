@@ -179,7 +179,14 @@ def _infer(
         dim.dim_value = side
     try:
         inferred = shape_inference.infer_shapes(plain, strict_mode=True, data_prop=True).graph
-    except (shape_inference.InferenceError, DecodeError, EncodeError, ValueError, RuntimeError) as error:
+    except (
+        shape_inference.InferenceError,
+        onnx.checker.ValidationError,
+        DecodeError,
+        EncodeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise ModelError(f"{name}: its shapes do not fit together: {_one_line(error)}") from error
     shapes: dict[str, tuple[int, ...]] = {t.name: tuple(t.dims) for t in plain.graph.initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
