@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vidface.errors import MediaError
-from vidface.frames import DECODERS, ReadReport, read_frames
+from vidface.frames import DECODERS, ReadReport, demux, read_frames
 
 FUZZER = Path(__file__).resolve().parents[2] / "tools" / "fuzz_containers.py"
 
@@ -28,6 +28,42 @@ def test_colours_that_cannot_be_turned_into_rgb(tmp_path: Path, decoder: str) ->
         list(read_frames(tmp_path / "a.mpg", decoder=decoder, fps=None, report=ReadReport()))
     assert error.value.kind == {"pyav": "no-frames", "decord": "decoder-refused"}[decoder]
     assert "cannot be turned into RGB" in str(error.value)
+
+
+# An AVI whose lists are displaced by a byte, so that the name "movi" is taken for a length: (bytes, zeros behind them).
+DISPLACED = (
+    ("52494646a6360000415649204c495354ec1100006864726c6176696838000000409c", 10),
+    ("1009000003", 7),
+    ("01000000000010004000000040", 19),
+    ("4c495354941000007374726c7374726838000000766964734d4a5047", 12),
+    ("0100000019", 7),
+    ("030028bcc50c0000ffffffff", 8),
+    ("40004000737472662800000072000000400000007374636f", 308),
+    ("4c4953541a000092494e464f0e0000004c617666", 974),
+    ("4c4953544c2000006d6f76693030", 0),
+)
+
+
+def test_a_length_of_gigabytes_in_a_small_avi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg asked Python for 1.8 GB at once, which made room for them before it looked at the file of 1,500 bytes."""
+    path = tmp_path / "a.avi"
+    path.write_bytes(b"".join(bytes.fromhex(text) + bytes(zeros) for text, zeros in DISPLACED))
+    with demux._InPieces(path) as file:
+        assert file.read(1 << 50) == path.read_bytes() and file.read(1 << 50) == b""
+    asked: list[int] = []
+
+    class Asked(demux._InPieces):
+        def read(self, size: int | None = -1, /) -> bytes:
+            asked.append(size or 0)
+            if asked[-1] > 1 << 30:
+                raise OSError("that is what was looked for")
+            return super().read(size)
+
+    monkeypatch.setattr(demux, "_InPieces", Asked)
+    with pytest.raises(MediaError) as error:
+        list(read_frames(path, report=ReadReport()))
+    assert error.value.kind == "unreadable"
+    assert max(asked) > 1 << 30, "the trap is real"
 
 
 PLANTED = """
