@@ -19,6 +19,8 @@ from command_line import MODULE, Ran, frames_of, pooling_model, vidface, write_m
 from in_process import run_here
 from PIL import Image
 
+from vidface.errors import StoreError
+
 PICTURES = 66  # two runs of 64 videos at most, so that there are shards to merge
 EARLIER = b"an earlier file"
 
@@ -306,6 +308,37 @@ def test_no_folder_for_temporary_files_and_no_home(tmp_path: Path, given: Set) -
         words = (*given.commands[command], "-o", tmp_path / command)
         ran = vidface(*words, code=0, env={**os.environ, **nowhere})
         assert ran.err == "", ran.err
+
+
+@pytest.mark.parametrize("command", FOLDERS)
+def test_a_page_whose_run_was_killed_at_its_beginning(tmp_path: Path, given: Set, command: str) -> None:
+    """What stands there is nobody's work: the next run takes the folder, and the half files away."""
+    for part in ("data", "figures"):
+        (tmp_path / "out" / part).mkdir(parents=True)
+        (tmp_path / "out" / part / ".headline.csv.123.partial").write_bytes(EARLIER)
+    (tmp_path / "out" / ".folder.lock").touch()
+    run_here(*given.commands[command], "-o", tmp_path / "out", code=0)
+    assert (tmp_path / "out" / "index.html").is_file()
+    assert [path for path in tmp_path.rglob("*") if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("command", FOLDERS)
+def test_a_page_never_stands_beside_the_data_of_another(
+    tmp_path: Path, given: Set, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the second run fails on its way, the page of the first is gone."""
+    run_here(*given.commands[command], "-o", tmp_path / "out", code=0)
+    module = {"report": "vidface.report.page", "compare": "vidface.report.compare_page"}[command]
+
+    def full(*_given: object) -> None:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(f"{module}.write_drawing", full)
+    ran = run_here(*given.commands[command], "-o", tmp_path / "out", code=1)
+    assert "no space left" in ran.error and not (tmp_path / "out" / "index.html").exists()
+    monkeypatch.undo()
+    run_here(*given.commands[command], "-o", tmp_path / "out", code=0)  # what is left stops nobody
+    assert (tmp_path / "out" / "index.html").is_file()
 
 
 def without_rights() -> None:
