@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vidface.options import DIRECTORY, FILE, json_option
+from vidface.options import DIRECTORY, FILE, json_option, spare_inputs
 from vidface.output import print_made, print_problems
 
 
@@ -74,6 +74,7 @@ def manifest_from_iqiyi(
     from vidface.feature_sources import iqiyi_names
     from vidface.manifest_sources import from_iqiyi
 
+    spare_inputs(output, [train_list, val_list, *pickles])
     names = (name for _, name in iqiyi_names(pickles))
     return print_made(
         output, from_iqiyi(train_list, val_list, train_folder, val_folder, output, names=names), as_json
@@ -91,6 +92,7 @@ def manifest_from_lfrc(filelist: Path, identities: Path | None, output: Path, as
     """From the challenge's FILELIST; its order is kept, as the submission needs it."""
     from vidface.manifest_sources import from_lfrc
 
+    spare_inputs(output, [filelist, identities])
     return print_made(output, from_lfrc(filelist, output, identities=identities), as_json)
 
 
@@ -107,6 +109,7 @@ def manifest_from_trillionpairs(filelist: Path, labels: Path | None, output: Pat
     """From a list of images, FILELIST (LFRC's image track, Trillion-Pairs); its order is kept."""
     from vidface.manifest_sources import from_trillionpairs
 
+    spare_inputs(output, [filelist, labels])
     return print_made(output, from_trillionpairs(filelist, output, labels=labels), as_json)
 
 

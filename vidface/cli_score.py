@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from vidface.errors import UsageError
 from vidface.options import (
@@ -18,6 +19,7 @@ from vidface.options import (
     normalise_option,
     pool_option,
     read_targets,
+    spare_inputs,
     split_options,
     template_options,
 )
@@ -32,6 +34,12 @@ PROTOCOLS = (*CHALLENGES, "trillionpairs", "pairs", "folds", "ytf", "ijbb", "ijb
 NEEDS = {
     **dict.fromkeys(("pairs", "folds", "ytf"), ("manifest", "pairs")),
     **dict.fromkeys(("ijbb", "ijbc"), ("meta",)),
+}
+# Options with a usual value, and the protocols that use them.
+USED_BY = {
+    **dict.fromkeys(("enrolment_split", "gallery_split"), ("both", "iqiyi", "openset")),
+    **dict.fromkeys(("targets", "fpr_rule"), tuple(name for name in PROTOCOLS if name != "iqiyi")),
+    "device": ("both", "lfrc", "trillionpairs"),
 }
 
 
@@ -94,6 +102,9 @@ def score(
 
     _check_belongs(protocol, manifest=manifest_path, pairs=pairs, meta=meta)
     _check_det(protocol, det)
+    _check_used(protocol)
+    for written in (output, det):
+        spare_inputs(written, [scored, manifest_path, pairs])
     if protocol not in ("ijbb", "ijbc") and (flip_halves or not (norm and detector_score)):
         raise UsageError(f"--norm, --detector-score and --flip-halves are not used by --protocol {protocol}")
     aims: dict[str, Any] = {"fpr_rule": fpr_rule} | ({} if targets is None else {"targets": targets})
@@ -160,6 +171,18 @@ def _check_belongs(protocol: str, **paths: Path | None) -> None:
             raise UsageError(f"--protocol {protocol} does not use --{name}: leave it out")
 
 
+def _check_used(protocol: str) -> None:
+    """Look whether the protocol uses every option that was said.
+
+    Raises:
+        UsageError: naming the first that it does not use.
+    """
+    context = click.get_current_context()
+    for name, protocols in USED_BY.items():
+        if protocol not in protocols and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--protocol {protocol} does not use --{name.replace('_', '-')}: leave it out")
+
+
 def _check_det(protocol: str, path: Path | None) -> None:
     """Look whether a DET curve can be had and written, before any work is done.
 
@@ -214,6 +237,7 @@ def sweep(
     from vidface.stages.thresholds import parse_thresholds
     from vidface.tables import sweep_table
 
+    spare_inputs(output, [features, manifest_path])
     truth = read_manifest(manifest_path)
     with open_engine(engine, workers=workers, address=address) as where:
         result = run(features, truth, parse_thresholds(thresholds), engine=where, **options)

@@ -8,7 +8,14 @@ from typing import Literal
 import click
 
 from vidface.errors import UsageError
-from vidface.options import FILE, json_option, manifest_option, normalise_option, split_options
+from vidface.options import (
+    FILE,
+    json_option,
+    manifest_option,
+    normalise_option,
+    spare_inputs,
+    split_options,
+)
 from vidface.output import print_json, print_problems
 
 
@@ -40,6 +47,7 @@ def submit(
 
     if checked is None and (scored is None or form is None or output is None):
         raise UsageError("say EMBEDDINGS --format iqiyi|lfrc -o FILE to write a submission, or --check FILE")
+    spare_inputs(output, [scored, manifest_path])
     truth = read_manifest(manifest_path)
     if checked is not None:
         known = None if scored is None else read_scored(scored, truth, normalise=normalise)

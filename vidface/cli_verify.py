@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vidface.errors import UsageError
-from vidface.options import FILE, card_fields, fpr_rule_option, json_option, model_options
+from vidface.options import FILE, card_fields, fpr_rule_option, json_option, model_options, spare_inputs
 from vidface.output import print_json
 
 SHOWN = 20  # problems that are printed; all of them are in the JSON
@@ -87,8 +87,7 @@ def _check_output(output: Path, inputs: Sequence[Path]) -> None:
         raise UsageError(f"{output}: the folder {output.parent} does not exist; create it first")
     if output.is_dir():
         raise UsageError(f"{output}: is a folder; name a file")
-    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
-        raise UsageError(f"{output}: is an input of this command; name another output")
+    spare_inputs(output, inputs)
 
 
 def _lines(result: Mapping[str, Any]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from vidface.errors import UsageError
 
 FILE = click.Path(path_type=Path)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -92,6 +94,18 @@ def shard_option(command: Command) -> Command:
         callback=_shard,
         help="Only share I of N of the videos; `vidface merge` joins the N files.",
     )(command)
+
+
+def spare_inputs(output: Path | None, inputs: Iterable[Path | None]) -> None:
+    """Refuse, before the work, what would be written over a file that the command reads.
+
+    Raises:
+        UsageError: the output is one of the inputs.
+    """
+    if output is None or not output.exists():
+        return
+    if any(path is not None and path.exists() and output.samefile(path) for path in inputs):
+        raise UsageError(f"{output}: is an input of this command; name another output")
 
 
 def engine_options(workers_help: str, *, least: int = 1) -> Callable[[Command], Command]:
