@@ -117,6 +117,17 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def require_regular(path: Path) -> Path:
+    """Give a path back that may be opened and read to its end; see `read_regular`.
+
+    Raises:
+        OSError: It is there and is not a regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path
+
+
 def read_regular(path: Path) -> bytes:
     """Read a whole file; a pipe would wait for a writer for ever, and a device may have no end.
 

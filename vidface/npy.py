@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError, printable
+from vidface.files import require_regular
 
 __all__ = ["looks_like_npy", "open_matrix"]
 
@@ -48,7 +49,7 @@ def open_matrix(path: Path, *, rows: str, columns: str = "dimension") -> npt.NDA
     """
     wanted = f"one matrix of float16, float32 or float64, {rows} x {columns}, as numpy.save writes it"
     try:
-        with path.open("rb") as handle:
+        with require_regular(path).open("rb") as handle:
             head = handle.read(len(_MAGIC))
         size = path.stat().st_size
     except OSError as error:

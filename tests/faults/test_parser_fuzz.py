@@ -5,7 +5,10 @@ Random bytes get no further than the first check, so most files here are whole o
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -331,6 +334,36 @@ def check(name: str, path: Path) -> None:
         PARSERS[name].read(path)
     except VidfaceError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    path = tmp_path / PARSERS[name].file
+    PARSERS[name].seed(path)
+    path.unlink()
+    os.mkfifo(path)
+    with timeouts(10):
+        if "scores" in name or "manifest" in name or "submission" in name:
+            check(name, path)
+        else:
+            with contextlib.suppress(VidfaceError, OSError):  # the command line makes one line of both
+                PARSERS[name].read(path)
+
+
+@contextlib.contextmanager
+def timeouts(seconds: int) -> Iterator[None]:
+    """End what waits for too long with an error that is nobody's."""
+
+    def stop(*_: object) -> None:
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 PLACE = st.floats(0, 1, exclude_max=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidface.errors import ModelError
+from vidface.files import require_regular
 
 __all__ = ["model_kind", "refuse_pickle"]
 
@@ -23,7 +24,7 @@ def model_kind(path: Path) -> Literal["onnx", "safetensors", "torch"]:
         ModelError: the file cannot be read, or is a bare pickle.
     """
     try:
-        with path.open("rb") as file:
+        with require_regular(path).open("rb") as file:
             head = file.read(16)
     except OSError as error:
         raise ModelError(f"{path}: model cannot be read: {error.strerror}") from error

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vidface.datasets.pairs import PairSet, note_repeats
 from vidface.errors import StoreError
-from vidface.files import write_atomic
+from vidface.files import read_regular, write_atomic
 from vidface.unpickle import load_plain
 
 __all__ = ["read_bin", "write_bin"]
@@ -73,7 +73,7 @@ def read_bin(path: Path) -> PairSet:
             images a pair, or holds something that is not an image or not a boolean; the message names the pair.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
     # Python 2 wrote its images as str, which has to come back as bytes.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vidface.datasets.open import open_images
 from vidface.errors import ManifestError, UsageError
+from vidface.files import read_regular
 from vidface.manifest_formats import show
 
 __all__ = ["PairSet", "is_bin", "note_repeats", "open_pairs"]
@@ -95,7 +96,7 @@ def is_bin(path: Path) -> bool:
 
 def _read_list(path: Path, images: Path) -> PairSet:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ManifestError(f"{path}: pairs cannot be read: {reason}") from None

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from vidface.errors import StoreError, printable
 from vidface.feature_sources.foreign import FPS, Foreign
+from vidface.files import require_regular
 from vidface.manifest_formats import show
 from vidface.npy import open_matrix
 from vidface.store import offsets_of
@@ -95,7 +96,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     header: list[str] | None = None
     line = 1
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with require_regular(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             for row in reader:
                 if row and header is None:

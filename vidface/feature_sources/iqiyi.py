@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from vidface.errors import StoreError
 from vidface.feature_sources.foreign import FPS, Foreign
-from vidface.files import disk_is_full
+from vidface.files import disk_is_full, require_regular
 from vidface.manifest_formats import show
 from vidface.store import offsets_of
 from vidface.unpickle import load_plain
@@ -132,7 +132,7 @@ def read_iqiyi_features(
 
 def _load(path: Path) -> dict[Any, Any]:
     try:
-        with path.open("rb") as file:
+        with require_regular(path).open("rb") as file:
             # Text of Python 2 as bytes: decoded, every vector would be there once more.
             value = load_plain(file, source=str(path), encoding="bytes")
     except OSError as error:

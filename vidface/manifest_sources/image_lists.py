@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vidface.errors import ManifestError
+from vidface.files import read_regular
 from vidface.manifest import row_problems
 from vidface.manifest_formats import format_of
 from vidface.manifest_sources.converted import Converted, prefix_of, write_converted
@@ -62,7 +63,7 @@ def from_trillionpairs(filelist: Path, output: Path, *, labels: Path | None = No
 def _lines(path: Path) -> list[str]:
     """The lines of a text file without white space around them."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vidface.errors import ManifestError
-from vidface.files import natural_key
+from vidface.files import natural_key, read_regular
 from vidface.manifest import Row, row_problems
 from vidface.manifest_formats import format_of, show
 from vidface.manifest_sources.converted import Converted, Ignored, prefix_of, write_converted
@@ -191,7 +191,7 @@ def _identities(path: Path, count: int, filelist: Path) -> list[str]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_regular(path).decode("utf-8-sig")
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

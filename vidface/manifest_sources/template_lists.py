@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import ManifestError
+from vidface.files import read_regular
 from vidface.manifest_formats import show
 
 __all__ = [
@@ -203,7 +204,7 @@ def whole_number(word: str) -> int | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_regular(path).decode("utf-8-sig")
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:

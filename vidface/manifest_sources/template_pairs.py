@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import ManifestError
+from vidface.files import require_regular
 from vidface.manifest_formats import show
 from vidface.manifest_sources.template_lists import FACES, LARGEST, Integers, refuse, whole_number
 
@@ -68,7 +69,7 @@ def read_template_pairs(path: Path, templates: Integers) -> TemplatePairs:
 def _chunks(path: Path) -> Iterator[bytes]:
     """The bytes of a file in chunks of whole lines; the last may lack its line end."""
     try:
-        with path.open("rb") as handle:
+        with require_regular(path).open("rb") as handle:
             rest = handle.read(3)
             rest = b"" if rest == b"\xef\xbb\xbf" else rest
             while block := handle.read(CHUNK):

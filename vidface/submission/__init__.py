@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidface.errors import StoreError
+from vidface.files import require_regular
 from vidface.npy import looks_like_npy
 from vidface.submission.check import check_iqiyi, check_lfrc
 from vidface.submission.iqiyi import read_iqiyi, write_iqiyi
@@ -31,7 +32,7 @@ def sniff(path: Path) -> Literal["iqiyi", "lfrc", "hdf5", "npy"]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as handle:
+        with require_regular(path).open("rb") as handle:
             head = handle.read(_HEAD)
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None

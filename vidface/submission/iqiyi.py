@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidface.errors import StoreError
-from vidface.files import write_atomic
+from vidface.files import read_regular, write_atomic
 from vidface.manifest import CONTROL
 from vidface.manifest_formats import Problem, show
 
@@ -111,7 +111,7 @@ def parse_iqiyi(path: Path) -> tuple[list[Line], list[Problem]]:
         StoreError: The file cannot be read.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path)
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
     lines: list[Line] = []

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
-from vidface.files import write_atomic
+from vidface.files import require_regular, write_atomic
 
 HEADER = struct.Struct("<4i")
 FLOAT32 = 5  # the code of the element type
@@ -81,7 +81,7 @@ def looks_like_lfrc(head: bytes) -> bool:
 
 def _shape(path: Path) -> tuple[int, int]:
     try:
-        with path.open("rb") as handle:
+        with require_regular(path).open("rb") as handle:
             head = handle.read(HEADER.size)
         length = path.stat().st_size
     except OSError as error:
