@@ -1,0 +1,53 @@
+"""The table of faults and the tests say the same: every row has its test, every test of this folder its row."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+PAGE = TESTS.parent / "docs" / "faults.md"
+
+
+def rows() -> list[list[str]]:
+    """The cells of all rows of tables of faults; a bar within a cell is escaped."""
+    found, within = [], False
+    for line in PAGE.read_text("utf-8").splitlines():
+        within = line.startswith("| fault |") or (within and line.startswith("|"))
+        if within and line.startswith("| ") and not line.startswith("| fault |"):
+            found.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return found
+
+
+def functions(path: Path) -> set[str]:
+    return {
+        node.name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.FunctionDef)
+    }
+
+
+def named() -> set[str]:
+    return {name for row in rows() for name in re.findall(r"`([^`]+)`", row[3])}
+
+
+def test_rows_are_whole() -> None:
+    assert len(rows()) > 100
+    for row in rows():
+        assert len(row) == 4 and all(row), row
+        assert re.fullmatch(r"–|(0|1|2|130)(, (0|1|2|130))*", row[2]), row
+
+
+@pytest.mark.parametrize("file", sorted({name.partition("::")[0] for name in named()}))
+def test_what_a_row_names_is_there(file: str) -> None:
+    wanted = {name.partition("::")[2] for name in named() if name.startswith(f"{file}::")}
+    assert wanted <= functions(TESTS / file)
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("test_*.py")), ids=lambda path: path.name)
+def test_every_test_of_faults_has_a_row(path: Path) -> None:
+    if path == Path(__file__):
+        return
+    tests = {f"faults/{path.name}::{name}" for name in functions(path) if name.startswith("test_")}
+    assert tests and tests - named() == set()
