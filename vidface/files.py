@@ -117,14 +117,20 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def _refuse_others(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
 def require_regular(path: Path) -> Path:
     """Give a path back that may be opened and read to its end; see `read_regular`.
 
     Raises:
-        OSError: It is there and is not a regular file.
+        OSError: It is not there, or not a regular file.
     """
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    _refuse_others(path, path.stat().st_mode)
     return path
 
 
@@ -136,8 +142,7 @@ def read_regular(path: Path) -> bytes:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        _refuse_others(path, os.fstat(descriptor).st_mode)
         with open(descriptor, "rb", closefd=False) as handle:
             return handle.read()
     finally:

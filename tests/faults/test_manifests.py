@@ -123,7 +123,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, what: str, suffix: st
         "link to itself": lambda: path.symlink_to(path.name),
     }
     make[what]()
-    said = "symbolic links" if what == "link to itself" else "not a regular file"
+    said = {"link to itself": "symbolic links", "folder": "Is a directory"}.get(what, "not a regular file")
     assert said in run_here("manifest", "check", path, code=1).error
     assert said in refused(path)
 

@@ -366,6 +366,14 @@ def timeouts(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.parametrize("name", ["lfrc list", "trillionpairs list"])
+def test_a_name_that_no_file_system_has(tmp_path: Path, name: str) -> None:
+    """Found by the changed files: it is missing, as any name that is not there."""
+    path = tmp_path / PARSERS[name].file
+    path.write_text("x" * 400 + "\nb\n")
+    assert PARSERS[name].read(path).missing == 2
+
+
 PLACE = st.floats(0, 1, exclude_max=True)
 CHANGE = st.one_of(
     st.tuples(st.just("flip"), PLACE, st.integers(0, 7)),

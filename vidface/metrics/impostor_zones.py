@@ -87,10 +87,12 @@ def edges_at(job: Work, ranks: list[int], total: int, above: NDArray[np.float32]
     if job.spread is None or 16 * int(job.spread.different.max()) > total:
         scan = partial(scan_blocks, job.pairs, block=job.block, workers=job.workers)
         product = partial(products_of, workers=job.workers)
-        scores = scores_at(ranks, job.pairs, total, scan, product).astype(np.float64)
+        exact = scores_at(ranks, job.pairs, total, scan, product)
+        scores = exact.astype(np.float64)
     else:
         better = np.cumsum(job.spread.different[::-1])  # pairs at or above the lower end of each bin
         scores = np.interp(np.log(ranks), np.log(np.maximum(better, 0.5)), job.spread.edges[-2::-1])
+        exact = np.empty(0, np.float32)
     steps: list[float] = []
     for low, high in pairwise(ranks):
         near = high <= 1.01 * STEP**STEPS * low  # else it is the gap between two thresholds
@@ -100,7 +102,9 @@ def edges_at(job: Work, ranks: list[int], total: int, above: NDArray[np.float32]
     fine = fine[np.concatenate([[True], np.diff(np.floor(fine / FINEST)) > 0])]
     # A zone's pairs are thinned out by the logarithm of their rank, which falls evenly with the score.
     found = np.interp(np.log(fine), np.log(ranks), scores).astype(np.float32)
-    found = np.unique(np.append(found, scores[-1].astype(np.float32)))[::-1]
+    # A score that many pairs share gets a zone of its own, which need not be listed.
+    alone = np.concatenate([exact, np.nextafter(exact, np.float32(np.inf))])
+    found = np.unique(np.concatenate([found, alone, scores[-1:].astype(np.float32)]))[::-1]
     return found[found < above[-1]] if len(above) else found
 
 

@@ -160,7 +160,12 @@ def _refused(
     # zone[t, r]: the first one with which a replicate has more than it may accept
     zone = np.array([(before[1:] <= limit).sum(axis=0) for limit in limits])
     zone[:, ~possible] = -1
-    wanted = np.unique(zone[zone >= 0]).tolist()
+    wanted = []
+    for z in np.unique(zone[zone >= 0]).tolist():
+        if 0 < z < len(edges) and edges[z - 1] == np.nextafter(edges[z], np.float32(np.inf)):
+            refused[zone == z] = edges[z]  # the only score in it
+        else:
+            wanted.append(z)
     while wanted:
         batch = [wanted.pop(0)]
         while wanted and int(sizes[[*batch, wanted[0]]].sum()) <= most:
