@@ -63,7 +63,9 @@ def test_folders_of_people(tmp_path: Path) -> None:
     assert (result.identities, result.unknown, result.missing) == (2, 2, 0)
     assert result.splits == {"val": 5, "train": 1}
     assert result.ignored == {}
-    assert result.notes == ["1 identities have gallery videos but no enrolment video, and will score 0"]
+    assert result.notes == [
+        "1 identities have gallery videos but no enrolment video, and will score 0 in iqiyi"
+    ]
 
 
 @pytest.mark.parametrize(

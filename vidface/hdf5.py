@@ -103,6 +103,8 @@ def _refuse_other_kinds(path: Path, attributes: Mapping[str, Any], kinds: Sequen
     found, version = attributes.get("kind"), attributes.get("schema_version")
     if found not in kinds:
         what = f"found {printable(str(found))}" if found else "found another HDF5 file"
+        if found == "features" and "embeddings" in kinds:
+            what += "; vidface cluster makes embeddings of them"
         raise StoreError(f"{path}: expected a vidface {' or '.join(kinds)} file, {what}")
     if version != SCHEMA_VERSION:
         other = "a newer program wrote it" if _is_newer(version) else "make it again"

@@ -117,7 +117,8 @@ def test_labels_the_wrong_way_round_are_told_for_every_pair(
 ) -> None:
     """1 meant for different: the numbers would be those of the worst model there is."""
     path = csv_list(tmp_path / "p.csv", [(a, b, 1 - s) for a, b, s in PAIRS])
-    assert "warning: 48 pairs have another label" in score(scored, path, code=0).out
+    out = score(scored, path, code=0).out
+    assert "warning: 48 pairs have another label" in out and "these are all: are its 1 and 0 swapped?" in out
 
 
 @pytest.mark.parametrize(

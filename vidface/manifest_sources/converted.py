@@ -51,7 +51,9 @@ def write_converted(
         notes.append("no video has an identity: there is nobody to search for, and no pair of one person")
     lonely = sum("val" in splits and "train" not in splits for splits in people.values())
     if lonely:
-        notes.append(f"{lonely} identities have gallery videos but no enrolment video, and will score 0")
+        notes.append(
+            f"{lonely} identities have gallery videos but no enrolment video, and will score 0 in iqiyi"
+        )
     spaced = sum(row[0].split() != [row[0]] for row in rows)
     if spaced:
         notes.append(f"{spaced} video ids contain white space, which the iQIYI submission file cannot hold")

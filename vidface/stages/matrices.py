@@ -45,7 +45,10 @@ def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) ->
         raise StoreError(f"{path}: no such file")
     source = open_matrix(path, rows="rows") if sniff(path) == "npy" else read_lfrc(path)
     if len(source) != rows:
-        raise StoreError(f"{path}: {len(source)} rows for the {rows} {what}")
+        raise StoreError(
+            f"{path}: {len(source)} rows for the {rows} {what}; it must have one each, in this order (a row a frame: "
+            "vidface features from-arrays)"
+        )
     embeddings = np.empty(source.shape, np.float32)
     lengths = np.empty(rows)
     for start in range(0, rows, BLOCK):

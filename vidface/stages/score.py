@@ -109,6 +109,15 @@ def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:
     return int(np.count_nonzero(~embeddings.any(axis=1)))
 
 
+def where_unusable(scored: Scored, manifest: Manifest, rows: Sequence[int] | None = None) -> str:
+    """Which videos, of some rows or of all, have no usable frame: a matrix has no list of faults beside it."""
+    if scored.embeddings is None or scored.inputs["kind"] == "hdf5":
+        return "see faults.jsonl"
+    looked_at = range(len(scored.embeddings)) if rows is None else rows
+    first = next(row for row in looked_at if not scored.embeddings[row].any())
+    return f"the first is {manifest.video_ids[first]!r}, a row of zeros"
+
+
 def check_device(device: str) -> None:
     """Look whether there is a GPU where one is asked for.
 
@@ -203,7 +212,8 @@ def score(
         result["counts"]["zero_embeddings"] = unusable = zero_embeddings(scored.embeddings)
         if unusable:
             result["warnings"].append(
-                f"{unusable} videos have no usable frame: never ranked, score 0 in pairs; see faults.jsonl"
+                f"{unusable} videos have no usable frame: never ranked, score 0 in pairs; "
+                f"{where_unusable(scored, manifest)}"
             )
     result["inputs"] = {**scored.inputs, "program_version": vidface.__version__}
     return result

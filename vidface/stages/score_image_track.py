@@ -10,7 +10,7 @@ from vidface.errors import ManifestError, UsageError
 from vidface.manifest import Manifest
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.protocols import image_track
-from vidface.stages.score import Scored, check_device, zero_embeddings
+from vidface.stages.score import Scored, check_device, where_unusable, zero_embeddings
 
 __all__ = ["score_image_track"]
 
@@ -53,7 +53,8 @@ def score_image_track(
     warnings = [*scored.warnings, *numbers.pop("warnings")]
     if unusable:
         warnings.append(
-            f"{unusable} images have no embedding: they score 0 with everybody and stay counted; see faults.jsonl"
+            f"{unusable} images have no embedding: they score 0 with everybody and stay counted; "
+            f"{where_unusable(scored, manifest)}"
         )
     if scored.status is not None:
         counts["status"] = scored.status

@@ -10,7 +10,7 @@ from vidface.errors import UsageError
 from vidface.manifest import Manifest
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.protocols import open_set
-from vidface.stages.score import Scored, zero_embeddings
+from vidface.stages.score import Scored, where_unusable, zero_embeddings
 
 if TYPE_CHECKING:
     from vidface.metrics.open_set import Det
@@ -63,7 +63,7 @@ def score_open_set(
     if unusable:
         warnings.append(
             f"{unusable} videos have no usable frame: as searches they score 0 with everybody and stay counted, in "
-            "templates they are left out; see faults.jsonl"
+            f"templates they are left out; {where_unusable(scored, manifest, used)}"
         )
     if scored.status is not None:
         counts["status"] = scored.status

@@ -147,9 +147,10 @@ def _list_warnings(listed: ListedPairs, path: Path) -> list[str]:
     if listed.repeated:
         warnings.append(f"{listed.repeated} pairs stand in the list more than once and count each time")
     if listed.against_manifest:
+        swapped = listed.against_manifest == len(listed.first)
         warnings.append(
             f"{listed.against_manifest} pairs have another label in {path.name} than the identities of the manifest "
-            "say: the list counts"
+            f"say: the list counts{'; these are all: are its 1 and 0 swapped?' if swapped else ''}"
         )
     return warnings + listed.notes
 
