@@ -484,6 +484,24 @@ def test_negative_clusters(files: Path) -> None:
     assert "labels below 0" in score(files)
 
 
+@pytest.mark.parametrize("tracks", [[-1, 0, 0, 1], [1, 0, 0, 1], [0, 0, 1, 2**31 - 1]])
+def test_tracks_that_are_negative_or_out_of_order(files: Path, tracks: list[int]) -> None:
+    boxes, points, ones = np.ones((4, 4), np.float32), np.ones((4, 5, 2), np.float32), np.ones(4, np.float32)
+    faces = store.FaceRows(boxes, points, ones, ones, np.array(tracks, np.int32))
+    rows = np.eye(4, SIDE, dtype=np.float32)
+    counts = (4, 0, 4, 0, 0, 0, 0, 0)
+    video = store.VideoRows("v", rows, np.arange(4, dtype=np.float32), "ok", [], faces, counts)
+    store.write_shard(files / "s.h5", [video], SIDE, "float32")
+    store.join_shards([files / "s.h5"], files / "features.h5", {**MADE_WITH, "faces": "detect"})
+    ran = run_here("cluster", files / "features.h5", "-o", files / "new.h5", "--by", "track")
+    seen = run_here("inspect", files / "features.h5", "v")
+    if tracks == sorted(tracks) and tracks[0] >= 0:
+        assert ran.code == seen.code == 0
+        return
+    assert "damaged (tracks of a video are not in order)" in ran.error
+    assert seen.code == 0 or "tracks below 0" in seen.error
+
+
 @pytest.mark.parametrize("dataset", ["offsets", "timestamps", "features", "status", "video_ids"])
 @pytest.mark.parametrize("dtype", [np.float64, np.int64, np.uint8, "S3", np.complex64])
 def test_arrays_of_another_type(files: Path, dataset: str, dtype: Any) -> None:
