@@ -177,6 +177,8 @@ def _wanted(video: Video, time: float, picture: VideoFrame, to_rgb: ToRgb) -> _W
     try:
         with video.log.capture():
             pixels = to_rgb(picture)
+    except MemoryError:
+        raise
     except READ_ERRORS as error:
         raise _RefusedError(f"the frame at {time:.3f} s cannot be turned into RGB, {error}") from error
     assert picture.pts is not None

@@ -35,6 +35,8 @@ def read_with_pyav(path: Path, *, fps: float | None, report: ReadReport) -> Iter
             try:
                 with Log().capture():
                     pixels = to_rgb(picture)
+            except MemoryError:  # no damage of the video's
+                raise
             except READ_ERRORS as error:  # its colours are tagged with what FFmpeg does not know
                 refused.append(str(error))
                 continue
@@ -128,6 +130,8 @@ def _decoded(video: Video, packet: Packet[Any] | None, damage: Damage) -> list[V
     with damage.decoder_log.capture():
         try:
             return video.stream.codec_context.decode(packet)
+        except MemoryError:
+            raise
         except READ_ERRORS:
             damage.refused += 1
             return []

@@ -47,6 +47,7 @@ def read_frames(
             ``not-a-video``, ``unreadable``, ``no-frames``, ``unreadable-image`` (no image of the folder can be
             read), ``too-large`` (frames of more than ``vidface.frames.frame.MAX_PIXELS`` pixels),
             ``decoder-refused``.
+        MemoryError: while iterating, where a frame needs more than this process may have; no damage of the video's.
     """
     if decoder not in DECODERS:
         raise UsageError(f"unknown decoder {decoder!r}: take one of {', '.join(DECODERS)}")
