@@ -1,8 +1,8 @@
 """The program of a decoding process: videos are named on stdin, messages of `vidface.engines.wire` come back.
 
 It is started by `vidface.engines.isolated` alone, and ends with the process that started it, however that ends: on
-Linux at once, whatever the decoder is at, elsewhere after the video that it is at. Before it hears of the first video it
-gives up what `vidface.engines.confine` lists.
+Linux at once, whatever the decoder is at, elsewhere after the video that it is at. Before it hears of the first video
+it gives up what `vidface.engines.confine` lists.
 """
 
 from __future__ import annotations
