@@ -12,6 +12,7 @@ import pytest
 
 from vidface import store
 from vidface.errors import StoreError
+from vidface.store.verify import sum_of_rows
 
 ATTRIBUTES = {"model_name": "m", "flip": False}
 
@@ -290,3 +291,25 @@ def test_a_file_without_its_digest_is_damaged(tmp_path: Path) -> None:
         del file.attrs["content_sha256"]
     with pytest.raises(StoreError, match=r"f\.h5: damaged \(content_sha256"):
         store.read_features(tmp_path / "f.h5")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("dimension", [1, 3, 4, 6, 128])
+def test_the_sum_of_rows_is_that_of_a_loop_and_notices_every_bit(dtype: type, dimension: int) -> None:
+    rows = np.random.default_rng(dimension).normal(size=(5, dimension)).astype(dtype)
+    size = rows[0].nbytes
+    word = max(n for n in (1, 2, 4, 8) if size % n == 0)
+    expected = 0
+    for number, row in enumerate(rows):
+        raw = row.tobytes()
+        words = sum(int.from_bytes(raw[k : k + word], "little") for k in range(0, size, word))
+        expected += (words % 2**64) * (2 * (number + 7) + 1)
+    assert sum_of_rows(rows, 7) == expected % 2**64
+    assert (sum_of_rows(rows[:2], 7) + sum_of_rows(rows[2:], 9)) % 2**64 == expected % 2**64
+    seen = {expected % 2**64}
+    for bit in range(8 * rows.nbytes):
+        spoilt = bytearray(rows.tobytes())
+        spoilt[bit // 8] ^= 1 << bit % 8
+        seen.add(sum_of_rows(np.frombuffer(spoilt, dtype).reshape(rows.shape), 7))
+        assert expected % 2**64 != sum_of_rows(np.frombuffer(spoilt, dtype).reshape(rows.shape), 7)
+    assert sum_of_rows(rows[::-1].copy(), 7) not in seen

@@ -19,7 +19,7 @@ from in_process import run_here
 
 from vidface import store
 from vidface.errors import StoreError
-from vidface.store.verify import content_of, rest_of
+from vidface.store.verify import content_of, rest_of, sum_of_rows
 
 PEOPLE, TAKES, FRAMES, SIDE = 3, 3, 4, 8
 IDS = [f"p{person}-{take}" for person in range(PEOPLE) for take in range(TAKES)]
@@ -84,6 +84,9 @@ def reseal(path: Path) -> None:
     with h5py.File(path, "a") as file:
         kind = file.attrs["kind"]
         file.attrs["content_sha256"] = content_of(file, kind)
+        if "rows_sum" in file.attrs:
+            rows = file["features"]
+            file.attrs["rows_sum"] = f"{sum_of_rows(rows[:], 0) if rows.ndim == 2 and rows.size else 0:016x}"
         if "rest_sha256" in file.attrs:
             file.attrs["rest_sha256"] = rest_of(file, kind)
 

@@ -27,7 +27,7 @@ def made_with_table(run: Run, info: FeaturesInfo | None) -> Table:
     features = {} if info is None else info.attributes
     rows: list[list[Cell]] = []
     for name in dict.fromkeys([*embeddings, *features]):
-        if name in ("kind", "schema_version", "content_sha256", "rest_sha256", "program_version"):
+        if name in ("kind", "schema_version", "content_sha256", "rest_sha256", "rows_sum", "program_version"):
             continue
         rows.append([name.replace("_", " "), _plain(embeddings.get(name, features.get(name)))])
     rows += [

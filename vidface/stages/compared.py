@@ -23,7 +23,15 @@ __all__ = ["Compared", "made_with", "open_compared"]
 
 # Of a file alone, and no matter of how it was made.
 _NOT_MADE_WITH = {
-    *("kind", "schema_version", "content_sha256", "rest_sha256", "features_sha256", "manifest_sha256"),
+    *(
+        "kind",
+        "schema_version",
+        "content_sha256",
+        "rest_sha256",
+        "rows_sum",
+        "features_sha256",
+        "manifest_sha256",
+    ),
 }
 
 

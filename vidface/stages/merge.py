@@ -42,7 +42,7 @@ EMBEDDINGS_ATTRIBUTES = (
     *("model_name", "model_sha256", "flip", "fps", "decoder", "faces", "track"),
     *("folder_frames", "features_shard", "program_version", "dimension"),
 )
-OF_ONE_SHARD = {"shard", "content_sha256", "rest_sha256"}
+OF_ONE_SHARD = {"shard", "content_sha256", "rest_sha256", "rows_sum"}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from vidface.store.schema import (
     VideoRows,
     offsets_of,
 )
-from vidface.store.verify import write_attributes
+from vidface.store.verify import sum_of_rows, write_attributes
 
 _FACE_BYTES = sum(like.itemsize * int(np.prod(like.shape[1:])) for like in NO_FACES)
 
@@ -93,12 +93,13 @@ def join_shards(
     with create(output, n_bytes) as joined:
         features = joined.create_dataset("features", (offsets[-1], dimension), dtype)
         timestamps = joined.create_dataset("timestamps", (offsets[-1],), np.float32)
-        row = 0
+        row = total = 0
         for shard in shards:
             for block, times in _shard_blocks(shard):
                 features[row : row + len(block)] = block
                 timestamps[row : row + len(block)] = times
                 digest.update(block.data)
+                total += sum_of_rows(block, row)
                 row += len(block)
         if detected:
             _join_faces(shards, joined, int(offsets[-1]), len(ids), digest)
@@ -106,7 +107,8 @@ def join_shards(
         for name, text in texts.items():
             joined[name] = text
         sha256 = _features_sha256(digest, offsets, ids)
-        write_attributes(joined, "features", {**attributes, "dimension": dimension}, sha256)
+        made = {**attributes, "dimension": dimension}
+        write_attributes(joined, "features", made, sha256, rows_sum=total % 2**64)
 
 
 def joined_sha256(shards: Sequence[Path], offsets: npt.NDArray[np.int64], video_ids: Sequence[str]) -> str:
