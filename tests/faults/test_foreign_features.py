@@ -318,3 +318,16 @@ def test_nan_rows_of_an_array_are_left_out_and_counted(tmp_path: Path, manifest:
         *(("a", "not-finite"), ("c", "not-finite")),
         *(("d", "missing"), ("x", "not-in-manifest")),
     ]
+
+
+def test_features_of_another_set_are_refused(tmp_path: Path, manifest: Path) -> None:
+    """Not one id that is known: no features file of nothing but failed videos."""
+    np.save(tmp_path / "f.npy", np.eye(2, 6))
+    (tmp_path / "index.csv").write_text("video_id\nvideos/a\nvideos/b\n")
+    told = ("features", "from-arrays", tmp_path / "f.npy", "--index", tmp_path / "index.csv")
+    error = run_here(*told, "--manifest", manifest, "-o", tmp_path / "f.h5", code=1).error
+    assert f"none of the 2 rows is of a video of {manifest}: they are of 'videos/a' and so on" in error
+    assert "its ids look like 'a'" in error
+    other = {f"videos/{name}": faces for name, faces in good().items()}
+    assert "none of the 8 rows is of a video of" in take(manifest, other, code=1).error
+    assert not (tmp_path / "f.h5").exists() and not (tmp_path / "faults.jsonl").exists()

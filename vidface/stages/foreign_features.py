@@ -23,6 +23,7 @@ from vidface.errors import StoreError, printable
 from vidface.feature_sources import FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
 from vidface.files import sha256_file
 from vidface.manifest import Manifest
+from vidface.manifest_formats import show
 from vidface.progress import progress
 from vidface.stages.outputs import FAULTS_FILE, exclusive, read_faults, record_faults, refuse_changed
 from vidface.store import (
@@ -102,6 +103,21 @@ def from_arrays(features: Path, index: Path, manifest: Manifest, output: Path) -
     )
 
 
+def _refuse_another_set(foreign: Foreign, manifest: Manifest, files: Sequence[Path]) -> None:
+    """Refuse a source of which no row is of a video of the manifest: ids spelt otherwise, or another set.
+
+    Raises:
+        StoreError: it is one; the message has an id of each.
+    """
+    rows = foreign.counts["read"]
+    if rows and foreign.counts["not_in_manifest"] == rows:
+        names = ", ".join(path.name for path in files)
+        raise StoreError(
+            f"{names}: none of the {rows} rows is of a video of {manifest.path}: they are of "
+            f"{show(next(iter(foreign.unlisted)))} and so on, its ids look like {show(manifest.video_ids[0])}"
+        )
+
+
 def _write(
     output: Path,
     manifest: Manifest,
@@ -126,6 +142,7 @@ def _write(
         work.mkdir()
         try:
             foreign = read(work)
+            _refuse_another_set(foreign, manifest, files)
             counts = Counter(foreign.counts)
             shards = list(_write_shards(foreign, manifest, work, counts))
             made_with = {

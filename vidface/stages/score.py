@@ -111,7 +111,7 @@ def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:
 
 def where_unusable(scored: Scored, manifest: Manifest, rows: Sequence[int] | None = None) -> str:
     """Which videos, of some rows or of all, have no usable frame: a matrix has no list of faults beside it."""
-    if scored.embeddings is None or scored.inputs["kind"] == "hdf5":
+    if scored.embeddings is None or scored.inputs.get("kind") not in ("npy", "lfrc"):
         return "see faults.jsonl"
     looked_at = range(len(scored.embeddings)) if rows is None else rows
     first = next(row for row in looked_at if not scored.embeddings[row].any())
