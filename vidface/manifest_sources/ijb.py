@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from vidface.errors import ManifestError
 from vidface.manifest import row_problems
-from vidface.manifest_formats import format_of
+from vidface.manifest_formats import format_of, show
 from vidface.manifest_sources.converted import Converted, Ignored, prefix_of, write_converted
 from vidface.manifest_sources.template_lists import FACES, TemplateSet, list_path, read_faces
 
@@ -49,8 +49,8 @@ def from_ijb(
     path = list_path(meta, kind, FACES)
     prefix = prefix_of(folder, output)
     images = read_faces(path).images
-    names = [aligned_name(image) for image in images] if aligned else images
     check_names(path, images)
+    names = [aligned_name(image) for image in images] if aligned else images
     rows = [(image, prefix + name, "", "test") for image, name in zip(images, names, strict=True)]
     there = _files(folder, names)
     ignored: Ignored = defaultdict(list)
@@ -69,6 +69,11 @@ def check_names(path: Path, images: Sequence[str]) -> None:
     bare = [(image, image, "", "test") for image in images]  # a prefix must not hide an absolute name
     for problem in row_problems(range(1, len(bare) + 1), bare):
         raise ManifestError(f"{path}:{problem.line}: {problem.message}")
+    for line, image in enumerate(images, 1):
+        if image != PurePosixPath(image).as_posix() or image == ".":  # else one file would have two names
+            raise ManifestError(
+                f"{path}:{line}: {show(image)} is no name of a file: write it without . and //"
+            )
 
 
 def aligned_name(image: str) -> str:

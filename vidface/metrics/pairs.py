@@ -8,6 +8,7 @@ roc_auc_score.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
 
 __all__ = ["Operating", "auc", "crossing", "equal_error_rate", "fpr_fraction", "tpr_at_fpr"]
+
+_NO_RATE = re.compile(r"^.{65}|[eE][+-]?[\d_]{4}", re.DOTALL)
 
 
 class Operating(NamedTuple):
@@ -148,7 +151,8 @@ def fpr_fraction(target: str) -> Fraction:
         ValueError: it is no number, or outside (0, 1).
     """
     try:
-        fraction = Fraction(target)
+        # An exponent is written out: 1e-99999999999 would never end.
+        fraction = Fraction(0) if _NO_RATE.search(target) else Fraction(target)
     except (ValueError, ZeroDivisionError):
         fraction = Fraction(0)
     if not 0 < fraction < 1:

@@ -141,13 +141,12 @@ def _without_suffix(name: str) -> str:
 
 def _consistent(rows: list[tuple[int, int]], lines: list[PairLine]) -> tuple[list[int], list[Trouble]]:
     """Which lines have no other line that says the opposite, and trouble with those that have."""
-    places: dict[tuple[int, int], list[int]] = defaultdict(list)
+    first: dict[tuple[int, int, bool], int] = {}  # a pair and a label -> its first line
     for i, (one, other) in enumerate(rows):
-        places[min(one, other), max(one, other)].append(i)
+        first.setdefault((min(one, other), max(one, other), lines[i].same), i)
     keep, troubles = [], []
     for i, (one, other) in enumerate(rows):
-        beside = places[min(one, other), max(one, other)]
-        opposite = next((j for j in beside if lines[j].same != lines[i].same), None)
+        opposite = first.get((min(one, other), max(one, other), not lines[i].same))
         if opposite is None:
             keep.append(i)
         else:

@@ -7,7 +7,6 @@ the pairs with a score of 0, as it does for the organisers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,10 @@ import numpy.typing as npt
 
 from vidface.errors import UsageError
 from vidface.manifest import Manifest
+from vidface.manifest_formats import show
 from vidface.metrics.bootstrap import bootstrap_ratio
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
+from vidface.metrics.pairs import fpr_fraction
 
 TARGETS = ("1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
 _POINT: dict[FprRule, str] = {
@@ -47,11 +48,11 @@ def check_targets(targets: Sequence[str]) -> None:
     """
     for target in targets:
         try:
-            inside = 0 < Fraction(target) < 1
-        except (ValueError, ZeroDivisionError):
-            inside = False
-        if not inside:
-            raise UsageError(f"FPR target {target!r} is not a rate above 0 and below 1, such as 1e-4")
+            fpr_fraction(target)
+        except ValueError:
+            raise UsageError(
+                f"FPR target {show(target)} is not a rate above 0 and below 1, such as 1e-4"
+            ) from None
 
 
 def identity_codes(manifest: Manifest) -> tuple[npt.NDArray[np.int64], list[str]]:

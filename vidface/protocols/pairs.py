@@ -36,6 +36,7 @@ __all__ = [
 TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
 VAL_TARGET = "1e-3"
 FOLDS = 10
+MOST_FOLDS = 1000  # each is scored against all others, so time grows with pairs times folds
 _BLOCK = 4096
 
 
@@ -155,9 +156,14 @@ def fold_numbers(folds: NDArray[np.int64] | None, pairs: int) -> NDArray[np.int6
     """The folds that the list gives, or ten in its order, from 1 up.
 
     Raises:
-        ValueError: no folds are given, and the pairs are fewer than ten.
+        ValueError: no folds are given, and the pairs are fewer than ten; or more folds than `MOST_FOLDS` are.
     """
-    return folds if folds is not None else 1 + cut_folds(pairs, FOLDS)
+    if folds is None:
+        return 1 + cut_folds(pairs, FOLDS)
+    given = len(np.unique(folds))
+    if given > MOST_FOLDS:
+        raise ValueError(f"{given} folds; at most {MOST_FOLDS} are scored")
+    return folds
 
 
 def score_folds(

@@ -103,7 +103,8 @@ def pool_templates(
         dimension: D.
 
     Returns:
-        float32 [T, D], of unit length; zero where a template has no image that can be used.
+        float32 [T, D], of unit length; zero where a template has no image that can be used, not finite where its sum
+        is not.
     """
     used = lengths > 0
     sizes = np.bincount(media[used], minlength=int(media.max(initial=-1)) + 1)[media]
@@ -116,11 +117,17 @@ def pool_templates(
     for places, rows in blocks():
         order = np.argsort(templates[places], kind="stable")
         sorted_places = places[order]
-        weighted = rows[order].astype(np.float64) * weights[sorted_places, None]
+        with np.errstate(over="ignore"):
+            weighted = rows[order].astype(np.float64) * weights[sorted_places, None]
         of = templates[sorted_places]
         starts = np.flatnonzero(np.diff(of, prepend=-1))
         if len(starts):
-            sums[of[starts]] += np.add.reduceat(weighted, starts, axis=0)
+            with np.errstate(over="ignore", invalid="ignore"):  # such sums stay, and are no numbers
+                sums[of[starts]] += np.add.reduceat(weighted, starts, axis=0)
+    # By the largest number first: the squares of very large and very small ones are no numbers.
+    largest = np.abs(sums).max(axis=1, keepdims=True, initial=0)
+    with np.errstate(invalid="ignore"):
+        sums /= np.where(largest > 0, largest, 1)
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
     return np.asarray(sums / np.where(norms > 0, norms, 1), np.float32)
 
@@ -231,7 +238,7 @@ def identify_templates(
         outcomes = search_outcomes(rows[probes], rows[places], subjects, enrolled)
         found += outcomes.mated
         results[name], intervals[name], notes = _one_gallery(outcomes, subjects, rule)
-        warnings += [f"gallery {name}: {note}" for note in notes]
+        warnings += [f"gallery {name}: {note.replace('FNIR', 'TPIR')}" for note in notes]
         counts |= {
             f"gallery_{name}": len(places),
             f"mated_{name}": int(outcomes.mated.sum()),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from vidface.manifest import Manifest
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
+from vidface.metrics.pairs import fpr_fraction
 from vidface.metrics.score_distribution import Distribution, Extremes, rates_at_edges
 from vidface.report.content import Curves, Histogram, OperatingPoint, Pair
 
@@ -35,7 +35,7 @@ def curves_of(found: Distribution, scores: Mapping[str, Any]) -> Curves | None:
     for target, value in (scores["tpr@fpr"] or {}).items():
         low, high = intervals.get(target) or (None, None)
         threshold = scores["threshold@fpr"][target]
-        at = reached.get(target) or float(Fraction(target))
+        at = reached.get(target) or float(fpr_fraction(target))
         points.append(OperatingPoint(target, at, value, low, high, threshold))
     return Curves(
         found.edges[::-1][worth],

@@ -103,6 +103,12 @@ def score_templates(
     rows = protocol.pool_templates(
         source.blocks, lengths, of_template, media, scores, norm=norm, dimension=source.dimension
     )
+    beyond = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(beyond):
+        raise StoreError(
+            f"{features}: {len(beyond)} templates have features or detector scores too large to be added, the first "
+            f"is template {numbers[beyond[0]]}"
+        )
     without, empty = np.flatnonzero(lengths == 0), int(np.count_nonzero(~rows.any(axis=1)))
     result: dict[str, Any] = {
         "protocol": kind,

@@ -109,7 +109,7 @@ def align_crops(
     except OSError as error:
         raise StoreError(f"{folder}: cannot be made: {error.strerror}") from None
     with exclusive(folder):
-        _check_made_from(folder, path)
+        _check_made_from(folder, path, names)
         for parent in {(folder / name).parent for name in names}:
             for left_by_a_killed_run in parent.glob(".*.png.*.partial"):
                 left_by_a_killed_run.unlink(missing_ok=True)
@@ -141,13 +141,19 @@ def _check_same_images(path: Path, images: Sequence[str], other: Path) -> None:
         raise ManifestError(f"{path}: not the images of {other}: it {which}")
 
 
-def _check_made_from(folder: Path, points: Path) -> None:
+def _check_made_from(folder: Path, points: Path, names: Sequence[str]) -> None:
     """Refuse to mix faces that were cut by other points; say by which these are."""
     made = {"points": points.name, "points_sha256": sha256_file(points), "size": [SIDE, SIDE]}
     note = folder / MADE_FROM
     try:
         before = json.loads(note.read_bytes())
     except FileNotFoundError:
+        # Faces come after the note: what is there without it, such as the crops themselves, was not cut here.
+        other = next((name for name in names if (folder / name).exists()), None)
+        if other is not None:
+            raise ChangedError(
+                f"{folder}: {show(other)} in it is no face that was cut here; name another folder"
+            ) from None
         write_json(note, made)
         return
     except (OSError, ValueError):
