@@ -16,11 +16,12 @@ def pair_lines(scores: Mapping[str, Any]) -> str:
     rows = [("measure", "value", "95 % interval")]
     if "accuracy" in scores:
         rows.append(("accuracy by folds", number(scores["accuracy"]), interval(intervals["accuracy"])))
+        rows.append(("  std over folds", number(scores["std"]), "-"))
         rows.append(("  standard error", number(scores["standard_error"]), "-"))
     if scores.get("val@far"):
         val = scores["val@far"]
         rows.append((f"VAL at FAR {val['target']} by folds", number(val["val"]), "-"))
-        rows.append(("  FAR reached", number(val["far"]), "-"))
+        rows.append(("  FAR reached", "-" if val["far"] is None else f"{val['far']:.3g}", "-"))
     rows += [(name.upper(), number(scores[name]), interval(intervals[name])) for name in ("auc", "eer")]
     for target, value in scores["tpr@fpr"].items():
         rows.append((tpr_label(target, rule), number(value), interval(intervals["tpr@fpr"][target])))
