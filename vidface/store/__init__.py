@@ -8,11 +8,11 @@ Embeddings file: ``embeddings`` float32 [V, D], L2-normalised or all zero; ``vid
 ``frames`` and ``kept`` int64 counts [V]; ``labels`` int32 [F], the cluster of every frame, 0 is the kept one.
 Where all frames count by their weight: ``weights`` float32 [F], the share of every frame in its video's embedding;
 ``kept`` then counts the frames with a share.
-What the rows were made from stands in the attributes of the file, ``content_sha256`` among them, so that every
-later file can name its input exactly, and ``rest_sha256`` of all but the rows, in features ``rows_sum`` of those: they
-are compared where a whole file is read, see `vidface.store.verify`. A file with share I of N of the videos has the attribute ``shard``, "I/N"; if it
-holds features, also ``faults``, a JSON text for each. A file is written beside its name, synced and renamed: HDF5 that
-is killed while being appended to cannot be opened again.
+What the rows were made from stands in the attributes of the file, ``content_sha256`` among them, so that every later
+file can name its input exactly, and ``rest_sha256`` of all but the rows, in features ``rows_sum`` of those: they are
+compared where a whole file is read, see `vidface.store.verify`. A file with share I of N of the videos has the
+attribute ``shard``, "I/N"; if it holds features, also ``faults``, a JSON text for each. A file is written beside its
+name, synced and renamed: HDF5 that is killed while being appended to cannot be opened again.
 """
 
 from __future__ import annotations
