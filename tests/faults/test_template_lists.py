@@ -224,6 +224,11 @@ def test_features_of_another_number_of_images(
     assert "features.npy: 47 rows for the 48 images of face_tid_mid.txt" in score().error
 
 
+def test_a_matrix_of_the_other_form(score: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "features.npy").write_bytes(np.array([48, 4, 16, 5], "<i4").tobytes() + bytes(48 * 16))
+    assert "neither a features file (HDF5) nor a .npy matrix" in score().error
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_features_that_are_no_numbers(
     value: float, made: template_sets.TemplateSet, score: Callable[..., Ran], tmp_path: Path
@@ -472,6 +477,15 @@ def test_an_image_outside_its_folder(
     error = run_here("manifest", "from-ijbc", made.meta, crops, "-o", tmp_path / "m.csv", *more, code=1).error
     assert ":6: " in error and "may leave the root" in error
     assert not (tmp_path / "m.csv").exists() and not (tmp_path / "faces").exists()
+
+
+def test_crops_that_are_not_aligned_are_told(
+    made: template_sets.TemplateSet, crops: Path, tmp_path: Path
+) -> None:
+    words = ("manifest", "from-ijbc", made.meta, crops, "-o", tmp_path / "m.csv", "--json")
+    assert "--aligned DIR cuts the faces" in run_here(*words).json["notes"][0]
+    made_of_faces = run_here(*words, "--aligned", tmp_path / "faces").json
+    assert not any("--aligned DIR" in note for note in made_of_faces["notes"])
 
 
 def test_crops_outside_the_manifest_s_folder(

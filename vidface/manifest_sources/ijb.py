@@ -57,7 +57,12 @@ def from_ijb(
     ignored[UNREADABLE] += unreadable
     made = write_converted(output, rows, missing=sum(name not in there for name in names), ignored=ignored)
     todo = f"whose an image is stands in the lists: extract, then score with --protocol {kind} --meta {meta}"
-    return replace(made, notes=[todo])
+    loose = (
+        []
+        if aligned
+        else ["these are the pictures as they are; --aligned DIR cuts the faces from loose crops"]
+    )
+    return replace(made, notes=[*loose, todo])
 
 
 def check_names(path: Path, images: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ from vidface.manifest_sources.template_pairs import TemplatePairs, read_template
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.npy import looks_like_npy, open_matrix
 from vidface.protocols import templates as protocol
-from vidface.store import read_features, row_blocks
+from vidface.store import read_features, row_blocks, verify_file
 
 __all__ = ["score_templates"]
 
@@ -223,6 +223,8 @@ def _open(path: Path, faces: Faces, flip_halves: bool) -> _Source:
         raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
     if looks_like_npy(head):
         source = _open_npy(path, faces)
+    elif not head.startswith(b"\x89HDF"):
+        raise StoreError(f"{path}: neither a features file (HDF5) nor a .npy matrix")
     else:
         source = _open_features(path, faces)
     if not flip_halves:
@@ -256,6 +258,7 @@ def _open_npy(path: Path, faces: Faces) -> _Source:
 
 def _open_features(path: Path, faces: Faces) -> _Source:
     info = read_features(path)
+    verify_file(path, info.attributes)
     place = {image: i for i, image in enumerate(faces.images)}
     rows_of_image = np.diff(info.offsets)
     listed = np.array([place.get(video, -1) for video in info.video_ids], np.int64)
