@@ -183,7 +183,7 @@ def score(
                 rankings = iqiyi.rank_gallery(
                     scored.embeddings, manifest, enrolment_split=enrolment_split, gallery_split=gallery_split
                 )
-            _merge(
+            merge_numbers(
                 result,
                 iqiyi.score_rankings(
                     rankings or {}, manifest, enrolment_split=enrolment_split, gallery_split=gallery_split
@@ -200,7 +200,7 @@ def score(
     if protocol in ("lfrc", "both"):
         if scored.embeddings is not None:
             found = lfrc.score_pairs(scored.embeddings, manifest, targets, fpr_rule=fpr_rule, device=device)
-            _merge(result, found)
+            merge_numbers(result, found)
             result["definitions"]["lfrc"] = lfrc.definition(fpr_rule)
         elif protocol == "lfrc":
             raise UsageError("a ranking holds no embeddings: TPR at FPR needs an embeddings file or a .bin")
@@ -219,7 +219,7 @@ def score(
     return result
 
 
-def _merge(result: dict[str, Any], part: dict[str, Any]) -> None:
+def merge_numbers(result: dict[str, Any], part: dict[str, Any]) -> None:
     """Add one protocol's numbers to the others; lists and tables of both are kept."""
     for key, value in part.items():
         if key in ("ci95", "counts"):

@@ -16,7 +16,7 @@ from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.pair_lists import ListedPairs, read_pairs
 from vidface.protocols import pairs as protocol_pairs
 from vidface.protocols.lfrc import identity_codes
-from vidface.stages.score import Scored
+from vidface.stages.score import Scored, merge_numbers
 
 PairProtocol = Literal["pairs", "folds", "ytf"]
 
@@ -64,7 +64,7 @@ def score_listed(
         )
         if by_folds:
             folds = protocol_pairs.fold_numbers(listed.folds, len(scores))
-            _merge(result, protocol_pairs.score_folds(scores, listed.same, folds, fpr_rule=fpr_rule))
+            merge_numbers(result, protocol_pairs.score_folds(scores, listed.same, folds, fpr_rule=fpr_rule))
     except ValueError as error:
         raise ManifestError(
             f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}"
@@ -170,13 +170,3 @@ def _fold_warnings(listed: ListedPairs, protocol: PairProtocol) -> list[str]:
     if protocol == "ytf" and found != protocol_pairs.FOLDS:
         return [f"{found} splits, where YouTube Faces has {protocol_pairs.FOLDS}"]
     return []
-
-
-def _merge(result: dict[str, Any], part: dict[str, Any]) -> None:
-    for key, value in part.items():
-        if key in ("ci95", "counts"):
-            result[key] |= value
-        elif key == "warnings":
-            result[key] += value
-        else:
-            result[key] = value
