@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from vidface.errors import UsageError
 from vidface.options import FILE, json_option, manifest_option
 from vidface.output import counted, print_json
 
@@ -43,6 +45,9 @@ def features_from_iqiyi(
     """
     from vidface.manifest import read_manifest
     from vidface.stages.foreign_features import from_iqiyi
+
+    if any(least is not None and math.isnan(least) for least in (min_score, min_quality)):
+        raise UsageError("--min-score and --min-quality must be numbers")
 
     truth = read_manifest(manifest_path)
     result = from_iqiyi(pickles, truth, output, min_score=min_score, min_quality=min_quality)

@@ -135,3 +135,46 @@ def test_crops_are_not_taken_for_aligned_faces(tmp_path: Path) -> None:
         run_here(*command, tmp_path / "aligned", code=0)
     with Image.open(tmp_path / "aligned" / "0.png") as face:
         assert face.size == (112, 112)
+
+
+def test_a_damaged_features_file_gives_no_scores_of_templates(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    made = template_sets.write_lists(template_sets.arrange(tmp_path / "meta", "ijbc", PEOPLE, random))
+    rows = np.asarray(template_sets.drawn_features(made, random), np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    faces = (tmp_path / "meta" / "ijbc_face_tid_mid.txt").read_text().splitlines()
+    images = [line.split()[0] for line in faces]
+    manifest = write_manifest(tmp_path / "set.csv", [(image, image, "", "test") for image in images])
+    (tmp_path / "index.csv").write_text("\n".join(["video_id", *images]) + "\n")
+    words = ("--index", tmp_path / "index.csv", "--manifest", manifest, "-o", tmp_path / "rows.h5")
+    run_here("features", "from-arrays", tmp_path / "rows.npy", *words, code=0)
+    command = ("score", tmp_path / "rows.h5", "--protocol", "ijbc", "--meta", tmp_path / "meta")
+    run_here(*command, code=0)
+    whole = bytearray((tmp_path / "rows.h5").read_bytes())
+    whole[whole.index(rows[:1].tobytes()) + 3] ^= 0x40
+    (tmp_path / "rows.h5").write_bytes(whole)
+    ran = run_here(*command, code=1)
+    assert "rows.h5: damaged" in ran.err and ran.err.count("\n") == 1
+
+
+def test_a_list_of_cfp_that_gives_one_number_to_two_images(
+    set_of_four: Callable[..., Ran], tmp_path: Path
+) -> None:
+    set_of_four("first,second,same\nv0,v1,1\nv0,v2,0\n", "pairs", code=0)
+    split = tmp_path / "Protocol" / "Split" / "FP" / "01"
+    split.mkdir(parents=True)
+    (tmp_path / "Protocol" / "Pair_list_F.txt").write_text("1 v0\n2 v2\n")
+    (tmp_path / "Protocol" / "Pair_list_P.txt").write_text("1 v1\n1 v3\n")
+    (split / "same.txt").write_text("1,1\n")
+    (split / "diff.txt").write_text("2,1\n")
+    words = ("--manifest", tmp_path / "set.csv", "--protocol", "pairs", "--pairs", split.parent)
+    ran = run_here("score", tmp_path / "rows.npy", *words, code=1)
+    assert "Pair_list_P.txt:2: image 1 is listed already" in ran.err
+
+
+@pytest.mark.parametrize("option", ["--min-score", "--min-quality"])
+def test_a_limit_that_is_no_number(tmp_path: Path, option: str) -> None:
+    manifest = write_manifest(tmp_path / "set.csv", [("v0", "v0", "p", "test")])
+    command = ("features", "from-iqiyi", tmp_path / "none.pickle", "--manifest", manifest)
+    ran = run_here(*command, "-o", tmp_path / "features.h5", option, "nan", code=2)
+    assert "must be numbers" in ran.err

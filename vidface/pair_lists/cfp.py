@@ -64,5 +64,9 @@ def _names(path: Path, contents: list[bytes]) -> dict[str, str]:
             continue
         if len(words) != 2 or not words[0].isdecimal():
             raise ManifestError(f"{path}:{number}: not a number and a path, but {show(line.strip())}")
+        if words[0] in names:
+            raise ManifestError(
+                f"{path}:{number}: image {words[0]} is listed already; a number is of one image"
+            )
         names[words[0]] = "/".join(words[1].strip().split("/")[-3:])
     return names
