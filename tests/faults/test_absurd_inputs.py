@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from in_process import run_here
 from PIL import Image
 
 from vidface.errors import UsageError
+from vidface.manifest import Manifest
 from vidface.metrics.pairs import fpr_fraction
 from vidface.protocols.lfrc import check_targets
+from vidface.protocols.open_set import score_open_set
 from vidface.protocols.pairs import MOST_FOLDS
 from vidface.protocols.templates import media_of, pool_templates
 
@@ -178,3 +181,25 @@ def test_a_limit_that_is_no_number(tmp_path: Path, option: str) -> None:
     command = ("features", "from-iqiyi", tmp_path / "none.pickle", "--manifest", manifest)
     ran = run_here(*command, "-o", tmp_path / "features.h5", option, "nan", code=2)
     assert "must be numbers" in ran.err
+
+
+def test_one_long_name_takes_no_room_for_all_videos() -> None:
+    videos, letters = 20_000, 1_000
+    people = [f"p{i // 2 % 50}" for i in range(videos)]
+    splits = ["train" if i % 2 else "val" for i in range(videos)]
+    people[2], splits[4] = "p" * letters, "s" * letters
+    names = [f"v{i}" for i in range(videos)]
+    manifest = Manifest(Path("set.csv"), Path(), names, names, people, splits, "")
+    rows = np.zeros((videos, 4), np.float32)
+    rows[np.arange(videos), np.arange(videos) % 4] = 1
+    score_open_set(
+        rows[:200], Manifest(Path("set.csv"), Path(), *(x[:200] for x in (names, names, people, splits)), "")
+    )
+    tracemalloc.start()
+    try:
+        score_open_set(rows, manifest, ["1e-1"])
+        assert (
+            tracemalloc.get_traced_memory()[1] < videos * letters
+        )  # four times as much where each takes such room
+    finally:
+        tracemalloc.stop()

@@ -54,7 +54,7 @@ def rank_gallery(
     from vidface.retrieval import identity_templates, search
 
     usable = np.any(embeddings != 0, axis=1)
-    splits = np.array(manifest.splits)
+    splits = np.array(manifest.splits, object)  # else each takes the room of the longest
     enrolled = [i for i in np.flatnonzero(splits == enrolment_split).tolist() if manifest.identities[i]]
     gallery = np.flatnonzero(splits == gallery_split)
     if not enrolled:

@@ -84,7 +84,8 @@ def score_open_set(
             f"--enrolment-split and --gallery-split are both '{gallery_split}': each video would find itself; "
             "name two splits"
         )
-    splits, known = np.array(manifest.splits), np.array([name != "" for name in manifest.identities])
+    # Texts as objects: else each takes the room of the longest, four bytes a letter.
+    splits, known = np.array(manifest.splits, object), np.array([name != "" for name in manifest.identities])
     enrolled = np.flatnonzero((splits == enrolment_split) & known)
     searched = np.flatnonzero(splits == gallery_split)
     for rows, what in (
@@ -106,7 +107,7 @@ def score_open_set(
     points, warnings = fnir_at_fpir(outcomes, targets, rule=fpr_rule)
     # Who is drawn together: all searches of one person, and each video of nobody known.
     units = [person or f"\0{row}" for row, person in enumerate(people)]
-    unit = np.unique(units, return_inverse=True)[1]
+    unit = np.unique(np.array(units, object), return_inverse=True)[1]
     judged = identity_thresholds(probes, templates, own, identities, _first_half(manifest, searched), targets)
     curve = det(outcomes) if outcomes.mated.any() and not outcomes.mated.all() else None
     unusable = int(np.count_nonzero(~templates.any(axis=1)))
