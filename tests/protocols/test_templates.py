@@ -316,7 +316,7 @@ def test_the_manifest_has_a_row_an_image_in_the_order_of_the_list(made: template
     lines = (root / "manifest.csv").read_text().splitlines()
     assert lines[1:] == [f"{image},loose_crop/{image},,test" for image in made.images]
     assert (result["rows"], result["missing"], result["ignored"]) == (len(made.images), 3, {})
-    assert f"--protocol {made.kind} --meta {made.meta}" in result["notes"][0]
+    assert f"--protocol {made.kind} --meta {made.meta}" in result["notes"][-1]
 
 
 @pytest.mark.parametrize("chunk", [3, 10, 1000])
