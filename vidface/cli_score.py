@@ -109,12 +109,8 @@ def score(
         raise UsageError(f"--norm, --detector-score and --flip-halves are not used by --protocol {protocol}")
     aims: dict[str, Any] = {"fpr_rule": fpr_rule} | ({} if targets is None else {"targets": targets})
     splits: dict[str, Any] = {"enrolment_split": enrolment_split, "gallery_split": gallery_split}
-    if protocol in CHALLENGES:
-        assert manifest_path is not None
-        truth = read_manifest(manifest_path)
-        found = read_scored(scored, truth, normalise=normalise)
-        result = run(found, truth, protocol=protocol, device=device, **splits, **aims)  # type: ignore[arg-type]
-    elif protocol in ("ijbb", "ijbc"):
+    curve = None
+    if protocol in ("ijbb", "ijbc"):
         from vidface.stages.score_templates import score_templates
 
         assert meta is not None
@@ -122,33 +118,31 @@ def score(
             raise UsageError(f"--protocol {protocol} does not use --normalise: say --no-norm")
         aims |= {"norm": norm, "detector_score": detector_score, "flip_halves": flip_halves}
         result = score_templates(scored, "ijbb" if protocol == "ijbb" else "ijbc", meta, **aims)
-    elif protocol in ("pairs", "folds", "ytf"):
-        from vidface.stages.score_pairs import score_listed
-
-        assert manifest_path is not None and pairs is not None
-        truth = read_manifest(manifest_path)
-        found = read_scored(scored, truth, normalise=normalise)
-        result = score_listed(found, truth, pairs, protocol, **aims)  # type: ignore[arg-type]
-    elif protocol == "openset":
-        from vidface.stages.score_open_set import score_open_set
-
-        assert manifest_path is not None
-        truth = read_manifest(manifest_path)
-        found = read_scored(scored, truth, normalise=normalise)
-        result, curve = score_open_set(found, truth, **splits, **aims)
-        if det:
-            from vidface.report.open_set_curve import write_curve
-
-            write_curve(det, curve, result)
     else:
-        from vidface.stages.score_image_track import score_image_track
-
         assert manifest_path is not None
         truth = read_manifest(manifest_path)
         found = read_scored(scored, truth, normalise=normalise)
-        result = score_image_track(found, truth, device=device, **aims)
+        if protocol in CHALLENGES:
+            result = run(found, truth, protocol=protocol, device=device, **splits, **aims)  # type: ignore[arg-type]
+        elif protocol == "openset":
+            from vidface.stages.score_open_set import score_open_set
+
+            result, curve = score_open_set(found, truth, **splits, **aims)
+        elif protocol == "trillionpairs":
+            from vidface.stages.score_image_track import score_image_track
+
+            result = score_image_track(found, truth, device=device, **aims)
+        else:
+            from vidface.stages.score_pairs import score_listed
+
+            assert pairs is not None
+            result = score_listed(found, truth, pairs, protocol, **aims)  # type: ignore[arg-type]
     if output:
         write_json(output, result)
+    if det:  # after the scores, which are there also where it cannot be had
+        from vidface.report.open_set_curve import write_curve
+
+        write_curve(det, curve, result)
     if as_json:
         print_json(result)
     else:

@@ -116,8 +116,9 @@ def test_a_ranking_holds_no_scores(score: Callable[..., Ran], tmp_path: Path) ->
 
 
 def test_a_curve_that_cannot_be_written(score: Callable[..., Ran], tmp_path: Path) -> None:
-    error = score(USUAL[:8], "--det", tmp_path / "d.csv", code=2).error
-    assert "there is no DET curve: 4 mated and 0 non-mated searches" in error
+    kept = tmp_path / "scores.json"
+    error = score(USUAL[:8], "--det", tmp_path / "d.csv", "-o", kept, code=2).error
+    assert "there is no DET curve: 4 mated and 0 non-mated searches" in error and kept.exists()
     assert "name a .csv file" in score(USUAL, "--det", tmp_path / "d.pdf", code=2).error
     error = score(USUAL, "--det", tmp_path / "absent" / "d.csv", code=1).error
     assert "absent" in error
