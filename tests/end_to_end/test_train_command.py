@@ -45,7 +45,7 @@ def test_from_a_recipe_to_a_model(tmp_path: Path, people: Path) -> None:
         "training 19 people, 95 images; validation 11 people, 55 images; test 10 people, 50 images; "
         "cut 0 people, 0 images"
     )
-    assert [line.split()[0].rstrip("*") for line in lines[2:]] == ["stage", "arcface", "pk4", ""]
+    assert [line.split()[0].rstrip("*") for line in lines[2:]] == ["stage", "arcface", "pk4", "FPR", ""]
     assert lines[-1] == f"* the best by validation TPR at FPR 1e-3: {tmp_path / 'out' / 'model.safetensors'}"
 
     again = vidface("train", recipe, "--json", "--stage", "pk4", code=0)
