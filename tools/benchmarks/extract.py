@@ -57,16 +57,16 @@ class Clips(NamedTuple):
 
 
 def bench(quick: bool, threads: int) -> None:
-    """Print a table for a heavy and for a light network."""
+    """Print a table for a heavy and for a light network; quick: for the light one."""
     with TemporaryDirectory() as folder:
         root = Path(folder)
         weights = root / "step5.safetensors"
         save_weights(random_network(), weights)
         weights.with_suffix(".toml").write_text(CARD)
-        sizes = {"step5": 4, "light": 8} if quick else {"step5": 32, "light": 128}
-        for name, model in (("step5", weights), ("light", LIGHT)):
-            clips = draw_clips(root / name, sizes[name])
-            _network(name, model, clips, root / "out", threads, 1 if quick else 2)
+        models = {"step5": weights, "light": LIGHT}
+        for name, videos in ({"light": 4} if quick else {"step5": 32, "light": 128}).items():
+            clips = draw_clips(root / name, videos)
+            _network(name, models[name], clips, root / "out", threads, 1 if quick else 2)
 
 
 def _network(name: str, model: Path, clips: Clips, out: Path, threads: int, repeats: int) -> None:
