@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -26,9 +26,9 @@ from numpy.typing import ArrayLike, NDArray
 from vidface.fixed_dot import dot32
 from vidface.machine import cpu_count
 from vidface.metrics.best_distractor import best_distractor
-from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.metrics.pair_scan import BLOCK, by_identity, in_threads
-from vidface.metrics.pairs import fpr_fraction
+from vidface.metrics.pairs import cut_at, fpr_fraction
 
 __all__ = ["SearchResult", "search_among_distractors"]
 
@@ -132,26 +132,29 @@ def search_among_distractors(
     workers = cpu_count() if workers is None else workers
     rows = np.ascontiguousarray(rows[order])
     best = best_distractor(rows, distractors, workers=workers, device=device, block=block)
-    ascending = np.sort(best)
-    cuts = [_cut(ascending, fraction * len(order), rule) for fraction in fractions]
-    thresholds = np.array(
-        [-np.inf, *(t for cut in cuts if cut is not None for t in cut.thresholds)], np.float32
-    )
+    ascending, between = np.sort(best), rule == "interpolated"
+    cuts = [cut_at(ascending, fraction * len(order), rule) for fraction in fractions]
+    # Of every target the lowest that is accepted; of ``interpolated`` also where the refused ones are accepted too.
+    levels = [
+        [] if cut is None else [np.nextafter(cut.refused, np.float32(np.inf)), cut.refused][: 1 + between]
+        for cut in cuts
+    ]
+    thresholds = np.array([-np.inf, *chain.from_iterable(levels)], np.float32)
     by_row = _successes(rows, until, best, thresholds, workers)
     found = np.add.reduceat(by_row, starts, axis=0).T
     at = iter(found[1:])
     tpr, threshold, fpr = nothing.copy(), nothing.copy(), nothing.copy()
     hits = np.zeros((len(targets), len(sizes)))
-    for t, cut in enumerate(cuts):
+    for t, (cut, own) in enumerate(zip(cuts, levels, strict=True)):
         if cut is None:
             continue
-        shares = [next(at).astype(np.float64) for _ in cut.thresholds]
+        shares = [next(at).astype(np.float64) for _ in own]
         hits[t] = shares[0] if len(shares) == 1 else shares[0] + cut.share * (shares[1] - shares[0])
         tpr[t] = float(hits[t].sum()) / mated
-        if rule == "interpolated":
+        if between:
             fpr[t] = float(fractions[t])
         else:
-            threshold[t], fpr[t] = float(cut.thresholds[0]), cut.accepted / len(order)
+            threshold[t], fpr[t] = float(own[0]), cut.accepted / len(order)
     return SearchResult(
         list(targets),
         tpr,
@@ -165,30 +168,6 @@ def search_among_distractors(
         found[0],
         mated_by_identity,
     )
-
-
-class _Cut(NamedTuple):
-    """One threshold, or two and how far between them; how many searches without a mate the first accepts."""
-
-    thresholds: list[np.float32]
-    share: float
-    accepted: int
-
-
-def _cut(ascending: NDArray[np.float32], allowed: Fraction, rule: FprRule) -> _Cut | None:
-    """Where the best distractors of all searches are to be cut; None where fewer than one may be accepted."""
-    if allowed < 1:
-        return None
-    total = len(ascending)
-    refused = ascending[total - 1 - int(allowed)]
-    below, through = (total - int(np.searchsorted(ascending, refused, side)) for side in ("right", "left"))
-    above = np.nextafter(refused, np.float32(np.inf))
-    if rule == "interpolated":
-        return _Cut([above, refused], share_of_next(allowed, below, through), below)
-    if rule == "nearest" and takes_next(allowed, below, through):
-        refused = ascending[total - 1 - through] if through < total else np.float32(-np.inf)
-        return _Cut([np.nextafter(refused, np.float32(np.inf))], 0.0, through)
-    return _Cut([above], 0.0, below)
 
 
 def _successes(

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
-from vidface.metrics.pairs import fpr_fraction
+from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
+from vidface.metrics.pairs import cut_at, fpr_fraction
 
 __all__ = [
     "Det",
@@ -155,34 +155,27 @@ def fnir_at_fpir(
         return [Identification(target, None, None, None, None) for target in targets], warnings
     points, warnings = [], []
     for target, fraction in zip(targets, fractions, strict=True):
-        allowed = fraction * len(others)
-        if allowed < 1:
+        cut = cut_at(others, fraction * len(others), rule)
+        if cut is None:
             warnings.append(
                 f"FNIR at FPIR {target} is not measured: {len(others):,} non-mated searches are fewer than 1/{target}"
             )
             points.append(Identification(target, None, None, None, None))
             continue
-        # One more than allowed has at least this score: only what is above it may be accepted.
-        refused = others[len(others) - 1 - int(allowed)]
-        below, hits = _above(others, refused), _above(mated, refused)
-        above = _above(others, refused, equal=True)
+        hits = _above(mated, cut.refused)
         if rule == "interpolated":
-            more = _above(mated, refused, equal=True) - hits
-            found = hits + share_of_next(allowed, below, above) * more
+            found = hits + cut.share * (_above(mated, cut.refused, equal=True) - hits)
             rates = (len(mated) - found) / len(mated), found / len(mated)
             points.append(Identification(target, *rates, None, float(fraction)))
             continue
-        if rule == "nearest" and takes_next(allowed, below, above):
-            refused = others[len(others) - 1 - above] if above < len(others) else np.float32(-np.inf)
-            below, hits = above, _above(mated, refused)
-        accepted = [part[part > refused].min() for part in (mated, others) if part[-1] > refused]
+        accepted = [part[part > cut.refused].min() for part in (mated, others) if part[-1] > cut.refused]
         points.append(
             Identification(
                 target,
                 (len(mated) - hits) / len(mated),
                 hits / len(mated),
                 float(min(accepted)) if accepted else None,
-                below / len(others),
+                cut.accepted / len(others),
             )
         )
     return points, warnings

@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
 
-__all__ = ["Operating", "auc", "crossing", "equal_error_rate", "fpr_fraction", "tpr_at_fpr"]
+__all__ = ["Cut", "Operating", "auc", "cut_at", "crossing", "equal_error_rate", "fpr_fraction", "tpr_at_fpr"]
 
 _NO_RATE = re.compile(r"^.{65}|[eE][+-]?[\d_]{4}", re.DOTALL)
 
@@ -38,6 +38,43 @@ class Operating(NamedTuple):
     tpr: float | None
     threshold: float | None
     fpr: float | None
+
+
+class Cut(NamedTuple):
+    """Where impostors are cut off: only what scores above ``refused`` is accepted.
+
+    Attributes:
+        refused: the highest score that is not accepted; -inf where everything is.
+        share: how far ``interpolated`` goes from there to where ``refused`` is accepted too; 0 under the other rules.
+        accepted: impostors above ``refused``.
+    """
+
+    refused: Any
+    share: float
+    accepted: int
+
+
+def cut_at(ascending: NDArray[Any], allowed: Fraction, rule: FprRule) -> Cut | None:
+    """Where a target cuts scores of impostors that lie at hand; None where it allows fewer than one of them.
+
+    Args:
+        ascending: float [N], the impostors' scores.
+        allowed: target * N.
+        rule: which point of the curve the target means.
+    """
+    if allowed < 1:
+        return None
+    total = len(ascending)
+    # One more than allowed has at least this score: only what is above it may be accepted.
+    refused = ascending[total - 1 - int(allowed)]
+    below, above = (total - int(np.searchsorted(ascending, refused, side)) for side in ("right", "left"))
+    if rule == "interpolated":
+        return Cut(refused, share_of_next(allowed, below, above), below)
+    if rule == "nearest" and takes_next(allowed, below, above):
+        return Cut(
+            ascending[total - 1 - above] if above < total else ascending.dtype.type(-np.inf), 0.0, above
+        )
+    return Cut(refused, 0.0, below)
 
 
 def tpr_at_fpr(
@@ -61,26 +98,17 @@ def tpr_at_fpr(
 def _operating(
     genuine: NDArray[np.float64], impostor: NDArray[np.float64], target: str, rule: FprRule
 ) -> Operating:
-    allowed = fpr_fraction(target) * len(impostor)
-    if allowed < 1:
+    cut = cut_at(impostor, fpr_fraction(target) * len(impostor), rule)
+    if cut is None:
         return Operating(target, None, None, None)
-    # One more than allowed has at least this score: only what is above it may be accepted.
-    refused = impostor[len(impostor) - 1 - int(allowed)]
-    below, above = (
-        len(impostor) - int(np.searchsorted(impostor, refused, side)) for side in ("right", "left")
-    )
-    hits = len(genuine) - int(np.searchsorted(genuine, refused, side="right"))
+    hits = len(genuine) - int(np.searchsorted(genuine, cut.refused, side="right"))
     if rule == "interpolated":
         # The next point is reached where the refused ones are accepted, and the genuine pairs that tie with them.
-        more = len(genuine) - int(np.searchsorted(genuine, refused, side="left")) - hits
-        tpr = (hits + share_of_next(allowed, below, above) * more) / len(genuine)
-        return Operating(target, tpr, None, float(fpr_fraction(target)))
-    if rule == "nearest" and takes_next(allowed, below, above):
-        refused = impostor[len(impostor) - 1 - above] if above < len(impostor) else -np.inf
-        below, hits = above, len(genuine) - int(np.searchsorted(genuine, refused, side="right"))
-    accepted = [part[part > refused].min() for part in (genuine, impostor) if part[-1] > refused]
+        more = len(genuine) - int(np.searchsorted(genuine, cut.refused, side="left")) - hits
+        return Operating(target, (hits + cut.share * more) / len(genuine), None, float(fpr_fraction(target)))
+    accepted = [part[part > cut.refused].min() for part in (genuine, impostor) if part[-1] > cut.refused]
     threshold = float(min(accepted)) if accepted else None
-    return Operating(target, hits / len(genuine), threshold, below / len(impostor))
+    return Operating(target, hits / len(genuine), threshold, cut.accepted / len(impostor))
 
 
 def auc(scores: ArrayLike, same: ArrayLike) -> float:
