@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
 
-__all__ = ["Cut", "Operating", "auc", "cut_at", "crossing", "equal_error_rate", "fpr_fraction", "tpr_at_fpr"]
+__all__ = ["Cut", "Operating", "auc", "crossing", "cut_at", "equal_error_rate", "fpr_fraction", "tpr_at_fpr"]
 
 _NO_RATE = re.compile(r"^.{65}|[eE][+-]?[\d_]{4}", re.DOTALL)
 
