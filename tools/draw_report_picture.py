@@ -1,7 +1,7 @@
 """Draw docs/report.png from the report of a finished demo: its curves on a light page, its strips on a dark one.
 
-    vidface report runs/demo -o REPORT
-    python tools/draw_report_picture.py REPORT docs/report.png
+vidface report runs/demo -o REPORT
+python tools/draw_report_picture.py REPORT docs/report.png
 """
 
 from __future__ import annotations

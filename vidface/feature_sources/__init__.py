@@ -10,7 +10,7 @@ Tested in ``tests/feature_sources/``.
 from __future__ import annotations
 
 from vidface.feature_sources.arrays import read_arrays
-from vidface.feature_sources.foreign import FPS, NOT_KNOWN, Foreign
+from vidface.feature_sources.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign
 from vidface.feature_sources.iqiyi import iqiyi_names, read_iqiyi_features
 
-__all__ = ["FPS", "NOT_KNOWN", "Foreign", "iqiyi_names", "read_arrays", "read_iqiyi_features"]
+__all__ = ["AS_GIVEN", "FPS", "NOT_KNOWN", "Foreign", "iqiyi_names", "read_arrays", "read_iqiyi_features"]

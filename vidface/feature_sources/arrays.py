@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError, printable
-from vidface.feature_sources.foreign import FPS, Foreign
+from vidface.feature_sources.foreign import AS_GIVEN, FPS, Foreign
 from vidface.files import require_regular
 from vidface.manifest_formats import show
 from vidface.npy import open_matrix
@@ -69,7 +69,7 @@ def read_arrays(features: Path, index: Path, video_ids: Sequence[str]) -> Foreig
         partial=set(),
         unlisted=unlisted,
         counts=dict(Counter({"read": len(codes), "not_in_manifest": sum(unlisted.values())})),
-        times_are="as the index says" if times is not None else f"number within the video / {FPS:g}",
+        times_are=AS_GIVEN if times is not None else f"number within the video / {FPS:g}",
     )
 
 

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FPS", "NOT_KNOWN", "Foreign"]
+__all__ = ["AS_GIVEN", "FPS", "NOT_KNOWN", "Foreign"]
 
 FPS = 8.0  # frames a second of the paper, where a source numbers frames and does not say when they were taken
-
-
+AS_GIVEN = "as the index says"  # `Foreign.times_are` where the source has times of its own
 NOT_KNOWN = "not known"  # model, decoder and flip of such features, in the attributes of their file
 
 

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from vidface.errors import ManifestError
-from vidface.files import read_regular
 from vidface.manifest import row_problems
 from vidface.manifest_formats import format_of
 from vidface.manifest_sources.converted import Converted, prefix_of, write_converted
+from vidface.manifest_sources.list_text import lines_of
 
 __all__ = ["from_trillionpairs"]
 
@@ -35,7 +35,7 @@ def from_trillionpairs(filelist: Path, output: Path, *, labels: Path | None = No
     """
     format_of(output)
     prefix = prefix_of(filelist.parent, output)
-    names = _lines(filelist)
+    names = lines_of(filelist)
     while names and not names[-1]:
         names.pop()
     if not names:
@@ -46,7 +46,7 @@ def from_trillionpairs(filelist: Path, output: Path, *, labels: Path | None = No
         )
     people = [""] * len(names)
     if labels is not None:
-        people = _lines(labels)
+        people = lines_of(labels)
         if len(people) != len(names):
             raise ManifestError(
                 f"{labels}: {len(people)} lines for the {len(names)} images of {filelist}; give one line an image, "
@@ -59,15 +59,3 @@ def from_trillionpairs(filelist: Path, output: Path, *, labels: Path | None = No
     rows = [(name, prefix + name, person, "test") for name, person in zip(names, people, strict=True)]
     missing = sum(not os.path.exists(filelist.parent / name) for name in names)  # noqa: PTH110 - Path raises where a name is too long
     return write_converted(output, rows, missing=missing)
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a text file without white space around them."""
-    try:
-        text = read_regular(path).decode("utf-8-sig")
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ManifestError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
-    return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vidface.errors import ManifestError
-from vidface.files import natural_key, read_regular
+from vidface.files import natural_key
 from vidface.manifest import Row, row_problems
 from vidface.manifest_formats import format_of, show
 from vidface.manifest_sources.converted import Converted, Ignored, prefix_of, write_converted
+from vidface.manifest_sources.list_text import lines_of, text_of
 
 _OTHER_PARTS = (
     "IQIYI_VID_TRAIN_",
@@ -179,8 +180,7 @@ def _names(folder: Path) -> dict[str, bool]:
 
 def _identities(path: Path, count: int, filelist: Path) -> list[str]:
     """The identity of every line, empty for nobody."""
-    text = _text(path)
-    lines = [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
+    lines = lines_of(path)
     if len(lines) != count:
         raise ManifestError(
             f"{path}: {len(lines)} lines for the {count} videos of {filelist}; "
@@ -189,19 +189,9 @@ def _identities(path: Path, count: int, filelist: Path) -> list[str]:
     return ["" if line == "0" else line for line in lines]
 
 
-def _text(path: Path) -> str:
-    try:
-        return read_regular(path).decode("utf-8-sig")
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ManifestError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
-
-
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and words of the lines that have any."""
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(text_of(path).split("\n"), 1):
         fields = line.split()
         if fields:
             yield number, fields

@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import ManifestError
-from vidface.files import read_regular
 from vidface.manifest_formats import show
+from vidface.manifest_sources.list_text import text_of
 
 __all__ = [
     "GALLERIES",
@@ -160,7 +160,7 @@ def read_subjects(path: Path, templates: Integers, *, gallery: bool) -> Subjects
             template that is not among these or gives it to a second subject; or two templates of one subject are
             in a gallery.
     """
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text_of(path), newline=""), strict=True)
     known = set(templates.tolist())
     subject_of: dict[int, int] = {}
     template_of: dict[int, int] = {}
@@ -202,19 +202,9 @@ def whole_number(word: str) -> int | None:
     return number if number <= LARGEST else None
 
 
-def _text(path: Path) -> str:
-    try:
-        return read_regular(path).decode("utf-8-sig")
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ManifestError(f"{path}:{line}: not UTF-8 text") from None
-
-
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and words of every line; a line that is empty has none."""
-    text = _text(path)
+    text = text_of(path)
     if not text.strip():
         raise ManifestError(f"{path}: empty")
     for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.metrics.pairs import cut_at, fpr_fraction
+from vidface.metrics.pairs import fpr_fraction, point_at
 
 __all__ = [
     "Det",
@@ -147,37 +147,25 @@ def fnir_at_fpir(
         ValueError: a target outside (0, 1), or a rank below 1.
     """
     mated, others = _sorted_scores(outcomes, rank)
-    fractions = [fpr_fraction(target) for target in targets]
     if len(mated) == 0:
+        for target in targets:
+            fpr_fraction(target)  # one that is none is refused here as well
         warnings = [
             "FNIR is not measured: no probe's identity is in the gallery, so there are no mated searches"
         ]
         return [Identification(target, None, None, None, None) for target in targets], warnings
     points, warnings = [], []
-    for target, fraction in zip(targets, fractions, strict=True):
-        cut = cut_at(others, fraction * len(others), rule)
-        if cut is None:
+    for target in targets:
+        point = point_at(mated, others, target, rule)
+        if point is None:
             warnings.append(
                 f"FNIR at FPIR {target} is not measured: {len(others):,} non-mated searches are fewer than 1/{target}"
             )
             points.append(Identification(target, None, None, None, None))
             continue
-        hits = _above(mated, cut.refused)
-        if rule == "interpolated":
-            found = hits + cut.share * (_above(mated, cut.refused, equal=True) - hits)
-            rates = (len(mated) - found) / len(mated), found / len(mated)
-            points.append(Identification(target, *rates, None, float(fraction)))
-            continue
-        accepted = [part[part > cut.refused].min() for part in (mated, others) if part[-1] > cut.refused]
-        points.append(
-            Identification(
-                target,
-                (len(mated) - hits) / len(mated),
-                hits / len(mated),
-                float(min(accepted)) if accepted else None,
-                cut.accepted / len(others),
-            )
-        )
+        found, threshold, fpir = point
+        rates = (len(mated) - found) / len(mated), found / len(mated)
+        points.append(Identification(target, *rates, threshold, fpir))
     return points, warnings
 
 
@@ -239,7 +227,3 @@ def _sorted_scores(outcomes: SearchOutcomes, rank: int) -> tuple[NDArray[np.floa
         raise ValueError(f"rank {rank}: candidate lists hold at least 1")
     mated = np.where(outcomes.rank <= rank, outcomes.mate, np.float32(-np.inf))[outcomes.mated]
     return np.sort(mated), np.sort(outcomes.best[~outcomes.mated])
-
-
-def _above(scores: NDArray[np.float32], level: np.float32, *, equal: bool = False) -> int:
-    return len(scores) - int(np.searchsorted(scores, level, "left" if equal else "right"))

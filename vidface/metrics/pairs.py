@@ -18,7 +18,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
 
-__all__ = ["Cut", "Operating", "auc", "crossing", "cut_at", "equal_error_rate", "fpr_fraction", "tpr_at_fpr"]
+__all__ = [
+    "Cut",
+    "Operating",
+    "auc",
+    "crossing",
+    "cut_at",
+    "equal_error_rate",
+    "fpr_fraction",
+    "point_at",
+    "tpr_at_fpr",
+]
 
 _NO_RATE = re.compile(r"^.{65}|[eE][+-]?[\d_]{4}", re.DOTALL)
 
@@ -98,17 +108,43 @@ def tpr_at_fpr(
 def _operating(
     genuine: NDArray[np.float64], impostor: NDArray[np.float64], target: str, rule: FprRule
 ) -> Operating:
-    cut = cut_at(impostor, fpr_fraction(target) * len(impostor), rule)
-    if cut is None:
+    found = point_at(genuine, impostor, target, rule)
+    if found is None:
         return Operating(target, None, None, None)
-    hits = len(genuine) - int(np.searchsorted(genuine, cut.refused, side="right"))
+    hits, threshold, fpr = found
+    return Operating(target, hits / len(genuine), threshold, fpr)
+
+
+def point_at(
+    genuine: NDArray[Any], impostor: NDArray[Any], target: str, rule: FprRule
+) -> tuple[float, float | None, float] | None:
+    """The point of the curve that a target means; None where it allows fewer than one impostor.
+
+    Args:
+        genuine: float [P], ascending.
+        impostor: float [N], ascending.
+        target: as text.
+        rule: which point of the curve it means.
+
+    Returns:
+        How many genuine scores are accepted there (between two points a share of one may be), and `Operating`'s
+        ``threshold`` and ``fpr``.
+
+    Raises:
+        ValueError: a target outside (0, 1).
+    """
+    fraction = fpr_fraction(target)
+    cut = cut_at(impostor, fraction * len(impostor), rule)
+    if cut is None:
+        return None
+    # The next point is reached where the refused ones are accepted, and the genuine ones that tie with them.
+    hits, through = (
+        len(genuine) - int(np.searchsorted(genuine, cut.refused, side)) for side in ("right", "left")
+    )
     if rule == "interpolated":
-        # The next point is reached where the refused ones are accepted, and the genuine pairs that tie with them.
-        more = len(genuine) - int(np.searchsorted(genuine, cut.refused, side="left")) - hits
-        return Operating(target, (hits + cut.share * more) / len(genuine), None, float(fpr_fraction(target)))
+        return hits + cut.share * (through - hits), None, float(fraction)
     accepted = [part[part > cut.refused].min() for part in (genuine, impostor) if part[-1] > cut.refused]
-    threshold = float(min(accepted)) if accepted else None
-    return Operating(target, hits / len(genuine), threshold, cut.accepted / len(impostor))
+    return hits, float(min(accepted)) if accepted else None, cut.accepted / len(impostor)
 
 
 def auc(scores: ArrayLike, same: ArrayLike) -> float:

@@ -13,6 +13,7 @@ from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 from vidface.metrics.paired import Difference
 from vidface.protocols.paired import Wanted
 from vidface.stages.compared import Compared
+from vidface.tables.text import tpr_label
 
 __all__ = ["SHOWN", "Comparison", "Measure", "Value", "signed", "tpr_label", "verdict"]
 
@@ -127,8 +128,3 @@ def verdict(gain: Difference | None) -> str:
 def signed(number: float) -> str:
     """A difference with its sign and four digits; never ``-0.0000``."""
     return f"{round(number, 4) + 0.0:+.4f}"
-
-
-def tpr_label(target: str) -> str:
-    """The name of the measure at an FPR target."""
-    return f"TPR at FPR {target}"

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 import vidface
 from vidface.errors import StoreError, printable
-from vidface.feature_sources import FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
+from vidface.feature_sources import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
 from vidface.files import sha256_file
 from vidface.manifest import Manifest
 from vidface.manifest_formats import show
@@ -150,7 +150,7 @@ def _write(
                 "model_name": printable(f"{NOT_KNOWN}, of {', '.join(path.name for path in files)}"),
                 "model_sha256": NOT_KNOWN,
                 "decoder": NOT_KNOWN,
-                "fps": "all" if foreign.times_are.startswith("as the index") else format(FPS, "g"),
+                "fps": "all" if foreign.times_are == AS_GIVEN else format(FPS, "g"),
                 "flip": NOT_KNOWN,
                 "dtype": foreign.dtype,
                 **{name: value for name, value in identity.items() if value is not None},

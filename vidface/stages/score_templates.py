@@ -30,6 +30,7 @@ from vidface.manifest_sources.template_pairs import TemplatePairs, read_template
 from vidface.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.npy import looks_like_npy, open_matrix
 from vidface.protocols import templates as protocol
+from vidface.stages.score import merge_numbers
 from vidface.store import read_features, row_blocks, verify_file
 
 __all__ = ["score_templates"]
@@ -133,19 +134,13 @@ def score_templates(
             part = protocol.verify_templates(rows, *pairs, targets, fpr_rule)
         except ValueError as error:
             raise ManifestError(f"{meta / f'{kind}_{PAIRS}'}: {error}") from None
-        _merge(result, part)
+        merge_numbers(result, part)
     if searches is not None:
         part = protocol.identify_templates(rows, searches, fpr_rule)
-        result["ci95"]["identification"] = part.pop("ci95")
-        _merge(result, part)
+        part["ci95"] = {"identification": part["ci95"]}
+        merge_numbers(result, part)
     result["inputs"] = {**source.inputs, "lists_sha256": lists, "program_version": vidface.__version__}
     return result
-
-
-def _merge(result: dict[str, Any], part: dict[str, Any]) -> None:
-    result["counts"] |= part.pop("counts")
-    result["warnings"] += part.pop("warnings")
-    result.update(part)
 
 
 def _protocol_lists(

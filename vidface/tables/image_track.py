@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vidface.tables.text import columns, counts_line, interval, number, rule_line, tpr_label
+from vidface.tables.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
 __all__ = ["image_track_lines"]
 
@@ -25,7 +25,7 @@ def image_track_lines(scores: Mapping[str, Any]) -> str:
                     f"{name}, {tpr_label(target, rule)}",
                     number(value),
                     interval(ends["tpr@fpr"][target]),
-                    "-" if reached is None else f"{reached:.3g}",
+                    rate(reached),
                     number(part["threshold@fpr"][target]),
                 )
             )

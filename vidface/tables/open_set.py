@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidface.metrics.fpr_rules import DEFAULT_RULE
-from vidface.tables.text import columns, counts_line, interval, number
+from vidface.tables.text import columns, counts_line, interval, number, rate
 
 __all__ = ["open_set_lines"]
 
@@ -31,7 +31,7 @@ def open_set_lines(scores: Mapping[str, Any]) -> str:
                 f"FNIR at FPIR {target}{named}",
                 number(value),
                 interval(intervals["fnir@fpir"][target]),
-                "-" if reached is None else f"{reached:.3g}",
+                rate(reached),
                 number(scores["threshold@fpir"][target]),
             )
         )

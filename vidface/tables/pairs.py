@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vidface.tables.text import columns, interval, number, rule_line, tpr_label
+from vidface.tables.text import columns, interval, number, rate, rule_line, tpr_label
 
 SHOWN = 5  # problems of a list; all are in the JSON
 
@@ -21,7 +21,7 @@ def pair_lines(scores: Mapping[str, Any]) -> str:
     if scores.get("val@far"):
         val = scores["val@far"]
         rows.append((f"VAL at FAR {val['target']} by folds", number(val["val"]), "-"))
-        rows.append(("  FAR reached", "-" if val["far"] is None else f"{val['far']:.3g}", "-"))
+        rows.append(("  FAR reached", rate(val["far"]), "-"))
     rows += [(name.upper(), number(scores[name]), interval(intervals[name])) for name in ("auc", "eer")]
     for target, value in scores["tpr@fpr"].items():
         rows.append((tpr_label(target, rule), number(value), interval(intervals["tpr@fpr"][target])))

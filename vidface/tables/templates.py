@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vidface.tables.text import columns, counts_line, interval, number, rule_line, tpr_label
+from vidface.tables.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
 __all__ = ["template_lines"]
 
@@ -21,7 +21,7 @@ def template_lines(scores: Mapping[str, Any]) -> str:
                 (
                     tpr_label(target, scores["fpr_rule"]),
                     number(value),
-                    "-" if reached is None else f"{reached:.3g}",
+                    rate(reached),
                 )
             )
         lines += [columns(rows), ""]

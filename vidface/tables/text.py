@@ -25,6 +25,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def rate(value: float | None) -> str:
+    """Three digits, however small; - where there is none."""
+    return "-" if value is None else f"{value:.3g}"
+
+
 def interval(bounds: Sequence[float] | None) -> str:
     """Both ends; - where there is none."""
     return "-" if bounds is None else f"{bounds[0]:.4f} .. {bounds[1]:.4f}"
