@@ -1,18 +1,24 @@
-"""Run the real commands in a process of their own, and make the small material that they run on.
+"""Run the real commands, and make the small material that they run on.
 
-Nothing of vidface is imported here: videos, folders and models are made with PyAV, Pillow and onnx.
+A command runs in the test's own process, where it takes milliseconds; in a process of its own only where the promise
+needs one. The material is made without vidface: videos, folders and models with PyAV, Pillow and onnx.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import av
 import av.logging
@@ -21,6 +27,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from PIL import Image
+
+from vidface.cli import main
 
 SIDE, CELLS = 112, 4  # a picture of 4 x 4 flat cells: the small model's pooling gives their values back
 MODULE = [sys.executable, "-m", "vidface"]
@@ -51,11 +59,37 @@ class Ran(NamedTuple):
         return lines[0]
 
 
-def vidface(*arguments: object, code: int | None = None, timeout: float = 300, **options: Any) -> Ran:
-    """Run one command; with `code`, its exit code must be that. No command ever shows a traceback."""
+def vidface(*arguments: object, code: int | None = None, cwd: Path | None = None) -> Ran:
+    """Run one command in this process; with `code`, its exit code must be that.
+
+    An exception that is no exit of the command goes through and fails the test, as a traceback would.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    words = ["vidface", *map(str, arguments)]
+    logs = logging.getLogger()
+    with (
+        patch.object(sys, "argv", words),
+        patch.object(logs, "handlers", []),  # the command sets its own, on the stderr below
+        contextlib.chdir(cwd or Path.cwd()),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            main()
+            found = 0
+        except SystemExit as stop:
+            found = stop.code if isinstance(stop.code, int) else 1
+    return _checked(Ran(found, out.getvalue(), err.getvalue()), code)
+
+
+def vidface_process(*arguments: object, code: int | None = None, **options: Any) -> Ran:
+    """Run one command in a process of its own; `options` go to `subprocess.run`. It never shows a traceback."""
     words = [*MODULE, *map(str, arguments)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False, **options)
-    ran = Ran(done.returncode, done.stdout, done.stderr)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, **options)
+    return _checked(Ran(done.returncode, done.stdout, done.stderr), code)
+
+
+def _checked(ran: Ran, code: int | None) -> Ran:
     assert "Traceback" not in ran.err, ran.err
     assert code is None or ran.code == code, f"exit code {ran.code}, not {code}:\n{ran.err}\n{ran.out}"
     return ran

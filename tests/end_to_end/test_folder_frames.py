@@ -13,13 +13,13 @@ from command_line import (
     pooling_model,
     read_features,
     read_lines,
+    vidface,
     write_folder,
     write_manifest,
     write_video,
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from in_process import run_here
 
 from vidface.frames.folder import evenly
 
@@ -59,7 +59,7 @@ def test_folders_are_thinned_out_and_clips_are_not(
     manifest, model, frames = small
     features, embeddings = tmp_path / "features.h5", tmp_path / "embeddings.h5"
     command = ("extract", manifest, "-o", features, "--model", model, "--workers", 0)
-    run_here(*command, "--folder-frames", 3, code=0)
+    vidface(*command, "--folder-frames", 3, code=0)
     _, _, (long, short, clip) = read_features(features)
     assert np.allclose(long, cells_of(frames[[1, 5, 8]]), atol=1e-5)
     assert (len(short), len(clip)) == (2, 6)
@@ -70,14 +70,14 @@ def test_folders_are_thinned_out_and_clips_are_not(
             5 / 8,
             1.0,
         ]  # their own times, so reports find them again
-    assert "already there" in run_here(*command, "--folder-frames", 3, code=0).out
+    assert "already there" in vidface(*command, "--folder-frames", 3, code=0).out
     for other in ((), ("--folder-frames", 4)):
-        assert "folder_frames" in run_here(*command, *other, code=2).error
-    run_here("cluster", features, "-o", embeddings, "--threshold", "none", code=0)
+        assert "folder_frames" in vidface(*command, *other, code=2).error
+    vidface("cluster", features, "-o", embeddings, "--threshold", "none", code=0)
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("first,second,same\nlong,short,1\nlong,clip,0\n")
     options = ("--manifest", manifest, "--protocol", "pairs", "--pairs", pairs, "--json")
-    said = run_here("score", embeddings, *options, code=0).json["definitions"]["frames"]
+    said = vidface("score", embeddings, *options, code=0).json["definitions"]["frames"]
     assert "folders of frames at most 3 a folder, evenly spaced, video files 8 frames a second" in said
     assert "frames a video: 2 to 6, median 3, 11 in all" in said
 
@@ -87,16 +87,16 @@ def test_shares_are_merged_into_the_same_bytes(small: tuple[Path, Path, np.ndarr
     rows = [(f"v{n:03d}", "long") for n in range(70)]  # two runs of 64
     manifest = write_manifest(manifest.with_name("more.csv"), rows)
     command = ("extract", manifest, "--model", model, "--workers", 0, "--folder-frames", 1)
-    run_here(*command, "-o", tmp_path / "whole.h5", code=0)
+    vidface(*command, "-o", tmp_path / "whole.h5", code=0)
     for share in ("1/2", "2/2"):
-        run_here(*command, "-o", tmp_path / f"part{share[0]}.h5", "--shard", share, code=0)
-    run_here("merge", tmp_path / "part1.h5", tmp_path / "part2.h5", "-o", tmp_path / "merged.h5", code=0)
+        vidface(*command, "-o", tmp_path / f"part{share[0]}.h5", "--shard", share, code=0)
+    vidface("merge", tmp_path / "part1.h5", tmp_path / "part2.h5", "-o", tmp_path / "merged.h5", code=0)
     assert (tmp_path / "whole.h5").read_bytes() == (tmp_path / "merged.h5").read_bytes()
-    run_here("cluster", tmp_path / "whole.h5", "-o", tmp_path / "e.h5", "--threshold", "none", code=0)
+    vidface("cluster", tmp_path / "whole.h5", "-o", tmp_path / "e.h5", "--threshold", "none", code=0)
     for share in ("1/2", "2/2"):
         out = tmp_path / f"e{share[0]}.h5"
-        run_here("cluster", tmp_path / "whole.h5", "-o", out, "--threshold", "none", "--shard", share, code=0)
-    run_here("merge", tmp_path / "e1.h5", tmp_path / "e2.h5", "-o", tmp_path / "em.h5", code=0)
+        vidface("cluster", tmp_path / "whole.h5", "-o", out, "--threshold", "none", "--shard", share, code=0)
+    vidface("merge", tmp_path / "e1.h5", tmp_path / "e2.h5", "-o", tmp_path / "em.h5", code=0)
     assert (tmp_path / "e.h5").read_bytes() == (tmp_path / "em.h5").read_bytes()
 
 
@@ -107,7 +107,7 @@ def test_a_damaged_image_among_those_taken_is_a_fault(
     for name in ("5.png", "6.png"):  # 5 is taken, 6 is not
         (manifest.parent / "long" / name).write_bytes(b"no image")
     features = tmp_path / "features.h5"
-    run_here(
+    vidface(
         *("extract", manifest, "-o", features, "--model", model, "--workers", 0, "--folder-frames", 3), code=1
     )
     assert np.allclose(read_features(features)[2][0], cells_of(frames[[1, 8]]), atol=1e-5)

@@ -10,8 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from command_line import frames_of, pooling_model, write_manifest
-from in_process import run_here
+from command_line import frames_of, pooling_model, vidface, write_manifest
 from PIL import Image
 
 PEOPLE, EACH = 14, 4
@@ -50,7 +49,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         csv.writer(file).writerows([("first", "second", "same"), *pairs])
     for output, rule in (("usual", ""), ("nearest", 'fpr_rule = "nearest"')):
         (folder / f"{output}.toml").write_text(RECIPE.format(output=output, rule=rule))
-        run_here("run", folder / f"{output}.toml", "--json", code=0)
+        vidface("run", folder / f"{output}.toml", "--json", code=0)
     return folder
 
 
@@ -80,14 +79,14 @@ def test_score_by_every_rule(workplace: Path) -> None:
     embeddings = workplace / "usual" / "embeddings.h5"
     for rule, (tpr, fpr) in expected(workplace).items():
         asked = ("--manifest", workplace / "set.csv", "--targets", TARGET, "--fpr-rule", rule)
-        found = run_here("score", embeddings, *asked, "--json", code=0).json
+        found = vidface("score", embeddings, *asked, "--json", code=0).json
         assert found["fpr_rule"] == rule
         assert found["tpr@fpr"][TARGET] == pytest.approx(tpr, abs=1e-12)
         assert found["fpr_reached"][TARGET] == pytest.approx(fpr, abs=1e-12)
         assert (found["threshold@fpr"][TARGET] is None) == (rule == "interpolated")
         low, high = found["ci95"]["tpr@fpr"][TARGET]
         assert low <= tpr <= high
-        text = run_here("score", embeddings, *asked, code=0).out
+        text = vidface("score", embeddings, *asked, code=0).out
         assert f"\nFPR rule {rule}: " in text
         label = f"TPR at FPR {TARGET}" + ("" if rule == "at-most" else f" ({rule})")
         (line,) = [line for line in text.splitlines() if line.startswith(label + "  ")]
@@ -104,24 +103,24 @@ def test_the_rule_of_a_recipe(workplace: Path) -> None:
             assert (one["fpr_rule"], one["tpr@fpr"]["1e-5"]) == (rule, None)
         assert scores["tpr@fpr"][TARGET] == sweep["rows"][0]["tpr@fpr"][TARGET]
         assert scores["tpr@fpr"][TARGET] == pytest.approx(wanted[rule][0], abs=1e-12)
-        said = run_here("run", workplace / f"{output}.toml", code=0).out
+        said = vidface("run", workplace / f"{output}.toml", code=0).out
         assert said.count(f"FPR rule {rule}: ") == 2  # below the scores, and below the sweep
 
 
 def test_a_run_from_before_there_were_rules_goes_on(workplace: Path) -> None:
     recipe = workplace / "old.toml"
     recipe.write_text(RECIPE.format(output="old", rule=""))
-    run_here("run", recipe, "--json", code=0)
+    vidface("run", recipe, "--json", code=0)
     state_file, scores_file = workplace / "old" / "run.json", workplace / "old" / "scores.json"
     state = json.loads(state_file.read_text())
     for stage in ("run", "score", "sweep"):
         del (state[stage] if stage == "run" else state[stage]["made_from"])["fpr_rule"]
     state_file.write_text(json.dumps(state))
-    again = run_here("run", recipe, "--json", code=0).json
+    again = vidface("run", recipe, "--json", code=0).json
     assert again["ran"] == [] and again["scores"]["fpr_rule"] == "at-most"
     before = scores_file.read_bytes()
     recipe.write_text(RECIPE.format(output="old", rule='fpr_rule = "nearest"'))
-    refused = run_here("run", recipe)
+    refused = vidface("run", recipe)
     assert refused.code != 0
     assert refused.error.endswith(
         "scores.json was made otherwise (fpr_rule was at-most, now nearest): choose another output, or delete it to "
@@ -131,20 +130,20 @@ def test_a_run_from_before_there_were_rules_goes_on(workplace: Path) -> None:
     recipe.write_text(RECIPE.format(output="old", rule='fpr_rule = "closest"'))
     assert (
         "score.fpr_rule: input should be 'at-most', 'nearest' or 'interpolated'"
-        in run_here("run", recipe).error
+        in vidface("run", recipe).error
     )
 
 
 def test_back_to_the_usual_rule_is_refused_as_well(workplace: Path) -> None:
     recipe = workplace / "back.toml"
     recipe.write_text(RECIPE.format(output="nearest", rule=""))
-    assert "(fpr_rule was nearest, now at-most)" in run_here("run", recipe).error
-    run_here("run", workplace / "nearest.toml", code=0)  # as it was
+    assert "(fpr_rule was nearest, now at-most)" in vidface("run", recipe).error
+    vidface("run", workplace / "nearest.toml", code=0)  # as it was
 
 
 def test_a_report_says_the_rule(workplace: Path, tmp_path: Path) -> None:
     wanted = expected(workplace)
-    ran = run_here(
+    ran = vidface(
         "report", workplace / "nearest", "-o", tmp_path / "page", "--no-pictures", "--json", code=0
     ).json
     assert ran["fpr_rule"] == "nearest"
@@ -163,7 +162,7 @@ def test_a_report_says_the_rule(workplace: Path, tmp_path: Path) -> None:
 
 def test_a_report_by_another_rule_than_the_runs(workplace: Path, tmp_path: Path) -> None:
     run = workplace / "usual"
-    ran = run_here(
+    ran = vidface(
         "report",
         run,
         "-o",
@@ -183,13 +182,13 @@ def test_a_report_by_another_rule_than_the_runs(workplace: Path, tmp_path: Path)
 def test_compare_uses_at_most_and_says_so(workplace: Path, tmp_path: Path) -> None:
     wanted = expected(workplace)
     runs = (workplace / "nearest", workplace / "usual")
-    found = run_here("compare", *runs, "--protocol", "lfrc", "--json", code=0).json
+    found = vidface("compare", *runs, "--protocol", "lfrc", "--json", code=0).json
     assert found["fpr_rule"] == found["options"]["fpr_rule"] == "at-most"
     value = next(one for one in found["measures"] if one["measure"] == f"TPR at FPR {TARGET}")["values"]
     assert [one["value"] for one in value] == [pytest.approx(wanted["at-most"][0], abs=1e-12)] * 2
     said = "nearest was scored by the FPR rule nearest: here it is compared by at-most"
     assert said in found["warnings"]
-    text = run_here("compare", *runs, "--protocol", "lfrc", "-o", tmp_path / "page", code=0).out
+    text = vidface("compare", *runs, "--protocol", "lfrc", "-o", tmp_path / "page", code=0).out
     rule = "FPR rule at-most: the largest TPR whose FPR is at most the target"
     assert f"warning: {said}" in text and f"{rule}. " in text
     for name in ("index.html", "compare.md", "compare.tex"):
@@ -201,10 +200,10 @@ def test_verify_by_every_rule(workplace: Path) -> None:
     tprs = {}
     for rule in ("at-most", "nearest", "interpolated"):
         asked = ("verify", workplace / "pairs.csv", *shared, "--fpr-rule", rule)
-        found = run_here(*asked, "--json", code=0).json
+        found = vidface(*asked, "--json", code=0).json
         assert found["fpr_rule"] == found["sets"][0]["fpr_rule"] == rule
         tprs[rule] = (found["sets"][0]["tpr@fpr"]["1e-1"], found["sets"][0]["fpr_reached"]["1e-1"])
-        text = run_here(*asked, code=0).out
+        text = vidface(*asked, code=0).out
         assert f"FPR rule {rule}: " in text
     # 5.6 of 56 impostors: 5 are within the target, 6 are nearer.
     assert [fpr for _, fpr in tprs.values()] == [5 / 56, 6 / 56, 0.1]

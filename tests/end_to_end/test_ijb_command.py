@@ -16,7 +16,6 @@ import onnxruntime
 import pytest
 import template_sets
 from command_line import read_features, vidface
-from in_process import run_here
 from PIL import Image
 from sklearn.metrics import roc_curve
 
@@ -78,7 +77,7 @@ def embed(model: Path, faces: list[np.ndarray]) -> np.ndarray:
 
 def score(real: Real, name: str, *options: object) -> dict:
     words = ("--protocol", "ijbc", "--meta", real.root / "meta", *options, "--json")
-    return run_here("score", real.root / name, *words, code=0).json
+    return vidface("score", real.root / name, *words, code=0).json
 
 
 def check(real: Real, features: np.ndarray, result: dict, **variant: bool) -> None:
@@ -157,7 +156,7 @@ def test_features_of_another_tool_in_the_order_of_the_list(real: Real) -> None:
 
 def test_the_table_says_variant_rule_and_both_galleries(real: Real) -> None:
     words = ("--protocol", "ijbc", "--meta", real.root / "meta", "--fpr-rule", "nearest", "--targets", "1e-2")
-    out = run_here("score", real.root / "features.h5", *words, code=0).out
+    out = vidface("score", real.root / "features.h5", *words, code=0).out
     assert out.startswith(
         "ijbc: features as they are in the file, their norms kept, multiplied by the detector's"
     )

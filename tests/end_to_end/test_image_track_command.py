@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 import pytest
-from in_process import run_here
+from command_line import vidface
 from PIL import Image
 
 PEOPLE, EACH, DISTRACTORS = 24, 5, 60
@@ -58,7 +58,7 @@ def faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Faces:
     (folder / "filelist.txt").write_text("".join(f"{name}\n" for name, _, _ in listed))
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
     model = shared_data / "models" / "mobilefacenet_128.onnx"
-    made = run_here(
+    made = vidface(
         "manifest", "from-trillionpairs", folder / "filelist.txt", "--labels", folder / "labels.txt",
         "-o", folder / "set.csv", "--json", code=0,
     ).json  # fmt: skip
@@ -67,12 +67,12 @@ def faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Faces:
     features, embeddings, matrix = (
         folder / name for name in ("features.h5", "embeddings.h5", "features.bin")
     )
-    ran = run_here(
+    ran = vidface(
         "extract", folder / "set.csv", "-o", features, "--model", model, "--flip", "--json", code=0
     ).json
     assert (ran["videos"], ran["frames"]) == (len(listed), len(listed))
-    run_here("cluster", features, "-o", embeddings, "--json", code=0)
-    run_here("submit", embeddings, "--manifest", folder / "set.csv", "--format", "lfrc", "-o", matrix, code=0)
+    vidface("cluster", features, "-o", embeddings, "--json", code=0)
+    vidface("submit", embeddings, "--manifest", folder / "set.csv", "--format", "lfrc", "-o", matrix, code=0)
     return Faces(
         folder, [name for name, _, _ in listed], [person for _, person, _ in listed], embeddings, matrix
     )
@@ -127,7 +127,7 @@ def test_the_scores_are_those_of_plain_numpy(faces: Faces, tmp_path: Path) -> No
         "--targets",
         ",".join(TARGETS),
     )
-    found = run_here("score", faces.matrix, *asked, "-o", tmp_path / "scores.json", "--json", code=0).json
+    found = vidface("score", faces.matrix, *asked, "-o", tmp_path / "scores.json", "--json", code=0).json
     known = PEOPLE * EACH
     assert found["counts"] == {
         "images": known + DISTRACTORS,
@@ -152,11 +152,11 @@ def test_the_scores_are_those_of_plain_numpy(faces: Faces, tmp_path: Path) -> No
         "identification TPR at FPR 1e-3 is not measured: 120 searches without a mate are fewer than 1/1e-3"
     ]
     assert json.loads((tmp_path / "scores.json").read_text()) == found
-    again = run_here("score", faces.embeddings, *asked, "--json", code=0).json
+    again = vidface("score", faces.embeddings, *asked, "--json", code=0).json
     assert {name: again[name] for name in ("tpr@fpr", "identification", "ci95")} == {
         name: found[name] for name in ("tpr@fpr", "identification", "ci95")
     }
-    text = run_here("score", faces.matrix, *asked, code=0).out
+    text = vidface("score", faces.matrix, *asked, code=0).out
     (line,) = [line for line in text.splitlines() if line.startswith("verification, TPR at FPR 1e-2 ")]
     assert line.split()[5] == f"{found['tpr@fpr']['1e-2']:.4f}"
     assert "FPR rule at-most: the largest TPR whose FPR is at most the target" in text
@@ -180,7 +180,7 @@ def made_up(folder: Path) -> tuple[Path, Path, np.ndarray, np.ndarray]:
 def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, np.ndarray, np.ndarray]:
     folder = tmp_path_factory.mktemp("large")
     filelist, features, rows, who = made_up(folder)
-    made = run_here(
+    made = vidface(
         "manifest", "from-trillionpairs", filelist, "--labels", folder / "labels.txt",
         "-o", folder / "set.csv", "--json", code=0,
     ).json  # fmt: skip
@@ -209,7 +209,7 @@ def test_identification_at_1e_3(large: tuple[Path, Path, np.ndarray, np.ndarray]
         "--targets",
         "1e-4,1e-5,1e-8",
     )
-    found = run_here("score", features, *asked, "--fpr-rule", rule, "--json", code=0).json
+    found = vidface("score", features, *asked, "--fpr-rule", rule, "--json", code=0).json
     mate, beside, alone = searches(rows, who)
     assert len(alone) == 1250  # 1.25 searches without a mate may be accepted: one, by every rule
     level = np.sort(alone)[::-1][1]
@@ -221,4 +221,4 @@ def test_identification_at_1e_3(large: tuple[Path, Path, np.ndarray, np.ndarray]
     assert search["tpr@fpr"]["1e-3"] == pytest.approx(tpr, abs=1e-12)
     assert search["fpr_reached"]["1e-3"] == pytest.approx(1e-3 if rule == "interpolated" else 1 / 1250)
     assert found["tpr@fpr"]["1e-8"] is None
-    assert f"FPR rule {rule}: " in run_here("score", features, *asked, "--fpr-rule", rule, code=0).out
+    assert f"FPR rule {rule}: " in vidface("score", features, *asked, "--fpr-rule", rule, code=0).out

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pytest
-from command_line import write_manifest
-from in_process import run_here
+from command_line import vidface, write_manifest
 from python2_pickle import python2_pickle
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocols" / "foreign.md"
@@ -64,8 +63,8 @@ def faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Faces:
     manifest = write_manifest(folder / "set.csv", rows)
     model = shared_data / "models" / "mobilefacenet_128.onnx"
     told = ("--model", model, "--workers", 0)
-    run_here("extract", manifest, "-o", folder / "extracted.h5", *told, code=0)
-    run_here("extract", manifest, "-o", folder / "half.h5", *told, "--dtype", "float16", code=0)
+    vidface("extract", manifest, "-o", folder / "extracted.h5", *told, code=0)
+    vidface("extract", manifest, "-o", folder / "half.h5", *told, "--dtype", "float16", code=0)
     with h5py.File(folder / "extracted.h5") as file:
         offsets, vectors, times = file["offsets"][:], file["features"][:], file["timestamps"][:]
         ids = [text.decode() for text in file["video_ids"][:]]
@@ -95,12 +94,12 @@ def write_by_script(folder: Path, name: str) -> None:
 
 def scores(faces: Faces, scored: Path) -> Any:
     told = ("--manifest", faces.folder / "set.csv", *TARGETS)
-    return run_here("score", scored, *told, "--json", code=0).json
+    return vidface("score", scored, *told, "--json", code=0).json
 
 
 def clustered(faces: Faces, features: Path, threshold: str) -> Any:
     output = features.with_name(f"{features.stem}.{threshold}.h5")
-    run_here("cluster", features, "-o", output, "--threshold", threshold, code=0)
+    vidface("cluster", features, "-o", output, "--threshold", threshold, code=0)
     return scores(faces, output)
 
 
@@ -122,7 +121,7 @@ def test_frames_as_an_array_with_an_index(faces: Faces, threshold: str) -> None:
     write_by_script(faces.folder, "arrays")
     output = faces.folder / "arrays.h5"
     files = (faces.folder / "frames.npy", "--index", faces.folder / "frames.csv")
-    run_here("features", "from-arrays", *files, "--manifest", faces.folder / "set.csv", "-o", output, code=0)
+    vidface("features", "from-arrays", *files, "--manifest", faces.folder / "set.csv", "-o", output, code=0)
     with h5py.File(output) as theirs, h5py.File(faces.features) as ours:
         for dataset in ("features", "offsets", "timestamps", "video_ids"):
             assert np.array_equal(theirs[dataset][:], ours[dataset][:]), dataset
@@ -142,7 +141,7 @@ def test_the_iqiyi_pickle(faces: Faces, writer: str) -> None:
         for video, second, vector in zip(mine["video"], mine["second"], mine["frames"], strict=True):
             videos[video].append([str(int(second * 8)), [0.0, 0.0, 9.0, 9.0], 1.0, 9.0, vector.astype("f2")])
         path.write_bytes(python2_pickle(videos))
-    run_here("features", "from-iqiyi", path, "--manifest", faces.folder / "set.csv", "-o", output, code=0)
+    vidface("features", "from-iqiyi", path, "--manifest", faces.folder / "set.csv", "-o", output, code=0)
     found, wanted = clustered(faces, output, "0.3"), clustered(faces, faces.half, "0.3")
     for number in (*NUMBERS, "ci95", "threshold@fpr"):
         assert found[number] == wanted[number], number
@@ -157,15 +156,15 @@ def test_a_sweep_and_a_report_of_foreign_features(faces: Faces) -> None:
     folder.mkdir()
     told = ("--manifest", faces.folder / "set.csv")
     files = (faces.folder / "frames.npy", "--index", faces.folder / "frames.csv")
-    run_here("features", "from-arrays", *files, *told, "-o", folder / "features.h5", code=0)
-    run_here("cluster", folder / "features.h5", "-o", folder / "embeddings.h5", "--threshold", "0.3", code=0)
-    table = run_here(
+    vidface("features", "from-arrays", *files, *told, "-o", folder / "features.h5", code=0)
+    vidface("cluster", folder / "features.h5", "-o", folder / "embeddings.h5", "--threshold", "0.3", code=0)
+    table = vidface(
         "sweep", folder / "features.h5", *told, "--thresholds", "none,0.3", *TARGETS, "--json"
     ).json
-    wanted = run_here("sweep", faces.features, *told, "--thresholds", "none,0.3", *TARGETS, "--json").json
+    wanted = vidface("sweep", faces.features, *told, "--thresholds", "none,0.3", *TARGETS, "--json").json
     assert table["rows"] == wanted["rows"] and table["best"] == wanted["best"]
     told = (*told, *TARGETS, "--no-pictures")  # a report of files alone: no media are looked for
-    made = run_here("report", folder / "embeddings.h5", *told, "-o", folder / "report", "--json", code=0).json
+    made = vidface("report", folder / "embeddings.h5", *told, "-o", folder / "report", "--json", code=0).json
     assert made["headline"]["mAP@100"] == wanted["rows"][1]["mAP@100"]
     assert "not known, of frames.npy, frames.csv" in (folder / "report" / "index.html").read_text("utf-8")
     with (folder / "report" / "data" / "made-with.csv").open(newline="") as file:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pytest
-from in_process import run_here
+from command_line import vidface
 from PIL import Image
 from test_interop import write_by_script
 
@@ -52,7 +52,7 @@ def faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Faces:
 
 
 def extract(faces: Faces, manifest: Path, output: Path) -> None:
-    run_here("extract", manifest, "-o", output, "--model", faces.model, "--workers", 0, code=0)
+    vidface("extract", manifest, "-o", output, "--model", faces.model, "--workers", 0, code=0)
 
 
 def write_mine(faces: Faces, features: Path, prefix: str = "") -> None:
@@ -110,13 +110,13 @@ def test_ijbc_features_in_the_order_of_face_tid_mid(faces: Faces, options: tuple
     if not meta.exists():
         write_ijbc(faces)
         told = ("manifest", "from-ijbc", meta, faces.folder / "images")
-        run_here(*told, "-o", faces.folder / "ijbc.csv", code=0)
+        vidface(*told, "-o", faces.folder / "ijbc.csv", code=0)
         extract(faces, faces.folder / "ijbc.csv", features)
     write_mine(faces, features)
     write_by_script(faces.folder, "ijb")
     told = ("--protocol", "ijbc", "--meta", meta, "--targets", "1e-1,1e-2", *options, "--json")
-    wanted: Any = run_here("score", features, *told).json
-    found: Any = run_here("score", faces.folder / "images.npy", *told).json
+    wanted: Any = vidface("score", features, *told).json
+    found: Any = vidface("score", faces.folder / "images.npy", *told).json
     assert found["inputs"]["kind"] == "npy" and wanted["inputs"]["kind"] == "features"
     assert any(0 < value < 1 for value in numbers(wanted) if value is not None)
     for name in wanted.keys() - {"inputs", "warnings"}:
@@ -135,14 +135,14 @@ def test_trillionpairs_features_in_the_order_of_the_list(faces: Faces) -> None:
     (folder / "labels.txt").write_text("".join(f"{person or 0}\n" for person in faces.people))
     told = ("manifest", "from-trillionpairs", folder / "filelist.txt", "--labels", folder / "labels.txt")
     manifest, features, embeddings = (folder / name for name in ("tp.csv", "tp.h5", "tp-embeddings.h5"))
-    run_here(*told, "-o", manifest, code=0)
+    vidface(*told, "-o", manifest, code=0)
     extract(faces, manifest, features)
-    run_here("cluster", features, "-o", embeddings, code=0)
+    vidface("cluster", features, "-o", embeddings, code=0)
     write_mine(faces, features)
     write_by_script(folder, "trillionpairs")
     told = ("--protocol", "trillionpairs", "--manifest", manifest, "--targets", "1e-2,1e-3", "--json")
-    wanted: Any = run_here("score", embeddings, *told, code=0).json
-    found: Any = run_here("score", folder / "images.bin", *told, code=0).json
+    wanted: Any = vidface("score", embeddings, *told, code=0).json
+    found: Any = vidface("score", folder / "images.bin", *told, code=0).json
     assert found["inputs"]["kind"] == "lfrc"
     assert any(0 < value < 1 for value in wanted["tpr@fpr"].values())
     assert numbers({**found, "inputs": None}) == pytest.approx(numbers({**wanted, "inputs": None}), abs=1e-6)

@@ -15,7 +15,6 @@ import h5py
 import numpy as np
 import pytest
 from command_line import vidface, write_manifest
-from in_process import run_here
 from PIL import Image
 
 ENROLLED, STRANGERS, UNKNOWN = 40, 60, 40
@@ -138,7 +137,7 @@ def test_the_curve_is_written_with_all_its_points(faces: Set) -> None:
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_the_curve_is_drawn(faces: Set, suffix: str) -> None:
     target = faces.folder / f"curve.{suffix}"
-    out = run_here(*command(faces.manifest, faces.embeddings), "--det", target, code=0).out
+    out = vidface(*command(faces.manifest, faces.embeddings), "--det", target, code=0).out
     if suffix == "png":
         with Image.open(target) as image:
             assert min(image.size) > 500
@@ -159,7 +158,7 @@ def test_a_matrix_of_another_tool_scores_the_same(faces: Set) -> None:
         row = {text.decode(): i for i, text in enumerate(file["video_ids"][:])}
         matrix = file["embeddings"][:][[row[video] for video in order]]
     np.save(faces.folder / "theirs.npy", matrix)
-    theirs = run_here(*command(faces.manifest, faces.folder / "theirs.npy"), "--json", code=0).json
+    theirs = vidface(*command(faces.manifest, faces.folder / "theirs.npy"), "--json", code=0).json
     for name in (
         "fnir@fpir",
         "threshold@fpir",

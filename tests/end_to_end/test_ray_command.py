@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from command_line import MODULE, frames_of, pooling_model, vidface, write_folder, write_manifest
+from command_line import (
+    MODULE,
+    frames_of,
+    pooling_model,
+    vidface,
+    vidface_process,
+    write_folder,
+    write_manifest,
+)
 from processes import children_of
 
 pytestmark = pytest.mark.skipif(
@@ -203,7 +211,7 @@ def test_a_cluster_of_its_own(shared_data: Path, tmp_path: Path) -> None:
     before = set(Path(tempfile.gettempdir()).glob("vidface-ray-*"))
     for engine in ("local", "ray"):
         output = tmp_path / f"{engine}.h5"
-        ran = vidface(*words, "-o", output, "--engine", engine, env=ENVIRONMENT)
+        ran = vidface_process(*words, "-o", output, "--engine", engine, env=ENVIRONMENT)
         assert (ran.code, ran.err, ran.json["videos"]) == (0, "", len(clips))
         digests.append(sha256(output))
     assert digests[0] == digests[1]
@@ -228,7 +236,7 @@ def test_cluster_on_the_cluster(work: Work, nodes: Nodes, tmp_path: Path) -> Non
     (tmp_path / "f.h5").symlink_to(work.manifest.with_name("local.h5"))
     far = ("--engine", "ray", "--address", nodes.address)
     for output, where in (("local.h5", ()), ("ray.h5", far)):
-        vidface("cluster", "f.h5", "-o", output, *where, code=1, env=ENVIRONMENT, cwd=tmp_path)
+        vidface_process("cluster", "f.h5", "-o", output, *where, code=1, env=ENVIRONMENT, cwd=tmp_path)
     assert sha256(tmp_path / "local.h5") == sha256(tmp_path / "ray.h5")
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pytest
-from in_process import run_here
+from command_line import vidface
 
 PEOPLE, SPLITS = 40, 10
 OWN, STRANGERS = 1, 2  # frames of a video: hard enough without clustering for errors in most splits
@@ -32,10 +32,10 @@ def ytf(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> YouTubeF
     splits = root / "splits.txt"
     splits.write_text("\n".join(pair_lines(people)) + "\n")
     manifest, features, embeddings = root / "set.csv", root / "features.h5", root / "embeddings.h5"
-    run_here("manifest", "from-ytf", root / "aligned_images_DB", "-o", manifest, code=0)
+    vidface("manifest", "from-ytf", root / "aligned_images_DB", "-o", manifest, code=0)
     model = shared_data / "models" / "mobilefacenet_128.onnx"
-    run_here("extract", manifest, "-o", features, "--model", model, "--workers", 0, code=0)
-    run_here("cluster", features, "-o", embeddings, "--threshold", "none", code=0)
+    vidface("extract", manifest, "-o", features, "--model", model, "--workers", 0, code=0)
+    vidface("cluster", features, "-o", embeddings, "--threshold", "none", code=0)
     return YouTubeFaces(root, splits, embeddings, features, manifest)
 
 
@@ -109,7 +109,7 @@ def by_splits(distances: np.ndarray, same: np.ndarray, split: np.ndarray) -> lis
 
 def test_ten_splits_against_numpy(ytf: YouTubeFaces) -> None:
     options = ("--manifest", ytf.manifest, "--protocol", "ytf", "--pairs", ytf.splits, "--targets", "0.1")
-    result: Any = run_here("score", ytf.embeddings, *options, "--json", code=0).json
+    result: Any = vidface("score", ytf.embeddings, *options, "--json", code=0).json
     distances, same, split = oracle(ytf.features, ytf.splits)
     accuracies = by_splits(distances, same, split)
     assert [fold["accuracy"] for fold in result["folds"]] == pytest.approx(accuracies, abs=1e-9)
@@ -128,7 +128,7 @@ def test_ten_splits_against_numpy(ytf: YouTubeFaces) -> None:
 
 def test_the_text_says_frames_folds_and_rule(ytf: YouTubeFaces) -> None:
     options = ("--manifest", ytf.manifest, "--protocol", "ytf", "--pairs", ytf.splits)
-    lines = run_here("score", ytf.embeddings, *options, code=0).out.splitlines()
+    lines = vidface("score", ytf.embeddings, *options, code=0).out.splitlines()
     assert lines[1].startswith("accuracy by folds")
     assert sum(line.split()[:2] == [str(n), "8"] for n in range(1, 11) for line in lines) == 10
     assert any(line.startswith("frames: folders of frames whole") for line in lines)
@@ -141,7 +141,7 @@ def test_a_video_that_is_not_there_costs_its_pair_not_a_hit(ytf: YouTubeFaces, t
     broken = tmp_path / "splits.txt"
     broken.write_text("\n".join(lines))
     options = ("--manifest", ytf.manifest, "--protocol", "ytf", "--pairs", broken, "--json")
-    result: Any = run_here("score", ytf.embeddings, *options, code=1).json
+    result: Any = vidface("score", ytf.embeddings, *options, code=1).json
     distances, same, split = oracle(ytf.features, ytf.splits)
     keep = np.arange(80) != 10
     assert result["accuracy"] == pytest.approx(

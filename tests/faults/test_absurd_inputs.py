@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import template_sets
-from command_line import Ran, write_manifest
-from in_process import run_here
+from command_line import Ran, vidface, write_manifest
 from PIL import Image
 
 from vidface.errors import UsageError
@@ -37,7 +36,7 @@ def set_of_four(tmp_path: Path) -> Callable[..., Ran]:
     def run(text: str, protocol: str, *options: object, code: int) -> Ran:
         (tmp_path / "pairs.csv").write_text(text)
         words = ("--manifest", manifest, "--protocol", protocol, "--pairs", tmp_path / "pairs.csv", *options)
-        return run_here("score", tmp_path / "rows.npy", *words, code=code)
+        return vidface("score", tmp_path / "rows.npy", *words, code=code)
 
     return run
 
@@ -103,7 +102,7 @@ def test_detector_scores_too_large_to_be_added(tmp_path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
     (tmp_path / "meta" / "ijbc_template_pair_label.txt").unlink()
     words = ("--protocol", "ijbc", "--meta", tmp_path / "meta")
-    ran = run_here("score", tmp_path / "rows.npy", *words, code=1)
+    ran = vidface("score", tmp_path / "rows.npy", *words, code=1)
     assert "too large to be added" in ran.err
     assert ran.err.count("\n") == 1
 
@@ -118,7 +117,7 @@ def test_image_names_that_are_no_names_of_files(tmp_path: Path, name: str) -> No
         "".join(f"{image} 38 51 73 51 56 71 41 92 70 92 0.9\n" for image in ("0.jpg", name))
     )
     for options in ((), ("--aligned", tmp_path / "aligned")):
-        ran = run_here("manifest", "from-ijbb", lists, crops, "-o", tmp_path / "set.csv", *options, code=1)
+        ran = vidface("manifest", "from-ijbb", lists, crops, "-o", tmp_path / "set.csv", *options, code=1)
         assert ":2: " in ran.err and "is no name of a file" in ran.err
     assert not (tmp_path / "set.csv").exists()
 
@@ -131,11 +130,11 @@ def test_crops_are_not_taken_for_aligned_faces(tmp_path: Path) -> None:
     (lists / "ijbb_face_tid_mid.txt").write_text("0.png 0 0\n")
     (lists / "ijbb_name_5pts_score.txt").write_text("0.png 30 35 50 35 40 45 32 55 48 55 0.9\n")
     command = ("manifest", "from-ijbb", lists, crops, "-o", tmp_path / "set.csv", "--aligned")
-    ran = run_here(*command, crops, code=2)
+    ran = vidface(*command, crops, code=2)
     assert "'0.png' in it is no face that was cut here" in ran.err
     assert [path.name for path in crops.iterdir()] == ["0.png"]
     for _ in range(2):  # the second time faces and note are there
-        run_here(*command, tmp_path / "aligned", code=0)
+        vidface(*command, tmp_path / "aligned", code=0)
     with Image.open(tmp_path / "aligned" / "0.png") as face:
         assert face.size == (112, 112)
 
@@ -150,13 +149,13 @@ def test_a_damaged_features_file_gives_no_scores_of_templates(tmp_path: Path) ->
     manifest = write_manifest(tmp_path / "set.csv", [(image, image, "", "test") for image in images])
     (tmp_path / "index.csv").write_text("\n".join(["video_id", *images]) + "\n")
     words = ("--index", tmp_path / "index.csv", "--manifest", manifest, "-o", tmp_path / "rows.h5")
-    run_here("features", "from-arrays", tmp_path / "rows.npy", *words, code=0)
+    vidface("features", "from-arrays", tmp_path / "rows.npy", *words, code=0)
     command = ("score", tmp_path / "rows.h5", "--protocol", "ijbc", "--meta", tmp_path / "meta")
-    run_here(*command, code=0)
+    vidface(*command, code=0)
     whole = bytearray((tmp_path / "rows.h5").read_bytes())
     whole[whole.index(rows[:1].tobytes()) + 3] ^= 0x40
     (tmp_path / "rows.h5").write_bytes(whole)
-    ran = run_here(*command, code=1)
+    ran = vidface(*command, code=1)
     assert "rows.h5: damaged" in ran.err and ran.err.count("\n") == 1
 
 
@@ -171,7 +170,7 @@ def test_a_list_of_cfp_that_gives_one_number_to_two_images(
     (split / "same.txt").write_text("1,1\n")
     (split / "diff.txt").write_text("2,1\n")
     words = ("--manifest", tmp_path / "set.csv", "--protocol", "pairs", "--pairs", split.parent)
-    ran = run_here("score", tmp_path / "rows.npy", *words, code=1)
+    ran = vidface("score", tmp_path / "rows.npy", *words, code=1)
     assert "Pair_list_P.txt:2: image 1 is listed already" in ran.err
 
 
@@ -179,7 +178,7 @@ def test_a_list_of_cfp_that_gives_one_number_to_two_images(
 def test_a_limit_that_is_no_number(tmp_path: Path, option: str) -> None:
     manifest = write_manifest(tmp_path / "set.csv", [("v0", "v0", "p", "test")])
     command = ("features", "from-iqiyi", tmp_path / "none.pickle", "--manifest", manifest)
-    ran = run_here(*command, "-o", tmp_path / "features.h5", option, "nan", code=2)
+    ran = vidface(*command, "-o", tmp_path / "features.h5", option, "nan", code=2)
     assert "must be numbers" in ran.err
 
 

@@ -28,6 +28,7 @@ from command_line import (
     read_features,
     read_lines,
     vidface,
+    vidface_process,
     write_manifest,
     write_video,
 )
@@ -303,7 +304,7 @@ def test_decoding_processes_do_not_start(tmp_path: Path, clips: Set, program: st
     whole = f"import os, sys\nif 'vidface.engines.decoder' in sys.orig_argv: {program}\n"
     env = astray(tmp_path / "astray", whole)
     output = tmp_path / "features.h5"
-    ran = vidface("extract", clips.manifest, "-o", output, "--model", clips.model, code=1, env=env)
+    ran = vidface_process("extract", clips.manifest, "-o", output, "--model", clips.model, code=1, env=env)
     assert f"decoding processes do not start: {said}: " in ran.error and "--workers 0" in ran.error
     assert not (tmp_path / "faults.jsonl").exists() and not output.exists()
 
@@ -313,7 +314,7 @@ def test_decoder_cannot_be_loaded(tmp_path: Path, clips: Set) -> None:
     output = tmp_path / "features.h5"
     for workers in (0, 2):
         options = ("--model", clips.model, "--workers", workers)
-        ran = vidface("extract", clips.manifest, "-o", output, *options, code=1, env=env)
+        ran = vidface_process("extract", clips.manifest, "-o", output, *options, code=1, env=env)
         assert "decoder pyav cannot be loaded: " in ran.error
     assert not (tmp_path / "faults.jsonl").exists() and not output.exists()
 

@@ -21,6 +21,7 @@ from command_line import (
     pooling_model,
     read_lines,
     vidface,
+    vidface_process,
     write_folder,
     write_manifest,
     write_video,
@@ -301,7 +302,7 @@ def test_weights_that_are_none(clips: Set, tmp_path: Path, content: bytes | None
 def test_no_weights_at_all(clips: Set, tmp_path: Path) -> None:
     env = {**os.environ, "VIDFACE_WEIGHTS": str(tmp_path)}
     words = ("extract", clips.manifest, "-o", tmp_path / "x.h5", "--model", clips.model, "--faces", "detect")
-    error = vidface(*words, code=1, env=env).error
+    error = vidface_process(*words, code=1, env=env).error
     assert "nothing is downloaded" in error and "SHA-256" in error
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from command_line import MODULE, Ran, frames_of, pooling_model, vidface, write_manifest
-from in_process import run_here
+from command_line import MODULE, Ran, frames_of, pooling_model, vidface, vidface_process, write_manifest
 from PIL import Image
 
 from vidface.errors import StoreError
@@ -50,11 +49,11 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Set:
     manifest = write_manifest(root / "set.csv", rows)
     extract = ("extract", manifest, "--model", model, "--workers", 0)
     base = {name: root / f"{name}.h5" for name in ("features", "one", "two", "embeddings", "plain")}
-    run_here(*extract, "-o", base["features"], code=0)
-    run_here(*extract, "-o", base["one"], "--shard", "1/2", code=0)
-    run_here(*extract, "-o", base["two"], "--shard", "2/2", code=0)
-    run_here("cluster", base["features"], "-o", base["embeddings"], code=0)
-    run_here("cluster", base["features"], "-o", base["plain"], "--threshold", "none", code=0)
+    vidface(*extract, "-o", base["features"], code=0)
+    vidface(*extract, "-o", base["one"], "--shard", "1/2", code=0)
+    vidface(*extract, "-o", base["two"], "--shard", "2/2", code=0)
+    vidface("cluster", base["features"], "-o", base["embeddings"], code=0)
+    vidface("cluster", base["features"], "-o", base["plain"], "--threshold", "none", code=0)
     told, pack = ("--manifest", manifest), ("dataset", "pack", root / "faces", "--to")
     return Set(
         root,
@@ -100,7 +99,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def failed(given: Set, command: str, output: object) -> Ran:
-    ran = run_here(*given.commands[command], "-o", output)
+    ran = vidface(*given.commands[command], "-o", output)
     assert ran.code in (1, 2), (command, ran)
     told = ran.err.splitlines()
     usage = command in FOLDERS and len(told) == 4 and told[0].startswith("Usage: ")  # as click tells it
@@ -143,7 +142,7 @@ def test_output_through_a_link(tmp_path: Path, given: Set, command: str) -> None
     target.write_bytes(EARLIER)
     link = tmp_path / "out"
     link.symlink_to(target)
-    ran = run_here(*given.commands[command], "-o", link)
+    ran = vidface(*given.commands[command], "-o", link)
     assert ran.code in (0, 1, 2) and (ran.code != 2 or ran.error)
     assert tree(tmp_path / "elsewhere") == {"mine": EARLIER}
 
@@ -153,7 +152,7 @@ def test_names_with_spaces_and_line_ends(tmp_path: Path, given: Set, command: st
     folder = tmp_path / "a b\nc \u00e9"
     folder.mkdir()
     name = " out\n1"
-    ran = run_here(*given.commands[command], "-o", folder / name)
+    ran = vidface(*given.commands[command], "-o", folder / name)
     assert ran.code == 0 and ran.err == "", ran
     assert {path.name for path in folder.iterdir()} <= {name, "faults.jsonl"}
 
@@ -162,7 +161,7 @@ def test_names_with_spaces_and_line_ends(tmp_path: Path, given: Set, command: st
 def test_a_name_that_is_too_long(tmp_path: Path, given: Set, command: str) -> None:
     """255 bytes are the most that file systems take, and the partial file and the lock need some of them."""
     for length in (251, 255, 256, 5000):
-        ran = run_here(*given.commands[command], "-o", tmp_path / ("n" * length))
+        ran = vidface(*given.commands[command], "-o", tmp_path / ("n" * length))
         assert ran.code in (0, 1, 2) and (ran.code == 0 or ran.error), (length, ran)
         if ran.code:
             assert set(tree(tmp_path)) <= {"faults.jsonl"}
@@ -280,7 +279,7 @@ def test_two_runs_at_once(tmp_path: Path, given: Set, command: str, lock: str) -
         ran = failed(given, command, output)
         assert ran.code == 2 and "another run is writing it now" in ran.error
         assert output.is_dir() if command in FOLDERS else not output.exists()
-    run_here(*given.commands[command], "-o", output, code=0)  # the lock of a run that is gone stops nobody
+    vidface(*given.commands[command], "-o", output, code=0)  # the lock of a run that is gone stops nobody
     assert not (tmp_path / lock).exists()
 
 
@@ -289,7 +288,7 @@ def test_two_runs_of_score_at_once(tmp_path: Path, given: Set) -> None:
     results = []
     for split in ("val", "train"):
         words = (*given.commands["score"], "--gallery-split", split, "--protocol", "iqiyi")
-        run_here(*words, "-o", tmp_path / split, code=0)
+        vidface(*words, "-o", tmp_path / split, code=0)
         results.append((words, (tmp_path / split).read_bytes()))
         (tmp_path / split).unlink()
     processes = [
@@ -306,7 +305,7 @@ def test_no_folder_for_temporary_files_and_no_home(tmp_path: Path, given: Set) -
     nowhere = dict.fromkeys(("TMPDIR", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/dev/null/none")
     for command in ("extract", "cluster"):
         words = (*given.commands[command], "-o", tmp_path / command)
-        ran = vidface(*words, code=0, env={**os.environ, **nowhere})
+        ran = vidface_process(*words, code=0, env={**os.environ, **nowhere})
         assert ran.err == "", ran.err
 
 
@@ -317,7 +316,7 @@ def test_a_page_whose_run_was_killed_at_its_beginning(tmp_path: Path, given: Set
         (tmp_path / "out" / part).mkdir(parents=True)
         (tmp_path / "out" / part / ".headline.csv.123.partial").write_bytes(EARLIER)
     (tmp_path / "out" / ".folder.lock").touch()
-    run_here(*given.commands[command], "-o", tmp_path / "out", code=0)
+    vidface(*given.commands[command], "-o", tmp_path / "out", code=0)
     assert (tmp_path / "out" / "index.html").is_file()
     assert [path for path in tmp_path.rglob("*") if path.name.startswith(".")] == []
 
@@ -327,17 +326,17 @@ def test_a_page_never_stands_beside_the_data_of_another(
     tmp_path: Path, given: Set, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the second run fails on its way, the page of the first is gone."""
-    run_here(*given.commands[command], "-o", tmp_path / "out", code=0)
+    vidface(*given.commands[command], "-o", tmp_path / "out", code=0)
     module = {"report": "vidface.report.page", "compare": "vidface.report.compare_page"}[command]
 
     def full(*_given: object) -> None:
         raise StoreError("no space left")
 
     monkeypatch.setattr(f"{module}.write_drawing", full)
-    ran = run_here(*given.commands[command], "-o", tmp_path / "out", code=1)
+    ran = vidface(*given.commands[command], "-o", tmp_path / "out", code=1)
     assert "no space left" in ran.error and not (tmp_path / "out" / "index.html").exists()
     monkeypatch.undo()
-    run_here(*given.commands[command], "-o", tmp_path / "out", code=0)  # what is left stops nobody
+    vidface(*given.commands[command], "-o", tmp_path / "out", code=0)  # what is left stops nobody
     assert (tmp_path / "out" / "index.html").is_file()
 
 
@@ -389,5 +388,7 @@ def test_nothing_is_written_into_the_home_folder(tmp_path: Path, given: Set) -> 
     home = tmp_path / "home"
     home.mkdir()
     kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    vidface(*given.commands["extract"], "-o", tmp_path / "out", code=0, env={**kept, "HOME": str(home)})
+    vidface_process(
+        *given.commands["extract"], "-o", tmp_path / "out", code=0, env={**kept, "HOME": str(home)}
+    )
     assert list(home.rglob("*")) == []

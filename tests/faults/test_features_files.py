@@ -14,8 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from command_line import write_manifest
-from in_process import run_here
+from command_line import vidface, write_manifest
 
 from vidface import store
 from vidface.errors import StoreError
@@ -54,7 +53,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.write_shard(folder / "shard.h5", videos, SIDE, "float32")
     store.join_shards([folder / "shard.h5"], folder / "features.h5", MADE_WITH)
     (folder / "shard.h5").unlink()
-    run_here("cluster", folder / "features.h5", "-o", folder / "embeddings.h5", "--json", code=0)
+    vidface("cluster", folder / "features.h5", "-o", folder / "embeddings.h5", "--json", code=0)
     return folder
 
 
@@ -68,13 +67,13 @@ def files(good: Path, tmp_path: Path) -> Path:
 def cluster(folder: Path, features: str = "features.h5") -> str:
     """The error of clustering these features; no output may be left."""
     output = folder / "new.h5"
-    error = run_here("cluster", folder / features, "-o", output, code=1).error
+    error = vidface("cluster", folder / features, "-o", output, code=1).error
     assert not output.exists() and str(folder / features) in error
     return error
 
 
 def score(folder: Path, embeddings: str = "embeddings.h5") -> str:
-    error = run_here("score", folder / embeddings, "--manifest", folder / "set.csv", code=1).error
+    error = vidface("score", folder / embeddings, "--manifest", folder / "set.csv", code=1).error
     assert str(folder / embeddings) in error
     return error
 
@@ -109,7 +108,7 @@ def test_numbers_that_are_none_in_the_features(files: Path, value: float, dtype:
     rows[13, 3] = value
     replace(files / "features.h5", "features", rows)
     assert "row 13 of its features holds NaN or infinity" in cluster(files)
-    sweep = run_here("sweep", files / "features.h5", "--manifest", files / "set.csv", code=1)
+    sweep = vidface("sweep", files / "features.h5", "--manifest", files / "set.csv", code=1)
     assert "row 13" in sweep.error
 
 
@@ -131,8 +130,8 @@ def test_a_video_of_zero_rows_is_counted(files: Path) -> None:
         rows = file["features"][:]
     rows[4 * FRAMES : 5 * FRAMES] = 0
     replace(files / "features.h5", "features", rows)
-    run_here("cluster", files / "features.h5", "-o", files / "new.h5", code=0)
-    ran = run_here("score", files / "new.h5", "--manifest", files / "set.csv", "--json", code=1)
+    vidface("cluster", files / "features.h5", "-o", files / "new.h5", code=0)
+    ran = vidface("score", files / "new.h5", "--manifest", files / "set.csv", "--json", code=1)
     assert ran.json["counts"]["zero_embeddings"] == 1 and ran.json["warnings"]
 
 
@@ -166,7 +165,7 @@ def test_shards_of_another_dimension(files: Path) -> None:
         store.write_shard(files / "s.h5", videos, side, "float32")
         attributes = {**MADE_WITH, "shard": shard_text((part, 2))}
         store.join_shards([files / "s.h5"], files / f"{part}.h5", attributes, keep_faults=True)
-    ran = run_here("merge", files / "1.h5", files / "2.h5", "-o", files / "merged.h5", code=2)
+    ran = vidface("merge", files / "1.h5", files / "2.h5", "-o", files / "merged.h5", code=2)
     assert "dimension is 6, but 8" in ran.error
     assert not (files / "merged.h5").exists()
 
@@ -211,19 +210,17 @@ def test_attributes_that_may_be_missing(files: Path) -> None:
                 if attribute != "features_sha256":
                     del file.attrs[attribute]
     manifest = ("--manifest", files / "set.csv")
-    run_here("cluster", files / "features.h5", "-o", files / "new.h5", code=0)
-    run_here("sweep", files / "features.h5", *manifest, code=0)
-    assert run_here("score", files / "embeddings.h5", *manifest, code=0).out == (
-        run_here("score", files / "new.h5", *manifest, code=0).out
+    vidface("cluster", files / "features.h5", "-o", files / "new.h5", code=0)
+    vidface("sweep", files / "features.h5", *manifest, code=0)
+    assert vidface("score", files / "embeddings.h5", *manifest, code=0).out == (
+        vidface("score", files / "new.h5", *manifest, code=0).out
     )
-    assert "? fps" in run_here("inspect", files / "features.h5", IDS[0], code=0).out
-    error = run_here(
+    assert "? fps" in vidface("inspect", files / "features.h5", IDS[0], code=0).out
+    error = vidface(
         "inspect", files / "features.h5", IDS[0], "--embeddings", files / "embeddings.h5", code=1
     ).error
     assert "does not say how it was made (threshold, pooling)" in error
-    run_here(
-        "compare", files / "embeddings.h5", files / "new.h5", *manifest, "-o", files / "compared", code=0
-    )
+    vidface("compare", files / "embeddings.h5", files / "new.h5", *manifest, "-o", files / "compared", code=0)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +238,7 @@ def test_attributes_of_another_type(files: Path, attribute: str, value: Any) -> 
             file.attrs[attribute] = value
             del file.attrs["rest_sha256"]
         where = ["-o", files / "new.h5"] if command[0] == "cluster" else []
-        ran = run_here(command[0], files / name, *command[1:], *where)
+        ran = vidface(command[0], files / name, *command[1:], *where)
         assert ran.code == 0 or ran.error
         assert ran.code == 0 or attribute not in ("flip",)
 
@@ -410,7 +407,7 @@ def test_data_in_other_files(files: Path, name: str, make: Callable[[Path, str],
     make(files, name)
     assert says in (cluster(files) if name == "features.h5" else score(files))
     command = ["inspect", files / "features.h5", IDS[0], "--embeddings", files / "embeddings.h5"]
-    assert says in run_here(*command, code=1).error
+    assert says in vidface(*command, code=1).error
 
 
 @pytest.mark.parametrize(
@@ -496,8 +493,8 @@ def test_tracks_that_are_negative_or_out_of_order(files: Path, tracks: list[int]
     video = store.VideoRows("v", rows, np.arange(4, dtype=np.float32), "ok", [], faces, counts)
     store.write_shard(files / "s.h5", [video], SIDE, "float32")
     store.join_shards([files / "s.h5"], files / "features.h5", {**MADE_WITH, "faces": "detect"})
-    ran = run_here("cluster", files / "features.h5", "-o", files / "new.h5", "--by", "track")
-    seen = run_here("inspect", files / "features.h5", "v")
+    ran = vidface("cluster", files / "features.h5", "-o", files / "new.h5", "--by", "track")
+    seen = vidface("inspect", files / "features.h5", "v")
     if tracks == sorted(tracks) and tracks[0] >= 0:
         assert ran.code == seen.code == 0
         return

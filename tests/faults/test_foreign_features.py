@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Ran, read_features, read_lines, write_manifest
+from command_line import Ran, read_features, read_lines, vidface, write_manifest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from in_process import run_here
 from python2_pickle import python2_pickle
 
 from vidface.errors import StoreError
@@ -55,7 +54,7 @@ def take(manifest: Path, content: bytes | dict[str, Any], code: int) -> Ran:
     path = manifest.with_name("f.pickle")
     path.write_bytes(content if isinstance(content, bytes) else python2_pickle(content))
     output = manifest.with_name("f.h5")
-    ran = run_here("features", "from-iqiyi", path, "--manifest", manifest, "-o", output, code=code)
+    ran = vidface("features", "from-iqiyi", path, "--manifest", manifest, "-o", output, code=code)
     assert not list(manifest.parent.glob(".*")), "something is left over"
     return ran
 
@@ -163,7 +162,7 @@ def test_a_folder_and_a_pipe_as_feature_pickle(tmp_path: Path, manifest: Path) -
     (tmp_path / "folder").mkdir()
     for name, says in (("pipe", "is no file"), ("folder", "is no file"), ("gone", "no such file")):
         told = ("features", "from-iqiyi", tmp_path / name, "--manifest", manifest, "-o", tmp_path / "f.h5")
-        assert says in run_here(*told, code=1).error
+        assert says in vidface(*told, code=1).error
 
 
 def test_what_a_killed_import_left_is_not_used(tmp_path: Path, manifest: Path) -> None:
@@ -243,7 +242,7 @@ def test_malicious_npy(tmp_path: Path, manifest: Path, command: str) -> None:
     if command == "features":
         told = ("features", "from-arrays", path, "--index", tmp_path / "index.csv", "--manifest", manifest)
         told = (*told, "-o", tmp_path / "f.h5")
-    assert "Python objects, which are pickles and are never run" in run_here(*told, code=1).error
+    assert "Python objects, which are pickles and are never run" in vidface(*told, code=1).error
     assert not marker.exists() and not (tmp_path / "f.h5").exists()
     np.load(path, allow_pickle=True)
     assert marker.exists()
@@ -265,7 +264,7 @@ NO_MATRICES: dict[str, tuple[Any, str]] = {
 def test_npy_that_cannot_be_scored(tmp_path: Path, manifest: Path, name: str) -> None:
     matrix, says = NO_MATRICES[name]
     np.save(tmp_path / "e.npy", matrix)
-    assert says in run_here("score", tmp_path / "e.npy", "--manifest", manifest, code=1).error
+    assert says in vidface("score", tmp_path / "e.npy", "--manifest", manifest, code=1).error
 
 
 def test_npy_cut_short_and_followed_by_more(tmp_path: Path, manifest: Path) -> None:
@@ -278,7 +277,7 @@ def test_npy_cut_short_and_followed_by_more(tmp_path: Path, manifest: Path) -> N
         (whole[:9], "damaged"),
     ):
         path.write_bytes(content)
-        assert says in run_here("score", path, "--manifest", manifest, code=1).error
+        assert says in vidface("score", path, "--manifest", manifest, code=1).error
 
 
 def test_npz_and_other_archives(tmp_path: Path, manifest: Path) -> None:
@@ -286,14 +285,14 @@ def test_npz_and_other_archives(tmp_path: Path, manifest: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("x", "y")
     for name in ("e.npz", "other.zip"):
-        assert "a zip archive" in run_here("score", tmp_path / name, "--manifest", manifest, code=1).error
+        assert "a zip archive" in vidface("score", tmp_path / name, "--manifest", manifest, code=1).error
 
 
 def test_rows_of_zeros_are_counted(tmp_path: Path, manifest: Path) -> None:
     matrix = np.eye(4, 6)
     matrix[1] = 0
     np.save(tmp_path / "e.npy", matrix)
-    found = run_here("score", tmp_path / "e.npy", "--manifest", manifest, "--json", code=1).json
+    found = vidface("score", tmp_path / "e.npy", "--manifest", manifest, "--json", code=1).json
     assert found["counts"]["zero_embeddings"] == 1
 
 
@@ -301,7 +300,7 @@ def test_an_index_of_another_length(tmp_path: Path, manifest: Path) -> None:
     np.save(tmp_path / "f.npy", np.eye(4, 6))
     (tmp_path / "index.csv").write_text("video_id\na\nb\nc\n")
     told = ("features", "from-arrays", tmp_path / "f.npy", "--index", tmp_path / "index.csv")
-    error = run_here(*told, "--manifest", manifest, "-o", tmp_path / "f.h5", code=1).error
+    error = vidface(*told, "--manifest", manifest, "-o", tmp_path / "f.h5", code=1).error
     assert "lists 3 frames, but" in error and not (tmp_path / "f.h5").exists()
 
 
@@ -311,7 +310,7 @@ def test_nan_rows_of_an_array_are_left_out_and_counted(tmp_path: Path, manifest:
     np.save(tmp_path / "f.npy", matrix)
     (tmp_path / "index.csv").write_text("video_id\na\na\nb\nc\nc\nx\n")
     told = ("features", "from-arrays", tmp_path / "f.npy", "--index", tmp_path / "index.csv")
-    made = run_here(*told, "--manifest", manifest, "-o", tmp_path / "f.h5", "--json", code=1).json
+    made = vidface(*told, "--manifest", manifest, "-o", tmp_path / "f.h5", "--json", code=1).json
     assert made["status"] == {"partial": 2, "ok": 1, "failed": 1}
     assert made["source_rows"] == {"read": 6, "not_in_manifest": 1, "not_finite": 2}
     assert faults(manifest) == [
@@ -325,7 +324,7 @@ def test_features_of_another_set_are_refused(tmp_path: Path, manifest: Path) -> 
     np.save(tmp_path / "f.npy", np.eye(2, 6))
     (tmp_path / "index.csv").write_text("video_id\nvideos/a\nvideos/b\n")
     told = ("features", "from-arrays", tmp_path / "f.npy", "--index", tmp_path / "index.csv")
-    error = run_here(*told, "--manifest", manifest, "-o", tmp_path / "f.h5", code=1).error
+    error = vidface(*told, "--manifest", manifest, "-o", tmp_path / "f.h5", code=1).error
     assert f"none of the 2 rows is of a video of {manifest}: they are of 'videos/a' and so on" in error
     assert "its ids look like 'a'" in error
     other = {f"videos/{name}": faces for name, faces in good().items()}

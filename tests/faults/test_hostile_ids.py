@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Ran
-from in_process import run_here
+from command_line import Ran, vidface
 
 from vidface import store
 from vidface.manifest import write_manifest
@@ -91,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.write_shard(folder / "shard.h5", videos, 16, "float32")
     store.join_shards([folder / "shard.h5"], folder / "features.h5", {**made_with, "decoder": "pyav"})
     for name, threshold in (("a.h5", 0.4), (f"={SCRIPT.replace('/', '')}|$x_&.h5", "none")):
-        run_here("cluster", folder / "features.h5", "-o", folder / name, "--threshold", threshold, code=0)
+        vidface("cluster", folder / "features.h5", "-o", folder / name, "--threshold", threshold, code=0)
     return folder
 
 
@@ -109,7 +108,7 @@ def said(ran: Ran) -> str:
 @pytest.fixture(scope="module")
 def report(folder: Path) -> Path:
     output = folder / "report"
-    said(run_here("report", folder / "a.h5", "--manifest", folder / "set.csv", "-o", output, code=0))
+    said(vidface("report", folder / "a.h5", "--manifest", folder / "set.csv", "-o", output, code=0))
     return output
 
 
@@ -117,20 +116,20 @@ def report(folder: Path) -> Path:
 def compared(folder: Path) -> Path:
     output = folder / "compared"
     command = ["compare", folder / "a.h5", second(folder), "--manifest", folder / "set.csv"]
-    said(run_here(*command, "-o", output, code=0))
-    assert json.loads(run_here(*command, "--json", code=0).out)["runs"][1]["name"] == second(folder).stem
+    said(vidface(*command, "-o", output, code=0))
+    assert json.loads(vidface(*command, "--json", code=0).out)["runs"][1]["name"] == second(folder).stem
     return output
 
 
 def test_the_terminal_obeys_nothing(folder: Path) -> None:
     manifest = ("--manifest", folder / "set.csv")
-    said(run_here("manifest", "check", folder / "set.csv", code=1))  # no media
-    said(run_here("score", folder / "a.h5", *manifest, code=0))
-    said(run_here("sweep", folder / "features.h5", *manifest, "--thresholds", "none,0.3", code=0))
+    said(vidface("manifest", "check", folder / "set.csv", code=1))  # no media
+    said(vidface("score", folder / "a.h5", *manifest, code=0))
+    said(vidface("sweep", folder / "features.h5", *manifest, "--thresholds", "none,0.3", code=0))
     for name in HOSTILE:
         if name.startswith("-"):
             continue  # an option, as in every command
-        shown = said(run_here("inspect", folder / "features.h5", name, code=0))
+        shown = said(vidface("inspect", folder / "features.h5", name, code=0))
         assert (name if name.isprintable() and len(name) < 60 else name[:1]) in shown or "\\u" in shown
 
 
@@ -138,7 +137,7 @@ def test_the_terminal_obeys_nothing(folder: Path) -> None:
     "typed", ["\x1b[2J", "\u202egnp.exe", "x" * 4000, "a\nb", "{{x}}", "", "#1", "\u00e9" * 127]
 )
 def test_a_name_that_is_not_there(folder: Path, typed: str) -> None:
-    ran = run_here("inspect", folder / "features.h5", f"{typed}no such", code=2)
+    ran = vidface("inspect", folder / "features.h5", f"{typed}no such", code=2)
     assert "no video" in ran.error and ran.error.isprintable()
 
 
@@ -203,7 +202,7 @@ def test_markdown_and_latex_obey_nothing(compared: Path) -> None:
 def test_an_id_with_white_space_is_not_written(tmp_path: Path) -> None:
     rows = [("a", "a", "p", "train"), ("b c", "b", "p", "val")]
     manifest, embeddings = embedded(tmp_path, rows)
-    ran = run_here(
+    ran = vidface(
         "submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", tmp_path / "r.txt", code=1
     )
     assert "'b c' is empty or holds white space" in ran.error
@@ -234,14 +233,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(f"v{n}", f"v{n}", f"p{n % 2}", "train" if n < 2 else "val") for n in range(6)]
     manifest, embeddings = embedded(folder, rows)
     for form, name in (("iqiyi", "r.txt"), ("lfrc", "m.bin")):
-        run_here("submit", embeddings, "--manifest", manifest, "--format", form, "-o", folder / name, code=0)
+        vidface("submit", embeddings, "--manifest", manifest, "--format", form, "-o", folder / name, code=0)
     return folder
 
 
 def checked(folder: Path, path: Path) -> set[str]:
     """The kinds of problems that the check lists; scoring the file is one line, or a score."""
-    ran = run_here("submit", "--check", path, "--manifest", folder / "set.csv", "--json")
-    scored = run_here("score", path, "--manifest", folder / "set.csv", "--json")
+    ran = vidface("submit", "--check", path, "--manifest", folder / "set.csv", "--json")
+    scored = vidface("score", path, "--manifest", folder / "set.csv", "--json")
     if scored.err:
         assert str(path) in scored.error
     else:
@@ -281,7 +280,7 @@ def test_rankings_that_are_wrong(small: Path, text: str, kinds: set[str]) -> Non
 def test_a_line_of_200_000_words(small: Path) -> None:
     path = small / "long.txt"
     path.write_text("p0 " + " ".join(f"x{n}.mp4" for n in range(200_000)) + "\np1 v3.mp4\n")
-    ran = run_here("submit", "--check", path, "--manifest", small / "set.csv", code=1)
+    ran = vidface("submit", "--check", path, "--manifest", small / "set.csv", code=1)
     assert ran.out.splitlines()[-1].endswith(" problems") and "200000 videos; at most 100" in ran.out
 
 
@@ -327,7 +326,7 @@ def test_two_rows_of_one_embedding(small: Path) -> None:
         small / "set.csv",
         "--json",
     ]
-    (problem,) = run_here(*command, code=1).json["problems"]
+    (problem,) = vidface(*command, code=1).json["problems"]
     assert problem["kind"] == "order" and "'v0') holds the embedding of video 'v1'" in problem["message"]
 
 
@@ -337,9 +336,9 @@ def test_a_run_against_its_own_submission_with_a_gallery_over_a_hundred(tmp_path
     rows += [(f"v{n:03d}", f"v{n:03d}", f"p{n % 3}", "val") for n in range(330)]
     manifest, embeddings = embedded(tmp_path, rows)
     ranking = tmp_path / "ranking.txt"
-    run_here("submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", ranking, code=0)
+    vidface("submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", ranking, code=0)
     command = ["compare", embeddings, ranking, "--manifest", manifest, "--protocol", "iqiyi", "--json"]
-    told = run_here(*command, code=0).json
+    told = vidface(*command, code=0).json
     for measure in told["measures"]:
         first, second = (value["value"] for value in measure["values"])
         assert first == second, measure["measure"]

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Ran, frames_of, pooling_model, read_features, read_lines
-from in_process import run_here
+from command_line import Ran, frames_of, pooling_model, read_features, read_lines, vidface
 from PIL import Image
 
 GOOD = ["a/1.png", "a/2.png", "b/1.png", "b/2.png", "x/1.png"]
@@ -29,7 +28,7 @@ def convert(folder: Path, lines: bytes, labels: bytes | None = None, **options: 
     if labels is not None:
         (folder / "labels.txt").write_bytes(labels)
         asked += ["--labels", folder / "labels.txt"]
-    return run_here(*asked, **options)
+    return vidface(*asked, **options)
 
 
 def refused(folder: Path, lines: bytes, labels: bytes | None = None) -> str:
@@ -45,7 +44,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:
-    ran = run_here("manifest", "from-trillionpairs", tmp_path / "none.txt", "-o", tmp_path / "set.csv")
+    ran = vidface("manifest", "from-trillionpairs", tmp_path / "none.txt", "-o", tmp_path / "set.csv")
     assert ran.code != 0 and "none.txt: cannot be read: No such file or directory" in ran.error
 
 
@@ -136,20 +135,20 @@ def test_listed_images_that_cannot_be_used_are_counted(images: Path) -> None:
         images / "model.onnx",
         "--flip",
     )
-    run_here(*asked, "--json", code=1)
+    vidface(*asked, "--json", code=1)
     ids, status, features = read_features(images / "features.h5")
     assert ids == names
     assert [name for name, one in zip(ids, status, strict=True) if one != "ok"] == bad
     assert [len(rows) for rows in features] == [int(name not in bad) for name in names]
     assert {fault["video"] for fault in read_lines(images / "faults.jsonl")} == set(bad)
-    run_here("cluster", images / "features.h5", "-o", images / "embeddings.h5", "--json", code=1)
+    vidface("cluster", images / "features.h5", "-o", images / "embeddings.h5", "--json", code=1)
     matrix = images / "features.bin"
-    submitted = run_here(
+    submitted = vidface(
         "submit", images / "embeddings.h5", "--manifest", images / "set.csv", "--format", "lfrc", "-o", matrix
     )
     assert submitted.code == 1, "zero rows are a problem of a submission"
     for scored in (images / "embeddings.h5", matrix):
-        found = run_here(
+        found = vidface(
             "score", scored, "--manifest", images / "set.csv", "--protocol", "trillionpairs", "--json", code=1
         ).json
         assert found["counts"]["zero_embeddings"] == 3
@@ -176,7 +175,7 @@ def write_bin(path: Path, rows: np.ndarray, header: tuple[int, ...] | None = Non
 
 
 def score(manifest: Path, matrix: Path, *options: object) -> Ran:
-    return run_here(
+    return vidface(
         "score", matrix, "--manifest", manifest, "--protocol", "trillionpairs", "--targets", "0.2", *options
     )
 
@@ -232,5 +231,5 @@ def test_options_of_other_protocols_are_refused(scored: tuple[Path, np.ndarray])
     path = write_bin(manifest.parent / "f.bin", rows)
     assert "--protocol trillionpairs does not use --pairs" in score(manifest, path, "--pairs", manifest).error
     assert "FPR target '2' is not a rate above 0 and below 1" in score(manifest, path, "--targets", "2").error
-    without = run_here("score", path, "--protocol", "trillionpairs")
+    without = vidface("score", path, "--protocol", "trillionpairs")
     assert without.error == "error: --protocol trillionpairs needs --manifest"

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import write_manifest
-from in_process import run_here
+from command_line import vidface, write_manifest
 
 PAIRS = "first,second,same\na/0,a/1,1\nb/0,b/1,1\na/0,b/0,0\na/1,b/1,0\n"
 
@@ -56,7 +55,7 @@ def test_no_input_is_overwritten(
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for name in files:
         for spelt in (name, f"../{folder.name}/{name}"):
-            error = run_here(*words, option, spelt, code=2).error
+            error = vidface(*words, option, spelt, code=2).error
             assert error == f"error: {spelt}: is an input of this command; name another output"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -67,8 +66,8 @@ def test_options_of_other_protocols_are_not_passed_over(
 ) -> None:
     """What would change nothing is refused, as files of other protocols are; what is not said is no fault."""
     monkeypatch.chdir(folder)
-    run_here(*PAIR_SCORES, code=0)
-    error = run_here(*PAIR_SCORES, option, "cpu", code=2).error
+    vidface(*PAIR_SCORES, code=0)
+    error = vidface(*PAIR_SCORES, option, "cpu", code=2).error
     assert error == f"error: --protocol pairs does not use {option}: leave it out"
 
 
@@ -76,6 +75,6 @@ def test_options_of_other_protocols_are_not_passed_over(
 def test_a_ranking_has_no_fpr(option: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     words = ["score", "e.npy", "--manifest", "set.csv"]
-    error = run_here(*words, "--protocol", "iqiyi", option, value, code=2).error
+    error = vidface(*words, "--protocol", "iqiyi", option, value, code=2).error
     assert error == f"error: --protocol iqiyi does not use {option}: leave it out"
-    run_here(*words, option, value, code=0)
+    vidface(*words, option, value, code=0)

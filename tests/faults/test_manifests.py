@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import frames_of, vidface, write_folder, write_manifest
-from in_process import run_here
 
 from vidface.store import EmbeddingRows, FeaturesInfo, write_embeddings
 
@@ -27,11 +26,11 @@ def put(folder: Path, body: str | bytes, name: str = "set.csv") -> Path:
 
 def kinds(manifest: Path, *options: object) -> list[tuple[int, str]]:
     """What the command lists, after what must hold of every listing."""
-    ran = run_here("manifest", "check", manifest, *options, "--json", code=1)
+    ran = vidface("manifest", "check", manifest, *options, "--json", code=1)
     assert ran.err == ""
     told = ran.json
     assert not told["ok"] and told["problems"]
-    lines = run_here("manifest", "check", manifest, *options, code=1).out.splitlines()
+    lines = vidface("manifest", "check", manifest, *options, code=1).out.splitlines()
     assert lines[-1] == f"{manifest}: {len(told['problems'])} problems"
     assert len(lines) == len(told["problems"]) + 1, "a line a problem"
     assert all(line.isprintable() for line in lines), "nothing that a terminal obeys"
@@ -40,7 +39,7 @@ def kinds(manifest: Path, *options: object) -> list[tuple[int, str]]:
 
 def refused(manifest: Path) -> str:
     """Every command that reads a manifest refuses it, before it looks at anything else."""
-    error = run_here("score", manifest.parent / "gone.h5", "--manifest", manifest, code=1).error
+    error = vidface("score", manifest.parent / "gone.h5", "--manifest", manifest, code=1).error
     assert str(manifest) in error
     return error
 
@@ -124,7 +123,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, what: str, suffix: st
     }
     make[what]()
     said = {"link to itself": "symbolic links", "folder": "Is a directory"}.get(what, "not a regular file")
-    assert said in run_here("manifest", "check", path, code=1).error
+    assert said in vidface("manifest", "check", path, code=1).error
     assert said in refused(path)
 
 
@@ -191,7 +190,7 @@ def test_the_same_rows_however_they_are_spelled(tmp_path: Path, spelling: str, l
     text = spelling.format(head=HEAD, rows="007,a,x,val\n08,b,y,val\n").replace("\r\n", "\n")
     other = put(tmp_path, text.replace("\n", line_end), "other.csv")
     for manifest in (plain, other):
-        assert run_here("manifest", "check", manifest, code=0).out == f"{manifest}: no problems\n"
+        assert vidface("manifest", "check", manifest, code=0).out == f"{manifest}: no problems\n"
     assert checksum(plain) == checksum(other)
 
 
@@ -212,9 +211,9 @@ def test_leading_zeros_reach_the_submission(tmp_path: Path) -> None:
     run = EmbeddingRows(vectors, np.ones(4, np.int64), np.zeros(4, np.int32))
     write_embeddings(embeddings, source, [run], {})
     output = tmp_path / "ranking.txt"
-    run_here("submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", output, code=0)
+    vidface("submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", output, code=0)
     assert output.read_text() == "0 0x10.mp4 000.mp4\n007 000.mp4 0x10.mp4\n"
-    ran = run_here("score", output, "--manifest", manifest, "--protocol", "iqiyi", "--json", code=0)
+    ran = vidface("score", output, "--manifest", manifest, "--protocol", "iqiyi", "--json", code=0)
     assert ran.json["mAP@100"] == 1.0
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 import pytest
 from command_line import Ran, frames_of, vidface, write_folder, write_manifest
-from in_process import run_here
 from onnx import TensorProto, helper
 
 SIDE = 112
@@ -120,7 +119,7 @@ def offer(
             path = tmp_path / name
             write(path, content)
             path.with_suffix(".toml").write_text(card + 'architecture = "y1"\n' * name.endswith(".pth"))
-            return run_here("extract", videos, "-o", "features.h5", "--model", path)
+            return vidface("extract", videos, "-o", "features.h5", "--model", path)
 
         return ran
 
@@ -129,7 +128,7 @@ def offer(
     ) -> Callable[[bytes], Ran]:
         def ran(content: bytes) -> Ran:
             write(tmp_path / name, content)
-            return run_here(*words)
+            return vidface(*words)
 
         return ran
 
@@ -236,7 +235,7 @@ def outside(location: str, **more: str) -> onnx.TensorProto:
 
 
 def extracted(model: Path, videos: Path, folder: Path) -> Ran:
-    ran = run_here("extract", videos, "-o", folder / "features.h5", "--model", model, "--workers", 0)
+    ran = vidface("extract", videos, "-o", folder / "features.h5", "--model", model, "--workers", 0)
     assert "Traceback" not in ran.err
     return ran
 
@@ -399,7 +398,7 @@ def test_onnx_functions_that_call_themselves(tmp_path: Path, videos: Path, other
     made.opset_import.append(opsets[1])
     model.write_bytes(made.SerializeToString())
     refused(model, videos, tmp_path)
-    ran = run_here("budget", model)
+    ran = vidface("budget", model)
     assert ran.code == 1 and str(model) in ran.error
 
 
@@ -463,7 +462,7 @@ def test_toml_bombs(tmp_path: Path, videos: Path, model: Path, bomb: str) -> Non
         ("run", tmp_path / "r.toml"),
         ("train", tmp_path / "r.toml"),
     ]:
-        ran = run_here(*words)
+        ran = vidface(*words)
         assert ran.code in (1, 2) and ".toml" in ran.error and len(ran.error) < 2000, (words[0], ran)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.toml", "r.toml"]
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Ran, write_manifest
-from in_process import run_here
+from command_line import Ran, vidface, write_manifest
 
 Row = tuple[str, str, str]
 USUAL: list[Row] = [
@@ -33,7 +32,7 @@ def score(tmp_path: Path) -> Callable[..., Ran]:
         vectors[[name[0] in zero for name, _, _ in rows]] = 0
         np.save(tmp_path / "rows.npy", vectors.astype(np.float32))
         words = ["--manifest", manifest, "--protocol", "openset", *options]
-        return run_here("score", tmp_path / "rows.npy", *words, code=code)
+        return vidface("score", tmp_path / "rows.npy", *words, code=code)
 
     return run
 
@@ -112,7 +111,7 @@ def test_a_ranking_holds_no_scores(score: Callable[..., Ran], tmp_path: Path) ->
     ranking = tmp_path / "ranking.txt"
     ranking.write_text("p0 m0.mp4 m1.mp4\n")
     words = ("--manifest", tmp_path / "set.csv", "--protocol", "openset")
-    assert "a ranking holds no embeddings" in run_here("score", ranking, *words, code=2).error
+    assert "a ranking holds no embeddings" in vidface("score", ranking, *words, code=2).error
 
 
 def test_a_curve_that_cannot_be_written(score: Callable[..., Ran], tmp_path: Path) -> None:
@@ -122,7 +121,7 @@ def test_a_curve_that_cannot_be_written(score: Callable[..., Ran], tmp_path: Pat
     assert "name a .csv file" in score(USUAL, "--det", tmp_path / "d.pdf", code=2).error
     error = score(USUAL, "--det", tmp_path / "absent" / "d.csv", code=1).error
     assert "absent" in error
-    error = run_here(
+    error = vidface(
         "score",
         tmp_path / "rows.npy",
         "--manifest",

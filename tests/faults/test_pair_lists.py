@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Ran, write_manifest
-from in_process import run_here
+from command_line import Ran, vidface, write_manifest
 
 PEOPLE, VIDEOS = 12, 3
 PAIRS = [(f"p{p}/0", f"p{p}/{v}", 1) for p in range(PEOPLE) for v in (1, 2)]
@@ -36,7 +35,7 @@ def score(
 ) -> Ran:
     embeddings, manifest = scored
     command = ("score", embeddings, "--manifest", manifest, "--protocol", protocol, "--pairs", pairs)
-    ran = run_here(*command, "--targets", "0.1", *options, code=code)
+    ran = vidface(*command, "--targets", "0.1", *options, code=code)
     assert "Traceback" not in ran.err
     return ran
 
@@ -211,7 +210,7 @@ def test_ytf_without_splits(scored: tuple[Path, Path], tmp_path: Path) -> None:
 def test_a_missing_list_is_asked_for(scored: tuple[Path, Path]) -> None:
     embeddings, manifest = scored
     for protocol in ("pairs", "folds", "ytf"):
-        ran = run_here("score", embeddings, "--manifest", manifest, "--protocol", protocol, code=2)
+        ran = vidface("score", embeddings, "--manifest", manifest, "--protocol", protocol, code=2)
         assert f"--protocol {protocol} needs --pairs" in ran.error
 
 

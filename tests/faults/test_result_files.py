@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import vidface
 from compared_sets import ComparedSet
-from in_process import run_here
 
 from vidface.errors import StoreError
 from vidface.stages.runs import open_run
@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     some.embeddings("b.h5", 0.6)
     some.embeddings("a.h5", 0.5, features_sha256="f" * 64).rename(folder / "run" / "embeddings.h5")
     manifest = folder / "set.csv"
-    run_here(
+    vidface(
         "score",
         folder / "run" / "embeddings.h5",
         "--manifest",
@@ -68,7 +68,7 @@ def sweep_of(scores: dict[str, Any]) -> dict[str, Any]:
 def test_garbage(run: Path, scores: dict[str, Any], command: str, name: str, content: bytes) -> None:
     (run / name).write_bytes(content)
     others = [run.parent / "b.h5"] if command == "compare" else []
-    error = run_here(command, run, *others, "-o", run.parent / "out", code=1).error
+    error = vidface(command, run, *others, "-o", run.parent / "out", code=1).error
     assert error == f"error: {run / name}: not a JSON object"
     assert not (run.parent / "out").exists()
 
@@ -120,7 +120,7 @@ def test_what_is_used_can_be_drawn(run: Path, scores: dict[str, Any]) -> None:
         except StoreError:
             continue
         if opened.scores is not None and opened.sweep is not None:
-            run_here("report", run, "-o", run.parent / f"drawn-{drawn}", code=0)
+            vidface("report", run, "-o", run.parent / f"drawn-{drawn}", code=0)
             drawn += 1
 
 
@@ -140,7 +140,7 @@ def test_what_is_used_can_be_drawn(run: Path, scores: dict[str, Any]) -> None:
 )
 def test_what_a_run_says_of_itself(run: Path, scores: dict[str, Any], told: Any) -> None:
     (run / "run.json").write_text(json.dumps({"run": told}))
-    ran = run_here("compare", run, run.parent / "b.h5", "-o", run.parent / "compared")
+    ran = vidface("compare", run, run.parent / "b.h5", "-o", run.parent / "compared")
     assert ran.code in (1, 2) and ran.error
 
 
@@ -150,6 +150,6 @@ def test_a_manifest_that_changed_after_the_run(run: Path, scores: dict[str, Any]
     try:
         manifest.write_text(whole.replace(",val\n", ",train\n", 1))
         command = ["compare", run, run, "-o", run.parent / "compared"]
-        assert "was not made from" in run_here(*command, code=2).error
+        assert "was not made from" in vidface(*command, code=2).error
     finally:
         manifest.write_text(whole)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import template_sets
 from command_line import MODULE, Ran, vidface, write_manifest
-from in_process import run_here
 from PIL import Image
 
 PEOPLE = [person for person in range(8) for _ in range(6)]
@@ -32,7 +31,7 @@ def made(tmp_path: Path) -> template_sets.TemplateSet:
 def score(made: template_sets.TemplateSet, tmp_path: Path) -> Callable[..., Ran]:
     def run(*options: object, code: int | None = 1) -> Ran:
         words = ("--protocol", "ijbc", "--meta", made.meta, *options)
-        return run_here("score", tmp_path / "features.npy", *words, code=code)
+        return vidface("score", tmp_path / "features.npy", *words, code=code)
 
     return run
 
@@ -190,14 +189,14 @@ def test_a_list_that_is_not_utf_8(made: template_sets.TemplateSet, score: Callab
 
 
 def test_a_list_of_the_other_set(made: template_sets.TemplateSet, tmp_path: Path) -> None:
-    error = run_here(
+    error = vidface(
         "score", tmp_path / "features.npy", "--protocol", "ijbb", "--meta", made.meta, code=1
     ).error
     assert "ijbb_face_tid_mid.txt: no such file" in error
 
 
 def test_the_folder_above_the_lists(made: template_sets.TemplateSet, tmp_path: Path) -> None:
-    error = run_here(
+    error = vidface(
         "score", tmp_path / "features.npy", "--protocol", "ijbc", "--meta", tmp_path, code=1
     ).error
     assert f"say {made.meta}" in error
@@ -275,7 +274,7 @@ def features_file(made: template_sets.TemplateSet, folder: Path, images: list[st
     np.save(folder / "rows.npy", np.arange(1, 4 * len(images) + 1, dtype=np.float32).reshape(-1, 4))
     (folder / "index.csv").write_text("video_id\n" + "".join(f"{image}\n" for image in images))
     words = ("--index", folder / "index.csv", "--manifest", manifest, "-o", folder / "features.h5")
-    run_here("features", "from-arrays", folder / "rows.npy", *words, code=int(bool(failed)))
+    vidface("features", "from-arrays", folder / "rows.npy", *words, code=int(bool(failed)))
     return folder / "features.h5"
 
 
@@ -285,36 +284,36 @@ def test_a_features_file_in_another_order_and_with_more_videos_is_matched_by_nam
     images = ["more.jpg", *reversed(made.images), "still-more.jpg"]
     path = features_file(made, tmp_path, images)
     words = ("--protocol", "ijbc", "--meta", made.meta, "--json")
-    ours = run_here("score", path, *words, code=0).json
+    ours = vidface("score", path, *words, code=0).json
     assert "2 videos of features.h5 are not in face_tid_mid.txt" in ours["warnings"][0]
     np.save(tmp_path / "features.npy", np.load(tmp_path / "rows.npy")[1:-1][::-1])
-    theirs = run_here("score", tmp_path / "features.npy", *words, code=0).json
+    theirs = vidface("score", tmp_path / "features.npy", *words, code=0).json
     assert ours["identification"] == theirs["identification"] and ours["tpr@fpr"] == theirs["tpr@fpr"]
 
 
 def test_a_features_file_without_some_images(made: template_sets.TemplateSet, tmp_path: Path) -> None:
     path = features_file(made, tmp_path, made.images[1:])
-    error = run_here("score", path, "--protocol", "ijbc", "--meta", made.meta, code=1).error
+    error = vidface("score", path, "--protocol", "ijbc", "--meta", made.meta, code=1).error
     assert f"lacks 1 of the 48 images of face_tid_mid.txt, the first is '{made.images[0]}'" in error
 
 
 def test_an_image_that_failed_in_extract_is_counted(made: template_sets.TemplateSet, tmp_path: Path) -> None:
     path = features_file(made, tmp_path, made.images[1:], failed=made.images[0])
-    result = run_here("score", path, "--protocol", "ijbc", "--meta", made.meta, "--json", code=1).json
+    result = vidface("score", path, "--protocol", "ijbc", "--meta", made.meta, "--json", code=1).json
     assert result["images_without_feature"] == [made.images[0]]
 
 
 def test_a_features_file_with_several_faces_an_image(made: template_sets.TemplateSet, tmp_path: Path) -> None:
     path = features_file(made, tmp_path, [made.images[0], *made.images])
-    error = run_here("score", path, "--protocol", "ijbc", "--meta", made.meta, code=1).error
+    error = vidface("score", path, "--protocol", "ijbc", "--meta", made.meta, code=1).error
     assert f"1 images have several rows, the first is '{made.images[0]}' with 2" in error
 
 
 def test_embeddings_have_lost_what_templates_need(made: template_sets.TemplateSet, tmp_path: Path) -> None:
     path = features_file(made, tmp_path, made.images)
-    run_here("cluster", path, "-o", tmp_path / "embeddings.h5", "--threshold", "none", code=0)
+    vidface("cluster", path, "-o", tmp_path / "embeddings.h5", "--threshold", "none", code=0)
     words = ("--protocol", "ijbc", "--meta", made.meta)
-    assert "features" in run_here("score", tmp_path / "embeddings.h5", *words, code=1).error
+    assert "features" in vidface("score", tmp_path / "embeddings.h5", *words, code=1).error
 
 
 def test_halves_of_an_odd_row(score: Callable[..., Ran], tmp_path: Path) -> None:
@@ -325,7 +324,7 @@ def test_halves_of_an_odd_row(score: Callable[..., Ran], tmp_path: Path) -> None
 @pytest.mark.parametrize("option", ["--no-norm", "--no-detector-score", "--flip-halves"])
 def test_options_of_templates_are_not_for_others(option: str, tmp_path: Path) -> None:
     words = ("score", tmp_path / "x.npy", "--manifest", tmp_path / "m.csv", "--protocol", "lfrc", option)
-    assert "not used by --protocol lfrc" in run_here(*words, code=2).error
+    assert "not used by --protocol lfrc" in vidface(*words, code=2).error
 
 
 def test_normalise_is_not_an_option_of_templates(score: Callable[..., Ran]) -> None:
@@ -363,7 +362,7 @@ def test_crops_that_no_face_can_be_cut_from_are_listed(
         "--aligned",
         tmp_path / "faces",
     )
-    result = run_here(*words, "--json", code=0).json
+    result = vidface(*words, "--json", code=0).json
     assert (result["rows"], result["missing"], result["splits"]) == (48, 4, {"test": 48})
     (listed,) = result["ignored"].values()
     assert [line.split(" ")[0] for line in listed] == [gone, html, cut, flat]
@@ -384,14 +383,14 @@ def test_an_aligned_face_cut_short_is_made_again(
         "--aligned",
         tmp_path / "faces",
     )
-    run_here(*words, code=0)
+    vidface(*words, code=0)
     faces = {path.name: path.read_bytes() for path in (tmp_path / "faces").iterdir()}
     short, empty, gone, *_ = sorted(name for name in faces if name.endswith(".png"))
     (tmp_path / "faces" / short).write_bytes(faces[short][:-30])
     (tmp_path / "faces" / empty).write_bytes(b"")
     (tmp_path / "faces" / gone).unlink()
     (tmp_path / "faces" / f".{gone}.123.partial").write_bytes(b"half")
-    run_here(*words, code=0)
+    vidface(*words, code=0)
     assert {path.name: path.read_bytes() for path in (tmp_path / "faces").iterdir()} == faces
 
 
@@ -407,7 +406,7 @@ def test_aligning_that_is_killed_goes_on_and_ends_in_the_same_bytes(
 ) -> None:
     noisy(made, crops)
     words = ("manifest", "from-ijbc", made.meta, crops, "-o", tmp_path / "m.csv", "--aligned")
-    run_here(*words, tmp_path / "whole", code=0)
+    vidface(*words, tmp_path / "whole", code=0)
     faces = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     (tmp_path / "m.csv").unlink()
     for least in (1, 20):
@@ -419,7 +418,7 @@ def test_aligning_that_is_killed_goes_on_and_ends_in_the_same_bytes(
         process.wait()
         for path in (tmp_path / "killed").glob("[!.]*"):  # whole or not there
             assert path.read_bytes() == faces[path.name]
-    run_here(*words, tmp_path / "killed", code=0)
+    vidface(*words, tmp_path / "killed", code=0)
     assert {path.name: path.read_bytes() for path in (tmp_path / "killed").iterdir()} == faces
     assert (tmp_path / "m.csv").read_text().count("killed/") == 48
 
@@ -461,9 +460,9 @@ def test_faces_cut_by_other_points_are_not_mixed(
         "--aligned",
         tmp_path / "faces",
     )
-    run_here(*words, code=0)
+    vidface(*words, code=0)
     change(made, "name_5pts_score.txt", 2, f"{made.images[1]} {'5 6 7 8 ' * 2}9 1 0.9")
-    assert "cut by another list of points" in run_here(*words, code=2).error
+    assert "cut by another list of points" in vidface(*words, code=2).error
 
 
 @pytest.mark.parametrize("name", ["../1.jpg", "/etc/1.jpg", "a\\..\\1.jpg"])
@@ -474,7 +473,7 @@ def test_an_image_outside_its_folder(
     change(made, "face_tid_mid.txt", 6, f"{name} 7 1")
     change(made, "name_5pts_score.txt", 6, f"{name} {'5 6 7 8 ' * 2}9 1 0.9")
     more = ("--aligned", tmp_path / "faces") if aligned else ()
-    error = run_here("manifest", "from-ijbc", made.meta, crops, "-o", tmp_path / "m.csv", *more, code=1).error
+    error = vidface("manifest", "from-ijbc", made.meta, crops, "-o", tmp_path / "m.csv", *more, code=1).error
     assert ":6: " in error and "may leave the root" in error
     assert not (tmp_path / "m.csv").exists() and not (tmp_path / "faces").exists()
 
@@ -483,8 +482,8 @@ def test_crops_that_are_not_aligned_are_told(
     made: template_sets.TemplateSet, crops: Path, tmp_path: Path
 ) -> None:
     words = ("manifest", "from-ijbc", made.meta, crops, "-o", tmp_path / "m.csv", "--json")
-    assert "--aligned DIR cuts the faces" in run_here(*words).json["notes"][0]
-    made_of_faces = run_here(*words, "--aligned", tmp_path / "faces").json
+    assert "--aligned DIR cuts the faces" in vidface(*words).json["notes"][0]
+    made_of_faces = vidface(*words, "--aligned", tmp_path / "faces").json
     assert not any("--aligned DIR" in note for note in made_of_faces["notes"])
 
 
@@ -493,8 +492,8 @@ def test_crops_outside_the_manifest_s_folder(
 ) -> None:
     (tmp_path / "below").mkdir()
     words = ("manifest", "from-ijbc", made.meta, crops, "-o", tmp_path / "below" / "m.csv")
-    assert "not under" in run_here(*words, code=1).error
-    assert "not under" in run_here(*words, "--aligned", tmp_path / "faces", code=1).error
+    assert "not under" in vidface(*words, code=1).error
+    assert "not under" in vidface(*words, "--aligned", tmp_path / "faces", code=1).error
     assert not (tmp_path / "faces").exists()
 
 

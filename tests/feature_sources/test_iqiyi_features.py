@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import frames_of, read_features, read_lines, write_manifest, write_video
-from in_process import run_here
+from command_line import frames_of, read_features, read_lines, vidface, write_manifest, write_video
 from python2_pickle import python2_pickle
 
 from vidface.errors import ChangedError, StoreError
@@ -139,17 +138,17 @@ def test_a_second_run_finds_the_file_and_another_pickle_is_refused(tmp_path: Pat
     manifest = manifest_of(tmp_path, "a", "b")
     path = write(tmp_path / "f.pickle", {"a": [face(0, 1)], "x": [face(0, 2)]})
     told = ("features", "from-iqiyi", path, "--manifest", tmp_path / "set.csv", "-o", tmp_path / "f.h5")
-    first = run_here(*told, "--json", code=1).json
+    first = vidface(*told, "--json", code=1).json
     assert (first["rows"], first["status"], first["already_done"]) == (1, {"ok": 1, "failed": 1}, False)
-    assert run_here(*told, "--json", code=1).json == {**first, "already_done": True}
-    lines = run_here(*told, code=1).out.splitlines()
+    assert vidface(*told, "--json", code=1).json == {**first, "already_done": True}
+    lines = vidface(*told, code=1).out.splitlines()
     assert lines[1:] == [
         "rows in the source: 2; left out: 1 not in manifest",
         "left out: 1 videos that are not in the manifest: x",
         f"videos: 1 failed, 1 ok; faults: 1 missing, 1 not-in-manifest, in {tmp_path / 'faults.jsonl'}",
     ]
     write(path, {"a": [face(0, 2)]})
-    assert "source_sha256 was" in run_here(*told, code=2).error
+    assert "source_sha256 was" in vidface(*told, code=2).error
     assert manifest.video_ids == ["a", "b"]
 
 
@@ -199,7 +198,7 @@ def test_pictures_of_such_rows_are_not_guessed(tmp_path: Path) -> None:
         "--sheet",
         tmp_path / "a.png",
     )
-    ran = run_here(*told, code=0)
+    ran = vidface(*told, code=0)
     assert (
         "pictures are missing: another tool made its features: which frame a row is of" in ran.out + ran.err
     )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from in_process import run_here
+from command_line import vidface
 from python2_pickle import python2_pickle
 
 from vidface.errors import ManifestError
@@ -129,7 +129,7 @@ def manifest(official: Official, tmp_path_factory: pytest.TempPathFactory) -> Pa
     path = tmp_path_factory.mktemp("manifest") / "set.csv"
     lists = ("--train-list", official.train_list, "--val-list", official.val_list)
     pickles = [word for path in official.pickles for word in ("--features", path)]
-    made = run_here("manifest", "from-iqiyi", *lists, *pickles, "-o", path, "--json", code=0).json
+    made = vidface("manifest", "from-iqiyi", *lists, *pickles, "-o", path, "--json", code=0).json
     assert (made["rows"], made["unknown"], made["identities"]) == (18 + 146 + UNLISTED, 3 + UNLISTED, 5)
     assert made["ignored"] == {
         "listed again for the same identity": ["IQIYI_VID_VAL_0000138.mp4"],
@@ -146,13 +146,13 @@ def test_the_official_files_as_they_are(
     told = ("--manifest", manifest)
     limit = () if min_score is None else ("--min-score", min_score)
     features, embeddings = tmp_path / "f.h5", tmp_path / "e.h5"
-    made = run_here(
+    made = vidface(
         "features", "from-iqiyi", *official.pickles, *told, *limit, "-o", features, "--json", code=1
     )
     assert made.json["not_in_manifest"] == ["IQIYI_VID_TEST_0000001"]
     assert made.json["faults"]["missing"] == WITHOUT_FACE + 3
-    run_here("cluster", features, "-o", embeddings, "--threshold", "none", code=1)
-    found = run_here("score", embeddings, *told, "--protocol", "iqiyi", "--json", code=1).json
+    vidface("cluster", features, "-o", embeddings, "--threshold", "none", code=1)
+    found = vidface("score", embeddings, *told, "--protocol", "iqiyi", "--json", code=1).json
     answers = plain_answers(official, min_score or 0)
     wanted = evaluate(official.val_list, answers)
     assert found["per_identity"] == pytest.approx(wanted, abs=1e-12)
@@ -168,10 +168,10 @@ def test_the_official_files_as_they_are(
     )
     # The same through the challenge's text file.
     text = tmp_path / "submission.txt"
-    run_here("submit", embeddings, *told, "--format", "iqiyi", "-o", text, code=1)
+    vidface("submit", embeddings, *told, "--format", "iqiyi", "-o", text, code=1)
     lines = [line.split(" ") for line in text.read_text().splitlines()]
     assert {identity: names for identity, *names in lines if names} == answers
-    back = run_here("score", text, *told, "--protocol", "iqiyi", "--json").json
+    back = vidface("score", text, *told, "--protocol", "iqiyi", "--json").json
     assert back["per_identity"] == found["per_identity"]
 
 
@@ -184,7 +184,7 @@ def test_a_submission_with_repeats_and_gaps(official: Official, manifest: Path, 
     ]  # beyond the hundredth
     text = tmp_path / "theirs.txt"
     text.write_text("".join(f"{identity} {' '.join(names)}\n" for identity, names in answers.items()))
-    found = run_here("score", text, "--manifest", manifest, "--protocol", "iqiyi", "--json", code=0).json
+    found = vidface("score", text, "--manifest", manifest, "--protocol", "iqiyi", "--json", code=0).json
     assert found["per_identity"] == pytest.approx(evaluate(official.val_list, answers), abs=1e-12)
     assert found["per_identity"]["4"] == 0
     assert "2 of 5 identities of the gallery are not ranked and score 0" in found["warnings"][0]
@@ -248,6 +248,6 @@ def test_a_pickle_for_names_is_read_as_strictly(tmp_path: Path) -> None:
     (tmp_path / "f.pickle").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     train_list, val_list = lists(tmp_path)
     told = ("--train-list", train_list, "--val-list", val_list, "-o", tmp_path / "set.csv")
-    ran = run_here("manifest", "from-iqiyi", *told, "--features", tmp_path / "f.pickle", code=1)
+    ran = vidface("manifest", "from-iqiyi", *told, "--features", tmp_path / "f.pickle", code=1)
     assert "wants to call os.system: refused" in ran.error
     assert not (tmp_path / "set.csv").exists()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import vidface
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from in_process import run_here
 
 from vidface.errors import StoreError, UsageError
 from vidface.manifest import read_manifest
@@ -113,9 +113,9 @@ def test_score_npy_and_bin_alike(tmp_path: Path, manifest: Path) -> None:
     told = ("--manifest", manifest, "--targets", "0.5,0.1", "--json")
     scaled = unit() * np.arange(1, ROWS + 1)[:, None]
     both = [write_npy(tmp_path / "a.npy", unit().astype("f4")), write_bin(tmp_path / "a.bin", unit())]
-    wanted = [run_here("score", path, *told, code=0).json for path in both]
+    wanted = [vidface("score", path, *told, code=0).json for path in both]
     assert wanted[0]["inputs"]["kind"] == "npy" and wanted[0]["inputs"]["normalised"] is False
-    raw = run_here("score", write_npy(tmp_path / "raw.npy", scaled), *told, "--normalise", code=0).json
+    raw = vidface("score", write_npy(tmp_path / "raw.npy", scaled), *told, "--normalise", code=0).json
     assert raw["warnings"][0] == "9 of 10 rows were not of unit length (2 to 10) and were normalised"
     for name in ("mAP@100", "rank1", "tpr@fpr", "per_identity", "ci95"):
         assert wanted[0][name] == wanted[1][name] == raw[name]
@@ -125,19 +125,19 @@ def test_score_npy_and_bin_alike(tmp_path: Path, manifest: Path) -> None:
 def test_submit_writes_the_challenge_file_from_npy(tmp_path: Path, manifest: Path) -> None:
     path = write_npy(tmp_path / "raw.npy", unit() * 3)
     told = ("submit", path, "--manifest", manifest, "--format", "lfrc", "-o", tmp_path / "out.bin")
-    assert "--normalise" in run_here(*told, code=1).error
-    run_here(*told, "--normalise", code=0)
+    assert "--normalise" in vidface(*told, code=1).error
+    vidface(*told, "--normalise", code=0)
     assert np.allclose(read_lfrc(tmp_path / "out.bin"), unit(), atol=1e-7)
-    checked = run_here("submit", "--check", path, "--manifest", manifest, code=2)
+    checked = vidface("submit", "--check", path, "--manifest", manifest, code=2)
     assert "a .npy file is not a submission" in checked.error
 
 
 def test_compare_takes_npy_and_report_refuses_it(tmp_path: Path, manifest: Path) -> None:
     a = write_npy(tmp_path / "a.npy", unit())
     b = write_npy(tmp_path / "b.npy", unit(1))
-    found = run_here("compare", a, b, "--manifest", manifest, "-o", tmp_path / "page", "--json", code=0)
+    found = vidface("compare", a, b, "--manifest", manifest, "-o", tmp_path / "page", "--json", code=0)
     assert json.loads(found.out)
-    refused = run_here("report", a, "--manifest", manifest, "-o", tmp_path / "report", code=1)
+    refused = vidface("report", a, "--manifest", manifest, "-o", tmp_path / "report", code=1)
     assert "a.npy: not a readable HDF5 file" in refused.error
 
 

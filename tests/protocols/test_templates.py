@@ -11,9 +11,9 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import template_sets
+from command_line import vidface
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from in_process import run_here
 from sklearn.metrics import roc_curve
 
 from vidface.errors import ManifestError
@@ -312,7 +312,7 @@ def test_the_manifest_has_a_row_an_image_in_the_order_of_the_list(made: template
     for image in made.images[3:]:
         (crops / image).touch()
     words = ("manifest", f"from-{made.kind}", made.meta, crops, "-o", root / "manifest.csv")
-    result = run_here(*words, "--json", code=0).json
+    result = vidface(*words, "--json", code=0).json
     lines = (root / "manifest.csv").read_text().splitlines()
     assert lines[1:] == [f"{image},loose_crop/{image},,test" for image in made.images]
     assert (result["rows"], result["missing"], result["ignored"]) == (len(made.images), 3, {})
