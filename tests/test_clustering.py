@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 from scipy.sparse.csgraph import connected_components
@@ -71,20 +71,17 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
 videos = st.builds(people, st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([8, 48]))
 
 
-@settings(deadline=None)  # the first example compiles
 @given(videos, st.floats(-0.2, 1))
 def test_agrees_with_union_find(unit: np.ndarray, threshold: float) -> None:
     assert cluster_frames(unit, threshold).tolist() == oracle(unit, threshold)
 
 
-@settings(deadline=None)
 @given(videos, st.floats(0.05, 0.95))
 def test_partition_agrees_with_scipy(unit: np.ndarray, threshold: float) -> None:
     _, components = connected_components(_cosines(unit) >= np.float32(threshold), directed=False)
     assert same_partition(cluster_frames(unit, threshold), components)
 
 
-@settings(deadline=None)
 @given(videos, st.data())
 def test_thresholds_that_equal_a_cosine(unit: np.ndarray, data: st.DataObject) -> None:
     occurring = sorted(set(_cosines(unit)[np.triu_indices(len(unit), 1)].tolist())) or [0.5]
@@ -97,7 +94,6 @@ def test_thresholds_that_equal_a_cosine(unit: np.ndarray, data: st.DataObject) -
             assert labels.tolist() == oracle(unit, threshold)
 
 
-@settings(deadline=None)
 @given(videos, st.floats(0.05, 0.95), st.randoms(use_true_random=False))
 def test_the_order_of_the_frames_does_not_matter(unit: np.ndarray, threshold: float, random) -> None:
     order = list(range(len(unit)))
@@ -106,7 +102,6 @@ def test_the_order_of_the_frames_does_not_matter(unit: np.ndarray, threshold: fl
     assert same_partition(cluster_frames(unit[order], threshold), labels[order])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 60))
 def test_many_thresholds_of_one_sweep(seed: int, frames: int) -> None:
     unit = people(seed, frames, spread=1.2)

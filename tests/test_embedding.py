@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vidface.clustering import cluster_frames, normalise_rows
@@ -32,7 +32,6 @@ runs = st.builds(
 thresholds = st.none() | st.floats(-0.2, 1)
 
 
-@settings(deadline=None)  # the first example compiles
 @given(runs, st.sampled_from([np.float16, np.float32]), thresholds)
 def test_a_run_equals_its_videos_one_by_one(run, dtype, threshold: float | None) -> None:
     features, offsets = run[0].astype(dtype), run[1]
@@ -46,7 +45,6 @@ def test_a_run_equals_its_videos_one_by_one(run, dtype, threshold: float | None)
         assert embeddings[v].tobytes() == pool_frames(unit, expected == 0).tobytes()
 
 
-@settings(deadline=None)
 @given(runs, st.lists(thresholds, max_size=8))
 def test_a_sweep_equals_its_thresholds_one_by_one(run, many: list[float | None]) -> None:
     features, offsets = run

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import ManifestError
@@ -91,7 +91,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(rows=ROWS)
 def test_rows_come_back_from_every_format_and_the_checksums_agree(
     tmp_path: Path, rows: list[tuple[str, str, str, str]]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vidface.clustering import normalise_rows
@@ -18,7 +18,6 @@ def naive(unit: np.ndarray, keep: np.ndarray) -> list[float]:
     return [a / length for a in sums]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 50))
 def test_agrees_with_a_naive_loop(seed: int, frames: int) -> None:
     random = np.random.default_rng(seed)

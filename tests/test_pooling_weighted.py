@@ -57,7 +57,6 @@ runs = st.builds(
 thresholds = st.none() | st.floats(-0.2, 1)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 4)), max_size=20), st.booleans())
 def test_weights_agree_with_a_naive_loop(frames: list[tuple[float, int]], by_norm: bool) -> None:
     norms, labels = [norm for norm, _ in frames], [label for _, label in frames]
@@ -67,7 +66,7 @@ def test_weights_agree_with_a_naive_loop(frames: list[tuple[float, int]], by_nor
     np.testing.assert_allclose(weights, naive_weights(norms, labels, by_norm), rtol=1e-9, atol=1e-300)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(runs, st.sampled_from([np.float16, np.float32]), thresholds, st.booleans())
 def test_embeddings_agree_with_plain_numpy(run, dtype, threshold: float | None, by_norm: bool) -> None:
     features, offsets = run[0].astype(dtype), run[1]
@@ -90,7 +89,7 @@ def test_embeddings_agree_with_plain_numpy(run, dtype, threshold: float | None, 
         )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(runs, st.lists(thresholds, max_size=6), st.booleans())
 def test_a_sweep_equals_its_thresholds_one_by_one(run, many: list[float | None], by_norm: bool) -> None:
     features, offsets = run
@@ -102,7 +101,7 @@ def test_a_sweep_equals_its_thresholds_one_by_one(run, many: list[float | None],
         assert kept[t].tolist() == count.tolist()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(runs, st.integers(0, 10**6), st.sampled_from([0.25, 2.0, 1024.0]), st.booleans())
 def test_neither_the_order_of_frames_nor_the_scale_matters(
     run, seed: int, scale: float, by_norm: bool
@@ -115,7 +114,7 @@ def test_neither_the_order_of_frames_nor_the_scale_matters(
     np.testing.assert_allclose(embed_weighted(mixed, offsets, 0.4, by_norm=by_norm)[0], before, atol=2e-6)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(runs, st.booleans())
 def test_a_video_does_not_depend_on_its_neighbours(run, by_norm: bool) -> None:
     features, offsets = run

@@ -61,7 +61,7 @@ def test_the_cut_falls_among_copies_of_the_query() -> None:
     assert len(set(scores[0].tolist())) == 1
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 120), st.integers(1, 60), st.randoms(use_true_random=False))
 def test_the_order_of_the_gallery_does_not_matter(seed: int, videos: int, k: int, random) -> None:
     choice = np.random.default_rng(seed)
@@ -116,7 +116,7 @@ def test_blocks_and_threads_change_nothing(
     assert [a.tobytes() for a in whole] == [a.tobytes() for a in blocks]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
     videos=st.integers(1, 700),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import StoreError
@@ -59,14 +59,14 @@ WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
 IDS = WORDS.map(lambda text: text.removesuffix(".mp4") or "x")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(rankings=st.dictionaries(WORDS, st.lists(IDS, unique=True, max_size=6), min_size=1, max_size=6))
 def test_rankings_come_back(tmp_path: Path, rankings: dict[str, list[str]]) -> None:
     write_iqiyi(tmp_path / "submission.txt", rankings)
     assert read_iqiyi(tmp_path / "submission.txt") == rankings
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     ids=st.lists(
         st.sampled_from(["", "a", "b", ".mp4"]).flatmap(

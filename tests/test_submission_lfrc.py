@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -53,7 +53,7 @@ def test_golden_bytes(tmp_path: Path) -> None:
     assert sniff(path) == "lfrc"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(matrix=hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)))
 @pytest.mark.parametrize("mmap", [True, False])
 def test_every_bit_comes_back(tmp_path: Path, mmap: bool, matrix: Matrix) -> None:
@@ -265,7 +265,7 @@ def test_embeddings_that_do_not_fit(tmp_path: Path) -> None:
     ) == [(0, "row-count")]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(order=st.permutations(range(9)))
 def test_any_change_of_order_is_found(tmp_path: Path, order: list[int]) -> None:
     matrix = unit_rows(9)

@@ -56,7 +56,7 @@ def relative(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(0, 40), max_size=6))
 def test_the_batch_does_not_matter(backbones: dict[str, Backbone], kind: str, cuts: list[int]) -> None:
     embed = backbones[kind].embed
@@ -368,7 +368,7 @@ def test_a_damaged_model_is_one_line(tmp_path: Path, damage: str, capfd: pytest.
     assert capfd.readouterr() == ("", "")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_damage_is_a_model_error(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Bytes of the graph changed at random: it still loads, or it is refused; nothing else is raised."""

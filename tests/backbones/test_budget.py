@@ -64,7 +64,7 @@ specs = st.builds(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(spec=specs, height=st.integers(1, 3), width=st.integers(1, 3))
 def test_any_network_costs_what_an_image_through_it_costs(spec: Spec, height: int, width: int) -> None:
     size = (height * spec.stride, width * spec.stride)

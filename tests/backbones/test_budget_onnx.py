@@ -64,7 +64,7 @@ def counted(budget: Budget) -> tuple[int, int, int]:
 # ---- operations that are counted
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     groups=st.integers(1, 4),
     cin=st.integers(1, 4),

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vidface.datasets.names import LeftOut, NumberedNames, PackedNames, SelectedNames, usable_name
@@ -14,7 +14,6 @@ from vidface.datasets.names import LeftOut, NumberedNames, PackedNames, Selected
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=6), max_size=8)
 
 
-@settings(deadline=None)
 @given(TEXTS, st.data())
 def test_packed_and_selected_names_are_the_list_they_were_made_of(
     names: list[str], data: st.DataObject

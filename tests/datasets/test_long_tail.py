@@ -6,7 +6,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vidface.datasets.images import ImageSet
@@ -46,7 +46,6 @@ def test_by_hand() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=8), st.integers(1, 13))
 def test_cuts_against_a_plain_loop(counts: list[int], minimum: int) -> None:
     images = people_with(counts)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from face_sets import NATURAL, contents, jpeg, naive_write, payload, write_people, write_shard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vidface.datasets.images import ImageSet, select
@@ -177,7 +177,6 @@ def test_two_rec_files_in_one_folder_are_not_guessed(tmp_path: Path) -> None:
         open_images(tmp_path)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.data())
 def test_a_selection_against_a_plain_one(labels: list[int], data: st.DataObject) -> None:
     people = [f"p{label}" for label in sorted(set(labels))]

@@ -41,7 +41,7 @@ def test_long_and_foreign_names(form: int, tmp_path: Path) -> None:
     assert {name: images.read(i) for i, name in enumerate(images.names)} == held
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(sizes=st.lists(st.integers(0, 1600), min_size=1, max_size=6), data=st.data())
 def test_any_sizes_over_any_shards(
     sizes: list[int], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

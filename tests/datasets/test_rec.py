@@ -34,7 +34,7 @@ def in_memory(labels: list[int], held: list[bytes]) -> ImageSet:
 CONTENT = st.lists(st.sampled_from([MAGIC, b"abcd", b"x"]), min_size=1, max_size=6).map(b"".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(st.tuples(st.integers(0, 4), CONTENT), min_size=1, max_size=9))
 def test_what_is_written_is_read_by_us_and_by_a_plain_parser(
     rows: list[tuple[int, bytes]], tmp_path_factory: pytest.TempPathFactory

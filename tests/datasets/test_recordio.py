@@ -31,7 +31,7 @@ PAYLOADS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(payloads=PAYLOADS)
 def test_records_come_back_and_are_what_a_plain_parser_reads(
     payloads: list[bytes], tmp_path_factory: pytest.TempPathFactory
@@ -44,7 +44,7 @@ def test_records_come_back_and_are_what_a_plain_parser_reads(
     assert [read_record(stamp, offset, "") for offset, _ in found] == payloads
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(payloads=PAYLOADS)
 def test_a_magic_at_a_multiple_of_four_begins_a_segment(payloads: list[bytes]) -> None:
     """So that a reader which starts anywhere finds the next record by it."""
@@ -145,7 +145,6 @@ def test_a_payload_too_short_for_its_header(content: bytes, message: str, tmp_pa
         split_payload(content, stamp_of(tmp_path / "a.rec"), "record 9")
 
 
-@settings(deadline=None)
 @given(
     rows=st.dictionaries(
         st.integers(0, 10**7), st.integers(0, 10**10).map(lambda n: 4 * n), min_size=1, max_size=20

@@ -20,7 +20,7 @@ from vidface.demo.people import BEARDS, GLASSES, HAIR_STYLES, make_person
 whole = st.integers(0, 2**31)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(person=whole, view=whole, seed=whole, scene=st.none() | whole)
 def test_every_number_gives_a_picture(person: int, view: int, seed: int, scene: int | None) -> None:
     frame = draw_person(person, view, seed=seed, scene=scene)

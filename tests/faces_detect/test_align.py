@@ -35,7 +35,7 @@ def umeyama(source: Array, target: Array) -> Array:
     return np.hstack([scale * turn, (target.mean(0) - scale * turn @ source.mean(0))[:, None]])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 3), st.booleans())
 def test_the_similarity_is_that_of_least_squares(seed: int, spread: float, mirrored: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def test_the_similarity_is_that_of_least_squares(seed: int, spread: float, mirro
     assert np.allclose(found, umeyama(points, TEMPLATE), rtol=1e-7, atol=1e-7)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(-180, 180), st.floats(0.1, 30), st.floats(-900, 900), st.floats(-900, 900))
 def test_a_turned_scaled_and_shifted_face_comes_back(
     degrees: float, scale: float, x: float, y: float

@@ -137,7 +137,7 @@ def test_broken_output_is_left_out_and_boxes_stay_in_the_frame() -> None:
 floats = st.floats(width=32)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.lists(floats, min_size=14, max_size=14), st.sampled_from([0.5, 0.7]))))
 def test_whatever_comes_out_can_be_used(rows: list[tuple[list[float], float]]) -> None:
     numbers = np.array([row for row, _ in rows], np.float32).reshape(-1, 14)

@@ -76,7 +76,7 @@ def videos(draw: st.DrawFn) -> tuple[npt.NDArray[np.int32], Float, Float, Float]
     return np.array(tracklets, np.int32), np.array(times), np.array(sizes), np.array(features)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(videos(), st.sampled_from([-0.5, 0.2, 0.45, 0.9]))
 def test_it_is_the_plain_way(
     video: tuple[npt.NDArray[np.int32], Float, Float, Float], threshold: float
@@ -84,7 +84,7 @@ def test_it_is_the_plain_way(
     assert link_tracks(*video, threshold=threshold).tolist() == naive(*video, threshold)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(videos(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter_and_no_frame_shows_a_track_twice(
     video: tuple[npt.NDArray[np.int32], Float, Float, Float], random: object

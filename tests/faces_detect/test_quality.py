@@ -33,7 +33,7 @@ def seen(yaw: float, pitch: float, roll: float) -> npt.NDArray[np.float64]:
     return np.asarray((HEAD @ (tilt @ nod @ turn).T)[:, :2])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.floats(-80, 80), st.floats(-50, 50), st.floats(-170, 170), st.floats(5, 500), st.floats(-2000, 2000)
 )

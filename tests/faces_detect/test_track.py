@@ -165,7 +165,7 @@ def test_frames_out_of_order_and_missing_crops_are_refused() -> None:
         tracker.step(faces, crops[:0], 2.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_any_faces_get_numbers_that_count_up_and_none_twice_in_a_frame(seed: int) -> None:
     rng = np.random.default_rng(seed)

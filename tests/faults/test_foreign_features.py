@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import Ran, read_features, read_lines, vidface, write_manifest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from python2_pickle import python2_pickle
 
@@ -208,7 +208,7 @@ def test_no_room_for_the_features_of_a_pickle(tmp_path: Path, manifest: Path, bl
     ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(
     changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=3),
     cut=st.floats(0.3, 1.5),

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.backbones.card import ModelCard, card_text, read_card
@@ -404,13 +404,7 @@ def changed(content: bytes, changes: list[tuple[str, float, Any]]) -> bytes:
     return content
 
 
-FEW = settings(
-    max_examples=40,
-    deadline=5_000,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+FEW = settings(max_examples=40)
 
 
 @pytest.mark.parametrize("name", PARSERS)

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from command_line import read_features, read_lines, write_manifest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import ChangedError, StoreError
@@ -33,7 +33,7 @@ def write(folder: Path, matrix: np.ndarray, index: str) -> tuple[Path, Path]:
     return folder / "f.npy", folder / "index.csv"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     listed=st.lists(st.tuples(st.sampled_from([*IDS, "x", "y"]), st.integers(0, 3)), min_size=1, max_size=30),
     timed=st.booleans(),
@@ -130,7 +130,7 @@ def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
     assert np.diff(read_arrays(*files, IDS).offsets).tolist() == [1, 1, 0, 0]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(raw=st.binary(max_size=60) | st.text('",\r\n\0 a0.-e', max_size=40).map(lambda text: text.encode()))
 def test_any_text_as_an_index_is_read_or_refused_in_one_line(tmp_path: Path, raw: bytes) -> None:
     np.save(tmp_path / "f.npy", np.ones((2, 3)))

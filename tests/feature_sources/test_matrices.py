@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import vidface
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import StoreError, UsageError
@@ -74,7 +74,7 @@ def test_rows_of_other_lengths(tmp_path: Path, form: str) -> None:
     assert np.allclose(found.embeddings, wanted, atol=1e-7)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(scale=st.floats(1e-300, 1e300), seed=st.integers(0, 99))
 def test_directions_do_not_depend_on_lengths(tmp_path: Path, scale: float, seed: int) -> None:
     path = write_npy(tmp_path / "a.npy", unit(seed) * scale)

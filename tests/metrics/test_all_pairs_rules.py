@@ -91,7 +91,7 @@ def check(result: VerificationResult, scores: np.ndarray, genuine: np.ndarray, r
                 assert (scores[~genuine] >= lower).sum() > accepted[~genuine].sum()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10**6),
     st.integers(0, 45),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ranx.metrics.average_precision import _average_precision
 from sklearn.metrics import average_precision_score
@@ -22,7 +22,6 @@ def naive(relevant: list[bool], total: int) -> float:
 lists = st.lists(st.booleans(), max_size=120)
 
 
-@settings(deadline=None)
 @given(lists, st.integers(0, 300))
 def test_agrees_with_a_naive_loop(relevant: list[bool], missed: int) -> None:
     total = max(1, sum(relevant) + missed)

@@ -10,7 +10,7 @@ from vidface.metrics.gallery_ranks import gallery_ranks
 from vidface.retrieval import search
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 40), st.booleans(), st.sampled_from([3, 2048])
 )

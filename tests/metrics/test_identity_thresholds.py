@@ -35,7 +35,7 @@ def by_loops(scores: Any, people: Any, codes: Any, half: Any, target: str) -> di
     return rows
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     st.integers(0, 10**6),
     st.integers(2, 40),

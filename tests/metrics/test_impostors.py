@@ -45,7 +45,7 @@ def find(pairs: Pairs, ranks: list[int], total: int, sign: int = 1) -> tuple[np.
     return scores_at(ranks, pairs, total, scan, lambda left, right: sign * left @ right.T), passes
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10**6),
     st.sampled_from(["any", "ties", "one", "zero", "hubs"]),

@@ -70,7 +70,7 @@ def by_loops(
     return tpr + float((aim - below) / (above - below)) * (with_ties - tpr), float(Fraction(target)), rank1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 30),

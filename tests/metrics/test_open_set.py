@@ -56,7 +56,7 @@ def by_loops(
     return found
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 25),
@@ -73,7 +73,7 @@ def test_searches_are_those_of_a_loop(seed: int, probes: int, rows: int, block: 
         assert found.mate[p] == mate if mated else np.isnan(found.mate[p])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.sampled_from([3, 50, 768]), st.integers(1, 3))
 def test_neither_blocks_nor_threads_nor_order_change_a_bit(seed: int, block: int, workers: int) -> None:
     random = np.random.default_rng(seed)
@@ -177,7 +177,7 @@ def by_definition(
     return 1 - curve[taken] / len(mated), float(taken)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(-4, 4), st.integers(1, 3)), min_size=1, max_size=15),
     st.lists(st.integers(-4, 4), min_size=1, max_size=15),
@@ -211,7 +211,7 @@ def test_points_are_those_of_the_definition(
             assert np.mean(others >= least) == point.fpir
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(-4, 4), st.integers(1, 3)), min_size=1, max_size=20),
     st.lists(st.integers(-4, 4), min_size=1, max_size=20),

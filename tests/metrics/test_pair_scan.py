@@ -30,7 +30,7 @@ def test_products_differ_by_less_than_the_bound(width: int) -> None:
     assert np.abs(products - exact).max() + np.abs(scores - exact).max() <= bound < 2e-7 * (width + 40)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 60),

@@ -45,7 +45,7 @@ def test_scores_are_the_same_bits(width: int) -> None:
     assert found.tolist() == [dot(a, b) for a, b in zip(left, right, strict=True)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 60),

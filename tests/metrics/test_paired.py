@@ -104,7 +104,7 @@ def test_zones_change_nothing(
             assert found[t, r] == made_again(cosines, identities, *drawn_lists(column, identities), target)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 8),

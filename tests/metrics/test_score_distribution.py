@@ -45,7 +45,7 @@ def binned(pairs: list[tuple[float, str, str]], edges: np.ndarray) -> list[int]:
     return np.histogram(scores, edges)[0].tolist()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     videos=st.integers(0, 60),

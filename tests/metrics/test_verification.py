@@ -68,7 +68,7 @@ def check(result: VerificationResult, scores: np.ndarray, genuine: np.ndarray) -
     assert len(result.warnings) == unmeasured
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(0, 60), st.integers(1, 12), st.sampled_from([1, 3, 16, 1024]))
 def test_agrees_with_scikit_learn(seed: int, videos: int, people: int, block: int) -> None:
     rows, who = exact_data(seed, videos, people)
@@ -98,7 +98,7 @@ def test_agrees_with_scikit_learn_on_unit_vectors() -> None:
     assert 1 > result.tpr[0] > result.tpr[2] > 0.1
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(2, 200), st.integers(1, 250), st.randoms(use_true_random=False))
 def test_neither_block_nor_order_matters(seed: int, videos: int, block: int, random) -> None:
     rows, who = exact_data(seed, videos, 10)
@@ -164,7 +164,7 @@ def test_all_scores_are_equal(same: int) -> None:
     assert result.tpr == [0.0] * len(TARGETS)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(2, 40), st.integers(0, 60), st.integers(1, 70), st.integers(1, 3))
 def test_distractors_are_compared_with_videos_only(
     seed: int, videos: int, others: int, block: int, workers: int

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import ManifestError
@@ -47,7 +47,7 @@ lines = st.tuples(
 ).map(lambda parts: parts[0] + "\n".join(parts[1].join(words) for words in parts[2]))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(text, lines, st.binary(max_size=60).map(lambda raw: raw.decode("latin-1"))))
 @example("1, 1, A_B/0, A_B/1, 1\nx")
 @example("first,second,same\nA_B/0,A_B/1,1\nA_B/1,A_B/0,0")

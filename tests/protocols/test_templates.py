@@ -235,7 +235,7 @@ def test_the_wrong_denominators_are_other_numbers(
 # -- what holds for every input
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 40))
 def test_neither_order_nor_blocks_change_a_template(seed: int, block: int) -> None:
     random = np.random.default_rng(seed)
@@ -260,7 +260,7 @@ def test_neither_order_nor_blocks_change_a_template(seed: int, block: int) -> No
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_listed_cosines_are_the_products_of_their_rows(seed: int) -> None:
     random = np.random.default_rng(seed)
     rows = random.standard_normal((7, 33)).astype(np.float32)
@@ -355,7 +355,7 @@ def naive_pairs(text: str) -> list[list[int]] | None:
     ).map("\n".join),
     st.sampled_from([1, 8, 1000]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_read_as_its_words_or_refused(text: str, chunk: int) -> None:
     with TemporaryDirectory() as folder, patch("vidface.manifest_sources.template_pairs.CHUNK", chunk):
         path = Path(folder) / "pairs.txt"

@@ -217,7 +217,7 @@ def test_equal_error_rate_is_that_of_a_library() -> None:
 
 
 @given(st.integers(2, 5000), st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1, 4]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_thinned_curve_is_close_to_the_whole_one(points: int, seed: int, power: float) -> None:
     random = np.random.default_rng(seed)
     x, y = (np.cumsum(random.random(points) ** power * random.integers(0, 2, points)) for _ in range(2))

@@ -202,7 +202,7 @@ def test_more_shares_than_there_is_work_names_how_much_there_is(tmp_path: Path) 
 # --- the bytes of the whole run ---
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     counts=st.lists(st.integers(0, 5), min_size=1, max_size=14),
     dtype=st.sampled_from(["float32", "float16"]),

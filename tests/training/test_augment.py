@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vidface.training.augment import augment
@@ -28,7 +28,6 @@ def smooth() -> np.ndarray:
     return np.stack([4 * rows + 40, 6 * columns + 30, 2 * rows + 3 * columns], axis=2).astype(np.uint8)
 
 
-@settings(deadline=None)
 @given(
     st.fixed_dictionaries({name: st.sampled_from([0.0, 0.5, 1.0]) for name in OPTIONS}),
     st.integers(0, 2**32),

@@ -32,7 +32,7 @@ def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(batch=batches(), margin=st.sampled_from([0.25, 0.3, 0.5, 1.0, 2.5]))
 def test_semi_hard_is_the_triple_loop(batch: tuple[Tensor, Tensor], margin: float) -> None:
     similarity, labels = batch

@@ -45,7 +45,7 @@ def expected(counts: dict[str, int], people: People, seed: int) -> tuple[Counter
     return Counter(training), Counter(validation), Counter(test)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(st.integers(1, 9), min_size=60, max_size=60),
     st.integers(0, 1000),

@@ -14,7 +14,6 @@ def labels_of(counts: list[int], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts)).astype(np.int64)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=12), st.integers(1, 9), st.integers(0, 2**40))
 def test_shuffled_takes_each_image_at_most_once(counts: list[int], batch: int, seed: int) -> None:
     labels = labels_of(counts)
@@ -41,7 +40,7 @@ def pk_epochs(draw: st.DrawFn) -> tuple[list[int], int, int]:
     return counts, apart, each
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(pk_epochs(), st.integers(0, 2**40))
 def test_pk_batches(drawn: tuple[list[int], int, int], seed: int) -> None:
     counts, apart, each = drawn

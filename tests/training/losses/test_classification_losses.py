@@ -89,7 +89,7 @@ def test_support_vectors_are_there_and_are_not_all(name: str) -> None:
     assert len(wins) / 10 < sum(wins) < len(wins)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     samples=st.integers(1, 5),
     classes=st.integers(1, 6),

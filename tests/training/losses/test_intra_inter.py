@@ -50,7 +50,7 @@ def test_inter_is_the_mean_of_the_largest_cosines(seed: int, dtype: torch.dtype,
     assert found.item() == pytest.approx(naive.inter(weights), abs=tolerance)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(classes=st.integers(2, 9), block=st.integers(1, 10), seed=st.integers(0, 10_000))
 def test_inter_does_not_depend_on_the_block(classes: int, block: int, seed: int) -> None:
     _, weights, _ = naive.problem(classes=classes, seed=seed)

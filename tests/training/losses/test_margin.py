@@ -56,7 +56,7 @@ def test_its_gradient_is_the_derivative_worked_out_by_hand(margins: tuple[float,
     assert torch.autograd.gradcheck(lambda c: margin_cosine(c, *margins), (cosine,))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(m1=m1s, m2=m2s, m3=st.floats(0, 1), straight_through=st.booleans())
 def test_it_never_rises_and_never_jumps(m1: float, m2: float, m3: float, straight_through: bool) -> None:
     theta = torch.linspace(0, math.pi, 4001, dtype=torch.float64)
@@ -66,7 +66,7 @@ def test_it_never_rises_and_never_jumps(m1: float, m2: float, m3: float, straigh
     assert steps.min() >= -m1 * math.pi / 4000 * 1.001  # the slope in theta is at most m1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(m1=m1s, m2=m2s, theta=st.floats(0, math.pi))
 def test_within_pi_it_is_the_print(m1: float, m2: float, theta: float) -> None:
     phi = m1 * theta + m2
