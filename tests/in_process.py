@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from command_line import Ran
 
-from vidface.cli import main
+from vidface.commands.main import main
 
 
 def run_here(*arguments: object, code: int | None = None) -> Ran:

@@ -16,8 +16,8 @@ import pytest
 from command_line import Ran
 from in_process import run_here
 
-from vidface import store
-from vidface.manifest import write_manifest
+from vidface.files import store
+from vidface.manifest.manifest import write_manifest
 
 SCRIPT = "</script><script>alert(1)</script>"
 HOSTILE = [

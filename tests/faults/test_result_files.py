@@ -13,7 +13,7 @@ from compared_sets import ComparedSet
 from in_process import run_here
 
 from vidface.errors import StoreError
-from vidface.stages.runs import open_run
+from vidface.runs.opened import open_run
 
 RUN = {"run": {"manifest": "../set.csv", "features": "features.h5"}}
 
