@@ -15,14 +15,21 @@ from numpy.typing import NDArray
 
 from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import Manifest
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
-from vidface.scores.metrics.bootstrap import REPLICATES, Difference, difference, draw, interval, mean_replicates
-from vidface.scores.metrics.pairs import fpr_fraction
-from vidface.runtime import progress
-from vidface.scores.protocols import iqiyi, lfrc
-from vidface.scores.protocols.iqiyi import Wanted, identity_values, ranks_by_search, ranks_in, wanted_videos
 from vidface.runs.compared import Compared, made_with
 from vidface.runs.comparison import Comparison, Measure, Value, tpr_label
+from vidface.runtime import progress
+from vidface.scores.metrics.bootstrap import (
+    REPLICATES,
+    Difference,
+    difference,
+    draw,
+    interval,
+    mean_replicates,
+)
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
+from vidface.scores.metrics.pairs import fpr_fraction
+from vidface.scores.protocols import iqiyi, lfrc
+from vidface.scores.protocols.iqiyi import Wanted, identity_values, ranks_by_search, ranks_in, wanted_videos
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
 
 __all__ = ["compare"]
@@ -160,9 +167,9 @@ def _measure(
     drawn_people: NDArray[np.uint8],
     drawn_units: NDArray[np.uint8],
 ) -> _Measured:
-    from vidface.scores.pairs.replicates import tpr_replicates
-    from vidface.scores.pairs.distribution import pair_distribution, rates_at_edges
     from vidface.scores.metrics.verification import tpr_at_fpr
+    from vidface.scores.pairs.distribution import pair_distribution, rates_at_edges
+    from vidface.scores.pairs.replicates import tpr_replicates
 
     embeddings = scored.embeddings
     warnings: list[str] = []

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidface.manifest.manifest import Manifest
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
-from vidface.scores.metrics.bootstrap import Difference
-from vidface.scores.protocols.iqiyi import Wanted
 from vidface.runs.compared import Compared
+from vidface.scores.metrics.bootstrap import Difference
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
+from vidface.scores.protocols.iqiyi import Wanted
 from vidface.scores.tables.text import tpr_label
 
 __all__ = ["SHOWN", "Comparison", "Measure", "Value", "signed", "tpr_label", "verdict"]

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from vidface.errors import StoreError, UsageError
+from vidface.files.outputs import read_json
+from vidface.files.store import read_attributes
 from vidface.manifest.manifest import Manifest, read_manifest
+from vidface.runs.score_form import is_score, is_sweep
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES, FprRule
 from vidface.scores.protocols.lfrc import TARGETS, check_targets
-from vidface.files.outputs import read_json
-from vidface.runs.score_form import is_score, is_sweep
-from vidface.files.store import read_attributes
 
 __all__ = ["OPTIONS", "Run", "open_run", "run_entry"]
 

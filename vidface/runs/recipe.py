@@ -16,25 +16,25 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from vidface.backbones import load_backbone
+from vidface.embeddings.cluster import cluster
+from vidface.embeddings.thresholds import parse_thresholds
+from vidface.errors import UsageError
+from vidface.features.detection import choose_faces
 from vidface.features.engines import Engine, open_engine
 from vidface.features.engines.contract import ModelSource
-from vidface.errors import UsageError
+from vidface.features.extract import FILTERS, ExtractResult, extract
 from vidface.files.atomic import sha256_file
+from vidface.files.outputs import read_json, refuse_changed, write_json
+from vidface.files.toml import listed, read_toml
 from vidface.manifest.manifest import Manifest, read_manifest
+from vidface.runs.opened import run_entry
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.protocols.lfrc import TARGETS, check_targets
-from vidface.embeddings.cluster import cluster
-from vidface.features.detection import choose_faces
-from vidface.features.extract import FILTERS, ExtractResult, extract
-from vidface.files.outputs import read_json, refuse_changed, write_json
-from vidface.runs.opened import run_entry
-from vidface.scores.scored import read_scored
 from vidface.scores.score import score
+from vidface.scores.scored import read_scored
 from vidface.scores.submit import check_submission, submit
 from vidface.scores.sweep import sweep
-from vidface.embeddings.thresholds import parse_thresholds
 from vidface.scores.tables import faces_line, score_lines, sweep_table
-from vidface.files.toml import listed, read_toml
 
 Say = Callable[[str], object]
 SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}
