@@ -28,7 +28,7 @@ import onnx
 from onnx import TensorProto, helper
 from PIL import Image
 
-from vidface.cli import main
+from vidface.commands.main import main
 
 SIDE, CELLS = 112, 4  # a picture of 4 x 4 flat cells: the small model's pooling gives their values back
 MODULE = [sys.executable, "-m", "vidface"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vidface.manifest import read_manifest, write_manifest
-from vidface.stages.compare import compare
-from vidface.stages.compared import open_compared
-from vidface.stages.comparison import Comparison
-from vidface.store import EmbeddingRows, FeaturesInfo, write_embeddings
+from vidface.files.store import EmbeddingRows, FeaturesInfo, write_embeddings
+from vidface.manifest.manifest import read_manifest, write_manifest
+from vidface.runs.compare import compare
+from vidface.runs.compared import open_compared
+from vidface.runs.comparison import Comparison
 
 PEOPLE, DISTRACTORS = 24, 15
 

@@ -95,8 +95,8 @@ def weights_at(path: Path, words: bytes = b"") -> Path:
 
 
 def open_detector(weights: Path | None, kind: str = "yunet", *, min_score: float) -> Any:
-    """In place of `vidface.faces.detector.open_detector`; weights of another content are left to that."""
-    from vidface.faces import detector
+    """In place of `vidface.frames.faces.detector.open_detector`; weights of another content are left to that."""
+    from vidface.frames.faces import detector
 
     if weights is None or not weights.is_file() or not weights.read_bytes().startswith(MARK):
         real = _real or detector.open_detector
@@ -124,7 +124,7 @@ _real: Any = None
 def install() -> None:
     """Let this process take the detector here for a real one; to be called before engines are imported."""
     global _real
-    from vidface.faces import detector
+    from vidface.frames.faces import detector
 
     _real, detector.open_detector = detector.open_detector, open_detector
 
@@ -132,7 +132,7 @@ def install() -> None:
 # For a folder on the path of Python: what starts there with vidface has this detector.
 SITECUSTOMIZE = f"""
 import sys
-if {{"vidface", "vidface.engines.decoder"}} & set(sys.orig_argv):
+if {{"vidface", "vidface.features.engines.decoder"}} & set(sys.orig_argv):
     sys.path.append({str(Path(__file__).parent)!r})
     import made_up_detector
     made_up_detector.install()

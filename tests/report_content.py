@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vidface.frames.frame import Pixels
-from vidface.report.content import (
+from vidface.report.run.content import (
     Cmc,
     Confused,
     Content,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numba import njit
 from scipy.sparse.csgraph import connected_components
 
-from vidface.clustering import cluster_frames, cluster_sweep, normalise_rows
-from vidface.fixed_dot import dot32
+from vidface.embeddings.exact import dot32, normalise_rows
+from vidface.embeddings.union_find import cluster_frames, cluster_sweep
 
 
 @njit

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import vidface
-from vidface import doctor
+from vidface.commands import doctor
 from vidface.errors import MediaError
 from vidface.frames import DECODERS, Frame
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidface.clustering import cluster_frames, normalise_rows
-from vidface.embedding import embed_sweep, embed_videos
-from vidface.pooling import pool_frames
+from vidface.embeddings.embed import embed_sweep, embed_videos
+from vidface.embeddings.exact import normalise_rows
+from vidface.embeddings.pooling import pool_frames
+from vidface.embeddings.union_find import cluster_frames
 
 
 def run_of_videos(seed: int, lengths: list[int], dimension: int) -> tuple[np.ndarray, np.ndarray]:

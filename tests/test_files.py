@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vidface.errors import StoreError
-from vidface.files import remove_dead_partials, sha256_file, write_atomic
+from vidface.files.atomic import remove_dead_partials, sha256_file, write_atomic
 
 
 def test_the_name_appears_only_with_the_whole_file(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_killed_in_the_middle_the_old_file_stands(tmp_path: Path) -> None:
     target.write_bytes(b"old")
     code = (
         "import os, signal, pathlib, sys\n"
-        "from vidface.files import write_atomic\n"
+        "from vidface.files.atomic import write_atomic\n"
         "with write_atomic(pathlib.Path(sys.argv[1])) as handle:\n"
         "    handle.write(b'new'); handle.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -5,7 +5,7 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from vidface.fixed_dot import TILE_LEFT, TILE_RIGHT, aligned_rows, dot32, dot64, tile32
+from vidface.embeddings.exact import TILE_LEFT, TILE_RIGHT, aligned_rows, dot32, dot64, tile32
 
 
 @njit

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vidface.half import widen_rows
+from vidface.embeddings.exact import widen_rows
 
 EVERY = np.arange(65536, dtype=np.uint16).view(np.float16)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,76 +17,23 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "vidface"
 
-# The layers, lowest first. A part (a module or a folder of vidface/) imports only from the layers above its
-# own line in this table. Inside a folder imports are free.
-LAYERS = (
-    ("__init__", "errors", "files"),  # __init__ holds the version
-    ("progress", "machine", "unpickle", "hdf5", "npy", "toml_files"),
-    (
-        *("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "pair_lists", "frames"),
-        *("backbones", "store"),
+# What lies at the top of vidface/, in the order of the data: each imports only from those before it. Inside a folder
+# imports are free, but for circles. ``__init__`` holds the version and whatever is public: every module may import it.
+ORDER = (
+    *(
+        "errors",
+        "runtime",
+        "files",
+        "manifest",
+        "frames",
+        "backbones",
+        "features",
+        "embeddings",
+        "submission",
     ),
-    ("faces", "feature_sources"),
-    ("datasets", "engines"),
-    (
-        "fixed_dot",
-        "half",
-        "components",
-        "clustering",
-        "pooling",
-        "embedding",
-        "retrieval_scan",
-        "retrieval",
-        "metrics",
-    ),
-    ("protocols", "submission"),
-    ("tables",),
-    ("stages",),
-    ("report",),
-    ("training",),
-    ("demo", "doctor"),
-    ("options", "output"),
-    (
-        *(
-            "cli_compare",
-            "cli_dataset",
-            "cli_features",
-            "cli_inspect",
-            "cli_manifest",
-            "cli_merge",
-            "cli_models",
-            "cli_report",
-        ),
-        *("cli_score", "cli_submit", "cli_training", "cli_verify"),
-    ),
-    ("cli",),
-    ("__main__",),
+    *("scores", "runs", "report", "training", "demo", "commands", "__main__", "__init__"),
 )
-
-# The few imports inside one layer: (who, what).
-SIDEWAYS = {
-    ("files", "errors"),
-    ("manifest_parquet", "manifest_formats"),
-    ("manifest_formats", "manifest_parquet"),  # only inside functions: pyarrow is imported for Parquet alone
-    ("manifest", "manifest_formats"),
-    ("manifest_sources", "manifest"),
-    ("manifest_sources", "manifest_formats"),
-    ("pair_lists", "manifest"),
-    ("pair_lists", "manifest_formats"),
-    ("components", "fixed_dot"),
-    ("clustering", "components"),
-    ("clustering", "fixed_dot"),
-    ("clustering", "half"),
-    ("embedding", "clustering"),
-    ("embedding", "components"),
-    ("embedding", "fixed_dot"),
-    ("embedding", "pooling"),
-    ("retrieval_scan", "fixed_dot"),
-    ("retrieval", "retrieval_scan"),
-    ("retrieval", "pooling"),
-    ("metrics", "fixed_dot"),
-    ("metrics", "half"),
-}
+MOST_ENTRIES = 20
 
 HEAVY = {
     "torch",
@@ -116,18 +64,13 @@ UNPICKLING_CALLS = {"torch.load", "joblib.load", "faiss.read_index", "pandas.rea
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
-def layer_of(part: str) -> int:
-    for height, layer in enumerate(LAYERS):
-        if part in layer:
-            return height
-    raise AssertionError(
-        f"vidface/{part} has no layer: add it to LAYERS in {Path(__file__).name}, above all it imports"
-    )
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-def part_of(path: Path) -> str:
-    first = path.relative_to(PACKAGE).parts[0]
-    return first.removesuffix(".py")
+def part_of(module: str) -> str:
+    """What a module belongs to at the top of vidface/."""
+    return (*module.split("."), "__init__")[1]
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -140,23 +83,48 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{dots}{node.module or ''}.{alias.name}") for alias in node.names)
 
 
-def wrong_imports(source: str, part: str, parts: set[str]) -> list[str]:
-    """What a module of ``part`` imports against the direction, as "line N: ..."."""
-    wrong = []
-    for line, name in imported(ast.parse(source)):
-        if name.startswith("."):
-            wrong.append(f"line {line}: relative import: write vidface in full")
-            continue
-        head, _, rest = name.partition(".")
-        if head != "vidface":
-            continue
-        target = rest.split(".")[0]
-        target = target if target in parts else "__init__"  # `import vidface`, or a name that __init__ holds
-        if target == part or (part, target) in SIDEWAYS:
-            continue
-        if layer_of(target) >= layer_of(part):
-            wrong.append(f"line {line}: {part} imports {target}, which is not below it")
-    return wrong
+def graph_of(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Which modules every module imports, inside functions and for types alone as well; the top ``__init__`` left out.
+
+    A folder's own ``__init__`` is a module as any other, with the name of the folder.
+    """
+    graph: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        names = [name for _, name in imported(ast.parse(source)) if name.startswith("vidface.")]
+        found = {name if name in sources else name.rpartition(".")[0] for name in names}
+        graph[module] = found - {"vidface", module}
+    return graph
+
+
+def relative_imports(source: str) -> list[int]:
+    """The lines of imports that do not say vidface in full."""
+    return [line for line, name in imported(ast.parse(source)) if name.startswith(".")]
+
+
+def climbing_imports(graph: dict[str, set[str]]) -> list[str]:
+    """The imports of something that does not stand before the importing module, as "A imports B"."""
+    height = {part: place for place, part in enumerate(ORDER)}
+    return [
+        f"{module} imports {other}"
+        for module, others in sorted(graph.items())
+        for other in sorted(others)
+        if part_of(other) != part_of(module) and height[part_of(other)] > height[part_of(module)]
+    ]
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, the first again at the end; empty where there is no circle."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def entries_of(package: Path) -> set[str]:
+    """What lies at the top of a package; folders that hold nothing but compiled files do not count."""
+    files = (path.relative_to(package) for path in package.rglob("*") if path.is_file())
+    return {path.parts[0] for path in files if "__pycache__" not in path.parts}
 
 
 def unpickles(source: str) -> list[str]:
@@ -187,59 +155,102 @@ def unpickles(source: str) -> list[str]:
     return found
 
 
-def test_every_module_has_one_layer_and_every_layer_its_modules() -> None:
-    listed = [part for layer in LAYERS for part in layer]
-    assert len(listed) == len(set(listed))
-    for path in SOURCES:
-        layer_of(part_of(path))
-    gone = set(listed) - {part_of(path) for path in SOURCES}
-    assert not gone, f"take out of LAYERS what is no longer there: {sorted(gone)}"
+GRAPH = graph_of({module_of(path): path.read_text("utf-8") for path in SOURCES})
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_downwards(path: Path) -> None:
-    parts = {part_of(source) for source in SOURCES}
-    assert wrong_imports(path.read_text("utf-8"), part_of(path), parts) == []
+def test_the_order_names_what_is_there() -> None:
+    assert len(ORDER) == len(set(ORDER))
+    assert set(ORDER) == {part_of(module) for module in GRAPH}, (
+        "each has its place in ORDER, after all it imports"
+    )
 
 
-def test_sideways_imports_are_few_and_used() -> None:
-    used = set()
-    parts = {part_of(path) for path in SOURCES}
-    for path in SOURCES:
-        for _, name in imported(ast.parse(path.read_text("utf-8"))):
-            if name.startswith("vidface."):
-                used.add((part_of(path), name.split(".")[1]))
-    for who, what in SIDEWAYS:
-        assert {who, what} <= parts and layer_of(who) == layer_of(what)
-        assert (who, what) in used, f"take {(who, what)} out of SIDEWAYS: it is not needed"
+def test_no_import_climbs() -> None:
+    assert climbing_imports(GRAPH) == []
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circle_in(GRAPH) == []
+
+
+def test_imports_say_vidface_in_full() -> None:
+    assert {module_of(path): lines for path in SOURCES if (lines := relative_imports(path.read_text()))} == {}
+
+
+def test_few_things_lie_at_the_top() -> None:
+    assert len(entries_of(PACKAGE)) <= MOST_ENTRIES
 
 
 @pytest.mark.parametrize(
-    ("source", "part"),
+    ("module", "source"),
     [
-        ("import vidface.cli", "stages"),
-        ("from vidface.stages.score import score", "metrics"),
-        ("from vidface import retrieval", "pooling"),
-        ("def f():\n    from vidface.demo.walk import walk", "stages"),
-        ("from vidface.manifest import Row", "manifest_formats"),
-        ("from . import errors", "metrics"),
-        ("from ..errors import UsageError", "metrics"),
+        ("vidface.scores.score", "import vidface.commands"),
+        ("vidface.scores.metrics.folds", "from vidface.runs.recipe import run_recipe"),
+        ("vidface.embeddings.pooling", "from vidface.scores import score"),
+        ("vidface.runs.recipe", "def f():\n    from vidface.demo.walk import walk"),
+        (
+            "vidface.files.hdf5",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import vidface.manifest.rows",
+        ),
+        ("vidface.errors", "from vidface.runtime import progress"),
     ],
 )
-def test_an_import_against_the_direction_is_seen(source: str, part: str) -> None:
-    assert len(wrong_imports(source, part, {part for layer in LAYERS for part in layer})) == 1
+def test_a_climbing_import_is_seen(module: str, source: str) -> None:
+    everything = dict.fromkeys(GRAPH, "")
+    assert climbing_imports(graph_of(everything)) == []
+    assert len(climbing_imports(graph_of(everything | {module: source}))) == 1
 
 
-def test_a_new_module_must_be_given_a_layer() -> None:
-    with pytest.raises(AssertionError, match="vidface/novelty has no layer: add it to LAYERS"):
-        wrong_imports("from vidface.errors import UsageError", "novelty", {"novelty", "errors"})
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"a": "import vidface.b", "b": "import vidface.a"},
+        {"a": "from vidface.b import name", "b": "def f():\n    from vidface import a"},
+        {"a": "from vidface.b import name", "b": "if TYPE_CHECKING:\n    from vidface.a import Kind"},
+        {"a": "import vidface.b", "b": "import vidface.c", "c": "import vidface.d", "d": "import vidface.b"},
+        {
+            "a": "from vidface.a.one import name",
+            "a.one": "from vidface.a import name",
+        },  # a folder's own __init__
+    ],
+)
+def test_a_circle_is_seen(sources: dict[str, str]) -> None:
+    graph = graph_of({f"vidface.{name}": source for name, source in sources.items()})
+    assert len(circle_in(graph)) > 2
+
+
+def test_what_is_no_circle_is_let_through() -> None:
+    sources = {
+        "vidface": "from vidface.a import name",
+        "vidface.a": "from vidface.a.one import name",
+        "vidface.a.one": "import vidface\nfrom vidface import __version__\nfrom vidface.a.two import other",
+        "vidface.a.two": "import vidface.b",
+        "vidface.b": "",
+    }
+    assert circle_in(graph_of(sources)) == []
+
+
+@pytest.mark.parametrize("source", ["from . import errors", "def f():\n    from ..errors import UsageError"])
+def test_a_relative_import_is_seen(source: str) -> None:
+    assert len(relative_imports(source)) == 1
+
+
+def test_a_crowd_at_the_top_is_seen(tmp_path: Path) -> None:
+    for number in range(MOST_ENTRIES):
+        (tmp_path / f"part{number}").mkdir()
+        (tmp_path / f"part{number}" / "__init__.py").touch()
+    (tmp_path / "gone" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "gone" / "__pycache__" / "gone.pyc").touch()
+    assert len(entries_of(tmp_path)) == MOST_ENTRIES
+    (tmp_path / "one_more.py").touch()
+    assert len(entries_of(tmp_path)) > MOST_ENTRIES
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "import vidface.cli",
-        "from vidface.cli import cli\ntry:\n    cli(['--help'])\nexcept SystemExit:\n    pass",
+        "import vidface.commands.main",
+        "from vidface.commands.main import cli\ntry:\n    cli(['--help'])\nexcept SystemExit:\n    pass",
     ],
     ids=["import", "help"],
 )
@@ -247,7 +258,7 @@ def test_the_command_line_is_light(statement: str) -> None:
     code = f"{statement}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     modules = set(json.loads(done.stderr))
-    assert "vidface.cli" in modules
+    assert "vidface.commands.main" in modules
     assert modules & HEAVY == set()
 
 

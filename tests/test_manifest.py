@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import ManifestError
-from vidface.manifest import COLUMNS, check_manifest, read_manifest, write_manifest
+from vidface.manifest.manifest import COLUMNS, check_manifest, read_manifest, write_manifest
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 HEAD = "video_id,path,identity,split\n"

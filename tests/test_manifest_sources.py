@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from vidface.errors import ManifestError, UsageError
-from vidface.manifest import check_manifest, read_manifest
-from vidface.manifest_sources import Converted, from_folder, from_iqiyi, from_lfrc
+from vidface.manifest.manifest import check_manifest, read_manifest
+from vidface.manifest.sources import Converted, from_folder, from_iqiyi, from_lfrc
 
 Rows = list[tuple[str, str, str, str]]
 

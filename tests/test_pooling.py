@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidface.clustering import normalise_rows
-from vidface.pooling import pool_frames
+from vidface.embeddings.exact import normalise_rows
+from vidface.embeddings.pooling import pool_frames
 
 
 def naive(unit: np.ndarray, keep: np.ndarray) -> list[float]:

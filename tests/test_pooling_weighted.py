@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.clustering import cluster_frames, normalise_rows
-from vidface.embedding import embed_sweep, embed_videos, embed_weighted
-from vidface.pooling import weigh_frames
+from vidface.embeddings.embed import embed_sweep, embed_videos, embed_weighted
+from vidface.embeddings.exact import normalise_rows
+from vidface.embeddings.pooling import weigh_frames
+from vidface.embeddings.union_find import cluster_frames
 
 
 def naive_weights(norms: list[float], labels: list[int], by_norm: bool) -> list[float]:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface import retrieval
-from vidface.clustering import normalise_rows
-from vidface.retrieval import identity_templates, search
+from vidface.embeddings.exact import normalise_rows
+from vidface.scores.search import retrieval
+from vidface.scores.search.retrieval import identity_templates, search
 
 
 def whole_sort(queries: np.ndarray, gallery: np.ndarray, ids: list[str], k: int) -> list[list[str]]:

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from vidface import store
 from vidface.errors import StoreError
-from vidface.store.verify import sum_of_rows
+from vidface.files import store
+from vidface.files.store.verify import sum_of_rows
 
 ATTRIBUTES = {"model_name": "m", "flip": False}
 
@@ -105,7 +105,7 @@ def test_embeddings_are_read_in_runs_of_whole_videos(tmp_path: Path, monkeypatch
     rows = np.eye(3, 5, dtype=np.float32)
     run = store.EmbeddingRows(rows, np.array([1, 0, 1]), np.array([0, 1, 0], np.int32))
     store.write_embeddings(tmp_path / "e.h5", source, [run], {})
-    monkeypatch.setattr("vidface.store.embeddings.COPY_ROWS", 2)
+    monkeypatch.setattr("vidface.files.store.embeddings.COPY_ROWS", 2)
     runs = list(store.embedding_runs(tmp_path / "e.h5"))
     assert [(run.kept.tolist(), run.labels.tolist()) for run in runs] == [([1, 0], [0, 1]), ([1], [0])]
     np.testing.assert_array_equal(np.concatenate([run.embeddings for run in runs]), rows)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import StoreError
-from vidface.manifest import Manifest
-from vidface.manifest_formats import Problem
+from vidface.manifest.manifest import Manifest
+from vidface.manifest.rows import Problem
 from vidface.submission import check_iqiyi, read_iqiyi, sniff, write_iqiyi
 
 

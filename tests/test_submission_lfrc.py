@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vidface.errors import StoreError
-from vidface.manifest import Manifest
-from vidface.manifest_formats import Problem
+from vidface.manifest.manifest import Manifest
+from vidface.manifest.rows import Problem
 from vidface.submission import check as check_module
 from vidface.submission import check_lfrc, lfrc, read_lfrc, sniff, write_lfrc
 

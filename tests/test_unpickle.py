@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vidface.errors import StoreError
-from vidface.unpickle import load_plain
+from vidface.files.unpickle import load_plain
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
@@ -352,7 +352,7 @@ def test_bombs_cost_neither_the_process_nor_memory() -> None:
     script = (
         "import pickle, resource, sys\n"
         "from vidface.errors import StoreError\n"
-        "from vidface.unpickle import load_plain\n"
+        "from vidface.files.unpickle import load_plain\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
         "for name, content in pickle.load(sys.stdin.buffer).items():\n"

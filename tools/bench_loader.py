@@ -24,11 +24,11 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.datasets.images import ImageSet
-from vidface.datasets.open import open_images
 from vidface.frames.folder import decode_image
-from vidface.stages.dataset_pack import pack
 from vidface.training.data import Batches, loader
+from vidface.training.datasets.images import ImageSet
+from vidface.training.datasets.open import open_images
+from vidface.training.datasets.pack import pack
 from vidface.training.recipe import Augmentation
 
 WORKERS = (0, 1, 2)

@@ -18,8 +18,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
-from vidface.demo.drawing import draw_person
-from vidface.files import write_atomic
+from vidface.demo.people.drawing import draw_person
+from vidface.files.atomic import write_atomic
 
 POPULATION = 1_000  # the demo draws from another one
 

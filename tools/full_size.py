@@ -30,9 +30,9 @@ from benchmarks.verification import bare
 from make_iqiyi_size import make
 from numpy.typing import NDArray
 
-from vidface.machine import cpu_count
-from vidface.manifest import Manifest, read_manifest
-from vidface.metrics.pair_scan import BLOCK
+from vidface.manifest.manifest import Manifest, read_manifest
+from vidface.runtime import cpu_count
+from vidface.scores.pairs.blocks import BLOCK
 
 CHECKED_VIDEOS, CHECKED_PEOPLE, CHECKED_ROWS = 2000, 200, 500
 FLOOR_ROWS = 25_000

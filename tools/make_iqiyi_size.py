@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.manifest import read_manifest
-from vidface.store import VideoRows, join_shards, write_shard
+from vidface.files.store import VideoRows, join_shards, write_shard
+from vidface.manifest.manifest import read_manifest
 
 VIDEOS, FRAMES, PEOPLE, ENROLLED, SEARCHED = 203_848, 6_300_000, 10_034, 60_566, 45_472
 DIMENSION = 256

@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vidface.backbones.budget import Layer, read_budget
+from vidface.backbones.budget import read_budget
 from vidface.backbones.budget_onnx import graph_budget
+from vidface.backbones.costs import Layer
 from vidface.backbones.mobilefacenet import STEPS, MobileFaceNet, build
 from vidface.backbones.onnx_graph import onnx_model
 

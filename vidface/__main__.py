@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vidface.cli import main
+from vidface.commands.main import main
 
 if __name__ == "__main__":
     main()

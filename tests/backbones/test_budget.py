@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import CARD, TINY, tiny_onnx, tiny_torch, write_card
 
-from vidface.backbones.budget import LIMITS, Budget, Layer, exceeded, read_budget, spec_budget
+from vidface.backbones.budget import LIMITS, exceeded, read_budget, spec_budget
+from vidface.backbones.costs import Budget, Layer
 from vidface.backbones.mobilefacenet import STEPS, Spec, build, parse_spec
 from vidface.errors import ModelError
 

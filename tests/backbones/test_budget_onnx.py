@@ -17,12 +17,13 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import TINY, save_external, stirred, tiny_onnx, write_card
 from torch import nn
 
-from vidface.backbones.budget import Budget, read_budget, spec_budget
+from vidface.backbones.budget import read_budget, spec_budget
 from vidface.backbones.budget_onnx import graph_budget
+from vidface.backbones.costs import Budget
+from vidface.backbones.folding import fold
 from vidface.backbones.mobilefacenet import STEPS, build, parse_spec
 from vidface.backbones.onnx_graph import onnx_model
 from vidface.backbones.onnx_layers import _COUNTED, _FREE, FOLDED
-from vidface.backbones.torch_model import fold
 from vidface.errors import ModelError
 
 Array = np.ndarray[Any, Any]

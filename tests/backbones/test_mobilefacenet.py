@@ -6,8 +6,8 @@ from counting import organisers_count
 from small_models import TINY, stirred
 from torch import nn
 
+from vidface.backbones.folding import fold
 from vidface.backbones.mobilefacenet import STEPS, build, parse_spec
-from vidface.backbones.torch_model import fold
 from vidface.errors import ModelError
 
 

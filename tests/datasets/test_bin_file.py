@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from face_sets import jpeg
 
-from vidface.datasets.bin_file import read_bin, write_bin
-from vidface.datasets.pairs import PairSet
 from vidface.errors import StoreError
+from vidface.training.datasets.bin_file import read_bin, write_bin
+from vidface.training.datasets.pair_set import PairSet
 
 IMAGES = [jpeg(0), jpeg(1), jpeg(2, kind="PNG"), jpeg(0), jpeg(4), jpeg(5)]
 SAME = [True, False, True]

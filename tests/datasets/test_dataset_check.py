@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from face_sets import contents, jpeg, write_people, write_shard
 
-from vidface.stages import dataset_check
-from vidface.stages.dataset_check import Checked, Fault, check
+from vidface.training.datasets import check as dataset_check
+from vidface.training.datasets.check import Checked, Fault, check
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from typing import Literal
 import pytest
 from face_sets import contents, jpeg, write_people, write_shard
 
-from vidface.datasets.images import ImageSet
-from vidface.datasets.open import open_images
 from vidface.errors import MediaError, UsageError
-from vidface.stages import dataset_pack
-from vidface.stages.dataset_pack import pack
+from vidface.training.datasets import pack as dataset_pack
+from vidface.training.datasets.images import ImageSet
+from vidface.training.datasets.open import open_images
+from vidface.training.datasets.pack import pack
 
 Form = Literal["tar", "rec", "bin"]
 
@@ -172,7 +172,7 @@ def test_whole_or_not_at_all(
     opened = open_images(source)
     (source / "person10" / "2.jpg").unlink()
     monkeypatch.setattr(dataset_pack, "open_images", lambda _path: opened)
-    monkeypatch.setattr("vidface.datasets.pairs.open_images", lambda _path: opened)
+    monkeypatch.setattr("vidface.training.datasets.pairs.open_images", lambda _path: opened)
     pairs = tmp_path / "pairs.csv" if to == "bin" else None
     with pytest.raises(MediaError, match=r"person10/2\.jpg"):
         pack(source, tmp_path / name, to=to, shards=shards, pairs=pairs)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidface.datasets.names import LeftOut, NumberedNames, PackedNames, SelectedNames, usable_name
+from vidface.training.datasets.names import LeftOut, NumberedNames, PackedNames, SelectedNames, usable_name
 
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=6), max_size=8)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidface.datasets.images import ImageSet
-from vidface.datasets.statistics import cut_long_tail, long_tail
+from vidface.training.datasets.images import ImageSet
+from vidface.training.datasets.statistics import cut_long_tail, long_tail
 
 
 def people_with(counts: list[int]) -> ImageSet:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from face_sets import NATURAL, PEOPLE, contents, jpeg, write_people
 
-from vidface.datasets.folder import open_folder
 from vidface.errors import MediaError, StoreError
+from vidface.training.datasets.folder import open_folder
 
 
 def test_people_images_and_bytes(tmp_path: Path) -> None:

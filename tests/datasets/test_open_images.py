@@ -15,11 +15,11 @@ from face_sets import NATURAL, contents, jpeg, naive_write, payload, write_peopl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidface.datasets.images import ImageSet, select
-from vidface.datasets.open import open_images
-from vidface.datasets.rec import write_rec
 from vidface.errors import StoreError, UsageError
 from vidface.frames.folder import decode_image
+from vidface.training.datasets.images import ImageSet, select
+from vidface.training.datasets.open import open_images
+from vidface.training.datasets.rec import write_rec
 
 Maker = Callable[[Path], Path]
 

@@ -14,10 +14,10 @@ from face_sets import NATURAL, PEOPLE, add, contents, jpeg, write_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.datasets import files
-from vidface.datasets.open import open_images
-from vidface.datasets.tar import open_tars
 from vidface.errors import MediaError, StoreError, UsageError
+from vidface.training.datasets import files
+from vidface.training.datasets.open import open_images
+from vidface.training.datasets.tar import open_tars
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])

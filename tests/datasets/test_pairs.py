@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from face_sets import contents, write_people
 
-from vidface.datasets.bin_file import write_bin
-from vidface.datasets.pairs import PairSet, is_bin, open_pairs
 from vidface.errors import ManifestError, StoreError, UsageError
+from vidface.training.datasets.bin_file import write_bin
+from vidface.training.datasets.pair_set import PairSet
+from vidface.training.datasets.pairs import is_bin, open_pairs
 
 FILES = contents({"ada": 3, "Bo, junior": 2, "Zoë": 1})
 ROWS = [

@@ -12,10 +12,10 @@ from face_sets import contents, naive_records, naive_write, payload, write_peopl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.datasets.images import ImageSet, select
-from vidface.datasets.open import open_images
-from vidface.datasets.rec import EXACT, open_rec, write_rec
 from vidface.errors import MediaError, StoreError, UsageError
+from vidface.training.datasets.images import ImageSet, select
+from vidface.training.datasets.open import open_images
+from vidface.training.datasets.rec import EXACT, open_rec, write_rec
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 
@@ -228,12 +228,12 @@ def test_refusals_of_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     images = in_memory([0, 1, 1], [b"a", b"b", b"c"])
     with pytest.raises(UsageError, match=r"name the output with \.rec"):
         write_rec(tmp_path / "train", images)
-    monkeypatch.setattr("vidface.datasets.rec.EXACT", 5)
+    monkeypatch.setattr("vidface.training.datasets.rec.EXACT", 5)
     with pytest.raises(UsageError, match="6 records are more than"):
         write_rec(tmp_path / "train.rec", images)
-    monkeypatch.setattr("vidface.datasets.rec.EXACT", 6)
+    monkeypatch.setattr("vidface.training.datasets.rec.EXACT", 6)
     write_rec(tmp_path / "train.rec", images)
-    monkeypatch.setattr("vidface.datasets.rec.MAX_LENGTH", 64)
+    monkeypatch.setattr("vidface.training.datasets.rec.MAX_LENGTH", 64)
     with pytest.raises(StoreError, match="image 0 has 1 bytes, too many"):
         write_rec(tmp_path / "other.rec", images)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.idx", "train.rec"]

@@ -11,8 +11,9 @@ from face_sets import MAGIC, naive_records, payload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.datasets.files import stamp_of
-from vidface.datasets.recordio import (
+from vidface.errors import MediaError, StoreError, UsageError
+from vidface.training.datasets.files import stamp_of
+from vidface.training.datasets.recordio import (
     FIRST_READ,
     encode_record,
     image_payload,
@@ -20,7 +21,6 @@ from vidface.datasets.recordio import (
     read_record,
     split_payload,
 )
-from vidface.errors import MediaError, StoreError, UsageError
 
 WORD = struct.pack("<I", MAGIC)
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.demo.drawing import draw_person
-from vidface.demo.noise import draw_noise, draw_thing, occlude
-from vidface.demo.people import BEARDS, GLASSES, HAIR_STYLES, make_person
+from vidface.demo.people.drawing import draw_person
+from vidface.demo.people.noise import draw_noise, draw_thing, occlude
+from vidface.demo.people.people import BEARDS, GLASSES, HAIR_STYLES, make_person
 
 whole = st.integers(0, 2**31)
 
@@ -32,7 +32,8 @@ def test_every_number_gives_a_picture(person: int, view: int, seed: int, scene: 
 
 def test_another_process_draws_the_same() -> None:
     code = (
-        "import hashlib; from vidface.demo.drawing import draw_person; from vidface.demo.noise import draw_noise;"
+        "import hashlib; from vidface.demo.people.drawing import draw_person;"
+        "from vidface.demo.people.noise import draw_noise;"
         "print(hashlib.sha256(b''.join(draw_person(p, 5, seed=9).tobytes() for p in range(6))"
         "+ draw_noise('occluded', 3, seed=9, person=1).tobytes()).hexdigest())"
     )

@@ -9,8 +9,8 @@ import pytest
 
 import vidface.demo
 from vidface.backbones import load_backbone
-from vidface.demo.drawing import draw_person
-from vidface.demo.noise import draw_noise
+from vidface.demo.people.drawing import draw_person
+from vidface.demo.people.noise import draw_noise
 
 UNSEEN = 7_654_321  # neither the population it was trained on nor the demo's
 

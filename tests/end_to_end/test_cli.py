@@ -38,7 +38,7 @@ def test_every_command_has_help(command: str) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     program = (
-        "import sys\nfrom vidface.cli import main\n"
+        "import sys\nfrom vidface.commands.main import main\n"
         f"sys.argv = ['vidface', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print(*sorted(name for name in sys.modules if '.' not in name), file=sys.stderr)"

@@ -16,11 +16,11 @@ PROGRAM = """
 import hashlib, json, sys, time
 from pathlib import Path
 import numpy as np
-from vidface.stages.cluster import cluster
-from vidface.engines.batches import embed_run
-from vidface.engines.local import local_engine, read_ahead
-from vidface.engines.reading import Block, Video, VideoEnd
-from vidface.store import join_shards, write_shard
+from vidface.embeddings.cluster import cluster
+from vidface.features.engines.batches import embed_run
+from vidface.features.engines.local import local_engine, read_ahead
+from vidface.features.engines.reading import Block, Video, VideoEnd
+from vidface.files.store import join_shards, write_shard
 
 VIDEOS, FRAMES, DIMENSION = 50_000, 8, 256
 folder = Path(sys.argv[1])

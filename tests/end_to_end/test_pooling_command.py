@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from command_line import vidface, write_manifest
 
-from vidface import store
-from vidface.embedding import embed_videos, embed_weighted
-from vidface.manifest import read_manifest
+from vidface.embeddings.embed import embed_videos, embed_weighted
+from vidface.files import store
+from vidface.manifest.manifest import read_manifest
 
 PEOPLE, DIMENSION = 8, 32
 RECIPE = """

@@ -11,7 +11,7 @@ import pytest
 from browser import brightness, broken_pictures, browser, figures, looking_at, violations
 from report_content import HOSTILE, a_content
 
-from vidface.report.page import write_report
+from vidface.report.run.page import write_report
 
 NAMES = ["sweep", "roc", "det", "histogram", "cmc", "map"]
 

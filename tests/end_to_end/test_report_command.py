@@ -89,7 +89,7 @@ def test_what_is_refused(small: Small, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
 def test_a_missing_library_is_said_before_any_work(small: Small, tmp_path: Path, library: str) -> None:
-    code = f"import sys; sys.modules[{library!r}] = None; from vidface.cli import main; main()"
+    code = f"import sys; sys.modules[{library!r}] = None; from vidface.commands.main import main; main()"
     words = ["report", small.embeddings, "--manifest", small.manifest, "-o", tmp_path / "r"]
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False

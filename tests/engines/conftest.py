@@ -13,7 +13,7 @@ import pytest
 from decoder_killer import SITECUSTOMIZE
 from made_up_detector import SITECUSTOMIZE as MADE_UP_DETECTOR
 
-from vidface.engines import Engine, open_engine
+from vidface.features.engines import Engine, open_engine
 
 
 @pytest.fixture(scope="session")

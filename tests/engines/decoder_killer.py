@@ -11,6 +11,6 @@ def watch(event, arguments):
     if event == "open" and str(arguments[0]).endswith({DEADLY!r}):
         os.kill(os.getpid(), signal.SIGSEGV)
 
-if "vidface.engines.decoder" in sys.orig_argv:
+if "vidface.features.engines.decoder" in sys.orig_argv:
     sys.addaudithook(watch)
 """

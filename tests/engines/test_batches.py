@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidface.engines.batches import embed_run, face_embedder
-from vidface.engines.detection import FaceArrays, FaceCounts
-from vidface.engines.reading import Block, Message, VideoEnd
-from vidface.store import FACE_COUNTS, VideoRows
+from vidface.features.engines.batches import embed_run, face_embedder
+from vidface.features.engines.detection import FaceArrays, FaceCounts
+from vidface.features.engines.reading import Block, Message, VideoEnd
+from vidface.files.store import FACE_COUNTS, VideoRows
 
 
 def embed(pixels: np.ndarray) -> np.ndarray:
@@ -314,7 +314,7 @@ def test_what_is_filtered_is_told_and_is_no_damage() -> None:
 def test_too_many_tracklets_to_join_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = [Seen(frame, frame, 0, 9, False) for frame in range(4)]  # one person, a tracklet a frame
     for most, status, kinds in ((4, "ok", []), (3, "partial", ["not-joined"])):
-        for module in ("vidface.engines.batches", "vidface.faces.link"):
+        for module in ("vidface.features.engines.batches", "vidface.frames.faces.link"):
             monkeypatch.setattr(f"{module}.MOST_JOINED", most)
         messages = faces_of(seen, iter([4]), FaceCounts(4, 0, 4))
         (row,) = run({"a": messages}, embed=person_of, track="main")

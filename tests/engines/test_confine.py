@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from command_line import frames_of, write_folder, write_video
 
-from vidface.engines.confine import OPEN_FILES, confine, measures
-from vidface.engines.isolated import Decoders, Limits
-from vidface.engines.reading import Block, Reading, Video, VideoEnd
+from vidface.features.engines.confine import OPEN_FILES, confine, measures
+from vidface.features.engines.isolated import Decoders, Limits
+from vidface.features.engines.reading import Block, Reading, Video, VideoEnd
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are confined on Linux")
 
@@ -87,8 +87,8 @@ def read_frames(path, **options):
         raise RuntimeError(f"{len(held)} bytes are there")
     return read(path, **options)
 
-if "vidface.engines.decoder" in sys.orig_argv:
-    import vidface.engines.reading as reading
+if "vidface.features.engines.decoder" in sys.orig_argv:
+    import vidface.features.engines.reading as reading
     read, reading.read_frames = reading.read_frames, read_frames
     held = os.open(here / "held.txt", os.O_RDWR | os.O_CREAT)
 """

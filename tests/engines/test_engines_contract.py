@@ -18,11 +18,11 @@ from decoder_killer import DEADLY
 from processes import children_of, kill_when_seen
 
 from vidface.backbones import load_backbone
-from vidface.engines import Engine, ExtractJob, open_engine
-from vidface.engines.contract import ModelSource
-from vidface.engines.reading import Reading, Video
 from vidface.errors import StoreError, UsageError
-from vidface.machine import cpu_count
+from vidface.features.engines import Engine, ExtractJob, open_engine
+from vidface.features.engines.contract import ModelSource
+from vidface.features.engines.reading import Reading, Video
+from vidface.runtime import cpu_count
 
 VIDEOS = 12
 RUNS = (range(3), range(3, 4), range(4, 9), range(9, 12))
@@ -135,7 +135,7 @@ def test_a_killed_decoder_costs_nothing(engine: Engine, name: str, drawn: Drawn)
     killed: list[int] = []
     stop = threading.Event()
     killer = threading.Thread(
-        target=kill_when_seen, args=(os.getpid(), "vidface.engines.decoder", stop, killed)
+        target=kill_when_seen, args=(os.getpid(), "vidface.features.engines.decoder", stop, killed)
     )
     killer.start()
     try:

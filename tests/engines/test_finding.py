@@ -22,11 +22,12 @@ from PIL import Image, ImageFilter
 from processes import kill_when_seen
 
 from vidface.backbones import load_backbone
-from vidface.engines import Engine, ExtractJob, open_engine
-from vidface.engines import detection as finding
-from vidface.engines.contract import ModelSource
-from vidface.engines.detection import FaceReading, Finder
-from vidface.engines.reading import (
+from vidface.errors import UsageError
+from vidface.features.engines import Engine, ExtractJob, open_engine
+from vidface.features.engines import detection as finding
+from vidface.features.engines.contract import ModelSource
+from vidface.features.engines.detection import FaceReading, Finder
+from vidface.features.engines.reading import (
     Block,
     Reading,
     Video,
@@ -35,9 +36,8 @@ from vidface.engines.reading import (
     reading_from_json,
     reading_to_json,
 )
-from vidface.errors import UsageError
+from vidface.files.store import VideoRows
 from vidface.frames.frame import Frame
-from vidface.store import VideoRows
 
 FRAMES = 40  # more than a block of faces
 RUNS = (range(2), range(2, 6))
@@ -133,7 +133,7 @@ def test_a_killed_decoder_costs_nothing(request: pytest.FixtureRequest, engine: 
     killed: list[int] = []
     stop = threading.Event()
     killer = threading.Thread(
-        target=kill_when_seen, args=(os.getpid(), "vidface.engines.decoder", stop, killed)
+        target=kill_when_seen, args=(os.getpid(), "vidface.features.engines.decoder", stop, killed)
     )
     killer.start()
     try:
@@ -197,7 +197,7 @@ def read(monkeypatch: pytest.MonkeyPatch, frames: list[np.ndarray], reading: Rea
     def read_frames(*_: object, report: Any, **__: object) -> Any:
         return (Frame(pixels, i / 8) for i, pixels in enumerate(frames))
 
-    monkeypatch.setattr("vidface.engines.reading.read_frames", read_frames)
+    monkeypatch.setattr("vidface.features.engines.reading.read_frames", read_frames)
     return list(read_video(Video("v", Path("v")), reading))
 
 
@@ -205,7 +205,7 @@ def test_it_tells_that_it_works_where_nobody_is_seen(
     monkeypatch: pytest.MonkeyPatch, here: None, drawn: Drawn
 ) -> None:
     """Else a decoder would be taken for hung on a long film of landscapes."""
-    monkeypatch.setattr("vidface.engines.reading.BLOCK_SECONDS", 0.0)
+    monkeypatch.setattr("vidface.features.engines.reading.BLOCK_SECONDS", 0.0)
     *blocks, end = read(monkeypatch, [frame_of([])] * 9, job_of(drawn).reading)
     assert len(blocks) == 9 and all(isinstance(block, Block) and not block.times for block in blocks)
     assert isinstance(end, VideoEnd) and end.counts is not None and end.counts[:3] == (9, 9, 0)

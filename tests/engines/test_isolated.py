@@ -34,10 +34,18 @@ from command_line import (
     write_video,
 )
 
-from vidface.engines.isolated import Decoders, Limits
-from vidface.engines.local import QUEUE_BLOCKS, map_ordered, read_ahead
-from vidface.engines.reading import BLOCK_FRAMES, Block, Message, Reading, Video, VideoEnd, read_video
 from vidface.errors import UsageError, VidfaceError
+from vidface.features.engines.isolated import Decoders, Limits
+from vidface.features.engines.local import QUEUE_BLOCKS, map_ordered, read_ahead
+from vidface.features.engines.reading import (
+    BLOCK_FRAMES,
+    Block,
+    Message,
+    Reading,
+    Video,
+    VideoEnd,
+    read_video,
+)
 
 READING = Reading("pyav", 8.0, False, (112, 112), timeout=60.0)
 
@@ -66,7 +74,7 @@ def first(what):
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-if "vidface.engines.decoder" in sys.orig_argv:
+if "vidface.features.engines.decoder" in sys.orig_argv:
     told = json.loads(sys.orig_argv[-1])
     out = os.fdopen(told["answers"], "wb")
     if (here / "slow to start").exists():
@@ -405,7 +413,7 @@ def test_processes_that_cannot_be_started(stand_in: Path, monkeypatch: pytest.Mo
 
 def test_a_decoding_process_is_light() -> None:
     """It starts within a fraction of a second, many hundred times in a long run."""
-    code = "import sys, vidface.engines.decoder; print(*sys.modules)"
+    code = "import sys, vidface.features.engines.decoder; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     modules = {name.partition(".")[0] for name in done.stdout.split()}
     assert "vidface" in modules
@@ -459,7 +467,7 @@ def test_a_wrong_call_is_the_runs_error() -> None:
 def test_a_block_goes_out_in_time_where_frames_are_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidface.engines.reading.BLOCK_SECONDS", -1.0)
+    monkeypatch.setattr("vidface.features.engines.reading.BLOCK_SECONDS", -1.0)
     video = Video("v", write_folder(tmp_path / "v", frames_of(0, 3)))
     *blocks, _ = read_video(video, READING)
     assert [len(block.times) for block in blocks if isinstance(block, Block)] == [1, 1, 1]

@@ -16,10 +16,10 @@ import pytest
 from command_line import SIDE, frames_of, pooling_model, vidface, write_folder, write_manifest
 
 from vidface.backbones import load_backbone
-from vidface.engines import Engine, ExtractJob, open_engine
-from vidface.engines.contract import ModelSource
-from vidface.engines.reading import Reading, Video
 from vidface.errors import StoreError, UsageError
+from vidface.features.engines import Engine, ExtractJob, open_engine
+from vidface.features.engines.contract import ModelSource
+from vidface.features.engines.reading import Reading, Video
 
 # Not by importing it: it reads the environment then, which fixtures set.
 pytestmark = pytest.mark.skipif(
@@ -71,7 +71,7 @@ def test_a_node_with_another_model(ray_engine: Engine, job: ExtractJob, tmp_path
 def test_a_node_with_other_software(
     ray_engine: Engine, job: ExtractJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidface.engines import ray_work
+    from vidface.features.engines import ray_work
 
     theirs = dict(ray_work._software())
     wanted = tuple({**theirs, "numpy": "1.0", "vidface": "9"}.items())
@@ -94,7 +94,7 @@ def test_a_network_on_a_gpu_needs_one_in_the_cluster(ray_engine: Engine, job: Ex
 
 
 def test_errors_of_other_nodes_say_where(ray_engine: Engine) -> None:
-    from vidface.engines.ray_work import Home, _away_from, _home
+    from vidface.features.engines.ray_work import Home, _away_from, _home
 
     def raised(home: Home, error: Exception) -> str:
         with pytest.raises(type(error)) as caught, _away_from(home):
@@ -147,7 +147,7 @@ def test_what_is_no_cluster(job: ExtractJob) -> None:
 def open_elsewhere(address: str) -> str:
     """The error of opening an engine in a process that knows no Ray yet."""
     program = (
-        "import sys; from vidface.engines import open_engine; from vidface.errors import UsageError\n"
+        "import sys; from vidface.features.engines import open_engine; from vidface.errors import UsageError\n"
         "try:\n    open_engine('ray', address=sys.argv[1]).__enter__()\n"
         "except UsageError as error:\n    print(error)\n"
     )

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vidface.engines.decoder import without_known
-from vidface.engines.detection import NO_FACES, FaceArrays, FaceCounts
-from vidface.engines.reading import Block, VideoEnd
-from vidface.engines.wire import Begun, ClosedError, SilentError, receive, send
 from vidface.errors import UsageError, VidfaceError
+from vidface.features.engines.decoder import without_known
+from vidface.features.engines.detection import NO_FACES, FaceArrays, FaceCounts
+from vidface.features.engines.reading import Block, VideoEnd
+from vidface.features.engines.wire import Begun, ClosedError, SilentError, receive, send
 
 texts = st.text(
     st.characters(exclude_categories=[]), max_size=30

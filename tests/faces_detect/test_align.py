@@ -18,8 +18,8 @@ from PIL import Image
 
 from vidface.backbones import load_backbone
 from vidface.errors import UsageError
-from vidface.faces.align import TEMPLATE, align_faces, similarities, template
-from vidface.faces.detector import open_detector
+from vidface.frames.faces.align import TEMPLATE, align_faces, similarities, template
+from vidface.frames.faces.detector import open_detector
 from vidface.frames.frame import Pixels
 
 Array = npt.NDArray[np.float64]

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vidface.errors import ModelError, UsageError
-from vidface.faces.detector import Detector, Faces, detector_weights, open_detector, sound_faces
-from vidface.faces.yunet import KNOWN, LONGEST_SIDE
+from vidface.frames.faces.detector import Detector, detector_weights, open_detector
+from vidface.frames.faces.faces import Faces, sound_faces
+from vidface.frames.faces.yunet import KNOWN, LONGEST_SIDE
 from vidface.frames.frame import Pixels
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import UsageError
-from vidface.faces.link import link_tracks
+from vidface.frames.faces.link import link_tracks
 
 Float = npt.NDArray[np.float64]
 
@@ -148,9 +148,9 @@ def test_a_cosine_at_the_threshold_is_enough() -> None:
 def test_of_very_many_tracklets_only_the_largest_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers, times = np.arange(5, dtype=np.int32), np.arange(5) / 8
     sizes, same = np.array([1.0, 9, 2, 9, 8]), np.ones((5, 3))
-    monkeypatch.setattr("vidface.faces.link.MOST_JOINED", 3)
+    monkeypatch.setattr("vidface.frames.faces.link.MOST_JOINED", 3)
     assert link_tracks(numbers, times, sizes, same).tolist() == [2, 0, 1, 0, 0]
-    monkeypatch.setattr("vidface.faces.link.MOST_JOINED", 2)
+    monkeypatch.setattr("vidface.frames.faces.link.MOST_JOINED", 2)
     assert link_tracks(numbers, times, sizes, same).tolist() == [3, 0, 2, 0, 1]
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vidface.errors import UsageError
-from vidface.faces.align import TEMPLATE
-from vidface.faces.quality import filter_faces, head_pose, sharpness
+from vidface.frames.faces.align import TEMPLATE
+from vidface.frames.faces.quality import filter_faces, head_pose, sharpness
 from vidface.frames.frame import Pixels
 
 # A head as measured from in front, and its nose; see the module.

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from vidface.backbones import Backbone, load_backbone
-from vidface.faces.align import align_faces
-from vidface.faces.detector import Detector, open_detector
-from vidface.faces.link import link_tracks
-from vidface.faces.quality import head_pose, sharpness
-from vidface.faces.track import Tracker
 from vidface.frames import ReadReport, read_frames
+from vidface.frames.faces.align import align_faces
+from vidface.frames.faces.detector import Detector, open_detector
+from vidface.frames.faces.link import link_tracks
+from vidface.frames.faces.quality import head_pose, sharpness
+from vidface.frames.faces.track import Tracker
 
 Array = npt.NDArray[np.float64]
 

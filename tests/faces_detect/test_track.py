@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import UsageError
-from vidface.faces.detector import Faces
-from vidface.faces.track import PATIENCE, Tracker
+from vidface.frames.faces.faces import Faces
+from vidface.frames.faces.track import PATIENCE, Tracker
 from vidface.frames.frame import Pixels
 
 STEP = 1 / 8  # seconds between frames

@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from vidface.errors import ModelError, UsageError
-from vidface.faces.detector import detector_weights, open_detector
+from vidface.frames.faces.detector import detector_weights, open_detector
 
 STAND_IN = {
     "__init__.py": """

@@ -14,12 +14,12 @@ from command_line import Ran, vidface, write_manifest
 from PIL import Image
 
 from vidface.errors import UsageError
-from vidface.manifest import Manifest
-from vidface.metrics.pairs import fpr_fraction
-from vidface.protocols.lfrc import check_targets
-from vidface.protocols.open_set import score_open_set
-from vidface.protocols.pairs import MOST_FOLDS
-from vidface.protocols.templates import media_of, pool_templates
+from vidface.manifest.manifest import Manifest
+from vidface.scores.metrics.pairs import fpr_fraction
+from vidface.scores.protocols.lfrc import check_targets
+from vidface.scores.protocols.open_set import open_set_numbers
+from vidface.scores.protocols.pairs import MOST_FOLDS
+from vidface.scores.protocols.templates import media_of, pool_templates
 
 PEOPLE = [person for person in range(8) for _ in range(6)]
 SECONDS = 20  # the quadratic ways took minutes
@@ -191,12 +191,12 @@ def test_one_long_name_takes_no_room_for_all_videos() -> None:
     manifest = Manifest(Path("set.csv"), Path(), names, names, people, splits, "")
     rows = np.zeros((videos, 4), np.float32)
     rows[np.arange(videos), np.arange(videos) % 4] = 1
-    score_open_set(
+    open_set_numbers(
         rows[:200], Manifest(Path("set.csv"), Path(), *(x[:200] for x in (names, names, people, splits)), "")
     )
     tracemalloc.start()
     try:
-        score_open_set(rows, manifest, ["1e-1"])
+        open_set_numbers(rows, manifest, ["1e-1"])
         assert (
             tracemalloc.get_traced_memory()[1] < videos * letters
         )  # four times as much where each takes such room

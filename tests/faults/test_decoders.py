@@ -82,7 +82,7 @@ def chatter():
     print("chatter", flush=True)
 
 def lead_astray():
-    import vidface.engines.reading as reading
+    import vidface.features.engines.reading as reading
     read = reading.read_frames
     def read_frames(path, **options):
         for index, frame in enumerate(read(path, **options)):
@@ -91,7 +91,7 @@ def lead_astray():
             yield frame
     reading.read_frames = read_frames
 
-if "vidface.engines.decoder" in sys.orig_argv:
+if "vidface.features.engines.decoder" in sys.orig_argv:
     lead_astray()
 """
 
@@ -301,7 +301,7 @@ def test_ctrl_c_while_a_decoder_hangs(tmp_path: Path, clips: Set) -> None:
 )
 def test_decoding_processes_do_not_start(tmp_path: Path, clips: Set, program: str, said: str) -> None:
     """That is one error of the run, not a fault of each of its videos."""
-    whole = f"import os, sys\nif 'vidface.engines.decoder' in sys.orig_argv: {program}\n"
+    whole = f"import os, sys\nif 'vidface.features.engines.decoder' in sys.orig_argv: {program}\n"
     env = astray(tmp_path / "astray", whole)
     output = tmp_path / "features.h5"
     ran = vidface_process("extract", clips.manifest, "-o", output, "--model", clips.model, code=1, env=env)

@@ -327,7 +327,7 @@ def test_a_page_never_stands_beside_the_data_of_another(
 ) -> None:
     """Where the second run fails on its way, the page of the first is gone."""
     vidface(*given.commands[command], "-o", tmp_path / "out", code=0)
-    module = {"report": "vidface.report.page", "compare": "vidface.report.compare_page"}[command]
+    module = {"report": "vidface.report.run.page", "compare": "vidface.report.comparison.page"}[command]
 
     def full(*_given: object) -> None:
         raise StoreError("no space left")

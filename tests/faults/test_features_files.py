@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from command_line import vidface, write_manifest
 
-from vidface import store
 from vidface.errors import StoreError
-from vidface.store.verify import content_of, rest_of, sum_of_rows
+from vidface.files import store
+from vidface.files.store.verify import content_of, rest_of, sum_of_rows
 
 PEOPLE, TAKES, FRAMES, SIDE = 3, 3, 4, 8
 IDS = [f"p{person}-{take}" for person in range(PEOPLE) for take in range(TAKES)]
@@ -156,7 +156,7 @@ def test_videos_of_another_manifest(files: Path) -> None:
 
 
 def test_shards_of_another_dimension(files: Path) -> None:
-    from vidface.stages.shards import shard_text
+    from vidface.files.shares import shard_text
 
     for part, side in ((1, 8), (2, 6)):
         videos = [
@@ -337,7 +337,7 @@ def test_cut_short_anywhere(files: Path) -> None:
 
 
 def test_replaced_while_it_is_read(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vidface.stages import cluster as stage
+    from vidface.embeddings import cluster as stage
 
     other = files / "other.h5"
     shutil.copyfile(files / "features.h5", other)

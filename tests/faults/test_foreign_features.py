@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from python2_pickle import python2_pickle
 
 from vidface.errors import StoreError
-from vidface.feature_sources import read_iqiyi_features
+from vidface.features.foreign import read_iqiyi_features
 
 IDS = ["a", "b", "c", "d"]
 VECTORS = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float16)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from command_line import Ran, vidface
 
-from vidface import store
-from vidface.manifest import write_manifest
+from vidface.files import store
+from vidface.manifest.manifest import write_manifest
 
 SCRIPT = "</script><script>alert(1)</script>"
 HOSTILE = [

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import frames_of, vidface, write_folder, write_manifest
 
-from vidface.store import EmbeddingRows, FeaturesInfo, write_embeddings
+from vidface.files.store import EmbeddingRows, FeaturesInfo, write_embeddings
 
 HEAD = "video_id,path,identity,split\n"
 
@@ -195,7 +195,7 @@ def test_the_same_rows_however_they_are_spelled(tmp_path: Path, spelling: str, l
 
 
 def checksum(manifest: Path) -> str:
-    from vidface.manifest import read_manifest
+    from vidface.manifest.manifest import read_manifest
 
     return read_manifest(manifest).sha256
 

@@ -37,8 +37,8 @@ from command_line import (
 )
 from PIL import Image
 
-from vidface.engines.isolated import Decoders, Limits
-from vidface.engines.reading import Reading, Video, VideoEnd
+from vidface.features.engines.isolated import Decoders, Limits
+from vidface.features.engines.reading import Reading, Video, VideoEnd
 
 IN_OPEN = 0x20  # of <sys/inotify.h>
 LARGE = 16_000  # pixels a side

@@ -18,23 +18,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.backbones.card import ModelCard, card_text, read_card
-from vidface.datasets.bin_file import read_bin, write_bin
-from vidface.datasets.open import open_images
-from vidface.datasets.pairs import open_pairs
-from vidface.datasets.recordio import encode_record, image_payload
+from vidface.backbones.card import ModelCard, card_text
+from vidface.backbones.card_file import read_card
 from vidface.errors import VidfaceError
-from vidface.feature_sources.arrays import read_arrays
-from vidface.feature_sources.iqiyi import read_iqiyi_features
-from vidface.manifest import check_manifest, read_manifest, write_manifest
-from vidface.manifest_sources import from_iqiyi, from_lfrc
-from vidface.manifest_sources.image_lists import from_trillionpairs
-from vidface.manifest_sources.template_lists import read_crops, read_faces, read_subjects
-from vidface.manifest_sources.template_pairs import read_template_pairs
-from vidface.pair_lists.formats import parse_file
-from vidface.stages.outputs import read_faults, read_json
-from vidface.stages.recipe import read_recipe
+from vidface.features.foreign.arrays import read_arrays
+from vidface.features.foreign.iqiyi import read_iqiyi_features
+from vidface.files.outputs import read_faults, read_json
+from vidface.manifest.manifest import check_manifest, read_manifest, write_manifest
+from vidface.manifest.pairs.formats import parse_file
+from vidface.manifest.sources import from_iqiyi, from_lfrc
+from vidface.manifest.sources.image_lists import from_trillionpairs
+from vidface.manifest.sources.template_lists import read_crops, read_faces, read_subjects
+from vidface.manifest.sources.template_pairs import read_template_pairs
+from vidface.runs.recipe import read_recipe
 from vidface.submission import check_iqiyi, check_lfrc, read_iqiyi, read_lfrc, sniff, write_iqiyi, write_lfrc
+from vidface.training.datasets.bin_file import read_bin, write_bin
+from vidface.training.datasets.open import open_images
+from vidface.training.datasets.pairs import open_pairs
+from vidface.training.datasets.recordio import encode_record, image_payload
 from vidface.training.recipe import read_recipe as read_training_recipe
 
 ROWS = [("0144686", "a/b.mp4", "7", "train"), ("b", "b.mp4", "", "val"), ("c d", "c", "Zo\u00eb", "val")]

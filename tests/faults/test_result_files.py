@@ -13,7 +13,7 @@ from command_line import vidface
 from compared_sets import ComparedSet
 
 from vidface.errors import StoreError
-from vidface.stages.runs import open_run
+from vidface.runs.opened import open_run
 
 RUN = {"run": {"manifest": "../set.csv", "features": "features.h5"}}
 

@@ -124,7 +124,7 @@ def test_a_line_that_is_no_pair(
     score: Callable[..., Ran],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vidface.manifest_sources.template_pairs.CHUNK", chunk)
+    monkeypatch.setattr("vidface.manifest.sources.template_pairs.CHUNK", chunk)
     change(made, "template_pair_label.txt", 70, text)
     error = score().error
     assert "ijbc_template_pair_label.txt:70: " in error and message in error

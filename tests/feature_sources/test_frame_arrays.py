@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import ChangedError, StoreError
-from vidface.feature_sources import read_arrays
-from vidface.manifest import Manifest, read_manifest
-from vidface.stages import foreign_features
-from vidface.stages.foreign_features import from_arrays
+from vidface.features.foreign import read_arrays
+from vidface.features.foreign import write as foreign_features
+from vidface.features.foreign.write import from_arrays
+from vidface.manifest.manifest import Manifest, read_manifest
 
 IDS = ["a", "b", "0144", "c"]
 

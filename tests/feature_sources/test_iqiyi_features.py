@@ -12,9 +12,9 @@ from command_line import frames_of, read_features, read_lines, vidface, write_ma
 from python2_pickle import python2_pickle
 
 from vidface.errors import ChangedError, StoreError
-from vidface.manifest import read_manifest
-from vidface.stages import foreign_features
-from vidface.stages.foreign_features import from_iqiyi
+from vidface.features.foreign import write as foreign_features
+from vidface.features.foreign.write import from_iqiyi
+from vidface.manifest.manifest import read_manifest
 
 DIMENSION = 8
 Faces = list[list[Any]]

@@ -16,8 +16,8 @@ from command_line import vidface
 from python2_pickle import python2_pickle
 
 from vidface.errors import ManifestError
-from vidface.manifest import read_manifest
-from vidface.manifest_sources import from_iqiyi, from_lfrc
+from vidface.manifest.manifest import read_manifest
+from vidface.manifest.sources import from_iqiyi, from_lfrc
 
 GALLERY = {"1": 130, "2": 7, "3": 4, "4": 3, "5": 2}
 WITHOUT_FACE = 3  # of identity 2

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import StoreError, UsageError
-from vidface.manifest import read_manifest
-from vidface.stages import matrices
-from vidface.stages.matrices import read_matrix
-from vidface.stages.score import read_scored
+from vidface.manifest.manifest import read_manifest
+from vidface.scores import matrices
+from vidface.scores.matrices import read_matrix
+from vidface.scores.scored import read_scored
 from vidface.submission import read_lfrc, sniff
 
 ROWS = 10

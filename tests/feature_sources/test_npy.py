@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import StoreError
-from vidface.npy import looks_like_npy, open_matrix
+from vidface.files.npy import looks_like_npy, open_matrix
 
 MATRIX = np.arange(12).reshape(3, 4) / 8
 

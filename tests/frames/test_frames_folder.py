@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vidface.errors import MediaError
-from vidface.files import natural_key
+from vidface.files.atomic import natural_key
 from vidface.frames import DECODERS, ReadReport, fit_frame, read_frames
 from vidface.frames.folder import decode_image
 

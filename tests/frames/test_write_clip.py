@@ -77,7 +77,7 @@ def test_wrong_frames_leave_no_file(tmp_path: Path) -> None:
 DIGESTS = """
 import hashlib, sys
 from pathlib import Path
-from vidface.demo.drawing import draw_person
+from vidface.demo.people.drawing import draw_person
 from vidface.frames.write import write_clip
 for clip in range(10):
     path = Path(sys.argv[1])

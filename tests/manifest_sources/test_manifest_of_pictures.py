@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from vidface.errors import ManifestError, UsageError
-from vidface.manifest import check_manifest, read_manifest
-from vidface.manifest_sources import Converted, from_pictures
+from vidface.manifest.manifest import check_manifest, read_manifest
+from vidface.manifest.sources import Converted, from_pictures
 
 Rows = list[tuple[str, str, str, str]]
 

@@ -6,8 +6,8 @@ import pytest
 
 from vidface.errors import ManifestError
 from vidface.frames.folder import frame_files
-from vidface.manifest import check_manifest, read_manifest
-from vidface.manifest_sources import Converted, from_ytf
+from vidface.manifest.manifest import check_manifest, read_manifest
+from vidface.manifest.sources import Converted, from_ytf
 
 ALIGNED = (
     *(

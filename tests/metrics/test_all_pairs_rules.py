@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
-from vidface.metrics import impostors as impostors_module
-from vidface.metrics import verification
-from vidface.metrics.fpr_rules import FPR_RULES, FprRule
-from vidface.metrics.verification import VerificationResult, tpr_at_fpr
+from vidface.scores.metrics import verification
+from vidface.scores.metrics.fpr_rules import FPR_RULES, FprRule
+from vidface.scores.metrics.verification import VerificationResult, tpr_at_fpr
+from vidface.scores.pairs import impostors as impostors_module
 
 TARGETS = ["0.5", "1/3", "0.123", "1e-1", "3e-2", "1e-2", "1e-3"]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ranx.metrics.average_precision import _average_precision
 from sklearn.metrics import average_precision_score
 
-from vidface.metrics.average_precision import average_precision_at_k
+from vidface.scores.metrics.ranking import average_precision_at_k
 
 
 def naive(relevant: list[bool], total: int) -> float:

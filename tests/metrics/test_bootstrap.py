@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vidface.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
+from vidface.scores.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
 
 
 def test_mean_agrees_with_scipy() -> None:

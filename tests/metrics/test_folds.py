@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
 
-from vidface.metrics.folds import THRESHOLDS, ten_folds
-from vidface.metrics.pairs import auc, tpr_at_fpr
+from vidface.scores.metrics.folds import THRESHOLDS, ten_folds
+from vidface.scores.metrics.pairs import auc, tpr_at_fpr
 
 
 def by_loops(distances: np.ndarray, same: np.ndarray, folds: int, thresholds: np.ndarray) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
-from vidface.metrics.fpr_rules import FPR_RULE_TEXT, FPR_RULES
-from vidface.metrics.pairs import tpr_at_fpr
+from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT, FPR_RULES
+from vidface.scores.metrics.pairs import tpr_at_fpr
 
 # Few levels, so that there are ties within both kinds and between them.
 LEVELS = st.integers(0, 12)

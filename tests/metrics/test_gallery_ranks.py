@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.metrics import gallery_ranks as module
-from vidface.metrics.gallery_ranks import gallery_ranks
-from vidface.retrieval import search
+from vidface.scores.search import ranks as module
+from vidface.scores.search.ranks import gallery_ranks
+from vidface.scores.search.retrieval import search
 
 
 @settings(max_examples=60)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vidface.metrics.identification import cmc, rank_k_hits
+from vidface.scores.metrics.ranking import cmc, rank_k_hits
 
 
 def test_agrees_with_a_naive_loop() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.metrics import identity_scan as module
-from vidface.metrics.identity_thresholds import identity_thresholds
+from vidface.scores.metrics.identity_thresholds import identity_thresholds
+from vidface.scores.search import identities as module
 
 TARGETS = ("0.5", "1/3", "0.1")
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.metrics import impostors
-from vidface.metrics.impostors import scores_at
-from vidface.metrics.pair_scan import Found, Pairs, dot, scan_blocks
+from vidface.scores.pairs import impostors
+from vidface.scores.pairs.blocks import Found, Pairs, dot, scan_blocks
+from vidface.scores.pairs.impostors import scores_at
 
 
 def pairs_of(seed: int, kind: str, videos: int = 90, others: int = 40) -> Pairs:

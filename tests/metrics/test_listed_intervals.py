@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from vidface.metrics.listed_intervals import auc_eer_intervals
-from vidface.metrics.paired import draw
+from vidface.scores.metrics.bootstrap import auc_eer_intervals, draw
 
 
 def made(seed: int, people: int, pairs: int) -> tuple[Any, ...]:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.metrics.best_distractor import best_distractor
-from vidface.metrics.fpr_rules import FPR_RULES, FprRule
-from vidface.metrics.mate_search import search_among_distractors
-from vidface.metrics.pair_scan import dot
+from vidface.scores.metrics.fpr_rules import FPR_RULES, FprRule
+from vidface.scores.metrics.mate_search import search_among_distractors
+from vidface.scores.pairs.blocks import dot
+from vidface.scores.search.best import best_distractor
 
 TARGETS = ["0.5", "1/3", "0.12", "0.05", "1e-3"]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import det_curve
 
-from vidface.metrics.fpr_rules import FPR_RULES, FprRule
-from vidface.metrics.open_set import (
+from vidface.scores.metrics.fpr_rules import FPR_RULES, FprRule
+from vidface.scores.metrics.open_set import (
     SearchOutcomes,
     closed_set_rates,
     det,

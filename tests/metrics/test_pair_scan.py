@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.metrics import pair_scan
-from vidface.metrics.pair_scan import Pairs, dot, genuine_hits, in_threads, product_error, scan_blocks
+from vidface.scores.pairs import blocks as pair_scan
+from vidface.scores.pairs.blocks import Pairs, dot, genuine_hits, in_threads, product_error, scan_blocks
 
 
 def unit_rows(seed: int, count: int, width: int) -> np.ndarray:

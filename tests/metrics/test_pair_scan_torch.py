@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.clustering import normalise_rows
-from vidface.metrics import pair_scan_torch
-from vidface.metrics.pair_scan import Pairs, dot, scan_blocks
-from vidface.metrics.pair_scan_torch import half_error, scan_on_device
-from vidface.metrics.verification import tpr_at_fpr
+from vidface.embeddings.exact import normalise_rows
+from vidface.scores.metrics.verification import tpr_at_fpr
+from vidface.scores.pairs import blocks_torch as pair_scan_torch
+from vidface.scores.pairs.blocks import Pairs, dot, scan_blocks
+from vidface.scores.pairs.blocks_torch import half_error, scan_on_device
 
 
 def unit_rows(seed: int, count: int, width: int) -> np.ndarray:

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from vidface.metrics import impostor_zones, resampled_pairs
-from vidface.metrics.paired import difference, draw, interval, mean_replicates
-from vidface.metrics.resampled_pairs import tpr_replicates
-from vidface.metrics.score_distribution import pair_distribution
-from vidface.metrics.verification import tpr_at_fpr
+from vidface.scores.metrics.bootstrap import difference, draw, interval, mean_replicates
+from vidface.scores.metrics.verification import tpr_at_fpr
+from vidface.scores.pairs import replicates as resampled_pairs
+from vidface.scores.pairs import zones as impostor_zones
+from vidface.scores.pairs.distribution import pair_distribution
+from vidface.scores.pairs.replicates import tpr_replicates
 
 TARGETS = ["2e-2", "1e-1", "1e-3"]
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
-from vidface.metrics.pair_scan import dot, product_error
-from vidface.metrics.score_distribution import BINS, pair_distribution, rates_at_edges
+from vidface.scores.pairs.blocks import dot, product_error
+from vidface.scores.pairs.distribution import BINS, pair_distribution, rates_at_edges
 
 
 def sample(seed: int, videos: int, people: int, width: int) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from numba import njit
 from sklearn.metrics import roc_curve
 
-from vidface.clustering import normalise_rows
-from vidface.fixed_dot import dot32
-from vidface.metrics.verification import VerificationResult, tpr_at_fpr
+from vidface.embeddings.exact import dot32, normalise_rows
+from vidface.scores.metrics.verification import VerificationResult, tpr_at_fpr
 
 TARGETS = ["0.5", "1e-1", "3e-2", "1e-2", "1e-3", "1e-4"]
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vidface.metrics import impostor_zones, resampled_pairs
-from vidface.metrics.paired import difference, draw
-from vidface.metrics.resampled_pairs import tpr_replicates
+from vidface.scores.metrics.bootstrap import difference, draw
+from vidface.scores.pairs import replicates as resampled_pairs
+from vidface.scores.pairs import zones as impostor_zones
+from vidface.scores.pairs.replicates import tpr_replicates
 
 
 @pytest.mark.parametrize("noise", [1e-3, 1e-6, 1e-8, 0.0])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vidface.errors import ManifestError
-from vidface.manifest import Manifest
-from vidface.pair_lists import ListedPairs, read_pairs
+from vidface.manifest.manifest import Manifest
+from vidface.manifest.pairs import ListedPairs, read_pairs
 
 PEOPLE = {"Ann_Lee": 4, "Bo_Li": 3, "Cy_Ng": 2}
 # LFW numbers its images from 1; these are the pairs of two folds, two of each kind in a fold.

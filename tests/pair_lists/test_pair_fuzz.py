@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import ManifestError
-from vidface.manifest import Manifest
-from vidface.pair_lists import read_pairs
+from vidface.manifest.manifest import Manifest
+from vidface.manifest.pairs import read_pairs
 
 IDS = ["A_B/0", "A_B/1", "C_D/A_0001", "C_D/C_D_0001", "C_D/C_D_0002.jpg", "e", "0", "1"]
 SET = Manifest(

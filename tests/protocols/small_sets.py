@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidface.manifest import Manifest
+from vidface.manifest.manifest import Manifest
 
 
 def manifest_of(rows: list[tuple[str, str, str]]) -> Manifest:

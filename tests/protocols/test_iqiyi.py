@@ -7,8 +7,8 @@ import pytest
 from small_sets import manifest_of, random_set
 
 from vidface.errors import ManifestError
-from vidface.manifest import Manifest
-from vidface.protocols.iqiyi import rank_gallery, score_rankings
+from vidface.manifest.manifest import Manifest
+from vidface.scores.protocols.iqiyi import rank_gallery, score_rankings
 
 
 def naive(manifest: Manifest, embeddings: np.ndarray) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_curve
 from small_sets import manifest_of, random_set
 
-from vidface.protocols.lfrc import score_pairs
+from vidface.scores.protocols.lfrc import score_pairs
 
 
 def test_equals_scikit_learn_over_all_pairs() -> None:

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
 
-from vidface.protocols.pairs import fold_numbers, pair_scores, score_folds, score_pairs
+from vidface.scores.protocols.pairs import fold_numbers, pair_scores, score_folds, score_pairs
 
 
 def made(seed: int, people: int = 40, per_person: int = 4, pairs: int = 600) -> tuple[Any, ...]:

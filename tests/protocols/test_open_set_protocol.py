@@ -11,8 +11,8 @@ import pytest
 from small_sets import manifest_of
 
 from vidface.errors import ManifestError, UsageError
-from vidface.manifest import Manifest
-from vidface.protocols.open_set import STEPS, score_open_set
+from vidface.manifest.manifest import Manifest
+from vidface.scores.protocols.open_set import STEPS, open_set_numbers
 
 TARGETS = ["0.2", "0.1", "0.05", "1e-4"]
 
@@ -46,7 +46,7 @@ def mixed_set(
 def scored(
     manifest: Manifest, embeddings: np.ndarray, targets: list[str] = TARGETS, **options: Any
 ) -> dict[str, Any]:
-    return score_open_set(
+    return open_set_numbers(
         embeddings, manifest, targets, enrolment_split="enrol", gallery_split="find", **options
     )[0]
 
@@ -210,7 +210,7 @@ def test_the_curve_in_the_result_is_made_of_its_corners() -> None:
     vectors = random.normal(size=(len(rows), 8))
     vectors[40:340] += 0.8 * vectors[[n % 40 for n in range(300)]]
     embeddings = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    result, curve = score_open_set(
+    result, curve = open_set_numbers(
         embeddings, manifest_of(rows), ["0.1"], enrolment_split="enrol", gallery_split="find"
     )
     told = result["det"]
@@ -238,10 +238,10 @@ def test_between_thresholds_there_are_no_intervals() -> None:
 def test_refusals_name_the_splits() -> None:
     manifest, embeddings = mixed_set(0)
     with pytest.raises(UsageError, match="each video would find itself"):
-        score_open_set(embeddings, manifest, TARGETS, enrolment_split="find", gallery_split="find")
+        open_set_numbers(embeddings, manifest, TARGETS, enrolment_split="find", gallery_split="find")
     with pytest.raises(
         ManifestError, match="no video with an identity in the enrolment split 'train'; splits here"
     ):
-        score_open_set(embeddings, manifest, TARGETS)
+        open_set_numbers(embeddings, manifest, TARGETS)
     with pytest.raises(ManifestError, match="no video in the gallery split 'val'; splits here"):
-        score_open_set(embeddings, manifest, TARGETS, enrolment_split="enrol")
+        open_set_numbers(embeddings, manifest, TARGETS, enrolment_split="enrol")

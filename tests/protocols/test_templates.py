@@ -17,15 +17,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from vidface.errors import ManifestError
-from vidface.manifest_sources.template_lists import (
-    read_crops,
-    read_faces,
-    read_subjects,
-)
-from vidface.manifest_sources.template_pairs import read_template_pairs
-from vidface.metrics.listed_cosines import listed_cosines
-from vidface.protocols import templates as protocol
-from vidface.stages.score_templates import score_templates
+from vidface.manifest.sources.template_lists import read_crops, read_faces, read_subjects
+from vidface.manifest.sources.template_pairs import read_template_pairs
+from vidface.scores.pairs.listed import listed_cosines
+from vidface.scores.protocols import templates as protocol
+from vidface.scores.protocols.ijb import score_templates
 
 PEOPLE = [person for person in range(24) for _ in range(6 + person % 3)]
 VARIANTS = list(product((True, False), (True, False)))
@@ -273,7 +269,7 @@ def test_listed_cosines_are_the_products_of_their_rows(seed: int) -> None:
 
 
 def test_more_pairs_than_a_task_are_all_scored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidface.metrics.listed_cosines.PAIRS", 7)
+    monkeypatch.setattr("vidface.scores.pairs.listed.PAIRS", 7)
     rows = np.eye(4, dtype=np.float32)
     first = np.arange(50) % 4
     assert listed_cosines(rows, first, first).tolist() == [1.0] * 50
@@ -327,7 +323,7 @@ def test_the_manifest_has_a_row_an_image_in_the_order_of_the_list(made: template
 def test_pairs_in_chunks_and_other_spellings(
     text: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidface.manifest_sources.template_pairs.CHUNK", chunk)
+    monkeypatch.setattr("vidface.manifest.sources.template_pairs.CHUNK", chunk)
     path = tmp_path / "pairs.txt"
     path.write_bytes(text.encode())
     pairs = read_template_pairs(path, np.array([7, 8]))
@@ -357,7 +353,7 @@ def naive_pairs(text: str) -> list[list[int]] | None:
 )
 @settings(max_examples=300)
 def test_any_text_is_read_as_its_words_or_refused(text: str, chunk: int) -> None:
-    with TemporaryDirectory() as folder, patch("vidface.manifest_sources.template_pairs.CHUNK", chunk):
+    with TemporaryDirectory() as folder, patch("vidface.manifest.sources.template_pairs.CHUNK", chunk):
         path = Path(folder) / "pairs.txt"
         path.write_bytes(text.encode())
         expected = naive_pairs(text)

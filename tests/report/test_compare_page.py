@@ -11,9 +11,9 @@ from browser import brightness, browser, figures, looking_at, violations
 from compared_sets import ComparedSet
 
 from vidface.errors import StoreError, UsageError
-from vidface.report.compare_page import check_output, write_comparison
-from vidface.report.compare_text import escape_latex, escape_markdown, latex, markdown, text
-from vidface.stages.comparison import Comparison, verdict
+from vidface.report.comparison.page import check_output, write_comparison
+from vidface.report.comparison.text import escape_latex, escape_markdown, latex, markdown, text
+from vidface.runs.comparison import Comparison, verdict
 
 HOSTILE = "<script>alert(1)</script>_{}|&$#%^~\\"
 
@@ -176,7 +176,7 @@ def test_the_page_in_a_browser(folder: Path) -> None:
 
 
 def test_a_comparison_of_rankings_alone_has_a_page(tmp_path: Path) -> None:
-    from vidface.protocols.iqiyi import rank_gallery
+    from vidface.scores.protocols.iqiyi import rank_gallery
     from vidface.submission import write_iqiyi
 
     some = ComparedSet(tmp_path)

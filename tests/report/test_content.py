@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from vidface import store
+from vidface.embeddings.cluster import cluster
 from vidface.errors import UsageError
-from vidface.manifest import Manifest, read_manifest, write_manifest
-from vidface.report import projection, strips
-from vidface.report.content import Content
-from vidface.report.gather import gather
-from vidface.stages.cluster import cluster
-from vidface.stages.outputs import record_faults, write_json
-from vidface.stages.runs import OPTIONS, Run, open_run, run_entry
-from vidface.stages.score import read_scored, score
-from vidface.stages.sweep import sweep
+from vidface.files import store
+from vidface.files.outputs import record_faults, write_json
+from vidface.manifest.manifest import Manifest, read_manifest, write_manifest
+from vidface.report.run import projection, strips
+from vidface.report.run.content import Content
+from vidface.report.run.gather import gather
+from vidface.runs.opened import OPTIONS, Run, open_run, run_entry
+from vidface.scores.score import score
+from vidface.scores.scored import read_scored
+from vidface.scores.sweep import sweep
 
 WIDTH, THRESHOLD, TARGETS = 24, 0.35, ["1e-1", "1e-2", "1e-9"]
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidface.report.content import Table
-from vidface.report.csv_files import csv_cell, write_csv, write_table
+from vidface.report.drawing.csv_files import csv_cell, write_csv, write_table
+from vidface.report.run.content import Table
 
 
 def read(path: Path) -> list[list[str]]:

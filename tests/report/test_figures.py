@@ -21,9 +21,8 @@ from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
 from vidface.errors import UsageError
-from vidface.report.content import Cmc, Curves, Histogram, OperatingPoint, Sweep
-from vidface.report.figures import BARS, histogram_figure, map_figure, sweep_figure
-from vidface.report.figures_curves import (
+from vidface.report.drawing.figures import BARS, histogram_figure, map_figure, sweep_figure
+from vidface.report.drawing.figures_curves import (
     LIMIT,
     cmc_figure,
     det_figure,
@@ -31,7 +30,7 @@ from vidface.report.figures_curves import (
     roc_figure,
     thinned,
 )
-from vidface.report.figures_drawing import (
+from vidface.report.drawing.figures_drawing import (
     COLOURS,
     MAP_COLOURS,
     Drawing,
@@ -40,6 +39,7 @@ from vidface.report.figures_drawing import (
     new_figure,
     write_drawing,
 )
+from vidface.report.run.content import Cmc, Curves, Histogram, OperatingPoint, Sweep
 
 STYLE = Path(__file__).resolve().parents[2] / "vidface" / "report" / "templates" / "style.css"
 SWEEP = Sweep(

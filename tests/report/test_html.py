@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidface.report.content import Table
-from vidface.report.html import (
+from vidface.report.drawing.html import (
     digits,
     environment,
     interval,
@@ -22,6 +21,7 @@ from vidface.report.html import (
     render,
     shown,
 )
+from vidface.report.run.content import Table
 
 
 @pytest.mark.parametrize(

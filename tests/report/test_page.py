@@ -14,8 +14,8 @@ import pytest
 from report_content import SCRIPT, a_content, some_map
 
 from vidface.errors import StoreError
-from vidface.report.content import Content, Number, Pair, Strip, StripFrame, Sweep, Table
-from vidface.report.page import write_report
+from vidface.report.run.content import Content, Number, Pair, Strip, StripFrame, Sweep, Table
+from vidface.report.run.page import write_report
 
 FIGURES = ("sweep", "roc", "det", "histogram", "cmc", "map")
 

@@ -15,12 +15,12 @@ import pytest
 from command_line import frames_of, write_folder, write_manifest, write_video
 from PIL import Image
 
-from vidface.engines.isolated import Decoders
-from vidface.engines.reading import Block, VideoEnd
-from vidface.manifest import Manifest, read_manifest
-from vidface.report import pictures as pictures_module
-from vidface.report.pictures import fit_square, frame_pictures, open_pictures
-from vidface.store import FACE_COUNTS, FeaturesInfo, read_features
+from vidface.features.engines.isolated import Decoders
+from vidface.features.engines.reading import Block, VideoEnd
+from vidface.files.store import FACE_COUNTS, FeaturesInfo, read_features
+from vidface.manifest.manifest import Manifest, read_manifest
+from vidface.report.video import pictures as pictures_module
+from vidface.report.video.pictures import fit_square, frame_pictures, open_pictures
 
 D = 4
 

@@ -11,10 +11,10 @@ import pytest
 from command_line import frames_of, write_manifest, write_video
 from PIL import Image
 
-from vidface.report import sheet as module
-from vidface.report.pictures import open_pictures
-from vidface.report.sheet import FACE, FRAME_WIDTH, GAP, LINE, MARGIN, WIDTH, contact_sheet, write_sheet
-from vidface.stages.inspect import inspect
+from vidface.report.video import sheet as module
+from vidface.report.video.inspect import inspect
+from vidface.report.video.pictures import open_pictures
+from vidface.report.video.sheet import FACE, FRAME_WIDTH, GAP, LINE, MARGIN, WIDTH, contact_sheet, write_sheet
 
 pytest.importorskip("cv2", reason="faces are aligned by OpenCV: pip install -e '.[detect]'")
 
@@ -30,7 +30,7 @@ class Set(NamedTuple):
 
 
 def write_set(tmp_path: Path, frames: np.ndarray, rows: np.ndarray, times: Any, **faces: Any) -> Set:
-    from vidface.manifest import read_manifest
+    from vidface.manifest.manifest import read_manifest
 
     write_video(tmp_path / "v.mkv", frames)
     text = h5py.string_dtype("utf-8", 10)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vidface.report import terminal
-from vidface.report.terminal import CELLS, examples, letter_of, show
-from vidface.stages.inspect import Cluster, Inspection, Level
-from vidface.store import FACE_COUNTS, FaceRows, FeaturesInfo
+from vidface.files.store import FACE_COUNTS, FaceRows, FeaturesInfo
+from vidface.report.video import terminal
+from vidface.report.video.inspect import Cluster, Inspection, Level
+from vidface.report.video.terminal import CELLS, examples, letter_of, show
 
 
 def inspection(labels: list[int], cosines: list[float] | None = None, **changes: Any) -> Inspection:

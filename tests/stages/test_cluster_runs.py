@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vidface import store
-from vidface.embedding import embed_sweep, embed_videos, embed_weighted
-from vidface.engines.local import local_engine
+from vidface.embeddings import cluster as stage
+from vidface.embeddings.embed import embed_sweep, embed_videos, embed_weighted
 from vidface.errors import StoreError
-from vidface.stages import cluster as stage
-from vidface.stages.sweep import _size_norm_sweep_run, _size_sweep_run, _sweep_run
-from vidface.store import features as features_files
+from vidface.features.engines.local import local_engine
+from vidface.files import store
+from vidface.files.store import features as features_files
+from vidface.scores.sweep import _size_norm_sweep_run, _size_sweep_run, _sweep_run
 
 LENGTHS = [3, 0, 40, 1, 0, 0, 25, 7, 130, 2]
 

@@ -11,14 +11,15 @@ from compared_sets import PEOPLE, ComparedSet
 from scipy import stats
 
 from vidface.errors import ManifestError, StoreError, UsageError
-from vidface.manifest import Manifest, write_manifest
-from vidface.metrics.paired import Difference
-from vidface.protocols.iqiyi import rank_gallery
-from vidface.report.compare_text import as_json
-from vidface.stages.compare import compare
-from vidface.stages.compared import open_compared
-from vidface.stages.comparison import verdict
-from vidface.stages.score import read_scored, score
+from vidface.manifest.manifest import Manifest, write_manifest
+from vidface.report.comparison.text import as_json
+from vidface.runs.compare import compare
+from vidface.runs.compared import open_compared
+from vidface.runs.comparison import verdict
+from vidface.scores.metrics.bootstrap import Difference
+from vidface.scores.protocols.iqiyi import rank_gallery
+from vidface.scores.score import score
+from vidface.scores.scored import read_scored
 from vidface.submission import write_iqiyi, write_lfrc
 
 

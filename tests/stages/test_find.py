@@ -13,12 +13,12 @@ from command_line import cells_of, frames_of, pooling_model
 from PIL import ExifTags, Image
 
 from vidface.backbones import load_backbone
+from vidface.embeddings.cluster import cluster
 from vidface.errors import MediaError, UsageError
-from vidface.faces.detector import Faces
-from vidface.stages import find as module
-from vidface.stages.cluster import cluster
-from vidface.stages.find import face_of_picture, find
-from vidface.store import FACE_COUNTS, NO_FACES
+from vidface.files.store import FACE_COUNTS, NO_FACES
+from vidface.frames.faces.faces import Faces
+from vidface.report.video import find as module
+from vidface.report.video.find import face_of_picture, find
 
 # The template of aligned faces.
 POINTS = np.float32(

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
+from vidface.embeddings.cluster import cluster
 from vidface.errors import ChangedError, StoreError, UsageError
-from vidface.stages import inspect as module
-from vidface.stages.cluster import cluster
-from vidface.stages.inspect import inspect
+from vidface.report.video import inspect as module
+from vidface.report.video.inspect import inspect
 
 COSINES = "its pairs have the larger cosine (0.9998, B 0.9397)"
 ANGLES = np.deg2rad([0, 5, 90, 10, 95, 200])

@@ -18,20 +18,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.backbones import Backbone, ModelCard
-from vidface.engines import Engine, ExtractJob, open_engine
-from vidface.engines.contract import ModelSource
-from vidface.engines.detection import FaceReading
+from vidface.embeddings.cluster import cluster
 from vidface.errors import ChangedError, StoreError, UsageError
-from vidface.manifest import Manifest
-from vidface.stages import extract as extracting
-from vidface.stages.cluster import cluster
-from vidface.stages.extract import ExtractResult, extract
-from vidface.stages.merge import merge
-from vidface.stages.outputs import read_faults
-from vidface.stages.score import read_scored
-from vidface.stages.shards import Shard, parse_shard, shard_range, shard_text
-from vidface.stages.sweep import sweep
-from vidface.store import FACE_COUNTS, NO_FACES, FaceRows, Fault, VideoRows, read_embeddings, read_features
+from vidface.features import extract as extracting
+from vidface.features.engines import Engine, ExtractJob, open_engine
+from vidface.features.engines.contract import ModelSource
+from vidface.features.engines.detection import FaceReading
+from vidface.features.extract import ExtractResult, extract
+from vidface.files.merge import merge
+from vidface.files.outputs import read_faults
+from vidface.files.shares import Shard, parse_shard, shard_range, shard_text
+from vidface.files.store import (
+    FACE_COUNTS,
+    NO_FACES,
+    FaceRows,
+    Fault,
+    VideoRows,
+    read_embeddings,
+    read_features,
+)
+from vidface.manifest.manifest import Manifest
+from vidface.scores.scored import read_scored
+from vidface.scores.sweep import sweep
 
 DIMENSION, RUN = 6, 3  # RUN stands in for the 64 videos of a run
 FACES = FaceReading("yunet", "weights", "d" * 64, 0.7, 0.0, 0.0, 90.0, "all")

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vidface import store
+from vidface.embeddings.cluster import cluster
 from vidface.errors import StoreError, UsageError
-from vidface.manifest import read_manifest, write_manifest
-from vidface.stages.cluster import cluster
-from vidface.stages.outputs import write_json
-from vidface.stages.runs import OPTIONS, open_run, run_entry
-from vidface.stages.score import read_scored, score
-from vidface.stages.sweep import sweep
+from vidface.files import store
+from vidface.files.outputs import write_json
+from vidface.manifest.manifest import read_manifest, write_manifest
+from vidface.runs.opened import OPTIONS, open_run, run_entry
+from vidface.scores.score import score
+from vidface.scores.scored import read_scored
+from vidface.scores.sweep import sweep
 
 
 def write_features(path: Path, manifest: Path, seed: int) -> None:

@@ -16,10 +16,11 @@ from sklearn.metrics import roc_curve
 from sklearn.model_selection import KFold
 
 from vidface.backbones import Backbone, ModelCard, load_backbone
-from vidface.datasets.bin_file import write_bin
-from vidface.datasets.pairs import PairSet, open_pairs
 from vidface.errors import StoreError
-from vidface.stages.verify import TARGETS, squared_distances, verify
+from vidface.training.datasets.bin_file import write_bin
+from vidface.training.datasets.pair_set import PairSet
+from vidface.training.datasets.pairs import open_pairs
+from vidface.training.verify import TARGETS, squared_distances, verify
 
 SIDE = 8
 

@@ -69,7 +69,7 @@ def _serve() -> None:
     # All of it now, so that no run has to: an optimiser's first step imports torch._dynamo, which takes seconds.
     import torch
 
-    import vidface.cli
+    import vidface.commands.main
     import vidface.training.run
 
     torch.set_num_threads(1)  # tiny networks are slower on two
@@ -80,7 +80,7 @@ def _serve() -> None:
         for rank in range(job["ranks"]):
             child = os.fork()
             if child == 0:
-                _run(job, rank, port, vidface.cli.main)
+                _run(job, rank, port, vidface.commands.main.main)
             children.append(child)
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         print(json.dumps(codes), flush=True)
@@ -124,7 +124,7 @@ def _run(job: dict[str, Any], rank: int, port: int, main: Callable[[], None]) ->
 
 def _listen(die_at: int | None) -> Callable[[], int]:
     """Count the events of a run, and end it at one of them."""
-    import vidface.files
+    import vidface.files.atomic
     import vidface.training.loop as loop
 
     met = 0
@@ -151,7 +151,7 @@ def _listen(die_at: int | None) -> Callable[[], int]:
     told(loop, "objective", before=True, after=False)
     told(loop.MetricsFile, "add", before=False, after=True)
     told(loop, "save_checkpoint", before=True, after=True)
-    told(vidface.files, "_sync_folder", before=True, after=False)  # renamed, not yet synced
+    told(vidface.files.atomic, "_sync_folder", before=True, after=False)  # renamed, not yet synced
     told(os, "fsync", before=True, after=False)  # written, not yet renamed
     return lambda: met
 

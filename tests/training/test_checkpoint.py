@@ -146,7 +146,7 @@ def test_an_old_checkpoint_stays_whole_where_a_new_one_fails(
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vidface.files.os.fsync", full)
+    monkeypatch.setattr("vidface.files.atomic.os.fsync", full)
     with pytest.raises(StoreError, match="no space left"):
         save_checkpoint(path, {"x": torch.zeros(3)}, {"epoch": 2})
     assert load_checkpoint(path)[1] == {"epoch": 1}

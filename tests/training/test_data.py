@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vidface.datasets.images import ImageSet
 from vidface.errors import MediaError, StoreError
 from vidface.training.data import Batches, loader, read_face
+from vidface.training.datasets.images import ImageSet
 from vidface.training.recipe import Augmentation
 
 SIZE = (16, 12)

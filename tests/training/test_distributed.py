@@ -15,9 +15,9 @@ from drawn_faces import write_recipe
 from forked import Forker
 from safetensors.torch import load_file
 
-from vidface.datasets.folder import open_folder
 from vidface.errors import UsageError
 from vidface.training.data import Batches
+from vidface.training.datasets.folder import open_folder
 from vidface.training.distributed import World, gathered_rows, joined, shares, told
 from vidface.training.loop import Setting, _batches
 from vidface.training.recipe import read_recipe

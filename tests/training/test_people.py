@@ -8,8 +8,8 @@ from drawn_faces import place_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.datasets.images import ImageSet
 from vidface.errors import UsageError
+from vidface.training.datasets.images import ImageSet
 from vidface.training.people import Divided, divide
 from vidface.training.recipe import People
 

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 import vidface.training.data as data
 from vidface.backbones import load_backbone
 from vidface.backbones.mobilefacenet import build, parse_spec
-from vidface.datasets.bin_file import write_bin
-from vidface.datasets.folder import open_folder
-from vidface.datasets.images import select
 from vidface.errors import ChangedError, MediaError, ModelError, UsageError
+from vidface.training.datasets.bin_file import write_bin
+from vidface.training.datasets.folder import open_folder
+from vidface.training.datasets.images import select
 from vidface.training.run import train
 from vidface.training.validation import held_out, measure
 

@@ -12,8 +12,8 @@ from PIL import Image
 from sklearn.metrics import roc_curve
 from torch import Tensor, nn
 
-from vidface.datasets.images import ImageSet
 from vidface.errors import MediaError, UsageError
+from vidface.training.datasets.images import ImageSet
 from vidface.training.validation import Faces, held_out, measure, open_sets
 
 SIZE = (SIDE, SIDE)

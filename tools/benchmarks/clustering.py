@@ -17,13 +17,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
-from vidface.clustering import cluster_frames, cluster_sweep, normalise_rows
-from vidface.embedding import embed_sweep, embed_videos
-from vidface.engines.local import local_engine
-from vidface.pooling import pool_frames
-from vidface.stages.cluster import _cluster_run, _size_norm_run, over_videos
-from vidface.stages.sweep import _sweep_run
-from vidface.store import VideoRows, join_shards, read_features, row_blocks, write_shard
+from vidface.embeddings.cluster import _cluster_run, _size_norm_run, over_videos
+from vidface.embeddings.embed import embed_sweep, embed_videos
+from vidface.embeddings.exact import normalise_rows
+from vidface.embeddings.pooling import pool_frames
+from vidface.embeddings.union_find import cluster_frames, cluster_sweep
+from vidface.features.engines.local import local_engine
+from vidface.files.store import VideoRows, join_shards, read_features, row_blocks, write_shard
+from vidface.scores.sweep import _sweep_run
 
 THRESHOLD = 0.4
 SWEEP = [float(threshold) for threshold in np.linspace(0.2, 0.675, 20)]

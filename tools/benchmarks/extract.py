@@ -27,12 +27,12 @@ from vidface.backbones import Backbone, load_backbone
 from vidface.backbones.mobilefacenet import STEPS, build
 from vidface.backbones.torch_model import load_network
 from vidface.backbones.weights import save_weights
-from vidface.engines import open_engine
-from vidface.engines.contract import ModelSource
+from vidface.features.engines import open_engine
+from vidface.features.engines.contract import ModelSource
+from vidface.features.extract import extract
 from vidface.frames.write import write_clip
-from vidface.machine import cpu_count
-from vidface.manifest import Manifest, read_manifest
-from vidface.stages.extract import extract
+from vidface.manifest.manifest import Manifest, read_manifest
+from vidface.runtime import cpu_count
 
 SIDE = 112
 LIGHT = Path(__file__).resolve().parents[2] / "vidface" / "demo" / "weights" / "drawn.safetensors"

@@ -18,10 +18,10 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, peak_megabytes, print_table
 from benchmarks.verification import fixed_scores
-from vidface.clustering import normalise_rows
-from vidface.metrics.mate_search import search_among_distractors
-from vidface.metrics.pair_scan import BLOCK, in_threads
-from vidface.metrics.verification import tpr_at_fpr
+from vidface.embeddings.exact import normalise_rows
+from vidface.scores.metrics.mate_search import search_among_distractors
+from vidface.scores.metrics.verification import tpr_at_fpr
+from vidface.scores.pairs.blocks import BLOCK, in_threads
 
 PROBES, PEOPLE, DISTRACTORS, WIDTH = 274_000, 5_700, 1_580_000, 512
 Rows = NDArray[np.float32]

@@ -13,9 +13,8 @@ import h5py
 import numpy as np
 
 from benchmarks.common import best_seconds, peak_megabytes, print_table
-from vidface.clustering import unit_rows
-from vidface.half import widen_rows
-from vidface.store import VideoRows, join_shards, read_features, read_rows, row_blocks, write_shard
+from vidface.embeddings.exact import unit_rows, widen_rows
+from vidface.files.store import VideoRows, join_shards, read_features, read_rows, row_blocks, write_shard
 
 DIMENSION = 512
 BLOCK = 512  # rows: block and float32 rows stay in the second cache

@@ -12,9 +12,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
-from vidface.clustering import normalise_rows
-from vidface.metrics.average_precision import average_precision_at_k
-from vidface.retrieval import search
+from vidface.embeddings.exact import normalise_rows
+from vidface.scores.metrics.ranking import average_precision_at_k
+from vidface.scores.search.retrieval import search
 
 K = 100
 BLOCKS = ((256, 1024), (512, 2048), (1024, 4096), (2048, 8192))

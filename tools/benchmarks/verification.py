@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
-from vidface.clustering import normalise_rows
-from vidface.fixed_dot import dot32
-from vidface.metrics.pair_scan import BLOCK, in_threads, product_error
-from vidface.metrics.verification import tpr_at_fpr
+from vidface.embeddings.exact import dot32, normalise_rows
+from vidface.scores.metrics.verification import tpr_at_fpr
+from vidface.scores.pairs.blocks import BLOCK, in_threads, product_error
 
 Rows = NDArray[np.float32]
 People = NDArray[np.int64]

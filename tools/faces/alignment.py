@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from faces.material import Array, Material, pixels
-from vidface.faces.align import TEMPLATE, align_faces, similarities
+from vidface.frames.faces.align import TEMPLATE, align_faces, similarities
 from vidface.frames.frame import Pixels
 
 ESTIMATORS: dict[str, Callable[[Array], Array]] = {

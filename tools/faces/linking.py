@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faces.material import WORSE, Array, Material, each
-from vidface.faces.link import link_tracks
+from vidface.frames.faces.link import link_tracks
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 KINDS = (

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vidface.backbones import Backbone, load_backbone
-from vidface.faces.detector import Detector, open_detector
+from vidface.frames.faces.detector import Detector, open_detector
 from vidface.frames.frame import Pixels
 
 Array = npt.NDArray[np.float64]

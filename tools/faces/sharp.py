@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from faces.material import WORSE, Array, Material, each, units
-from vidface.faces.quality import sharpness
+from vidface.frames.faces.quality import sharpness
 from vidface.frames.frame import Pixels
 
 INNER = slice(24, 104), slice(20, 92)

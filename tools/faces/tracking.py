@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from faces.material import Array, Material
-from vidface.faces import track
-from vidface.faces.align import align_faces
-from vidface.faces.detector import Faces
 from vidface.frames import ReadReport, read_frames
+from vidface.frames.faces import track
+from vidface.frames.faces.align import align_faces
+from vidface.frames.faces.faces import Faces
 from vidface.frames.frame import Pixels
 
 CLIPS = ("short_hamilton_clip.mp4", "grid_pwij3p.mpg", "grid_sbwe5n.mpg", "grid_bbaf2n.mpg")

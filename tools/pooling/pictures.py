@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from vidface.backbones import load_backbone
-from vidface.datasets.open import open_images
-from vidface.demo.noise import draw_thing, occlude
+from vidface.demo.people.noise import draw_thing, occlude
 from vidface.demo.sources import drawn_faces
+from vidface.training.datasets.open import open_images
 
 SEED = 2019
 VIEWS = 3  # further views of every face, as the next frames of a clip would show it

@@ -12,8 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.clustering import cluster_frames, normalise_rows
-from vidface.pooling import weigh_frames
+from vidface.embeddings.exact import normalise_rows
+from vidface.embeddings.pooling import weigh_frames
+from vidface.embeddings.union_find import cluster_frames
 
 Weights = NDArray[np.float64]
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pooling.pictures import Features
 from pooling.rules import Rule, Video, mean_of
 from pooling.videos import Videos
-from vidface.metrics.average_precision import average_precision_at_k
-from vidface.metrics.paired import difference, draw, mean_replicates
-from vidface.metrics.verification import tpr_at_fpr
-from vidface.retrieval import identity_templates, search
+from vidface.scores.metrics.bootstrap import difference, draw, mean_replicates
+from vidface.scores.metrics.ranking import average_precision_at_k
+from vidface.scores.metrics.verification import tpr_at_fpr
+from vidface.scores.search.retrieval import identity_templates, search
 
 MEASURES = ("mAP@100", "TPR at FPR 1e-3", "TPR at FPR 1e-4")
 TARGETS = ("1e-3", "1e-4")

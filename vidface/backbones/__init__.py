@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.backbones.card import ModelCard, read_card
+from vidface.backbones.card import ModelCard
+from vidface.backbones.card_file import read_card
 from vidface.backbones.kinds import model_kind
 from vidface.errors import ModelError, UsageError
 

@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 from onnx import TensorProto, shape_inference
 from onnx.external_data_helper import load_external_data_for_tensor
 
-from vidface.backbones.budget import Budget
 from vidface.backbones.card import ModelCard
+from vidface.backbones.costs import Budget
 from vidface.backbones.onnx_files import external_files
 from vidface.backbones.onnx_layers import (
     FOLDED,

@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vidface.backbones.card import card_text, read_card
+from vidface.backbones.card import card_text
+from vidface.backbones.card_file import read_card
 from vidface.backbones.kinds import model_kind
 from vidface.backbones.onnx_graph import onnx_model
 from vidface.backbones.onnx_model import normalise
 from vidface.backbones.torch_model import load_network
 from vidface.errors import ModelError, UsageError
-from vidface.files import remove_dead_partials, write_atomic
+from vidface.files.atomic import remove_dead_partials, write_atomic
 
 __all__ = ["TOLERANCE", "Exported", "export"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidface.errors import ModelError
-from vidface.files import require_regular
+from vidface.files.atomic import require_regular
 
 __all__ = ["model_kind", "refuse_pickle"]
 

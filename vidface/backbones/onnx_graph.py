@@ -17,9 +17,9 @@ from onnx import TensorProto, helper
 from torch import nn
 
 import vidface
+from vidface.backbones.folding import fold
 from vidface.backbones.mobilefacenet import Block, MobileFaceNet, Spec, SqueezeExcite
 from vidface.backbones.onnx_layers import FOLDED
-from vidface.backbones.torch_model import fold
 
 __all__ = ["onnx_model"]
 

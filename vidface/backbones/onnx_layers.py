@@ -22,7 +22,7 @@ from math import prod
 import onnx
 from onnx import TensorProto
 
-from vidface.backbones.budget import Layer, conv_cost, conv_name, dense_cost
+from vidface.backbones.costs import Layer, conv_cost, conv_name, dense_cost
 from vidface.errors import printable
 
 __all__ = [

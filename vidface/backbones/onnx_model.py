@@ -25,7 +25,7 @@ from vidface.backbones.card import ModelCard
 from vidface.backbones.onnx_files import external_files
 from vidface.backbones.onnx_prelu import prelu_as_convolutions
 from vidface.errors import ModelError, UsageError, printable
-from vidface.machine import cpu_count
+from vidface.runtime import cpu_count
 
 __all__ = ["normalise", "open_onnx", "open_onnx_bytes", "output_dimension"]
 

@@ -2,7 +2,7 @@
 
 Since version 1.6, ``torch.save`` writes a zip archive: a pickle (`data.pkl`) that says which tensor is made of which
 numbers, and the numbers themselves (`data/0`, `data/1`, ...), uncompressed. The pickle is read by the machine of
-`vidface.unpickle`, which calls the four functions of this file and nothing of torch; a tensor must lie within the
+`vidface.files.unpickle`, which calls the four functions of this file and nothing of torch; a tensor must lie within the
 numbers that it names. Files of older versions are a bare pickle, and are refused with a word on what to do.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from vidface.errors import ModelError, StoreError
-from vidface.unpickle import PLAIN_CALLS, DamagedPickleError, Machine, Token, build_plain
+from vidface.files.unpickle import PLAIN_CALLS, DamagedPickleError, Machine, Token, build_plain
 
 __all__ = ["read_torch_archive"]
 

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch import Tensor
 
 from vidface.backbones.card import ModelCard
+from vidface.backbones.folding import fold
 from vidface.backbones.mobilefacenet import MobileFaceNet, Spec, build, card_spec
 from vidface.backbones.weights import load_weights
 from vidface.errors import UsageError
 
-__all__ = ["fold", "load_network", "open_torch"]
+__all__ = ["load_network", "open_torch"]
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -112,21 +112,3 @@ def load_network(path: Path, card: ModelCard) -> tuple[MobileFaceNet, Spec]:
     network = build(spec, card.input_size)
     load_weights(network, path)
     return network.eval(), spec
-
-
-def fold(network: nn.Module) -> nn.Module:
-    """The network for inference, every batch normalisation folded into the layer before it.
-
-    The result agrees with the network in ``eval()`` to rounding. The network itself is used up.
-    """
-    network.eval()
-    for parent in list(network.modules()):
-        if isinstance(parent, nn.Sequential) and len(parent) > 1:
-            conv, bn = parent[0], parent[1]
-            if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
-                parent[0], parent[1] = fuse_conv_bn_eval(conv, bn), nn.Identity()
-    fc, bn = network.get_submodule("fc"), network.get_submodule("bn")
-    if isinstance(fc, nn.Linear) and isinstance(bn, nn.BatchNorm1d):
-        network.set_submodule("fc", fuse_linear_bn_eval(fc, bn))
-        network.set_submodule("bn", nn.Identity())
-    return network

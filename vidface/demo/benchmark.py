@@ -21,13 +21,13 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
-from vidface.demo.drawing import Frame
-from vidface.demo.noise import draw_thing, occlude
+from vidface.demo.people.drawing import Frame
+from vidface.demo.people.noise import draw_thing, occlude
 from vidface.demo.sources import FaceSource, drawn_faces, faces_from_folder
 from vidface.errors import StoreError, UsageError
-from vidface.files import write_atomic
+from vidface.files.atomic import write_atomic
 from vidface.frames.write import write_clip
-from vidface.manifest import write_manifest
+from vidface.manifest.manifest import write_manifest
 
 __all__ = ["FPS", "NOISE_SHARES", "FaceSource", "drawn_faces", "faces_from_folder", "make_benchmark"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vidface.demo.drawing import SIZE, Frame, draw_person
+from vidface.demo.people.drawing import SIZE, Frame, draw_person
 from vidface.errors import MediaError, UsageError
 
 __all__ = ["DRAWN_PICTURES", "FaceSource", "drawn_faces", "faces_from_folder"]

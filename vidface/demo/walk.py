@@ -16,14 +16,14 @@ from vidface.backbones import load_backbone
 from vidface.demo.benchmark import make_benchmark
 from vidface.demo.sources import FaceSource, drawn_faces, faces_from_folder
 from vidface.errors import UsageError
-from vidface.files import write_atomic
-from vidface.machine import cpu_count
-from vidface.report.gather import gather
-from vidface.report.page import write_report
-from vidface.stages.outputs import read_json, refuse_changed, write_json
-from vidface.stages.recipe import run_recipe
-from vidface.stages.runs import open_run
-from vidface.store import read_embeddings
+from vidface.files.atomic import write_atomic
+from vidface.files.outputs import read_json, refuse_changed, write_json
+from vidface.files.store import read_embeddings
+from vidface.report.run.gather import gather
+from vidface.report.run.page import write_report
+from vidface.runs.opened import open_run
+from vidface.runs.recipe import run_recipe
+from vidface.runtime import cpu_count
 
 Say = Callable[[str], object]
 REPORT_NEEDS = "pip install -c constraints.txt -e '.[report]'"

@@ -15,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from vidface.errors import MediaError
-from vidface.files import natural_key
+from vidface.files.atomic import natural_key
 from vidface.frames.frame import MAX_PIXELS, Frame, Pixels, ReadReport
 
 __all__ = ["FOLDER_FPS", "SUFFIXES", "decode_image", "frame_files", "read_folder", "read_picture"]

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from vidface.errors import StoreError, UsageError
-from vidface.files import write_atomic
+from vidface.files.atomic import write_atomic
 from vidface.frames.frame import Pixels
 
 __all__ = ["write_clip"]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from vidface.errors import StoreError
-from vidface.files import require_regular
-from vidface.npy import looks_like_npy
+from vidface.files.atomic import require_regular
+from vidface.files.npy import looks_like_npy
 from vidface.submission.check import check_iqiyi, check_lfrc
 from vidface.submission.iqiyi import read_iqiyi, write_iqiyi
 from vidface.submission.lfrc import looks_like_lfrc, read_lfrc, write_lfrc

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
-from vidface.manifest import Manifest
-from vidface.manifest_formats import Problem, show
+from vidface.manifest.manifest import Manifest
+from vidface.manifest.rows import Problem, show
 from vidface.submission.iqiyi import MOST_VIDEOS, Line, parse_iqiyi, video_name
 from vidface.submission.lfrc import BLOCK, read_lfrc
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidface.errors import StoreError
-from vidface.files import read_regular, write_atomic
-from vidface.manifest import CONTROL
-from vidface.manifest_formats import Problem, show
+from vidface.files.atomic import read_regular, write_atomic
+from vidface.manifest.manifest import CONTROL
+from vidface.manifest.rows import Problem, show
 
 MOST_VIDEOS = 100  # how many of an identity's videos count
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
-from vidface.files import require_regular, write_atomic
+from vidface.files.atomic import require_regular, write_atomic
 
 HEADER = struct.Struct("<4i")
 FLOAT32 = 5  # the code of the element type

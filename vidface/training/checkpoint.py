@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vidface.errors import StoreError
-from vidface.files import write_atomic
+from vidface.files.atomic import write_atomic
 
 __all__ = ["load_checkpoint", "optimiser_tensors", "part_of", "restore_optimiser", "save_checkpoint"]
 

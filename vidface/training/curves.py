@@ -11,7 +11,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from vidface.files import atomic_path
+from vidface.files.atomic import atomic_path
 from vidface.training.metrics_file import read_metrics
 
 __all__ = ["draw_curves"]

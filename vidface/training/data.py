@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vidface.datasets.images import ImageSet
 from vidface.errors import MediaError, StoreError
 from vidface.frames.folder import decode_image
 from vidface.training.augment import augment
+from vidface.training.datasets.images import ImageSet
 from vidface.training.recipe import Augmentation
 
 __all__ = ["Batches", "loader", "read_face"]

@@ -25,10 +25,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vidface.backbones.mobilefacenet import build
-from vidface.datasets.images import ImageSet
 from vidface.errors import UsageError
-from vidface.progress import progress
-from vidface.stages.outputs import refuse_changed
+from vidface.files.outputs import refuse_changed
+from vidface.runtime import progress
 from vidface.training.checkpoint import (
     load_checkpoint,
     optimiser_tensors,
@@ -37,6 +36,7 @@ from vidface.training.checkpoint import (
     save_checkpoint,
 )
 from vidface.training.data import Batches, loader
+from vidface.training.datasets.images import ImageSet
 from vidface.training.distributed import World, gathered_rows, shares, told
 from vidface.training.losses.objective import Objective, objective
 from vidface.training.losses.shard import Shard, all_sum

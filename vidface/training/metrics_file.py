@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from vidface.errors import UsageError
-from vidface.files import write_atomic
+from vidface.files.atomic import write_atomic
 
 __all__ = ["METRICS", "MetricsFile", "read_metrics"]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.datasets.images import ImageSet, select
-from vidface.datasets.statistics import cut_long_tail
 from vidface.errors import UsageError
+from vidface.training.datasets.images import ImageSet, select
+from vidface.training.datasets.statistics import cut_long_tail
 from vidface.training.recipe import People
 
 __all__ = ["Divided", "divide"]

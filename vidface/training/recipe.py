@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from vidface.backbones.mobilefacenet import Spec, parse_spec
 from vidface.errors import ModelError, UsageError
-from vidface.toml_files import listed, read_toml
+from vidface.files.toml import listed, read_toml
 from vidface.training.losses.objective import Objective
 
 __all__ = ["Augmentation", "Loss", "Plateau", "Recipe", "Stage", "read_recipe"]
@@ -158,7 +158,7 @@ class Recipe(_Table):
     """A whole recipe; paths are absolute once it is read.
 
     Attributes:
-        data: a folder of people, tar shards, or .rec with .idx; see `vidface.datasets.open.open_images`.
+        data: a folder of people, tar shards, or .rec with .idx; see `vidface.training.datasets.open.open_images`.
         output: the folder for everything that is written.
         architecture: a name, or a table of widths, as in a model card.
         input_size: (height, width) of all images; none is resized.

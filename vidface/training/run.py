@@ -26,14 +26,14 @@ import torch
 from vidface.backbones.card import ModelCard, card_text
 from vidface.backbones.mobilefacenet import build
 from vidface.backbones.weights import save_weights
-from vidface.datasets.images import ImageSet
-from vidface.datasets.open import open_images
 from vidface.errors import UsageError
-from vidface.files import sha256_file, write_atomic
-from vidface.machine import keep_freed_memory
-from vidface.stages.outputs import exclusive, read_json, refuse_changed, write_json
+from vidface.files.atomic import sha256_file, write_atomic
+from vidface.files.outputs import exclusive, read_json, refuse_changed, write_json
+from vidface.runtime import keep_freed_memory
 from vidface.training.checkpoint import load_checkpoint, part_of
 from vidface.training.curves import draw_curves
+from vidface.training.datasets.images import ImageSet
+from vidface.training.datasets.open import open_images
 from vidface.training.distributed import World, joined
 from vidface.training.loop import BEST, Setting, train_stage
 from vidface.training.network import MEAN, STD

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vidface.datasets.images import ImageSet
-from vidface.datasets.pairs import open_pairs
 from vidface.errors import MediaError, UsageError
-from vidface.metrics.folds import ten_folds
-from vidface.metrics.verification import tpr_at_fpr
+from vidface.scores.metrics.folds import ten_folds
+from vidface.scores.metrics.verification import tpr_at_fpr
 from vidface.training.data import read_face
+from vidface.training.datasets.images import ImageSet
+from vidface.training.datasets.pairs import open_pairs
 from vidface.training.network import normalised
 
 __all__ = ["FPR_TARGET", "Faces", "held_out", "measure", "open_sets"]

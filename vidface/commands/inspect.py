@@ -1,0 +1,288 @@
+"""The commands that look closely: inspect, find."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vidface.commands.options import (
+    FILE,
+    card_fields,
+    json_option,
+    model_options,
+    pool_option,
+    read_threshold,
+)
+from vidface.commands.output import print_json
+from vidface.errors import StoreError, UsageError, printable
+
+if TYPE_CHECKING:
+    from vidface.manifest.manifest import Manifest
+    from vidface.report.video.find import Face, Found
+    from vidface.report.video.inspect import Cluster, Inspection
+    from vidface.runs.opened import Run
+
+PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a face
+
+
+@click.command("inspect")
+@click.argument("features", type=FILE)
+@click.argument("video")
+@click.option(
+    "--threshold",
+    callback=read_threshold,
+    default="0.4",
+    show_default=True,
+    help="Cosine that joins two frames, or none.",
+)
+@pool_option
+@click.option("--embeddings", type=FILE, help="Take the clusters of this embeddings file instead.")
+@click.option(
+    "--manifest", "manifest_path", type=FILE, help="Where the videos lie: needed to show pictures of them."
+)
+@click.option("--sheet", type=FILE, help="Write a contact sheet (.png): frames, boxes, tracks, what is kept.")
+@json_option
+@click.pass_context
+def inspect_command(
+    context: click.Context,
+    features: Path,
+    video: str,
+    threshold: float | None,
+    pool: str,
+    embeddings: Path | None,
+    manifest_path: Path | None,
+    sheet: Path | None,
+    as_json: bool,
+) -> int:
+    """Show one VIDEO's clusters: which frames are kept, which are noise, and why.
+
+    FEATURES is a features file, or the folder of a run, which says its embeddings and manifest as well. VIDEO is an id;
+    where faces were detected also ID#TRACK.
+    """
+    from vidface.manifest.manifest import read_manifest
+    from vidface.report.video.inspect import inspect
+    from vidface.runs.opened import open_run
+
+    default = click.core.ParameterSource.DEFAULT
+    told = any(context.get_parameter_source(name) is not default for name in ("threshold", "pool"))
+    if embeddings is not None and told:
+        raise UsageError("--embeddings says how it was made: leave --threshold and --pool out")
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise UsageError(f"{sheet}: a contact sheet is a .png file")
+    manifest: Manifest | None = None
+    if features.is_dir():
+        run = open_run(features, manifest=manifest_path)
+        features, manifest = _features_of(run), run.manifest
+        embeddings = embeddings or (None if told else run.embeddings)
+    elif manifest_path is not None:
+        manifest = read_manifest(manifest_path)
+    if sheet is not None and manifest is None:
+        raise UsageError("--sheet needs --manifest: it says where the videos lie")
+    seen = inspect(features, video, threshold=threshold, pool=pool, embeddings=embeddings)
+    notes = [] if sheet is None or manifest is None else _write_sheet(manifest, seen, sheet)
+    if as_json:
+        print_json({**_as_json(seen), "sheet": None if sheet is None else str(sheet), "notes": notes})
+        return 0
+    notes += _show(manifest, seen)
+    if sheet is not None:
+        click.echo(f"{sheet}: written")
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    return 0
+
+
+def _features_of(run: Run) -> Path:
+    """The features file of a run; embeddings alone do not do."""
+    if run.features is None:
+        raise StoreError("; ".join(run.notes))
+    return run.features
+
+
+def _show(manifest: Manifest | None, seen: Inspection) -> list[str]:
+    """Print the video; returns what has to be said beside it."""
+    from rich.console import Console
+
+    from vidface.report.video.pictures import open_pictures
+    from vidface.report.video.terminal import examples, image_class, show
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    if manifest is None or not console.is_terminal or console.is_dumb_terminal or console.no_color:
+        show(seen, console)
+        return []
+    try:
+        image = image_class()
+    except ImportError:
+        show(seen, console)
+        return ["pictures in the terminal need the extra vidface[report]"]
+    if image is None:
+        show(seen, console)
+        return []
+    rows = sorted({row for chosen in examples(seen, console.width).values() for row in chosen})
+    with open_pictures(manifest, seen.info) as pictures:
+        found = pictures.thumbnails(seen.video, [row + seen.first for row in rows], size=80)
+        show(seen, console, dict(zip(rows, found, strict=True)), image)
+        return [f"pictures are missing: {reason}" for reason in pictures.missing.values()]
+
+
+def _write_sheet(manifest: Manifest, seen: Inspection, path: Path) -> list[str]:
+    """Write the contact sheet; returns what has to be said beside it."""
+    from vidface.report.video.pictures import open_pictures
+    from vidface.report.video.sheet import write_sheet
+
+    with open_pictures(manifest, seen.info) as pictures:
+        write_sheet(path, seen, pictures)
+        return [f"{path}: pictures are missing: {reason}" for reason in pictures.missing.values()]
+
+
+def _as_json(seen: Inspection) -> dict[str, Any]:
+    def group(cluster: Cluster, name: str) -> dict[str, Any]:
+        return {
+            name: cluster.label,
+            "size": len(cluster.rows),
+            "first_seconds": float(seen.times[cluster.rows].min()),
+            "last_seconds": float(seen.times[cluster.rows].max()),
+            "cosine_inside": cluster.inside,
+            "cosine_to_video": cluster.to_video,
+            "norm": cluster.norm,
+            "weight": cluster.weight,
+        }
+
+    rows = {
+        "seconds": [float(value) for value in seen.times],
+        "cluster": [int(value) for value in seen.labels],
+        "cosine": [float(value) for value in seen.cosines],
+        "norm": [float(value) for value in seen.norms],
+        "weight": [float(value) for value in seen.weights],
+    }
+    if seen.faces is not None:
+        rows |= {name: getattr(seen.faces, name).tolist() for name in ("tracks", "scores", "boxes")}
+    return {
+        "video": seen.video_id,
+        "status": seen.info.status[seen.video],
+        "threshold": seen.threshold,
+        "pool": seen.pool,
+        "pooling": seen.pooling,
+        "kept": int(seen.kept.sum()),
+        "why": seen.why,
+        "faces": seen.counts,
+        "clusters": [group(cluster, "label") for cluster in seen.clusters],
+        "tracks": [group(track, "track") for track in seen.tracks],
+        "thresholds": [
+            {"threshold": level.threshold, "clusters": level.clusters, "kept": level.kept, "same": level.same}
+            for level in seen.levels
+        ],
+        "pairs": {
+            "edges": seen.edges.tolist(),
+            "together": seen.together.tolist(),
+            "apart": seen.apart.tolist(),
+            "rows": seen.compared,
+        },
+        "rows": rows,
+    }
+
+
+@click.command("find")
+@click.argument("picture", type=FILE)
+@click.argument("searched", metavar="FEATURES", type=FILE)
+@model_options
+@click.option(
+    "--detector",
+    default="yunet",
+    show_default=True,
+    help="What finds the face in the picture: yunet, or uniface:NAME.",
+)
+@click.option(
+    "--detector-weights", type=FILE, help="Its weights [default: a known file in the cache of weights]."
+)
+@click.option("--aligned", is_flag=True, help="PICTURE is an aligned face already, of the network's size.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(-1, 1),
+    default=0.4,
+    show_default=True,
+    help="Cosine from which on somebody counts as found.",
+)
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="How many are listed.")
+@json_option
+def find_command(
+    picture: Path,
+    searched: Path,
+    model: Path,
+    device: str,
+    half: bool,
+    input_size: tuple[int, int] | None,
+    colour_order: str | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    detector: str,
+    detector_weights: Path | None,
+    aligned: bool,
+    threshold: float,
+    top: int,
+    as_json: bool,
+) -> int:
+    """Find the person of PICTURE: which videos, or tracks, of FEATURES show the face.
+
+    FEATURES is a features file, the folder of a run, or an embeddings file (there noise is left out of the means).
+    """
+    from vidface.backbones import load_backbone
+    from vidface.frames.faces.detector import open_detector
+    from vidface.report.video.find import face_of_picture, find
+    from vidface.runs.opened import open_run
+
+    searched = _features_of(open_run(searched)) if searched.is_dir() else searched
+    detect = None if aligned else open_detector(detector_weights, detector, min_score=PICTURE_SCORE)
+    overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
+    backbone = load_backbone(model, overrides=overrides, device=device, half=half)
+    face = face_of_picture(picture, detect=detect, size=backbone.card.input_size)
+    found = find(face.pixels, searched, backbone, threshold=threshold, top=top)
+    if as_json:
+        print_json(
+            {
+                "picture": str(picture),
+                "box": None if face.box is None else list(face.box),
+                "score": face.score,
+                "faces": face.faces,
+                "threshold": threshold,
+                "units": found.units,
+                "compared": found.compared,
+                "above": found.above,
+                "empty": found.empty,
+                "hits": [dataclasses.asdict(hit) for hit in found.hits],
+            }
+        )
+    else:
+        click.echo("\n".join(_find_lines(picture, face, found, threshold)))
+    return 0
+
+
+def _find_lines(picture: Path, face: Face, found: Found, threshold: float) -> list[str]:
+    """The hits as a table, with a line between those that count as found and the others."""
+    from vidface.scores.tables import columns
+
+    lines = []
+    if face.box is not None:
+        x0, y0, x1, y1 = (round(value) for value in face.box)
+        seen = "one face" if face.faces == 1 else f"{face.faces} faces, the largest is taken"
+        lines.append(f"{printable(str(picture))}: {seen}: {x0},{y0} to {x1},{y1}, score {face.score:.2f}")
+    some = f"{found.above} of {found.compared} {found.units}" if found.above else "nobody"
+    lines.append(
+        f"at or above {threshold:g}: {some}{'' if found.above else f' of {found.compared} {found.units}'}"
+    )
+    if found.empty:
+        lines.append(f"not compared: {found.empty} {found.units} without a usable frame")
+    if not found.hits:
+        return lines
+    rows = [["  " + found.units.removesuffix("s"), "cosine", "rows"]]
+    if found.hits[0].best is not None:
+        rows[0] += ["seconds", "nearest row", "at"]
+    for hit in found.hits:
+        name = printable(hit.video_id) + ("" if hit.track is None else f"#{hit.track}")
+        mark = "* " if hit.cosine >= threshold else "  "
+        rows.append([mark + name, f"{hit.cosine:.4f}", str(hit.rows)])
+        if hit.best is not None:
+            rows[-1] += [f"{hit.first:.1f}-{hit.last:.1f}", f"{hit.best:.4f}", f"{hit.best_at:.1f} s"]
+    return [*lines, "", columns(rows)]

@@ -1,0 +1,162 @@
+"""The commands below ``vidface manifest``: make a manifest from what is there, or check one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vidface.commands.options import DIRECTORY, FILE, json_option, spare_inputs
+from vidface.commands.output import print_made, print_problems
+
+
+@click.group()
+def manifest() -> None:
+    """Make or check a manifest: video_id, path, identity, split."""
+
+
+@manifest.command("from-folder")
+@click.argument("folder", type=DIRECTORY)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@click.option(
+    "--enrol",
+    default=1,
+    show_default=True,
+    help="Videos of each person for enrolment, without split folders.",
+)
+@click.option("--pictures", is_flag=True, help="Each image is a video of its own: DIR/PERSON/IMAGE.")
+@json_option
+def manifest_from_folder(folder: Path, output: Path, enrol: int, pictures: bool, as_json: bool) -> int:
+    """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames."""
+    from vidface.manifest.sources import from_folder, from_pictures
+
+    convert = from_pictures if pictures else from_folder
+    return print_made(output, convert(folder, output, enrol=enrol), as_json)
+
+
+@manifest.command("from-ytf")
+@click.argument("folder", type=DIRECTORY)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@json_option
+def manifest_from_ytf(folder: Path, output: Path, as_json: bool) -> int:
+    """From YouTube Faces: FOLDER is aligned_images_DB or frame_images_DB."""
+    from vidface.manifest.sources import from_ytf
+
+    return print_made(output, from_ytf(folder, output), as_json)
+
+
+@manifest.command("from-iqiyi")
+@click.option("--train-list", type=FILE, required=True, help="train_gt.txt: a video and its identity a line.")
+@click.option("--val-list", type=FILE, required=True, help="val_gt.txt: an identity and its videos a line.")
+@click.option("--train-folder", type=DIRECTORY, help="The training videos, where they are at hand.")
+@click.option("--val-folder", type=DIRECTORY, help="The validation videos; unlisted ones are distractors.")
+@click.option(
+    "--features",
+    "pickles",
+    type=FILE,
+    multiple=True,
+    help="An official feature pickle, for the names of unlisted validation videos; repeatable.",
+)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@json_option
+def manifest_from_iqiyi(
+    train_list: Path,
+    val_list: Path,
+    train_folder: Path | None,
+    val_folder: Path | None,
+    pickles: tuple[Path, ...],
+    output: Path,
+    as_json: bool,
+) -> int:
+    """From the lists of iQIYI-VID 2019, with its videos or its official features."""
+    from vidface.features.foreign import iqiyi_names
+    from vidface.manifest.sources import from_iqiyi
+
+    spare_inputs(output, [train_list, val_list, *pickles])
+    names = (name for _, name in iqiyi_names(pickles))
+    return print_made(
+        output, from_iqiyi(train_list, val_list, train_folder, val_folder, output, names=names), as_json
+    )
+
+
+@manifest.command("from-lfrc")
+@click.argument("filelist", type=FILE)
+@click.option(
+    "--identities", type=FILE, help="Your own labels: line i for line i of FILELIST, empty or 0 for nobody."
+)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@json_option
+def manifest_from_lfrc(filelist: Path, identities: Path | None, output: Path, as_json: bool) -> int:
+    """From the challenge's FILELIST; its order is kept, as the submission needs it."""
+    from vidface.manifest.sources import from_lfrc
+
+    spare_inputs(output, [filelist, identities])
+    return print_made(output, from_lfrc(filelist, output, identities=identities), as_json)
+
+
+@manifest.command("from-trillionpairs")
+@click.argument("filelist", type=FILE)
+@click.option(
+    "--labels",
+    type=FILE,
+    help="Line i is the identity of line i of FILELIST; empty, 0 or -1 for a distractor.",
+)
+@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@json_option
+def manifest_from_trillionpairs(filelist: Path, labels: Path | None, output: Path, as_json: bool) -> int:
+    """From a list of images, FILELIST (LFRC's image track, Trillion-Pairs); its order is kept."""
+    from vidface.manifest.sources import from_trillionpairs
+
+    spare_inputs(output, [filelist, labels])
+    return print_made(output, from_trillionpairs(filelist, output, labels=labels), as_json)
+
+
+def _ijb_command(command: Callable[..., int]) -> Callable[..., int]:
+    """The arguments that IJB-B and IJB-C share."""
+    for decorate in (
+        json_option,
+        click.option("--workers", type=click.IntRange(1), help="Threads that align [default: one a core]."),
+        click.option(
+            "--aligned",
+            type=DIRECTORY,
+            help="Cut the faces by the set's own points, 112x112, and write them here; the rows point to them.",
+        ),
+        click.option(
+            "-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet."
+        ),
+        click.argument("images", type=DIRECTORY),
+        click.argument("meta", type=DIRECTORY),
+    ):
+        command = decorate(command)
+    return command
+
+
+@manifest.command("from-ijbb")
+@_ijb_command
+def manifest_from_ijbb(output: Path, as_json: bool, **options: Any) -> int:
+    """From the lists of IJB-B in META and its loose crops in IMAGES; a row an image."""
+    from vidface.frames.faces.template_crops import make_manifest
+
+    return print_made(output, make_manifest("ijbb", output=output, **options), as_json)
+
+
+@manifest.command("from-ijbc")
+@_ijb_command
+def manifest_from_ijbc(output: Path, as_json: bool, **options: Any) -> int:
+    """From the lists of IJB-C in META and its loose crops in IMAGES; a row an image."""
+    from vidface.frames.faces.template_crops import make_manifest
+
+    return print_made(output, make_manifest("ijbc", output=output, **options), as_json)
+
+
+@manifest.command("check")
+@click.argument("path", type=FILE)
+@click.option("--root", type=DIRECTORY, help="Folder that paths start from [default: the manifest's].")
+@json_option
+def manifest_check(path: Path, root: Path | None, as_json: bool) -> int:
+    """List every problem of a manifest with its line."""
+    from vidface.manifest.manifest import check_manifest
+
+    return print_problems(path, check_manifest(path, root=root), as_json)

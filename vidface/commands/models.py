@@ -1,0 +1,186 @@
+"""The commands about models themselves: what one costs, and how it leaves as ONNX."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vidface.commands.options import DIRECTORY, FILE, json_option, read_size
+from vidface.commands.output import print_json
+from vidface.scores.tables import columns
+
+if TYPE_CHECKING:
+    from vidface.backbones.costs import Budget, Layer
+
+_MOST_FACES = 256  # enough to see a difference, whatever the folder holds
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--limits",
+    type=click.Choice(["light", "large", "none"]),
+    default="light",
+    show_default=True,
+    help="light: 1 GFLOPs on the organisers' counter, 20 MB, 512-d; large: 30 GFLOPs, 512-d.",
+)
+@click.option("--input-size", callback=read_size, help="HEIGHTxWIDTH, where the model does not say.")
+@click.option("--layers", "with_layers", is_flag=True, help="A row for every layer.")
+@json_option
+def budget(
+    model: str, limits: str, input_size: tuple[int, int] | None, with_layers: bool, as_json: bool
+) -> int:
+    """What MODEL costs: FLOPs, MACs, parameters, size; ends with 1 where it is over the limits.
+
+    MODEL is step0 to step5, y1 or y2, a model card, an ONNX model, or weights (safetensors, plain
+    .pth) with their card.
+    """
+    from vidface.backbones.budget import LIMITS, exceeded, read_budget
+
+    found = read_budget(model, input_size)
+    over = exceeded(found, LIMITS[limits]) if limits != "none" else []
+    # What was not counted may be what is over: then nothing is promised.
+    within = None if limits == "none" or (found.not_counted and not over) else not over
+    if as_json:
+        verdict = {
+            "limits": limits,
+            "within": within,
+            "over": [{"limit": e.limit, "value": e.value, "allowed": e.allowed} for e in over],
+        }
+        print_json({**_budget_json(found), **verdict, **({"layers": _rows(found)} if with_layers else {})})
+    else:
+        click.echo(_budget_text(found, with_layers))
+        for excess in over:
+            click.echo(f"limits {limits}: over: {excess.text}")
+        if within:
+            click.echo(
+                f"limits {limits}: within" + (" (its 20 MB are read as MiB)" if limits == "light" else "")
+            )
+        elif limits != "none" and not over:
+            click.echo(f"limits {limits}: not shown to be within: not all was counted")
+    return int(limits != "none" and not within)
+
+
+@click.command("export")
+@click.argument("checkpoint", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="The model to write, NAME.onnx.")
+@click.option("--faces", type=DIRECTORY, help="Compare on the first 256 aligned faces of this folder too.")
+@json_option
+def export_command(checkpoint: Path, output: Path, faces: Path | None, as_json: bool) -> int:
+    """Write CHECKPOINT, weights (safetensors, plain .pth) with their card, as an ONNX model with its card.
+
+    Both are run on noise, and on --faces; where they differ nothing is written.
+    """
+    from vidface.backbones.export import export
+
+    images, faults = (None, []) if faces is None else _read_faces(faces)
+    made = export(checkpoint, output, images)
+    if as_json:
+        print_json(
+            {
+                "output": str(made.model),
+                "card": str(made.card),
+                "faces": made.faces,
+                "difference": made.difference,
+                "rounding": made.rounding,
+                "faults": faults,
+            }
+        )
+    else:
+        click.echo(f"{made.model}, {made.card}: written, {made.model.stat().st_size:,} bytes")
+        click.echo(
+            f"onnxruntime's embeddings of {made.faces} images differ from torch's by at most {made.difference:.1e} "
+            f"of their length (torch's own rounding: {made.rounding:.1e})"
+        )
+        for fault in faults:
+            click.echo(f"left out: {fault}")
+    return int(bool(faults))
+
+
+def _read_faces(folder: Path) -> tuple[Any, list[str]]:
+    """(uint8 RGB [N, H, W, 3], images that could not be used)."""
+    import numpy as np
+
+    from vidface.errors import UsageError
+    from vidface.frames import ReadReport, read_frames
+
+    report = ReadReport()
+    frames = itertools.islice(read_frames(folder, report=report), _MOST_FACES)
+    images = [frame.pixels for frame in frames]
+    if len({image.shape for image in images}) > 1:
+        raise UsageError(f"{folder}: its images differ in size: aligned faces are wanted")
+    return np.stack(images), [detail for _, detail in report.faults]
+
+
+def _budget_json(budget: Budget) -> dict[str, Any]:
+    stored = budget.as_stored
+    return {
+        "model": budget.name,
+        "input_size": list(budget.input_size),
+        "dimension": budget.dimension,
+        **_figures(budget.layers),
+        "trainable": budget.trainable,
+        "as_stored": None if stored is None else _figures(stored),
+        "at_least": bool(budget.not_counted),
+        "not_counted": list(budget.not_counted),
+        "notes": list(budget.notes),
+    }
+
+
+def _figures(layers: Sequence[Layer]) -> dict[str, int]:
+    macs, parameters = sum(layer.macs for layer in layers), sum(layer.parameters for layer in layers)
+    return {
+        "flops_organisers": sum(layer.flops for layer in layers),
+        "macs": macs,
+        "two_macs": 2 * macs,
+        "parameters": parameters,
+        "bytes_float32": 4 * parameters,
+        "bytes_float16": 2 * parameters,
+    }
+
+
+def _rows(budget: Budget) -> list[dict[str, Any]]:
+    return [{**vars(layer), "output": list(layer.output)} for layer in budget.layers]
+
+
+def _budget_text(budget: Budget, with_layers: bool) -> str:
+    height, width = budget.input_size
+    lines = []
+    if with_layers:
+        table = [["layer", "operation", "output", "parameters", "FLOPs (organisers')", "MACs"]]
+        for layer in budget.layers:
+            numbers = (f"{number:,}" for number in (layer.parameters, layer.flops, layer.macs))
+            table.append([layer.name, layer.op, "x".join(map(str, layer.output)), *numbers])
+        lines += [columns(table), ""]
+    least = "at least " if budget.not_counted else ""
+    figures = [_figures(budget.layers)] + ([] if budget.as_stored is None else [_figures(budget.as_stored)])
+    rows: list[tuple[str, ...]] = [
+        (
+            "FLOPs, challenge organisers' counter",
+            *(f"{least}{f['flops_organisers'] / 1e6:,.2f}M" for f in figures),
+        ),
+        ("MACs", *(f"{least}{f['macs'] / 1e6:,.2f}M" for f in figures)),
+        ("2 x MACs", *(f"{least}{f['two_macs'] / 1e6:,.2f}M" for f in figures)),
+        ("parameters", *(f"{least}{f['parameters'] / 1e6:,.3f}M" for f in figures)),
+        ("size in float32", *(least + _size_text(f["bytes_float32"]) for f in figures)),
+        ("size in float16", *(least + _size_text(f["bytes_float16"]) for f in figures)),
+        ("dimension", *(str(budget.dimension) for _ in figures)),
+    ]
+    if len(figures) > 1:
+        rows.insert(0, ("", "before folding", "as the file is"))
+    lines += [f"{budget.name}: one image of {height}x{width}", columns(rows)]
+    if budget.trainable is not None:
+        lines.append(
+            f"of the parameters {budget.trainable / 1e6:,.3f}M are trainable, the rest are statistics"
+        )
+    lines += [f"not counted: {what}" for what in budget.not_counted]
+    lines += [f"note: {note}" for note in budget.notes]
+    return "\n".join(lines)
+
+
+def _size_text(size: int) -> str:
+    return f"{size / 2**20:,.2f} MiB ({size / 1e6:,.2f} MB)"

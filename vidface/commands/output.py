@@ -1,0 +1,54 @@
+"""What commands print: one JSON object for scripts, or lines for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from vidface.manifest.manifest import Problem
+    from vidface.manifest.sources import Converted
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on one line; NaN is an error, not a token."""
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def print_made(output: Path, made: Converted, as_json: bool) -> int:
+    """Say what a converter wrote, and all that it left out, by reason."""
+    if as_json:
+        print_json({"output": str(output), **dataclasses.asdict(made)})
+        return 0
+    splits = ", ".join(f"{n} {split or 'without split'}" for split, n in made.splits.items())
+    click.echo(f"{output}: written: {made.rows} videos ({splits}), {made.identities} identities")
+    if made.missing:
+        click.echo(f"missing: the media of {made.missing} videos; extract will list them as faults")
+    for reason, names in made.ignored.items():
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        click.echo(f"left out: {len(names)} {reason}: {some}")
+    for note in made.notes:
+        click.echo(f"note: {note}")
+    return 0
+
+
+def print_problems(path: Path, problems: Sequence[Problem], as_json: bool) -> int:
+    """List the problems of a file, each with its line; returns the exit code."""
+    if as_json:
+        listed = [{"line": p.line, "kind": p.kind, "message": p.message} for p in problems]
+        print_json({"file": str(path), "ok": not problems, "problems": listed})
+    else:
+        for problem in problems:
+            click.echo(f"{path}:{problem.line}: {problem.kind}: {problem.message}")
+        click.echo(f"{path}: {len(problems)} problems" if problems else f"{path}: no problems")
+    return int(bool(problems))
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts as text: ``2 failed, 7 ok``."""
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))

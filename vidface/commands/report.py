@@ -1,0 +1,159 @@
+"""The commands that draw pages: report (one run) and compare (is one run better than another)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vidface.commands.options import DIRECTORY, FILE, json_option
+from vidface.commands.output import print_json
+from vidface.errors import UsageError, printable
+
+
+@click.command()
+@click.argument("run", type=FILE)
+@click.option("-o", "--output", type=DIRECTORY, required=True, help="Folder for the page, figures and CSV.")
+@click.option("--manifest", "manifest_path", type=FILE, help="Who is where [default: as RUN says].")
+@click.option("--features", type=FILE, help="What the embeddings were made from [default: as RUN says].")
+@click.option(
+    "--thresholds", help="Sweep these now: none, cosines, ranges [default: the sweep that RUN has]."
+)
+@click.option("--video", "videos", multiple=True, metavar="ID", help="Show this video's frames; repeatable.")
+@click.option("--no-pictures", is_flag=True, help="No faces in the page, to pass it on.")
+@click.option("--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), help="[default: as RUN was scored]")
+@click.option("--enrolment-split", help="Videos that templates are made of (iqiyi).")
+@click.option("--gallery-split", help="Videos that are searched (iqiyi).")
+@click.option("--targets", help="FPR targets (lfrc), such as 1e-3,1e-4.")
+@click.option(
+    "--fpr-rule",
+    type=click.Choice(["at-most", "nearest", "interpolated"]),
+    help="Which point of the curve an FPR target means (lfrc) [default: as RUN was scored].",
+)
+@json_option
+def report(
+    run: Path,
+    output: Path,
+    manifest_path: Path | None,
+    features: Path | None,
+    thresholds: str | None,
+    videos: tuple[str, ...],
+    no_pictures: bool,
+    targets: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Show a run as one HTML page, with its figures and the data of all it shows.
+
+    RUN is the output folder of a recipe, or an embeddings file.
+    """
+    check_output(output)
+    from vidface.embeddings.thresholds import parse_thresholds
+    from vidface.report.drawing.figures_drawing import new_figure
+    from vidface.report.drawing.html import environment
+    from vidface.report.run.gather import gather
+    from vidface.report.run.page import write_report
+    from vidface.runs.opened import open_run
+
+    environment()  # both say how they are installed, and that before minutes of work
+    with new_figure():
+        pass
+    listed = None if targets is None else [target.strip() for target in targets.split(",")]
+    opened = open_run(run, manifest=manifest_path, features=features, options={**options, "targets": listed})
+    content = gather(
+        opened,
+        thresholds=None if thresholds is None else parse_thresholds(thresholds),
+        videos=videos,
+        pictures=not no_pictures,
+    )
+    files = write_report(content, output)
+    size = sum(file.stat().st_size for file in files)
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "page": str(files[0]),
+                "page_bytes": files[0].stat().st_size,
+                "files": [str(file.relative_to(output)) for file in files],
+                "fpr_rule": opened.fpr_rule,
+                "headline": {number.label: number.value for number in content.headline},
+                "warnings": content.warnings,
+                "missing": content.missing,
+                "faults": len(content.faults.rows),
+            }
+        )
+    else:
+        page = files[0].stat().st_size
+        click.echo(
+            f"{files[0]}: written: {page / 1e6:.1f} MB; with {len(files) - 1} files beside it {size / 1e6:.1f} MB"
+        )
+        for warning in content.warnings:
+            click.echo(f"warning: {printable(warning)}")
+    return 0
+
+
+def check_output(output: Path) -> None:
+    """Refuse a folder that holds something else than an earlier report, before any work is done.
+
+    Raises:
+        UsageError: it does.
+    """
+    # A run that was killed at its beginning leaves empty folders, and files with a dot.
+    held = (path for path in output.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not (output / "data" / "headline.csv").is_file() and any(held):
+        raise UsageError(f"{output}: holds something else than a report; choose another folder")
+
+
+@click.command()
+@click.argument("runs", metavar="A B [C ...]", type=FILE, nargs=-1, required=True)
+@click.option("--manifest", "manifest_path", type=FILE, help="Who is where [default: as the folders say].")
+@click.option(
+    "-o", "--output", type=DIRECTORY, help="Write a page, Markdown, LaTeX and CSV into this folder."
+)
+@click.option(
+    "--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), help="[default: as the first that says it]"
+)
+@click.option(
+    "--enrolment-split",
+    help="Of the templates' videos (iqiyi) [default: as the first that says it].",
+)
+@click.option("--gallery-split", help="Of the searched videos (iqiyi) [default: as the first that says it].")
+@click.option(
+    "--targets", help="FPR targets (lfrc), such as 1e-3,1e-4 [default: as the first that says them]."
+)
+@json_option
+def compare(
+    runs: tuple[Path, ...],
+    manifest_path: Path | None,
+    output: Path | None,
+    targets: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Tell whether B, C ... are better than A, on the same set.
+
+    Each is the output folder of a recipe, an embeddings file, or a submission file (.txt, .bin).
+    """
+    from vidface.report.comparison.text import as_json as as_object
+    from vidface.report.comparison.text import text
+    from vidface.runs.compare import compare as run
+    from vidface.runs.compared import open_compared
+    from vidface.scores.protocols.lfrc import check_targets
+
+    listed = None if targets is None else [target.strip() for target in targets.split(",")]
+    check_targets(listed or [])
+    if output is not None:
+        from vidface.report.comparison.page import check_output, write_comparison
+
+        check_output(output)
+    found = run(*open_compared(runs, manifest=manifest_path, options={**options, "targets": listed}))
+    if output is not None:
+        write_comparison(found, output)
+    if as_json:
+        print_json(as_object(found))
+    else:
+        click.echo(text(found))
+        if output is not None:
+            click.echo(f"written: {output / 'index.html'}, compare.md, compare.tex and CSV files beside it")
+    return int(any(found.unusable))

@@ -1,0 +1,65 @@
+"""The commands that go a whole way, and the one that looks at the machine: run, demo and doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vidface.commands.options import (
+    DIRECTORY,
+    FILE,
+    json_option,
+)
+from vidface.commands.output import print_json
+
+
+@click.command()
+@click.argument("recipe", type=FILE)
+@json_option
+def run(recipe: Path, as_json: bool) -> int:
+    """Run the stages that RECIPE (TOML) chains; finished ones are not run again."""
+    from vidface.runs.recipe import run_recipe
+
+    result = run_recipe(recipe, say=(lambda _line: None) if as_json else click.echo)
+    if as_json:
+        print_json(result)
+    return int(result["faults"] > 0)
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=DIRECTORY,
+    default=Path("runs/demo"),
+    show_default=True,
+    help="Folder for all files.",
+)
+@click.option(
+    "--faces", type=DIRECTORY, help="A folder of real people, DIR/PERSON/IMAGE, instead of drawn ones."
+)
+@click.option("--model", type=FILE, help="The model for --faces.")
+@json_option
+def demo(output: Path, faces: Path | None, model: Path | None, as_json: bool) -> int:
+    """The whole way on an embedded sample: drawn people, or a folder of real ones."""
+    from vidface.demo.walk import walk
+
+    result = walk(output, faces=faces, model=model, say=(lambda _line: None) if as_json else click.echo)
+    if as_json:
+        print_json(result)
+    return int(result["problems"] > 0)
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """Say what this machine has, and what stands in the way."""
+    from vidface.commands.doctor import examine, report_lines
+
+    findings = examine()
+    if as_json:
+        print_json(findings)
+    else:
+        click.echo(report_lines(findings))
+    return int(bool(findings["problems"]))

@@ -1,0 +1,299 @@
+"""The commands about training: dataset (labelled images), train, and verify (listed pairs of images)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from vidface.commands.options import (
+    FILE,
+    card_fields,
+    fpr_rule_option,
+    json_option,
+    model_options,
+    spare_inputs,
+)
+from vidface.commands.output import print_json
+from vidface.errors import UsageError
+
+if TYPE_CHECKING:
+    from vidface.training.datasets.statistics import LongTail
+
+SHOWN = 20  # lines of a kind, and problems of listed pairs; the JSON has all
+
+
+@click.command()
+@click.argument("recipe", type=FILE)
+@click.option("--stage", "only", help="Train this stage alone; the one before has to be finished.")
+@json_option
+def train(recipe: Path, only: str | None, as_json: bool) -> int:
+    """Train a backbone by RECIPE (TOML), adding losses stage by stage; a killed run goes on where it was.
+
+    On several GPUs: torchrun --nproc-per-node N -m vidface train RECIPE
+    """
+    from vidface.training.run import train as run
+
+    result = run(recipe, only=only, say=(lambda _line: None) if as_json else click.echo)
+    if as_json and os.environ.get("RANK", "0") == "0":  # torchrun starts this once for every GPU
+        print_json(result)
+    return int(any(stage["faults"] for stage in result["stages"]))
+
+
+@click.group()
+def dataset() -> None:
+    """Labelled face images: a folder of people, tar shards, or .rec with .idx."""
+
+
+@dataset.command("check")
+@click.argument("source", type=FILE)
+@click.option("--workers", type=click.IntRange(1), help="Processes [default: as there are cores].")
+@json_option
+def dataset_check(source: Path, workers: int | None, as_json: bool) -> int:
+    """Decode every image: damage, sizes, the same picture twice, and how many images people have.
+
+    The exit code is 1 where an image cannot be read or one picture is of several people.
+    """
+    import dataclasses
+
+    from vidface.training.datasets.check import check
+
+    found = check(source, workers=workers)
+    if as_json:
+        print_json({"ok": found.ok, **dataclasses.asdict(found)})
+        return int(not found.ok)
+    _print_list("left out on opening", found.left_out)
+    _print_list("cannot be read", [f"{one.name}: {one.detail}" for one in found.unreadable])
+    _print_list(
+        f"of another size than {found.size}", [f"{one.name}: {one.detail}" for one in found.other_sizes]
+    )
+    _print_list("pictures that are there twice, of one person", [" = ".join(g) for g in found.duplicates])
+    _print_list("pictures of several people", [" = ".join(g) for g in found.duplicates_across])
+    _print_list("people with one image", found.single)
+    for line in _long_tail_lines(found.long_tail):
+        click.echo(line)
+    click.echo(
+        f"{found.source}: {len(found.unreadable)} unreadable images, "
+        f"{len(found.duplicates_across)} pictures of several people"
+    )
+    return int(not found.ok)
+
+
+@dataset.command("pack")
+@click.argument("source", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="The file to write; with --shards a folder.")
+@click.option("--to", type=click.Choice(["tar", "rec", "bin"]), required=True, help="Its form.")
+@click.option("--shards", type=click.IntRange(1), help="How many tar files, in a folder.")
+@click.option("--pairs", type=FILE, help="For a .bin: a CSV list first,second,same of PERSON/IMAGE names.")
+@click.option(
+    "--min-images", type=click.IntRange(1), default=1, show_default=True, help="People with fewer are cut."
+)
+@json_option
+def dataset_pack(
+    source: Path,
+    output: Path,
+    to: Literal["tar", "rec", "bin"],
+    shards: int | None,
+    pairs: Path | None,
+    min_images: int,
+    as_json: bool,
+) -> int:
+    """Write images as tar shards, as .rec with .idx, or pairs of them as a verification .bin."""
+    from vidface.training.datasets.pack import pack
+
+    made = pack(source, output, to=to, shards=shards, pairs=pairs, min_images=min_images)
+    size = sum(path.stat().st_size for path in made.outputs)
+    if as_json:
+        print_json(
+            {
+                "outputs": [str(path) for path in made.outputs],
+                "people": made.people,
+                "images": made.images,
+                "pairs": made.pairs,
+                "cut_people": made.cut_people,
+                "cut_images": made.cut_images,
+                "unusable_pairs": made.unusable_pairs,
+                "problems": list(made.problems),
+                "bytes": size,
+            }
+        )
+        return int(made.unusable_pairs > 0)
+    if made.unusable_pairs:
+        for line in made.problems:
+            click.echo(line)
+        click.echo(f"{output}: not written: {made.unusable_pairs} lines of {pairs} cannot be used")
+        return 1
+    _print_list("met in the source and the list", made.problems)
+    what = f"{made.pairs} pairs" if made.people is None else f"{made.images} images of {made.people} people"
+    files = f" in {len(made.outputs)} files" if len(made.outputs) > 1 else ""
+    click.echo(f"{output}: written: {what}{files}, {size:,} bytes")
+    if min_images > 1:
+        click.echo(
+            f"cut: {made.cut_people} people with fewer than {min_images} images, {made.cut_images} images"
+        )
+    return 0
+
+
+def _print_list(what: str, lines: Sequence[str]) -> None:
+    if lines:
+        click.echo(f"{what}: {len(lines)}")
+        for line in lines[:SHOWN]:
+            click.echo(f"  {line}")
+        if len(lines) > SHOWN:
+            click.echo(f"  ... and {len(lines) - SHOWN} more; --json lists all")
+
+
+def _long_tail_lines(tail: LongTail) -> list[str]:
+    return [
+        f"{tail.people} people, {tail.images} images; images a person: "
+        f"{tail.fewest} to {tail.most}, mean {tail.mean:.2f}, median {tail.median:g}",
+        f"{'minimum':>8} {'people':>10} {'images':>12}",
+        *(f"{cut.minimum:>8} {cut.people:>10} {cut.images:>12}" for cut in tail.cuts),
+    ]
+
+
+@click.command()
+@click.argument("pairs", metavar="PAIRS...", type=FILE, nargs=-1, required=True)
+@model_options
+@click.option("--images", type=FILE, help="Where a CSV list finds its images: a folder, .tar or .rec.")
+@click.option("--flip/--no-flip", default=True, show_default=True, help="Add the mirrored image's embedding.")
+@click.option("--resize", is_flag=True, help="Resize images of another size.")
+@fpr_rule_option
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("-o", "--output", type=FILE, help="Also write everything to this JSON file.")
+@json_option
+def verify(
+    pairs: tuple[Path, ...],
+    model: Path,
+    device: str,
+    half: bool,
+    input_size: tuple[int, int] | None,
+    colour_order: str | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    images: Path | None,
+    output: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Ten-fold accuracy over listed pairs, for each of PAIRS.
+
+    A .bin file (LFW, CFP-FP, AgeDB-30), or a CSV list first,second,same of PERSON/IMAGE names with --images.
+
+    The JSON object: ``model``, ``model_sha256``, ``device``, ``flip``, ``resize``, ``folds``, ``fpr_rule``,
+    ``definition`` (in words), ``output``, ``faults`` (how many images and pairs could not be used) and ``sets``, an
+    object a file as `vidface.training.verify.verify` describes it. Exit code 1 where an image or a pair could not
+    be used.
+    """
+    from vidface.backbones import load_backbone
+    from vidface.files.outputs import write_json
+    from vidface.training.verify import FOLDS, definition, open_all
+    from vidface.training.verify import verify as run
+
+    if output is not None:
+        _check_verify_output(output, [*pairs, model, *([] if images is None else [images])])
+    overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
+    opened = open_all(pairs, images)
+    backbone = load_backbone(model, overrides=overrides, device=device, half=half)
+    sets = [run(each, backbone, **options) for each in opened]
+    result = {
+        "model": backbone.card.name,
+        "model_sha256": backbone.sha256,
+        "device": backbone.device,
+        "flip": options["flip"],
+        "resize": options["resize"],
+        "folds": FOLDS,
+        "fpr_rule": options["fpr_rule"],
+        "definition": definition(options["flip"], options["fpr_rule"]),
+        "output": None if output is None else str(output),
+        "faults": sum(each["counts"]["failed_images"] + each["counts"]["left_out"] for each in sets),
+        "sets": sets,
+    }
+    if output is not None:
+        write_json(output, result)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(_verify_lines(result))
+    return int(result["faults"] > 0)
+
+
+def _check_verify_output(output: Path, inputs: Sequence[Path]) -> None:
+    """Refuse before the work what could not be written after it, or would be written over what is measured."""
+    if not output.parent.is_dir():
+        raise UsageError(f"{output}: the folder {output.parent} does not exist; create it first")
+    if output.is_dir():
+        raise UsageError(f"{output}: is a folder; name a file")
+    spare_inputs(output, inputs)
+
+
+def _verify_lines(result: Mapping[str, Any]) -> str:
+    from vidface.scores.tables import columns
+
+    targets = list(result["sets"][0]["tpr@fpr"])
+    table = [
+        [
+            "set",
+            "accuracy",
+            "std",
+            "std error",
+            "threshold",
+            "AUC",
+            *(f"TPR@FPR={t}" for t in targets),
+            "pairs",
+            "same",
+        ]
+    ]
+    for each in result["sets"]:
+        table.append(
+            [
+                Path(each["source"]).name,
+                f"{each['accuracy']:.3%}",
+                f"{each['std']:.3%}",
+                f"{each['standard_error']:.3%}",
+                f"{each['threshold']:.2f}",
+                f"{each['auc']:.5f}",
+                *("-" if each["tpr@fpr"][t] is None else f"{each['tpr@fpr'][t]:.4f}" for t in targets),
+                str(each["counts"]["pairs"]),
+                str(each["counts"]["same"]),
+            ]
+        )
+    return "\n".join(
+        [
+            columns(table),
+            "",
+            f"{result['model']} on {result['device']}: {result['definition']}",
+            *_rule_lines(result),
+            *_notes(result["sets"]),
+        ]
+    )
+
+
+def _rule_lines(result: Mapping[str, Any]) -> list[str]:
+    """The rule that TPR at FPR follows, once, or a line a set where the FPR that is reached is to be said."""
+    from vidface.scores.tables.text import rule_line
+
+    if result["fpr_rule"] == "nearest":
+        return [f"{Path(each['source']).name}: {rule_line(each)}" for each in result["sets"]]
+    return [rule_line(result)]
+
+
+def _notes(sets: Sequence[Mapping[str, Any]]) -> list[str]:
+    notes = []
+    for each in sets:
+        name, counts = each["source"], each["counts"]
+        notes += [f"warning: {name}: {warning}" for warning in each["warnings"]]
+        found = [f"{fault['image']}: {fault['kind']}: {fault['detail']}" for fault in each["faults"]]
+        if counts["failed_images"] or counts["left_out"]:
+            notes.append(
+                f"{name}: not measured: {counts['left_out']} pairs that the list or its images lack, and "
+                f"{counts['failed_pairs']} pairs of {counts['failed_images']} images that failed"
+            )
+        found += each["problems"]
+        notes += found[:SHOWN]
+        if len(found) > SHOWN:
+            notes.append(f"{name}: and {len(found) - SHOWN} more like these; -o or --json lists all")
+    return notes

@@ -1,0 +1,246 @@
+"""Features -> embeddings: the noise frames of every video removed, the others averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+import vidface
+from vidface.embeddings.embed import embed_videos, embed_weighted
+from vidface.embeddings.thresholds import threshold_text
+from vidface.errors import StoreError, UsageError
+from vidface.features.engines import Engine
+from vidface.features.engines.local import local_engine
+from vidface.files.outputs import exclusive, refuse_changed
+from vidface.files.shares import Shard, shard_range, shard_text
+from vidface.files.store import (
+    EmbeddingRows,
+    Embeddings,
+    FeaturesInfo,
+    read_attributes,
+    read_embeddings,
+    read_features,
+    read_tracks,
+    row_blocks,
+    verify_file,
+    write_embeddings,
+)
+from vidface.runtime import progress
+
+RUN_ROWS = 16_384  # frames a task, of some 500 videos: every core of a large machine gets several tasks
+BLOCK_ROWS = 2_048  # frames read at a time: they are still in the cache when they are clustered
+POOLING = {
+    "largest": "mean of L2-normalised frames, L2-normalised",
+    "size": "mean of L2-normalised frames, weighted by cluster size, L2-normalised",
+    "size-norm": "mean of L2-normalised frames, weighted by cluster size and norm, L2-normalised",
+}
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ClusterResult:
+    """The embeddings file's content, and whether it was there already."""
+
+    embeddings: Embeddings
+    already_done: bool
+
+
+def cluster(
+    features: Path,
+    output: Path,
+    *,
+    threshold: float | None,
+    pool: str = "largest",
+    engine: Engine | None = None,
+    shard: Shard | None = None,
+    by: str = "video",
+) -> ClusterResult:
+    """Cluster every video's frames, average the largest cluster, or all by weight, and write the embeddings file.
+
+    Args:
+        features: a features file.
+        output: the embeddings file to write.
+        threshold: cosine from which two frames are joined; None: all are one cluster.
+        pool: ``largest`` averages the largest cluster; ``size`` and ``size-norm`` average all frames, weighted as in
+            `vidface.embeddings.pooling.weigh_frames`. The clusters are the same.
+        engine: where the work runs, from `vidface.features.engines.open_engine`; None: every core of this machine. The
+            file does not depend on it.
+        shard: (I, N): only the I-th of N shares of the videos, for `vidface.files.merge`.
+        by: ``video``, or ``track``: an embedding for every track of every video, as `tracks_of` names them.
+
+    Raises:
+        ChangedError: the output was made from other features, or with another threshold or rule.
+        UsageError: another run writes this output now, there are fewer videos than shares, or no tracks.
+    """
+    source = read_features(features)
+    share = shard_range(len(source.video_ids), shard, "videos")
+    source = replace(
+        source,
+        video_ids=source.video_ids[share.start : share.stop],
+        offsets=source.offsets[share.start : share.stop + 1],
+        status=source.status[share.start : share.stop],
+    )
+    if by == "track":
+        source = tracks_of(source)
+    identity = {
+        "features_sha256": source.attributes["content_sha256"],
+        "threshold": threshold_text(threshold),
+        "pooling": POOLING[pool],
+        "shard": shard_text(shard),
+        "by": by,
+    }
+    with exclusive(output):
+        if output.exists():
+            was = {"by": "video", **read_attributes(output, "embeddings")}
+            refuse_changed(output, was, identity)
+            return ClusterResult(read_embeddings(output), already_done=True)
+        carried = ("manifest_sha256", "model_name", "model_sha256", "flip", "fps", "decoder")
+        made_with = {
+            **identity,
+            "by": None if by == "video" else by,
+            **{name: source.attributes.get(name) for name in (*carried, "faces", "track", "folder_frames")},
+            "features_shard": source.attributes.get("shard"),
+            "program_version": vidface.__version__,
+        }
+        attributes = {name: value for name, value in made_with.items() if value is not None}
+        run = {"largest": _cluster_run, "size": _size_run, "size-norm": _size_norm_run}[pool]
+        runs = over_videos(source, run, threshold, engine=engine, label="cluster", what=f"{by}s")
+        write_embeddings(output, source, runs, attributes)
+    return ClusterResult(read_embeddings(output), already_done=False)
+
+
+def tracks_of(source: FeaturesInfo) -> FeaturesInfo:
+    """Every track of the videos as if it were a video: its id is ``VIDEO#TRACK``, its status that of its video.
+
+    A video without faces stays, as its track 0 without rows.
+
+    Raises:
+        UsageError: the rows of the file are frames, not faces of tracks.
+        StoreError: the tracks of a video are not in order.
+    """
+    tracks = read_tracks(source.path)
+    if tracks is None:
+        raise UsageError(
+            f"{source.path}: has no tracks: --by track needs features of `vidface extract --faces detect`"
+        )
+    ids: list[str] = []
+    status: list[str] = []
+    ends = [int(source.offsets[0])]
+    for video, (start, stop) in enumerate(pairwise(source.offsets.tolist())):
+        own = tracks[start:stop]  # rows of a track lie together
+        if (np.diff(own, prepend=0) < 0).any():
+            raise StoreError(f"{source.path}: damaged (tracks of a video are not in order)")
+        ends += [*(start + 1 + np.flatnonzero(np.diff(own))).tolist(), stop]
+        for track in own[np.flatnonzero(np.diff(own, prepend=-1))].tolist() or [0]:
+            ids.append(f"{source.video_ids[video]}#{track}")
+            status.append(source.status[video])
+    return replace(source, video_ids=ids, offsets=np.array(ends, np.int64), status=status)
+
+
+def over_videos(
+    source: FeaturesInfo,
+    function: Callable[[Path, npt.NDArray[np.int64], Any], Result],
+    argument: Any,
+    *,
+    engine: Engine | None,
+    label: str,
+    what: str = "videos",
+) -> Iterator[Result]:
+    """Call ``function(path, offsets, argument)`` over runs of consecutive videos; results in order.
+
+    The file is compared with its digests meanwhile, so results count only once the iterator has ended.
+
+    Workers read their own rows from the file, so only results travel, and memory is bounded by the runs in flight.
+    Here they are threads: what the functions do is compiled and lets go of the interpreter's lock.
+    """
+    stamp = _stamp(source.path)
+    runs = list(_runs(source.offsets, RUN_ROWS))
+    tasks = ((source.path, source.offsets[a : b + 1], argument) for a, b in runs)
+    map_ordered = (engine or local_engine()).map_ordered
+    with progress(label, len(source.video_ids), what) as advance, ThreadPoolExecutor(1) as aside:
+        # Beside the work, which leaves the file in memory: of both, hashing is the shorter.
+        verified = aside.submit(verify_file, source.path, source.attributes)
+        for (start, stop), result in zip(runs, map_ordered(function, tasks), strict=True):
+            yield result
+            advance(stop - start)
+        verified.result()
+        if _stamp(source.path) != stamp:
+            raise StoreError(f"{source.path}: was changed while it was read; run again")
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def video_blocks(
+    path: Path, offsets: npt.NDArray[np.int64]
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
+    """The features of consecutive videos and their own offsets, a few videos at a time, so that they stay in the cache.
+
+    Args:
+        path: a features file.
+        offsets: int64 [v+1], rows of the file.
+
+    Yields:
+        ([F, D], int64 [w+1]) as `vidface.embeddings.embed.embed_videos` takes them, valid until the next is asked for.
+
+    Raises:
+        StoreError: a row is not finite: it would be noise at any threshold, and nobody would know.
+    """
+    cuts = [0, *(stop for _, stop in _runs(offsets, BLOCK_ROWS))]
+    blocks = row_blocks(path, [int(offsets[cut]) for cut in cuts])
+    for start, stop, block in zip(cuts[:-1], cuts[1:], blocks, strict=True):
+        if not np.isfinite(block).all():
+            row = int(offsets[start]) + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+            raise StoreError(
+                f"{path}: row {row} of its features holds NaN or infinity: extract the videos again"
+            )
+        yield block, offsets[start : stop + 1] - offsets[start]
+
+
+def _runs(offsets: npt.NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
+    """Consecutive videos of together at most so many frames, or one longer video."""
+    start, n_videos = 0, len(offsets) - 1
+    while start < n_videos:
+        stop = int(np.searchsorted(offsets, offsets[start] + rows, side="right")) - 1
+        stop = min(max(stop, start + 1), n_videos)
+        yield start, stop
+        start = stop
+
+
+def _cluster_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
+    blocks = [embed_videos(block, bounds, threshold) for block, bounds in video_blocks(path, offsets)]
+    embeddings, kept, labels = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return EmbeddingRows(embeddings, kept, labels)
+
+
+def _size_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
+    return _weighted_run(path, offsets, threshold, by_norm=False)
+
+
+def _size_norm_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
+    return _weighted_run(path, offsets, threshold, by_norm=True)
+
+
+def _weighted_run(
+    path: Path, offsets: npt.NDArray[np.int64], threshold: float | None, *, by_norm: bool
+) -> EmbeddingRows:
+    blocks = [
+        embed_weighted(block, bounds, threshold, by_norm=by_norm)
+        for block, bounds in video_blocks(path, offsets)
+    ]
+    embeddings, kept, labels, weights = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return EmbeddingRows(embeddings, kept, labels, weights)

@@ -1,0 +1,183 @@
+"""Blocks of faces -> rows of features: batches are filled across the videos of a run.
+
+Where faces were detected, the tracklets of a video are linked to tracks here, since that takes features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.backbones import Backbone
+from vidface.errors import printable
+from vidface.features.engines.contract import Embed
+from vidface.features.engines.detection import NO_FACES, FaceArrays, FaceCounts, join_faces
+from vidface.features.engines.reading import Block, Message, VideoEnd
+from vidface.files.store import FACE_COUNTS, FaceRows, Fault, VideoRows
+from vidface.frames.faces.link import MOST_JOINED, link_tracks
+from vidface.frames.frame import Pixels
+
+
+def face_embedder(backbone: Backbone, *, flip: bool) -> Embed:
+    """The function from faces to features: with ``flip`` the sum of a face's and its mirrored face's, unnormalised."""
+
+    def embed(pixels: Pixels) -> npt.NDArray[np.float32]:
+        features = backbone.embed(pixels)
+        return features + backbone.embed(pixels[:, :, ::-1]) if flip else features
+
+    return embed
+
+
+def embed_run(
+    video_ids: Sequence[str],
+    messages: Iterator[Message],
+    embed: Embed,
+    *,
+    dimension: int,
+    dtype: str,
+    batch_size: int,
+    advance: Callable[[int], None],
+    track: str | None = None,
+) -> list[VideoRows]:
+    """The features of a run of videos, from their messages in order.
+
+    With ``track`` rows are faces that were detected, of which ``main`` keeps each video's main person and ``all``
+    everybody; with None rows are frames. Memory holds one batch, and the features of the run.
+    """
+    features = [np.empty((0, dimension), dtype)]
+    times: list[list[float]] = []
+    faces: list[list[FaceArrays]] = []
+    ends: list[VideoEnd] = []
+    batch: Pixels | None = None
+    filled = 0
+    for _ in video_ids:
+        times.append([])
+        faces.append([NO_FACES])
+        while isinstance(message := next(messages), Block):
+            times[-1] += message.times
+            if message.faces is not None:
+                faces[-1].append(message.faces)
+            if batch is None:
+                batch = np.empty((batch_size, *message.pixels.shape[1:]), np.uint8)
+            rest = message.pixels
+            while len(rest):
+                taken = rest[: batch_size - filled]
+                batch[filled : filled + len(taken)] = taken
+                filled, rest = filled + len(taken), rest[len(taken) :]
+                if filled == batch_size:
+                    features.append(_stored(embed(batch), dtype))
+                    filled = 0
+        ends.append(message)
+        advance(1)
+    if batch is not None and filled:
+        features.append(_stored(embed(batch[:filled]), dtype))
+    bounds = np.cumsum([0, *(len(seconds) for seconds in times)])
+    rows = np.concatenate(features)
+    videos = []
+    for i, video_id in enumerate(video_ids):
+        own = rows[bounds[i] : bounds[i + 1]]
+        seconds = np.array(times[i], np.float32)
+        if track is None:
+            videos.append(_video_rows(video_id, own, seconds, ends[i]))
+        else:
+            videos.append(_video_faces(video_id, own, seconds, join_faces(faces[i]), ends[i], track))
+    return videos
+
+
+def _stored(features: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
+    with np.errstate(over="ignore"):  # beyond float16: becomes infinite here, and a fault below
+        return features.astype(dtype)
+
+
+def _video_rows(
+    video_id: str, features: npt.NDArray[Any], timestamps: npt.NDArray[np.float32], end: VideoEnd
+) -> VideoRows:
+    """Drop what the network could not embed and what a lost decoder had handed out, and say so."""
+    faults = list(end.faults)
+    if end.lost:
+        features, timestamps = features[:0], timestamps[:0]
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        faults.append(_not_finite(finite, "frames"))
+    if not finite.any() and not faults:
+        faults.append(("no-frames", "no frame could be read"))
+    status = "failed" if not finite.any() else "partial" if faults else "ok"
+    return VideoRows(video_id, features[finite], timestamps[finite], status, _listed(video_id, faults))
+
+
+def _video_faces(
+    video_id: str,
+    features: npt.NDArray[Any],
+    timestamps: npt.NDArray[np.float32],
+    faces: FaceArrays,
+    end: VideoEnd,
+    track: str,
+) -> VideoRows:
+    """As `_video_rows`, of faces: their tracklets are linked, and the rows of a track come together, in order of time.
+
+    A fault of kind ``filtered`` lists what the filters left out; it does not make a video partial.
+    """
+    faults = list(end.faults)
+    counts = end.counts or FaceCounts()
+    if end.lost:
+        features = features[:0]
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        faults.append(_not_finite(finite, "faces"))
+    timestamps, faces = timestamps[: len(finite)][finite], faces.rows(slice(len(finite))).rows(finite)
+    features = features[finite]
+    sizes = np.sqrt((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1))
+    tracks = link_tracks(faces.tracklets, timestamps, sizes, features)
+    tracklets = len(np.unique(faces.tracklets))
+    if tracklets > MOST_JOINED:
+        detail = f"{tracklets} tracklets: the {MOST_JOINED} largest were joined to tracks, the others are tracks each"
+        faults.append(("not-joined", detail))
+    order = np.lexsort((timestamps, tracks))
+    if track == "main":
+        order = order[tracks[order] == 0]
+    rows = FaceRows(faces.boxes, faces.points, faces.scores, faces.sharpness, tracks)
+    totals = (*counts, int(np.count_nonzero(~finite)), len(tracks) - len(order))
+
+    partial = bool(faults)
+    left_out = _left_out(totals)
+    if counts.frames and not len(order):
+        kept = f"none of the {counts.found} faces" if counts.found else "no face"
+        faults.append(
+            ("no-faces", f"{kept} in {counts.frames} frames{left_out and f' was kept: {left_out}'}")
+        )
+    elif left_out:
+        faults.append(("filtered", f"of {counts.found} faces left out: {left_out}"))
+    elif not len(order) and not faults:
+        faults.append(("no-frames", "no frame could be read"))
+    status = "failed" if not len(order) else "partial" if partial else "ok"
+    return VideoRows(
+        video_id,
+        features[order],
+        timestamps[order],
+        status,
+        _listed(video_id, faults),
+        FaceRows._make(array[order] for array in rows),
+        totals,
+    )
+
+
+def _left_out(counts: Sequence[int]) -> str:
+    """What the filters have left out, by reason; empty where that is nothing."""
+    named = dict(zip(FACE_COUNTS, counts, strict=True))
+    reasons = {"too_small": "too small", "turned": "turned away", "blurred": "blurred"}
+    return ", ".join(f"{named[name]} {reason}" for name, reason in reasons.items() if named[name])
+
+
+def _not_finite(finite: npt.NDArray[np.bool_], what: str) -> tuple[str, str]:
+    wrong = np.count_nonzero(~finite)
+    return "not-finite", f"{wrong} of {len(finite)} {what} gave NaN or infinite features: left out"
+
+
+def _listed(video_id: str, faults: Sequence[tuple[str, str]]) -> list[Fault]:
+    return [
+        {"video": video_id, "stage": "extract", "kind": kind, "detail": printable(detail)}
+        for kind, detail in faults
+    ]

@@ -1,0 +1,64 @@
+"""What an engine is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.features.engines.reading import Reading, Video
+from vidface.frames.frame import Pixels
+
+if TYPE_CHECKING:  # a decoding process imports this module, and must be there at once
+    from vidface.backbones import Backbone
+    from vidface.files.store import VideoRows
+
+Embed = Callable[[Pixels], npt.NDArray[np.float32]]
+
+
+class ModelSource(NamedTuple):
+    """How the backbone was loaded, for an engine that must load it again elsewhere; as in `load_backbone`."""
+
+    path: Path
+    overrides: dict[str, object]
+    device: str
+    half: bool
+
+
+class ExtractJob(NamedTuple):
+    """Everything that decides the features of a set of videos.
+
+    Attributes:
+        videos: all of them; runs are ranges into this sequence.
+        reading: how frames are taken from a video.
+        backbone: the network, loaded in this process.
+        model: where it is from; an engine that loads it elsewhere compares its SHA-256 with the backbone's.
+        flip: embedding(frame) + embedding(mirrored frame).
+        dtype: ``float32`` or ``float16``, of the rows.
+        batch_size: faces a call of the network; the rows do not depend on it.
+    """
+
+    videos: Sequence[Video]
+    reading: Reading
+    backbone: Backbone
+    model: ModelSource
+    flip: bool
+    dtype: str
+    batch_size: int
+
+
+class Engine(NamedTuple):
+    """Two ways to have work done; see `vidface.features.engines` for what both keep.
+
+    Attributes:
+        extract_runs: (job, runs, advance) -> the rows of every run's videos, a list a run, in order. ``advance`` is
+            told how many more videos are done.
+        map_ordered: (function, tasks) -> ``function(*task)`` of every task, in order. The function is a module's own,
+            its arguments and results are plain data: they may travel to another machine.
+    """
+
+    extract_runs: Callable[[ExtractJob, Sequence[range], Callable[[int], None]], Iterator[list[VideoRows]]]
+    map_ordered: Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]

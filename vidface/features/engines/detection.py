@@ -1,0 +1,166 @@
+"""One video's frames -> its faces, aligned: what a decoding process does where the rows are detected faces.
+
+The faces of a video are found, followed and aligned where its frames are decoded, so that whole frames travel nowhere.
+Which tracklets belong to one person is decided later, in `vidface.features.engines.batches`, by their features.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import UsageError
+from vidface.frames.faces.align import align_faces
+from vidface.frames.faces.detector import Detector, open_detector
+from vidface.frames.faces.quality import filter_faces, sharpness
+from vidface.frames.faces.track import Tracker
+from vidface.frames.frame import Pixels
+
+
+class FaceReading(NamedTuple):
+    """How faces are taken from frames; plain data, since it travels to decoding processes and to other machines.
+
+    Attributes:
+        detector: its kind, as `vidface.frames.faces.detector.open_detector` takes it.
+        weights: path of the detector's weights.
+        sha256: of the weights.
+        min_score: of the detector, from which on something is a face.
+        min_face: pixels; a face whose box has a shorter side is left out.
+        min_sharpness: an aligned face of less is left out; see `vidface.frames.faces.quality`.
+        max_yaw: degrees; a face that is turned further to a side is left out. 90 leaves all.
+        track: ``main`` keeps the main person of every video, ``all`` everybody.
+    """
+
+    detector: str
+    weights: str
+    sha256: str
+    min_score: float
+    min_face: float
+    min_sharpness: float
+    max_yaw: float
+    track: str
+
+
+class FaceArrays(NamedTuple):
+    """Of b faces beside their pixels: `vidface.files.store.FaceRows` before ``tracklets`` int32 [b] become tracks."""
+
+    boxes: npt.NDArray[np.float32]
+    points: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    sharpness: npt.NDArray[np.float32]
+    tracklets: npt.NDArray[np.int32]
+
+    def rows(self, which: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> FaceArrays:
+        """Some of them."""
+        return FaceArrays._make(array[which] for array in self)
+
+
+class FaceCounts(NamedTuple):
+    """What became of the faces of a video while it was read: the first columns of `vidface.files.store.FACE_COUNTS`."""
+
+    frames: int = 0
+    without_face: int = 0
+    found: int = 0
+    too_small: int = 0
+    turned: int = 0
+    blurred: int = 0
+
+
+NO_FACES = FaceArrays(
+    np.empty((0, 4), np.float32),
+    np.empty((0, 5, 2), np.float32),
+    np.empty(0, np.float32),
+    np.empty(0, np.float32),
+    np.empty(0, np.int32),
+)
+
+
+def join_faces(parts: Sequence[FaceArrays]) -> FaceArrays:
+    """The faces of all parts, in order; one part at least."""
+    return FaceArrays._make(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+
+
+class DetectionError(Exception):
+    """The detector raised what it should not."""
+
+
+class Finder:
+    """Finds the faces of one video, frame by frame; several may work at a time, each in its thread.
+
+    Attributes:
+        counts: what became of the faces until now.
+    """
+
+    def __init__(self, how: FaceReading, size: tuple[int, int]) -> None:
+        """``size``: (height, width) of an aligned face.
+
+        Raises:
+            VidfaceError: the detector cannot be loaded, or its weights are others than ``how`` says.
+        """
+        self.counts = FaceCounts()
+        self._how, self._size = how, size
+        self._detect = load_detector(how)
+        self._tracker = Tracker()
+
+    def find(self, pixels: Pixels, seconds: float) -> tuple[Pixels, FaceArrays]:
+        """The faces of the next frame that no filter leaves out.
+
+        Args:
+            pixels: uint8 [H, W, 3] RGB, the whole frame.
+            seconds: when it is shown.
+
+        Returns:
+            uint8 [n, height, width, 3] aligned, and where they are.
+
+        Raises:
+            DetectionError: the detector failed.
+        """
+        try:
+            faces = self._detect(pixels)
+            aligned = align_faces(pixels, faces.points, self._size)
+            # All faces are followed, also those that are left out: a tracklet does not end where a face is blurred.
+            tracklets = self._tracker.step(faces, aligned, seconds)
+            sharp = sharpness(aligned)
+            how = self._how
+            kept, left_out = filter_faces(
+                *(faces.boxes, faces.points, sharp),
+                min_size=how.min_face,
+                min_sharpness=how.min_sharpness,
+                max_yaw=how.max_yaw,
+            )
+        except Exception as error:
+            _of_thread.how = None  # who knows what state the detector is in
+            raise DetectionError(f"{type(error).__name__}: {error}") from error
+        so_far = self.counts._asdict()
+        here = {"frames": 1, "without_face": int(len(kept) == 0), "found": len(kept), **left_out}
+        self.counts = FaceCounts(**{name: count + here[name] for name, count in so_far.items()})
+        return aligned[kept], FaceArrays(*faces, sharp, tracklets).rows(kept)
+
+
+_of_thread = threading.local()
+_opening = threading.Lock()  # uniface is led to its weights by changing its module for the while
+
+
+def load_detector(how: FaceReading) -> Detector:
+    """The detector, loaded once a thread: it keeps buffers of its own.
+
+    Raises:
+        VidfaceError: it cannot be loaded, or its weights are others than ``how`` says.
+    """
+    if getattr(_of_thread, "how", None) != how:
+        with _opening:
+            detector = open_detector(Path(how.weights), how.detector, min_score=how.min_score)
+        if detector.sha256 != how.sha256:
+            raise UsageError(
+                f"{how.weights}: other weights of a detector than the run began with: leave them as they are, "
+                "and have the same on all machines"
+            )
+        _of_thread.how, _of_thread.detector = how, detector
+    detector = _of_thread.detector
+    assert isinstance(detector, Detector)
+    return detector

@@ -1,0 +1,286 @@
+"""Decoding in processes of its own: a decoder that crashes, hangs or eats the memory costs one video, not the run.
+
+A decoding process is used for many videos and then replaced, since decoders leak. One that died is replaced too, and
+its video begun again once: somebody may have killed the process, and then nothing is lost. Where it dies of the same
+video a second time, the video is at fault. A process that dies between two videos is no video's fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from vidface.errors import VidfaceError, printable
+from vidface.features.engines.reading import Block, Message, Reading, Video, VideoEnd, reading_to_json
+from vidface.features.engines.wire import Begun, ClosedError, SilentError, receive
+
+ATTEMPTS = 2  # at a video
+STARTS = 3  # of a process that dies before its first video
+START_SECONDS = 120.0  # for Python and its libraries to be read from a slow disk
+KILL_SECONDS = 5.0  # a process that waits for a disk cannot even be killed: it is left behind
+PIPE_BYTES = 1 << 20  # nearly a block of faces; as much as Linux gives without asking
+
+
+class Limits(NamedTuple):
+    """What a decoding process may use. How long it may be silent stands in `Reading`, what it may not do at all in
+    `vidface.features.engines.confine`.
+
+    Attributes:
+        bytes: of resident memory, at any time, and of private memory that it asks for beyond what it has before its
+            first video; known on Linux only.
+        idle_bytes: of resident memory, between two videos: with more it is replaced.
+        videos: until it is replaced. Starting one takes about as long as decoding 20 clips of 31 small frames.
+    """
+
+    bytes: int = 4_000_000_000
+    idle_bytes: int = 1_000_000_000
+    videos: int = 1024
+
+
+LIMITS = Limits()
+
+
+class _TooLargeError(Exception):
+    """The process has more memory than it may."""
+
+
+class _StoppedError(Exception):
+    """No more videos are to be read."""
+
+
+class _Decoder:
+    """One decoding process, and how many videos it has read."""
+
+    def __init__(self, reading: Reading, limits: Limits) -> None:
+        self.videos = 0
+        self.last_words = ""  # printed before its first video; known once it has ended
+        self._ended: str | None = None
+        # Its messages have a pipe of their own: whatever is printed in the process cannot get among them.
+        self._answers, theirs = os.pipe()
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
+        told = {
+            "parent": os.getpid(),
+            "answers": theirs,
+            "memory": limits.bytes,
+            "reading": reading_to_json(reading),
+        }
+        try:
+            if hasattr(fcntl, "F_SETPIPE_SZ"):
+                with contextlib.suppress(OSError):  # a user may hold so many pages in pipes, and then no more
+                    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "vidface.features.engines.decoder", json.dumps(told)],
+                stdin=subprocess.PIPE,
+                stdout=self._printed,
+                stderr=self._printed,
+                pass_fds=(theirs,),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                process_group=0,  # Ctrl-C in a terminal goes to its whole group
+            )
+        except BaseException:
+            os.close(self._answers)
+            self._printed.close()
+            raise
+        finally:
+            os.close(theirs)
+
+    def ask(self, video: Video, known: int) -> None:
+        """Name the next video, of which the first ``known`` rows need not come again."""
+        assert self.process.stdin is not None
+        self.videos += 1
+        task = {"video_id": video.video_id, "path": str(video.path), "known": known}
+        try:
+            self.process.stdin.write(json.dumps(task).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise ClosedError from None
+
+    def answer(self, seconds: float, limits: Limits) -> Message | Begun:
+        """The next message; the memory is looked at before, and while it is waited for."""
+
+        def look() -> None:
+            if resident_bytes(self.process.pid) > limits.bytes:
+                raise _TooLargeError
+
+        look()
+        return receive(self._answers, seconds, look)
+
+    def end(self) -> str:
+        """Stop the process, and say how it ended."""
+        if self._ended is None:
+            self.process.kill()
+            try:
+                self._ended = _how(self.process.wait(KILL_SECONDS))
+            except subprocess.TimeoutExpired:
+                self._ended = "it cannot be killed"
+            assert self.process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+            os.close(self._answers)
+            with self._printed as file:
+                file.seek(0)
+                lines = file.read().decode(errors="replace").split("\n")
+            self.last_words = next((printable(line) for line in reversed(lines) if line.strip()), "")
+        return self._ended
+
+
+class Decoders:
+    """The decoding processes of one run: as many as threads call `read` at a time; they end with the block."""
+
+    def __init__(self, reading: Reading, limits: Limits = LIMITS) -> None:
+        self._reading, self._limits = reading, limits
+        self._what = "decoder" if reading.faces is None else "decoder or the detector"
+        self._idle: list[_Decoder] = []
+        self._busy: set[_Decoder] = set()
+        self._stopped = False
+        self._lock = threading.Lock()
+        # Linux ends a decoding process with the thread that started it. This one lives as long as they may.
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="start-decoders")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End all processes, also those that are being waited for: their `read` ends without a word."""
+        with self._lock:
+            self._stopped = True
+            idle, self._idle = self._idle, []
+            for decoder in (*idle, *self._busy):
+                decoder.process.kill()
+        for decoder in idle:
+            decoder.end()
+        self._starter.shutdown()
+
+    def read(self, video: Video) -> Generator[Message]:
+        """As `vidface.features.engines.reading.read_video`, in a process of its own. Several threads may call it.
+
+        Faults: ``decoder-crashed``, ``decoder-hung`` and ``decoder-memory``; the video is lost then.
+
+        Raises:
+            VidfaceError: decoding processes do not start.
+        """
+        taken = 0
+        for attempt in range(ATTEMPTS):
+            try:
+                decoder = self._begin(video, taken)
+            except _StoppedError:
+                return
+            finished = False
+            try:
+                while True:
+                    message = decoder.answer(self._reading.timeout, self._limits)
+                    assert not isinstance(message, Begun)
+                    if isinstance(message, VideoEnd):
+                        finished = not message.lost
+                        yield message
+                        return
+                    if not self._is_asked_for(message):
+                        raise ClosedError
+                    taken += len(message.times)
+                    yield message
+            except ClosedError:
+                if self._stopped:
+                    return
+                if attempt + 1 == ATTEMPTS:
+                    detail = f"the {self._what} crashed {ATTEMPTS} times ({decoder.end()})"
+                    yield VideoEnd([("decoder-crashed", detail)], lost=True)
+            except SilentError:
+                detail = f"no frame for {self._reading.timeout:g} s: the {self._what} was stopped"
+                yield VideoEnd([("decoder-hung", detail)], lost=True)
+                return
+            except _TooLargeError:
+                detail = f"the {self._what} took more than {self._limits.bytes / 1e9:g} GB and was stopped"
+                yield VideoEnd([("decoder-memory", detail)], lost=True)
+                return
+            finally:
+                self._give_back(decoder, keep=finished)
+
+    def _is_asked_for(self, block: Block) -> bool:
+        """Whether its rows are what this run takes; of a decoder that is still itself they always are."""
+        size, faces = self._reading.input_size, self._reading.faces
+        return (size is None or block.pixels.shape[1:3] == size) and (faces is None) == (block.faces is None)
+
+    def _begin(self, video: Video, known: int) -> _Decoder:
+        """A process that has begun this video. One that had died before it heard of the video is passed over."""
+        died_at_start = 0
+        while died_at_start < STARTS:
+            decoder, fresh = self._take()
+            begun = False
+            try:
+                decoder.ask(video, known)
+                seconds = max(START_SECONDS, self._reading.timeout) if fresh else self._reading.timeout
+                begun = isinstance(decoder.answer(seconds, self._limits), Begun)
+                return decoder
+            except (ClosedError, SilentError, _TooLargeError):
+                died_at_start += fresh
+            finally:
+                if not begun:
+                    self._give_back(decoder, keep=False)
+        raise VidfaceError(
+            f"decoding processes do not start: {decoder.last_words or decoder.end()}: "
+            "mend that, or decode in this process (--workers 0)"
+        )
+
+    def _take(self) -> tuple[_Decoder, bool]:
+        """A process, and whether it is a new one."""
+        with self._lock:
+            if self._stopped:
+                raise _StoppedError
+            if self._idle:
+                decoder = self._idle.pop()
+                self._busy.add(decoder)
+                return decoder, False
+            starting = self._starter.submit(_Decoder, self._reading, self._limits)
+        try:
+            decoder = starting.result()
+        except OSError as error:
+            raise VidfaceError(
+                f"decoding processes cannot be started: {error.strerror or error}: "
+                "use fewer --workers, or decode in this process (--workers 0)"
+            ) from None
+        with self._lock:
+            self._busy.add(decoder)
+            if self._stopped:
+                decoder.process.kill()
+        return decoder, True
+
+    def _give_back(self, decoder: _Decoder, *, keep: bool) -> None:
+        """Keep a process that has finished its video, unless it is due."""
+        due = decoder.videos >= self._limits.videos or not keep
+        due = due or resident_bytes(decoder.process.pid) > self._limits.idle_bytes
+        with self._lock:
+            self._busy.discard(decoder)
+            if not due and not self._stopped:
+                self._idle.append(decoder)
+                return
+        decoder.end()
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 where it cannot be told."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _how(code: int) -> str:
+    """How a process ended, from subprocess's code for it."""
+    if code >= 0:
+        return f"exit code {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"signal {names.get(-code, -code)}"

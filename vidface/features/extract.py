@@ -1,0 +1,227 @@
+"""Frames -> features: an engine reads the videos and runs the network; what comes back is kept in shards.
+
+The manifest is worked off in shards of `SHARD_VIDEOS` consecutive videos, each a file that is whole or absent, in
+``<output>.parts/``. Batches never cross a shard, so a run that was killed goes on with exactly the batches that it
+would have had, and ends in the same bytes. When all shards are there they are joined and removed.
+
+With ``--faces detect`` a row is a face that was found in a frame, not a frame: see
+`vidface.features.engines.detection`.
+
+With ``--shard I/N`` a run takes a share of these shards, whole ones, and `vidface.files.merge` joins what N such runs
+wrote into the bytes of the run that takes all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import vidface
+from vidface.backbones import Backbone
+from vidface.features.engines import Engine, ExtractJob
+from vidface.features.engines.contract import ModelSource
+from vidface.features.engines.detection import FaceReading
+from vidface.features.engines.reading import Reading, Video
+from vidface.files.outputs import (
+    FAULTS_FILE,
+    exclusive,
+    read_faults,
+    read_json,
+    record_faults,
+    refuse_changed,
+    write_json,
+)
+from vidface.files.shares import Shard, shard_range, shard_text
+from vidface.files.store import (
+    face_totals,
+    join_shards,
+    read_attributes,
+    read_features,
+    shard_faults,
+    write_shard,
+)
+from vidface.manifest.manifest import Manifest
+from vidface.runtime import progress
+
+_ALIGNED = {"faces": "aligned"}  # what a file says that says nothing of faces
+FILTERS = ("min_score", "min_face", "min_sharpness", "max_yaw")
+SHARD_VIDEOS = 64  # what a kill can cost; also the most videos a batch can be filled from
+
+
+@dataclass(frozen=True)
+class ExtractResult:
+    """What a run of extract did: counts of videos by status, of frames, and where the files are.
+
+    Where faces were detected, ``faces`` says what became of them all, by `vidface.files.store.FACE_COUNTS`, and
+    ``frames``
+    counts the rows: faces that are in the file.
+    """
+
+    output: Path
+    videos: int
+    frames: int
+    status: dict[str, int]
+    faults: dict[str, int]
+    faults_file: Path
+    resumed_videos: int
+    already_done: bool
+    faces: dict[str, int] | None = None
+
+
+def extract(
+    manifest: Manifest,
+    backbone: Backbone,
+    output: Path,
+    *,
+    engine: Engine,
+    model: ModelSource,
+    decoder: str = "pyav",
+    fps: float | None = 8.0,
+    folder_frames: int | None = None,
+    flip: bool = False,
+    resize: bool = False,
+    dtype: str = "float32",
+    batch_size: int = 32,
+    decoder_timeout: float = 120.0,
+    shard: Shard | None = None,
+    faces: FaceReading | None = None,
+) -> ExtractResult:
+    """Extract the features of every frame of every video of a manifest into one HDF5 file.
+
+    A video that cannot be read keeps its row with status ``failed`` and no frames; what is wrong is listed in
+    ``faults.jsonl`` beside the output.
+
+    Args:
+        manifest: the videos; the order of its rows is the order of the file.
+        backbone: the network, from `vidface.backbones.load_backbone`.
+        output: the HDF5 file to write.
+        engine: where the work runs, from `vidface.features.engines.open_engine`; the file does not depend on it.
+        model: what the backbone was loaded with; ``half`` is a part of the run's identity.
+        decoder: one of `vidface.frames.DECODERS`.
+        fps: frames a second taken by presentation time; None takes every frame.
+        folder_frames: of a folder of frames at most so many, evenly spaced; None takes it whole.
+        flip: embedding(frame) + embedding(mirrored frame), unnormalised (protocol: LFRC).
+        resize: resize frames of another size than the network's; otherwise such a video is a fault.
+        dtype: ``float32`` or ``float16``, of the stored rows.
+        batch_size: faces a call of the network.
+        decoder_timeout: seconds that a decoding process may give no frame before its video is given up.
+        shard: (I, N): only the I-th of N shares of the manifest; the file then holds the faults too.
+        faces: how faces are found in the frames, from `vidface.features.detection.choose_faces`; None: the frames are
+            aligned faces.
+
+    Raises:
+        ChangedError: the output, or unfinished work for it, was made with another model, manifest or option.
+        UsageError: another run writes this output now, or the manifest is too short for so many shares.
+    """
+    runs = _share(len(manifest.video_ids), shard)
+    identity = _identity(manifest, backbone, decoder, fps, flip, resize, model.half, dtype, faces)
+    identity["folder_frames"] = folder_frames
+    identity["shard"] = shard_text(shard)
+    parts = output.with_name(output.name + ".parts")
+    with exclusive(output):
+        if output.exists():
+            refuse_changed(output, _ALIGNED | read_attributes(output, "features"), identity)
+            shutil.rmtree(parts, ignore_errors=True)
+            return _result(output, resumed=sum(len(run) for _, run in runs), already_done=True)
+        parts.mkdir(exist_ok=True)
+        identity_file = parts / "identity.json"
+        if identity_file.exists():
+            refuse_changed(parts, _ALIGNED | read_json(identity_file), identity)
+        else:
+            write_json(identity_file, identity)
+        job = ExtractJob(
+            videos=[Video(video, manifest.video_path(i)) for i, video in enumerate(manifest.video_ids)],
+            reading=Reading(
+                decoder, fps, resize, backbone.card.input_size, decoder_timeout, faces, folder_frames
+            ),
+            backbone=backbone,
+            model=model,
+            flip=flip,
+            dtype=dtype,
+            batch_size=batch_size,
+        )
+        resumed = _extract_shards(job, runs, parts, engine)
+        made_with = {
+            **identity,
+            "faces": None if faces is None else "detect",
+            "device": backbone.device,
+            "program_version": vidface.__version__,
+        }
+        attributes = {name: value for name, value in made_with.items() if value is not None}
+        shards = [parts / name for name, _ in runs]
+        # The features file comes last: once it is there, everything else about this run is there too.
+        record_faults(output, "extract", shard_faults(shards))
+        join_shards(shards, output, attributes, keep_faults=shard is not None)
+        shutil.rmtree(parts)
+        return _result(output, resumed=resumed, already_done=False)
+
+
+def _extract_shards(job: ExtractJob, runs: list[tuple[str, range]], parts: Path, engine: Engine) -> int:
+    """Write every shard that is not in ``parts`` yet; returns how many videos were there already."""
+    missing = [(parts / name, run) for name, run in runs if not (parts / name).exists()]
+    todo = sum(len(run) for _, run in missing)
+    dimension = job.backbone.card.dimension
+    with progress("extract", todo, "videos") as advance:
+        results = engine.extract_runs(job, [run for _, run in missing], advance)
+        for (shard, _), rows in zip(missing, results, strict=True):
+            write_shard(shard, rows, dimension, job.dtype)
+    return sum(len(run) for _, run in runs) - todo
+
+
+def _share(n_videos: int, shard: Shard | None) -> list[tuple[str, range]]:
+    """The files of this run's shards, and the videos of each."""
+    starts = range(0, n_videos, SHARD_VIDEOS)
+    return [
+        (f"shard-{start // SHARD_VIDEOS:06d}.h5", range(start, min(start + SHARD_VIDEOS, n_videos)))
+        for start in (starts[i] for i in shard_range(len(starts), shard, f"runs of {SHARD_VIDEOS} videos"))
+    ]
+
+
+def _identity(
+    manifest: Manifest,
+    backbone: Backbone,
+    decoder: str,
+    fps: float | None,
+    flip: bool,
+    resize: bool,
+    half: bool,
+    dtype: str,
+    faces: FaceReading | None,
+) -> dict[str, Any]:
+    """What makes two runs the same run. Batch size, workers and device are not part of it; None stands in no file."""
+    found = {} if faces is None else faces._asdict()
+    return {
+        "manifest_sha256": manifest.sha256,
+        "model_name": backbone.card.name,
+        "model_sha256": backbone.sha256,
+        "colour_order": backbone.card.colour_order,
+        "decoder": decoder,
+        "fps": "all" if fps is None else format(fps, "g"),
+        "flip": flip,
+        "resize": resize,
+        "half": half,
+        "dtype": dtype,
+        "faces": "aligned" if faces is None else "detect",
+        "detector_sha256": found.get("sha256"),
+        **{name: found.get(name) for name in ("detector", "track", *FILTERS)},
+    }
+
+
+def _result(output: Path, *, resumed: int, already_done: bool) -> ExtractResult:
+    info = read_features(output)
+    faults_file = output.with_name(FAULTS_FILE)
+    mine = [fault for fault in read_faults(faults_file) if fault.get("output") == output.name]
+    return ExtractResult(
+        output=output,
+        videos=len(info.video_ids),
+        frames=int(info.offsets[-1]),
+        status=dict(Counter(info.status)),
+        faults=dict(Counter(fault["kind"] for fault in mine)),
+        faults_file=faults_file,
+        resumed_videos=resumed,
+        already_done=already_done,
+        faces=face_totals(output),
+    )

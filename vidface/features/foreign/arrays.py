@@ -1,0 +1,134 @@
+"""Frame features as one array, with a CSV that says whose row each is."""
+
+from __future__ import annotations
+
+import csv
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import StoreError, printable
+from vidface.features.foreign.foreign import AS_GIVEN, FPS, Foreign
+from vidface.files.atomic import require_regular
+from vidface.files.npy import open_matrix
+from vidface.files.store import offsets_of
+from vidface.manifest.rows import show
+
+__all__ = ["read_arrays"]
+
+_COLUMNS = (["video_id"], ["video_id", "time"])
+_LONGEST_TIME = 1e7  # seconds: 115 days
+
+
+def read_arrays(features: Path, index: Path, video_ids: Sequence[str]) -> Foreign:
+    """Read a ``.npy`` of frame features and its index.
+
+    The array is mapped, the index is read as a stream: memory holds some 30 bytes a row.
+
+    Args:
+        features: float16, float32 or float64 [R, D]; see `vidface.files.npy.open_matrix`.
+        index: CSV with the header ``video_id`` or ``video_id,time``, its lines in the order of the rows. The lines of a
+            video may stand apart: they are put together, in the order of their times, else in that of the file.
+        video_ids: of the manifest.
+
+    Raises:
+        StoreError: a file is missing or damaged; a line of the index is not of this form (named by its number); or the
+            two files have different numbers of rows.
+    """
+    matrix = open_matrix(features, rows="frames")
+    names, codes, times = _read_index(index)
+    if len(codes) != len(matrix):
+        raise StoreError(
+            f"{index}: lists {len(codes)} frames, but {features} has {len(matrix)} rows; one line a row is needed"
+        )
+    place = {video: i for i, video in enumerate(video_ids)}
+    of_name = np.array([place.get(name, -1) for name in names], np.int64)
+    places = of_name[codes]
+    seconds = times if times is not None else np.zeros(len(codes), np.float32)
+    order = np.lexsort((seconds, places))  # stable: rows of one time stay in the file's order
+    order = order[np.searchsorted(places[order], 0) :]
+    counts = np.bincount(places[order], minlength=len(video_ids))
+    offsets = offsets_of(counts)
+    if times is None:
+        seconds = np.zeros(len(codes), np.float32)
+        seconds[order] = (np.arange(len(order)) - np.repeat(offsets[:-1], counts)) / FPS
+    rows_of_name = np.bincount(codes, minlength=len(names))
+    unlisted = {name: int(rows_of_name[code]) for code, name in enumerate(names) if of_name[code] < 0}
+    return Foreign(
+        features=matrix,
+        times=seconds,
+        order=order,
+        offsets=offsets,
+        dtype="float16" if matrix.dtype.itemsize == 2 else "float32",
+        faults={},
+        partial=set(),
+        unlisted=unlisted,
+        counts=dict(Counter({"read": len(codes), "not_in_manifest": sum(unlisted.values())})),
+        times_are=AS_GIVEN if times is not None else f"number within the video / {FPS:g}",
+    )
+
+
+def _read_index(path: Path) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:
+    """The names, in the order in which they come up; int64 [R], which of them each row is of; float32 [R], seconds."""
+    code: dict[str, int] = {}
+    codes = array("q")
+    times = array("f")
+    timed = False
+    for line, row in _lines(path):
+        if line == 0:
+            timed = len(row) == 2
+            continue
+        codes.append(code.setdefault(row[0], len(code)))
+        if timed:
+            times.append(_seconds(row[1], path, line))
+    if not len(codes):
+        raise StoreError(f"{path}: lists no frame")
+    return list(code), np.array(codes, np.int64), np.array(times, np.float32) if timed else None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The header as line 0, then the fields of every line with its number; blank lines are skipped."""
+    header: list[str] | None = None
+    line = 1
+    try:
+        with require_regular(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            for row in reader:
+                if row and header is None:
+                    header = row
+                    if header not in _COLUMNS:
+                        found = show(",".join(header))
+                        raise StoreError(
+                            f"{path}:{line}: the header is {found}; it must be video_id or video_id,time"
+                        )
+                    yield 0, header
+                elif row:
+                    if len(row) != len(header or ()):
+                        raise StoreError(
+                            f"{path}:{line}: {len(row)} fields, where the header has {len(header or ())}"
+                        )
+                    if not row[0]:
+                        raise StoreError(f"{path}:{line}: no video_id")
+                    yield line, row
+                line = reader.line_num + 1
+    except csv.Error as error:
+        raise StoreError(f"{path}:{line}: not CSV: {printable(str(error))}") from None
+    except UnicodeDecodeError:
+        raise StoreError(f"{path}:{line} or after: not UTF-8; save the file as UTF-8") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _seconds(text: str, path: Path, line: int) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= _LONGEST_TIME:
+        raise StoreError(f"{path}:{line}: time {show(text)} is not a number of seconds")
+    return seconds

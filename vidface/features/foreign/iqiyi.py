@@ -1,0 +1,289 @@
+"""The official feature pickles of iQIYI-VID 2019: {video name: [[frame, box, score, quality, vector], ...]}.
+
+Python 2 wrote them. The frame is a number, or text that is one; the box is x1, y1, x2, y2; the vector float16, of 512
+numbers or 2,048. Several faces of one frame are several entries. Read as the public code of the challenge's third
+place reads them (github LegenDong/IQIYI_VID_FACE_2019, ``utils``), with what it asserts made into faults of a video.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import StoreError
+from vidface.features.foreign.foreign import FPS, Foreign
+from vidface.files.atomic import disk_is_full, require_regular
+from vidface.files.store import offsets_of
+from vidface.files.unpickle import load_plain
+from vidface.manifest.rows import show
+
+__all__ = ["iqiyi_names", "read_iqiyi_features"]
+
+_FIELDS = 5
+_MOST_FRAMES = 10**7  # float32 holds the times of so many
+_NAMES = {"below_min_score": "--min-score", "below_min_quality": "--min-quality"}
+
+Vectors = npt.NDArray[Any]
+
+
+def iqiyi_names(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """The names of the videos in feature pickles, as they stand there, with the file of each; a file at a time.
+
+    Raises:
+        StoreError: a file is missing, damaged, wants to run anything, or is something else.
+    """
+    for path in paths:
+        for name in _load(path):
+            yield path, _text(name)
+
+
+def read_iqiyi_features(
+    paths: Sequence[Path],
+    video_ids: Sequence[str],
+    folder: Path,
+    *,
+    min_score: float | None = None,
+    min_quality: float | None = None,
+) -> Foreign:
+    """Read feature pickles, one after the other; the vectors go to a plain file from which they are mapped.
+
+    A pickle is held whole while it is read: see ``docs/protocols/foreign.md`` for what that takes. An entry that is
+    not of the form is left out and is a fault of its video.
+
+    Args:
+        paths: the pickles.
+        video_ids: of the manifest; ``.mp4`` at the end of a name may be there or not, on both sides.
+        folder: where the plain file is written; the caller removes it.
+        min_score: faces with a detection score below it are left out; None: none.
+        min_quality: likewise by the quality score.
+
+    Raises:
+        StoreError: a file is missing, damaged, wants to run anything, or is something else; a video is there twice; or
+            the files hold vectors of different lengths.
+    """
+    place = _places(video_ids)
+    spool = folder / "vectors"
+    times = array("f")
+    spans: dict[int, tuple[int, int]] = {}  # place -> rows
+    faults: dict[int, list[tuple[str, str]]] = {}
+    partial: set[int] = set()
+    unlisted: dict[str, int] = {}
+    counts: Counter[str] = Counter(dict.fromkeys(("read", "not_in_manifest", "malformed", "not_finite"), 0))
+    limits = {"below_min_score": (2, min_score), "below_min_quality": (3, min_quality)}
+    filters = {name: (field, least) for name, (field, least) in limits.items() if least is not None}
+    counts.update(dict.fromkeys(filters, 0))
+    first: dict[str, Path] = {}
+    form: tuple[int, np.dtype[Any]] | None = None
+    with spool.open("wb", buffering=0) as file:
+        for path in paths:
+            videos = _load(path)
+            form = _one_form(path, videos, form)
+            dimension, dtype = form
+            while videos:  # each is let go of as soon as it is written
+                key, entries = videos.popitem()
+                name = _text(key)
+                at = place(name)
+                rows = len(entries) if isinstance(entries, list | tuple) else 0
+                counts["read"] += rows
+                if at is None:
+                    unlisted[name] = rows
+                    counts["not_in_manifest"] += rows
+                    continue
+                if at in spans:
+                    raise StoreError(
+                        f"{path}: video {show(name)} again: it is in {first[video_ids[at]]} already; leave one out"
+                    )
+                first[video_ids[at]] = path
+                frames, vectors, left_out = _faces(entries, dimension, dtype, filters)
+                counts.update({name: n for name, n in left_out.items() if ": " not in name})
+                said, whole = _faults(entries, rows, len(frames), left_out)
+                if said:
+                    faults[at] = said
+                if not whole:
+                    partial.add(at)
+                spans[at] = (len(times), len(times) + len(frames))
+                times.extend((frames / FPS).tolist())
+                _append(file, vectors, spool)
+    if form is None:
+        raise StoreError("no feature pickles are named")
+    listed = [spans.get(i, (0, 0)) for i in range(len(video_ids))]
+    order = [np.arange(start, stop, dtype=np.int64) for start, stop in listed]
+    return Foreign(
+        features=_mapped(spool, len(times), *form),
+        times=np.array(times, np.float32),
+        order=np.concatenate([np.empty(0, np.int64), *order]),
+        offsets=offsets_of([stop - start for start, stop in listed]),
+        dtype=form[1].name,
+        faults=faults,
+        partial=partial,
+        unlisted=unlisted,
+        counts=dict(counts),
+        times_are=f"frame number / {FPS:g}",
+    )
+
+
+def _load(path: Path) -> dict[Any, Any]:
+    try:
+        with require_regular(path).open("rb") as file:
+            # Text of Python 2 as bytes: decoded, every vector would be there once more.
+            value = load_plain(file, source=str(path), encoding="bytes")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not isinstance(value, dict) or not value:
+        what = "an empty dictionary" if value == {} else f"a {type(value).__name__}"
+        raise StoreError(f"{path}: holds {what}, not the faces of videos by their names")
+    return value
+
+
+def _text(name: Any) -> str:
+    return name.decode("latin1") if isinstance(name, bytes) else str(name)
+
+
+def _places(video_ids: Sequence[str]) -> Callable[[str], int | None]:
+    """A function from a name, with ``.mp4`` or without, to the place of its video."""
+    known = {video: i for i, video in enumerate(video_ids)}
+
+    def place(name: str) -> int | None:
+        for spelled in (name, name.removesuffix(".mp4"), name + ".mp4"):
+            if spelled in known:
+                return known[spelled]
+        return None
+
+    return place
+
+
+def _one_form(
+    path: Path, videos: dict[Any, Any], known: tuple[int, np.dtype[Any]] | None
+) -> tuple[int, np.dtype[Any]]:
+    """The length that most vectors of a file have, and float16 where all of these are; as in the files before."""
+    lengths: Counter[int] = Counter()
+    wide: set[int] = set()
+    for entries in videos.values():
+        for entry in entries if isinstance(entries, list | tuple) else ():
+            vector = entry[-1] if isinstance(entry, list | tuple) and len(entry) == _FIELDS else None
+            if isinstance(vector, np.ndarray) and vector.ndim == 1 and vector.dtype.kind == "f":
+                lengths[len(vector)] += 1
+                if vector.dtype.itemsize > 2:
+                    wide.add(len(vector))
+    if not lengths or not (dimension := max(lengths, key=lambda length: (lengths[length], length))):
+        raise StoreError(f"{path}: no face in it has a vector; are these the official features?")
+    form = (dimension, np.dtype(np.float32 if dimension in wide else np.float16))
+    if known is not None and known != form:
+        was, now = (f"{dtype.name} vectors of {length} numbers" for length, dtype in (known, form))
+        raise StoreError(f"{path}: holds {now}, the file before it {was}: they cannot be one features file")
+    return form
+
+
+def _faces(
+    entries: Any, dimension: int, dtype: np.dtype[Any], filters: dict[str, tuple[int, float]]
+) -> tuple[npt.NDArray[np.float64], Vectors, Counter[str]]:
+    """The frames [f] and vectors [f, D] of a video's usable faces, in order of time; why the others are left out."""
+    left_out: Counter[str] = Counter()
+    frames: list[int] = []
+    vectors: list[Vectors] = []
+    for entry in entries if isinstance(entries, list | tuple) else ():
+        wrong = _what_is_wrong(entry, dimension)
+        if wrong is not None:
+            left_out["malformed"] += 1
+            left_out[f"malformed: {wrong}"] += 1
+            continue
+        too_low = next((name for name, (field, least) in filters.items() if entry[field] < least), None)
+        if too_low is not None:
+            left_out[too_low] += 1
+            continue
+        frames.append(int(entry[0]))
+        vectors.append(entry[4])
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is left out below
+        stacked = np.array(vectors, dtype).reshape(len(vectors), dimension)
+    finite = np.isfinite(stacked).all(axis=1)
+    if not finite.all():
+        left_out["not_finite"] = int(np.count_nonzero(~finite))
+    numbers = np.array(frames, np.float64)[finite]
+    order = np.argsort(numbers, kind="stable")
+    return numbers[order], stacked[finite][order], left_out
+
+
+def _what_is_wrong(entry: Any, dimension: int) -> str | None:
+    """Why an entry is not [frame, box, score, quality, vector], in a few words; None: it is."""
+    if not isinstance(entry, list | tuple) or len(entry) != _FIELDS:
+        return "not five fields"
+    frame, box, score, quality, vector = entry
+    if isinstance(box, np.ndarray):
+        box = box.tolist()
+    if not _is_frame(frame):
+        return "no frame number"
+    if not isinstance(box, list | tuple) or len(box) != 4 or not all(map(_is_number, box)):
+        return "a box that is not four numbers"
+    if box[2] < box[0] or box[3] < box[1]:
+        return "a box that ends before it begins"
+    if not _is_number(score) or not _is_number(quality):
+        return "a score that is no number"
+    if not isinstance(vector, np.ndarray) or vector.dtype.kind != "f" or vector.shape != (dimension,):
+        return f"a vector that is not {dimension} floats"
+    return None
+
+
+def _is_frame(value: Any) -> bool:
+    if isinstance(value, str | bytes):
+        return len(value) <= 8 and value.isdigit() and value.isascii() and int(value) <= _MOST_FRAMES
+    number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return bool(number and 0 <= value <= _MOST_FRAMES)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _faults(entries: Any, rows: int, kept: int, left_out: Counter[str]) -> tuple[list[tuple[str, str]], bool]:
+    """(kind, detail) of what is to be said of a video, and whether nothing but filters took faces from it."""
+    if not isinstance(entries, list | tuple):
+        return [("malformed", f"holds a {type(entries).__name__}, not a list of faces")], False
+    said = []
+    reasons = [f"{n} {name.removeprefix('malformed: ')}" for name, n in left_out.items() if ": " in name]
+    if reasons:
+        said.append(
+            ("malformed", f"{left_out['malformed']} of {rows} faces left out: {', '.join(sorted(reasons))}")
+        )
+    if left_out["not_finite"]:
+        lost = left_out["not_finite"]
+        said.append(("not-finite", f"{lost} of {rows} faces have NaN or infinite features: left out"))
+    whole = not said
+    filtered = ", ".join(
+        f"{left_out[name]} below {option}" for name, option in _NAMES.items() if left_out[name]
+    )
+    if not kept and (filtered or not rows):
+        why = f"none of the {rows} faces was kept: {filtered}" if rows else "no face is listed"
+        said.append(("no-faces", why))
+    elif filtered:
+        said.append(("filtered", f"of {rows} faces left out: {filtered}"))
+    return said, whole
+
+
+def _append(file: FileIO, vectors: Vectors, path: Path) -> None:
+    rest = memoryview(vectors.tobytes())
+    try:
+        while rest:  # one write takes as much as there is room for
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        raise StoreError(f"{path}: not written: no space left; make room and run again") from None
+
+
+def _mapped(path: Path, rows: int, dimension: int, dtype: np.dtype[Any]) -> Vectors:
+    if not rows:  # nothing can be mapped
+        return np.empty((0, dimension), dtype)
+    return np.memmap(path, dtype, "r", shape=(rows, dimension))

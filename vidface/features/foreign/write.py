@@ -1,0 +1,255 @@
+"""Frame features of another tool -> a features file, which goes on through cluster, sweep and score as any other.
+
+What the file says of how it was made is what is known: neither network nor decoder are. Tested in
+``tests/feature_sources/test_foreign_features.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import vidface
+from vidface.errors import StoreError, printable
+from vidface.features.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
+from vidface.files.atomic import sha256_file
+from vidface.files.outputs import FAULTS_FILE, exclusive, read_faults, record_faults, refuse_changed
+from vidface.files.store import (
+    Fault,
+    VideoRows,
+    join_shards,
+    read_attributes,
+    read_features,
+    shard_faults,
+    write_shard,
+)
+from vidface.manifest.manifest import Manifest
+from vidface.manifest.rows import show
+from vidface.runtime import progress
+
+__all__ = ["FeaturesResult", "from_arrays", "from_iqiyi"]
+
+STAGE = "features"
+NOT_LISTED = "not-in-manifest"  # the kind of fault of a video that the manifest does not have
+SHARD_ROWS = 16_384  # rows moved at a time: 34 MB at 512 x float32; a longer video is moved whole
+SHARD_VIDEOS = 4_096
+
+
+@dataclass(frozen=True)
+class FeaturesResult:
+    """What was written: videos of the manifest by status, rows, and what became of all rows of the source.
+
+    ``unlisted`` are the names that the manifest does not have; ``faults`` counts these too, by kind.
+    """
+
+    output: Path
+    videos: int
+    rows: int
+    status: dict[str, int]
+    faults: dict[str, int]
+    faults_file: Path
+    counts: dict[str, int]
+    unlisted: list[str]
+    already_done: bool
+
+
+def from_iqiyi(
+    pickles: Sequence[Path],
+    manifest: Manifest,
+    output: Path,
+    *,
+    min_score: float | None = None,
+    min_quality: float | None = None,
+) -> FeaturesResult:
+    """Write the features file of official iQIYI-VID feature pickles; see `vidface.features.foreign`.
+
+    Raises:
+        StoreError: a pickle cannot be used.
+        ChangedError: the output is there and was made from something else, or with other limits.
+        UsageError: another run writes this output now.
+    """
+
+    def read(folder: Path) -> Foreign:
+        return read_iqiyi_features(
+            pickles, manifest.video_ids, folder, min_score=min_score, min_quality=min_quality
+        )
+
+    limits = {"min_score": min_score, "min_quality": min_quality}
+    return _write(output, manifest, "iqiyi", pickles, limits, read)
+
+
+def from_arrays(features: Path, index: Path, manifest: Manifest, output: Path) -> FeaturesResult:
+    """Write the features file of an array of frame features; see `vidface.features.foreign`.
+
+    Raises:
+        StoreError, ChangedError, UsageError: as in `from_iqiyi`.
+    """
+    return _write(
+        output,
+        manifest,
+        "arrays",
+        [features, index],
+        {},
+        lambda _folder: read_arrays(features, index, manifest.video_ids),
+    )
+
+
+def _refuse_another_set(foreign: Foreign, manifest: Manifest, files: Sequence[Path]) -> None:
+    """Refuse a source of which no row is of a video of the manifest: ids spelt otherwise, or another set.
+
+    Raises:
+        StoreError: it is one; the message has an id of each.
+    """
+    rows = foreign.counts["read"]
+    if rows and foreign.counts["not_in_manifest"] == rows:
+        names = ", ".join(path.name for path in files)
+        raise StoreError(
+            f"{names}: none of the {rows} rows is of a video of {manifest.path}: they are of "
+            f"{show(next(iter(foreign.unlisted)))} and so on, its ids look like {show(manifest.video_ids[0])}"
+        )
+
+
+def _write(
+    output: Path,
+    manifest: Manifest,
+    source: str,
+    files: Sequence[Path],
+    options: dict[str, float | None],
+    read: Callable[[Path], Foreign],
+) -> FeaturesResult:
+    identity = {
+        "manifest_sha256": manifest.sha256,
+        "source": source,
+        "source_sha256": _sha256_of(files),
+        **options,
+    }
+    # Not the name of unfinished work of extract, which can go on; this is quick, and starts anew.
+    work = output.with_name(f".{output.name}.import")
+    with exclusive(output):
+        if output.exists():
+            refuse_changed(output, read_attributes(output, "features"), identity)
+            return _result(output, already_done=True)
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        try:
+            foreign = read(work)
+            _refuse_another_set(foreign, manifest, files)
+            counts = Counter(foreign.counts)
+            shards = list(_write_shards(foreign, manifest, work, counts))
+            made_with = {
+                "manifest_sha256": identity["manifest_sha256"],
+                "model_name": printable(f"{NOT_KNOWN}, of {', '.join(path.name for path in files)}"),
+                "model_sha256": NOT_KNOWN,
+                "decoder": NOT_KNOWN,
+                "fps": "all" if foreign.times_are == AS_GIVEN else format(FPS, "g"),
+                "flip": NOT_KNOWN,
+                "dtype": foreign.dtype,
+                **{name: value for name, value in identity.items() if value is not None},
+                "times": foreign.times_are,
+                "source_rows": json.dumps(dict(counts)),
+                "program_version": vidface.__version__,
+            }
+            (work / "vectors").unlink(missing_ok=True)  # room for the output, once the map of it is gone too
+            unlisted = foreign.unlisted
+            del foreign
+            record_faults(output, STAGE, _all_faults(shards, unlisted))
+            join_shards(shards, output, made_with)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return _result(output, already_done=False)
+
+
+def _sha256_of(files: Sequence[Path]) -> str:
+    """Of the files' contents, in their order."""
+    digests = []
+    for path in files:
+        if not path.is_file():  # a pipe could be read only once
+            what = "is no file" if path.exists() else "no such file"
+            raise StoreError(f"{path}: {what}")
+        try:
+            digests.append(sha256_file(path))
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _write_shards(foreign: Foreign, manifest: Manifest, work: Path, counts: Counter[str]) -> Iterator[Path]:
+    """Write the rows of the videos as shards, in the manifest's order; ``counts`` gets what is left out here."""
+    counts.setdefault("not_finite", 0)
+    videos = len(manifest.video_ids)
+    start = 0
+    with progress(STAGE, videos, "videos") as advance:
+        while start < videos:
+            last = int(np.searchsorted(foreign.offsets, foreign.offsets[start] + SHARD_ROWS, "right")) - 1
+            stop = min(max(last, start + 1), start + SHARD_VIDEOS, videos)
+            shard = work / f"shard-{start:09d}.h5"
+            rows = [_video(foreign, i, manifest.video_ids[i], counts) for i in range(start, stop)]
+            write_shard(shard, rows, foreign.features.shape[1], foreign.dtype)
+            yield shard
+            advance(stop - start)
+            start = stop
+
+
+def _video(foreign: Foreign, i: int, video_id: str, counts: Counter[str]) -> VideoRows:
+    """The rows of one video, without those that hold NaN or infinity."""
+    rows = foreign.order[foreign.offsets[i] : foreign.offsets[i + 1]]
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is left out
+        features = foreign.features[rows].astype(foreign.dtype)
+    finite: npt.NDArray[np.bool_] = np.isfinite(features).all(axis=1)
+    faults = list(foreign.faults.get(i, []))
+    partial = i in foreign.partial
+    if not finite.all():
+        lost = int(np.count_nonzero(~finite))
+        counts["not_finite"] += lost
+        faults.append(("not-finite", f"{lost} of {len(rows)} rows have NaN or infinite features: left out"))
+        partial = True
+    if not finite.any() and not faults:
+        faults.append(("missing", "the source has no row of this video"))
+    status = "failed" if not finite.any() else "partial" if partial else "ok"
+    return VideoRows(
+        video_id,
+        features[finite],
+        foreign.times[rows][finite],
+        status,
+        [_fault(video_id, kind, detail) for kind, detail in faults],
+    )
+
+
+def _fault(video: str, kind: str, detail: str) -> Fault:
+    return {"video": video, "stage": STAGE, "kind": kind, "detail": printable(detail)}
+
+
+def _all_faults(shards: Sequence[Path], unlisted: Mapping[str, int]) -> Iterator[Fault]:
+    """Of the manifest's videos, in its order; then the videos that it does not have, by name."""
+    yield from shard_faults(shards)
+    for name, rows in sorted(unlisted.items()):
+        yield _fault(
+            printable(name), NOT_LISTED, f"its {rows} rows are left out: the manifest has no such video"
+        )
+
+
+def _result(output: Path, *, already_done: bool) -> FeaturesResult:
+    info = read_features(output)
+    faults_file = output.with_name(FAULTS_FILE)
+    mine = [fault for fault in read_faults(faults_file) if fault.get("output") == output.name]
+    counts: Any = info.attributes.get("source_rows", "{}")
+    return FeaturesResult(
+        output=output,
+        videos=len(info.video_ids),
+        rows=int(info.offsets[-1]),
+        status=dict(Counter(info.status)),
+        faults=dict(Counter(fault["kind"] for fault in mine)),
+        faults_file=faults_file,
+        counts=json.loads(counts),
+        unlisted=[fault["video"] for fault in mine if fault["kind"] == NOT_LISTED],
+        already_done=already_done,
+    )

@@ -1,0 +1,186 @@
+"""Shards of features, or of embeddings -> the file of the run that does all: the same bytes.
+
+`vidface.features.extract` and `vidface.embeddings.cluster` write a shard, `vidface.files.shares` says which videos it
+holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidface.errors import UsageError
+from vidface.files.outputs import exclusive, record_faults, refuse_changed, short
+from vidface.files.shares import Shard, parse_shard, shard_text
+from vidface.files.store import (
+    FeaturesInfo,
+    embedding_runs,
+    face_totals,
+    join_shards,
+    joined_sha256,
+    offsets_of,
+    read_info,
+    shard_faults,
+    verify_file,
+    write_embeddings,
+)
+
+# The attributes in the order in which the stages write them, which is a part of a file's bytes.
+FEATURES_ATTRIBUTES = (
+    *("kind", "schema_version", "manifest_sha256", "model_name", "model_sha256", "colour_order", "decoder"),
+    *("fps", "flip", "resize", "half", "dtype", "faces", "detector_sha256", "detector", "track"),
+    *("min_score", "min_face", "min_sharpness", "max_yaw", "folder_frames", "device"),
+    *("program_version", "dimension"),
+)
+EMBEDDINGS_ATTRIBUTES = (
+    *("kind", "schema_version", "features_sha256", "threshold", "pooling", "by", "manifest_sha256"),
+    *("model_name", "model_sha256", "flip", "fps", "decoder", "faces", "track"),
+    *("folder_frames", "features_shard", "program_version", "dimension"),
+)
+OF_ONE_SHARD = {"shard", "content_sha256", "rest_sha256", "rows_sum"}
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """What was merged: how many shards, videos by status, frames, and faults by kind; faces as extract counts them."""
+
+    output: Path
+    kind: str
+    shards: int
+    videos: int
+    frames: int
+    status: dict[str, int]
+    faults: dict[str, int]
+    already_done: bool
+    faces: dict[str, int] | None = None
+
+
+def merge(files: Sequence[Path], output: Path) -> MergeResult:
+    """Merge all shards of a run into the file that one run without ``--shard`` writes.
+
+    Rows are moved in blocks: memory does not grow with the number of frames. The faults of features are listed in
+    ``faults.jsonl`` beside the output. Where shards were made on different devices, ``device`` names them all.
+
+    Args:
+        files: features files, or embeddings files, in any order; they stay where they are.
+        output: the file to write.
+
+    Raises:
+        StoreError: a file is missing, damaged or of another kind.
+        UsageError: a shard is missing, there twice, or of another run; or another run writes this output now.
+        ChangedError: the output is there and was not made of these shards.
+    """
+    shards = [read_info(path, "features", "embeddings") for path in files]
+    attributes = _common(shards)
+    shards = _in_order(shards)
+    for shard in shards:
+        verify_file(shard.path, shard.attributes)
+    paths = [shard.path for shard in shards]
+    whole = FeaturesInfo(
+        path=output,
+        video_ids=[video for shard in shards for video in shard.video_ids],
+        offsets=offsets_of(np.concatenate([np.diff(shard.offsets) for shard in shards])),
+        status=[status for shard in shards for status in shard.status],
+        attributes=attributes,
+    )
+    of_features = attributes["kind"] == "features"
+    faults = list(shard_faults(paths)) if of_features else []
+    with exclusive(output):
+        already_done = output.exists()
+        if already_done:
+            _refuse_other(whole, paths)
+        elif of_features:
+            # The features file comes last, as in extract: once it is there, its faults are listed too.
+            record_faults(output, "extract", faults)
+            join_shards(paths, output, attributes)
+        else:
+            write_embeddings(output, whole, chain.from_iterable(map(embedding_runs, paths)), attributes)
+    return MergeResult(
+        output=output,
+        kind=str(attributes["kind"]),
+        shards=len(shards),
+        videos=len(whole.video_ids),
+        frames=int(whole.offsets[-1]),
+        status=dict(Counter(whole.status)),
+        faults=dict(Counter(fault["kind"] for fault in faults)),
+        already_done=already_done,
+        faces=face_totals(output) if of_features else None,
+    )
+
+
+def _common(shards: Sequence[FeaturesInfo]) -> dict[str, Any]:
+    """What all shards were made with, in the order of the stages.
+
+    Raises:
+        UsageError: a file is no shard, or was made otherwise than the first; what it runs on may differ.
+    """
+    for shard in shards:
+        if "shard" not in shard.attributes:
+            of = shard.attributes.get("features_shard")
+            hint = f" (of features that are shard {of}: merge those first, then cluster)" if of else ""
+            raise UsageError(f"{shard.path}: not a shard: it was made without --shard{hint}")
+    first = shards[0]
+    order = FEATURES_ATTRIBUTES if first.attributes["kind"] == "features" else EMBEDDINGS_ATTRIBUTES
+    place = {name: number for number, name in enumerate(order)}
+    names = {name for shard in shards for name in shard.attributes} - OF_ONE_SHARD
+    common: dict[str, Any] = {}
+    for name in sorted(names, key=lambda name: (place.get(name, len(place)), name)):
+        if name == "device":
+            common[name] = " + ".join(sorted({str(shard.attributes.get(name)) for shard in shards}))
+            continue
+        common[name] = first.attributes.get(name)
+        for shard in shards:
+            value = shard.attributes.get(name)
+            if value != common[name]:
+                raise UsageError(
+                    f"{shard.path}: {name} is {short(value)}, but {short(common[name])} in {first.path}: "
+                    "only shards of one run can be merged"
+                )
+    return common
+
+
+def _in_order(shards: Sequence[FeaturesInfo]) -> list[FeaturesInfo]:
+    """The shards by their number.
+
+    Raises:
+        UsageError: naming a shard of another number of shards, that is there twice, or those that are not there.
+    """
+    found: dict[Shard, FeaturesInfo] = {}
+    for info in shards:
+        shard = parse_shard(str(info.attributes["shard"]))
+        if shard in found:
+            raise UsageError(f"{info.path}: shard {shard_text(shard)} again: {found[shard].path} is it too")
+        found[shard] = info
+    parts = parse_shard(str(shards[0].attributes["shard"]))[1]
+    for (_, others), info in found.items():
+        if others != parts:
+            raise UsageError(
+                f"{info.path}: shard is {info.attributes['shard']}, but {shards[0].attributes['shard']} in "
+                f"{shards[0].path}: only shards of one run can be merged"
+            )
+    missing = [f"{part}/{parts}" for part in range(1, parts + 1) if (part, parts) not in found]
+    if missing:
+        some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise UsageError(f"shard: {len(missing)} of {parts} are not among the files: {some}")
+    return [found[part, parts] for part in range(1, parts + 1)]
+
+
+def _refuse_other(whole: FeaturesInfo, shards: Sequence[Path]) -> None:
+    """Refuse an output that is there unless it is what these shards give.
+
+    Raises:
+        StoreError: it is of another kind.
+        ChangedError: it was made of something else.
+    """
+    there = read_info(whole.path, whole.attributes["kind"])
+    refuse_changed(whole.path, there.attributes, {**whole.attributes, "shard": None})
+    if whole.attributes["kind"] == "features":  # embeddings follow from what their attributes name
+        was = {"content_sha256": there.attributes["content_sha256"], "status": dict(Counter(there.status))}
+        sha256 = joined_sha256(shards, whole.offsets, whole.video_ids)
+        refuse_changed(whole.path, was, {"content_sha256": sha256, "status": dict(Counter(whole.status))})

@@ -1,0 +1,129 @@
+"""What the files hold, as Python sees it; `vidface.files.store` says what each array is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+COPY_ROWS = 8192  # rows moved at a time where a file is joined or hashed: 17 MB at 512 x float32
+
+
+# Of a video in which faces were detected: frames read, those without a face, faces found, and those of them that are no
+# rows, each for one reason. Rows are the faces found, less the rest.
+FACE_COUNTS = (
+    *("frames", "without_face", "found"),
+    *("too_small", "turned", "blurred", "not_finite", "other_track"),
+)
+
+
+Fault = dict[str, str]
+
+
+class FaceRows(NamedTuple):
+    """The faces that rows of features are of, as detected.
+
+    Attributes:
+        boxes: float32 [f, 4], x0, y0, x1, y1 in pixels of the upright frame.
+        points: float32 [f, 5, 2], x, y: image-left eye, image-right eye, nose, image-left and image-right mouth corner.
+        scores: float32 [f], the detector's.
+        sharpness: float32 [f], of the aligned face; see `vidface.frames.faces.quality`.
+        tracks: int32 [f], number of the face's track within its video, 0 is the main person.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    points: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    sharpness: npt.NDArray[np.float32]
+    tracks: npt.NDArray[np.int32]
+
+
+FACE_DATASETS = (*FaceRows._fields, "face_counts")
+
+NO_FACES = FaceRows(
+    np.empty((0, 4), np.float32),
+    np.empty((0, 5, 2), np.float32),
+    np.empty(0, np.float32),
+    np.empty(0, np.float32),
+    np.empty(0, np.int32),
+)
+
+
+class VideoRows(NamedTuple):
+    """The features of one video.
+
+    Attributes:
+        video_id: its id.
+        features: [f, D].
+        timestamps: float32 [f], seconds.
+        status: ``ok``, ``partial`` or ``failed``.
+        faults: what was wrong with it.
+        faces: where rows are detected faces, those; all videos of a file have them, or none.
+        face_counts: as `FACE_COUNTS`, where there are ``faces``.
+    """
+
+    video_id: str
+    features: npt.NDArray[Any]
+    timestamps: npt.NDArray[np.float32]
+    status: str
+    faults: list[Fault]
+    faces: FaceRows | None = None
+    face_counts: tuple[int, ...] = ()
+
+
+class EmbeddingRows(NamedTuple):
+    """A run of consecutive videos after clustering; shapes as in the embeddings file."""
+
+    embeddings: npt.NDArray[np.float32]
+    kept: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class FeaturesInfo:
+    """What a features file holds, without its rows; or what an embeddings file says of the features it is made from."""
+
+    path: Path
+    video_ids: list[str]
+    offsets: npt.NDArray[np.int64]
+    status: list[str]
+    attributes: dict[str, Any]
+
+    @property
+    def dimension(self) -> int:
+        """Length of a feature vector."""
+        return int(self.attributes["dimension"])
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A whole embeddings file in memory."""
+
+    path: Path
+    video_ids: list[str]
+    embeddings: npt.NDArray[np.float32]
+    frames: npt.NDArray[np.int64]
+    kept: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int32]
+    status: list[str]
+    attributes: dict[str, Any]
+    weights: npt.NDArray[np.float32] | None = None
+
+    def kept_frames(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
+        """Which of the frames of one video, rows ``start`` to ``stop``, its embedding was made of.
+
+        Those of cluster 0; where all count by weight, those with at least an equal share.
+        """
+        if self.weights is None:
+            return np.asarray(self.labels[start:stop] == 0)
+        equal = (1 - 1e-6) / max(stop - start, 1)  # the shares are rounded
+        return np.asarray(self.weights[start:stop] >= equal)
+
+
+def offsets_of(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """int64 [n+1]: where each of n things that lie back to back begins, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -1,0 +1,143 @@
+"""What a face is worth before any network saw it: how sharp it is, where it looks, how large it is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import UsageError
+from vidface.frames.faces.align import opencv
+from vidface.frames.frame import Pixels
+
+__all__ = ["REASONS", "Pose", "filter_faces", "head_pose", "sharpness"]
+
+Float = npt.NDArray[np.float32]
+
+# Why a face is left out, in the order of the tests: a face that fails several is counted under the first.
+REASONS = ("too_small", "turned", "blurred")
+
+_SIDE = 112  # pixels; faces of other sizes are measured at this one
+_INNER = slice(24, 104), slice(20, 92)  # of those, rows and columns: the face without hair and background
+_SMOOTHING = 1.5  # pixels, so that noise and the blocks of a codec are not taken for detail
+
+# The five points of a head that looks into the camera, in units of the distance between its eyes: x to the image's
+# right, y down, z away from the camera. Across and down it is the median of the 1,047 faces of LFW whose nose and mouth
+# lie in the middle. The depth of the nose, some 28 of 63 mm, cannot be seen from in front; it only scales the yaw.
+_HEAD = np.array(
+    [(-0.5, 0.0, 0.0), (0.5, 0.0, 0.0), (0.0, 0.55, -0.45), (-0.425, 0.965, 0.0), (0.425, 0.965, 0.0)]
+)
+
+
+class Pose(NamedTuple):
+    """Where n faces look, float32 [n] each, in degrees; 0, 0, 0 is straight into the camera and upright.
+
+    Attributes:
+        yaw: turned to the image's right above 0, to its left below; -90 to 90.
+        pitch: down above 0, up below.
+        roll: tilted clockwise in the image above 0.
+    """
+
+    yaw: Float
+    pitch: Float
+    roll: Float
+
+
+def sharpness(faces: Pixels) -> Float:
+    """How much fine detail aligned faces show, whatever their light and contrast.
+
+    Of the inner face, smoothed a little, the mean square of the second derivative: across and down, the less of the
+    two, since motion blurs one direction only. It is divided by the variance of the face's grey levels and given in
+    thousandths. Sharp photographs have some 45; below 10 a face is hardly recognised. A face that was small has little,
+    since it was enlarged. (The usual variance of the Laplacian follows light and noise more than blur: `docs/faces.md`
+    compares them.)
+
+    Args:
+        faces: uint8 [n, h, w, 3], RGB, aligned; measured at 112x112.
+
+    Returns:
+        float32 [n], 0 for a face of one grey.
+    """
+    cv2 = opencv()
+    if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[3] != 3:
+        raise UsageError(
+            f"faces must be uint8 n x h x w x 3, not {faces.dtype} {' x '.join(map(str, faces.shape))}"
+        )
+    values = np.empty(len(faces), np.float32)
+    for row, face in enumerate(faces):
+        grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        if grey.shape != (_SIDE, _SIDE):
+            grey = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+        smooth = cv2.GaussianBlur(grey, (0, 0), _SMOOTHING)
+        detail = min(
+            float(np.square(cv2.Sobel(smooth, cv2.CV_32F, *order)[_INNER], dtype=np.float64).mean())
+            for order in ((2, 0), (0, 2))
+        )
+        # One grey level squared more, so that the rounding of a black face is no detail.
+        values[row] = 1000 * detail / (float(grey[_INNER].var(dtype=np.float64)) + 1)
+    return values
+
+
+def head_pose(points: npt.NDArray[Any]) -> Pose:
+    """Estimate where heads look from their five points alone.
+
+    The mean head is laid on the points by the affine camera of least squares; the nearest turn is its polar factor,
+    and the angles are read from that. Heads differ from the mean one, so it is good to some ten degrees, enough to
+    tell a profile from a face; beyond 60 degrees a detector's points are guesses.
+
+    Args:
+        points: [n, 5, 2], (x, y), in the order of `vidface.frames.faces.faces.Faces`.
+
+    Raises:
+        UsageError: points of another shape.
+    """
+    points = np.asarray(points, np.float64)
+    if points.ndim != 3 or points.shape[1:] != (5, 2):
+        raise UsageError(f"points must be n x 5 x 2, not {' x '.join(map(str, points.shape))}")
+    centred = points - points.mean(axis=1, keepdims=True)
+    axes = (np.linalg.pinv(_HEAD - _HEAD.mean(axis=0)) @ centred).transpose(0, 2, 1)  # [n, 2, 3]
+    left, _, right = np.linalg.svd(axes, full_matrices=False)
+    across, down = np.moveaxis(left @ right, 1, 0)  # the first two rows of the turn, [n, 3] each
+    away = np.cross(across, down)  # the third
+    # The turn is roll * pitch * yaw: the head turns first, then nods, then is tilted in the image.
+    yaw = np.arctan2(away[:, 0], np.abs(away[:, 2]))
+    pitch = np.arcsin(np.clip(away[:, 1], -1, 1))
+    roll = np.arctan2(-across[:, 1], down[:, 1])
+    return Pose(*(np.degrees(angle).astype(np.float32) for angle in (yaw, pitch, roll)))
+
+
+def filter_faces(
+    boxes: Float,
+    points: Float,
+    sharp: Float,
+    *,
+    min_size: float = 0,
+    min_sharpness: float = 0,
+    max_yaw: float = 90,
+) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
+    """Say which of n faces are good enough, and why the others are not.
+
+    Args:
+        boxes: float32 [n, 4], (x0, y0, x1, y1), pixels.
+        points: float32 [n, 5, 2].
+        sharp: float32 [n], as `sharpness` gives it.
+        min_size: pixels; a box whose shorter side is less is ``too_small``.
+        max_yaw: degrees; what looks further to a side is ``turned``. 90 leaves all.
+        min_sharpness: what has less is ``blurred``.
+
+    Returns:
+        bool [n], True where a face is kept; and the count of each of `REASONS`.
+    """
+    boxes = np.asarray(boxes)
+    fails = (
+        (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) < min_size,
+        np.abs(head_pose(points).yaw) > max_yaw,
+        np.asarray(sharp) < min_sharpness,
+    )
+    kept = np.ones(len(boxes), np.bool_)
+    counts = {}
+    for reason, fail in zip(REASONS, fails, strict=True):
+        counts[reason] = int(np.count_nonzero(kept & fail))
+        kept &= ~fail
+    return kept, counts

@@ -1,0 +1,204 @@
+"""Loose crops of IJB-B and IJB-C -> aligned faces and their manifest.
+
+The lists of these sets give five points for every crop, in pixels of that crop; faces are laid by them on the template
+of 112x112 that `vidface.frames.faces.align` knows, as the sets' public evaluation code does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import ChangedError, ManifestError, MediaError, StoreError
+from vidface.files.atomic import disk_is_full, sha256_file
+from vidface.files.outputs import exclusive, write_json
+from vidface.frames.faces.align import align_faces, opencv
+from vidface.frames.folder import IMAGE_ERRORS, decode_image
+from vidface.manifest.formats import format_of
+from vidface.manifest.rows import show
+from vidface.manifest.sources.converted import Converted, prefix_of
+from vidface.manifest.sources.ijb import aligned_name, check_names, from_ijb
+from vidface.manifest.sources.template_lists import (
+    CROPS,
+    FACES,
+    TemplateSet,
+    list_path,
+    read_crops,
+    read_faces,
+)
+from vidface.runtime import cpu_count, progress
+
+__all__ = ["align_crops", "make_manifest"]
+
+SIDE = 112
+MADE_FROM = "alignment.json"  # in the folder of aligned faces
+TASK = 64  # crops at a time in a thread
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+def make_manifest(
+    kind: TemplateSet,
+    meta: Path,
+    images: Path,
+    output: Path,
+    *,
+    aligned: Path | None = None,
+    workers: int | None = None,
+) -> Converted:
+    """Write the manifest of a set, and before that, where asked for, the aligned faces that it then points to.
+
+    Args:
+        kind: ``ijbb`` or ``ijbc``.
+        meta: the folder of the lists.
+        images: the loose crops.
+        output: the manifest.
+        aligned: the folder for aligned faces; made if need be. Faces that are there already are kept.
+        workers: threads; None for one a core.
+
+    Raises:
+        ManifestError: a list or folder cannot be used; see `from_ijb`.
+        ChangedError: ``aligned`` holds faces that were cut by other points.
+        StoreError: a face or the manifest cannot be written.
+        UsageError: OpenCV is not installed, or another run is writing there.
+    """
+    if aligned is None:
+        return from_ijb(kind, meta, images, output)
+    format_of(output)
+    prefix_of(images, images / "manifest")  # it is a folder
+    if not aligned.resolve().is_relative_to(output.parent.resolve()):
+        raise ManifestError(f"{aligned}: not under {output.parent.resolve()}, the manifest's folder")
+    unreadable = align_crops(kind, meta, images, aligned, workers=workers)
+    return from_ijb(kind, meta, aligned, output, aligned=True, unreadable=unreadable)
+
+
+def align_crops(
+    kind: TemplateSet, meta: Path, images: Path, folder: Path, *, workers: int | None = None
+) -> list[str]:
+    """Cut the faces of a set's loose crops by the points of its list, as PNG of 112x112.
+
+    A face is there whole or not at all; what an earlier run wrote is not made again.
+
+    Returns:
+        The names of crops that are not there, cannot be read or have impossible points, with the reason, in the order
+        of the list.
+
+    Raises:
+        ManifestError, ChangedError, StoreError, UsageError: as `make_manifest`.
+    """
+    opencv()
+    path = list_path(meta, kind, CROPS)
+    crops = read_crops(path)
+    check_names(path, crops.images)
+    _check_same_images(path, crops.images, list_path(meta, kind, FACES))
+    names = [aligned_name(image) for image in crops.images]
+    if len(set(names)) < len(names):
+        raise ManifestError(
+            f"{path}: two images differ by their suffix only, and would be one PNG file; rename one"
+        )
+    try:
+        folder.mkdir(exist_ok=True)
+        for parent in sorted({Path(name).parent for name in names}):
+            (folder / parent).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be made: {error.strerror}") from None
+    with exclusive(folder):
+        _check_made_from(folder, path, names)
+        for parent in {(folder / name).parent for name in names}:
+            for left_by_a_killed_run in parent.glob(".*.png.*.partial"):
+                left_by_a_killed_run.unlink(missing_ok=True)
+        todo = [i for i, name in enumerate(names) if not _is_whole(folder / name)]
+        failed: dict[int, str] = {}
+
+        def run(start: int) -> int:
+            part = todo[start : start + TASK]
+            for i in part:
+                if reason := _align(images / crops.images[i], crops.points[i], folder / names[i]):
+                    failed[i] = reason
+            return len(part)
+
+        pool = ThreadPoolExecutor(workers or cpu_count())
+        try:
+            with progress("align", len(todo), "faces") as advance:
+                for done in pool.map(run, range(0, len(todo), TASK)):
+                    advance(done)
+        finally:
+            pool.shutdown(cancel_futures=True)  # else an interrupt would wait for all that is still to do
+    return [f"{crops.images[i]} ({failed[i]})" for i in sorted(failed)]
+
+
+def _check_same_images(path: Path, images: Sequence[str], other: Path) -> None:
+    listed, expected = set(images), read_faces(other).images
+    missing = [image for image in expected if image not in listed]
+    if missing or len(listed) != len(expected):
+        which = f"lacks {len(missing)}, the first is {show(missing[0])}" if missing else "has more"
+        raise ManifestError(f"{path}: not the images of {other}: it {which}")
+
+
+def _check_made_from(folder: Path, points: Path, names: Sequence[str]) -> None:
+    """Refuse to mix faces that were cut by other points; say by which these are."""
+    made = {"points": points.name, "points_sha256": sha256_file(points), "size": [SIDE, SIDE]}
+    note = folder / MADE_FROM
+    try:
+        before = json.loads(note.read_bytes())
+    except FileNotFoundError:
+        # Faces come after the note: what is there without it, such as the crops themselves, was not cut here.
+        other = next((name for name in names if (folder / name).exists()), None)
+        if other is not None:
+            raise ChangedError(
+                f"{folder}: {show(other)} in it is no face that was cut here; name another folder"
+            ) from None
+        write_json(note, made)
+        return
+    except (OSError, ValueError):
+        raise StoreError(f"{note}: damaged; remove {folder} and align again") from None
+    if before != made:
+        raise ChangedError(
+            f"{folder}: holds faces that were cut by another list of points; name another folder"
+        )
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a PNG file is there and has its end: after a loss of power a name may stand for nothing."""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(-len(_PNG_END), os.SEEK_END)
+            return handle.read() == _PNG_END
+    except OSError:
+        return False
+
+
+def _align(crop: Path, points: npt.NDArray[np.float64], target: Path) -> str:
+    """Cut one face; the reason where there is none, or nothing."""
+    if not crop.is_file():
+        return "no such file"
+    try:
+        pixels = decode_image(crop.read_bytes())
+    except MediaError as error:
+        return str(error)
+    except IMAGE_ERRORS as error:
+        return getattr(error, "strerror", None) or "it cannot be read"
+    if np.ptp(points, axis=0).max() == 0:
+        return "its five points are one"
+    face = align_faces(pixels, points[None], (SIDE, SIDE))[0]
+    _write_png(target, face, opencv().imencode)
+    return ""
+
+
+def _write_png(target: Path, face: npt.NDArray[np.uint8], encode: Callable[..., Any]) -> None:
+    """Not synced, as half a million syncs take hours; `_is_whole` looks at what is found again."""
+    _, png = encode(".png", face[:, :, ::-1])
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(png.tobytes())
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        reason = "no space left; make room and run again" if disk_is_full(error) else error.strerror
+        raise StoreError(f"{target}: not written: {reason}") from None

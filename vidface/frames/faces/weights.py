@@ -1,0 +1,84 @@
+"""Where a detector's weights lie: the user's file, or one of a known checksum in a folder of weights.
+
+Nothing is ever downloaded: what is missing is named, with its SHA-256, where it can be had and where it belongs.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from vidface.errors import ModelError
+from vidface.files.atomic import sha256_file
+
+__all__ = ["Known", "Weights", "find_weights", "weights_folder", "weights_of_user"]
+
+
+class Known(NamedTuple):
+    """A file of weights that is known by its content.
+
+    Attributes:
+        name: of the file, as its makers call it.
+        sha256: of its content.
+        source: where it can be had, and under which licence.
+    """
+
+    name: str
+    sha256: str
+    source: str
+
+
+class Weights(NamedTuple):
+    """A file of weights that is there: its path, and the SHA-256 of its content."""
+
+    path: Path
+    sha256: str
+
+
+def weights_folder() -> Path:
+    """The folder where weights are looked for: ``$VIDFACE_WEIGHTS``, or ``vidface/weights`` in the user's cache."""
+    if folder := os.environ.get("VIDFACE_WEIGHTS"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidface" / "weights"
+
+
+def weights_of_user(path: Path) -> Weights:
+    """A file that the user names: taken as it is, whatever its checksum, which goes into what is made with it.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return Weights(path, sha256_file(path))
+    except OSError as error:
+        raise ModelError(f"{path}: the detector's weights cannot be read: {error.strerror}") from None
+
+
+def find_weights(known: list[Known], folders: list[Path], what: str) -> Weights:
+    """The first known file that lies in one of the folders with the content it should have.
+
+    Args:
+        known: at least one, the preferred first.
+        folders: where to look, the preferred first; they need not exist.
+        what: the detector's name, for the error.
+
+    Raises:
+        ModelError: none is there, or those that are there have another content: which file, which SHA-256, where it
+            belongs and where it can be had.
+    """
+    others = []
+    for name, sha256, _ in known:
+        for folder in folders:
+            path = folder / name
+            if not path.is_file():
+                continue
+            if weights_of_user(path).sha256 == sha256:
+                return Weights(path, sha256)
+            others.append(str(path))
+    wanted = known[0]
+    changed = f"; the content of {', '.join(others)} is another" if others else ""
+    raise ModelError(
+        f"the weights of {what} are not here, and nothing is downloaded: put {wanted.name} (SHA-256 {wanted.sha256}) "
+        f"into {folders[0]}, or name your own file; it can be had from {wanted.source}{changed}"
+    )

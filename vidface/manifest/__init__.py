@@ -1,0 +1,1 @@
+"""Who is where: the manifest, its spellings, and the lists that data sets come with."""

@@ -1,0 +1,291 @@
+"""Who is where: the manifest, one row a video, as CSV, JSON Lines or Parquet.
+
+Columns: ``video_id`` (unique), ``path`` (a video file or a folder of frames, relative to the manifest's root
+and never outside it), ``identity`` (empty: unknown, or a distractor) and ``split``. The first two are needed;
+a file without the others reads as if they were empty. Everything is text: ``0144686`` keeps its zero, and
+``NA`` is a name.
+
+Tested in ``tests/test_manifest.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidface.errors import ManifestError
+from vidface.files.atomic import remove_dead_partials, write_atomic
+from vidface.manifest.formats import format_of, parse
+from vidface.manifest.rows import COLUMNS, Problem, Row, show
+
+__all__ = ["COLUMNS", "Manifest", "Problem", "Row", "check_manifest", "read_manifest", "write_manifest"]
+
+# Control characters, line separators, a byte order mark inside the text, and what undecodable bytes turned
+# into: none of them survives a trip through a text file or a terminal.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
+_LEAVES_ROOT = re.compile(r"^/|^[A-Za-z]:|\\|(?:^|/)\.\.(?:/|$)")
+# Characters of each column. Every id takes the room of the longest in the files that follow; 4,096 is Linux's own.
+_LONGEST = (1024, 4096, 1024, 1024)
+# Found by check, but no reason to stop: extract counts missing media as faults and goes on.
+_NOT_FATAL = {"missing-file", "duplicate-path"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The videos of a set, in the order of the file; all lists have one entry a video.
+
+    Attributes:
+        path: The manifest's file.
+        root: The folder that ``paths`` start from.
+        video_ids: Unique ids, also when compared without case and Unicode form.
+        paths: Video files or folders of frames, relative to ``root``, with ``/`` between folders.
+        identities: Who is in the video; empty for an unknown person or a distractor.
+        splits: ``train``, ``val``, ``test``, the user's own, or empty.
+        sha256: Of the rows, not of the file: CSV and Parquet of the same rows agree.
+    """
+
+    path: Path
+    root: Path
+    video_ids: list[str]
+    paths: list[str]
+    identities: list[str]
+    splits: list[str]
+    sha256: str
+
+    def video_path(self, i: int) -> Path:
+        """Return where the media of row ``i`` lie."""
+        return self.root / self.paths[i]
+
+
+def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
+    """Read a manifest that can be used as it is.
+
+    Media files that are missing, and two ids for one path, are not errors here; `check_manifest` names them.
+
+    Args:
+        path: A ``.csv``, ``.jsonl`` or ``.parquet`` file.
+        root: Where the paths start; the manifest's own folder unless given.
+
+    Raises:
+        ManifestError: The first problem, with file and line, and how many more there are.
+    """
+    path = Path(path)
+    root = _root(path, root)
+    rows, problems = _load(path, root)
+    fatal = [problem for problem in problems if problem.kind not in _NOT_FATAL]
+    if fatal:
+        more = f" ({len(fatal) - 1} more; run: vidface manifest check {path})" if len(fatal) > 1 else ""
+        raise ManifestError(fatal[0].at(path) + more)
+    video_ids, paths, identities, splits = (list(column) for column in zip(*rows, strict=True))
+    return Manifest(path, root, video_ids, paths, identities, splits, _digest(rows))
+
+
+def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
+    """Return every problem of a manifest, ordered by line; an empty list means that it can be used.
+
+    Kinds that make `read_manifest` fail: ``empty`` (a file without rows, an id or path without text),
+    ``undecodable``, ``syntax``, ``unknown-column``, ``missing-column``, ``duplicate-column``, ``fields``
+    (wrong number of them), ``type`` (not text), ``control`` (control characters, line ends), ``white-space``
+    (around an id, identity or split), ``too-long``, ``too-large`` (what a Parquet file unpacks to),
+    ``outside-root``, ``duplicate-id``, ``confusable-id`` (ids that differ only by case or Unicode form),
+    ``confusable-identity`` (identities that differ only by Unicode form; case may differ). Others:
+    ``missing-file``, ``duplicate-path``.
+
+    Raises:
+        ManifestError: The file cannot be opened, or its suffix is not that of a manifest.
+    """
+    path = Path(path)
+    return _load(path, _root(path, root))[1]
+
+
+def write_manifest(path: Path, rows: Iterable[Row]) -> int:
+    """Write ``(video_id, path, identity, split)`` rows, whole or not at all; the suffix decides the format.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        ManifestError: The rows could not be read back as a manifest (same checks as `check_manifest`, without
+            looking at the media), or the suffix is unknown.
+        StoreError: The file cannot be written.
+    """
+    path = Path(path)
+    rows = list(rows)
+    form = format_of(path)
+    if not rows:
+        raise ManifestError(f"{path}: not written, there are no videos to list")
+    problems = row_problems(range(1, len(rows) + 1), rows)
+    if problems:
+        first = problems[0]
+        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ManifestError(f"{path}: not written, row {first.line}: {first.message}{more}")
+    remove_dead_partials(path)
+    with write_atomic(path) as handle:
+        form.write(handle, rows)
+    return len(rows)
+
+
+def _root(path: Path, root: Path | None) -> Path:
+    if root is None:
+        return path.parent
+    if not Path(root).is_dir():
+        raise ManifestError(f"{root}: not a folder, so it cannot be the root of {path}")
+    return Path(root)
+
+
+def _load(path: Path, root: Path) -> tuple[list[Row], list[Problem]]:
+    """Parse a manifest and check its rows; problems come ordered by line."""
+    lines, rows, problems = parse(path)
+    if not rows and not problems:
+        problems.append(Problem(0, "empty", "no videos in it; a manifest has one row a video"))
+    problems += row_problems(lines, rows)
+    problems += _media_problems(lines, rows, root)
+    return rows, sorted(problems, key=lambda problem: problem.line)
+
+
+def _digest(rows: Sequence[Row]) -> str:
+    """Hash the rows; no field holds a control character, so the two separators make it unambiguous."""
+    text = "\n".join("\x1f".join(row) for row in rows)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
+    """Find what is wrong with the text of the rows, without looking at the disk."""
+    problems: list[Problem] = []
+    ids: dict[str, int] = {}  # folded id -> the first row that has it
+    identities: dict[str, int] = {}  # identity as written -> the first row that has it
+    for row, (line, fields) in enumerate(zip(lines, rows, strict=True)):
+        video_id, path, identity, split = fields
+        if any(map(operator.gt, map(len, fields), _LONGEST)):
+            problems += _length_problems(line, fields)
+            continue  # what is so long is not looked at: one text may come a million times
+        if CONTROL.search("".join(fields)):
+            problems += _control_problems(line, fields)
+        for name, text in (("video_id", video_id), ("identity", identity), ("split", split)):
+            if text[:1].isspace() or text[-1:].isspace():
+                message = f"{name} {show(text)} starts or ends with white space; remove it"
+                problems.append(Problem(line, "white-space", message))
+        if not path:
+            problems.append(Problem(line, "empty", f"no path for video {show(video_id)}"))
+        elif _LEAVES_ROOT.search(path):
+            message = (
+                f"path {show(path)} may leave the root; write it relative to the root, with / and without .."
+            )
+            problems.append(Problem(line, "outside-root", message))
+        identities.setdefault(identity, row)
+        if not video_id:
+            problems.append(Problem(line, "empty", "no video_id"))
+            continue
+        first = ids.setdefault(_fold(video_id), row)
+        if first == row:
+            continue
+        kind, other = "duplicate-id", rows[first][0]
+        message = f"video_id {show(video_id)} is already in line {lines[first]}"
+        if other != video_id:
+            kind = "confusable-id"
+            message = f"video_id {video_id!a} differs only by case or Unicode form from {other!a} "
+            message += f"in line {lines[first]}"
+        problems.append(Problem(line, kind, message))
+    return problems + _identity_problems(lines, identities)
+
+
+def _length_problems(line: int, fields: Row) -> list[Problem]:
+    return [
+        Problem(
+            line, "too-long", f"{name} {show(text)} has {len(text):,} characters; at most {most:,} are read"
+        )
+        for name, text, most in zip(COLUMNS, fields, _LONGEST, strict=True)
+        if len(text) > most
+    ]
+
+
+def _control_problems(line: int, fields: Row) -> list[Problem]:
+    problems = []
+    for name, text in zip(COLUMNS, fields, strict=True):
+        found = CONTROL.search(text)
+        if found and "\udc80" <= found[0] <= "\udcff":
+            message = f"{name} {show(text)} is not UTF-8; save the file as UTF-8"
+            problems.append(Problem(line, "undecodable", message))
+        elif found:
+            message = f"{name} {show(text)} has the control character {found[0]!a}; remove it"
+            problems.append(Problem(line, "control", message))
+    return problems
+
+
+def _identity_problems(lines: Sequence[int], identities: dict[str, int]) -> list[Problem]:
+    """Find people who are written in two Unicode forms: they would silently count as two people."""
+    problems = []
+    forms: dict[str, str] = {}
+    for identity, row in identities.items():
+        first = forms.setdefault(unicodedata.normalize("NFKC", identity), identity)
+        if first != identity:
+            message = f"identity {identity!a} differs only by Unicode form from {first!a} "
+            message += f"in line {lines[identities[first]]}"
+            problems.append(Problem(lines[row], "confusable-identity", message))
+    return problems
+
+
+def _fold(text: str) -> str:
+    """Return what two texts share that a person, or a file system, may take for one another."""
+    if text.isascii():
+        return text.lower()
+    # Folding can undo the normal form, hence twice.
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def _media_problems(lines: Sequence[int], rows: Sequence[Row], root: Path) -> list[Problem]:
+    """Find media that are missing, listed twice, or outside the root by way of a symbolic link."""
+    problems = []
+    home = os.path.realpath(root)
+    folders: dict[str, bool | None] = {}  # as the rows write them: under the root, outside it, or not there
+    seen: dict[str, int] = {}
+    for row, (line, (_, path, _, _)) in enumerate(zip(lines, rows, strict=True)):
+        if not path or len(path) > _LONGEST[1] or _LEAVES_ROOT.search(path) or CONTROL.search(path):
+            continue  # reported already, and nothing to look for
+        first = seen.setdefault(path, row)
+        if first != row:
+            message = f"path {show(path)} is already in line {lines[first]}"
+            problems.append(Problem(line, "duplicate-path", message))
+            continue
+        folder = path.rpartition("/")[
+            0
+        ]  # with a final slash, the path itself: lstat would follow a link there
+        if folder not in folders:
+            folders[folder] = _is_inside(f"{home}/{folder}", home)
+        inside = folders[folder]
+        status = _status(f"{home}/{path}") if inside else None
+        if status and stat.S_ISLNK(status.st_mode):
+            inside = _is_inside(f"{home}/{path}", home)
+            status = _status(os.path.realpath(f"{home}/{path}")) if inside else None
+        if inside is False:
+            message = (
+                f"path {show(path)} leaves the root through a symbolic link; move the media under the root"
+            )
+            problems.append(Problem(line, "outside-root", message))
+        elif status is None:
+            problems.append(Problem(line, "missing-file", f"no file or folder {show(path)} under {root}"))
+        elif not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            problems.append(Problem(line, "missing-file", f"{show(path)} is neither a file nor a folder"))
+    return problems
+
+
+def _is_inside(place: str, home: str) -> bool | None:
+    """Tell whether a place really lies under a folder, all links followed; None if nothing is there."""
+    real = os.path.realpath(place)
+    if not (real + "/").startswith(home.rstrip("/") + "/"):
+        return False
+    return True if _status(real) else None
+
+
+def _status(place: str) -> os.stat_result | None:
+    try:
+        return os.lstat(place)
+    except OSError:
+        return None

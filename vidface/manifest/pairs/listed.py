@@ -1,0 +1,204 @@
+"""A list of pairs brought to the rows of a manifest."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidface.errors import ManifestError
+from vidface.manifest.manifest import Manifest
+from vidface.manifest.pairs.cfp import parse_folder
+from vidface.manifest.pairs.formats import parse_file
+from vidface.manifest.pairs.parsed import PairLine, Parsed, Trouble
+from vidface.manifest.rows import show
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".mp4", ".avi")
+NO_VIDEO, SEVERAL = "no such video", "more than one such video"
+ITSELF, OPPOSITE = "a video with itself", "listed as same and as different"
+MISSING = "promised by the first line, not there"
+
+
+@dataclass(frozen=True, eq=False)
+class ListedPairs:
+    """The P pairs of a list that are pairs of the manifest, in the order of the list.
+
+    Attributes:
+        first: int64 [P], rows of the manifest.
+        second: int64 [P].
+        same: bool [P], what the list says.
+        folds: int64 [P], the fold the list puts a pair in; None where it has none.
+        form: the kind of list, in words.
+        listed: pairs that the list holds or promises; P and those of ``left_out``.
+        left_out: reason -> pairs that were left out.
+        repeated: pairs, among the P, that stand in an earlier line too, in either order.
+        against_manifest: pairs, among the P, whose label is not what the identities of the manifest say.
+        problems: a line for every pair of the last three, with its place.
+        notes: what the user should know, one line each.
+        inputs: the list's name, kind and SHA-256.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    folds: NDArray[np.int64] | None
+    form: str
+    listed: int
+    left_out: dict[str, int]
+    repeated: int
+    against_manifest: int
+    problems: list[str]
+    notes: list[str]
+    inputs: dict[str, Any]
+
+
+def read_pairs(path: Path, manifest: Manifest) -> ListedPairs:
+    """Read a list of pairs of a manifest's videos, in any format that `vidface.manifest.pairs` knows.
+
+    A name matches an id that is the same, or is the same when the suffix of an image or video is left off either; in
+    LFW lists also the image's name without its person. The label is the list's: the identities of the manifest are
+    only compared with it. Pairs listed again count again, as published numbers count them; a pair that is listed with
+    both labels, and a video with itself, are left out.
+
+    Raises:
+        ManifestError: the list cannot be read or is of no known format, or none of its pairs can be used.
+    """
+    parsed = parse_folder(path) if path.is_dir() else parse_file(path)
+    rows, lines, troubles = _match(parsed, manifest)
+    keep, more = _consistent(rows, lines)
+    troubles += more
+    left_out = Counter(trouble.reason for trouble in troubles)
+    if parsed.missing:
+        left_out[MISSING] += parsed.missing
+    listed = len(lines) + len(troubles) - len(more) + parsed.missing
+    if not keep:
+        raise ManifestError(_nothing(path, parsed, listed, left_out, troubles, manifest))
+    first, second = np.array([rows[i] for i in keep], np.int64).T
+    kept = [lines[i] for i in keep]
+    same = np.array([line.same for line in kept], np.bool_)
+    folds = [line.fold for line in kept if line.fold is not None]
+    gone = sorted({line.fold for line in parsed.lines if line.fold is not None} - set(folds))
+    if gone:
+        parsed.notes.append(f"no pair is left of fold {', '.join(map(str, gone))}")
+    repeated = _repeated(first, second, kept)
+    against = _against(first, second, kept, manifest)
+    problems = [f"{found.place}: left out: {found.reason}: {found.detail}" for found in troubles]
+    return ListedPairs(
+        first,
+        second,
+        same,
+        np.array(folds, np.int64) if len(folds) == len(kept) else None,
+        parsed.form,
+        listed,
+        dict(left_out),
+        len(repeated),
+        len(against),
+        [*problems, *repeated, *against],
+        parsed.notes,
+        {"pairs": path.name, "pairs_kind": parsed.form, "pairs_sha256": parsed.sha256},
+    )
+
+
+def _match(parsed: Parsed, manifest: Manifest) -> tuple[list[tuple[int, int]], list[PairLine], list[Trouble]]:
+    """The rows of every line whose two names are videos, those lines, and trouble with the others."""
+    exact = {video: row for row, video in enumerate(manifest.video_ids)}
+    bare: dict[str, list[int]] = defaultdict(list)
+    for video, row in exact.items():
+        bare[_without_suffix(video)].append(row)
+
+    def find(name: str) -> list[int]:
+        name = name.removeprefix("./")  # as `find` and `tar` write names
+        if name in exact:
+            return [exact[name]]
+        found = bare.get(_without_suffix(name), [])
+        if not found and parsed.flat:
+            found = bare.get(_without_suffix(name).rpartition("/")[2], [])
+        return found
+
+    rows, lines, troubles = [], [], list(parsed.troubles)
+    for line in parsed.lines:
+        found = [find(line.first), find(line.second)]
+        wrong = [name for name, at in zip((line.first, line.second), found, strict=True) if len(at) != 1]
+        if wrong:
+            reason = NO_VIDEO if any(not at for at in found) else SEVERAL
+            troubles.append(Trouble(line.place, reason, " and ".join(map(show, wrong))))
+        elif found[0] == found[1]:
+            troubles.append(Trouble(line.place, ITSELF, show(line.first)))
+        else:
+            rows.append((found[0][0], found[1][0]))
+            lines.append(line)
+    return rows, lines, troubles
+
+
+def _without_suffix(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and f".{suffix.lower()}" in SUFFIXES else name
+
+
+def _consistent(rows: list[tuple[int, int]], lines: list[PairLine]) -> tuple[list[int], list[Trouble]]:
+    """Which lines have no other line that says the opposite, and trouble with those that have."""
+    first: dict[tuple[int, int, bool], int] = {}  # a pair and a label -> its first line
+    for i, (one, other) in enumerate(rows):
+        first.setdefault((min(one, other), max(one, other), lines[i].same), i)
+    keep, troubles = [], []
+    for i, (one, other) in enumerate(rows):
+        opposite = first.get((min(one, other), max(one, other), not lines[i].same))
+        if opposite is None:
+            keep.append(i)
+        else:
+            said = (
+                f"{show(lines[i].first)}, {show(lines[i].second)}, the other way in {lines[opposite].place}"
+            )
+            troubles.append(Trouble(lines[i].place, OPPOSITE, said))
+    return keep, troubles
+
+
+def _repeated(first: NDArray[np.int64], second: NDArray[np.int64], lines: list[PairLine]) -> list[str]:
+    seen: dict[tuple[int, int], str] = {}
+    found = []
+    for one, other, line in zip(first.tolist(), second.tolist(), lines, strict=True):
+        before = seen.setdefault((min(one, other), max(one, other)), line.place)
+        if before != line.place:
+            found.append(f"{line.place}: counted again: the same pair as {before}")
+    return found
+
+
+def _against(
+    first: NDArray[np.int64], second: NDArray[np.int64], lines: list[PairLine], manifest: Manifest
+) -> list[str]:
+    found = []
+    for one, other, line in zip(first.tolist(), second.tolist(), lines, strict=True):
+        people = manifest.identities[one], manifest.identities[other]
+        if all(people) and (people[0] == people[1]) != line.same:
+            said = "same" if line.same else "different"
+            found.append(
+                f"{line.place}: counted as {said}, as it says, though the manifest has {show(people[0])} and "
+                f"{show(people[1])}"
+            )
+    return found
+
+
+def _nothing(
+    path: Path,
+    parsed: Parsed,
+    listed: int,
+    left_out: Counter[str],
+    troubles: list[Trouble],
+    manifest: Manifest,
+) -> str:
+    """Why no pair is left, and what the ids look like where the names match none."""
+    if not troubles:
+        return f"{path}: it lists no pair"
+    first = troubles[0]
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    hint = ""
+    if left_out[NO_VIDEO]:
+        hint = f"; the ids of {manifest.path} look like {show(manifest.video_ids[0])}"
+    return (
+        f"{path}: none of its {listed} pairs ({parsed.form}) can be used: {reasons}; "
+        f"the first: {first.place}: {first.detail}{hint}"
+    )

@@ -1,0 +1,84 @@
+"""What all formats of pair lists give: lines, and what was wrong with others."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from vidface.errors import ManifestError
+from vidface.files.atomic import read_regular
+
+MALFORMED = "malformed line"
+
+
+class PairLine(NamedTuple):
+    """One listed pair: where it stands, the two names as they are written, the label, and the fold if there is one."""
+
+    place: str
+    first: str
+    second: str
+    same: bool
+    fold: int | None = None
+
+
+class Trouble(NamedTuple):
+    """A line that gave no pair: where, why in the words that are counted by, and the detail."""
+
+    place: str
+    reason: str
+    detail: str
+
+
+@dataclass
+class Parsed:
+    """A list as it was written.
+
+    Attributes:
+        form: What kind of list it is, in words.
+        lines: Its pairs.
+        troubles: Lines that are none.
+        missing: Pairs that the list itself promises but does not hold.
+        notes: What the user should know, one line each.
+        sha256: Of the bytes that were read.
+        flat: Whether ``PERSON/IMAGE`` may stand for ``IMAGE`` alone.
+    """
+
+    form: str
+    lines: list[PairLine] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    missing: int = 0
+    notes: list[str] = field(default_factory=list)
+    sha256: str = ""
+    flat: bool = False
+
+    def trouble(self, place: str, detail: str) -> None:
+        """Note a line that is no pair of this format."""
+        self.troubles.append(Trouble(place, MALFORMED, detail))
+
+
+def read_text(path: Path) -> tuple[str, bytes]:
+    """The text of a list without its byte order mark, and the bytes it was.
+
+    Raises:
+        ManifestError: it cannot be read, is no regular file, or is not UTF-8.
+    """
+    try:
+        raw = read_regular(path)
+    except OSError as error:
+        raise ManifestError(f"{path}: pairs cannot be read: {error.strerror or error}") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ManifestError(
+            f"{path}: not UTF-8 text, so no list of pairs; a .bin file of images is for: vidface verify"
+        ) from None
+    if "\0" in text:
+        raise ManifestError(f"{path}: holds NUL characters, so it is no list of pairs; save it as UTF-8 text")
+    return text, raw
+
+
+def digest(*contents: bytes) -> str:
+    """SHA-256 of the files that were read, one after the other."""
+    return hashlib.sha256(b"".join(contents)).hexdigest()

@@ -1,0 +1,26 @@
+"""Manifests from what people have: folders of videos or pictures, iQIYI-VID's and LFRC's lists, YouTube Faces.
+
+Every converter writes a manifest, whole or not at all, with paths relative to the manifest's own folder, and
+returns counts of what it wrote and the names of what it left out. Missing media keep their rows.
+
+Tested in ``tests/test_manifest_sources.py`` and ``tests/manifest_sources``.
+"""
+
+from __future__ import annotations
+
+from vidface.manifest.sources.converted import Converted
+from vidface.manifest.sources.folder import from_folder
+from vidface.manifest.sources.image_lists import from_trillionpairs
+from vidface.manifest.sources.lists import from_iqiyi, from_lfrc
+from vidface.manifest.sources.pictures import from_pictures
+from vidface.manifest.sources.youtube_faces import from_ytf
+
+__all__ = [
+    "Converted",
+    "from_folder",
+    "from_iqiyi",
+    "from_lfrc",
+    "from_pictures",
+    "from_trillionpairs",
+    "from_ytf",
+]

@@ -1,0 +1,99 @@
+"""What all converters share: the text of lists, the result, the way to the media, the order of names."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vidface.errors import ManifestError
+from vidface.files.atomic import read_regular
+from vidface.manifest.manifest import Row, write_manifest
+from vidface.manifest.rows import show
+
+Ignored = defaultdict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a converter wrote.
+
+    Attributes:
+        rows: Videos in the manifest.
+        identities: Different people among them.
+        splits: Split -> videos.
+        unknown: Videos without identity.
+        missing: Videos whose media are not there; they have rows all the same.
+        ignored: Reason -> names of what was left out.
+        notes: What the user should know before going on, one line each.
+    """
+
+    rows: int
+    identities: int
+    splits: dict[str, int]
+    unknown: int
+    missing: int = 0
+    ignored: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def write_converted(
+    output: Path, rows: Sequence[Row], *, missing: int = 0, ignored: dict[str, list[str]] | None = None
+) -> Converted:
+    count = write_manifest(output, rows)
+    people: dict[str, set[str]] = defaultdict(set)
+    for _, _, identity, split in rows:
+        people[identity].add(split)
+    unknown = sum(not identity for _, _, identity, _ in rows)
+    people.pop("", None)
+    notes = []
+    if not people:
+        notes.append("no video has an identity: there is nobody to search for, and no pair of one person")
+    lonely = sum("val" in splits and "train" not in splits for splits in people.values())
+    if lonely:
+        notes.append(
+            f"{lonely} identities have gallery videos but no enrolment video, and will score 0 in iqiyi"
+        )
+    spaced = sum(row[0].split() != [row[0]] for row in rows)
+    if spaced:
+        notes.append(f"{spaced} video ids contain white space, which the iQIYI submission file cannot hold")
+    splits = dict(Counter(split for _, _, _, split in rows))
+    left_out = {reason: names for reason, names in (ignored or {}).items() if names}
+    return Converted(count, len(people), splits, unknown, missing, left_out, notes)
+
+
+def prefix_of(folder: Path, output: Path) -> str:
+    """Return what leads from the manifest's folder to ``folder``: ``""`` or with a final slash."""
+    if not folder.is_dir():
+        raise ManifestError(f"{folder}: no such folder")
+    root = output.parent.resolve()
+    place = folder.resolve()
+    if not place.is_relative_to(root):
+        better = show(str(place.parent / output.name))
+        raise ManifestError(
+            f"{folder}: not under {root}, the manifest's folder; write it above, as -o {better}"
+        )
+    relative = place.relative_to(root).as_posix()
+    return "" if relative == "." else relative + "/"
+
+
+def text_of(path: Path) -> str:
+    """The text of a list, without its byte-order mark.
+
+    Raises:
+        ManifestError: it cannot be read, or is not UTF-8; names the line.
+    """
+    try:
+        return read_regular(path).decode("utf-8-sig")
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ManifestError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a list, without white space around them; see `text_of`."""
+    text = text_of(path)
+    return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []

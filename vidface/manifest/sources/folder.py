@@ -1,0 +1,192 @@
+"""A manifest from a folder whose own layout says who is who."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vidface.errors import ManifestError, UsageError
+from vidface.files.atomic import natural_key
+from vidface.manifest.formats import format_of
+from vidface.manifest.manifest import Row
+from vidface.manifest.rows import show
+from vidface.manifest.sources.converted import Converted, Ignored, prefix_of, write_converted
+
+SPLITS = ("train", "val", "test")
+UNKNOWN = ("_distractors", "_unknown")
+IMAGES = {".jpg", ".jpeg", ".png"}
+VIDEOS = {
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".vob"),
+    *(".ts", ".mts", ".m2ts", ".flv", ".ogv", ".ogg", ".wmv", ".asf"),
+}
+
+
+class Node(NamedTuple):
+    """A video (height 0) or a folder that holds only nodes one lower than itself."""
+
+    name: str
+    height: int
+    is_file: bool
+    children: list[Node]
+
+
+def from_folder(folder: Path, output: Path, *, enrol: int = 1) -> Converted:
+    """Write the manifest of a folder, whose own layout says who is who.
+
+    A *video* is a file with a video's suffix, or a folder with images directly in it. The layout is one of
+
+    - ``folder/<video>``: identity empty, split ``val``;
+    - ``folder/<identity>/<video>``: the first ``enrol`` videos of an identity, in natural order, go to
+      ``train`` and the others to ``val``. One video at least is left for ``val``, so an identity with a
+      single video has no enrolment. Folders called ``_distractors`` or ``_unknown`` hold videos without
+      identity, all ``val``;
+    - ``folder/<split>/<identity>/<video>`` or ``folder/<split>/<video>`` (identity empty), where every folder
+      at the top is called ``train``, ``val`` or ``test``; ``_distractors`` and ``_unknown`` as above, but in
+      their split, and ``enrol`` is not used.
+
+    The id of a video is its path in ``folder``, for files without the suffix: ``<identity>/<stem>``, with the
+    split in front where there is one. Hidden entries, other files, folders without any video, and links that
+    leave the manifest's folder or lead back up are ignored and returned by reason.
+
+    Raises:
+        ManifestError: The layout is none of these or a mixture; two files would have one id; ``folder`` is
+            not under the folder of ``output``; there is no video; a name cannot stand in a manifest.
+        StoreError: The manifest cannot be written.
+        UsageError: ``enrol`` is negative.
+    """
+    if enrol < 0:
+        raise UsageError(f"enrol is {enrol}; it must be 0 or more videos of each identity")
+    format_of(output)
+    prefix = prefix_of(folder, output)
+    ignored: Ignored = defaultdict(list)
+    images, top = nodes_in(folder, folder, os.path.realpath(output.parent), ignored)
+    if images:
+        raise ManifestError(
+            f"{folder}: has images directly in it, so it is one video; give the folder above it"
+        )
+    if not top:
+        raise ManifestError(f"{folder}: no videos or folders of frames in it; {_left_out(ignored)}")
+    rows: list[Row] = []
+    seen: dict[str, str] = {}
+
+    def add(parents: tuple[str, ...], videos: Sequence[Node], identity: str, splits: Sequence[str]) -> None:
+        for video, split in zip(videos, splits, strict=True):
+            path = "/".join((*parents, video.name))
+            stem = Path(video.name).stem if video.is_file else video.name
+            video_id = "/".join((*parents, stem))
+            if video_id in seen:
+                both = f"{show(seen[video_id])} and {show(path)}"
+                raise ManifestError(f"{folder}: {both} would both have the id {show(video_id)}; rename one")
+            seen[video_id] = path
+            rows.append((video_id, prefix + path, identity, split))
+
+    def add_people(parents: tuple[str, ...], people: Sequence[Node], split: str | None) -> None:
+        for person in people:
+            count = len(person.children)
+            identity = "" if person.name in UNKNOWN else person.name
+            train = min(enrol, count - 1) if identity else 0
+            splits = [split] * count if split else ["train"] * train + ["val"] * (count - train)
+            add((*parents, person.name), person.children, identity, splits)
+
+    named = [node for node in top if node.name in SPLITS and node.height]
+    if named:
+        others = [node for node in top if node not in named]
+        if others:
+            both = f"{named[0].name}/ is a split but {show(others[0].name)} is not"
+            raise ManifestError(
+                f"{folder}: {both}; let all folders at the top be train, val or test, or none"
+            )
+        for node in named:
+            if node.height == 1:
+                add((node.name,), node.children, "", [node.name] * len(node.children))
+            elif node.height == 2:
+                add_people((node.name,), node.children, node.name)
+            else:
+                raise ManifestError(
+                    f"{folder / node.name}: deeper than <split>/<identity>/<video>; flatten it"
+                )
+    else:
+        height = _one_height(folder, top)
+        if height > 1:
+            message = (
+                "deeper than <identity>/<video>; flatten it, or call the folders at its top train, val, test"
+            )
+            raise ManifestError(f"{folder}: {message}")
+        if height == 1:
+            add_people((), top, None)
+        else:
+            add((), top, "", ["val"] * len(top))
+    return write_converted(output, rows, ignored=ignored)
+
+
+def nodes_in(folder: Path, base: Path, home: str, ignored: Ignored) -> tuple[int, list[Node]]:
+    """Return the number of images directly in a folder and the nodes in it, in natural order."""
+    images = 0
+    nodes = []
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+    except OSError as error:
+        raise ManifestError(f"{folder}: cannot be listed: {error.strerror}") from None
+    for entry in entries:
+        path = folder / entry.name
+        name = path.relative_to(base).as_posix()
+        suffix = path.suffix.lower()
+        reason = reason_to_skip(entry, folder, home)
+        if reason:
+            ignored[reason].append(name)
+        elif entry.is_dir():
+            node = _node(path, base, home, ignored)
+            if node:
+                nodes.append(node)
+            else:
+                ignored["folder without videos or frames"].append(name)
+        elif not entry.is_file():
+            ignored["neither file nor folder"].append(name)
+        elif suffix in IMAGES:
+            images += 1
+        elif suffix in VIDEOS:
+            nodes.append(Node(entry.name, 0, True, []))
+        else:
+            ignored["file that is no video or image"].append(name)
+    if images and nodes:
+        message = f"images beside {show(nodes[0].name)}: is it one video or several? Separate them"
+        raise ManifestError(f"{folder}: {message}")
+    return images, nodes
+
+
+def reason_to_skip(entry: os.DirEntry[str], folder: Path, home: str) -> str:
+    """Why an entry of a folder is not looked at: it is hidden, or a link that leads out or back up; or nothing."""
+    if entry.name.startswith("."):
+        return "hidden"
+    if entry.is_symlink():
+        real = os.path.realpath(entry.path)
+        if not real.startswith(home.rstrip("/") + "/"):
+            return "link that leaves the manifest's folder"
+        if (os.path.realpath(folder) + "/").startswith(real + "/"):
+            return "link to a folder above"
+    return ""
+
+
+def _node(folder: Path, base: Path, home: str, ignored: Ignored) -> Node | None:
+    images, children = nodes_in(folder, base, home, ignored)
+    if images:
+        return Node(folder.name, 0, False, [])
+    return Node(folder.name, 1 + _one_height(folder, children), False, children) if children else None
+
+
+def _one_height(folder: Path, nodes: Sequence[Node]) -> int:
+    """Return the height that all nodes share, or refuse to guess what a mixture means."""
+    for node in nodes:
+        if node.height != nodes[0].height:
+            both = f"{show(nodes[0].name)} and {show(node.name)}"
+            what = "one is a video, or holds videos less deep than the other"
+            raise ManifestError(f"{folder}: {both} do not go together, {what}; see the layouts in the help")
+    return nodes[0].height
+
+
+def _left_out(ignored: Ignored) -> str:
+    counts = ", ".join(f"{len(names)} {reason}" for reason, names in ignored.items())
+    return f"left out: {counts}" if counts else "it is empty"

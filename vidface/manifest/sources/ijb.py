@@ -1,0 +1,99 @@
+"""Manifests of IJB-B and IJB-C: a row an image, in the order of the set's own list."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from vidface.errors import ManifestError
+from vidface.manifest.formats import format_of
+from vidface.manifest.manifest import row_problems
+from vidface.manifest.rows import show
+from vidface.manifest.sources.converted import Converted, Ignored, prefix_of, write_converted
+from vidface.manifest.sources.template_lists import FACES, TemplateSet, list_path, read_faces
+
+__all__ = ["aligned_name", "from_ijb"]
+
+UNREADABLE = "crops that no face could be cut from (their rows stay)"
+
+
+def from_ijb(
+    kind: TemplateSet,
+    meta: Path,
+    folder: Path,
+    output: Path,
+    *,
+    aligned: bool = False,
+    unreadable: Sequence[str] = (),
+) -> Converted:
+    """Write the manifest of IJB-B or IJB-C: the id of an image is its name, its media the picture of that name.
+
+    The identity stays empty, as templates say whose an image is, and the split is ``test``. An image that is not
+    there has its row all the same and is counted.
+
+    Args:
+        kind: ``ijbb`` or ``ijbc``.
+        meta: the folder of the lists, of which ``face_tid_mid`` is read.
+        folder: the pictures.
+        output: the manifest.
+        aligned: the pictures are what aligning wrote, with names as `aligned_name`.
+        unreadable: names of images that could not be aligned, to be told.
+
+    Raises:
+        ManifestError: the list cannot be used, an image's name leaves the folder, or the folder is not under that of
+            ``output``.
+        StoreError: the manifest cannot be written.
+    """
+    format_of(output)
+    path = list_path(meta, kind, FACES)
+    prefix = prefix_of(folder, output)
+    images = read_faces(path).images
+    check_names(path, images)
+    names = [aligned_name(image) for image in images] if aligned else images
+    rows = [(image, prefix + name, "", "test") for image, name in zip(images, names, strict=True)]
+    there = _files(folder, names)
+    ignored: Ignored = defaultdict(list)
+    ignored[UNREADABLE] += unreadable
+    made = write_converted(output, rows, missing=sum(name not in there for name in names), ignored=ignored)
+    todo = f"whose an image is stands in the lists: extract, then score with --protocol {kind} --meta {meta}"
+    loose = (
+        []
+        if aligned
+        else ["these are the pictures as they are; --aligned DIR cuts the faces from loose crops"]
+    )
+    return replace(made, notes=[*loose, todo])
+
+
+def check_names(path: Path, images: Sequence[str]) -> None:
+    """Look whether images can be ids and lie in their folder.
+
+    Raises:
+        ManifestError: naming the first line of the list that cannot.
+    """
+    bare = [(image, image, "", "test") for image in images]  # a prefix must not hide an absolute name
+    for problem in row_problems(range(1, len(bare) + 1), bare):
+        raise ManifestError(f"{path}:{problem.line}: {problem.message}")
+    for line, image in enumerate(images, 1):
+        if image != PurePosixPath(image).as_posix() or image == ".":  # else one file would have two names
+            raise ManifestError(
+                f"{path}:{line}: {show(image)} is no name of a file: write it without . and //"
+            )
+
+
+def aligned_name(image: str) -> str:
+    """The picture that the aligned face of an image is in: ``7.jpg`` gives ``7.png``."""
+    return PurePosixPath(image).with_suffix(".png").as_posix()
+
+
+def _files(folder: Path, names: Sequence[str]) -> Mapping[str, None]:
+    """Which of these names are files; a folder is listed once, as half a million questions take their time."""
+    parents = {str(PurePosixPath(name).parent) for name in names}
+    found: dict[str, None] = {}
+    for parent in parents:
+        place = folder / parent
+        if place.is_dir():
+            inside = PurePosixPath(parent)
+            found.update((str(inside / path.name), None) for path in place.iterdir() if path.is_file())
+    return found

@@ -1,0 +1,204 @@
+"""Manifests from the lists of the two challenges; their formats are those of the organisers' public code."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vidface.errors import ManifestError
+from vidface.files.atomic import natural_key
+from vidface.manifest.formats import format_of
+from vidface.manifest.manifest import Row, row_problems
+from vidface.manifest.rows import show
+from vidface.manifest.sources.converted import (
+    Converted,
+    Ignored,
+    lines_of,
+    prefix_of,
+    text_of,
+    write_converted,
+)
+
+_OTHER_PARTS = (
+    "IQIYI_VID_TRAIN_",
+    "IQIYI_VID_TEST_",
+)  # how the official videos outside of the gallery are called
+
+
+def from_iqiyi(
+    train_list: Path,
+    val_list: Path,
+    train_folder: Path | None,
+    val_folder: Path | None,
+    output: Path,
+    *,
+    names: Iterable[str] = (),
+) -> Converted:
+    """Write the manifest of iQIYI-VID 2019 from its two lists, and its videos or the names in its feature files.
+
+    ``train_list`` has ``<video>.mp4 <identity>`` lines, ``val_list`` has ``<identity> <video>.mp4 ...``
+    lines; identity 0 means nobody. The id of a video is its name without ``.mp4``; its media are
+    ``<id>.mp4``, or else a folder ``<id>`` of frames. What ``val_folder`` and ``names`` hold beyond the lists are
+    distractors, except names of the other parts of the set (``IQIYI_VID_TRAIN_``, ``IQIYI_VID_TEST_``). Both
+    folders may be one. Without a folder the path of a video is ``<id>.mp4``, and nobody looks for it: features
+    of another tool need no media.
+
+    Rows come in the order of the lists, then the distractors of the folder and those of ``names``, each in natural
+    order.
+
+    Args:
+        train_list, val_list: the official files.
+        train_folder, val_folder: where the media are; None: they are not at hand.
+        output: the manifest.
+        names: of the videos in the official feature pickles, with ``.mp4`` or without.
+
+    Raises:
+        ManifestError: A line is not of this form; a video has two identities or is in both lists; a folder is
+            not under the folder of ``output``.
+        StoreError: The manifest cannot be written.
+    """
+    format_of(output)
+    ignored: Ignored = defaultdict(list)
+    listed: dict[str, tuple[str, str, str]] = {}  # id -> identity, split, where it is listed
+    problems: list[str] = []
+    for path, split in ((train_list, "train"), (val_list, "val")):
+        for line, fields in _lines(path):
+            if split == "train" and len(fields) != 2:
+                problems.append(f"{path}:{line}: {len(fields)} words, where <video>.mp4 <identity> belongs")
+                continue
+            identity, videos = (fields[1], fields[:1]) if split == "train" else (fields[0], fields[1:])
+            for name in videos:
+                video_id = name.removesuffix(".mp4")
+                found = ("" if identity == "0" else identity, split, f"{path}:{line}")
+                first = listed.setdefault(video_id, found)
+                if video_id in ("", name):
+                    problems.append(f"{path}:{line}: {show(name)} is not the name of an .mp4 file")
+                elif first[:2] != found[:2]:
+                    other = f"listed as {first[1]} {first[0] or '0'} in {first[2]}"
+                    problems.append(f"{path}:{line}: video {show(video_id)} is {other} already; keep one")
+                elif first is not found:
+                    ignored["listed again for the same identity"].append(name)
+    if problems:
+        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ManifestError(problems[0] + more)
+
+    folders = {"train": train_folder, "val": val_folder}
+    prefixes = {
+        split: "" if folder is None else prefix_of(folder, output) for split, folder in folders.items()
+    }
+    there = {split: {} if folder is None else _names(folder) for split, folder in folders.items()}
+    rows: list[Row] = []
+    missing = 0
+    used: set[str] = set()
+    for video_id, (identity, split, _) in listed.items():
+        name = video_id + ".mp4"
+        if name not in there[split]:
+            if video_id in there[split]:
+                name = video_id
+            elif folders[split] is not None:
+                missing += 1
+        used.add(prefixes[split] + name)
+        rows.append((video_id, prefixes[split] + name, identity, split))
+    if prefixes["train"] != prefixes["val"]:
+        spare = [name for name in there["train"] if prefixes["train"] + name not in used]
+        ignored["in the training folder, but not in the list"] += spare
+    for name, is_folder in there["val"].items():
+        if prefixes["val"] + name in used:
+            continue
+        video_id = name if is_folder else name.removesuffix(".mp4")
+        if name.startswith("."):
+            ignored["hidden"].append(name)
+        elif not is_folder and video_id == name:
+            ignored["not an .mp4 file"].append(name)
+        elif name.startswith(_OTHER_PARTS):
+            ignored["of another part of the set"].append(name)
+        elif video_id in listed:
+            ignored["a second copy of a listed video"].append(name)
+        else:
+            listed[video_id] = ("", "val", "")
+            rows.append((video_id, prefixes["val"] + name, "", "val"))
+    of_features = sorted({name.removesuffix(".mp4") for name in names}, key=natural_key)
+    for video_id in of_features:
+        if video_id in listed:
+            continue
+        if video_id.startswith(_OTHER_PARTS):
+            ignored["of another part of the set"].append(video_id)
+        else:
+            rows.append((video_id, f"{prefixes['val']}{video_id}.mp4", "", "val"))
+            missing += val_folder is not None
+    made = write_converted(output, rows, missing=missing, ignored=ignored)
+    unknown = [f"--{split}-folder" for split, folder in folders.items() if folder is None]
+    if unknown:
+        made.notes.append(
+            f"no {' and no '.join(unknown)}: paths of those videos are <video_id>.mp4 beside the manifest, and nobody "
+            "looked for them; features from-iqiyi needs no media, extract does"
+        )
+    if val_folder is None and not of_features:
+        made.notes.append(
+            "no distractors: validation videos that are not listed are known from --val-folder or --features only, and "
+            "without them scores are higher than the challenge's"
+        )
+    return made
+
+
+def from_lfrc(filelist: Path, output: Path, *, identities: Path | None = None) -> Converted:
+    """Write the manifest of an LFRC 2019 file list, in its order: row i of a submission is its line i.
+
+    The first word of a line is the video's name, both its id and its folder of frames beside the list; the
+    other words are not used. The organisers' identities are not public: without a file of one's own they are empty.
+    The split is ``test``.
+
+    Args:
+        filelist: the official list.
+        output: the manifest.
+        identities: text, line i is the identity of the list's line i; an empty line or 0 is nobody known.
+
+    Raises:
+        ManifestError: An empty line among the others, a repeated name or one that leaves the folder; the list
+            is not under the folder of ``output``; or there is another number of identities than of videos.
+        StoreError: The manifest cannot be written.
+    """
+    format_of(output)
+    prefix = prefix_of(filelist.parent, output)
+    names: list[str] = []
+    for line, fields in _lines(filelist):
+        if line != len(names) + 1:
+            raise ManifestError(
+                f"{filelist}:{line - 1}: an empty line; rows are counted by lines, so remove it"
+            )
+        names.append(fields[0])
+    people = [""] * len(names) if identities is None else _identities(identities, len(names), filelist)
+    rows = [(name, prefix + name, person, "test") for name, person in zip(names, people, strict=True)]
+    bare = [(name, name, "", "test") for name in names]  # a prefix must not hide an absolute name
+    for problem in row_problems(range(1, len(rows) + 1), bare):
+        raise ManifestError(f"{filelist}:{problem.line}: {problem.message}")
+    missing = sum(not os.path.exists(filelist.parent / name) for name in names)  # noqa: PTH110 - Path raises where a name is too long
+    return write_converted(output, rows, missing=missing)
+
+
+def _names(folder: Path) -> dict[str, bool]:
+    """Return the names in a folder, in natural order, and whether each is a folder."""
+    with os.scandir(folder) as entries:
+        found = {entry.name: entry.is_dir() for entry in entries}
+    return {name: found[name] for name in sorted(found, key=natural_key)}
+
+
+def _identities(path: Path, count: int, filelist: Path) -> list[str]:
+    """The identity of every line, empty for nobody."""
+    lines = lines_of(path)
+    if len(lines) != count:
+        raise ManifestError(
+            f"{path}: {len(lines)} lines for the {count} videos of {filelist}; "
+            "give one line a video, empty or 0 for nobody"
+        )
+    return ["" if line == "0" else line for line in lines]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and words of the lines that have any."""
+    for number, line in enumerate(text_of(path).split("\n"), 1):
+        fields = line.split()
+        if fields:
+            yield number, fields

@@ -1,0 +1,255 @@
+"""A comparison as text: for a terminal, as Markdown, as LaTeX tables that use booktabs, and as JSON for scripts.
+
+Names and attributes come from files and folders: each form escapes what it would obey. Tested in
+``tests/report/test_compare_page.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import vidface
+from vidface.errors import printable
+from vidface.files.outputs import short
+from vidface.runs.comparison import SHOWN, Comparison, Value, signed, verdict
+from vidface.scores.metrics.bootstrap import Difference
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
+from vidface.scores.protocols import iqiyi, lfrc
+from vidface.scores.tables import columns
+
+__all__ = [
+    "as_json",
+    "escape_latex",
+    "escape_markdown",
+    "latex",
+    "made_with_text",
+    "markdown",
+    "method",
+    "text",
+]
+
+Escape = Callable[[str], str]
+
+_LATEX = {
+    **{letter: "\\" + letter for letter in "{}$&#_%"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+}
+
+
+def text(found: Comparison) -> str:
+    """The comparison for a terminal: what differs, the table with a verdict a line, warnings, how it was done."""
+    rows = table_rows(found, printable)
+    words = [row.pop() for row in rows]  # to the left: columns() puts all but the first to the right
+    table = columns(rows).split("\n")
+    width = max(map(len, table))
+    lines = [
+        columns(made_with_rows(found, printable)),
+        "",
+        *(f"{line:{width}}  {verdict}".rstrip() for line, verdict in zip(table, words, strict=True)),
+        "",
+        *(f"warning: {printable(warning)}" for warning in found.warnings),
+        *([""] if found.warnings else []),
+        method(found),
+    ]
+    return "\n".join(lines)
+
+
+def markdown(found: Comparison) -> str:
+    """The comparison as a Markdown document."""
+    base = escape_markdown(found.runs[0].name)
+    others = ", ".join(escape_markdown(run.name) for run in found.runs[1:])
+    parts = [
+        f"# {others} against {base}",
+        _markdown_table(table_rows(found, escape_markdown), "llrll"),
+        "\n".join(f"- Warning: {escape_markdown(warning)}" for warning in found.warnings),
+        "## What was compared",
+        _markdown_table(made_with_rows(found, escape_markdown), "l" * (len(found.runs) + 1)),
+        method(found),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def latex(found: Comparison) -> str:
+    r"""Two tables as a LaTeX fragment, to be read with ``\input``; it needs booktabs and fonts in T1."""
+    made_with = made_with_rows(found, escape_latex)
+    lines = [
+        r"% needs \usepackage{booktabs}, \usepackage[T1]{fontenc} and \usepackage{textcomp}",
+        *_latex_table("l" * len(made_with[0]), made_with[0], [made_with[1:]]),
+        "",
+        r"\bigskip",
+        "",
+    ]
+    head = ["measure", "run", "value", "95 % interval", f"less {found.runs[0].name}", "verdict"]
+    groups = []
+    for measure in found.measures:
+        names = [measure.name, *[""] * found.comparisons]
+        rows = zip(names, found.runs, measure.values, measure.differences, strict=True)
+        groups.append(
+            [[name, run.name, *value_texts(value), *_gain_texts(gain)] for name, run, value, gain in rows]
+        )
+    groups = [[list(map(escape_latex, row)) for row in rows] for rows in groups]
+    lines += _latex_table("llrlll", list(map(escape_latex, head)), groups)
+    if found.fpr_rule is not None:
+        lines += ["", r"\medskip", "", escape_latex(found.fpr_rule)]
+    return "\n".join(lines) + "\n"
+
+
+def table_rows(found: Comparison, escape: Escape) -> list[list[str]]:
+    """The head, then a row for every measure and run: both names, value, 95 % interval, verdict against the first."""
+    rows = [["measure", "run", "value", "95 % interval", f"against {found.runs[0].name}"]]
+    for measure in found.measures:
+        for number, (run, value, gain) in enumerate(
+            zip(found.runs, measure.values, measure.differences, strict=True)
+        ):
+            words = verdict(gain) if number else ""
+            rows.append(["" if number else measure.name, run.name, *value_texts(value), words])
+    return [list(map(escape, row)) for row in rows]
+
+
+def made_with_rows(found: Comparison, escape: Escape) -> list[list[str]]:
+    """The head, then a row for everything that the runs were not all made with alike."""
+    rows = [["made with", *(run.name for run in found.runs)]]
+    rows += [[name, *map(made_with_text, values)] for name, values in found.differs.items()]
+    if not found.differs:
+        rows.append(["nothing that differs is known", *[""] * len(found.runs)])
+    return [list(map(escape, row)) for row in rows]
+
+
+def as_json(found: Comparison) -> dict[str, Any]:
+    """The comparison as one JSON object; its keys are documented in ``docs/compare.md``."""
+    ids, names = found.manifest.video_ids, found.wanted.names
+    others = range(1, len(found.runs))
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "path": str(run.path),
+                "scored": run.scored.name,
+                "zero_embeddings": unusable,
+                "made_with": run.made_with,
+            }
+            for run, unusable in zip(found.runs, found.unusable, strict=True)
+        ],
+        "baseline": found.runs[0].name,
+        "differs": found.differs,
+        "measures": [
+            {
+                "measure": measure.name,
+                "values": [None if value is None else value._asdict() for value in measure.values],
+                "differences": [
+                    None if gain is None else {**gain._asdict(), "words": verdict(gain)}
+                    for gain in measure.differences
+                ],
+            }
+            for measure in found.measures
+        ],
+        "intervals": {
+            "level": 0.95,
+            "comparisons": found.comparisons,
+            "replicates": found.replicates,
+            "seed": 0,
+        },
+        "changed_identities": {
+            found.runs[run].name: [
+                {"identity": names[i], "ap": found.precision[[0, run], i].tolist()}
+                for i in found.changed_identities(run)[:SHOWN]
+            ]
+            for run in others
+        },
+        "changed_videos": {
+            found.runs[run].name: [
+                {
+                    "video": ids[int(found.wanted.videos[n])],
+                    "identity": names[int(found.wanted.identity[n])],
+                    "rank": [rank or None for rank in found.ranks[[0, run], n].tolist()],
+                }
+                for n in found.changed_videos(run)[:SHOWN]
+            ]
+            for run in others
+        },
+        "options": found.options,
+        "definitions": {"iqiyi": iqiyi.DEFINITION, "lfrc": lfrc.definition().partition("; intervals")[0]},
+        "fpr_rule": DEFAULT_RULE,
+        "counts": found.counts,
+        "warnings": found.warnings,
+        "inputs": {"manifest_sha256": found.manifest.sha256, "program_version": vidface.__version__},
+    }
+
+
+def method(found: Comparison) -> str:
+    """How the intervals were made, in words."""
+    several = ""
+    if found.comparisons > 1:
+        level = 1 - 0.05 / found.comparisons
+        several = (
+            f" With {found.comparisons} runs compared with one, each interval of a difference has the level "
+            f"{level:.2%}, so that all of a measure hold together in 95 of 100 sets (Bonferroni)."
+        )
+    return (
+        f"Intervals are 95 % percentiles of {found.replicates:,} sets whose identities were drawn again, with all "
+        "their videos, the same ones for every run (paired bootstrap); for TPR at FPR the threshold is found again in "
+        "each. "
+        + ("" if found.fpr_rule is None else f"{found.fpr_rule}. ")
+        + "A difference is called better or worse where its whole interval lies on one side of 0."
+        + several
+        + " "
+        "Measures are not corrected for one another: choose yours before you look."
+    )
+
+
+def value_texts(value: Value | None) -> tuple[str, str]:
+    """``0.9796`` and ``0.9603 to 0.9950``."""
+    if value is None:
+        return "-", ""
+    ends = "" if value.low is None or value.high is None else f"{value.low:.4f} to {value.high:.4f}"
+    return f"{value.value:.4f}", ends
+
+
+def _gain_texts(gain: Difference | None) -> tuple[str, str]:
+    """A difference with its interval, and one word for it: a paper's table is narrow."""
+    if gain is None:
+        return "", ""
+    value, low, high = map(signed, gain[:3])
+    return f"{value} ({low} to {high})", {1: "better", -1: "worse", 0: "cannot be told"}[gain.verdict]
+
+
+def made_with_text(value: Any) -> str:
+    """An attribute, short; what is not known is a question mark."""
+    return "?" if value is None else short(value)
+
+
+def escape_markdown(words: str) -> str:
+    """Foreign text within a line of Markdown: nothing in it is a mark, a link or a tag."""
+    return re.sub(r"([\\`*_{}\[\]()<>#!|&~@$]|:(?=//)|(?i:(?<=\bwww))\.)", r"\\\1", printable(words))
+
+
+def escape_latex(words: str) -> str:
+    """Foreign text for LaTeX: all letters stand for themselves, a sign before a number for a sign."""
+    line = "".join(_LATEX.get(letter, letter) for letter in printable(words))
+    line = re.sub(r"(?<![^\s(])([-+])(?=[0-9])", r"$\1$", line)
+    line = re.sub(r"([-,])(?=\1)", r"\1{}", line)  # two in a row would become another letter
+    return re.sub(r"^([\[*])", r"{\1}", line)  # after the end of a row it would be an option of that
+
+
+def _markdown_table(rows: list[list[str]], alignment: str) -> str:
+    head, *body = rows
+    lines = [head, [{"l": "---", "r": "---:"}[side] for side in alignment], *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _latex_table(alignment: str, head: list[str], groups: list[list[list[str]]]) -> list[str]:
+    """Lines of a tabular, a rule before each group of rows."""
+    lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", " & ".join(head) + r" \\"]
+    for rows in groups:
+        lines += [r"\midrule", *(" & ".join(row) + r" \\" for row in rows)]
+    return [*lines, r"\bottomrule", r"\end{tabular}"]

@@ -1,0 +1,1 @@
+"""How every page is drawn: its frame and styles, figures, CSV files."""

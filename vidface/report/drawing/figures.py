@@ -1,0 +1,311 @@
+"""Figures of one run: the sweep of thresholds, the cosines of all pairs, the map of the embeddings.
+
+Tested in ``tests/report/test_figures.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.report.drawing.figures_drawing import (
+    COLOURS,
+    MAP_COLOURS,
+    SERIES,
+    Drawing,
+    drawn,
+    label,
+    legend,
+    new_figure,
+)
+from vidface.report.drawing.html import shown
+from vidface.report.run.content import Histogram, Map, Sweep
+
+__all__ = ["histogram_figure", "map_figure", "sweep_figure"]
+
+BARS = 120  # bins of a drawn histogram, at most; its CSV has all
+VECTOR_POINTS = 2000  # a map of more points is a picture within its SVG
+MAP_POINTS = 5000
+MARKS = "os^Dv"
+
+Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+def sweep_figure(sweep: Sweep) -> Drawing:
+    """Measures over the thresholds, below them the share of kept frames; a line at the chosen threshold."""
+    places = _places(sweep.thresholds)
+    on_scale = np.array([_is_number(text) for text in sweep.thresholds])
+    with new_figure((5.4, 4.6)) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
+        entries = []
+        for at, (name, values) in enumerate(sweep.measures.items()):
+            colour, dashes, mark = SERIES[at % len(SERIES)]
+            line = _thresholds_line(upper, places, on_scale, values, colour, dashes, mark)
+            entries.append((line, name))
+        _thresholds_line(lower, places, on_scale, sweep.kept, COLOURS["muted"], "-", "o")
+        chosen = sweep.thresholds.index(sweep.chosen) if sweep.chosen in sweep.thresholds else None
+        if chosen is not None:
+            for axes in (upper, lower):
+                axes.axvline(places[chosen], color=COLOURS["bad"], linewidth=1.2, dashes=(4, 2), zorder=1)
+            upper.annotate(
+                f"chosen: {label(sweep.thresholds[chosen])}",
+                (places[chosen], 1),
+                (0, 3),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                color=COLOURS["bad"],
+            )
+        ticks = _ticks(sweep.thresholds, chosen)
+        lower.set_xticks([places[at] for at in ticks], [label(sweep.thresholds[at]) for at in ticks])
+        lower.set_ylim(0, 1.04)
+        lower.set_xlabel("threshold of clustering (cosine)")
+        lower.set_ylabel("frames kept")
+        upper.set_ylabel("measure")
+        legend(
+            figure,
+            entries,
+            loc="outside upper center",
+            ncols=min(len(entries), 2),
+            fontsize=9,
+            handlelength=3.2,
+        )
+        return drawn(figure, "sweep", "Thresholds of clustering", _sweep_words(sweep, chosen))
+
+
+def histogram_figure(histogram: Histogram) -> Drawing:
+    """How many pairs have which cosine, on a log axis; bins are joined to at most `BARS`."""
+    edges, same, different = _joined(histogram)
+    with new_figure() as figure:
+        axes = figure.add_subplot()
+        entries = []
+        for counts, words, (colour, dashes, _) in (
+            (different, "pairs of two people", SERIES[1]),
+            (same, "pairs of one person", SERIES[0]),
+        ):
+            bars = {"edges": edges, "baseline": 0.1, "color": colour}
+            axes.stairs(np.maximum(counts, 0.1), fill=True, alpha=0.18, **bars)
+            entries.append(
+                (axes.stairs(np.maximum(counts, 0.1), linestyle=dashes, linewidth=1.5, **bars), words)
+            )
+        axes.set_yscale("log")
+        axes.set_ylim(0.5, 3 * max(int(different.max(initial=1)), int(same.max(initial=1)), 1))
+        used = np.flatnonzero(same + different)
+        if len(used):
+            axes.set_xlim(edges[used[0]], edges[used[-1] + 1])
+        low, high = axes.get_xlim()
+        for cosine, words in _close_together(histogram.thresholds, (high - low) / 30):
+            axes.axvline(cosine, color=COLOURS["ink"], linewidth=0.9, dashes=(1, 1.5))
+            axes.annotate(
+                f"FPR {label(words)}",
+                (cosine, 0.98),
+                (-3, 0),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                rotation=90,
+                ha="right",
+                va="top",
+                fontsize=8,
+            )
+        legend(figure, entries, loc="outside upper center", ncols=2)
+        axes.set_yticks(*_powers(axes.get_ylim()[1]))
+        axes.minorticks_off()
+        axes.set_xlabel("cosine of two videos")
+        axes.set_ylabel("pairs")
+        return drawn(figure, "histogram", "Cosines of all pairs", _histogram_words(histogram))
+
+
+def map_figure(points: Map) -> Drawing:
+    """The embeddings in the plane: a thin line from each video to the middle of its person's.
+
+    The lines tell who belongs together, so colours and marks, which repeat, need not. Up to `VECTOR_POINTS` each point
+    says who it is under the pointer; up to `MAP_POINTS` are drawn at all.
+    """
+    from matplotlib.collections import LineCollection
+
+    xy = points.xy[:MAP_POINTS]
+    identities = points.identities[:MAP_POINTS]
+    names, person = np.unique(np.array([*identities, ""], dtype=object), return_inverse=True)
+    person = person[:-1]
+    known = names[person] != ""
+    # Colours and marks go round by the sorted names, so that a run drawn again has the same ones.
+    look = np.where(known, person % (len(MAP_COLOURS) * len(MARKS)), -1)
+    raster = len(xy) > VECTOR_POINTS
+    size = float(np.clip(6000 / max(len(xy), 1), 4, 26))
+    titles: dict[str, list[str]] = {}
+    with new_figure((5.4, 4.8)) as figure:
+        axes = figure.add_subplot()
+        stars = np.stack([xy, _middles(xy, person, len(names))[person]], axis=1)[known]
+        shades = [MAP_COLOURS[at % len(MAP_COLOURS)] for at in look[known]]
+        axes.add_collection(
+            LineCollection(list(stars), colors=shades, linewidths=0.5, alpha=0.6, rasterized=raster)
+        )
+        for at in np.unique(look):
+            mine = np.flatnonzero(look == at)
+            group = f"points-{at + 1}"
+            mark, colour = (MARKS[at // len(MAP_COLOURS)], MAP_COLOURS[at % len(MAP_COLOURS)])
+            if at < 0:
+                mark, colour = "X", MAP_COLOURS[5]
+            axes.scatter(
+                *xy[mine].T, s=size, c=colour, marker=mark, linewidths=0, rasterized=raster, gid=group
+            )
+            if not raster:
+                titles[group] = [
+                    f"{shown(points.video_ids[row])}: {shown(identities[row]) or 'unknown'}" for row in mine
+                ]
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.margins(0.03)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.grid(visible=False)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        return drawn(figure, "map", "Map of the embeddings", _map_words(points, known, person), titles=titles)
+
+
+def _middles(xy: Array, person: npt.NDArray[np.int64], people: int) -> Array:
+    counts = np.maximum(np.bincount(person, minlength=people), 1)
+    return np.stack([np.bincount(person, axis, people) / counts for axis in xy.T], axis=1)
+
+
+def _map_words(points: Map, known: npt.NDArray[np.bool_], person: npt.NDArray[np.int64]) -> str:
+    drawn_points = len(known)
+    people = len(np.unique(person[known]))
+    words = f"{drawn_points:,} videos of {people:,} people"
+    if (~known).any():
+        words += f", {int((~known).sum()):,} of them of nobody known (grey crosses)"
+    if drawn_points < points.shown_of:
+        words += f"; {points.shown_of:,} videos have an embedding"
+    return (
+        f"{words}. A line joins each video to the middle of its person's videos; long lines are videos that lie apart."
+        f" Only who is near to whom means something, distances and directions do not. {points.method}."
+        + (f" Shown: {points.note}." if points.note else "")
+    )
+
+
+def _places(thresholds: list[str]) -> Array:
+    """Where thresholds stand: numbers as they are, others a step before the first of them; all in a row if none is."""
+    values = [float(text) for text in thresholds if _is_number(text)]
+    if not values:
+        return np.arange(len(thresholds), dtype=float)
+    step = float(np.median(np.diff(sorted(values)))) if len(values) > 1 else 0.1
+    places, before = [], 0
+    for text in reversed(thresholds):
+        before += not _is_number(text)
+        places.append(float(text) if _is_number(text) else min(values) - before * (step or 0.1))
+    return np.array(places[::-1])
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) is not None
+
+
+def _thresholds_line(
+    axes: Any,
+    places: Array,
+    on_scale: npt.NDArray[np.bool_],
+    values: list[float | None],
+    colour: str,
+    dashes: Any,
+    mark: str,
+) -> Any:
+    """A line through the numbers; what is no number, such as ``none``, is a mark beside it."""
+    heights = np.array([np.nan if value is None else value for value in values])
+    axes.plot(places[~on_scale], heights[~on_scale], mark, color=colour, markersize=4.5)
+    (line,) = axes.plot(
+        places[on_scale],
+        heights[on_scale],
+        marker=mark,
+        linestyle=dashes,
+        color=colour,
+        markersize=4.5,
+        linewidth=1.6,
+    )
+    return line
+
+
+def _ticks(thresholds: list[str], chosen: int | None) -> list[int]:
+    """At most 13 labels; words and the chosen threshold always have theirs."""
+    every = -(-len(thresholds) // 13)
+    numbers = [at for at, text in enumerate(thresholds) if _is_number(text)]
+    kept = numbers[::every]
+    if chosen is not None:
+        kept = [at for at in kept if abs(at - chosen) >= every] + [chosen]
+    return sorted({*kept, *(at for at, text in enumerate(thresholds) if not _is_number(text))})
+
+
+def _sweep_words(sweep: Sweep, chosen: int | None) -> str:
+    parts = []
+    for name, values in sweep.measures.items():
+        known = [(value, -at) for at, value in enumerate(values) if value is not None]
+        if known:
+            best, at = max(known)
+            here = values[chosen] if chosen is not None else None
+            words = f"{name} is highest at {sweep.thresholds[-at]} ({best:.4f})"
+            parts.append(words + (f", {here:.4f} at the chosen one" if here is not None else ""))
+    kept = sweep.kept[chosen] if chosen is not None else None
+    if chosen is not None:
+        parts.append(
+            f"the chosen threshold is {sweep.thresholds[chosen]}"
+            + (f", where {kept:.1%} of the frames are kept" if kept is not None else "")
+        )
+    return shown("; ".join(parts), 2000) + "."
+
+
+def _joined(histogram: Histogram) -> tuple[Array, Counts, Counts]:
+    """Neighbouring bins added up, so that at most `BARS` remain of those that are used."""
+    used = np.flatnonzero(histogram.same + histogram.different)
+    first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, len(histogram.same))
+    width = -(-(last - first) // BARS)
+    starts = np.arange(first, last, width)
+    edges = np.append(histogram.edges[starts], histogram.edges[last])
+    return (
+        edges,
+        np.add.reduceat(histogram.same[:last], starts),
+        np.add.reduceat(histogram.different[:last], starts),
+    )
+
+
+def _close_together(thresholds: dict[str, float], gap: float) -> list[tuple[float, str]]:
+    """Lines to draw, from the left; those closer than ``gap`` share one label, at the last of them."""
+    lines: list[tuple[float, str]] = []
+    for target, cosine in sorted(thresholds.items(), key=lambda item: (item[1], item[0])):
+        if lines and cosine - lines[-1][0] < gap:
+            lines[-1] = (cosine, f"{lines[-1][1]}, {target}")
+        else:
+            lines.append((cosine, target))
+    return lines
+
+
+def _powers(top: float) -> tuple[list[float], list[str]]:
+    """Ticks of a log axis of counts, at most seven."""
+    last = max(int(np.log10(top)), 0)
+    every = -(-(last + 1) // 7)
+    powers = range(0, last + 1, every)
+    return [10.0**power for power in powers], [
+        f"{10**power:,}" if power < 4 else f"1e{power}" for power in powers
+    ]
+
+
+def _histogram_words(histogram: Histogram) -> str:
+    parts = []
+    for counts, whose in ((histogram.same, "one person"), (histogram.different, "two people")):
+        total = int(counts.sum())
+        if total:
+            middle = int(np.searchsorted(np.cumsum(counts), total / 2))
+            centre = (histogram.edges[middle] + histogram.edges[middle + 1]) / 2
+            pairs = "pair" if total == 1 else "pairs"
+            parts.append(f"{total:,} {pairs} of {whose}, half of them above {centre:.3f}")
+        else:
+            parts.append(f"no pairs of {whose}")
+    if histogram.same.any() and histogram.different.any():
+        highest = int(np.flatnonzero(histogram.different)[-1])
+        below = histogram.same[: highest + 1].sum() / histogram.same.sum()
+        parts.append(f"{below:.1%} of those of one person lie no higher than the highest of two people")
+    lines = ", ".join(f"{target} at {cosine:.3f}" for target, cosine in histogram.thresholds.items())
+    return "; ".join(parts) + "." + (f" Lines: thresholds of FPR {lines}." if lines else "")

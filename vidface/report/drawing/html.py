@@ -1,0 +1,148 @@
+"""What every page is made with: templates that escape all they are given, numbers and foreign text made readable.
+
+Pages are one file each: styles inside, figures as inline SVG, pictures as data URIs, no script at all. The policy in
+`templates/base.html.j2` makes browsers refuse everything else, so even text that slipped through could run nothing and
+fetch nothing. Tested in ``tests/report/test_html.py``.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vidface.errors import UsageError, printable
+from vidface.frames.frame import Pixels
+from vidface.report.run.content import Cell, Table
+
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["PageTable", "environment", "interval", "number", "page_table", "picture", "render", "shown"]
+
+TEXT_LIMIT = 120  # letters of an id that a page shows; its CSV has all of them
+JPEG_QUALITY = 72
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table as a page shows it: cells as text, ``total`` rows in ``data``, the page's link to its CSV file."""
+
+    name: str
+    title: str
+    note: str
+    columns: list[str]
+    numeric: list[bool]
+    rows: list[list[str]]
+    total: int
+    data: str | None
+
+
+def environment() -> jinja2.Environment:
+    """Return the templates' environment: autoescape is on, and a name that was not given is an error.
+
+    Filters: ``shown`` (foreign text), ``pieces`` (of a name, to break at), ``number`` (a cell), ``digits`` (a measure),
+    ``picture`` (a data URI).
+
+    Raises:
+        UsageError: jinja2 is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError:
+        raise UsageError("pages need jinja2: pip install -e '.[report]'") from None
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("vidface.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters.update(shown=shown, number=number, digits=digits, pieces=pieces, picture=picture)
+    templates.globals.update(interval=interval)
+    return templates
+
+
+def render(template: str, **values: object) -> bytes:
+    """Return a page as UTF-8; what UTF-8 cannot hold is written as an escape."""
+    return environment().get_template(template).render(**values).encode("utf-8", "backslashreplace")
+
+
+def shown(text: str, limit: int = TEXT_LIMIT) -> str:
+    """Foreign text for a page: one line, what steers a reader or a terminal as escapes, long text cut in its middle.
+
+    It is not escaped for HTML yet: templates do that.
+    """
+    line = printable(text)
+    if len(line) <= limit:
+        return line
+    head = (limit - 1) * 2 // 3
+    return f"{line[:head]}…{line[len(line) - (limit - 1 - head) :]}"
+
+
+def digits(value: float | None, places: int) -> str:
+    """A measure or a cosine with so many digits, no ``-0.00``; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{round(value, places) + 0.0:.{places}f}"
+
+
+def pieces(text: str) -> list[str]:
+    """A name in pieces between which a narrow line may break: after its ``_ . / -``; joined, they are the name."""
+    return re.split("(?<=[_./-])(?=[^_./-])", text)
+
+
+def number(value: Cell) -> str:
+    """A cell of a table: whole numbers with thousands, others with as many digits as mean something."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    size = abs(value)
+    if size != 0 and size < 1e-3:
+        return f"{value:.3g}"
+    return f"{value:.4f}" if size < 10 else f"{value:,.2f}" if size < 10_000 else f"{value:,.0f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """``0.901 to 0.955``; one more digit where three would hardly tell the ends apart; empty where there is none."""
+    if low is None or high is None:
+        return ""
+    digits = 3 if high - low >= 0.005 else 4
+    return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def page_table(table: Table, data: str | None, limit: int = 50) -> PageTable:
+    """The first ``limit`` rows of a table as text; ``data`` is the page's link to all of them.
+
+    A column is numeric, and set to the right, where it holds numbers and no text.
+    """
+    return PageTable(
+        table.name,
+        table.title,
+        table.note,
+        [shown(column) for column in table.columns],
+        [_numeric([row[at] for row in table.rows]) for at in range(len(table.columns))],
+        [[number(cell) for cell in row] for row in table.rows[:limit]],
+        len(table.rows),
+        data,
+    )
+
+
+def _numeric(cells: Sequence[Cell]) -> bool:
+    return not any(isinstance(cell, str) for cell in cells) and any(cell is not None for cell in cells)
+
+
+def picture(pixels: Pixels) -> str:
+    """Return uint8 [H, W, 3] RGB as a JPEG in a data URI; the same pixels give the same text."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,260 @@
+"""Everything a report says, from the files of a run: read, compared and counted here, drawn elsewhere.
+
+Every list and sample is the same for the same files, whatever the threads. Tested in ``tests/report/test_content.py``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import ManifestError, UsageError, printable
+from vidface.features.engines import Engine
+from vidface.files.store import Embeddings, FeaturesInfo, read_embeddings, read_features
+from vidface.frames.frame import Pixels
+from vidface.report.run.content import Cmc, Confused, Content, Pair, Strip
+from vidface.report.run.hardest import confused_people
+from vidface.report.run.headline import counts_table, headline, protocol_words, sweep_of
+from vidface.report.run.pair_curves import curves_of, histogram_of, pairs_of
+from vidface.report.run.projection import map_of
+from vidface.report.run.provenance import fault_tables, faults_of, made_with_table
+from vidface.report.run.strips import choose, cosines_to_plain, nearest_frame, strip_of
+from vidface.report.run.thumbnails import read_thumbnails
+from vidface.runs.opened import Run
+from vidface.scores.metrics.ranking import cmc
+from vidface.scores.pairs.distribution import pair_distribution
+from vidface.scores.protocols import iqiyi
+from vidface.scores.protocols.lfrc import identity_codes
+from vidface.scores.score import score
+from vidface.scores.scored import Scored, rows_of
+from vidface.scores.sweep import sweep
+
+__all__ = ["gather"]
+
+PAIRS = 24  # strongest impostors and weakest genuine pairs that are listed
+PEOPLE = 12  # of the lowest AP
+STRIPS = 6  # of each kind
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A run in memory; ``embeddings`` are in the manifest's order, ``rows`` are where they stand in ``found``."""
+
+    run: Run
+    info: FeaturesInfo | None
+    found: Embeddings
+    rows: npt.NDArray[np.int64]
+    embeddings: npt.NDArray[np.float32]
+
+
+def gather(
+    run: Run,
+    *,
+    thresholds: Sequence[float | None] | None = None,
+    videos: Sequence[str] = (),
+    pictures: bool = True,
+    engine: Engine | None = None,
+) -> Content:
+    """Fill a report.
+
+    Memory holds the embeddings twice, and some megabytes a core; pairs and features are read in blocks.
+
+    Args:
+        run: from `vidface.runs.opened.open_run`.
+        thresholds: sweep these now, where the run has no sweep, or another one is wanted.
+        videos: ids whose frames are to be shown in any case.
+        pictures: whether to read the videos again for small pictures of what is shown.
+        engine: where a sweep runs.
+
+    Raises:
+        UsageError: an id that is not there, or thresholds without a features file.
+        VidfaceError: as the stages raise.
+    """
+    if thresholds is not None and run.features is None:
+        raise UsageError(
+            "--thresholds needs the features that the embeddings were made from: say --features FILE"
+        )
+    known = set(run.manifest.video_ids)
+    for video in videos:
+        if video not in known:
+            raise UsageError(f"--video {printable(video)}: there is no such video in {run.manifest.path}")
+    opened = _open(run)
+    missing: dict[str, str] = {}
+    scores, rankings = _score(opened)
+    faults = faults_of(run)
+    numbers = headline(scores)
+    told = {number.note for number in numbers}  # beside the number they are about
+    warnings = [*run.notes, *(warning for warning in scores["warnings"] if warning not in told)]
+    table = run.sweep
+    if thresholds is not None and run.features is not None:
+        table = sweep(run.features, run.manifest, thresholds, engine=engine, **run.options)
+    if table is None:
+        missing["sweep"] = (
+            "this run has no sweep: say --thresholds none,0.2:0.6:0.05, or make it with vidface sweep"
+        )
+    curve, confused = None, []
+    if rankings is None:
+        missing["cmc"] = missing["confused"] = _why_not(scores, "iqiyi")
+    else:
+        _, identities, hits = iqiyi.ranked_hits(rankings, run.manifest, gallery_split=run.gallery_split)
+        curve = Cmc(np.arange(1, hits.shape[1] + 1), cmc(hits), len(identities))
+        confused = confused_people(run, opened.embeddings, rankings, scores["per_identity"], PEOPLE)
+        if not confused:
+            missing["confused"] = "every person has an AP of 1"
+    people, _ = identity_codes(run.manifest)
+    spread = pair_distribution(opened.embeddings, people, run.manifest.video_ids, listed=PAIRS)
+    curves = curves_of(spread, scores)
+    if curves is None:
+        missing["curves"] = "pairs of the same person and of different people are needed, both"
+        missing["pairs"] = "there are no pairs of this kind"
+    plane = map_of(opened.embeddings, run.manifest)
+    if plane is None:
+        missing["map"] = "fewer than three videos have a usable frame"
+    detected = opened.info is not None and "faces" in opened.info.attributes
+    strips = _strips(opened, videos)
+    if not strips:
+        missing["strips"] = "no video has a frame"
+    content = Content(
+        title=run.name,
+        headline=numbers,
+        counts=counts_table(run, opened.found, scores, len(faults), what="faces" if detected else "frames"),
+        protocol=protocol_words(run, scores),
+        warnings=list(dict.fromkeys(warnings)),
+        missing=missing,
+        made_with=made_with_table(run, opened.info),
+        sweep=None if table is None else sweep_of(table, run),
+        curves=curves,
+        histogram=histogram_of(spread, scores),
+        cmc=curve,
+        faces=detected,
+        weighted=opened.found.weights is not None,
+        strips=strips,
+        confused=confused,
+        impostors=_pairs(spread.strongest, run),
+        genuine=_pairs(spread.weakest, run),
+        map=plane,
+        fault_counts=(tables := fault_tables(faults, opened.found))[0],
+        faults=tables[1],
+    )
+    return _illustrated(content, opened) if pictures and opened.info is not None else content
+
+
+def _open(run: Run) -> _Opened:
+    found = read_embeddings(run.embeddings)
+    rows = rows_of(found.video_ids, run.manifest, run.embeddings, found.attributes)
+    whole = len(rows) == len(found.video_ids) and bool((np.diff(rows) == 1).all())
+    embeddings = found.embeddings if whole else found.embeddings[rows]
+    info = None if run.features is None else read_features(run.features)
+    return _Opened(run, info, found, rows, embeddings)
+
+
+def _score(opened: _Opened) -> tuple[dict[str, Any], dict[str, list[str]] | None]:
+    """The score object, the stored one where there is one, and the rankings, None where the protocol has none."""
+    run, rankings = opened.run, None
+    if run.protocol != "lfrc":
+        splits = {"enrolment_split": run.enrolment_split, "gallery_split": run.gallery_split}
+        try:
+            rankings = iqiyi.rank_gallery(opened.embeddings, run.manifest, **splits)
+        except ManifestError:
+            if run.protocol == "iqiyi":
+                raise
+    if run.scores is not None:
+        scores = run.scores
+    else:
+        status = Counter(opened.found.status[row] for row in opened.rows.tolist())
+        scored = Scored({}, embeddings=opened.embeddings, rankings=rankings, status=dict(status))
+        scores = score(scored, run.manifest, **run.options)
+    return scores, rankings if scores["mAP@100"] is not None else None
+
+
+def _why_not(scores: dict[str, Any], protocol: str) -> str:
+    said = [text for text in scores["warnings"] if text.startswith(f"{protocol} not scored")]
+    return said[0] if said else f"the protocol {protocol} was not scored"
+
+
+def _strips(opened: _Opened, asked: Sequence[str]) -> list[Strip]:
+    changed = None if opened.info is None else cosines_to_plain(opened.info, opened.found)
+    manifest = opened.run.manifest
+    identity = dict(zip(manifest.video_ids, manifest.identities, strict=True))
+    return [
+        strip_of(choice, opened.found, opened.info, identity[opened.found.video_ids[choice[0]]])
+        for choice in choose(opened.found, opened.rows, changed, asked, STRIPS)
+    ]
+
+
+def _pairs(extremes: Any, run: Run) -> list[Pair]:
+    return pairs_of(extremes, run.manifest.video_ids, run.manifest)
+
+
+def _illustrated(content: Content, opened: _Opened) -> Content:
+    """Add pictures: of strips every frame; of other videos the frame that is nearest to their embedding."""
+    assert opened.info is not None
+    manifest, info = opened.run.manifest, opened.info
+    place = dict(zip(manifest.video_ids, opened.rows.tolist(), strict=True))
+    faces = _enrolled(content.confused, opened.run)
+    shown = {video for people in content.confused for video in (answer.video_id for answer in people.ranked)}
+    shown |= {video for pair in (*content.impostors, *content.genuine) for video in (pair.a_id, pair.b_id)}
+    shown |= set(faces.values())
+    nearest = {
+        video: row
+        for video in sorted(shown)
+        if (row := nearest_frame(place[video], opened.found, info)) is not None
+    }
+    wanted: dict[int, set[int]] = {}
+    for strip in content.strips:
+        wanted.setdefault(place[strip.video_id], set()).update(frame.row for frame in strip.frames)
+    for video, row in nearest.items():
+        wanted.setdefault(place[video], set()).add(row)
+    pictures, missing = read_thumbnails(manifest, info, wanted)
+
+    def of(video: str | None, row: int | None = None) -> Pixels | None:
+        if video is None:
+            return None
+        row = nearest.get(video) if row is None else row
+        return None if row is None else pictures.get((place[video], row))
+
+    notes = []
+    if missing:
+        video, why = next(iter(missing.items()))
+        notes = [
+            f"pictures of {len(missing)} of {len(wanted)} videos shown are missing; the first is {video}: {why}"
+        ]
+    return replace(
+        content,
+        warnings=[*content.warnings, *notes],
+        strips=[
+            replace(
+                strip,
+                frames=[frame._replace(picture=of(strip.video_id, frame.row)) for frame in strip.frames],
+            )
+            for strip in content.strips
+        ],
+        confused=[
+            replace(
+                people,
+                picture=of(faces.get(people.identity)),
+                ranked=[answer._replace(picture=of(answer.video_id)) for answer in people.ranked],
+            )
+            for people in content.confused
+        ],
+        impostors=[
+            pair._replace(a_picture=of(pair.a_id), b_picture=of(pair.b_id)) for pair in content.impostors
+        ],
+        genuine=[pair._replace(a_picture=of(pair.a_id), b_picture=of(pair.b_id)) for pair in content.genuine],
+    )
+
+
+def _enrolled(confused: Sequence[Confused], run: Run) -> dict[str, str]:
+    """The first enrolment video, by id, of each of these people."""
+    names = {people.identity for people in confused}
+    manifest = run.manifest
+    first: dict[str, str] = {}
+    for video, identity, split in zip(manifest.video_ids, manifest.identities, manifest.splits, strict=True):
+        if identity in names and split == run.enrolment_split:
+            first[identity] = min(video, first.get(identity, video))
+    return first

@@ -1,0 +1,1 @@
+"""One video closely, and one face looked for in all videos."""

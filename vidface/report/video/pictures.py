@@ -1,0 +1,220 @@
+"""Pictures of the rows of a features file: its videos are read once more, as they were read for it.
+
+Clips are not trusted more here than where features are extracted: decoding processes read them, within limits of
+time and memory. Whatever can't be read any more is no picture, and a reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vidface.errors import StoreError, VidfaceError, printable
+from vidface.features.engines.isolated import Decoders
+from vidface.features.engines.reading import Reading, Video, VideoEnd
+from vidface.features.foreign import NOT_KNOWN
+from vidface.files import store
+from vidface.files.store import FeaturesInfo
+from vidface.frames.frame import Pixels
+from vidface.manifest.manifest import Manifest
+
+__all__ = ["Pictures", "Shot", "frame_pictures", "open_pictures"]
+
+SILENT_SECONDS = 20.0  # between two frames: who waits for a report has less patience than who extracts
+VIDEO_SECONDS = 120.0  # for one video
+LINGER_FRAMES = (
+    64  # a process that reads a video to its end is used again; a new one costs about so many frames
+)
+BACKDROP = (40, 40, 40)  # beside a frame that is not square
+
+
+class Shot(NamedTuple):
+    """A whole frame, and which of the rows asked for lie in it.
+
+    Attributes:
+        seconds: when it is shown.
+        pixels: uint8 [H, W, 3] RGB.
+        rows: numbers within the video, ascending; several where a row is a face.
+    """
+
+    seconds: float
+    pixels: Pixels
+    rows: list[int]
+
+
+class Pictures:
+    """Reads pictures of many videos with few processes; several threads may ask. From `open_pictures`.
+
+    Attributes:
+        missing: video id -> why pictures of it are missing, filled while they are asked for.
+    """
+
+    def __init__(self, manifest: Manifest, info: FeaturesInfo, decoders: Decoders) -> None:
+        self.missing: dict[str, str] = {}
+        self._manifest, self._info, self._decoders = manifest, info, decoders
+        self._places = {video_id: i for i, video_id in enumerate(manifest.video_ids)}
+
+    def thumbnails(self, video: int, rows: Sequence[int], size: int = 64) -> list[Pixels | None]:
+        """One picture a row: the aligned face where the features file has boxes, else the whole frame.
+
+        Args:
+            video: its place in the features file.
+            rows: row numbers within the video, in any order.
+            size: height and width. A frame that is not square is shown whole, between dark bars.
+
+        Returns:
+            uint8 [size, size, 3] RGB each, None where it cannot be read any more.
+
+        Raises:
+            StoreError: the features file is gone or damaged.
+        """
+        start, stop = self._info.offsets[video : video + 2]
+        detected = "faces" in self._info.attributes
+        faces = store.read_faces(self._info.path, start, stop) if detected else None
+        found: dict[int, Pixels] = {}
+        for shot in self.shots(video, rows):
+            if faces is None:
+                pictures = [shot.pixels]
+            else:
+                pictures = self.aligned(video, shot.pixels, faces.points[shot.rows])
+            for row, picture in zip(shot.rows, pictures, strict=False):
+                found[row] = fit_square(picture, size)
+        return [found.get(row) for row in rows]
+
+    def aligned(self, video: int, pixels: Pixels, points: npt.NDArray[np.float32]) -> list[Pixels]:
+        """The aligned faces of a frame, uint8 [112, 112, 3] each, from their five points, float32 [n, 5, 2].
+
+        Where faces cannot be aligned there are none, and a reason: OpenCV is not there, or the points are damaged.
+        """
+        from vidface.frames.faces.align import align_faces
+
+        try:
+            return list(align_faces(pixels, points))
+        except VidfaceError as error:
+            self.missing[self._info.video_ids[video]] = printable(str(error))
+            return []
+
+    def shots(self, video: int, rows: Sequence[int]) -> Iterator[Shot]:
+        """The whole frames that the rows come from, in order of time; those that cannot be read are left out.
+
+        Frames are found by their time, to the bit: damaged ones were left out of the features, so counting would be
+        wrong. Where several frames have one time, the rows go to them in order, or all to the first if rows are faces.
+
+        Args:
+            video: its place in the features file.
+            rows: row numbers within the video, in any order.
+
+        Raises:
+            StoreError: the features file is gone or damaged.
+        """
+        video_id = self._info.video_ids[video]
+        start, stop = self._info.offsets[video : video + 2]
+        times = store.read_timestamps(self._info.path, start, stop)
+        waiting = _rows_by_time(times, faces="faces" in self._info.attributes)
+        wanted = set(rows)
+        reason = ""
+        place = self._places.get(video_id)
+        if place is None:
+            reason = "not in the manifest"
+        elif self._info.attributes["decoder"] == NOT_KNOWN:
+            reason = "another tool made its features: which frame a row is of is not known"
+        elif wanted:
+            deadline = time.monotonic() + VIDEO_SECONDS
+            lingered = 0
+            try:
+                task = Video(video_id, self._manifest.video_path(place))
+                with closing(self._decoders.read(task)) as messages:
+                    for message in messages:
+                        if isinstance(message, VideoEnd):
+                            reason = "; ".join(detail for _, detail in message.faults)
+                            break
+                        for pixels, seconds in zip(message.pixels, message.times, strict=True):
+                            groups = waiting.get(np.float32(seconds))
+                            here = sorted(wanted.intersection(groups.pop(0))) if groups else []
+                            if here:
+                                wanted.difference_update(here)
+                                yield Shot(seconds, pixels, here)
+                        if not wanted:
+                            lingered += 1
+                            if lingered > LINGER_FRAMES:
+                                break
+                        if time.monotonic() > deadline:
+                            reason = f"not read to its end within {VIDEO_SECONDS:g} s"
+                            break
+            except VidfaceError as error:
+                reason = str(error)
+        if wanted:
+            self.missing[video_id] = printable(reason or "it has no frames at these times any more")
+
+
+@contextmanager
+def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
+    """A reader of pictures of the videos of a features file; its processes end with the block.
+
+    Args:
+        manifest: says where the videos lie; those of the features file are found in it by their ids.
+        info: from `vidface.files.store.read_features`; videos are read with its decoder and frames a second.
+    """
+    try:
+        decoder, fps = str(info.attributes["decoder"]), str(info.attributes["fps"])
+        rate = None if fps == "all" else float(fps)
+        most = info.attributes.get("folder_frames")
+    except (KeyError, ValueError):
+        raise StoreError(f"{info.path}: damaged (it does not say how its videos were read)") from None
+    reading = Reading(
+        decoder=decoder,
+        fps=rate,
+        resize=False,
+        input_size=None,
+        timeout=SILENT_SECONDS,
+        folder_frames=None if most is None else int(most),
+    )
+    with Decoders(reading) as decoders:
+        yield Pictures(manifest, info, decoders)
+
+
+def frame_pictures(
+    manifest: Manifest, info: FeaturesInfo, video: int, rows: Sequence[int], size: int = 64
+) -> list[Pixels | None]:
+    """Thumbnails of some rows of one video; of many videos `open_pictures` reads them faster. See `Pictures`."""
+    with open_pictures(manifest, info) as pictures:
+        return pictures.thumbnails(video, rows, size)
+
+
+def fit_square(pixels: Pixels, size: int) -> Pixels:
+    """Scale a picture to fit into a square, averaging where it shrinks; what is not square stands between dark bars.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        size: side of the square.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
+    height, width = pixels.shape[:2]
+    scale = size / max(height, width)
+    inside = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = Image.fromarray(pixels)
+    if inside != picture.size:
+        picture = picture.resize(inside, Image.Resampling.LANCZOS)
+    square = Image.new("RGB", (size, size), BACKDROP)
+    square.paste(picture, ((size - inside[0]) // 2, (size - inside[1]) // 2))
+    return np.array(square)
+
+
+def _rows_by_time(times: npt.NDArray[np.float32], *, faces: bool) -> dict[np.float32, list[list[int]]]:
+    """For every time its rows, in a group for each frame that has this time."""
+    groups: dict[np.float32, list[list[int]]] = defaultdict(list)
+    for row, seconds in enumerate(times):
+        if faces and groups[seconds]:
+            groups[seconds][0].append(row)
+        else:
+            groups[seconds].append([row])
+    return groups

@@ -1,0 +1,250 @@
+"""A contact sheet of one video: its frames in order; where faces were detected, boxes, points and tracks drawn on them.
+
+Nothing is said by colour alone: tracks have numbers, clusters have letters, and what is dropped is crossed out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from vidface.errors import printable
+from vidface.files.atomic import write_atomic
+from vidface.files.store import FaceRows
+from vidface.frames.frame import Pixels
+from vidface.report.video.inspect import Inspection
+from vidface.report.video.pictures import Pictures, fit_square
+from vidface.report.video.terminal import COLOURS, letter_of
+
+__all__ = ["contact_sheet", "write_sheet"]
+
+WIDTH = 1320
+MARGIN = 12
+FRAME_WIDTH = 316
+FACE = 72
+GAP = 8
+LINE = 18  # height of a line of text
+FRAMES_SHOWN = 40  # whole frames, where faces were detected
+FACES_SHOWN = 240  # of a video of aligned faces
+TRACKS_SHOWN = 24
+
+PAPER, INK, FAINT = (24, 24, 27), (238, 238, 238), (150, 150, 158)
+KEPT, DROPPED = "#5fd75f", "#ff5f5f"
+
+
+class _Tile(NamedTuple):
+    picture: Image.Image
+    caption: str
+
+
+class _Section(NamedTuple):
+    """A heading and tiles of one size, in as many lines as they take."""
+
+    heading: str
+    tiles: Sequence[_Tile]
+
+
+def write_sheet(path: Path, seen: Inspection, pictures: Pictures) -> None:
+    """Write the contact sheet of a video as PNG, whole or not at all; see `contact_sheet`.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    sheet = Image.fromarray(contact_sheet(seen, pictures))
+    with write_atomic(path) as file:
+        sheet.save(file, "PNG")
+
+
+def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
+    """Draw the contact sheet of a video.
+
+    Aligned faces: all of them in order (of more than `FACES_SHOWN` so many, evenly spread, which is said), each with
+    its cluster, its cosine to the video's embedding and its time. Detected faces: whole frames (`FRAMES_SHOWN`) with
+    every face's box, points, track number and detector's score, then a line of aligned faces a track.
+
+    Args:
+        seen: from `vidface.report.video.inspect.inspect`.
+        pictures: of the same features file.
+
+    Returns:
+        uint8 [H, 1320, 3] RGB. What cannot be read any more is a grey tile that says so.
+    """
+    if seen.faces is None:
+        chosen = _spread(np.arange(len(seen.labels)), FACES_SHOWN)
+        found = pictures.thumbnails(seen.video, [seen.first + row for row in chosen], FACE)
+        tiles = [_face_tile(seen, row, picture) for row, picture in zip(chosen, found, strict=True)]
+        sections = [_Section(f"{_of(len(chosen), len(seen.labels), 'frames')}, in order", tiles)]
+    else:
+        sections = _detected(seen, seen.faces, pictures)
+    together = ", all tracks together" if len(seen.tracks) > 1 else ""
+    head = [
+        f"{printable(seen.video_id)}: {len(seen.labels)} {'frames' if seen.faces is None else 'faces'}",
+        f"threshold {printable(seen.threshold)}{together}: {seen.why}",
+        "below a face: its cluster, cosine to the video's embedding, seconds; "
+        f"green frame: {'at least an equal share of the weight' if seen.weighted else 'kept'}, red and crossed: not",
+    ]
+    return np.array(_compose(head, sections))
+
+
+def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Section]:
+    """Whole frames with faces, then the faces of every track; the video is read once for both."""
+    times = np.unique(seen.times)
+    shown = _spread(np.arange(len(times)), FRAMES_SHOWN)
+    on_frames = np.flatnonzero(np.isin(seen.times, times[shown]))
+    tracks = np.unique(found.tracks)
+    per_line = (WIDTH - 2 * MARGIN + GAP) // (FACE + GAP)
+    of_track = {
+        int(track): _spread(np.flatnonzero(found.tracks == track), per_line)
+        for track in tracks[:TRACKS_SHOWN]
+    }
+    wanted = {int(row) for row in on_frames} | {int(row) for rows in of_track.values() for row in rows}
+    frames: dict[np.float32, Image.Image] = {}
+    faces: dict[int, Pixels] = {}
+    for shot in pictures.shots(seen.video, sorted(row + seen.first for row in wanted)):
+        here = [row - seen.first for row in shot.rows]
+        aligned = pictures.aligned(seen.video, shot.pixels, found.points[here])
+        faces |= {row: fit_square(face, FACE) for row, face in zip(here, aligned, strict=False)}
+        if np.isin(np.float32(shot.seconds), times[shown]):
+            frames[np.float32(shot.seconds)] = _draw_faces(seen, found, shot.pixels, here)
+    height = max((frame.height for frame in frames.values()), default=FRAME_WIDTH * 9 // 16)
+    blank = _blank(FRAME_WIDTH, height)
+    tiles = [_Tile(frames.get(seconds, blank), f"{seconds:.2f} s") for seconds in times[shown]]
+    sections = [
+        _Section(
+            f"{_of(len(tiles), len(times), 'frames with faces')}; box, points, track number, detector's score; "
+            "thick box: as a green frame below",
+            tiles,
+        )
+    ]
+    for track, rows in of_track.items():
+        mine = np.flatnonzero(found.tracks == track)
+        first, last = (f"{seen.times[row]:.1f}" for row in (mine[0], mine[-1]))
+        spread = f"{first} s" if first == last else f"{first} to {last} s"
+        cosine = float(seen.cosines[mine].mean())
+        heading = f"track {track}{' (main)' if track == 0 else ''}, {spread}: {_of(len(rows), len(mine), 'faces')}; "
+        heading += f"mean cosine to the video's embedding {cosine:.2f}"
+        sections.append(_Section(heading, [_face_tile(seen, row, faces.get(int(row))) for row in rows]))
+    if len(tracks) > TRACKS_SHOWN:
+        sections.append(_Section(f"and {len(tracks) - TRACKS_SHOWN} more tracks", []))
+    return sections
+
+
+def _draw_faces(seen: Inspection, found: FaceRows, pixels: Pixels, rows: Sequence[int]) -> Image.Image:
+    """A frame at the sheet's size, with these faces drawn on it."""
+    scale = FRAME_WIDTH / pixels.shape[1]
+    picture = Image.fromarray(pixels).resize(
+        (FRAME_WIDTH, max(1, round(pixels.shape[0] * scale))), Image.Resampling.LANCZOS
+    )
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(12)
+    taken: list[tuple[float, float, float, float]] = []  # by labels
+    for row in rows:
+        colour = COLOURS[int(found.tracks[row]) % len(COLOURS)]
+        x0, y0, x1, y1 = (float(value) for value in found.boxes[row] * scale)
+        thick = seen.kept[row]
+        draw.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=colour, width=3 if thick else 1)
+        for x, y in found.points[row] * scale:
+            draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=colour)
+    for row in rows:
+        colour = COLOURS[int(found.tracks[row]) % len(COLOURS)]
+        text = f"{found.tracks[row]}  {found.scores[row]:.2f}"
+        width = draw.textlength(text, font=font) + 4
+        place = _room(found.boxes[row] * scale, (width, 15), picture.size, taken)
+        taken.append((*place, place[0] + width, place[1] + 15))
+        draw.rectangle(taken[-1], fill=colour)
+        draw.text((place[0] + 2, place[1]), text, fill="black", font=font)
+    return picture
+
+
+def _room(
+    box: npt.NDArray[np.float32],
+    size: tuple[float, float],
+    picture: tuple[int, int],
+    taken: Sequence[tuple[float, float, float, float]],
+) -> tuple[float, float]:
+    """Where a label goes: above its box, below it, or beside it, the first place that is in the picture and free."""
+    (x0, y0, x1, y1), (width, height) = (float(value) for value in box), size
+    places = [(x0, y0 - height), (x0, y1), (x1 + 1, y0), (x0 - width - 1, y0), (x1 + 1, y1 - height)]
+    inside = [(x, y) for x, y in places if 0 <= x <= picture[0] - width and 0 <= y <= picture[1] - height]
+    for x, y in inside:
+        if not any(x < r and left < x + width and y < b and t < y + height for left, t, r, b in taken):
+            return x, y
+    x, y = (inside or places)[0]
+    return min(max(x, 0), picture[0] - width), min(max(y, 0), picture[1] - height)
+
+
+def _face_tile(seen: Inspection, row: int, face: Pixels | None) -> _Tile:
+    """A face with a green frame where it is kept; red, with a cross in its corner, where not."""
+    label = int(seen.labels[row])
+    letter = letter_of(label, seen.sizes[label])
+    caption = f"{letter}  {seen.cosines[row]:.2f}   {seen.times[row]:.1f} s"
+    if face is None:
+        return _Tile(_blank(FACE, FACE), caption)
+    picture = Image.fromarray(face)
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 0, FACE - 1, FACE - 1), outline=KEPT if seen.kept[row] else DROPPED, width=3)
+    if not seen.kept[row]:
+        begin, end = FACE - 16, FACE - 5
+        draw.rectangle((begin - 4, 0, FACE - 1, end - begin + 8), fill=DROPPED)
+        draw.line((begin, 4, end, 4 + end - begin), fill="black", width=3)
+        draw.line((begin, 4 + end - begin, end, 4), fill="black", width=3)
+    return _Tile(picture, caption)
+
+
+def _blank(width: int, height: int) -> Image.Image:
+    picture = Image.new("RGB", (width, height), (70, 70, 74))
+    draw = ImageDraw.Draw(picture)
+    draw.text((width / 2, height / 2), "no picture", fill=INK, font=ImageFont.load_default(11), anchor="mm")
+    return picture
+
+
+def _compose(head: Sequence[str], sections: Sequence[_Section]) -> Image.Image:
+    """Put the sections below one another; the height is what they need."""
+    heights = [_height(section) for section in sections]
+    sheet = Image.new("RGB", (WIDTH, 2 * MARGIN + LINE * len(head) + sum(heights)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for place, words in enumerate(head):
+        font = ImageFont.load_default(15 if place == 0 else 13)
+        draw.text((MARGIN, MARGIN + place * LINE), words, fill=FAINT if place else INK, font=font)
+    top = MARGIN + LINE * len(head)
+    for section, height in zip(sections, heights, strict=True):
+        draw.text((MARGIN, top + GAP), section.heading, fill=INK, font=ImageFont.load_default(13))
+        for place, tile in enumerate(section.tiles):
+            line, column = divmod(place, _columns(section))
+            x = MARGIN + column * (tile.picture.width + GAP)
+            y = top + GAP + LINE + 4 + line * (_tile_height(section) + LINE + 2)
+            sheet.paste(tile.picture, (x, y))
+            at = (x, y + tile.picture.height + 1)
+            draw.text(at, tile.caption, fill=FAINT, font=ImageFont.load_default(11))
+        top += height
+    return sheet
+
+
+def _height(section: _Section) -> int:
+    lines = -(-len(section.tiles) // _columns(section))
+    return GAP + LINE + 4 + lines * (_tile_height(section) + LINE + 2)
+
+
+def _tile_height(section: _Section) -> int:
+    return max((tile.picture.height for tile in section.tiles), default=0)
+
+
+def _columns(section: _Section) -> int:
+    width = section.tiles[0].picture.width if section.tiles else WIDTH
+    return max(1, (WIDTH - 2 * MARGIN + GAP) // (width + GAP))
+
+
+def _spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """At most so many, evenly spread, the first and the last among them."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
+
+
+def _of(shown: int, total: int, what: str) -> str:
+    if total == 1:
+        return f"1 {what.removesuffix('s')}"
+    return f"all {total} {what}" if shown == total else f"{shown} of {total} {what}, evenly spread"

@@ -1,0 +1,266 @@
+"""A run that is there: a recipe's folder, or an embeddings file, with what was made from it.
+
+Reports and comparisons read; they never guess. Scores and sweeps count as this run's only where their inputs say that
+they were made from these embeddings, this manifest and these options; what is left aside is named in ``notes``. Tested
+in ``tests/stages/test_open_run.py``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidface.errors import StoreError, UsageError
+from vidface.files.outputs import read_json
+from vidface.files.store import read_attributes
+from vidface.manifest.manifest import Manifest, read_manifest
+from vidface.runs.score_form import is_score, is_sweep
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES, FprRule
+from vidface.scores.protocols.lfrc import TARGETS, check_targets
+
+__all__ = ["OPTIONS", "Run", "open_run", "run_entry"]
+
+RUN_FILE = "run.json"
+READ_OF_SCORES = {"mAP@100", "tpr@fpr", "threshold@fpr", "ci95", "counts", "warnings", "definitions"}
+OPTIONS: Mapping[str, Any] = {
+    "protocol": "both",
+    "enrolment_split": "train",
+    "gallery_split": "val",
+    "targets": list(TARGETS),
+    "fpr_rule": DEFAULT_RULE,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one way through the stages left behind.
+
+    Attributes:
+        path: as it was named.
+        name: short, for tables: the folder's, or the embeddings file's stem.
+        manifest: who is in which video.
+        embeddings: the embeddings file.
+        features: the features file that they were made from; None where it is not there.
+        attributes: of the embeddings file: what they were made with.
+        protocol, enrolment_split, gallery_split, targets, fpr_rule: how it is scored, as in
+            `vidface.scores.score.score`.
+        scores: the content of ``scores.json`` where it was made from exactly this; else None.
+        sweep: the content of ``sweep.json``, likewise.
+        notes: a sentence for everything that was found but does not belong to this run.
+    """
+
+    path: Path
+    name: str
+    manifest: Manifest
+    embeddings: Path
+    features: Path | None
+    attributes: dict[str, Any]
+    protocol: str
+    enrolment_split: str
+    gallery_split: str
+    targets: list[str]
+    fpr_rule: FprRule
+    scores: dict[str, Any] | None
+    sweep: dict[str, Any] | None
+    notes: list[str]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """How it is scored, as keyword arguments of `vidface.scores.score.score` and `vidface.scores.sweep.sweep`."""
+        return {name: getattr(self, name) for name in OPTIONS}
+
+
+def open_run(
+    path: Path,
+    *,
+    manifest: Path | None = None,
+    features: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Run:
+    """Open a run.
+
+    Args:
+        path: a recipe's output folder, the folder of a demo (its run is in ``results``), or an embeddings file.
+        manifest: where the folder's ``run.json`` does not say it, or another one is meant.
+        features: likewise.
+        options: some of `OPTIONS`; those that are left out, or None, are as the run was scored, else the usual ones.
+
+    Raises:
+        UsageError: nothing says which manifest, or a target is no rate.
+        StoreError: something is missing or damaged, or ``features`` is not what the embeddings were made from.
+        ManifestError: the manifest cannot be used.
+    """
+    embeddings = _embeddings_of(path)
+    attributes = read_attributes(embeddings, "embeddings")
+    told = _told(embeddings)
+    notes: list[str] = []
+    if manifest is None:
+        if "manifest" not in told:
+            raise UsageError(f"{path}: does not say which manifest it was made from; say --manifest FILE")
+        manifest = embeddings.parent / told["manifest"]
+    truth = read_manifest(manifest)
+    if attributes.get("manifest_sha256") != truth.sha256:
+        notes.append(f"{embeddings.name} was made from another manifest than {truth.path.name}")
+    chosen = {**OPTIONS, **{name: told[name] for name in OPTIONS if name in told}}
+    chosen |= {name: value for name, value in (options or {}).items() if value is not None}
+    check_targets(chosen["targets"])
+    found = _features_of(embeddings, attributes, told, features, notes)
+    return Run(
+        path,
+        _name(path, embeddings),
+        truth,
+        embeddings,
+        found,
+        attributes,
+        **chosen,
+        scores=_scores(embeddings.parent / "scores.json", attributes, truth, chosen, notes),
+        sweep=_sweep(embeddings.parent / "sweep.json", attributes, truth, chosen, notes),
+        notes=notes,
+    )
+
+
+def run_entry(folder: Path, manifest: Path, features: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe writes into its ``run.json`` as ``run``: paths from the folder, and how it scores."""
+    paths = {"manifest": manifest, "features": features}
+    return {
+        **{name: Path(os.path.relpath(path, folder)).as_posix() for name, path in paths.items()},
+        **{name: options[name] for name in OPTIONS},
+    }
+
+
+def _embeddings_of(path: Path) -> Path:
+    if path.is_file():
+        return path
+    for candidate in (path / "embeddings.h5", path / "results" / "embeddings.h5"):
+        if candidate.is_file():
+            return candidate
+    if path.is_dir():
+        raise StoreError(
+            f"{path}: no embeddings.h5 in it: name a recipe's output folder or an embeddings file"
+        )
+    raise StoreError(f"{path}: no such file or folder")
+
+
+def _name(path: Path, embeddings: Path) -> str:
+    """The last part of the name that tells runs apart."""
+    if path.is_file() and path.stem != "embeddings":
+        return path.stem
+    parts = [part for part in embeddings.resolve().parent.parts if part not in ("results", os.sep)]
+    return parts[-1] if parts else "run"
+
+
+def _told(embeddings: Path) -> dict[str, Any]:
+    """What the recipe said of its run; only of the embeddings file that a recipe writes."""
+    state = embeddings.with_name(RUN_FILE)
+    if embeddings.name != "embeddings.h5" or not state.is_file():
+        return {}
+    told = read_json(state).get("run")
+    kinds: dict[str, type] = {
+        "manifest": str,
+        "features": str,
+        **{name: type(value) for name, value in OPTIONS.items()},
+    }
+    if not isinstance(told, dict) or not all(
+        isinstance(value, kinds.get(name, object)) for name, value in told.items()
+    ):
+        return {}
+    if not all(isinstance(target, str) for target in told.get("targets", [])):
+        return {}
+    if any(
+        "\0" in told.get(name, "") for name in ("manifest", "features")
+    ):  # no path, and Python's own error
+        return {}
+    if told.get("fpr_rule", DEFAULT_RULE) not in FPR_RULES:
+        return {}
+    return told
+
+
+def _features_of(
+    embeddings: Path,
+    attributes: Mapping[str, Any],
+    told: Mapping[str, Any],
+    asked: Path | None,
+    notes: list[str],
+) -> Path | None:
+    """The features file that the embeddings were made from."""
+    path = asked or embeddings.parent / told.get("features", "features.h5")
+    if asked is None and not path.is_file():
+        notes.append(f"the features of {embeddings.name} are not there ({path}); say --features FILE")
+        return None
+    sha256 = read_attributes(path, "features").get("content_sha256")
+    if sha256 is not None and sha256 == attributes.get("features_sha256"):
+        return path
+    if asked is not None:
+        raise StoreError(f"{asked}: {embeddings} was made from other features")
+    notes.append(f"{path.name} beside {embeddings.name} is not what it was made from; say --features FILE")
+    return None
+
+
+def _scores(
+    path: Path,
+    attributes: Mapping[str, Any],
+    manifest: Manifest,
+    options: Mapping[str, Any],
+    notes: list[str],
+) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    scores = read_json(path)
+    try:
+        inputs = scores["inputs"]
+        same = (
+            inputs["content_sha256"] == attributes["content_sha256"]
+            and inputs["manifest_sha256"] == manifest.sha256
+            and _scored_as(scores, options)
+        )
+    except (AttributeError, KeyError, TypeError):  # not as `vidface score` writes it
+        same = False
+    if not same:
+        notes.append(f"{path.name} was made from other embeddings, another manifest or with other options")
+    elif not is_score(scores) or not set(scores.get("per_identity") or ()) <= set(manifest.identities):
+        raise StoreError(f"{path}: damaged (not as vidface score writes it): score again")
+    return scores if same else None
+
+
+def _sweep(
+    path: Path,
+    attributes: Mapping[str, Any],
+    manifest: Manifest,
+    options: Mapping[str, Any],
+    notes: list[str],
+) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    sweep = read_json(path)
+    try:
+        inputs, rows = sweep["inputs"], sweep["rows"]
+        same = (
+            inputs["features_sha256"] == attributes.get("features_sha256")
+            and inputs["manifest_sha256"] == manifest.sha256
+            and len(rows) > 0
+            and all(_scored_as(row, options) and {"threshold", "kept"} <= row.keys() for row in rows)
+        )
+    except (AttributeError, KeyError, TypeError):  # not as `vidface sweep` writes it
+        same = False
+    if not same:
+        notes.append(f"{path.name} was made from other features, another manifest or with other options")
+    elif not is_sweep(sweep):
+        raise StoreError(f"{path}: damaged (not as vidface sweep writes it): sweep again")
+    return sweep if same else None
+
+
+def _scored_as(scores: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether a score object was made with these options, as far as its protocol uses them."""
+    if scores.get("protocol") != options["protocol"] or not scores.keys() >= READ_OF_SCORES:
+        return False
+    splits = scores.get("definitions", {}).get("splits")
+    if splits not in (None, f"{options['enrolment_split']} -> {options['gallery_split']}"):
+        return False
+    targets: Sequence[str] | None = scores.get("tpr@fpr")
+    if targets is None:
+        return True
+    rule = scores.get("fpr_rule", DEFAULT_RULE)  # not said before there were other rules
+    return list(targets) == list(options["targets"]) and rule == options["fpr_rule"]

@@ -1,0 +1,1 @@
+"""Embeddings become numbers: metrics on arrays, protocols that say what is compared, tables for people."""

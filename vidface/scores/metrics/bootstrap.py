@@ -1,0 +1,257 @@
+"""Intervals by the percentile bootstrap over people: of one system, of differences between several, of listed pairs.
+
+Identities are drawn with replacement, all videos of one together, as videos of one person are not independent. The same
+seed gives the same interval. Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13. Tested in
+``tests/metrics/test_bootstrap.py``.
+
+Is one of several systems better? All are measured on the same set, so every replicate draws one set of identities for
+all of them: what makes an identity hard or easy for everybody cancels, and the interval of a difference is much
+narrower than two intervals side by side would let one think. A replicate is written as the number of times that every
+identity was drawn, so that a mean is a product of matrices and TPR at FPR (`vidface.scores.pairs.replicates`) never
+lists a pair twice. Where several systems are compared with one, each interval is widened to the level
+1 - 0.05 / (number of comparisons), so that all of them hold together in 95 of 100 sets (Bonferroni; Dunn, Multiple
+comparisons among means, 1961). Tested in ``tests/metrics/test_paired.py`` against scipy.stats.bootstrap.
+
+Over listed pairs person i is drawn m_i times in a replicate: a pair of two videos of one person counts m_i times, one
+of two people m_i * m_j times, as in `vidface.scores.pairs.replicates` (sources there). Pairs that share a person go in
+and
+out together, as they are not independent: pairs drawn by themselves would give intervals that are too narrow. The curve
+of a replicate is made of weights, never of repeated pairs. Tested in ``tests/metrics/test_listed_intervals.py`` against
+scikit-learn's weighted curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vidface.scores.metrics.pairs import crossing
+
+__all__ = [
+    "LISTED_REPLICATES",
+    "REPLICATES",
+    "Difference",
+    "auc_eer_intervals",
+    "bootstrap_mean",
+    "bootstrap_ratio",
+    "difference",
+    "draw",
+    "interval",
+    "mean_replicates",
+]
+
+REPLICATES = 2000
+LEVEL = 0.95
+ROUNDING = 1e-12  # of sums of values an identity: less is no difference
+
+LISTED_REPLICATES = 1000
+Interval = tuple[float, float]
+
+
+def bootstrap_mean(values: ArrayLike, *, seed: int = 0, replicates: int = 1000) -> tuple[float, float]:
+    """Interval of the mean of one value an identity, such as mAP or a rank-k rate.
+
+    Args:
+        values: [Q], one value an identity.
+        seed: of the random draws.
+        replicates: how many times the identities are drawn.
+
+    Returns:
+        (low, high): the 2.5 and the 97.5 percentile of the replicates.
+
+    Raises:
+        ValueError: no values.
+    """
+    each = np.asarray(values, dtype=np.float64)
+    if each.ndim != 1 or len(each) == 0:
+        raise ValueError("an interval needs at least one identity")
+    return _interval(len(each), lambda drawn: each[drawn].mean(), seed, replicates)
+
+
+def bootstrap_ratio(
+    hits: ArrayLike, totals: ArrayLike, *, seed: int = 0, replicates: int = 1000
+) -> tuple[float, float]:
+    """Interval of sum(hits) / sum(totals), such as TPR with its genuine pairs counted by identity.
+
+    Thresholds are held fixed: only the genuine pairs are drawn again, not the impostors that set the
+    threshold, so the interval is a little too narrow where impostors are few.
+
+    Args:
+        hits: [I], accepted pairs of every identity.
+        totals: [I], all pairs of every identity. Identities without pairs are left out.
+        seed: of the random draws.
+        replicates: how many times the identities are drawn.
+
+    Returns:
+        (low, high): the 2.5 and the 97.5 percentile of the replicates.
+
+    Raises:
+        ValueError: no identity has a pair, or the shapes differ.
+    """
+    found, pairs = np.asarray(hits, dtype=np.float64), np.asarray(totals, dtype=np.float64)
+    if found.shape != pairs.shape or found.ndim != 1:
+        raise ValueError(f"hits and totals must both be [I], not {found.shape} and {pairs.shape}")
+    found, pairs = found[pairs > 0], pairs[pairs > 0]
+    if len(pairs) == 0:
+        raise ValueError("an interval needs at least one identity with pairs")
+    return _interval(len(pairs), lambda drawn: found[drawn].sum() / pairs[drawn].sum(), seed, replicates)
+
+
+def _interval(
+    count: int, statistic: Callable[[NDArray[np.int64]], float], seed: int, replicates: int
+) -> tuple[float, float]:
+    random = np.random.default_rng(seed)
+    values = [statistic(random.integers(0, count, count)) for _ in range(replicates)]
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+class Difference(NamedTuple):
+    """How much better the second of two systems is.
+
+    Attributes:
+        value: of the second less of the first, on the set as it is.
+        low: lower end of its interval.
+        high: upper end.
+        verdict: 1 where the whole interval lies above 0, -1 where it lies below, else 0: no difference can be told.
+    """
+
+    value: float
+    low: float
+    high: float
+    verdict: int
+
+
+def draw(
+    identities: int, others: int = 0, *, replicates: int = REPLICATES, seed: int = 0
+) -> NDArray[np.uint8]:
+    """How often every unit is drawn in every replicate.
+
+    Identities and other units (videos of nobody known, each by itself) are drawn apart, with replacement, as many as
+    there are: how many distractors a set has was decided by who made it, and is no matter of chance.
+
+    Args:
+        identities: how many identities there are.
+        others: how many other units.
+        replicates: R.
+        seed: of the random draws; the same seed draws the same units.
+
+    Returns:
+        uint8 [identities + others, R].
+    """
+    random = np.random.default_rng(seed)
+    drawn = np.zeros((replicates, identities + others), np.uint8)
+    for row in drawn:
+        for begin, count in ((0, identities), (identities, others)):
+            if count:
+                # One unit 256 times in one replicate: of n draws, a chance below 1 / 256!, which is 0.
+                row[begin : begin + count] = np.bincount(random.integers(0, count, count), minlength=count)
+    return np.ascontiguousarray(drawn.T)
+
+
+def mean_replicates(values: ArrayLike, drawn: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The mean of one value an identity, such as AP, in every replicate.
+
+    Args:
+        values: [I], one value an identity.
+        drawn: uint8 [I, R], from `draw`.
+
+    Returns:
+        float64 [R].
+
+    Raises:
+        ValueError: no identities, or another number of them than was drawn.
+    """
+    each = np.asarray(values, np.float64)
+    if each.ndim != 1 or len(each) == 0 or len(each) != len(drawn):
+        raise ValueError(f"values must be one an identity, [{len(drawn)}], not {list(each.shape)}")
+    return np.asarray(each @ drawn / drawn.sum(axis=0, dtype=np.int64))
+
+
+def interval(replicates: ArrayLike, *, comparisons: int = 1) -> tuple[float, float]:
+    """The percentile interval of replicates, 95 % for all comparisons together.
+
+    Args:
+        replicates: [R], without NaN.
+        comparisons: how many intervals are to hold together.
+
+    Returns:
+        (low, high).
+    """
+    tail = (1 - LEVEL) / (2 * comparisons)
+    low, high = np.quantile(np.asarray(replicates, np.float64), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def difference(
+    first: float,
+    second: float,
+    first_replicates: NDArray[np.float64],
+    second_replicates: NDArray[np.float64],
+    *,
+    comparisons: int = 1,
+) -> Difference:
+    """Compare two systems by replicates that were drawn together.
+
+    Args:
+        first: what the baseline measures on the set.
+        second: what the other one does.
+        first_replicates: [R], of the baseline.
+        second_replicates: [R], replicate r from the same draw of identities.
+        comparisons: how many systems are compared with this baseline.
+    """
+    gained = second_replicates - first_replicates
+    gained[np.abs(gained) < ROUNDING] = (
+        0  # changes that make up for each other leave nothing but the rounding of sums
+    )
+    low, high = interval(gained, comparisons=comparisons)
+    return Difference(second - first, low, high, int(low > 0) - int(high < 0))
+
+
+def auc_eer_intervals(
+    scores: ArrayLike,
+    same: ArrayLike,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    *,
+    seed: int = 0,
+    replicates: int = LISTED_REPLICATES,
+) -> tuple[Interval, Interval] | None:
+    """The intervals of the area under the curve, and of the equal error rate.
+
+    Args:
+        scores: [P], higher for more alike.
+        same: bool [P], True for genuine pairs.
+        first: int64 [P], who is in the first video of a pair: any numbers from 0 up; a video of nobody known has one
+            that no other has.
+        second: int64 [P], who is in the second.
+        seed: of the random draws.
+        replicates: how many times people are drawn.
+
+    Returns:
+        ((low, high) of the AUC, (low, high) of the EER); None where more than 1 in 40 replicates lack pairs of a kind,
+        so that there are no percentiles to speak of.
+    """
+    values, labels = np.asarray(scores, np.float64), np.asarray(same, np.bool_)
+    order = np.argsort(-values, kind="stable")  # the highest score first
+    _, people = np.unique([first[order], second[order]], return_inverse=True)
+    one, other = people.reshape(2, -1)
+    of_one, genuine_pair = one == other, labels[order]
+    last_of_ties = np.flatnonzero(np.append(np.diff(values[order]) != 0, True))
+    found = []
+    for times in draw(int(people.max()) + 1, replicates=replicates, seed=seed).T.astype(np.float64):
+        weights = times[one] * np.where(of_one, 1.0, times[other])
+        accepted = np.cumsum(weights)[last_of_ties]  # sums of whole numbers: exact
+        genuine = np.cumsum(np.where(genuine_pair, weights, 0.0))[last_of_ties]
+        impostor = accepted - genuine
+        if genuine[-1] > 0 and impostor[-1] > 0:
+            tpr, fpr = (np.append(0.0, counts / counts[-1]) for counts in (genuine, impostor))
+            area = float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1])) / 2)
+            found.append((area, crossing(fpr, 1 - tpr)))
+    if len(found) < replicates * 39 / 40:
+        return None
+    (auc_low, eer_low), (auc_high, eer_high) = np.quantile(found, [0.025, 0.975], axis=0).tolist()
+    return (auc_low, auc_high), (eer_low, eer_high)

@@ -1,0 +1,199 @@
+"""Ten-fold accuracy over listed pairs, as LFW, CFP-FP and AgeDB-30 are reported.
+
+The pairs are cut into folds in their order, without shuffling, or the list says which fold a pair belongs to. For each
+fold, the threshold with the best accuracy on all the others decides on it. A pair is taken for the same person where
+its squared Euclidean distance is below the threshold. Tested in ``tests/metrics/test_folds.py`` against scikit-learn's
+KFold and a loop over thresholds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
+from vidface.scores.metrics.pairs import tpr_at_fpr
+
+__all__ = ["THRESHOLDS", "FoldResult", "ValResult", "cut_folds", "given_folds", "ten_folds", "val_at_far"]
+
+# 0 <= d <= 4 for the squared distance of unit vectors; 4 itself is not among them in the reference either.
+THRESHOLDS: NDArray[np.float64] = np.arange(0, 4, 0.01)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """Accuracy over folds.
+
+    Attributes:
+        accuracy: mean over folds.
+        std: population standard deviation over folds, as these sets are reported in papers.
+        standard_error: of the mean: sample standard deviation / sqrt(folds), as LFW's own page defines it.
+        accuracies: float64 [K], of every fold.
+        thresholds: float64 [K], chosen on the other folds.
+        best_threshold: the first with the best accuracy on all pairs at once.
+        best_accuracy: that accuracy; it has seen the pairs it is measured on.
+    """
+
+    accuracy: float
+    std: float
+    standard_error: float
+    accuracies: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    best_threshold: float
+    best_accuracy: float
+
+
+def ten_folds(
+    distances: ArrayLike, same: ArrayLike, *, folds: int = 10, thresholds: ArrayLike = THRESHOLDS
+) -> FoldResult:
+    """Accuracy of the threshold chosen on nine folds, on the tenth.
+
+    Args:
+        distances: [P], squared Euclidean distances of L2-normalised embeddings; compared in float64.
+        same: bool [P], whether the pair is of one person.
+        folds: K >= 2; fold sizes differ by one at most, the larger ones come first.
+        thresholds: [T], ascending. Of equally good ones the first is taken.
+
+    Raises:
+        ValueError: shapes that do not fit, distances that are not finite, fewer pairs than folds, fewer than two
+            folds, or pairs that are all of one kind, where every accuracy could be had by saying so.
+    """
+    values, labels, levels = _checked(distances, same, thresholds)
+    return _accuracy(values, labels, cut_folds(len(values), folds), levels)
+
+
+def cut_folds(pairs: int, folds: int) -> NDArray[np.int64]:
+    """The fold of every pair, int64 [P] from 0 up: cut in their order; sizes differ by one at most, larger ones first.
+
+    Raises:
+        ValueError: fewer than two folds, or fewer pairs than folds.
+    """
+    if folds < 2 or pairs < folds:
+        raise ValueError(f"{pairs} pairs cannot be cut into {folds} folds: take from 2 folds to that many")
+    sizes = np.full(folds, pairs // folds)
+    sizes[: pairs % folds] += 1
+    return np.repeat(np.arange(folds), sizes)
+
+
+def given_folds(
+    distances: ArrayLike, same: ArrayLike, fold: ArrayLike, *, thresholds: ArrayLike = THRESHOLDS
+) -> FoldResult:
+    """Accuracy of the threshold chosen on all other folds, where the list says which pairs are a fold.
+
+    Args:
+        distances: [P], squared Euclidean distances of L2-normalised embeddings; compared in float64.
+        same: bool [P], whether the pair is of one person.
+        fold: int [P], the fold of every pair: any numbers, which need not stand together. Results are in the order
+            of the numbers; every fold counts alike, however many pairs it has.
+        thresholds: [T], ascending. Of equally good ones the first is taken.
+
+    Raises:
+        ValueError: as `ten_folds`; all pairs are in one fold.
+    """
+    values, labels, levels = _checked(distances, same, thresholds)
+    numbers, place = np.unique(np.asarray(fold), return_inverse=True)
+    if place.shape != values.shape or len(numbers) < 2:
+        raise ValueError(f"fold must be [P] with two folds or more, not {place.shape} with {len(numbers)}")
+    return _accuracy(values, labels, place, levels)
+
+
+def _checked(
+    distances: ArrayLike, same: ArrayLike, thresholds: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    values, labels = np.asarray(distances, np.float64), np.asarray(same, np.bool_)
+    levels = np.asarray(thresholds, np.float64)
+    if values.ndim != 1 or labels.shape != values.shape or levels.ndim != 1 or levels.size == 0:
+        raise ValueError(
+            f"distances and same must be [P] and thresholds [T], not {values.shape}, {labels.shape}"
+        )
+    if np.any(np.diff(levels) < 0):
+        raise ValueError("thresholds must ascend")
+    if not np.isfinite(values).all():
+        raise ValueError("distances that are not finite")
+    return values, labels, levels
+
+
+def _accuracy(
+    values: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    fold: NDArray[np.int64],
+    levels: NDArray[np.float64],
+) -> FoldResult:
+    """The result, for folds that are numbered from 0 up, each with a pair."""
+    if labels.all() or not labels.any():
+        raise ValueError(f"all pairs are of {'the same person' if labels[0] else 'different people'}")
+    sizes = np.bincount(fold)
+    folds = len(sizes)
+    # The first threshold that lies above a distance is the first to call the pair the same; a count of where
+    # those are, summed up along the thresholds, gives the right answers at each.
+    place = np.searchsorted(levels, values, side="right")
+    steps = np.zeros((folds, levels.size + 1), np.int64)
+    np.add.at(steps, (fold, place), np.where(labels, 1, -1))
+    different = np.bincount(fold[~labels], minlength=folds)
+    right = different[:, None] + np.cumsum(steps, axis=1)[:, :-1]  # [K, T]
+
+    total = right.sum(axis=0)
+    chosen = np.argmax(total - right, axis=1)
+    accuracies = right[np.arange(folds), chosen] / sizes
+    best = int(np.argmax(total))
+    return FoldResult(
+        accuracy=float(accuracies.mean()),
+        std=float(accuracies.std()),
+        standard_error=float(accuracies.std(ddof=1) / np.sqrt(folds)),
+        accuracies=accuracies,
+        thresholds=levels[chosen],
+        best_threshold=float(levels[best]),
+        best_accuracy=float(total[best] / len(values)),
+    )
+
+
+class ValResult(NamedTuple):
+    """The validation rate of FaceNet's report: TPR where the threshold is chosen for an FPR, on other folds.
+
+    Attributes:
+        val: mean over folds of accepted genuine pairs / genuine pairs.
+        standard_error: of that mean: sample standard deviation / sqrt(folds).
+        far: mean over folds of the FPR really reached on the fold: no rule can promise it.
+    """
+
+    val: float
+    standard_error: float
+    far: float
+
+
+def val_at_far(
+    scores: ArrayLike, same: ArrayLike, fold: ArrayLike, target: str, rule: FprRule = DEFAULT_RULE
+) -> ValResult | None:
+    """VAL at FAR by folds (Schroff et al., FaceNet, 2015, section 4), the threshold chosen on all other folds.
+
+    Args:
+        scores: [P], higher for more alike.
+        same: bool [P].
+        fold: int [P].
+        target: an FPR as text.
+        rule: which threshold of the others is meant; ``interpolated`` has none.
+
+    Returns:
+        None where it can't be had: a fold without pairs of both kinds, others with fewer than 1 / target impostor
+        pairs, or a rule without threshold.
+    """
+    values, labels, numbers = np.asarray(scores, np.float64), np.asarray(same, np.bool_), np.asarray(fold)
+    rates = []
+    for number in np.unique(numbers):
+        test = numbers == number
+        if rule == "interpolated" or not _both(labels[test]) or not _both(labels[~test]):
+            return None
+        (point,) = tpr_at_fpr(values[~test], labels[~test], [target], rule)
+        if point.tpr is None:
+            return None
+        accepted = values[test] >= (np.inf if point.threshold is None else point.threshold)
+        rates.append((accepted[labels[test]].mean(), accepted[~labels[test]].mean()))
+    val, far = np.array(rates).T
+    return ValResult(float(val.mean()), float(val.std(ddof=1) / np.sqrt(len(val))), float(far.mean()))
+
+
+def _both(labels: NDArray[np.bool_]) -> bool:
+    return bool(labels.any() and not labels.all())

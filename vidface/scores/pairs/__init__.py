@@ -1,0 +1,1 @@
+"""All pairs of a set, exactly, without holding them: in blocks and threads, and drawn again."""

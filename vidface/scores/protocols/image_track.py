@@ -1,0 +1,176 @@
+"""LFRC's image track and Trillion-Pairs: images of known people among images of strangers, the distractors.
+
+Verification compares the images of known people with one another, and with every distractor; distractors are not
+compared with one another. Identification searches for every such image's mates, one at a time, among the distractors.
+`docs/protocols/trillionpairs.md` says what of this is the data set's own, and what is not known. An image that failed
+has a zero embedding: it stays in all counts with a score of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import vidface
+from vidface.errors import ManifestError, UsageError
+from vidface.manifest.manifest import Manifest
+from vidface.scores.metrics.bootstrap import bootstrap_ratio
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
+from vidface.scores.protocols.lfrc import identity_codes
+from vidface.scores.scored import Scored, check_device, where_unusable, zero_embeddings
+
+__all__ = ["DEFINITIONS", "IDENTIFICATION_TARGETS", "TARGETS", "score_image_track", "score_images"]
+
+TARGETS = ("1e-8", "1e-9")
+IDENTIFICATION_TARGETS = ("1e-3",)
+DEFINITIONS = {
+    "verification": "pairs of images of known people, and of one of them with a distractor; cosine; FPR is the share "
+    "of the pairs of two people that is accepted; distractors are not compared with one another",
+    "identification": "every image of a known person is searched for with each other image of that person, placed "
+    "alone among all distractors; TPR is the share of searches whose mate scores higher than every distractor and is "
+    "accepted; FPR is the share of searches among the distractors alone, one an image, whose best is accepted",
+    "intervals": "identities drawn again with all their images, thresholds held fixed",
+}
+
+
+class _Rows:
+    """Some rows of a matrix, of which only blocks are ever copied."""
+
+    def __init__(self, matrix: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> None:
+        self._matrix, self._rows = matrix, rows
+        self.shape = (len(rows), matrix.shape[1])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, part: slice) -> npt.NDArray[np.float32]:
+        return self._matrix[self._rows[part]]
+
+
+def score_images(
+    embeddings: npt.NDArray[np.float32],
+    manifest: Manifest,
+    targets: Sequence[str] = TARGETS,
+    *,
+    fpr_rule: FprRule = DEFAULT_RULE,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Score the images of known people, and everybody unknown as distractors.
+
+    Memory beside the embeddings: two copies of the rows of known people.
+
+    Args:
+        embeddings: float32 [V, D], L2-normalised or zero, row i for image i of the manifest.
+        manifest: who is in which image; an empty identity is a distractor. Splits do not matter.
+        targets: FPR targets of verification, as text; those of identification are `IDENTIFICATION_TARGETS`.
+        fpr_rule: which point of the curve a target means, for both.
+        device: ``cpu``, or a device as torch names it. Sets speed, not the result. Not yet run on a GPU.
+
+    Returns:
+        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached`` of verification, target -> value or None; ``identification``
+        with the same and ``rank1``; ``ci95``; ``counts``; ``warnings``.
+    """
+    from vidface.scores.metrics.mate_search import search_among_distractors
+    from vidface.scores.metrics.verification import tpr_at_fpr
+
+    codes, names = identity_codes(manifest)
+    known = np.flatnonzero(codes >= 0)
+    rows, people = embeddings[known], codes[known]
+    far = _Rows(embeddings, np.flatnonzero(codes < 0))
+    pairs = tpr_at_fpr(
+        rows, people, targets, rule=fpr_rule, distractors=far if len(far) else None, device=device
+    )
+    search = search_among_distractors(rows, people, far, IDENTIFICATION_TARGETS, rule=fpr_rule, device=device)
+    intervals = _intervals(pairs.targets, pairs.tpr, pairs.hits_by_identity, pairs.pairs_by_identity)
+    searched = _intervals(search.targets, search.tpr, search.hits_by_identity, search.mated_by_identity)
+    first = _intervals(["rank1"], [search.rank1], search.first_by_identity[None], search.mated_by_identity)
+    return {
+        **_by_target(pairs),
+        "identification": {**_by_target(search), "rank1": search.rank1},
+        "ci95": {"tpr@fpr": intervals, "identification": {"tpr@fpr": searched, **first}},
+        "counts": {
+            "images": len(codes),
+            "identities": len(names),
+            "identified_images": len(known),
+            "distractors": len(far),
+            "genuine_pairs": pairs.genuine_pairs,
+            "impostor_pairs": pairs.impostor_pairs,
+            "searches_with_mate": search.mated,
+            "searches_without_mate": search.unmated,
+        },
+        "warnings": [*pairs.warnings, *search.warnings],
+    }
+
+
+def _by_target(found: Any) -> dict[str, dict[str, float | None]]:
+    columns = {"tpr@fpr": found.tpr, "threshold@fpr": found.threshold, "fpr_reached": found.fpr}
+    return {name: dict(zip(found.targets, values, strict=True)) for name, values in columns.items()}
+
+
+def _intervals(
+    names: Sequence[str],
+    values: Sequence[float | None],
+    hits: npt.NDArray[Any],
+    totals: npt.NDArray[np.int64],
+) -> dict[str, list[float] | None]:
+    return {
+        name: None if value is None else list(bootstrap_ratio(row, totals))
+        for name, value, row in zip(names, values, hits, strict=True)
+    }
+
+
+def score_image_track(
+    scored: Scored,
+    manifest: Manifest,
+    *,
+    targets: Sequence[str] = TARGETS,
+    fpr_rule: FprRule = DEFAULT_RULE,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Score images of known people among distractors.
+
+    Args:
+        scored: from `vidface.scores.scored.read_scored`.
+        manifest: who is in which image; an empty identity is a distractor.
+        targets: FPR targets of verification, as text.
+        fpr_rule: which point of the curve a target means.
+        device: ``cpu`` or ``cuda``, where images are compared; the numbers do not depend on it.
+
+    Returns:
+        An object for JSON, whose keys are documented in ``docs/protocols/trillionpairs.md``.
+
+    Raises:
+        ManifestError: the manifest knows nobody.
+        UsageError: a ranking cannot be scored, or torch finds no GPU for ``cuda``.
+    """
+    check_device(device)
+    if scored.embeddings is None:
+        raise UsageError(
+            "a ranking holds no embeddings: trillionpairs needs an embeddings file, a .npy or a .bin"
+        )
+    if not any(manifest.identities):
+        raise ManifestError(
+            f"{manifest.path}: no image has an identity, so there is nobody to compare: make the manifest with --labels"
+        )
+    numbers = score_images(scored.embeddings, manifest, targets, fpr_rule=fpr_rule, device=device)
+    counts, unusable = numbers.pop("counts"), zero_embeddings(scored.embeddings)
+    warnings = [*scored.warnings, *numbers.pop("warnings")]
+    if unusable:
+        warnings.append(
+            f"{unusable} images have no embedding: they score 0 with everybody and stay counted; "
+            f"{where_unusable(scored, manifest)}"
+        )
+    if scored.status is not None:
+        counts["status"] = scored.status
+    return {
+        "protocol": "trillionpairs",
+        "fpr_rule": fpr_rule,
+        **numbers,
+        "counts": {**counts, "zero_embeddings": unusable},
+        "warnings": warnings,
+        "definitions": {**DEFINITIONS, "fpr_rule": FPR_RULE_TEXT[fpr_rule]},
+        "inputs": {**scored.inputs, "program_version": vidface.__version__},
+    }

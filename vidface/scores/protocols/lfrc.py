@@ -1,0 +1,106 @@
+"""LFRC video track: 1:1 verification over ALL pairs of distinct videos, cosine; TPR at FPR, exact, by a named rule.
+
+Videos without identity are impostors to everybody. A video without a usable frame has a zero embedding: it stays in
+the pairs with a score of 0, as it does for the organisers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import UsageError
+from vidface.manifest.manifest import Manifest
+from vidface.manifest.rows import show
+from vidface.scores.metrics.bootstrap import bootstrap_ratio
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
+from vidface.scores.metrics.pairs import fpr_fraction
+
+TARGETS = ("1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
+_POINT: dict[FprRule, str] = {
+    "at-most": "the largest TPR over thresholds whose FPR is at most the target",
+    "nearest": "the TPR at the threshold whose FPR is nearest to the target, which it may exceed",
+    "interpolated": "the TPR on the straight line between the thresholds whose FPR is next below and above the target",
+}
+
+
+def definition(rule: FprRule = DEFAULT_RULE) -> str:
+    """What the numbers mean, in words."""
+    fixed = (
+        "at the threshold found"
+        if rule != "interpolated"
+        else "at both thresholds, with their weights held fixed"
+    )
+    return (
+        f"{_POINT[rule]}, over all pairs of distinct videos; "
+        f"null where fewer than one impostor pair may be accepted; intervals resample identities {fixed}"
+    )
+
+
+def check_targets(targets: Sequence[str]) -> None:
+    """Look at FPR targets before any work is done.
+
+    Raises:
+        UsageError: one of them is not a rate above 0 and below 1.
+    """
+    for target in targets:
+        try:
+            fpr_fraction(target)
+        except ValueError:
+            raise UsageError(
+                f"FPR target {show(target)} is not a rate above 0 and below 1, such as 1e-4"
+            ) from None
+
+
+def identity_codes(manifest: Manifest) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """int64 [V], the number of every video's identity in the list of all, in text order; -1: nobody known."""
+    names = sorted(set(manifest.identities) - {""})
+    code = {name: i for i, name in enumerate(names)} | {"": -1}
+    return np.array([code[name] for name in manifest.identities], np.int64), names
+
+
+def score_pairs(
+    embeddings: npt.NDArray[np.float32],
+    manifest: Manifest,
+    targets: Sequence[str] = TARGETS,
+    *,
+    fpr_rule: FprRule = DEFAULT_RULE,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Score all pairs of videos.
+
+    Args:
+        embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
+        manifest: who is in which video; splits do not matter.
+        targets: FPR targets as text, so that 1e-4 of a number of pairs is exact.
+        fpr_rule: which point of the curve a target means.
+        device: ``cpu``, or a device as torch names it. Sets speed, not the result. Not yet run on a GPU.
+
+    Returns:
+        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``ci95`` with ``tpr@fpr``,
+        target -> [low, high] or None; ``counts``; ``warnings``.
+    """
+    from vidface.scores.metrics.verification import tpr_at_fpr
+
+    people, _ = identity_codes(manifest)
+    result = tpr_at_fpr(embeddings, people, targets, rule=fpr_rule, device=device)
+    intervals = {
+        target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
+        for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)
+    }
+    return {
+        "tpr@fpr": dict(zip(targets, result.tpr, strict=True)),
+        "threshold@fpr": dict(zip(targets, result.threshold, strict=True)),
+        "fpr_reached": dict(zip(targets, result.fpr, strict=True)),
+        "ci95": {"tpr@fpr": intervals},
+        "counts": {
+            "videos": len(manifest.video_ids),
+            "videos_without_identity": manifest.identities.count(""),
+            "genuine_pairs": result.genuine_pairs,
+            "impostor_pairs": result.impostor_pairs,
+        },
+        "warnings": result.warnings,
+    }

@@ -1,0 +1,172 @@
+"""Embeddings and a list of pairs -> scores: the protocols ``pairs``, ``folds`` and ``ytf``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import vidface
+from vidface.errors import ManifestError, UsageError
+from vidface.manifest.manifest import Manifest
+from vidface.manifest.pairs import ListedPairs, read_pairs
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
+from vidface.scores.protocols import pairs as protocol_pairs
+from vidface.scores.protocols.lfrc import identity_codes
+from vidface.scores.scored import Scored, merge_numbers
+
+PairProtocol = Literal["pairs", "folds", "ytf"]
+
+
+def score_listed(
+    scored: Scored,
+    manifest: Manifest,
+    path: Path,
+    protocol: PairProtocol,
+    *,
+    targets: Sequence[str] = protocol_pairs.TARGETS,
+    fpr_rule: FprRule = DEFAULT_RULE,
+) -> dict[str, Any]:
+    """Score the pairs of a list.
+
+    Args:
+        scored: from `vidface.scores.scored.read_scored`; embeddings or a matrix.
+        manifest: the videos; identities are only compared with the list.
+        path: the list, see `vidface.manifest.pairs`.
+        protocol: ``pairs``: rates over all pairs; ``folds``: also accuracy by folds; ``ytf``: that, by the list's own
+            splits.
+        targets: FPR targets as text.
+        fpr_rule: which point of the curve a target means.
+
+    Returns:
+        The content of ``scores.json``; its keys are documented in ``docs/protocols/pairs.md``.
+
+    Raises:
+        ManifestError: the list cannot be used, see `read_pairs`; its pairs are all of one kind, or too few for folds.
+        UsageError: a ranking was given; ``ytf`` with a list without splits.
+    """
+    if scored.embeddings is None:
+        raise UsageError("a ranking holds no embeddings: pairs need an embeddings file or a matrix")
+    listed = read_pairs(path, manifest)
+    if protocol == "ytf" and listed.folds is None:
+        raise UsageError(
+            f"{path}: a list without splits ({listed.form}): ytf needs splits.txt; say --protocol folds"
+        )
+    scores, usable = protocol_pairs.pair_scores(scored.embeddings, listed.first, listed.second)
+    people = _people(manifest)
+    by_folds = protocol != "pairs"
+    try:
+        result = protocol_pairs.score_pairs(
+            scores, listed.same, people[listed.first], people[listed.second], targets, fpr_rule=fpr_rule
+        )
+        if by_folds:
+            folds = protocol_pairs.fold_numbers(listed.folds, len(scores))
+            merge_numbers(result, protocol_pairs.score_folds(scores, listed.same, folds, fpr_rule=fpr_rule))
+    except ValueError as error:
+        raise ManifestError(
+            f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}"
+        ) from None
+    used = np.unique([listed.first, listed.second])
+    zero = ~scored.embeddings[used].any(axis=1)
+    zero_names = [manifest.video_ids[row] for row in used[zero].tolist()]
+    result["counts"] |= {
+        "listed": listed.listed,
+        "left_out": sum(listed.left_out.values()),
+        "repeated": listed.repeated,
+        "against_manifest": listed.against_manifest,
+        "videos": len(used),
+        "zero_embeddings": len(zero_names),
+        "zero_pairs": int((~usable).sum()),
+    }
+    result["warnings"] = (
+        _list_warnings(listed, path)
+        + [*scored.warnings]
+        + _zero_warnings(zero_names, result["counts"]["zero_pairs"])
+        + (_fold_warnings(listed, protocol) if by_folds else [])
+        + result["warnings"]
+    )
+    definitions = protocol_pairs.definitions(fpr_rule, folds=by_folds)
+    definitions["frames"] = frame_choice(scored, used.tolist())
+    return {
+        "protocol": protocol,
+        "fpr_rule": fpr_rule,
+        **result,
+        "left_out": listed.left_out,
+        "problems": listed.problems,
+        "definitions": definitions,
+        "inputs": {**scored.inputs, **listed.inputs, "program_version": vidface.__version__},
+    }
+
+
+def _people(manifest: Manifest) -> NDArray[np.int64]:
+    """int64 [V], a number for everybody; a video of nobody known has its own."""
+    codes, names = identity_codes(manifest)
+    return np.where(codes >= 0, codes, len(names) + np.arange(len(codes)))
+
+
+def frame_choice(scored: Scored, used: Sequence[int]) -> str:
+    """Which frames the embeddings were made of, in words, from what their file says.
+
+    Args:
+        scored: what is scored.
+        used: rows of the manifest whose videos are in pairs.
+    """
+    inputs = scored.inputs
+    if scored.frames is None or scored.kept is None or "fps" not in inputs:
+        return "not known: a matrix does not say which frames its rows were made of"
+    frames, kept = (counts[np.asarray(used)] for counts in (scored.frames, scored.kept))
+    most = inputs.get("folder_frames")
+    folders = "whole" if most is None else f"at most {most} a folder, evenly spaced"
+    sampled = "every frame" if inputs["fps"] == "all" else f"{inputs['fps']} frames a second"
+    if inputs.get("faces") == "detect":
+        found = f"faces found in the frames, {inputs.get('track', 'main')} track"
+    else:
+        found = "frames as aligned faces"
+    grouped = (
+        "no clustering" if inputs["threshold"] == "none" else f"clustered at cosine {inputs['threshold']}"
+    )
+    total = int(frames.sum())
+    return (
+        f"folders of frames {folders}, video files {sampled} ({inputs['decoder']}); {found}; frames a video: "
+        f"{int(frames.min())} to {int(frames.max())}, median {np.median(frames):g}, {total} in all; {grouped}, "
+        f"{int(kept.sum())} of them kept; {inputs['pooling']}; flip {'on' if inputs['flip'] else 'off'}"
+    )
+
+
+def _list_warnings(listed: ListedPairs, path: Path) -> list[str]:
+    warnings = []
+    if listed.left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in listed.left_out.items())
+        first = f"; the first: {listed.problems[0]}" if listed.problems else ""
+        warnings.append(
+            f"{sum(listed.left_out.values())} of {listed.listed} listed pairs are left out: {reasons}{first}"
+        )
+    if listed.repeated:
+        warnings.append(f"{listed.repeated} pairs stand in the list more than once and count each time")
+    if listed.against_manifest:
+        swapped = listed.against_manifest == len(listed.first)
+        warnings.append(
+            f"{listed.against_manifest} pairs have another label in {path.name} than the identities of the manifest "
+            f"say: the list counts{'; these are all: are its 1 and 0 swapped?' if swapped else ''}"
+        )
+    return warnings + listed.notes
+
+
+def _zero_warnings(names: Sequence[str], pairs: int) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"{len(names)} videos have no usable frame, the first is {names[0]!r}: their {pairs} pairs score 0"
+    ]
+
+
+def _fold_warnings(listed: ListedPairs, protocol: PairProtocol) -> list[str]:
+    if listed.folds is None:
+        return [f"the list has no folds: {protocol_pairs.FOLDS} were cut in its order"]
+    found = len(np.unique(listed.folds))
+    if protocol == "ytf" and found != protocol_pairs.FOLDS:
+        return [f"{found} splits, where YouTube Faces has {protocol_pairs.FOLDS}"]
+    return []

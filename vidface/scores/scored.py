@@ -1,0 +1,141 @@
+"""What can be scored, whichever kind of file it lies in: embeddings, a matrix of another tool, or a ranking."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidface.errors import StoreError, UsageError
+from vidface.files.atomic import sha256_file
+from vidface.files.store import read_embeddings
+from vidface.manifest.manifest import Manifest
+from vidface.scores.matrices import read_matrix
+from vidface.submission import read_iqiyi, sniff
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is scored: embeddings in the manifest's order, or ready-made rankings, and where they are from."""
+
+    inputs: dict[str, Any]
+    embeddings: npt.NDArray[np.float32] | None = None
+    rankings: dict[str, list[str]] | None = None
+    status: dict[str, int] | None = None
+    warnings: list[str] = field(default_factory=list)
+    frames: npt.NDArray[np.int64] | None = None  # [V], and how many of them each embedding was made of
+    kept: npt.NDArray[np.int64] | None = None
+
+
+def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> Scored:
+    """Read what can be scored, told by content: an embeddings file, a matrix of another tool, or a ranking.
+
+    Args:
+        path: an embeddings file; ``.npy``, or ``.bin`` with the header of LFRC, with the rows of the manifest's videos
+            in its order; or an iQIYI text file.
+        manifest: gives videos and order.
+        normalise: divide the rows of a matrix by their length, with a warning of how many were not of unit length.
+
+    Raises:
+        StoreError: missing, damaged, it does not hold the videos of the manifest, or rows are not of unit length.
+        UsageError: ``normalise`` of a ranking.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file")
+    kind = sniff(path)
+    inputs: dict[str, Any] = {"scored": path.name, "kind": kind, "manifest_sha256": manifest.sha256}
+    if kind == "iqiyi":
+        if normalise:
+            raise UsageError(f"{path}: a ranking holds no rows to normalise: leave out --normalise")
+        return Scored(
+            {**inputs, "sha256": sha256_file(path)}, rankings=read_iqiyi(path, video_ids=manifest.video_ids)
+        )
+    if kind in ("lfrc", "npy"):
+        what = f"videos of {manifest.path}"
+        matrix = read_matrix(path, len(manifest.video_ids), what, normalise=normalise)
+        inputs |= {"sha256": sha256_file(path), "normalised": normalise}
+        return Scored(inputs, embeddings=matrix.embeddings, warnings=matrix.warnings)
+    found = read_embeddings(path)
+    names = ["content_sha256", "threshold", "pooling", "model_name", "model_sha256", "flip", "fps", "decoder"]
+    names += ["faces", "track", "folder_frames"]
+    inputs |= {name: _plain(found.attributes[name]) for name in names if name in found.attributes}
+    rows = rows_of(found.video_ids, manifest, path, found.attributes)
+    return Scored(
+        inputs,
+        embeddings=found.embeddings[rows],
+        status=dict(Counter(found.status[row] for row in rows.tolist())),
+        frames=found.frames[rows],
+        kept=found.kept[rows],
+    )
+
+
+def rows_of(
+    video_ids: Sequence[str], manifest: Manifest, path: Path, attributes: Mapping[str, Any]
+) -> npt.NDArray[np.int64]:
+    """Row of every video of the manifest in a file that holds ``video_ids`` and has these attributes.
+
+    Raises:
+        StoreError: the file lacks videos of the manifest.
+    """
+    row = {video: i for i, video in enumerate(video_ids)}
+    missing = [video for video in manifest.video_ids if video not in row]
+    if missing:
+        todo = "extract and cluster this manifest first"
+        if "shard" in attributes:
+            todo = f"it is shard {attributes['shard']}: merge the shards first"
+        elif "features_shard" in attributes:
+            todo = f"its features are shard {attributes['features_shard']}: merge the features first"
+        elif attributes.get("by") == "track":
+            todo = "its rows are tracks: cluster the features again without --by track"
+        raise StoreError(
+            f"{path}: lacks {len(missing)} of the {len(manifest.video_ids)} videos of {manifest.path}, "
+            f"the first is '{missing[0]}'; {todo}"
+        )
+    return np.array([row[video] for video in manifest.video_ids], np.int64)
+
+
+def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:
+    """How many videos have no usable frame: their rows are zero."""
+    return int(np.count_nonzero(~embeddings.any(axis=1)))
+
+
+def where_unusable(scored: Scored, manifest: Manifest, rows: Sequence[int] | None = None) -> str:
+    """Which videos, of some rows or of all, have no usable frame: a matrix has no list of faults beside it."""
+    if scored.embeddings is None or scored.inputs.get("kind") not in ("npy", "lfrc"):
+        return "see faults.jsonl"
+    looked_at = range(len(scored.embeddings)) if rows is None else rows
+    first = next(row for row in looked_at if not scored.embeddings[row].any())
+    return f"the first is {manifest.video_ids[first]!r}, a row of zeros"
+
+
+def check_device(device: str) -> None:
+    """Look whether there is a GPU where one is asked for.
+
+    Raises:
+        UsageError: torch finds none.
+    """
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError(f"no GPU for torch {torch.__version__}: say --device cpu")
+
+
+def merge_numbers(result: dict[str, Any], part: dict[str, Any]) -> None:
+    """Add one protocol's numbers to the others; lists and tables of both are kept."""
+    for key, value in part.items():
+        if key in ("ci95", "counts"):
+            result[key] |= value
+        elif key == "warnings":
+            result[key] += value
+        else:
+            result[key] = value
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,1 @@
+"""Searches of a gallery, exact to the last tie."""

@@ -1,0 +1,199 @@
+"""Identity templates and exact search by inner product.
+
+A blocked product by BLAS scores every video, and a scan of each block keeps the few that could still be among a
+query's best: those not further below its k-th best score so far than rounding can explain. What is left at the end,
+hardly more than k, is scored again in float64 in a fixed order. So the answer is the exact one, equal embeddings
+tie exactly and ties go by video id, whatever the order of the gallery, the number of threads or the machine.
+
+FAISS's own product and heaps take longer than this and need a copy of the gallery; only where it has a GPU does it
+propose the candidates. Tested in ``tests/test_retrieval.py`` against a whole sort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import faiss
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
+
+from vidface.embeddings.pooling import pool_frames
+from vidface.runtime import cpu_count
+from vidface.scores.search.scan import finish, scan
+
+__all__ = ["identity_templates", "search"]
+
+_QUERIES, _VIDEOS = (
+    1024,
+    512,
+)  # sides of a block of scores: 2 MB, which stays in the cache; smaller ones slow BLAS
+_ROOM = 4  # candidates held for a query, in units of k: few enough to stay in the cache, seldom full
+_CELLS = 4_000_000  # candidates held at a time by a thread, about 50 MB
+_GPU_MARGIN = 32  # candidates that a GPU proposes beyond k: enough that a tie at the cut is rare
+_GPU_LIMIT = 2048  # the most candidates FAISS returns on a GPU
+_ADD_ROWS = 16_384
+
+
+def identity_templates(
+    embeddings: ArrayLike, identities: Sequence[str]
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Average the enrolment videos of every identity.
+
+    Args:
+        embeddings: [V, D] unit rows of the enrolment videos; zero rows (failed videos) don't count.
+        identities: [V], the identity of every video; videos with the empty identity are nobody's.
+
+    Returns:
+        (names, templates): the I identities in text order, and float32 [I, D], the L2-normalised mean of
+        each one's videos. An identity without a usable video has a zero row.
+    """
+    rows = np.asarray(embeddings)
+    if rows.ndim != 2 or len(rows) != len(identities):
+        raise ValueError(f"{len(identities)} identities don't fit embeddings of shape {rows.shape}")
+    videos: dict[str, list[int]] = {}
+    for video, identity in enumerate(identities):
+        if identity:
+            videos.setdefault(identity, []).append(video)
+    names = sorted(videos)
+    templates = np.zeros((len(names), rows.shape[1]), np.float32)
+    for template, name in zip(templates, names, strict=True):
+        template[:] = pool_frames(rows[videos[name]], np.ones(len(videos[name]), bool))
+    return names, templates
+
+
+def search(
+    queries: ArrayLike,
+    gallery: ArrayLike,
+    gallery_ids: Sequence[str],
+    k: int,
+    *,
+    workers: int | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Find the k videos with the largest inner product for every query, exactly.
+
+    Args:
+        queries: [Q, D], finite.
+        gallery: [V, D], finite. Zero rows score 0 with everybody.
+        gallery_ids: [V], the video ids; equal scores are ordered by them, in text order.
+        k: how many videos a query gets, at most.
+        workers: threads; None: one for every core this process may use. Sets speed, not the result.
+
+    Returns:
+        (scores, index), float32 and int64 [Q, min(k, V)], best first. Videos are ordered by their score in
+        float64 and then by id; the scores returned are rounded. ``index`` points into the gallery as given.
+
+    Raises:
+        ValueError: shapes that don't fit, values that aren't finite, or k below 1.
+    """
+    asked = np.ascontiguousarray(queries, dtype=np.float32)
+    stored = np.ascontiguousarray(gallery, dtype=np.float32)
+    if asked.ndim != 2 or stored.ndim != 2 or asked.shape[1] != stored.shape[1]:
+        raise ValueError(f"queries {asked.shape} and gallery {stored.shape} don't have the same dimension")
+    if len(gallery_ids) != len(stored) or k < 1:
+        raise ValueError(f"{len(gallery_ids)} ids for {len(stored)} videos, k = {k}: k must be at least 1")
+    if not (np.isfinite(asked).all() and np.isfinite(stored).all()):
+        raise ValueError("queries and gallery must be finite")
+
+    depth = min(k, len(stored))
+    scores = np.zeros((len(asked), depth), np.float32)
+    index = np.zeros((len(asked), depth), np.int64)
+    if scores.size == 0:
+        return scores, index
+
+    by_id = np.array(sorted(range(len(stored)), key=gallery_ids.__getitem__))
+    rank = np.empty(len(by_id), np.int64)  # of two equal scores the lower rank comes first
+    rank[by_id] = np.arange(len(by_id))
+    lengths = _lengths(asked)
+    errors = _product_errors(lengths, _lengths(stored).max(), asked.shape[1])
+    index[:] = by_id[:depth]  # of a query that is zero: all scores are 0
+    open_queries = np.flatnonzero(lengths)
+    if faiss.get_num_gpus() > 0 and depth + _GPU_MARGIN <= min(_GPU_LIMIT, len(stored)):
+        open_queries = _search_on_gpus(asked, stored, rank, errors, open_queries, scores, index)
+    workers = workers or cpu_count()
+    capacity = min(max(_ROOM * depth, depth + 64), len(stored))
+    step = max(1, min(_QUERIES, _CELLS // capacity, -(-len(open_queries) // workers)))
+
+    def work(first: int) -> None:
+        rows = open_queries[first : first + step]
+        scores[rows], index[rows] = _search_block(asked[rows], stored, rank, errors[rows], depth, capacity)
+
+    # The blocks are the work of the threads, so BLAS gets one for each.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, range(0, len(open_queries), step)))
+    return scores, index
+
+
+def _search_block(
+    queries: NDArray[np.float32],
+    stored: NDArray[np.float32],
+    rank: NDArray[np.int64],
+    errors: NDArray[np.float64],
+    depth: int,
+    capacity: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """What `search` gives, for queries whose scores with a part of the gallery fit the cache."""
+    count = len(queries)
+    videos = np.empty((count, capacity), np.int32)  # the candidates of every query, as they were found
+    values = np.empty((count, capacity), np.float32)
+    held = np.zeros(count, np.int64)
+    floors = np.full(count, -np.inf, np.float32)
+    block = np.zeros((count, _VIDEOS), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32: such queries keep every candidate
+        for first in range(0, len(stored), block.shape[1]):
+            part = stored[first : first + block.shape[1]]
+            np.matmul(queries, part.T, out=block[:, : len(part)])
+            scan(block, len(part), first, queries, stored, rank, errors, depth, videos, values, held, floors)
+    scores = np.empty((count, depth), np.float32)
+    index = np.empty((count, depth), np.int64)
+    finish(queries, stored, rank, errors, depth, videos, values, held, scores, index)
+    return scores, index
+
+
+def _product_errors(lengths: NDArray[np.float64], longest: float, dimension: int) -> NDArray[np.float64]:
+    """How far a product of float32 may be off for every query, with room for rounding the bound itself.
+
+    n roundings in any order are off by at most n u / (1 - n u) of the product of the lengths (Higham, Accuracy and
+    Stability of Numerical Algorithms, section 3.1), half of what is given here, and by what underflows. Infinite
+    where scores could leave float32.
+    """
+    products = lengths * longest
+    errors = dimension * (products * np.finfo(np.float32).eps + np.finfo(np.float32).tiny)
+    return np.where(products < np.finfo(np.float32).max / 4, errors, np.inf)
+
+
+def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+    return np.sqrt(squares)
+
+
+def _search_on_gpus(
+    asked: NDArray[np.float32],
+    stored: NDArray[np.float32],
+    rank: NDArray[np.int64],
+    errors: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    index: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Fill in the queries for which FAISS's proposals prove the answer; gives the others. Not yet run on a GPU."""
+    depth = scores.shape[1]
+    width = depth + _GPU_MARGIN
+    flat = faiss.IndexFlatIP(stored.shape[1])
+    for first in range(0, len(stored), _ADD_ROWS):
+        flat.add(stored[first : first + _ADD_ROWS])
+    engine = faiss.index_cpu_to_all_gpus(flat)
+    unproven = [rows[:0]]
+    step = max(1, _CELLS // width)
+    for first in range(0, len(rows), step):
+        part = rows[first : first + step]
+        values, videos = engine.search(asked[part], width)
+        found, best = np.empty((len(part), depth), np.float32), np.empty((len(part), depth), np.int64)
+        held = np.full(len(part), width)
+        finish(asked[part], stored, rank, errors[part], depth, videos, values, held, found, best)
+        # What was not proposed scored at most as much as the last proposal.
+        proven = values[:, -1] < values[:, depth - 1] - 2 * errors[part]
+        scores[part[proven]], index[part[proven]] = found[proven], best[proven]
+        unproven.append(part[~proven])
+    return np.concatenate(unproven)

@@ -1,0 +1,79 @@
+"""Embeddings -> the challenge files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from vidface.errors import StoreError, UsageError
+from vidface.files.outputs import exclusive
+from vidface.manifest.manifest import Manifest, Problem
+from vidface.scores.protocols.iqiyi import rank_gallery
+from vidface.scores.scored import Scored
+from vidface.submission import check_iqiyi, check_lfrc, sniff, write_iqiyi, write_lfrc
+
+Format = Literal["iqiyi", "lfrc"]
+
+
+def submit(
+    scored: Scored,
+    manifest: Manifest,
+    output: Path,
+    *,
+    form: Format,
+    enrolment_split: str = "train",
+    gallery_split: str = "val",
+) -> int:
+    """Write a submission file, in place of an older one.
+
+    Args:
+        scored: from `vidface.scores.scored.read_scored`.
+        manifest: gives the order of rows (lfrc) and the splits (iqiyi).
+        output: the file to write.
+        form: ``iqiyi``, the text file of rankings, or ``lfrc``, the binary matrix of embeddings.
+        enrolment_split, gallery_split: iqiyi only.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        UsageError: the embeddings are not at hand, or another run writes this file now.
+    """
+    if scored.embeddings is None:
+        raise UsageError("a ranking holds no embeddings: submit from an embeddings file")
+    with exclusive(output):
+        if form == "lfrc":
+            write_lfrc(output, scored.embeddings)
+            return len(scored.embeddings)
+        rankings = rank_gallery(
+            scored.embeddings, manifest, enrolment_split=enrolment_split, gallery_split=gallery_split
+        )
+        write_iqiyi(output, rankings)
+        return len(rankings)
+
+
+def check_submission(
+    path: Path, manifest: Manifest, scored: Scored | None, *, gallery_split: str = "val"
+) -> list[Problem]:
+    """Every problem of a submission file, before it is sent.
+
+    Args:
+        path: an iQIYI text file or an LFRC ``.bin``, told by its content.
+        manifest: the videos that it must hold.
+        scored: the embeddings it was made from, if at hand: then the order of an LFRC file's rows is checked too.
+        gallery_split: iqiyi: the split that may be ranked.
+
+    Raises:
+        StoreError: no such file.
+        UsageError: it is neither of the two kinds.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file")
+    kind = sniff(path)
+    if kind == "iqiyi":
+        return check_iqiyi(path, manifest, gallery_split=gallery_split)
+    if kind == "lfrc":
+        known = None if scored is None else scored.embeddings
+        return check_lfrc(path, manifest, embeddings=known)
+    what = "an HDF5 file" if kind == "hdf5" else "a .npy file"
+    raise UsageError(f"{path}: {what} is not a submission; write one with: vidface submit --format")

@@ -1,0 +1,159 @@
+"""Check a set of labelled images, all of it: what cannot be read, sizes, the same picture twice, the long tail.
+
+Tested in ``tests/datasets/test_dataset_check.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from vidface.errors import MediaError
+from vidface.frames.folder import decode_image
+from vidface.runtime import cpu_count, progress
+from vidface.training.datasets.images import ImageSet
+from vidface.training.datasets.open import open_images
+from vidface.training.datasets.statistics import LongTail, long_tail
+
+__all__ = ["Checked", "check"]
+
+CHUNK = 256  # images a task: enough work to be worth sending, few enough for a smooth bar
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An image and what is wrong with it."""
+
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of every image found.
+
+    Attributes:
+        source: what was checked.
+        left_out: what was met and left out on opening, a line each.
+        unreadable: images that cannot be read or decoded, with the reason.
+        size: HEIGHTxWIDTH of most images; empty where none can be decoded.
+        other_sizes: images of another size, with theirs.
+        duplicates: groups of names of one person whose bytes are the same.
+        duplicates_across: such groups of two people or more: one of them is labelled wrong.
+        single: people with one image.
+        long_tail: how images are spread over people.
+    """
+
+    source: str
+    left_out: list[str]
+    unreadable: list[Fault]
+    size: str
+    other_sizes: list[Fault]
+    duplicates: list[list[str]]
+    duplicates_across: list[list[str]]
+    single: list[str]
+    long_tail: LongTail
+
+    @property
+    def ok(self) -> bool:
+        """Whether every image can be read and no two people share one."""
+        return not (self.unreadable or self.duplicates_across)
+
+
+def check(path: Path, *, workers: int | None = None) -> Checked:
+    """Read, hash and decode every image of a set.
+
+    Args:
+        path: whatever `open_images` opens.
+        workers: processes; by default as there are cores.
+
+    Raises:
+        UsageError, StoreError: the set cannot be opened.
+    """
+    images = open_images(path)
+    total = len(images.labels)
+    digests = np.zeros(total, "S32")
+    unreadable: list[Fault] = []
+    shapes = np.zeros((total, 2), np.int64)
+    starts = range(0, total, CHUNK)
+    tasks = (delayed(_examine)(images, start, min(start + CHUNK, total)) for start in starts)
+    run = Parallel(
+        n_jobs=min(workers or cpu_count(), len(starts)), return_as="generator", pre_dispatch="2*n_jobs"
+    )
+    with progress("check", total, "images") as advance:
+        for start, (hashed, decoded, faults) in zip(starts, run(tasks), strict=True):
+            digests[start : start + CHUNK] = hashed
+            shapes[start : start + CHUNK] = decoded
+            unreadable += faults
+            advance(len(hashed))
+    size, others = _other_sizes(images, shapes)
+    within, across = _duplicates(images, digests)
+    counts = np.bincount(images.labels, minlength=len(images.identities))
+    return Checked(
+        source=images.source,
+        left_out=list(images.problems),
+        unreadable=unreadable,
+        size=size,
+        other_sizes=others,
+        duplicates=within,
+        duplicates_across=across,
+        single=[images.identities[person] for person in np.flatnonzero(counts == 1)],
+        long_tail=long_tail(images),
+    )
+
+
+def _examine(
+    images: ImageSet, start: int, stop: int
+) -> tuple[NDArray[np.bytes_], NDArray[np.int64], list[Fault]]:
+    """SHA-256 (empty where unreadable) and (height, width) of consecutive images, (0, 0) where not decoded."""
+    digests = np.zeros(stop - start, "S32")
+    shapes = np.zeros((stop - start, 2), np.int64)
+    faults = []
+    for row, index in enumerate(range(start, stop)):
+        try:
+            content = images.read(index)
+            digests[row] = hashlib.sha256(content).digest()
+            shapes[row] = decode_image(content).shape[:2]
+        except MediaError as error:
+            faults.append(Fault(images.names[index], str(error)))
+    return digests, shapes, faults
+
+
+def _other_sizes(images: ImageSet, shapes: NDArray[np.int64]) -> tuple[str, list[Fault]]:
+    """The size of most images, the smaller one on a tie, and the images that have another."""
+    decoded = np.flatnonzero(shapes[:, 0])
+    if not len(decoded):
+        return "", []
+    sizes, counts = np.unique(shapes[decoded], axis=0, return_counts=True)
+    usual = sizes[counts.argmax()]
+    other = decoded[(shapes[decoded] != usual).any(axis=1)]
+    faults = [
+        Fault(images.names[index], f"{shapes[index, 0]}x{shapes[index, 1]}") for index in other.tolist()
+    ]
+    return f"{usual[0]}x{usual[1]}", faults
+
+
+def _duplicates(images: ImageSet, digests: NDArray[np.bytes_]) -> tuple[list[list[str]], list[list[str]]]:
+    """Groups of images with the same bytes, in order of their first: of one person, and of several."""
+    order = np.argsort(digests, kind="stable")
+    order = order[digests[order] != b""]
+    as_next = digests[order][1:] == digests[order][:-1]
+    order = order[np.append(as_next, False) | np.append(False, as_next)] if len(order) else order
+    groups = np.split(order, 1 + np.flatnonzero(digests[order][1:] != digests[order][:-1]))
+    within: list[list[str]] = []
+    across: list[list[str]] = []
+    for group in sorted(group.tolist() for group in groups if len(group) > 1):
+        several = len(np.unique(images.labels[group])) > 1
+        (across if several else within).append([_called(images, index) for index in group])
+    return within, across
+
+
+def _called(images: ImageSet, index: int) -> str:
+    """The name of an image, with the person where the name does not say who it is."""
+    name, person = images.names[index], images.identities[images.labels[index]]
+    return name if name.startswith(f"{person}/") else f"{name} of person {person}"

@@ -1,0 +1,216 @@
+"""Listed pairs -> ten-fold accuracy: LFW, CFP-FP, AgeDB-30, or pairs of one's own.
+
+Every image is read, decoded and embedded once, a batch at a time; only embeddings are kept. An image that cannot be
+read, has another size or no direction is a fault: it is listed, and its pairs are left out of the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidface.backbones import Backbone
+from vidface.errors import MediaError, StoreError, UsageError
+from vidface.frames.folder import decode_image
+from vidface.frames.frame import fit_frame
+from vidface.runtime import progress
+from vidface.scores.metrics.folds import THRESHOLDS, ten_folds
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
+from vidface.scores.metrics.pairs import Operating, auc, tpr_at_fpr
+from vidface.training.datasets.pair_set import PairSet
+from vidface.training.datasets.pairs import is_bin, open_pairs
+
+__all__ = ["FOLDS", "TARGETS", "ImageFault", "definition", "open_all", "squared_distances", "verify"]
+
+FOLDS = 10
+TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
+
+
+class ImageFault(TypedDict):
+    """An image that could not be used."""
+
+    image: str
+    kind: str
+    detail: str
+
+
+def open_all(paths: Sequence[Path], images: Path | None) -> list[PairSet]:
+    """Open several files of pairs; ``images`` is for those that are lists.
+
+    Raises:
+        UsageError: no list among them uses ``images``, or one needs them; StoreError, ManifestError: see
+            `open_pairs`.
+    """
+    holds_images = [is_bin(path) for path in paths]
+    if images is not None and all(holds_images):
+        raise UsageError(f"{paths[0]}: a .bin file holds its own images: leave --images out")
+    for path, held in zip(paths, holds_images, strict=True):
+        if images is None and not held:
+            raise UsageError(f"{path}: a list of pairs needs its images: say --images DIR, TAR or REC")
+    return [
+        open_pairs(path, None if held else images) for path, held in zip(paths, holds_images, strict=True)
+    ]
+
+
+def verify(
+    pairs: PairSet,
+    backbone: Backbone,
+    *,
+    flip: bool = True,
+    resize: bool = False,
+    batch_size: int = 32,
+    fpr_rule: FprRule = DEFAULT_RULE,
+) -> dict[str, Any]:
+    """Embed the images of listed pairs and measure how well the distance tells people apart.
+
+    Args:
+        pairs: what to compare.
+        backbone: the model.
+        flip: add the embedding of the mirrored image, unnormalised, before the L2 normalisation; the protocol of
+            the public sets does.
+        resize: scale images of another size instead of listing them as faults.
+        batch_size: images embedded at once; does not change the result.
+        fpr_rule: which point of the curve an FPR target means.
+
+    Returns:
+        An object for JSON: ``source``; ``accuracy``, ``std``, ``standard_error``, ``fold_accuracies``,
+        ``fold_thresholds``, ``threshold`` and ``threshold_accuracy`` (the best on all pairs at once; thresholds
+        are squared distances), see `vidface.scores.metrics.folds`; ``auc``; ``fpr_rule``; ``tpr@fpr``, ``fpr_reached``
+        and ``distance@fpr`` by target, None where the pairs are too few; ``counts``: ``pairs`` measured, ``same`` and
+        ``different`` ones among them, ``images`` embedded, ``left_out`` pairs whose lines or images the list lacks,
+        ``failed_images`` and ``failed_pairs``; ``faults``: image, kind, detail; ``problems`` of the list; ``warnings``.
+
+    Raises:
+        StoreError: fewer usable pairs than folds, or all of one kind.
+    """
+    try:  # what does not depend on the distances is said before the work: any will do here
+        ten_folds(~pairs.same, pairs.same, folds=FOLDS)
+    except ValueError as error:
+        raise StoreError(f"{pairs.source}: no accuracy can be had: {error}") from None
+    distances, usable, faults = squared_distances(
+        pairs, backbone, flip=flip, resize=resize, batch_size=batch_size
+    )
+    same = pairs.same[usable]
+    try:
+        result = ten_folds(distances[usable], same, folds=FOLDS)
+    except ValueError as error:
+        first = f"; {faults[0]['image']}: {faults[0]['detail']}" if faults else ""
+        raise StoreError(
+            f"{pairs.source}: no accuracy: of {len(usable)} pairs {len(same)} can be used: {error}{first}"
+        ) from None
+    points = tpr_at_fpr(-distances[usable], same, TARGETS, fpr_rule)
+    return {
+        "source": pairs.source,
+        "accuracy": result.accuracy,
+        "std": result.std,
+        "standard_error": result.standard_error,
+        "fold_accuracies": result.accuracies.tolist(),
+        "fold_thresholds": result.thresholds.tolist(),
+        "threshold": result.best_threshold,
+        "threshold_accuracy": result.best_accuracy,
+        "auc": auc(-distances[usable], same),
+        "tpr@fpr": {point.target: point.tpr for point in points},
+        "fpr_rule": fpr_rule,
+        "fpr_reached": {point.target: point.fpr for point in points},
+        "distance@fpr": {
+            point.target: None if point.threshold is None else -point.threshold for point in points
+        },
+        "counts": {
+            "pairs": len(same),
+            "same": int(same.sum()),
+            "different": int((~same).sum()),
+            "images": len(np.unique([pairs.first, pairs.second])) - len(faults),
+            "left_out": pairs.left_out,
+            "failed_images": len(faults),
+            "failed_pairs": len(usable) - len(same),
+        },
+        "faults": faults,
+        "problems": list(pairs.problems),
+        "warnings": _warnings(same, points),
+    }
+
+
+def definition(flip: bool, fpr_rule: FprRule = DEFAULT_RULE) -> str:
+    """What the numbers mean, in words."""
+    summed = "embedding + embedding of the mirrored image" if flip else "embedding (no flip)"
+    return (
+        f"{summed}, L2-normalised; squared Euclidean distance; same where it is below a threshold, of "
+        f"{THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g} in steps of 0.01; {FOLDS} folds in the order of the pairs, each with "
+        "the best threshold of the others; std: population standard deviation over folds; "
+        f"TPR at FPR: {FPR_RULE_TEXT[fpr_rule].partition(': ')[2]}"
+    )
+
+
+def squared_distances(
+    pairs: PairSet, backbone: Backbone, *, flip: bool, resize: bool, batch_size: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[ImageFault]]:
+    """The squared Euclidean distance of every pair's L2-normalised embeddings.
+
+    Returns:
+        float64 [P], NaN where an image of the pair failed; bool [P], whether none did; and the faults.
+    """
+    used = np.unique([pairs.first, pairs.second])
+    summed = np.zeros((len(used), backbone.card.dimension), np.float32)
+    faults: dict[int, ImageFault] = {}
+    with progress("verify", len(used), "images") as advance:
+        for start in range(0, len(used), batch_size):
+            batch = used[start : start + batch_size]
+            faces = dict(_decoded(pairs, batch, backbone.card.input_size, resize, faults))
+            if faces:
+                stacked = np.stack(list(faces.values()))
+                rows = backbone.embed(stacked)
+                if flip:
+                    rows = rows + backbone.embed(np.ascontiguousarray(stacked[:, :, ::-1]))
+                summed[np.searchsorted(used, list(faces))] = rows
+            advance(len(batch))
+    unit = summed.astype(np.float64)
+    norms = np.linalg.norm(unit, axis=1, keepdims=True)
+    directed = np.isfinite(norms[:, 0]) & (norms[:, 0] > 0)
+    for image in used[~directed].tolist():
+        detail = "the model gives zeros or no number for it"
+        faults.setdefault(image, {"image": pairs.names[image], "kind": "no-embedding", "detail": detail})
+    np.divide(unit, norms, out=unit, where=directed[:, None])
+    first, second = np.searchsorted(used, pairs.first), np.searchsorted(used, pairs.second)
+    usable = directed[first] & directed[second]
+    distances = np.full(len(usable), np.nan)
+    for place in range(0, len(usable), 4096):  # the differences of a million pairs would not fit
+        part = slice(place, place + 4096)
+        distances[part] = np.square(unit[first[part]] - unit[second[part]]).sum(axis=1)
+    distances[~usable] = np.nan
+    return distances, usable, [faults[image] for image in sorted(faults)]
+
+
+def _decoded(
+    pairs: PairSet,
+    batch: NDArray[np.int64],
+    size: tuple[int, int],
+    resize: bool,
+    faults: dict[int, ImageFault],
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    for image in batch.tolist():
+        try:
+            yield image, fit_frame(decode_image(pairs.read(image)), size, resize=resize)
+        except MediaError as error:
+            faults[image] = {"image": pairs.names[image], "kind": error.kind, "detail": str(error)}
+
+
+def _warnings(same: NDArray[np.bool_], points: Sequence[Operating]) -> list[str]:
+    different = int((~same).sum())
+    warnings = [
+        f"TPR at FPR {target} is not measured: {different} pairs of different people are fewer than 1/{target}"
+        for target, tpr, *_ in points
+        if tpr is None
+    ]
+    one_kind = [
+        number for number, fold in enumerate(np.array_split(same, FOLDS), 1) if len(np.unique(fold)) == 1
+    ]
+    if one_kind:
+        warnings.append(
+            f"{len(one_kind)} of {FOLDS} folds hold pairs of one kind only: folds follow the order of the list, "
+            "which should mix same and different"
+        )
+    return warnings
