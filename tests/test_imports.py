@@ -23,7 +23,7 @@ LAYERS = (
     ("progress", "machine", "unpickle", "hdf5", "npy", "toml_files"),
     (
         *("manifest_parquet", "manifest_formats", "manifest", "manifest_sources", "pair_lists", "frames"),
-        *("backbones", "store"),
+        *("backbones", "store", "manifest_known", "manifest_against"),
     ),
     ("faces", "feature_sources"),
     ("datasets", "engines"),
@@ -68,6 +68,9 @@ SIDEWAYS = {
     ("manifest_parquet", "manifest_formats"),
     ("manifest_formats", "manifest_parquet"),  # only inside functions: pyarrow is imported for Parquet alone
     ("manifest", "manifest_formats"),
+    ("manifest_against", "manifest"),
+    ("manifest_against", "manifest_formats"),
+    ("manifest_against", "manifest_known"),
     ("manifest_sources", "manifest"),
     ("manifest_sources", "manifest_formats"),
     ("pair_lists", "manifest"),
