@@ -39,11 +39,13 @@ class ComparedCount(NamedTuple):
         return self.in_manifest == self.in_set or (self.at_least and self.in_manifest > self.in_set)
 
     def text(self, rows: str) -> str:
-        """``60,563 videos in split train, 60,566 in the set``."""
-        what = {"identified": f"{rows} with an identity", "distractors": f"{rows} without an identity"}
-        where = f" in split {self.split}" if self.split else ""
-        least = "at least " if self.at_least else ""
-        return f"{self.in_manifest:,} {what.get(self.of, self.of)}{where}, {least}{self.in_set:,} in the set"
+        """``3 videos in split train: 60,563 here, 60,566 in the set``, or how many there are if they agree."""
+        kind = {"identified": f"{rows} with an identity", "distractors": f"{rows} without an identity"}
+        what = kind.get(self.of, self.of) + (f" in split {self.split}" if self.split else "")
+        in_set = f"{'at least ' if self.at_least else ''}{self.in_set:,} in the set"
+        if self.agrees:
+            return f"{self.in_manifest:,} {what}" + (f", {in_set}" if self.at_least else "")
+        return f"{abs(self.in_manifest - self.in_set):,} {what}: {self.in_manifest:,} here, {in_set}"
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,7 @@ def compare_manifest(path: Path, known: KnownSet) -> Compared:
         UsageError: No manifest can be compared with this set.
     """
     if known.manifest.not_comparable:
-        raise UsageError(
-            f"a manifest cannot be compared with {known.name}: {known.manifest.not_comparable}"
-        )
+        raise UsageError(f"a manifest cannot be compared with {known.name}: {known.manifest.not_comparable}")
     lines, rows, problems = parse(path)
     problems = sorted([*problems, *row_problems(lines, rows)], key=lambda problem: problem.line)
     found = Compared(known.name, known.manifest.rows, problems)
@@ -107,7 +107,7 @@ def _compare_counts(found: Compared, rows: Sequence[Row], known: KnownSet, *, na
         found.counts.append(both)
         if not both.agrees and not named:
             lines = found.missing if both.in_manifest < both.in_set else found.too_much
-            lines.append(f"{abs(both.in_manifest - both.in_set):,} of {both.text(found.rows)}")
+            lines.append(both.text(found.rows))
 
 
 def _number(rows: Sequence[Row], count: Count) -> int:

@@ -68,7 +68,9 @@ class Count(_Table):
     @model_validator(mode="after")
     def _can_be_compared(self) -> Count:
         if self.compared and self.of not in COMPARABLE:
-            raise ValueError(f"a manifest does not say how many {self.of} there are, so compared must be false")
+            raise ValueError(
+                f"a manifest does not say how many {self.of} there are, so compared must be false"
+            )
         if self.compared and (self.known == "about" or self.protocol):
             raise ValueError("a rounded number, or one of a protocol, cannot be compared")
         return self
@@ -147,9 +149,9 @@ class KnownSet(_Table):
 
     @model_validator(mode="after")
     def _fits_together(self) -> KnownSet:
-        for entry in (*self.counts, *self.checksums):
-            if entry.source not in self.sources:
-                raise ValueError(f"source {entry.source!r} is not a key of [sources]")
+        cited = [entry.source for entry in self.counts] + [entry.source for entry in self.checksums]
+        if unknown := [source for source in cited if source not in self.sources]:
+            raise ValueError(f"source {unknown[0]!r} is not a key of [sources]")
         compared = [count for count in self.counts if count.compared]
         keys = [(count.of, count.split) for count in compared]
         if twice := [of for of, split in keys if keys.count((of, split)) > 1]:

@@ -77,7 +77,11 @@ def print_compared(path: Path, found: Compared, as_json: bool) -> int:
             for line in lines:
                 click.echo(f"{kind}: {line}")
         total = sum(map(len, differences.values()))
-        verdict = f"{total} differences from {found.known}" if total else f"agrees with {found.known}"
+        verdict = (
+            f"{total} difference{'s' * (total > 1)} from {found.known}"
+            if total
+            else f"agrees with {found.known}"
+        )
         click.echo(f"{path}: {verdict}; media were not looked for")
     return int(not found.agrees)
 
