@@ -346,6 +346,8 @@ def test_rows_that_are_no_manifest_are_not_compared(tmp_path: Path) -> None:
     [
         ("iqiyi_vid_2019", "did you mean iqiyi-vid-2019?"),
         ("LFW", "did you mean lfw?"),
+        ("lfrc", "did you mean lfrc-image or lfrc-video?"),
+        ("ijbb", "did you mean ijb-b?"),
         ("../data_manifests/lfw", ""),
         ("nothing\nlike it", ""),
     ],
@@ -390,6 +392,9 @@ def test_a_set_of_ones_own_that_is_listed(tmp_path: Path) -> None:
     path = write(tmp_path / "set.csv", OURS[1:])
     ran = run_here("manifest", "check", path, "--against", toml, code=1)
     assert "missing: 1 videos: 'a'" in ran.out
+    write(tmp_path / "all.csv", OURS[:2])  # another number than its own counts
+    error = run_here("manifest", "check", path, "--against", toml, code=2).error
+    assert "not what [[counts]] of my-set says: 1 videos: 2 here, 3 in the set" in error
     (tmp_path / "all.csv").unlink()
     assert "all.csv" in run_here("manifest", "check", path, "--against", toml, code=1).error
 
@@ -421,6 +426,14 @@ def test_a_wrong_set_is_refused_in_one_line(change: tuple[str, str], message: st
     error = run_here("manifest", "check", path, "--against", toml, code=2).error
     assert str(toml) in error
     assert message in error
+
+
+def test_a_stranger_s_toml_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", OURS)
+    toml = mine(tmp_path, MINE + 'splits = { val = ["\\u001b[31m*"] }\n')
+    ran = run_here("manifest", "check", path, "--against", toml, code=1)
+    assert "\x1b" not in ran.out
+    assert "\\x1b[31m*" in ran.out
 
 
 def test_a_toml_that_is_not_there(tmp_path: Path) -> None:

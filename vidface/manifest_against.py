@@ -25,7 +25,7 @@ _NAMED = 3  # of the rows that a line is about
 
 
 class ComparedCount(NamedTuple):
-    """A count of a set beside that of a manifest: its place in both, whether the set's is only the least, the two."""
+    """A count of a set and of a manifest; ``at_least``: the set may have more than ``in_set``."""
 
     of: str
     split: str
@@ -78,8 +78,9 @@ def compare_manifest(path: Path, known: KnownSet) -> Compared:
     """Compare the rows of a manifest with a known set; their media are not looked for.
 
     Raises:
-        ManifestError: The manifest cannot be opened, or its suffix is not that of a manifest.
-        UsageError: No manifest can be compared with this set.
+        ManifestError: The manifest cannot be opened, or its suffix is not that of a manifest; or the set's own list of
+            rows cannot be used.
+        UsageError: No manifest can be compared with this set, or its counts are not those of its list.
     """
     if known.manifest.not_comparable:
         raise UsageError(f"a manifest cannot be compared with {known.name}: {known.manifest.not_comparable}")
@@ -88,7 +89,7 @@ def compare_manifest(path: Path, known: KnownSet) -> Compared:
     found = Compared(known.name, known.manifest.rows, problems)
     if problems:
         return found
-    wanted = None if known.manifest.listed is None else _listed(known.manifest.listed)
+    wanted = None if known.manifest.listed is None else _listed(known, known.manifest.listed)
     _compare_counts(found, rows, known, named=wanted is not None)
     if wanted is None:
         _compare_shapes(found, lines, rows, known)
@@ -99,15 +100,19 @@ def compare_manifest(path: Path, known: KnownSet) -> Compared:
 
 def _compare_counts(found: Compared, rows: Sequence[Row], known: KnownSet, *, named: bool) -> None:
     """Compare the numbers; if the set's rows are known, missing and extra ones are named instead."""
-    for count in known.counts:
-        if not count.compared:
-            continue
-        least = count.known == "at least"
-        both = ComparedCount(count.of, count.split, least, count.value, _number(rows, count))
+    for both in _counted(rows, known):
         found.counts.append(both)
         if not both.agrees and not named:
             lines = found.missing if both.in_manifest < both.in_set else found.too_much
             lines.append(both.text(found.rows))
+
+
+def _counted(rows: Sequence[Row], known: KnownSet) -> list[ComparedCount]:
+    return [
+        ComparedCount(count.of, count.split, count.known == "at least", count.value, _number(rows, count))
+        for count in known.counts
+        if count.compared
+    ]
 
 
 def _number(rows: Sequence[Row], count: Count) -> int:
@@ -127,7 +132,8 @@ def _compare_shapes(found: Compared, lines: Sequence[int], rows: Sequence[Row], 
         shapes = splits.get(split, splits.get("*", ()))
         if splits and not shapes:
             has = ", ".join(splits)
-            strange[f"in split {show(split)}, where the set has {has}"].append(f"line {line}")
+            place = f"in split {show(split)}" if split else "without a split"
+            strange[f"{place}, where the set has {has}"].append(f"line {line}")
         elif splits and not _is_one_of(video_id, shapes):
             reason = f"whose id is none of the set's: not {' or '.join(shapes)}"
             strange[reason].append(f"{show(video_id)} in line {line}")
@@ -142,10 +148,16 @@ def _is_one_of(text: str, shapes: Iterable[str]) -> bool:
     return any(fnmatchcase(text, shape) for shape in shapes)
 
 
-def _listed(path: Path) -> dict[str, Row]:
+def _listed(known: KnownSet, path: Path) -> dict[str, Row]:
+    """The rows of a set by id, which must be as many as it says."""
     manifest = read_manifest(path)
-    columns = (manifest.video_ids, manifest.paths, manifest.identities, manifest.splits)
-    return {row[0]: row for row in zip(*columns, strict=True)}
+    rows = list(zip(manifest.video_ids, manifest.paths, manifest.identities, manifest.splits, strict=True))
+    for both in _counted(rows, known):
+        if not both.agrees:
+            raise UsageError(
+                f"{path}: not what [[counts]] of {known.name} says: {both.text(known.manifest.rows)}"
+            )
+    return {row[0]: row for row in rows}
 
 
 def _compare_rows(found: Compared, rows: Sequence[Row], wanted: Mapping[str, Row]) -> None:

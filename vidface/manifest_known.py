@@ -35,8 +35,8 @@ class Count(_Table):
     """How many of something a set has.
 
     Attributes:
-        of: What is counted. ``identified`` and ``distractors`` are videos or images with and without an identity,
-            ``faces`` are crops, ``media`` are videos and photographs.
+        of: What is counted. ``faces`` are crops; ``identified`` and ``distractors`` are videos, images or faces with
+            and without an identity.
         value: The number.
         known: Whether this is the number, a rounded one, or the least that it can be.
         split: The split of the manifest that is counted; empty for the whole set.
@@ -55,7 +55,6 @@ class Count(_Table):
         "pairs",
         "same pairs",
         "templates",
-        "media",
         "frames",
     ]
     value: Annotated[int, Field(ge=0, strict=True)]
@@ -205,8 +204,11 @@ def read_known(name: str) -> KnownSet:
 
 def _no_such_set(name: str) -> str:
     known = known_names()
-    near = get_close_matches(name.lower().replace("_", "-"), known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    asked = name.lower().replace("_", "-")
+    near = [other for other in known if asked and other.startswith(asked)] or get_close_matches(
+        asked, known, n=1
+    )
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"no known set {printable(name)!r}; {hint}there are {', '.join(known)}, and your own FILE.toml"
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vidface.errors import visible
+
 if TYPE_CHECKING:
     from vidface.manifest import Problem
     from vidface.manifest_against import Compared
@@ -75,7 +77,7 @@ def print_compared(path: Path, found: Compared, as_json: bool) -> int:
         }
         for kind, lines in {"agrees": agreeing, **differences}.items():
             for line in lines:
-                click.echo(f"{kind}: {line}")
+                click.echo(visible(f"{kind}: {line}"))
         total = sum(map(len, differences.values()))
         verdict = (
             f"{total} difference{'s' * (total > 1)} from {found.known}"
