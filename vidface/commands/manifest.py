@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from vidface.commands.options import DIRECTORY, FILE, json_option, spare_inputs
-from vidface.commands.output import print_made, print_problems
+from vidface.commands.output import print_compared, print_made, print_problems
+from vidface.errors import UsageError
 
 
 @click.group()
@@ -154,9 +155,21 @@ def manifest_from_ijbc(output: Path, as_json: bool, **options: Any) -> int:
 @manifest.command("check")
 @click.argument("path", type=FILE)
 @click.option("--root", type=DIRECTORY, help="Folder that paths start from [default: the manifest's].")
+@click.option(
+    "--against",
+    metavar="SET",
+    help="Compare the rows with a known set, such as iqiyi-vid-2019, or your own SET.toml; without looking for media.",
+)
 @json_option
-def manifest_check(path: Path, root: Path | None, as_json: bool) -> int:
-    """List every problem of a manifest with its line."""
-    from vidface.manifest.manifest import check_manifest
+def manifest_check(path: Path, root: Path | None, against: str | None, as_json: bool) -> int:
+    """List every problem of a manifest with its line, or what a known set has more or less."""
+    if against is None:
+        from vidface.manifest.manifest import check_manifest
 
-    return print_problems(path, check_manifest(path, root=root), as_json)
+        return print_problems(path, check_manifest(path, root=root), as_json)
+    from vidface.manifest.against import compare_manifest
+    from vidface.manifest.known_sets import read_known
+
+    if root is not None:
+        raise UsageError("--root is where media are looked for, and --against looks for none: leave one out")
+    return print_compared(path, compare_manifest(path, read_known(against)), as_json)

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vidface.errors import visible
+
 if TYPE_CHECKING:
+    from vidface.manifest.against import Compared
     from vidface.manifest.manifest import Problem
     from vidface.manifest.sources import Converted
 
@@ -40,13 +43,53 @@ def print_made(output: Path, made: Converted, as_json: bool) -> int:
 def print_problems(path: Path, problems: Sequence[Problem], as_json: bool) -> int:
     """List the problems of a file, each with its line; returns the exit code."""
     if as_json:
-        listed = [{"line": p.line, "kind": p.kind, "message": p.message} for p in problems]
-        print_json({"file": str(path), "ok": not problems, "problems": listed})
+        print_json({"file": str(path), "ok": not problems, "problems": _as_dicts(problems)})
     else:
         for problem in problems:
             click.echo(f"{path}:{problem.line}: {problem.kind}: {problem.message}")
         click.echo(f"{path}: {len(problems)} problems" if problems else f"{path}: no problems")
     return int(bool(problems))
+
+
+def print_compared(path: Path, found: Compared, as_json: bool) -> int:
+    """Say how a manifest and a known set differ, a line a difference; returns the exit code."""
+    if as_json:
+        counts = [{**count._asdict(), "agrees": count.agrees} for count in found.counts]
+        against = {"set": found.known, "rows": found.rows, "counts": counts}
+        lists = {"missing": found.missing, "too_much": found.too_much, "differs": found.differs}
+        print_json(
+            {
+                "file": str(path),
+                "ok": found.agrees,
+                "problems": _as_dicts(found.problems),
+                "against": {**against, **lists},
+            }
+        )
+    elif found.problems:
+        print_problems(path, found.problems, as_json)
+        click.echo(f"{path}: not compared with {found.known} before that is mended")
+    else:
+        agreeing = [count.text(found.rows) for count in found.counts if count.agrees]
+        differences = {
+            "missing": found.missing,
+            "too much": found.too_much,
+            "differs": found.differs,
+        }
+        for kind, lines in {"agrees": agreeing, **differences}.items():
+            for line in lines:
+                click.echo(visible(f"{kind}: {line}"))
+        total = sum(map(len, differences.values()))
+        verdict = (
+            f"{total} difference{'s' * (total > 1)} from {found.known}"
+            if total
+            else f"agrees with {found.known}"
+        )
+        click.echo(f"{path}: {verdict}; media were not looked for")
+    return int(not found.agrees)
+
+
+def _as_dicts(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    return [{"line": p.line, "kind": p.kind, "message": p.message} for p in problems]
 
 
 def counted(counts: Mapping[str, int]) -> str:

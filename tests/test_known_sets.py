@@ -1,0 +1,480 @@
+"""The data manifests that come with the program, and manifests beside them."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import tarfile
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from command_line import vidface
+
+from vidface.demo.benchmark import _plan
+from vidface.demo.sources import drawn_faces
+from vidface.demo.walk import DRAWN, POPULATION
+from vidface.errors import UsageError
+from vidface.manifest.against import compare_manifest
+from vidface.manifest.known_sets import known_names, read_known
+from vidface.manifest.manifest import read_manifest
+from vidface.manifest.sources import from_iqiyi, from_lfrc, from_pictures, from_trillionpairs, from_ytf
+from vidface.manifest.sources.ijb import from_ijb
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "data_manifests"
+SETS = [
+    *("agedb-30", "cfp-fp", "demo", "ijb-b", "ijb-c", "iqiyi-vid-2019", "lfrc-image", "lfrc-video"),
+    *("lfw", "ms1m-retinaface", "trillion-pairs", "ytf"),
+]
+NOT_COMPARABLE = {"agedb-30", "ms1m-retinaface"}
+Rows = list[tuple[str, str, str, str]]
+
+MINE = """
+name = "my-set"
+title = "Ours"
+what = "Clips of the entrance."
+origin = "our own disk"
+licence = "not to be passed on"
+layout = "one folder a person"
+
+[sources]
+us = "counted by hand"
+
+[[counts]]
+of = "videos"
+value = 3
+compared = true
+source = "us"
+
+[[counts]]
+of = "identities"
+value = 2
+split = "val"
+compared = true
+source = "us"
+
+[manifest]
+command = "vidface manifest from-folder clips -o ours.csv"
+"""
+OURS: Rows = [("a", "a.mp4", "anna", "val"), ("b", "b.mp4", "bob", "val"), ("c", "c.mp4", "", "val")]
+
+
+def write(path: Path, rows: Sequence[tuple[str, ...]]) -> Path:
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("video_id", "path", "identity", "split"))
+        table.writerows(rows)
+    return path
+
+
+def mine(tmp_path: Path, text: str = MINE) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return path
+
+
+def iqiyi_rows(distractors: int = 5) -> Rows:
+    """Every video of the lists, and some distractors; all 10,034 people are in val."""
+    train = [(f"IQIYI_VID_TRAIN_{n:07d}", str(1 + n % 9000), "train") for n in range(60_566)]
+    val = [(f"IQIYI_VID_VAL_{n:07d}", str(1 + n % 10_034), "val") for n in range(45_472)]
+    nobody = [(f"IQIYI_VID_VAL_{n:07d}", "", "val") for n in range(50_000, 50_000 + distractors)]
+    return [(name, f"{name}.mp4", who, split) for name, who, split in train + val + nobody]
+
+
+def spread(people: Sequence[str], shapes: Sequence[str]) -> Rows:
+    """One row a shape, the identities in turn."""
+    rows = [
+        (shape.format(people[n % len(people)]), people[n % len(people)]) for n, shape in enumerate(shapes)
+    ]
+    return [(name, name, who, "test") for name, who in rows]
+
+
+def demo_rows() -> Rows:
+    _, *lines = (FOLDER / "demo.csv").read_text().splitlines()
+    return [(a, b, c, d) for a, b, c, d in (line.split(",") for line in lines)]
+
+
+def complete(name: str) -> Rows:
+    if name == "iqiyi-vid-2019":
+        return iqiyi_rows()
+    if name == "demo":
+        return demo_rows()
+    if name == "ytf":
+        return spread([f"Name_{n}" for n in range(1595)], [f"{{0}}/{n // 1595}" for n in range(3425)])
+    if name == "lfw":
+        people = [f"Name_{n}" for n in range(5749)]
+        return spread(people, [f"{{0}}/{{0}}_{1 + n // 5749:04d}" for n in range(13_233)])
+    if name == "cfp-fp":
+        kinds = [f"{{0}}/frontal/{n:02d}" for n in range(1, 11)]
+        kinds += [f"{{0}}/profile/{n:02d}" for n in range(1, 5)]
+        return spread([f"{n:03d}" for n in range(1, 501)], [kind for kind in kinds for _ in range(500)])
+    assert name == "lfrc-video"
+    return [(f"{n:07d}", f"{n:07d}", "", "test") for n in range(203_848)]
+
+
+# the files themselves
+
+
+def test_every_set_that_the_program_knows_is_there() -> None:
+    assert known_names() == SETS
+    assert {path.suffix for path in FOLDER.iterdir()} == {".toml", ".csv", ".md"}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_set_reads(name: str) -> None:
+    known = read_known(name)
+    assert known.name == name
+    for entry in (*known.counts, *known.checksums):
+        assert known.sources[entry.source].strip()  # a number without a source is worth nothing
+    assert known.counts
+    assert bool(known.manifest.not_comparable) == (name in NOT_COMPARABLE)
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name not in NOT_COMPARABLE])
+def test_its_example_is_a_manifest_of_that_set(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "example.csv"
+    path.write_text(read_known(name).manifest.example.lstrip())
+    assert 2 <= len(read_manifest(path).video_ids) <= 10
+    found = compare_manifest(path, read_known(name))
+    assert (found.problems, found.too_much, found.differs) == ([], [], [])
+    assert found.missing
+
+
+def test_protocols_are_those_of_score() -> None:
+    offered = vidface("score", "--help", code=0).out
+    for name in SETS:
+        for protocol in read_known(name).protocols:
+            assert protocol in offered
+
+
+def test_commands_are_those_of_the_program() -> None:
+    for name in SETS:
+        program, *words = read_known(name).manifest.command.split()
+        assert program == "vidface"
+        depth = 2 if words[0] in ("manifest", "dataset") else 1
+        helped = vidface(*words[:depth], "--help", code=0).out
+        assert all(word in helped for word in words if word.startswith("--"))
+
+
+def test_numbers_that_follow_from_others() -> None:
+    pairs = {
+        name: {count.of: count.value for count in read_known(name).counts if count.protocol} for name in SETS
+    }
+    assert pairs["lfrc-video"]["pairs"] == 203_848 * 203_847 // 2
+    for name in ("lfw", "cfp-fp", "ytf"):
+        assert pairs[name]["pairs"] == 2 * pairs[name]["same pairs"]
+    assert pairs["ijb-b"]["pairs"] - pairs["ijb-b"]["same pairs"] == 8_000_000
+    assert pairs["ijb-c"]["templates"] == 1_772 + 1_759 + 19_593
+
+
+def test_the_wheel_and_the_source_hold_them() -> None:
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    assert built["wheel"]["force-include"] == {"data_manifests": "vidface/data_manifests"}
+    assert "/data_manifests" in built["sdist"]["include"]
+
+
+def test_they_are_found_inside_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vidface" / "data_manifests").mkdir(parents=True)
+    (tmp_path / "vidface" / "data_manifests" / "my-set.toml").write_text(MINE)
+    monkeypatch.setattr("vidface.__file__", str(tmp_path / "vidface" / "__init__.py"))
+    assert known_names() == ["my-set"]
+    assert read_known("my-set").title == "Ours"
+
+
+# what the program's own readers make is what the sets say
+
+
+def test_the_demo_set_is_what_the_demo_makes() -> None:
+    videos = _plan(
+        drawn_faces(400, seed=POPULATION),
+        DRAWN["identities"],
+        DRAWN["videos_per_identity"],
+        1,
+        DRAWN["frames_per_video"],
+        DRAWN["noise_frames"],
+        DRAWN["distractors"],
+        1,
+    )
+    planned = [(v.video_id, f"videos/{v.video_id}.mp4", v.identity, v.split) for v in videos]
+    assert demo_rows() == planned
+    counts = {(count.of, count.split): count.value for count in read_known("demo").counts}
+    splits = Counter(split for *_, split in planned)
+    assert counts == {
+        ("videos", ""): len(planned),
+        ("videos", "train"): splits["train"],
+        ("videos", "val"): splits["val"],
+        ("distractors", "val"): sum(not who for _, _, who, _ in planned),
+        ("identities", ""): len({who for _, _, who, _ in planned} - {""}),
+        ("frames", ""): sum(len(video.shots) for video in videos),
+    }
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["iqiyi-vid-2019", "lfrc-video", "lfrc-image", "trillion-pairs", "ytf", "ijb-b", "lfw", "cfp-fp"]
+)
+def test_what_the_readers_write_is_of_the_set(name: str, tmp_path: Path) -> None:
+    output, lists = tmp_path / "set.csv", tmp_path / "list.txt"
+    if name == "iqiyi-vid-2019":
+        lists.write_text("IQIYI_VID_TRAIN_0000001.mp4 191\nIQIYI_VID_TRAIN_0000002.mp4 0\n")
+        val = tmp_path / "val.txt"
+        val.write_text("10034 IQIYI_VID_VAL_0000499.mp4 \n")
+        from_iqiyi(lists, val, None, None, output, names=["IQIYI_VID_VAL_0000003"])
+    elif name == "lfrc-video":
+        lists.write_text("0144686 1\n0144610 1\n")
+        from_lfrc(lists, output)
+    elif name in ("lfrc-image", "trillion-pairs"):
+        lists.write_text("a/1.jpg\nb/2.jpg\n")
+        from_trillionpairs(lists, output)
+    elif name == "ytf":
+        from_ytf(touch(tmp_path / "frames", "Name/0/0.jpg", "Name/1/0.jpg", "Other/0/0.jpg"), output)
+    elif name == "ijb-b":
+        (tmp_path / "ijbb_face_tid_mid.txt").write_text("1.jpg 1 69544\n2.jpg 2 69545\n")
+        from_ijb("ijbb", tmp_path, touch(tmp_path / "crops", "1.jpg", "2.jpg"), output)
+    elif name == "lfw":
+        from_pictures(touch(tmp_path / "lfw", "A_B/A_B_0001.jpg", "A_B/A_B_0002.jpg"), output)
+    else:
+        from_pictures(touch(tmp_path / "cfp", "001/frontal/01.jpg", "001/profile/04.jpg"), output)
+    found = compare_manifest(output, read_known(name))
+    assert (found.problems, found.too_much, found.differs) == ([], [], [])
+    assert found.missing  # there are hardly any
+
+
+# the command
+
+
+@pytest.mark.parametrize("name", ["iqiyi-vid-2019", "ytf", "lfw", "cfp-fp", "demo", "lfrc-video"])
+def test_a_complete_manifest_agrees(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", complete(name))
+    ran = vidface("manifest", "check", path, "--against", name, code=0)
+    *lines, last = ran.out.splitlines()
+    assert last == f"{path}: agrees with {name}; media were not looked for"
+    assert len(lines) == sum(count.compared for count in read_known(name).counts)
+    assert all(line.startswith("agrees: ") for line in lines)
+
+
+def test_rows_that_are_missing_are_counted(tmp_path: Path) -> None:
+    rows = iqiyi_rows(distractors=0)
+    path = write(tmp_path / "set.csv", rows[3 : 60_566 + 45_472 - 10])
+    ran = vidface("manifest", "check", path, "--against", "iqiyi-vid-2019", code=1)
+    assert ran.out.splitlines() == [
+        "agrees: 10,034 identities in split val",
+        "agrees: 10,034 identities",
+        "missing: 3 videos in split train: 60,563 here, 60,566 in the set",
+        "missing: 10 videos with an identity in split val: 45,462 here, 45,472 in the set",
+        "missing: 1 videos without an identity in split val: 0 here, at least 1 in the set",
+        f"{path}: 3 differences from iqiyi-vid-2019; media were not looked for",
+    ]
+
+
+def test_rows_that_are_too_many_are_counted(tmp_path: Path) -> None:
+    rows = [*complete("cfp-fp"), ("001/frontal/11", "x.jpg", "001", "val"), ("one/1", "y.jpg", "one", "val")]
+    path = write(tmp_path / "set.csv", rows)
+    ran = vidface("manifest", "check", path, "--against", "cfp-fp", "--json", code=1)
+    assert ran.json["against"]["counts"] == [
+        {
+            "of": "images",
+            "split": "",
+            "at_least": False,
+            "in_set": 7000,
+            "in_manifest": 7002,
+            "agrees": False,
+        },
+        {
+            "of": "identities",
+            "split": "",
+            "at_least": False,
+            "in_set": 500,
+            "in_manifest": 501,
+            "agrees": False,
+        },
+    ]
+    too_much = ran.json["against"]["too_much"]
+    assert len(too_much) == 3
+    assert too_much[2].startswith("1 images whose id is none of the set's")
+    assert too_much[2].endswith("'one/1' in line 7003")
+
+
+def test_a_manifest_of_another_set(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", complete("ytf"))
+    ran = vidface("manifest", "check", path, "--against", "iqiyi-vid-2019", "--json", code=1)
+    against = ran.json["against"]
+    assert ran.json["ok"] is False
+    assert against["set"] == "iqiyi-vid-2019"
+    assert len(against["missing"]) == 5
+    assert against["too_much"] == [
+        "3,425 videos in split 'test', where the set has train, val; the first are line 2, line 3, line 4, ..."
+    ]
+
+
+def test_rows_of_the_demo_are_named(tmp_path: Path) -> None:
+    rows = demo_rows()
+    rows[0] = (*rows[0][:2], "somebody", "val")
+    path = write(tmp_path / "set.csv", [*rows[:-2], ("more", "more.mp4", "", "val")])
+    ran = vidface("manifest", "check", path, "--against", "demo", code=1)
+    assert [line for line in ran.out.splitlines() if not line.startswith("agrees")] == [
+        "missing: 2 videos: 'distractor0058', 'distractor0059'",
+        "too much: 1 videos: 'more'",
+        "differs: identity of 1 videos: 'id0000_v1' has 'somebody', in the set 'person00309'",
+        "differs: split of 1 videos: 'id0000_v1' has 'val', in the set 'train'",
+        f"{path}: 4 differences from demo; media were not looked for",
+    ]
+
+
+def test_rows_that_are_no_manifest_are_not_compared(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", [*OURS, OURS[0]])
+    ran = vidface("manifest", "check", path, "--against", "demo", code=1)
+    assert "set.csv:5: duplicate-id" in ran.out
+    assert ran.out.splitlines()[-1] == f"{path}: not compared with demo before that is mended"
+    ran = vidface("manifest", "check", path, "--against", "demo", "--json", code=1)
+    assert [problem["line"] for problem in ran.json["problems"]] == [5]
+    assert ran.json["against"]["counts"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("iqiyi_vid_2019", "did you mean iqiyi-vid-2019?"),
+        ("LFW", "did you mean lfw?"),
+        ("lfrc", "did you mean lfrc-image or lfrc-video?"),
+        ("ijbb", "did you mean ijb-b?"),
+        ("../data_manifests/lfw", ""),
+        ("nothing\nlike it", ""),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones(name: str, hint: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", OURS)
+    error = vidface("manifest", "check", path, "--against", name, code=2).error
+    assert hint in error
+    assert ", ".join(SETS) in error
+
+
+@pytest.mark.parametrize("name", sorted(NOT_COMPARABLE))
+def test_a_set_that_no_manifest_is_made_of(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", OURS)
+    error = vidface("manifest", "check", path, "--against", name, code=2).error
+    assert f"cannot be compared with {name}" in error
+    assert "without a manifest" in error
+
+
+def test_root_and_against_do_not_go_together(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", OURS)
+    error = vidface("manifest", "check", path, "--root", tmp_path, "--against", "demo", code=2).error
+    assert "--root" in error
+
+
+# a set of one's own
+
+
+def test_a_set_of_ones_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", OURS)
+    ran = vidface("manifest", "check", path, "--against", mine(tmp_path), code=0)
+    assert "agrees with my-set" in ran.out
+    write(path, OURS[:1])
+    ran = vidface("manifest", "check", path, "--against", mine(tmp_path), code=1)
+    assert "missing: 2 videos: 1 here, 3 in the set" in ran.out
+    assert "missing: 1 identities in split val: 1 here, 2 in the set" in ran.out
+
+
+def test_a_set_of_ones_own_that_is_listed(tmp_path: Path) -> None:
+    write(tmp_path / "all.csv", OURS)
+    toml = mine(tmp_path, MINE + 'listed = "all.csv"\n')
+    path = write(tmp_path / "set.csv", OURS[1:])
+    ran = vidface("manifest", "check", path, "--against", toml, code=1)
+    assert "missing: 1 videos: 'a'" in ran.out
+    write(tmp_path / "all.csv", OURS[:2])  # another number than its own counts
+    error = vidface("manifest", "check", path, "--against", toml, code=2).error
+    assert "not what [[counts]] of my-set says: 1 videos: 2 here, 3 in the set" in error
+    (tmp_path / "all.csv").unlink()
+    assert "all.csv" in vidface("manifest", "check", path, "--against", toml, code=1).error
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('licence = "not', 'colour = "red"\nlicence = "not'), "colour: Extra inputs are not permitted"),
+        (("value = 3", "value = 3\nsize = 3"), "counts 1 size: Extra inputs are not permitted"),
+        (('title = "Ours"\n', ""), "title: Field required"),
+        (("value = 3", 'value = "3"'), "counts 1 value: "),
+        (("value = 3", "value = -3"), "counts 1 value: "),
+        (('of = "videos"', 'of = "cats"'), "counts 1 of: "),
+        (('source = "us"', 'source = "them"'), "source 'them' is not a key of [sources]"),
+        (('of = "videos"', 'of = "pairs"'), "a manifest does not say how many pairs there are"),
+        (("value = 3", 'value = 3\nknown = "about"'), "a rounded number"),
+        (('of = "videos"', 'of = "images"'), "images cannot be compared: rows of the manifest are videos"),
+        (('of = "videos"\n', 'of = "identities"\nsplit = "val"\n'), "identities are counted twice"),
+        (("compared = true", ""), "say compared = true of a count, or manifest.listed"),
+        (("[manifest]", '[manifest]\nlisted = "../all.csv"'), "without a path"),
+        (("[manifest]", "[manifest]\nsplits = { test = ['*'] }"), "split 'val' of a count"),
+        (("[manifest]", "[manifest"), "not TOML"),
+    ],
+)
+def test_a_wrong_set_is_refused_in_one_line(change: tuple[str, str], message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", OURS)
+    assert change[0] in MINE
+    toml = mine(tmp_path, MINE.replace(*change))
+    error = vidface("manifest", "check", path, "--against", toml, code=2).error
+    assert str(toml) in error
+    assert message in error
+
+
+def test_a_stranger_s_toml_writes_nothing_to_the_terminal(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", OURS)
+    toml = mine(tmp_path, MINE + 'splits = { val = ["\\u001b[31m*"] }\n')
+    ran = vidface("manifest", "check", path, "--against", toml, code=1)
+    assert "\x1b" not in ran.out
+    assert "\\x1b[31m*" in ran.out
+
+
+def test_a_toml_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.toml: no such data manifest"):
+        read_known(str(tmp_path / "none.toml"))
+
+
+def test_a_check_alone_does_not_wait_for_pydantic(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.csv", OURS)
+    code = (
+        "import sys; from vidface.cli import cli\n"
+        f"cli(['manifest', 'check', {str(path)!r}], standalone_mode=False)\n"
+        "print('pydantic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+# the sets' own lists, where they are at hand
+
+
+def test_cfp_has_what_its_lists_say(shared_data: Path, tmp_path: Path) -> None:
+    protocol = shared_data / "cfp" / "Protocol"
+    lines = [(protocol / f"Pair_list_{side}.txt").read_text().split() for side in "FP"]
+    images = [word.removeprefix("../Data/Images/") for words in lines for word in words[1::2]]
+    known = read_known("cfp-fp")
+    counts = {count.of: count.value for count in known.counts}
+    same, different = (
+        sum(len(path.read_text().split()) for path in protocol.glob(f"Split/FP/*/{kind}.txt"))
+        for kind in ("same", "diff")
+    )
+    assert (counts["pairs"], counts["same pairs"]) == (same + different, same)
+    rows = [(name.removesuffix(".jpg"), name, name[:3], "val") for name in images]
+    assert compare_manifest(write(tmp_path / "cfp.csv", rows), known).agrees
+
+
+def test_the_part_of_lfw_that_is_there_is_of_lfw(shared_data: Path, tmp_path: Path) -> None:
+    with tarfile.open(shared_data / "lfw" / "aligned.tar") as tar:
+        names = [name for name in tar.getnames() if name.endswith(".jpg")]
+    parts = ["/".join(name.split("/")[-2:]) for name in names]
+    rows = [(part.removesuffix(".jpg"), part, part.split("/")[0], "val") for part in parts]
+    found = compare_manifest(write(tmp_path / "lfw.csv", rows), read_known("lfw"))
+    assert found.too_much == []
+    assert found.missing[0] == f"{13_233 - len(rows):,} images: {len(rows):,} here, 13,233 in the set"

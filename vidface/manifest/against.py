@@ -1,0 +1,185 @@
+"""A manifest beside a set that the program knows: what is missing, what is too much, which count differs.
+
+Media are not looked for: features of another tool, or a matrix for a submission, need none.
+
+Tested in ``tests/test_known_sets.py``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from vidface.errors import UsageError
+from vidface.manifest.formats import parse
+from vidface.manifest.known_sets import Count, KnownSet
+from vidface.manifest.manifest import read_manifest, row_problems
+from vidface.manifest.rows import Problem, Row, show
+
+__all__ = ["Compared", "ComparedCount", "compare_manifest"]
+
+_NAMED = 3  # of the rows that a line is about
+
+
+class ComparedCount(NamedTuple):
+    """A count of a set and of a manifest; ``at_least``: the set may have more than ``in_set``."""
+
+    of: str
+    split: str
+    at_least: bool
+    in_set: int
+    in_manifest: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the manifest has as many as the set."""
+        return self.in_manifest == self.in_set or (self.at_least and self.in_manifest > self.in_set)
+
+    def text(self, rows: str) -> str:
+        """``3 videos in split train: 60,563 here, 60,566 in the set``, or how many there are if they agree."""
+        kind = {"identified": f"{rows} with an identity", "distractors": f"{rows} without an identity"}
+        what = kind.get(self.of, self.of) + (f" in split {self.split}" if self.split else "")
+        in_set = f"{'at least ' if self.at_least else ''}{self.in_set:,} in the set"
+        if self.agrees:
+            return f"{self.in_manifest:,} {what}" + (f", {in_set}" if self.at_least else "")
+        return f"{abs(self.in_manifest - self.in_set):,} {what}: {self.in_manifest:,} here, {in_set}"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A manifest beside a known set.
+
+    Attributes:
+        known: The set's name.
+        rows: What a row stands for: videos, images or faces.
+        problems: Of the rows themselves; if there are any, nothing is compared.
+        counts: Every count that was compared.
+        missing, too_much, differs: What does not agree, a line each.
+    """
+
+    known: str
+    rows: str
+    problems: list[Problem]
+    counts: list[ComparedCount] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    too_much: list[str] = field(default_factory=list)
+    differs: list[str] = field(default_factory=list)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.problems or self.missing or self.too_much or self.differs)
+
+
+def compare_manifest(path: Path, known: KnownSet) -> Compared:
+    """Compare the rows of a manifest with a known set; their media are not looked for.
+
+    Raises:
+        ManifestError: The manifest cannot be opened, or its suffix is not that of a manifest; or the set's own list of
+            rows cannot be used.
+        UsageError: No manifest can be compared with this set, or its counts are not those of its list.
+    """
+    if known.manifest.not_comparable:
+        raise UsageError(f"a manifest cannot be compared with {known.name}: {known.manifest.not_comparable}")
+    lines, rows, problems = parse(path)
+    problems = sorted([*problems, *row_problems(lines, rows)], key=lambda problem: problem.line)
+    found = Compared(known.name, known.manifest.rows, problems)
+    if problems:
+        return found
+    wanted = None if known.manifest.listed is None else _listed(known, known.manifest.listed)
+    _compare_counts(found, rows, known, named=wanted is not None)
+    if wanted is None:
+        _compare_shapes(found, lines, rows, known)
+    else:
+        _compare_rows(found, rows, wanted)
+    return found
+
+
+def _compare_counts(found: Compared, rows: Sequence[Row], known: KnownSet, *, named: bool) -> None:
+    """Compare the numbers; if the set's rows are known, missing and extra ones are named instead."""
+    for both in _counted(rows, known):
+        found.counts.append(both)
+        if not both.agrees and not named:
+            lines = found.missing if both.in_manifest < both.in_set else found.too_much
+            lines.append(both.text(found.rows))
+
+
+def _counted(rows: Sequence[Row], known: KnownSet) -> list[ComparedCount]:
+    return [
+        ComparedCount(count.of, count.split, count.known == "at least", count.value, _number(rows, count))
+        for count in known.counts
+        if count.compared
+    ]
+
+
+def _number(rows: Sequence[Row], count: Count) -> int:
+    identities = [identity for _, _, identity, split in rows if count.split in ("", split)]
+    if count.of == "identities":
+        return len(set(identities) - {""})
+    if count.of in ("identified", "distractors"):
+        return sum(bool(identity) == (count.of == "identified") for identity in identities)
+    return len(identities)
+
+
+def _compare_shapes(found: Compared, lines: Sequence[int], rows: Sequence[Row], known: KnownSet) -> None:
+    """Find rows that are in no split of the set, or whose id or identity is of another kind."""
+    splits = known.manifest.splits
+    strange: dict[str, list[str]] = defaultdict(list)  # reason -> places
+    for line, (video_id, _, identity, split) in zip(lines, rows, strict=True):
+        shapes = splits.get(split, splits.get("*", ()))
+        if splits and not shapes:
+            has = ", ".join(splits)
+            place = f"in split {show(split)}" if split else "without a split"
+            strange[f"{place}, where the set has {has}"].append(f"line {line}")
+        elif splits and not _is_one_of(video_id, shapes):
+            reason = f"whose id is none of the set's: not {' or '.join(shapes)}"
+            strange[reason].append(f"{show(video_id)} in line {line}")
+        elif identity and known.manifest.identities and not _is_one_of(identity, known.manifest.identities):
+            reason = f"whose identity is none of the set's: not {' or '.join(known.manifest.identities)}"
+            strange[reason].append(f"{show(identity)} in line {line}")
+    for reason, places in strange.items():
+        found.too_much.append(f"{len(places):,} {found.rows} {reason}; {_first(places)}")
+
+
+def _is_one_of(text: str, shapes: Iterable[str]) -> bool:
+    return any(fnmatchcase(text, shape) for shape in shapes)
+
+
+def _listed(known: KnownSet, path: Path) -> dict[str, Row]:
+    """The rows of a set by id, which must be as many as it says."""
+    manifest = read_manifest(path)
+    rows = list(zip(manifest.video_ids, manifest.paths, manifest.identities, manifest.splits, strict=True))
+    for both in _counted(rows, known):
+        if not both.agrees:
+            raise UsageError(
+                f"{path}: not what [[counts]] of {known.name} says: {both.text(known.manifest.rows)}"
+            )
+    return {row[0]: row for row in rows}
+
+
+def _compare_rows(found: Compared, rows: Sequence[Row], wanted: Mapping[str, Row]) -> None:
+    """Compare with the set's own rows, by id; where the media lie is everybody's own affair."""
+    have = {row[0]: row for row in rows}
+    for names, lines in (
+        ([name for name in wanted if name not in have], found.missing),
+        ([name for name in have if name not in wanted], found.too_much),
+    ):
+        if names:
+            lines.append(f"{len(names):,} {found.rows}: {_first([show(name) for name in names])}")
+    for place, column in ((2, "identity"), (3, "split")):
+        other = [
+            f"{show(name)} has {show(row[place])}, in the set {show(wanted[name][place])}"
+            for name, row in have.items()
+            if name in wanted and row[place] != wanted[name][place]
+        ]
+        if other:
+            found.differs.append(f"{column} of {len(other):,} {found.rows}: {_first(other)}")
+
+
+def _first(texts: Sequence[str]) -> str:
+    some = ", ".join(texts[:_NAMED])
+    return f"the first are {some}, ..." if len(texts) > _NAMED else some
