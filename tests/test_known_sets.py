@@ -444,7 +444,7 @@ def test_a_toml_that_is_not_there(tmp_path: Path) -> None:
 def test_a_check_alone_does_not_wait_for_pydantic(tmp_path: Path) -> None:
     path = write(tmp_path / "set.csv", OURS)
     code = (
-        "import sys; from vidface.cli import cli\n"
+        "import sys; from vidface.commands.main import cli\n"
         f"cli(['manifest', 'check', {str(path)!r}], standalone_mode=False)\n"
         "print('pydantic' in sys.modules)"
     )
