@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.embeddings.embed import embed_sweep, embed_videos, embed_weighted
+from vidface.embeddings.embed import embed_sweep, embed_weighted, pool_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.embeddings.pooling import weigh_frames
 from vidface.embeddings.union_find import cluster_frames
@@ -79,7 +79,7 @@ def test_embeddings_agree_with_plain_numpy(run, dtype, threshold: float | None, 
         np.int32,
         np.float32,
     ]
-    _, _, expected_labels = embed_videos(features, offsets, threshold)
+    _, _, expected_labels = pool_videos(features, offsets, threshold)
     assert labels.tolist() == expected_labels.tolist()
     for v, (a, b) in enumerate(pairwise(offsets)):
         np.testing.assert_allclose(embeddings[v], naive_video(features[a:b], threshold, by_norm), atol=2e-6)
@@ -132,7 +132,7 @@ def test_a_clean_video_is_the_mean_of_its_frames() -> None:
     rows = normalise_rows(random.standard_normal(64) + 0.2 * random.standard_normal((9, 64)))
     rows *= random.uniform(16, 20, (9, 1)).astype(np.float32)  # norms as those of good faces
     weighted, _, _, weights = embed_weighted(rows, [0, 9], 0.4, by_norm=True)
-    plain, kept, _ = embed_videos(rows, [0, 9], 0.4)
+    plain, kept, _ = pool_videos(rows, [0, 9], 0.4)
     assert kept[0] == 9
     np.testing.assert_allclose(weights, 1 / 9, atol=1e-7)
     np.testing.assert_allclose(weighted, plain, atol=1e-6)
@@ -154,7 +154,7 @@ def test_things_that_outnumber_the_person_count_little() -> None:
     random = np.random.default_rng(1)
     rows = np.concatenate([18 * np.tile(person, (3, 1)), 9 * np.tile(thing, (7, 1))])
     rows += 0.5 * random.standard_normal(rows.shape)
-    assert embed_videos(rows, [0, 10], 0.4)[0][0] @ thing > 0.9
+    assert pool_videos(rows, [0, 10], 0.4)[0][0] @ thing > 0.9
     assert embed_weighted(rows, [0, 10], 0.4, by_norm=True)[0][0] @ person > 0.9
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from vidface.errors import StoreError
 from vidface.files import store
-from vidface.files.store.verify import sum_of_rows
+from vidface.files.store.checksums import sum_of_rows
 
 ATTRIBUTES = {"model_name": "m", "flip": False}
 
@@ -106,7 +106,7 @@ def test_embeddings_are_read_in_runs_of_whole_videos(tmp_path: Path, monkeypatch
     run = store.EmbeddingRows(rows, np.array([1, 0, 1]), np.array([0, 1, 0], np.int32))
     store.write_embeddings(tmp_path / "e.h5", source, [run], {})
     monkeypatch.setattr("vidface.files.store.embeddings.COPY_ROWS", 2)
-    runs = list(store.embedding_runs(tmp_path / "e.h5"))
+    runs = list(store.embedding_chunks(tmp_path / "e.h5"))
     assert [(run.kept.tolist(), run.labels.tolist()) for run in runs] == [([1, 0], [0, 1]), ([1], [0])]
     np.testing.assert_array_equal(np.concatenate([run.embeddings for run in runs]), rows)
     info = store.read_info(tmp_path / "e.h5", "features", "embeddings")
@@ -221,7 +221,7 @@ def test_kept_frames_are_those_of_cluster_0_or_with_an_equal_share(tmp_path: Pat
         store.write_embeddings(tmp_path / f"{name}.h5", source, [run], {})
         found = store.read_embeddings(tmp_path / f"{name}.h5")
         kept[name] = [found.kept_frames(0, 2).tolist(), found.kept_frames(2, 6).tolist()]
-        (back,) = store.embedding_runs(tmp_path / f"{name}.h5")
+        (back,) = store.embedding_chunks(tmp_path / f"{name}.h5")
         assert (back.weights is None) == (shares is None)
         assert shares is None or back.weights.tobytes() == shares.tobytes()
     assert kept["largest"] == [[True, False], [True, True, False, False]]

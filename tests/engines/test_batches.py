@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidface.features.engines.batches import embed_run, face_embedder
+from vidface.features.engines.batches import embed_chunk, face_embedder
 from vidface.features.engines.detection import FaceArrays, FaceCounts
 from vidface.features.engines.reading import Block, Message, VideoEnd
 from vidface.files.store import FACE_COUNTS, VideoRows
@@ -31,7 +31,7 @@ def run(
 ) -> list[VideoRows]:
     done: list[int] = []
     messages = iter([message for video in videos.values() for message in video])
-    rows = embed_run(
+    rows = embed_chunk(
         list(videos),
         messages,
         embed,

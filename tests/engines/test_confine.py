@@ -20,11 +20,11 @@ from command_line import frames_of, write_folder, write_video
 
 from vidface.features.engines.confine import OPEN_FILES, confine, measures
 from vidface.features.engines.isolated import Decoders, Limits
-from vidface.features.engines.reading import Block, Reading, Video, VideoEnd
+from vidface.features.engines.reading import Block, ReadOptions, Video, VideoEnd
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are confined on Linux")
 
-READING = Reading("pyav", 8.0, False, (112, 112), timeout=60.0)
+READING = ReadOptions("pyav", 8.0, False, (112, 112), timeout=60.0)
 MEMORY = 400_000_000
 
 TRIES = """

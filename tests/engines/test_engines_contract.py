@@ -21,7 +21,7 @@ from vidface.backbones import load_backbone
 from vidface.errors import StoreError, UsageError
 from vidface.features.engines import Engine, ExtractJob, open_engine
 from vidface.features.engines.contract import ModelSource
-from vidface.features.engines.reading import Reading, Video
+from vidface.features.engines.reading import ReadOptions, Video
 from vidface.runtime import cpu_count
 
 VIDEOS = 12
@@ -71,7 +71,7 @@ def job_of(drawn: Drawn, videos: Sequence[Video] | None = None, **changes: objec
     backbone = load_backbone(drawn.model, device="cpu")
     return ExtractJob(
         videos=videos or drawn.videos,
-        reading=Reading("pyav", None, False, (SIDE, SIDE)),
+        reading=ReadOptions("pyav", None, False, (SIDE, SIDE)),
         backbone=backbone,
         model=ModelSource(drawn.model, {}, "cpu", False),
         flip=False,
@@ -89,7 +89,7 @@ def extract(
     """(id, status, kinds of faults, features) of every video of every run."""
     told: list[int] = []
     found = []
-    for number, rows in enumerate(engine.extract_runs(job, runs, told.append)):
+    for number, rows in enumerate(engine.extract_chunks(job, runs, told.append)):
         found.append(
             [(row.video_id, row.status, [f["kind"] for f in row.faults], row.features.copy()) for row in rows]
         )
@@ -109,10 +109,10 @@ def check(found: list[list[tuple[str, str, list[str], np.ndarray]]], drawn: Draw
 
 def test_rows_of_every_run(engine: Engine, drawn: Drawn) -> None:
     # One that is given up first: it must leave the engine whole.
-    with closing(engine.extract_runs(job_of(drawn), RUNS, lambda _: None)) as results:  # type: ignore[type-var]
+    with closing(engine.extract_chunks(job_of(drawn), RUNS, lambda _: None)) as results:  # type: ignore[type-var]
         assert [row.video_id for row in next(results)] == ["v0", "v1", "v2"]
     check(extract(engine, job_of(drawn)), drawn)
-    assert list(engine.extract_runs(job_of(drawn), [], lambda _: None)) == []
+    assert list(engine.extract_chunks(job_of(drawn), [], lambda _: None)) == []
 
 
 def test_bad_videos_cost_themselves_alone(engine: Engine, name: str, drawn: Drawn, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_killed_decoder_costs_nothing(engine: Engine, name: str, drawn: Drawn)
 
 
 def test_a_wrong_call_is_that_error(engine: Engine, drawn: Drawn) -> None:
-    job = job_of(drawn, reading=Reading("nosuch", None, False, (SIDE, SIDE)))
+    job = job_of(drawn, reading=ReadOptions("nosuch", None, False, (SIDE, SIDE)))
     with pytest.raises(UsageError, match="nosuch"):
         extract(engine, job)
 

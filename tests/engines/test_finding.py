@@ -26,10 +26,10 @@ from vidface.errors import UsageError
 from vidface.features.engines import Engine, ExtractJob, open_engine
 from vidface.features.engines import detection as finding
 from vidface.features.engines.contract import ModelSource
-from vidface.features.engines.detection import FaceReading, Finder
+from vidface.features.engines.detection import FaceOptions, Finder
 from vidface.features.engines.reading import (
     Block,
-    Reading,
+    ReadOptions,
     Video,
     VideoEnd,
     read_video,
@@ -49,7 +49,7 @@ class Drawn(NamedTuple):
     videos: list[Video]
     persons: list[dict[int, tuple[int, range]]]
     model: Path
-    faces: FaceReading
+    faces: FaceOptions
 
 
 def pictures_of(person: int) -> np.ndarray:
@@ -74,7 +74,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
             for i in range(FRAMES)
         ]
         videos.append(Video(f"v{index}", write_video(root / f"{index}.mp4", np.array(frames))))
-    faces = FaceReading("yunet", str(weights), sha256, 0.5, 0.0, 0.0, 90.0, "all")
+    faces = FaceOptions("yunet", str(weights), sha256, 0.5, 0.0, 0.0, 90.0, "all")
     return Drawn(videos, persons, pooling_model(root / "cells.onnx"), faces)
 
 
@@ -93,7 +93,7 @@ def engine(
 def job_of(drawn: Drawn, batch_size: int = 7, **changes: Any) -> ExtractJob:
     return ExtractJob(
         videos=drawn.videos,
-        reading=Reading("pyav", None, False, (SIDE, SIDE), faces=drawn.faces._replace(**changes)),
+        reading=ReadOptions("pyav", None, False, (SIDE, SIDE), faces=drawn.faces._replace(**changes)),
         backbone=load_backbone(drawn.model, device="cpu"),
         model=ModelSource(drawn.model, {}, "cpu", False),
         flip=False,
@@ -103,7 +103,7 @@ def job_of(drawn: Drawn, batch_size: int = 7, **changes: Any) -> ExtractJob:
 
 
 def extract(engine: Engine, job: ExtractJob) -> list[VideoRows]:
-    return [row for rows in engine.extract_runs(job, RUNS, lambda _: None) for row in rows]
+    return [row for rows in engine.extract_chunks(job, RUNS, lambda _: None) for row in rows]
 
 
 def check(rows: list[VideoRows], drawn: Drawn) -> None:
@@ -158,7 +158,7 @@ def test_a_decoder_that_dies_in_the_middle_costs_nothing(
         ]
         video = Video(name, write_video(tmp_path / f"{name}.mp4", np.array(frames)))
         job = job_of(drawn, weights=str(weights_at(tmp_path / "detector.bin")))._replace(videos=[video])
-        rows += [row for found in engine.extract_runs(job, [range(1)], lambda _: None) for row in found]
+        rows += [row for found in engine.extract_chunks(job, [range(1)], lambda _: None) for row in found]
     whole, dies = rows
     assert (tmp_path / "detector.alive").read_bytes() == b"", "nothing died"
     assert (dies.status, dies.faults, dies.face_counts) == ("ok", [], whole.face_counts)
@@ -179,8 +179,8 @@ def test_other_weights_than_the_run_began_with(engine: Engine, drawn: Drawn) -> 
 def test_how_faces_are_read_travels_as_json(drawn: Drawn) -> None:
     for reading in (
         job_of(drawn, min_score=0.1, min_face=1 / 3).reading,
-        Reading("decord", 8.0, True, (112, 96), 3.5),
-        Reading("pyav", None, False, None),
+        ReadOptions("decord", 8.0, True, (112, 96), 3.5),
+        ReadOptions("pyav", None, False, None),
     ):
         assert reading_from_json(json.loads(json.dumps(reading_to_json(reading)))) == reading
 
@@ -193,7 +193,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finding, "open_detector", made_up_detector.open_detector)
 
 
-def read(monkeypatch: pytest.MonkeyPatch, frames: list[np.ndarray], reading: Reading) -> list[Any]:
+def read(monkeypatch: pytest.MonkeyPatch, frames: list[np.ndarray], reading: ReadOptions) -> list[Any]:
     def read_frames(*_: object, report: Any, **__: object) -> Any:
         return (Frame(pixels, i / 8) for i, pixels in enumerate(frames))
 

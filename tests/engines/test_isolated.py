@@ -41,13 +41,13 @@ from vidface.features.engines.reading import (
     BLOCK_FRAMES,
     Block,
     Message,
-    Reading,
+    ReadOptions,
     Video,
     VideoEnd,
     read_video,
 )
 
-READING = Reading("pyav", 8.0, False, (112, 112), timeout=60.0)
+READING = ReadOptions("pyav", 8.0, False, (112, 112), timeout=60.0)
 
 STAND_IN = """
 import json, os, signal, struct, sys, time

@@ -19,7 +19,7 @@ from vidface.backbones import load_backbone
 from vidface.errors import StoreError, UsageError
 from vidface.features.engines import Engine, ExtractJob, open_engine
 from vidface.features.engines.contract import ModelSource
-from vidface.features.engines.reading import Reading, Video
+from vidface.features.engines.reading import ReadOptions, Video
 
 # Not by importing it: it reads the environment then, which fixtures set.
 pytestmark = pytest.mark.skipif(
@@ -33,7 +33,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> ExtractJob:
     model = pooling_model(root / "cells.onnx")
     return ExtractJob(
         videos=[Video("v0", write_folder(root / "v0", frames_of(0, 2)))],
-        reading=Reading("pyav", None, False, (SIDE, SIDE)),
+        reading=ReadOptions("pyav", None, False, (SIDE, SIDE)),
         backbone=load_backbone(model, device="cpu"),
         model=ModelSource(model, {}, "cpu", False),
         flip=False,
@@ -44,7 +44,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> ExtractJob:
 
 def refusal(engine: Engine, job: ExtractJob) -> str:
     with pytest.raises(UsageError) as caught:
-        list(engine.extract_runs(job, [range(1)], lambda _: None))
+        list(engine.extract_chunks(job, [range(1)], lambda _: None))
     assert type(caught.value) is UsageError and "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -123,7 +123,7 @@ def test_few_videos_are_in_flight(ray_engine: Engine, job: ExtractJob) -> None:
             return job.videos[0]
 
     videos = Watched()
-    results = ray_engine.extract_runs(
+    results = ray_engine.extract_chunks(
         job._replace(videos=videos), [range(i, i + 1) for i in range(60)], lambda _: None
     )
     with closing(results):  # type: ignore[type-var]

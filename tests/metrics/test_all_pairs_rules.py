@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
-from vidface.scores.metrics import verification
+from vidface.scores.metrics import all_pairs as verification
+from vidface.scores.metrics.all_pairs import VerificationResult, tpr_of_all_pairs
 from vidface.scores.metrics.fpr_rules import FPR_RULES, FprRule
-from vidface.scores.metrics.verification import VerificationResult, tpr_at_fpr
 from vidface.scores.pairs import impostors as impostors_module
 
 TARGETS = ["0.5", "1/3", "0.123", "1e-1", "3e-2", "1e-2", "1e-3"]
@@ -111,15 +111,17 @@ def test_equals_the_curve_of_every_pair(
             patch.setattr(impostors_module, "FEW", 0)
             patch.setattr(impostors_module, "SAMPLE", 20)
             patch.setattr(impostors_module, "DEVIATIONS", 0.5)
-        result = tpr_at_fpr(rows, who, TARGETS, rule=rule, distractors=far, block=block, workers=workers)
+        result = tpr_of_all_pairs(
+            rows, who, TARGETS, rule=rule, distractors=far, block=block, workers=workers
+        )
     check(result, *every_pair(rows, who, far), rule)
 
 
 @pytest.mark.parametrize("rule", FPR_RULES)
 def test_torch_gives_the_same(rule: FprRule) -> None:
     rows, who, far = quantised(3, 120, 12, 30)
-    here = tpr_at_fpr(rows, who, TARGETS, rule=rule, distractors=far)
-    there = tpr_at_fpr(rows, who, TARGETS, rule=rule, distractors=far, device="cpu:0")
+    here = tpr_of_all_pairs(rows, who, TARGETS, rule=rule, distractors=far)
+    there = tpr_of_all_pairs(rows, who, TARGETS, rule=rule, distractors=far, device="cpu:0")
     assert (there.tpr, there.fpr, there.threshold) == (here.tpr, here.fpr, here.threshold)
     assert there.hits_by_identity.tobytes() == here.hits_by_identity.tobytes()
     check(there, *every_pair(rows, who, far), rule)
@@ -143,12 +145,12 @@ def test_nearest_takes_a_second_pass_for_ties_only(
 
     monkeypatch.setattr(verification, "scan_blocks", counting)
     target = "8/100" if distinct else "39/200"
-    result = tpr_at_fpr(rows, who, [target], rule="nearest")
+    result = tpr_of_all_pairs(rows, who, [target], rule="nearest")
     assert result.impostor_pairs == 20
     assert result.fpr == [0.1 if distinct else 0.25]
     assert len(counted) == passes
     counted.clear()
-    tpr_at_fpr(rows, who, [target])
+    tpr_of_all_pairs(rows, who, [target])
     assert len(counted) == 1
 
 
@@ -205,9 +207,9 @@ def test_on_real_faces_nearest_goes_beyond_the_target(faces: tuple[np.ndarray, n
     # 1e-4 of 78,000 impostors is 7.8: at most 7 may be accepted, but 8 are nearer.
     tpr = {count: float(np.mean(own > strangers[count])) for count in (7, 8)}
     assert tpr[8] > tpr[7], "the trap needs a genuine pair between the 8th and the 9th impostor"
-    at_most = tpr_at_fpr(rows, who, ["1e-4"])
-    nearest = tpr_at_fpr(rows, who, ["1e-4"], rule="nearest")
-    between = tpr_at_fpr(rows, who, ["1e-4"], rule="interpolated")
+    at_most = tpr_of_all_pairs(rows, who, ["1e-4"])
+    nearest = tpr_of_all_pairs(rows, who, ["1e-4"], rule="nearest")
+    between = tpr_of_all_pairs(rows, who, ["1e-4"], rule="interpolated")
     assert at_most.fpr == [7 / 78000] and nearest.fpr == [8 / 78000]
     assert at_most.fpr[0] <= 1e-4 < nearest.fpr[0]
     assert at_most.tpr == [pytest.approx(tpr[7], abs=1e-12)]

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
 
 from vidface.scores.metrics.folds import THRESHOLDS, ten_folds
-from vidface.scores.metrics.pairs import auc, tpr_at_fpr
+from vidface.scores.metrics.listed_pairs import auc, tpr_of_listed_pairs
 
 
 def by_loops(distances: np.ndarray, same: np.ndarray, folds: int, thresholds: np.ndarray) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def test_tpr_at_fpr_and_auc_against_scikit_learn(case: tuple[np.ndarray, np.ndar
     scores, same = case
     fpr, tpr, thresholds = roc_curve(same, scores, drop_intermediate=False)
     impostors = int((~same).sum())
-    for point in tpr_at_fpr(scores, same, TARGETS):
+    for point in tpr_of_listed_pairs(scores, same, TARGETS):
         numerator, _, denominator = point.target.partition("/")
         target = float(numerator) / float(denominator or 1)
         if target * impostors < 1 - 1e-9:
@@ -151,16 +151,16 @@ def test_a_target_is_exact() -> None:
     """29 of 100 may be accepted at 0.29, although 0.29 * 100 is 28.999999999999996 in floats."""
     scores = np.array([70.5, 71.5, 98.5, *range(100)])
     same = np.array([True] * 3 + [False] * 100)
-    (point,) = tpr_at_fpr(scores, same, ["0.29"])
+    (point,) = tpr_of_listed_pairs(scores, same, ["0.29"])
     assert (point.tpr, point.threshold) == (1.0, 70.5)
-    (point,) = tpr_at_fpr(scores, same, ["0.01"])
+    (point,) = tpr_of_listed_pairs(scores, same, ["0.01"])
     assert (point.tpr, point.threshold) == (1 / 3, 98.5)
 
 
 @pytest.mark.parametrize("target", ["0", "1", "-0.1", "x", "1/0", "nan"])
 def test_targets_outside_are_refused(target: str) -> None:
     with pytest.raises(ValueError, match="an FPR target"):
-        tpr_at_fpr([1.0, 0.0], [True, False], [target])
+        tpr_of_listed_pairs([1.0, 0.0], [True, False], [target])
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,6 @@ def test_targets_outside_are_refused(target: str) -> None:
     ],
 )
 def test_no_curve(scores: list[float], same: list[bool], said: str) -> None:
-    for measure in (auc, lambda *case: tpr_at_fpr(*case, ["0.5"])):
+    for measure in (auc, lambda *case: tpr_of_listed_pairs(*case, ["0.5"])):
         with pytest.raises(ValueError, match=said):
             measure(scores, same)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT, FPR_RULES
-from vidface.scores.metrics.pairs import tpr_at_fpr
+from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
 
 # Few levels, so that there are ties within both kinds and between them.
 LEVELS = st.integers(0, 12)
@@ -26,7 +26,7 @@ def sets(genuine: list[int], impostor: list[int]) -> tuple[np.ndarray, np.ndarra
 @given(GENUINE, IMPOSTOR, TARGETS)
 def test_nearest_is_the_reference_formula(genuine: list[int], impostor: list[int], target: str) -> None:
     scores, same = sets(genuine, impostor)
-    (point,) = tpr_at_fpr(scores, same, [target], "nearest")
+    (point,) = tpr_of_listed_pairs(scores, same, [target], "nearest")
     if Fraction(target) * len(impostor) < 1:
         assert point == (target, None, None, None)
         return
@@ -44,7 +44,7 @@ def test_interpolated_is_the_line_of_the_curve(
     genuine: list[int], impostor: list[int], target: str, dropped: bool
 ) -> None:
     scores, same = sets(genuine, impostor)
-    (point,) = tpr_at_fpr(scores, same, [target], "interpolated")
+    (point,) = tpr_of_listed_pairs(scores, same, [target], "interpolated")
     aim = Fraction(target) * len(impostor)
     if aim < 1:
         assert point.tpr is None
@@ -64,7 +64,7 @@ def test_the_threshold_gives_the_rates(
     genuine: list[int], impostor: list[int], target: str, rule: str
 ) -> None:
     scores, same = sets(genuine, impostor)
-    (point,) = tpr_at_fpr(scores, same, [target], rule)
+    (point,) = tpr_of_listed_pairs(scores, same, [target], rule)
     if point.tpr is None:
         return
     accepted = scores >= (np.inf if point.threshold is None else point.threshold)
@@ -75,7 +75,7 @@ def test_the_threshold_gives_the_rates(
 def test_nearest_goes_beyond_the_target_where_at_most_does_not() -> None:
     # 10 impostors, the target allows 1.6 of them: 1 is 0.6 away, 2 are 0.4 away.
     scores, same = sets([95, 85, 75, 5], [90, 80, 70, 60, 50, 40, 30, 20, 10, 0])
-    points = {rule: tpr_at_fpr(scores, same, ["0.16"], rule)[0] for rule in FPR_RULES}
+    points = {rule: tpr_of_listed_pairs(scores, same, ["0.16"], rule)[0] for rule in FPR_RULES}
     assert points["at-most"] == ("0.16", 0.5, 85.0, 0.1)
     assert points["nearest"] == ("0.16", 0.75, 75.0, 0.2)
     assert points["interpolated"].tpr == 0.5  # the curve is level up to the second impostor, and rises there
@@ -84,7 +84,7 @@ def test_nearest_goes_beyond_the_target_where_at_most_does_not() -> None:
 
 def test_of_two_equally_near_the_larger() -> None:
     scores, same = sets([95, 85, 75], [90, 80, 70, 60])
-    assert tpr_at_fpr(scores, same, ["0.375"], "nearest")[0].fpr == 0.5  # between 1/4 and 2/4
+    assert tpr_of_listed_pairs(scores, same, ["0.375"], "nearest")[0].fpr == 0.5  # between 1/4 and 2/4
 
 
 def test_every_rule_has_its_words() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from vidface.scores.metrics.folds import given_folds, ten_folds, val_at_far
-from vidface.scores.metrics.pairs import equal_error_rate
+from vidface.scores.metrics.listed_pairs import equal_error_rate
 
 
 def by_loops(

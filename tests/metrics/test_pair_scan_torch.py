@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.embeddings.exact import normalise_rows
-from vidface.scores.metrics.verification import tpr_at_fpr
+from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 from vidface.scores.pairs import blocks_torch as pair_scan_torch
 from vidface.scores.pairs.blocks import Pairs, dot, scan_blocks
 from vidface.scores.pairs.blocks_torch import half_error, scan_on_device
@@ -89,7 +89,9 @@ def test_the_device_changes_nothing() -> None:
     rows = normalise_rows(random.standard_normal((200, 40))[who] + random.standard_normal((1200, 40)))
     far = normalise_rows(random.standard_normal((3000, 40))).astype(np.float16)
     targets = ["1e-2", "1e-3", "1e-4", "1e-6"]
-    here = tpr_at_fpr(rows, who, targets, distractors=far)
-    there = tpr_at_fpr(rows, who, targets, distractors=far, device="cpu:0")  # torch's name for the same thing
+    here = tpr_of_all_pairs(rows, who, targets, distractors=far)
+    there = tpr_of_all_pairs(
+        rows, who, targets, distractors=far, device="cpu:0"
+    )  # torch's name for the same thing
     assert (there.tpr, there.threshold) == (here.tpr, here.threshold)
     assert None not in there.tpr

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 from vidface.scores.metrics.bootstrap import difference, draw, interval, mean_replicates
-from vidface.scores.metrics.verification import tpr_at_fpr
 from vidface.scores.pairs import replicates as resampled_pairs
 from vidface.scores.pairs import zones as impostor_zones
 from vidface.scores.pairs.distribution import pair_distribution
@@ -141,7 +141,7 @@ def test_everybody_drawn_once_is_the_score_itself() -> None:
     once = np.ones((80, 1), np.uint8)
     assert (
         tpr_replicates(rows, identities, TARGETS, once)[:, 0].tolist()
-        == tpr_at_fpr(rows, identities, TARGETS).tpr
+        == tpr_of_all_pairs(rows, identities, TARGETS).tpr
     )
 
 
@@ -191,7 +191,7 @@ def test_the_interval_of_a_difference_in_tpr_agrees_with_scipy() -> None:
     ).confidence_interval
     drawn = draw(24, 10, replicates=10_000)
     found = difference(
-        *(tpr_at_fpr(one, identities, [target]).tpr[0] for one in (rows, better)),
+        *(tpr_of_all_pairs(one, identities, [target]).tpr[0] for one in (rows, better)),
         *(tpr_replicates(one, identities, [target], drawn)[0] for one in (rows, better)),
     )
     assert found.value == gain(names, np.arange(10))

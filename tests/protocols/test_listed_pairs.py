@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
 
-from vidface.scores.protocols.pairs import fold_numbers, pair_scores, score_folds, score_pairs
+from vidface.scores.protocols.pairs import fold_numbers, pair_scores, score_folds, score_listed_pairs
 
 
 def made(seed: int, people: int = 40, per_person: int = 4, pairs: int = 600) -> tuple[Any, ...]:
@@ -54,7 +54,7 @@ def test_scores_are_cosines_also_in_blocks_and_where_rows_are_zero() -> None:
 def test_rates_against_scikit_learn(seed: int) -> None:
     embeddings, first, second, same, people = made(seed)
     scores, _ = pair_scores(embeddings, first, second)
-    result = score_pairs(scores, same, *people, ["0.1", "0.01", "0.001"])
+    result = score_listed_pairs(scores, same, *people, ["0.1", "0.01", "0.001"])
     fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
     for target in (0.1, 0.01):
         best = np.flatnonzero(fpr <= target + 1e-12)[-1]
@@ -77,11 +77,11 @@ def test_the_nearest_rule_exceeds_the_target_and_says_so() -> None:
     """Of 14 impostors 0.12 is 1.68: one may be accepted; two is nearer, and takes more genuine pairs in."""
     scores = np.array([9.0, 7.0, 5.0, 8.0, 7.5, *range(-12, 0)])
     same = np.array([True] * 3 + [False] * 14)
-    exact = score_pairs(scores, same, *alone(17), ["0.12"])
+    exact = score_listed_pairs(scores, same, *alone(17), ["0.12"])
     assert (exact["tpr@fpr"]["0.12"], exact["fpr_reached"]["0.12"]) == (1 / 3, 1 / 14)
-    nearest = score_pairs(scores, same, *alone(17), ["0.12"], fpr_rule="nearest")
+    nearest = score_listed_pairs(scores, same, *alone(17), ["0.12"], fpr_rule="nearest")
     assert (nearest["tpr@fpr"]["0.12"], nearest["fpr_reached"]["0.12"]) == (1.0, 2 / 14)
-    between = score_pairs(scores, same, *alone(17), ["0.12"], fpr_rule="interpolated")
+    between = score_listed_pairs(scores, same, *alone(17), ["0.12"], fpr_rule="interpolated")
     # Points (1/14, 1/3) and (2/14, 1/3): the two genuine pairs come in with the second impostor, at its own score.
     assert between["tpr@fpr"]["0.12"] == pytest.approx(1 / 3)
     assert between["threshold@fpr"]["0.12"] is None and between["ci95"]["tpr@fpr"]["0.12"] is None
@@ -91,7 +91,7 @@ def test_a_reversed_pair_is_the_same_pair() -> None:
     embeddings, first, second, same, people = made(3)
     one, other = pair_scores(embeddings, first, second)[0], pair_scores(embeddings, second, first)[0]
     assert (one == other).all()
-    assert score_pairs(one, same, *people) == score_pairs(other, same, *people)
+    assert score_listed_pairs(one, same, *people) == score_listed_pairs(other, same, *people)
 
 
 def test_intervals_draw_people_not_pairs() -> None:
@@ -99,10 +99,10 @@ def test_intervals_draw_people_not_pairs() -> None:
     same = np.array([True] * 400 + [False] * 100)
     scores = np.where(np.arange(500) < 300, 0.9, 0.1) + np.linspace(0, 1e-6, 500)
     scores[400:] = np.linspace(-1, 0.5, 100)
-    by_person = score_pairs(scores, same, np.arange(500) // 100, np.arange(500) // 100, ["0.01"])
+    by_person = score_listed_pairs(scores, same, np.arange(500) // 100, np.arange(500) // 100, ["0.01"])
     low, high = by_person["ci95"]["tpr@fpr"]["0.01"]
     assert by_person["tpr@fpr"]["0.01"] == 0.75 and low <= 0.5 and high == 1.0
-    unknown = score_pairs(scores, same, *alone(500), ["0.01"])
+    unknown = score_listed_pairs(scores, same, *alone(500), ["0.01"])
     low, high = unknown["ci95"]["tpr@fpr"]["0.01"]
     assert 0.69 < low < 0.75 < high < 0.81  # 400 pairs by themselves
 

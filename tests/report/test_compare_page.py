@@ -13,7 +13,7 @@ from compared_sets import ComparedSet
 from vidface.errors import StoreError, UsageError
 from vidface.report.comparison.page import check_output, write_comparison
 from vidface.report.comparison.text import escape_latex, escape_markdown, latex, markdown, text
-from vidface.runs.comparison import Comparison, verdict
+from vidface.runs.compare_result import Comparison, verdict
 
 HOSTILE = "<script>alert(1)</script>_{}|&$#%^~\\"
 

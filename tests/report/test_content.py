@@ -15,7 +15,8 @@ from sklearn.metrics import roc_curve
 from vidface.embeddings.cluster import cluster
 from vidface.errors import UsageError
 from vidface.files import store
-from vidface.files.outputs import record_faults, write_json
+from vidface.files.faults import record_faults
+from vidface.files.json_files import write_json
 from vidface.manifest.manifest import Manifest, read_manifest, write_manifest
 from vidface.report.run import projection, strips
 from vidface.report.run.content import Content

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pytest
 
 from vidface.embeddings import cluster as stage
-from vidface.embeddings.embed import embed_sweep, embed_videos, embed_weighted
+from vidface.embeddings.embed import embed_sweep, embed_weighted, pool_videos
 from vidface.errors import StoreError
 from vidface.features.engines.local import local_engine
 from vidface.files import store
 from vidface.files.store import features as features_files
-from vidface.scores.sweep import _size_norm_sweep_run, _size_sweep_run, _sweep_run
+from vidface.scores.sweep import _size_norm_sweep_chunk, _size_sweep_chunk, _sweep_chunk
 
 LENGTHS = [3, 0, 40, 1, 0, 0, 25, 7, 130, 2]
 
@@ -42,13 +42,13 @@ def whole(path: Path) -> npt.NDArray[np.generic]:
 def test_however_the_work_is_cut_the_results_are_the_same(
     features: Path, monkeypatch: pytest.MonkeyPatch, workers: int, rows: int
 ) -> None:
-    monkeypatch.setattr(stage, "RUN_ROWS", rows)
+    monkeypatch.setattr(stage, "CHUNK_ROWS", rows)
     monkeypatch.setattr(stage, "BLOCK_ROWS", max(1, rows // 3))
     source = store.read_features(features)
     for function, whole_run in (
-        (stage._cluster_run, embed_videos),
-        (stage._size_run, partial(embed_weighted, by_norm=False)),
-        (stage._size_norm_run, partial(embed_weighted, by_norm=True)),
+        (stage._cluster_chunk, pool_videos),
+        (stage._size_chunk, partial(embed_weighted, by_norm=False)),
+        (stage._size_norm_chunk, partial(embed_weighted, by_norm=True)),
     ):
         runs = list(stage.over_videos(source, function, 0.2, engine=local_engine(workers), label="x"))
         expected_arrays = whole_run(whole(features), source.offsets, 0.2)
@@ -58,9 +58,9 @@ def test_however_the_work_is_cut_the_results_are_the_same(
         assert all(run.weights is None for run in runs) == (len(expected_arrays) == 3)
     thresholds = [None, 0.3, 0.1]
     for function, pool in (
-        (_sweep_run, "largest"),
-        (_size_sweep_run, "size"),
-        (_size_norm_sweep_run, "size-norm"),
+        (_sweep_chunk, "largest"),
+        (_size_sweep_chunk, "size"),
+        (_size_norm_sweep_chunk, "size-norm"),
     ):
         swept = list(stage.over_videos(source, function, thresholds, engine=local_engine(workers), label="x"))
         embeddings, kept = embed_sweep(whole(features), source.offsets, thresholds, pool=pool)
@@ -71,7 +71,7 @@ def test_however_the_work_is_cut_the_results_are_the_same(
 def test_runs_are_a_bounded_number_ahead_and_an_error_is_raised(
     features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "RUN_ROWS", 1)
+    monkeypatch.setattr(stage, "CHUNK_ROWS", 1)
     begun: list[int] = []
     lock = threading.Lock()
 

@@ -14,8 +14,8 @@ from vidface.errors import ManifestError, StoreError, UsageError
 from vidface.manifest.manifest import Manifest, write_manifest
 from vidface.report.comparison.text import as_json
 from vidface.runs.compare import compare
-from vidface.runs.compared import open_compared
-from vidface.runs.comparison import verdict
+from vidface.runs.compare_inputs import open_compared
+from vidface.runs.compare_result import verdict
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.protocols.iqiyi import rank_gallery
 from vidface.scores.score import score

@@ -23,10 +23,10 @@ from vidface.errors import ChangedError, StoreError, UsageError
 from vidface.features import extract as extracting
 from vidface.features.engines import Engine, ExtractJob, open_engine
 from vidface.features.engines.contract import ModelSource
-from vidface.features.engines.detection import FaceReading
+from vidface.features.engines.detection import FaceOptions
 from vidface.features.extract import ExtractResult, extract
+from vidface.files.faults import read_faults
 from vidface.files.merge import merge
-from vidface.files.outputs import read_faults
 from vidface.files.shares import Shard, parse_shard, shard_range, shard_text
 from vidface.files.store import (
     FACE_COUNTS,
@@ -42,7 +42,7 @@ from vidface.scores.scored import read_scored
 from vidface.scores.sweep import sweep
 
 DIMENSION, RUN = 6, 3  # RUN stands in for the 64 videos of a run
-FACES = FaceReading("yunet", "weights", "d" * 64, 0.7, 0.0, 0.0, 90.0, "all")
+FACES = FaceOptions("yunet", "weights", "d" * 64, 0.7, 0.0, 0.0, 90.0, "all")
 COUNTS = [2, 0, 1, 3, 5, 0, 1, 2, 2, 4, 1]  # frames of 11 videos: 4 runs
 
 
@@ -81,7 +81,7 @@ def backbone_of(device: str = "cpu", sha256: str = "b" * 64) -> Backbone:
 def engine_of(counts: Sequence[int], *, until: int | None = None) -> Engine:
     """Rows that depend on the run that a video is in, as batches do; stops before video ``until`` as a kill does."""
 
-    def extract_runs(
+    def extract_chunks(
         job: ExtractJob, runs: Sequence[range], advance: Callable[[int], None]
     ) -> Iterator[list[VideoRows]]:
         for run in runs:
@@ -110,7 +110,7 @@ def engine_of(counts: Sequence[int], *, until: int | None = None) -> Engine:
         return {"faces": FaceRows(*floats, tracks), "face_counts": tuple(counts)}
 
     with open_engine(workers=0) as real:
-        return real._replace(extract_runs=extract_runs)
+        return real._replace(extract_chunks=extract_chunks)
 
 
 def extracted(

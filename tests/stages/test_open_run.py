@@ -12,7 +12,7 @@ import pytest
 from vidface.embeddings.cluster import cluster
 from vidface.errors import StoreError, UsageError
 from vidface.files import store
-from vidface.files.outputs import write_json
+from vidface.files.json_files import write_json
 from vidface.manifest.manifest import read_manifest, write_manifest
 from vidface.runs.opened import OPTIONS, open_run, run_entry
 from vidface.scores.score import score

@@ -12,15 +12,9 @@ import pytest
 
 from vidface.embeddings.thresholds import parse_thresholds, threshold_text
 from vidface.errors import ChangedError, StoreError, UsageError
-from vidface.files.outputs import (
-    exclusive,
-    exclusive_folder,
-    read_faults,
-    record_faults,
-    refuse_changed,
-    scratch_folder,
-    write_json,
-)
+from vidface.files.faults import read_faults, record_faults
+from vidface.files.json_files import write_json
+from vidface.files.locks import exclusive, exclusive_folder, refuse_changed, scratch_folder
 
 
 def test_two_runs_on_one_output_exclude_each_other(tmp_path: Path) -> None:
@@ -123,7 +117,7 @@ def test_faults_of_other_outputs_and_stages_stay(tmp_path: Path) -> None:
 def test_runs_that_end_at_the_same_time_keep_each_others_faults(tmp_path: Path) -> None:
     """Each of them reads the list, adds to it and writes it anew, as two shards in one folder do."""
     program = (
-        "import sys\nfrom pathlib import Path\nfrom vidface.files.outputs import record_faults\n"
+        "import sys\nfrom pathlib import Path\nfrom vidface.files.faults import record_faults\n"
         "print('ready', flush=True)\nsys.stdin.readline()\n"
         "for number in range(50):\n"
         "    fault = {'video': str(number), 'stage': 'extract', 'kind': 'k', 'detail': 'd'}\n"

@@ -120,7 +120,7 @@ def test_features_that_were_extracted_before_begin_a_recipe(workplace: Path) -> 
 
 def test_the_shipped_recipes_can_be_read() -> None:
     from vidface.runs.recipe import read_recipe
-    from vidface.training.recipe import read_recipe as read_training_recipe
+    from vidface.training.recipe import read_training_recipe
 
     recipes = sorted((Path(__file__).parents[2] / "pipelines").glob("*.toml"))
     seen = set()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vidface.errors import StoreError, UsageError
-from vidface.files.outputs import read_json
+from vidface.files.json_files import read_json
 from vidface.files.store import read_attributes
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.runs.score_form import is_score, is_sweep

@@ -12,8 +12,8 @@ from typing import Any
 
 import vidface
 from vidface.errors import printable
-from vidface.files.outputs import short
-from vidface.runs.comparison import SHOWN, Comparison, Value, signed, verdict
+from vidface.files.locks import short
+from vidface.runs.compare_result import SHOWN, Comparison, Value, signed, verdict
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.protocols import iqiyi, lfrc

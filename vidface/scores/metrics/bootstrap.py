@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.scores.metrics.pairs import crossing
+from vidface.scores.metrics.listed_pairs import crossing
 
 __all__ = [
     "LISTED_REPLICATES",

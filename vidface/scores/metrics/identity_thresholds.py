@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.runtime import cpu_count
-from vidface.scores.metrics.pairs import fpr_fraction
+from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.pairs.blocks import in_threads
 from vidface.scores.search.identities import BINS, Scores, count_lower, count_upper, lower_place, upper_place
 

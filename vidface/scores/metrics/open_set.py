@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.metrics.pairs import fpr_fraction, point_at
+from vidface.scores.metrics.listed_pairs import fpr_fraction, point_at
 
 __all__ = [
     "Det",

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.metrics.pairs import tpr_at_fpr
+from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
 
 if TYPE_CHECKING:
     from vidface.scores.metrics.open_set import SearchOutcomes
@@ -171,7 +171,7 @@ def verify_templates(
     """
     from vidface.scores.pairs.listed import listed_cosines
 
-    points = tpr_at_fpr(listed_cosines(rows, first, second), same, targets, rule)
+    points = tpr_of_listed_pairs(listed_cosines(rows, first, second), same, targets, rule)
     impostors = int(np.count_nonzero(~same))
     warnings = [
         f"TPR at FPR {point.target} is not measured: {impostors:,} impostor pairs are fewer than 1/{point.target}"

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count
-from vidface.scores.pairs.blocks import BLOCK, TOPS, UNIT, in_threads, product_error, widen
+from vidface.scores.pairs.blocks import BLOCK, TOPS, UNIT, checked_float32, in_threads, product_error
 
 __all__ = ["best_distractor", "scan_gallery"]
 
@@ -174,7 +174,7 @@ def best_distractor(
         best = np.full(len(rows), -np.inf, np.float32)
         scores = np.empty(block * block, np.float32)
         for side, tops in shares:
-            right = widen(distractors, side, side + block)
+            right = checked_float32(distractors, side, side + block)
             for top in tops:
                 left = rows[top : top + block]
                 products = scores[: len(left) * len(right)].reshape(len(left), len(right))

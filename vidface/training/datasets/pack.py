@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidface.errors import UsageError
-from vidface.files.outputs import exclusive
+from vidface.files.locks import exclusive
 from vidface.runtime import progress
 from vidface.training.datasets.bin_file import write_bin
 from vidface.training.datasets.images import ImageSet

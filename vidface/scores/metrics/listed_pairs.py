@@ -1,6 +1,6 @@
 """TPR at FPR, the area under the curve and the equal error rate, over listed pairs.
 
-`vidface.scores.metrics.verification` is for all pairs of a set; here the pairs are given. A pair is accepted where its
+`vidface.scores.metrics.all_pairs` is for all pairs of a set; here the pairs are given. A pair is accepted where its
 score is at least the threshold; which point of the curve a target means is a rule of
 `vidface.scores.metrics.fpr_rules`. Tested in ``tests/metrics/test_folds.py`` and ``tests/metrics/test_fpr_rules.py``
 against scikit-learn's roc_curve and roc_auc_score.
@@ -27,7 +27,7 @@ __all__ = [
     "equal_error_rate",
     "fpr_fraction",
     "point_at",
-    "tpr_at_fpr",
+    "tpr_of_listed_pairs",
 ]
 
 _NO_RATE = re.compile(r"^.{65}|[eE][+-]?[\d_]{4}", re.DOTALL)
@@ -87,7 +87,7 @@ def cut_at(ascending: NDArray[Any], allowed: Fraction, rule: FprRule) -> Cut | N
     return Cut(refused, 0.0, below)
 
 
-def tpr_at_fpr(
+def tpr_of_listed_pairs(
     scores: ArrayLike, same: ArrayLike, targets: Sequence[str], rule: FprRule = DEFAULT_RULE
 ) -> list[Operating]:
     """TPR at every target.

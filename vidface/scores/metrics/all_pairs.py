@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from vidface.runtime import cpu_count
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
-from vidface.scores.metrics.pairs import fpr_fraction
+from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.pairs.blocks import (
     BLOCK,
     UNIT,
@@ -40,7 +40,7 @@ from vidface.scores.pairs.blocks import (
 )
 from vidface.scores.pairs.impostors import Place, Product, Scan, places_at
 
-__all__ = ["VerificationResult", "tpr_at_fpr"]
+__all__ = ["VerificationResult", "tpr_of_all_pairs"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class VerificationResult:
     fpr: list[float | None]
 
 
-def tpr_at_fpr(
+def tpr_of_all_pairs(
     embeddings: ArrayLike,
     identities: ArrayLike,
     targets: Sequence[str],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidface.manifest.manifest import Manifest
-from vidface.runs.compared import Compared
+from vidface.runs.compare_inputs import Compared
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 from vidface.scores.protocols.iqiyi import Wanted

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vidface.errors import UsageError
-from vidface.files.outputs import short
+from vidface.files.locks import short
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.runs.opened import OPTIONS, open_run
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule

@@ -1,24 +1,19 @@
-"""What all stages keep about their outputs: one run at a time, never mixed with another, faults listed beside them."""
+"""What every output keeps: one run at a time writes it, and what was made otherwise is never mixed in."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import glob
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from vidface.errors import ChangedError, StoreError, UsageError
-from vidface.files.atomic import read_regular, write_atomic
-from vidface.files.store import Fault
-
-FAULTS_FILE = "faults.jsonl"
 
 _held: set[TextIO] = set()
 
@@ -153,7 +148,7 @@ def _locked(path: Path, how: int) -> Iterator[bool]:
 
 
 @contextmanager
-def _waiting(path: Path) -> Iterator[None]:
+def waiting(path: Path) -> Iterator[None]:
     """Lock a file as soon as nobody else does, and remove what killed runs left of it."""
     while True:
         with _locked(path, fcntl.LOCK_EX) as held:
@@ -189,72 +184,3 @@ def short(value: Any) -> str:
     """What something was made with, for a message."""
     text = "none" if value is None else str(value)
     return text[:12] + "..." if len(text) == 64 else text  # a SHA-256
-
-
-def record_faults(output: Path, stage: str, faults: Iterable[Fault]) -> Path:
-    """Put the faults of one stage and output into ``faults.jsonl`` beside it, in place of its earlier ones.
-
-    One JSON object a line: ``video``, ``stage``, ``kind``, ``detail``, ``output`` (the file's name). Lines of other
-    stages and outputs in that folder stay, also where several runs end at the same time. The file is there also
-    where there is nothing to list.
-    """
-    path = output.with_name(FAULTS_FILE)
-    mine = {"stage": stage, "output": output.name}
-    with _waiting(path):
-        others = [fault for fault in read_faults(path) if {key: fault.get(key) for key in mine} != mine]
-        with write_atomic(path) as handle:
-            for fault in [*others, *({**fault, "output": output.name} for fault in faults)]:
-                handle.write(json.dumps(fault, ensure_ascii=False).encode() + b"\n")
-    return path
-
-
-def read_faults(path: Path) -> list[Fault]:
-    """The lines of a faults file; empty where there is none.
-
-    Raises:
-        StoreError: a line is not a JSON object.
-    """
-    if not path.is_file():
-        return []
-    faults = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if not line:
-            continue
-        try:
-            fault = json.loads(line)
-        except (ValueError, RecursionError):
-            fault = None
-        if not isinstance(fault, dict):
-            raise StoreError(f"{path}:{number}: not a fault line; delete the file, it is written anew")
-        faults.append(fault)
-    return faults
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write one JSON object, whole or not at all, with a line end; NaN is an error, not a token."""
-    content = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    with _waiting(path), write_atomic(path) as handle:
-        handle.write(content)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read one JSON object.
-
-    Raises:
-        StoreError: missing, or not a JSON object; NaN and infinity are none of JSON, and we write neither.
-    """
-    try:
-        value = json.loads(read_regular(path), parse_constant=_refuse_constant)
-    except FileNotFoundError:
-        raise StoreError(f"{path}: no such file") from None
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise StoreError(f"{path}: not a JSON object")
-    return value
-
-
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word} is no JSON")
