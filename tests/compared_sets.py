@@ -9,8 +9,8 @@ import numpy as np
 from vidface.files.store import EmbeddingRows, FeaturesInfo, write_embeddings
 from vidface.manifest.manifest import read_manifest, write_manifest
 from vidface.runs.compare import compare
-from vidface.runs.compared import open_compared
-from vidface.runs.comparison import Comparison
+from vidface.runs.compare_inputs import open_compared
+from vidface.runs.compare_result import Comparison
 
 PEOPLE, DISTRACTORS = 24, 15
 

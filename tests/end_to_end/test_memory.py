@@ -17,7 +17,7 @@ import hashlib, json, sys, time
 from pathlib import Path
 import numpy as np
 from vidface.embeddings.cluster import cluster
-from vidface.features.engines.batches import embed_run
+from vidface.features.engines.batches import embed_chunk
 from vidface.features.engines.local import local_engine, read_ahead
 from vidface.features.engines.reading import Block, Video, VideoEnd
 from vidface.files.store import join_shards, write_shard
@@ -51,7 +51,7 @@ parts.mkdir()
 messages = read_ahead([Video(video, folder) for video in ids], read, 2)
 sizes = {"dimension": DIMENSION, "dtype": "float16"}
 for start in range(0, VIDEOS, 64):
-    rows = embed_run(ids[start : start + 64], messages, embed, batch_size=256, advance=lambda n: None, **sizes)
+    rows = embed_chunk(ids[start : start + 64], messages, embed, batch_size=256, advance=lambda n: None, **sizes)
     write_shard(parts / f"shard-{start:06d}.h5", rows, **sizes)
 names = ("manifest_sha256", "model_name", "model_sha256", "flip", "fps", "decoder")
 join_shards(sorted(parts.glob("shard-*.h5")), folder / "features.h5", dict.fromkeys(names, "made up"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command_line import vidface, write_manifest
 
-from vidface.embeddings.embed import embed_videos, embed_weighted
+from vidface.embeddings.embed import embed_weighted, pool_videos
 from vidface.files import store
 from vidface.manifest.manifest import read_manifest
 
@@ -93,7 +93,7 @@ def test_the_default_is_the_largest_cluster_and_has_no_weights(workplace: Path) 
     assert found.weights is None
     assert found.attributes["pooling"] == "mean of L2-normalised frames, L2-normalised"
     with h5py.File(workplace / "f.h5") as file:
-        embeddings, kept, _ = embed_videos(file["features"][:], file["offsets"][:], 0.5)
+        embeddings, kept, _ = pool_videos(file["features"][:], file["offsets"][:], 0.5)
     assert found.embeddings.tobytes() == embeddings.tobytes() and found.kept.tolist() == kept.tolist()
     vidface(
         "cluster",

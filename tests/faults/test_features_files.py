@@ -18,7 +18,7 @@ from command_line import vidface, write_manifest
 
 from vidface.errors import StoreError
 from vidface.files import store
-from vidface.files.store.verify import content_of, rest_of, sum_of_rows
+from vidface.files.store.checksums import content_of, rest_of, sum_of_rows
 
 PEOPLE, TAKES, FRAMES, SIDE = 3, 3, 4, 8
 IDS = [f"p{person}-{take}" for person in range(PEOPLE) for take in range(TAKES)]

@@ -38,7 +38,7 @@ from command_line import (
 from PIL import Image
 
 from vidface.features.engines.isolated import Decoders, Limits
-from vidface.features.engines.reading import Reading, Video, VideoEnd
+from vidface.features.engines.reading import ReadOptions, Video, VideoEnd
 
 IN_OPEN = 0x20  # of <sys/inotify.h>
 LARGE = 16_000  # pixels a side
@@ -425,7 +425,7 @@ def test_a_clip_of_very_many_frames(found: Found) -> None:
 
 def end_of(path: Path, memory: int) -> VideoEnd:
     """How a decoding process with so much memory ends with a video, and that it goes on with another."""
-    reading = Reading("pyav", 8.0, False, (SIDE, SIDE), timeout=60.0)
+    reading = ReadOptions("pyav", 8.0, False, (SIDE, SIDE), timeout=60.0)
     with Decoders(reading, Limits(bytes=memory)) as decoders:
         *_, end = decoders.read(Video("bad", path))
         *_, after = decoders.read(Video("good", path.parent / "good-0.mp4"))

@@ -23,7 +23,8 @@ from vidface.backbones.card_file import read_card
 from vidface.errors import VidfaceError
 from vidface.features.foreign.arrays import read_arrays
 from vidface.features.foreign.iqiyi import read_iqiyi_features
-from vidface.files.outputs import read_faults, read_json
+from vidface.files.faults import read_faults
+from vidface.files.json_files import read_json
 from vidface.manifest.manifest import check_manifest, read_manifest, write_manifest
 from vidface.manifest.pairs.formats import parse_file
 from vidface.manifest.sources import from_iqiyi, from_lfrc
@@ -36,7 +37,7 @@ from vidface.training.datasets.bin_file import read_bin, write_bin
 from vidface.training.datasets.open import open_images
 from vidface.training.datasets.pairs import open_pairs
 from vidface.training.datasets.recordio import encode_record, image_payload
-from vidface.training.recipe import read_recipe as read_training_recipe
+from vidface.training.recipe import read_training_recipe
 
 ROWS = [("0144686", "a/b.mp4", "7", "train"), ("b", "b.mp4", "", "val"), ("c d", "c", "Zo\u00eb", "val")]
 JPEG, PNG = b"\xff\xd8\xff\xe0picture", b"\x89PNG\r\n\x1a\npicture"

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from vidface.errors import UsageError
 from vidface.training.data import Batches
 from vidface.training.datasets.folder import open_folder
-from vidface.training.distributed import World, gathered_rows, joined, shares, told
+from vidface.training.distributed import World, broadcast, gathered_rows, joined, shares
 from vidface.training.loop import Setting, _batches
-from vidface.training.recipe import read_recipe
+from vidface.training.recipe import read_training_recipe
 
 ALL_LOSSES = """
 [[stage]]
@@ -66,7 +66,7 @@ def test_ranks_share_out_every_batch_and_change_their_images_differently(
     people: Path, tmp_path: Path
 ) -> None:
     stages = ALL_LOSSES.replace("CLIP", "0.0").replace("flip = 0.0", "flip = 0.5")
-    recipe = read_recipe(write_recipe(tmp_path / "r.toml", people, stages))
+    recipe = read_training_recipe(write_recipe(tmp_path / "r.toml", people, stages))
     images = open_folder(people)
 
     def part(rank: int, size: int) -> Batches:
@@ -135,7 +135,7 @@ def test_alone() -> None:
     with joined("cpu") as world:
         assert world == World(0, 1, torch.device("cpu"))
         value = {"a": [0.1, None]}
-        assert told(value, world) is value
+        assert broadcast(value, world) is value
         rows = torch.rand(3, 2)
         assert torch.equal(gathered_rows(rows, 3, world), rows)
 

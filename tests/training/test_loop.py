@@ -23,7 +23,7 @@ import vidface.training.loop as loop
 from vidface.backbones.mobilefacenet import build
 from vidface.errors import UsageError
 from vidface.training.network import first_classifier
-from vidface.training.recipe import read_recipe
+from vidface.training.recipe import read_training_recipe
 from vidface.training.run import train
 from vidface.training.sampler import epoch_batches
 
@@ -98,7 +98,7 @@ intra = 0.5
     _, out = trained(tmp_path, people, stages)
 
     images, labels = training_images(people)
-    spec = read_recipe(tmp_path / "recipe.toml").spec
+    spec = read_training_recipe(tmp_path / "recipe.toml").spec
     torch.manual_seed(1)
     network = build(spec, (32, 32))
     classifier = nn.Parameter(first_classifier(19, 16, 1))
@@ -155,7 +155,7 @@ def test_what_is_written_along_the_way(tmp_path: Path, people: Path, monkeypatch
 def test_gradients_are_cut_to_the_norm(tmp_path: Path, people: Path) -> None:
     one = STAGE.replace("epochs = 2", "epochs = 1").replace("batch_size = 20", "batch_size = 95")
     plain = 'schedule = "constant"\nmomentum = 0.0\nweight_decay = 0.0\n'
-    spec = read_recipe(write_recipe(tmp_path / "r.toml", people, STAGE)).spec
+    spec = read_training_recipe(write_recipe(tmp_path / "r.toml", people, STAGE)).spec
     torch.manual_seed(1)
     fresh = dict(build(spec, (32, 32)).named_parameters())
     moved = {}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from vidface.training.network import first_classifier, follow, normalised
+from vidface.training.network import first_classifier, normalised, update_average
 
 
 def test_the_input_is_that_of_the_challenge() -> None:
@@ -43,7 +43,7 @@ def test_the_average_follows() -> None:
         network(torch.randn(8, 3))
         with torch.no_grad():
             network[0].weight += 1
-        follow(average, network, 0.75)
+        update_average(average, network, 0.75)
         for name, value in network.state_dict().items():
             counter = not value.is_floating_point()
             expected[name] = value.double() if counter else 0.75 * expected[name] + 0.25 * value.double()

@@ -8,7 +8,7 @@ from drawn_faces import NETWORK, SEVEN, write_recipe
 
 from vidface.backbones.mobilefacenet import STEPS
 from vidface.errors import ModelError, UsageError
-from vidface.training.recipe import Augmentation, Loss, People, Plateau, read_recipe
+from vidface.training.recipe import Augmentation, Loss, People, Plateau, read_training_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = '[[stage]]\nname = "one"\nepochs = 1\n'
@@ -16,7 +16,7 @@ TWO = ONE + '[[stage]]\nname = "two"\n'
 
 
 def read(folder: Path, stages: str = ONE, **fields: Any) -> Any:
-    return read_recipe(write_recipe(folder / "recipe.toml", Path("people"), stages, **fields))
+    return read_training_recipe(write_recipe(folder / "recipe.toml", Path("people"), stages, **fields))
 
 
 def test_a_stage_is_the_one_before_with_its_changes(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_paths_and_what_is_not_said(tmp_path: Path) -> None:
     assert read(tmp_path, architecture="y1").spec == STEPS["y1"]
     plain = tmp_path / "plain.toml"
     plain.write_text('data = "d"\noutput = "o"\n' + ONE)
-    assert read_recipe(plain).spec == STEPS["step5"]
-    assert read_recipe(plain).people.validation == 0.1
+    assert read_training_recipe(plain).spec == STEPS["step5"]
+    assert read_training_recipe(plain).people.validation == 0.1
 
 
 @pytest.mark.parametrize(
@@ -201,15 +201,15 @@ def test_an_unknown_network(tmp_path: Path, architecture: Any, said: str) -> Non
 
 def test_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such recipe"):
-        read_recipe(tmp_path / "none.toml")
+        read_training_recipe(tmp_path / "none.toml")
     with pytest.raises(UsageError, match="no such recipe"):
-        read_recipe(tmp_path)
+        read_training_recipe(tmp_path)
     (tmp_path / "bad.toml").write_text("data = \n")
     with pytest.raises(UsageError, match="not TOML"):
-        read_recipe(tmp_path / "bad.toml")
+        read_training_recipe(tmp_path / "bad.toml")
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="not TOML"):
-        read_recipe(tmp_path / "bad.toml")
+        read_training_recipe(tmp_path / "bad.toml")
 
 
 def test_the_seven_stages_add_up(tmp_path: Path) -> None:
@@ -230,4 +230,4 @@ def test_the_seven_stages_add_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["progressive_lfw", "arcface_lfw", "demo_network"])
 def test_recipes_that_come_along(name: str) -> None:
-    assert len(read_recipe(ROOT / "pipelines" / f"{name}.toml").stages) == 7
+    assert len(read_training_recipe(ROOT / "pipelines" / f"{name}.toml").stages) == 7

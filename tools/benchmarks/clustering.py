@@ -17,14 +17,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
-from vidface.embeddings.cluster import _cluster_run, _size_norm_run, over_videos
-from vidface.embeddings.embed import embed_sweep, embed_videos
+from vidface.embeddings.cluster import _cluster_chunk, _size_norm_chunk, over_videos
+from vidface.embeddings.embed import embed_sweep, pool_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.embeddings.pooling import pool_frames
 from vidface.embeddings.union_find import cluster_frames, cluster_sweep
 from vidface.features.engines.local import local_engine
 from vidface.files.store import VideoRows, join_shards, read_features, row_blocks, write_shard
-from vidface.scores.sweep import _sweep_run
+from vidface.scores.sweep import _sweep_chunk
 
 THRESHOLD = 0.4
 SWEEP = [float(threshold) for threshold in np.linspace(0.2, 0.675, 20)]
@@ -101,9 +101,9 @@ def _whole_way(path: Path, threads: int, repeats: int) -> None:
     weighted = "  with --pool size-norm"
     work: dict[str, Callable[[], object]] = {
         "bare product of every video, rows in memory": lambda: [rows @ rows.T for rows in videos],
-        ours: lambda: whole(_cluster_run, THRESHOLD),
-        weighted: lambda: whole(_size_norm_run, THRESHOLD),
-        swept: lambda: whole(_sweep_run, SWEEP),
+        ours: lambda: whole(_cluster_chunk, THRESHOLD),
+        weighted: lambda: whole(_size_norm_chunk, THRESHOLD),
+        swept: lambda: whole(_sweep_chunk, SWEEP),
         "  of it: reading the file": read,
         "  public functions, video by video, from memory": step_by_step,
         "  cluster_frames, unit rows in memory": lambda: [cluster_frames(rows, THRESHOLD) for rows in videos],
@@ -132,7 +132,7 @@ def _workers(path: Path, repeats: int) -> None:
     source = read_features(path)
 
     def whole(workers: int) -> None:
-        for _ in over_videos(source, _cluster_run, THRESHOLD, engine=local_engine(workers), label="bench"):
+        for _ in over_videos(source, _cluster_chunk, THRESHOLD, engine=local_engine(workers), label="bench"):
             pass
 
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n == 1 or n <= len(os.sched_getaffinity(0))]
@@ -154,11 +154,11 @@ def _workers(path: Path, repeats: int) -> None:
 def _check(videos: Videos, half: Array, offsets: Array) -> str:
     """Labels and embeddings of some videos against Union-Find over the cosines of numpy in float64."""
     checked = 0
-    embeddings, _, labels = embed_videos(half, offsets, THRESHOLD)
+    embeddings, _, labels = pool_videos(half, offsets, THRESHOLD)
     swept, _ = embed_sweep(half, offsets, [THRESHOLD, *SWEEP])
     assert np.array_equal(swept[0], embeddings)
     for t, threshold in enumerate(SWEEP, 1):
-        assert np.array_equal(swept[t], embed_videos(half, offsets, threshold)[0])
+        assert np.array_equal(swept[t], pool_videos(half, offsets, threshold)[0])
     for v in range(min(PART, len(videos))):
         wide = videos[v].astype(np.float64)
         cosines = wide @ wide.T

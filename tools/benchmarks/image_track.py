@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import best_seconds, peak_megabytes, print_table
 from benchmarks.verification import fixed_scores
 from vidface.embeddings.exact import normalise_rows
+from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 from vidface.scores.metrics.mate_search import search_among_distractors
-from vidface.scores.metrics.verification import tpr_at_fpr
 from vidface.scores.pairs.blocks import BLOCK, in_threads
 
 PROBES, PEOPLE, DISTRACTORS, WIDTH = 274_000, 5_700, 1_580_000, 512
@@ -37,7 +37,7 @@ def bench(quick: bool, threads: int) -> None:
         near = len(far) // 10
         methods = {
             f"bare product, blocks of {BLOCK}, rows in memory": lambda: bare(probes, near, threads),
-            "vidface, rows on disk": lambda: tpr_at_fpr(
+            "vidface, rows on disk": lambda: tpr_of_all_pairs(
                 probes, who, ["1e-8" if not quick else "1e-5"], distractors=far[:near], workers=threads
             ),
         }
@@ -51,7 +51,7 @@ def bench(quick: bool, threads: int) -> None:
         )
         begun = time.perf_counter()
         peak = peak_megabytes(
-            lambda: tpr_at_fpr(probes, who, ["1e-8", "1e-7"], distractors=far, workers=threads)
+            lambda: tpr_of_all_pairs(probes, who, ["1e-8", "1e-7"], distractors=far, workers=threads)
         )
         took = time.perf_counter() - begun
         whole = took * pairs_of(PROBES, DISTRACTORS) / pairs_of(len(probes), len(far))
@@ -119,7 +119,7 @@ def check_against_sort(probes: Rows, who: NDArray[np.int64], far: Any, threads: 
     labels = np.concatenate([who, np.full(len(far), -1)])
     impostors = np.sort(fixed_scores(rows, lower, upper)[labels[lower] != labels[upper]])[::-1]
     targets = ["1e-3", "1e-5", "1e-6"]
-    result = tpr_at_fpr(probes, who, targets, distractors=far, workers=threads)
+    result = tpr_of_all_pairs(probes, who, targets, distractors=far, workers=threads)
     for target, threshold in zip(targets, result.threshold, strict=True):
         refused = impostors[int(Fraction(target) * len(impostors))]
         assert threshold == np.nextafter(refused, np.float32(2))

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
 from vidface.embeddings.exact import dot32, normalise_rows
-from vidface.scores.metrics.verification import tpr_at_fpr
+from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 from vidface.scores.pairs.blocks import BLOCK, in_threads, product_error
 
 Rows = NDArray[np.float32]
@@ -67,8 +67,8 @@ def all_pairs(rows: Rows, who: People, threads: int) -> None:
     block = best_block(rows, threads)
     methods = {
         f"bare product, blocks of {block}": lambda: bare(rows, block, threads),
-        "vidface, 1e-4": lambda: tpr_at_fpr(rows, who, ["1e-4"], workers=threads),
-        "vidface, 1e-2 .. 1e-6": lambda: tpr_at_fpr(rows, who, FIVE, workers=threads),
+        "vidface, 1e-4": lambda: tpr_of_all_pairs(rows, who, ["1e-4"], workers=threads),
+        "vidface, 1e-2 .. 1e-6": lambda: tpr_of_all_pairs(rows, who, FIVE, workers=threads),
     }
     took = best_seconds(methods, 1)
     most = "vidface, 1e-2 .. 1e-6"
@@ -92,7 +92,7 @@ def check_against_sort(rows: Rows, who: People, threads: int) -> None:
     thresholds = [float(np.nextafter(score, np.float32(2))) for score in refused]
     rates = [np.count_nonzero(scores[genuine] > score) / np.count_nonzero(genuine) for score in refused]
     for workers, block in ((threads, BLOCK), (3, 500)):
-        result = tpr_at_fpr(rows, who, FIVE, workers=workers, block=block)
+        result = tpr_of_all_pairs(rows, who, FIVE, workers=workers, block=block)
         assert (result.threshold, result.tpr) == (thresholds, rates)
     print(f"thresholds and rates equal those of a full sort of {len(scores):,} scores, to the last bit")
 
@@ -112,7 +112,7 @@ def peers(rows: Rows, who: People, threads: int) -> None:
     answers: dict[str, float] = {}
 
     def ours() -> None:
-        answers["vidface"] = tpr_at_fpr(rows, who, ["1e-4"], workers=threads).threshold[0]
+        answers["vidface"] = tpr_of_all_pairs(rows, who, ["1e-4"], workers=threads).threshold[0]
 
     def histogram() -> None:
         counts = np.zeros((2, BINS), np.int64)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pooling.pictures import Features
 from pooling.rules import Rule, Video, mean_of
 from pooling.videos import Videos
+from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 from vidface.scores.metrics.bootstrap import difference, draw, mean_replicates
 from vidface.scores.metrics.ranking import average_precision_at_k
-from vidface.scores.metrics.verification import tpr_at_fpr
 from vidface.scores.search.retrieval import identity_templates, search
 
 MEASURES = ("mAP@100", "TPR at FPR 1e-3", "TPR at FPR 1e-4")
@@ -56,7 +56,7 @@ def _one_set(videos: Videos, embeddings: NDArray[np.float32]) -> dict[str, NDArr
     hits = identities[gallery][ranked] == np.array(names)[:, None]
     precision = average_precision_at_k(hits, np.ones(len(names), int))  # one gallery video a person
     codes = np.array([names.index(name) if name else -1 for name in identities])
-    pairs = tpr_at_fpr(embeddings, codes, TARGETS, workers=1)
+    pairs = tpr_of_all_pairs(embeddings, codes, TARGETS, workers=1)
     shares = [precision]
     for value, found in zip(pairs.tpr, pairs.hits_by_identity, strict=True):  # None: too few impostor pairs
         shares.append(found / pairs.pairs_by_identity if value is not None else np.full(len(names), np.nan))

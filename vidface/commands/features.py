@@ -244,8 +244,8 @@ def merge(files: tuple[Path, ...], output: Path, as_json: bool) -> int:
     FILES are all N files of `vidface extract --shard I/N`, or of `vidface cluster --shard I/N`, in any order.
     Exit code 1 where a video is not ok.
     """
+    from vidface.files.faults import FAULTS_FILE
     from vidface.files.merge import merge as run
-    from vidface.files.outputs import FAULTS_FILE
 
     result = run(files, output)
     if as_json:

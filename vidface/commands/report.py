@@ -138,7 +138,7 @@ def compare(
     from vidface.report.comparison.text import as_json as as_object
     from vidface.report.comparison.text import text
     from vidface.runs.compare import compare as run
-    from vidface.runs.compared import open_compared
+    from vidface.runs.compare_inputs import open_compared
     from vidface.scores.protocols.lfrc import check_targets
 
     listed = None if targets is None else [target.strip() for target in targets.split(",")]

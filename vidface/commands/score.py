@@ -94,7 +94,7 @@ def score(
     as_json: bool,
 ) -> int:
     """Score embeddings, a submission file (.txt, .bin) or features of another tool (.npy)."""
-    from vidface.files.outputs import write_json
+    from vidface.files.json_files import write_json
     from vidface.manifest.manifest import read_manifest
     from vidface.scores.score import score as run
     from vidface.scores.scored import read_scored
@@ -226,7 +226,7 @@ def sweep(
     """Score many clustering thresholds in one pass over the features."""
     from vidface.embeddings.thresholds import parse_thresholds
     from vidface.features.engines import open_engine
-    from vidface.files.outputs import write_json
+    from vidface.files.json_files import write_json
     from vidface.manifest.manifest import read_manifest
     from vidface.scores.sweep import sweep as run
     from vidface.scores.tables import sweep_table

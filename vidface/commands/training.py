@@ -189,7 +189,7 @@ def verify(
     be used.
     """
     from vidface.backbones import load_backbone
-    from vidface.files.outputs import write_json
+    from vidface.files.json_files import write_json
     from vidface.training.verify import FOLDS, definition, open_all
     from vidface.training.verify import verify as run
 

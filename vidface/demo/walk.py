@@ -17,7 +17,8 @@ from vidface.demo.benchmark import make_benchmark
 from vidface.demo.sources import FaceSource, drawn_faces, faces_from_folder
 from vidface.errors import UsageError
 from vidface.files.atomic import write_atomic
-from vidface.files.outputs import read_json, refuse_changed, write_json
+from vidface.files.json_files import read_json, write_json
+from vidface.files.locks import refuse_changed
 from vidface.files.store import read_embeddings
 from vidface.report.run.gather import gather
 from vidface.report.run.page import write_report

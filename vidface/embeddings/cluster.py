@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 import vidface
-from vidface.embeddings.embed import embed_videos, embed_weighted
+from vidface.embeddings.embed import embed_weighted, pool_videos
 from vidface.embeddings.thresholds import threshold_text
 from vidface.errors import StoreError, UsageError
 from vidface.features.engines import Engine
 from vidface.features.engines.local import local_engine
-from vidface.files.outputs import exclusive, refuse_changed
+from vidface.files.locks import exclusive, refuse_changed
 from vidface.files.shares import Shard, shard_range, shard_text
 from vidface.files.store import (
     EmbeddingRows,
@@ -34,7 +34,7 @@ from vidface.files.store import (
 )
 from vidface.runtime import progress
 
-RUN_ROWS = 16_384  # frames a task, of some 500 videos: every core of a large machine gets several tasks
+CHUNK_ROWS = 16_384  # frames a task, of some 500 videos: every core of a large machine gets several tasks
 BLOCK_ROWS = 2_048  # frames read at a time: they are still in the cache when they are clustered
 POOLING = {
     "largest": "mean of L2-normalised frames, L2-normalised",
@@ -111,9 +111,9 @@ def cluster(
             "program_version": vidface.__version__,
         }
         attributes = {name: value for name, value in made_with.items() if value is not None}
-        run = {"largest": _cluster_run, "size": _size_run, "size-norm": _size_norm_run}[pool]
-        runs = over_videos(source, run, threshold, engine=engine, label="cluster", what=f"{by}s")
-        write_embeddings(output, source, runs, attributes)
+        function = {"largest": _cluster_chunk, "size": _size_chunk, "size-norm": _size_norm_chunk}[pool]
+        chunks = over_videos(source, function, threshold, engine=engine, label="cluster", what=f"{by}s")
+        write_embeddings(output, source, chunks, attributes)
     return ClusterResult(read_embeddings(output), already_done=False)
 
 
@@ -154,21 +154,21 @@ def over_videos(
     label: str,
     what: str = "videos",
 ) -> Iterator[Result]:
-    """Call ``function(path, offsets, argument)`` over runs of consecutive videos; results in order.
+    """Call ``function(path, offsets, argument)`` over chunks of consecutive videos; results in order.
 
     The file is compared with its digests meanwhile, so results count only once the iterator has ended.
 
-    Workers read their own rows from the file, so only results travel, and memory is bounded by the runs in flight.
+    Workers read their own rows from the file, so only results travel, and memory is bounded by the chunks in flight.
     Here they are threads: what the functions do is compiled and lets go of the interpreter's lock.
     """
     stamp = _stamp(source.path)
-    runs = list(_runs(source.offsets, RUN_ROWS))
-    tasks = ((source.path, source.offsets[a : b + 1], argument) for a, b in runs)
+    chunks = list(_chunks(source.offsets, CHUNK_ROWS))
+    tasks = ((source.path, source.offsets[a : b + 1], argument) for a, b in chunks)
     map_ordered = (engine or local_engine()).map_ordered
     with progress(label, len(source.video_ids), what) as advance, ThreadPoolExecutor(1) as aside:
         # Beside the work, which leaves the file in memory: of both, hashing is the shorter.
         verified = aside.submit(verify_file, source.path, source.attributes)
-        for (start, stop), result in zip(runs, map_ordered(function, tasks), strict=True):
+        for (start, stop), result in zip(chunks, map_ordered(function, tasks), strict=True):
             yield result
             advance(stop - start)
         verified.result()
@@ -195,12 +195,12 @@ def video_blocks(
         offsets: int64 [v+1], rows of the file.
 
     Yields:
-        ([F, D], int64 [w+1]) as `vidface.embeddings.embed.embed_videos` takes them, valid until the next is asked for.
+        ([F, D], int64 [w+1]) as `vidface.embeddings.embed.pool_videos` takes them, valid until the next is asked for.
 
     Raises:
         StoreError: a row is not finite: it would be noise at any threshold, and nobody would know.
     """
-    cuts = [0, *(stop for _, stop in _runs(offsets, BLOCK_ROWS))]
+    cuts = [0, *(stop for _, stop in _chunks(offsets, BLOCK_ROWS))]
     blocks = row_blocks(path, [int(offsets[cut]) for cut in cuts])
     for start, stop, block in zip(cuts[:-1], cuts[1:], blocks, strict=True):
         if not np.isfinite(block).all():
@@ -211,7 +211,7 @@ def video_blocks(
         yield block, offsets[start : stop + 1] - offsets[start]
 
 
-def _runs(offsets: npt.NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
+def _chunks(offsets: npt.NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:
     """Consecutive videos of together at most so many frames, or one longer video."""
     start, n_videos = 0, len(offsets) - 1
     while start < n_videos:
@@ -221,21 +221,21 @@ def _runs(offsets: npt.NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]
         start = stop
 
 
-def _cluster_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
-    blocks = [embed_videos(block, bounds, threshold) for block, bounds in video_blocks(path, offsets)]
+def _cluster_chunk(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
+    blocks = [pool_videos(block, bounds, threshold) for block, bounds in video_blocks(path, offsets)]
     embeddings, kept, labels = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return EmbeddingRows(embeddings, kept, labels)
 
 
-def _size_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
-    return _weighted_run(path, offsets, threshold, by_norm=False)
+def _size_chunk(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
+    return _weighted_chunk(path, offsets, threshold, by_norm=False)
 
 
-def _size_norm_run(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
-    return _weighted_run(path, offsets, threshold, by_norm=True)
+def _size_norm_chunk(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
+    return _weighted_chunk(path, offsets, threshold, by_norm=True)
 
 
-def _weighted_run(
+def _weighted_chunk(
     path: Path, offsets: npt.NDArray[np.int64], threshold: float | None, *, by_norm: bool
 ) -> EmbeddingRows:
     blocks = [

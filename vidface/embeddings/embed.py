@@ -1,9 +1,9 @@
-"""From the features of a run of videos to their embeddings: unit rows, clustered, pooled; no Python for each video.
+"""From the features of a chunk of videos to their embeddings: unit rows, clustered, pooled; no Python for each video.
 
 What comes out is what ``normalise_rows``, ``cluster_frames`` and ``pool_frames`` give one after the other, to the
 last bit, or, where every frame counts by its weight, ``weigh_frames`` in place of the last. Here all is done while a
 video's rows are in the cache, and without the interpreter's lock, so that threads run side by side. Tested in
-``tests/test_embedding.py`` against those functions.
+``tests/embeddings/test_embedding.py`` against those functions.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from vidface.embeddings.exact import aligned_rows, as_read, unit_rows, unit_rows
 from vidface.embeddings.pooling import pool_label, pool_weighted, weigh
 from vidface.embeddings.union_find import grow, rank, rising
 
-__all__ = ["embed_sweep", "embed_videos", "embed_weighted"]
+__all__ = ["embed_sweep", "embed_weighted", "pool_videos"]
 
 
-def embed_videos(
+def pool_videos(
     features: ArrayLike, offsets: ArrayLike, threshold: float | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]:
     """Cluster and average the frames of consecutive videos.
@@ -36,13 +36,13 @@ def embed_videos(
         (embeddings, kept, labels): float32 [v, D], ``pool_frames`` of every video's largest cluster; int64 [v],
         how many frames that has; int32 [F], ``cluster_frames`` of every video.
     """
-    half, single = as_read(features)
-    bounds = _bounds(offsets, len(half) + len(single))
+    rows16, rows32 = as_read(features)
+    bounds = _bounds(offsets, len(rows16) + len(rows32))
     levels, _ = rising([threshold])
-    embeddings = np.empty((len(bounds) - 1, half.shape[1]), np.float32)
+    embeddings = np.empty((len(bounds) - 1, rows16.shape[1]), np.float32)
     kept = np.empty(len(bounds) - 1, np.int64)
-    labels = np.zeros(len(half) + len(single), np.int32)
-    _embed(half, single, bounds, levels, embeddings, kept, labels)
+    labels = np.zeros(len(rows16) + len(rows32), np.int32)
+    _embed(rows16, rows32, bounds, levels, embeddings, kept, labels)
     return embeddings, kept, labels
 
 
@@ -52,7 +52,7 @@ def embed_weighted(
     """Cluster the frames of consecutive videos, and average all of them by their weights.
 
     Args:
-        features, offsets, threshold: as in ``embed_videos``.
+        features, offsets, threshold: as in ``pool_videos``.
         by_norm: as in ``weigh_frames``.
 
     Returns:
@@ -60,14 +60,14 @@ def embed_weighted(
         weight; int32 [F], ``cluster_frames`` of every video; float32 [F], ``weigh_frames`` of every video, rounded
         after the mean was taken.
     """
-    half, single = as_read(features)
-    bounds = _bounds(offsets, len(half) + len(single))
+    rows16, rows32 = as_read(features)
+    bounds = _bounds(offsets, len(rows16) + len(rows32))
     levels, _ = rising([threshold])
-    embeddings = np.empty((len(bounds) - 1, half.shape[1]), np.float32)
+    embeddings = np.empty((len(bounds) - 1, rows16.shape[1]), np.float32)
     kept = np.empty(len(bounds) - 1, np.int64)
-    labels = np.zeros(len(half) + len(single), np.int32)
+    labels = np.zeros(len(rows16) + len(rows32), np.int32)
     weights = np.empty(len(labels), np.float32)
-    _weighted(half, single, bounds, levels, by_norm, embeddings, kept, labels, weights)
+    _weighted(rows16, rows32, bounds, levels, by_norm, embeddings, kept, labels, weights)
     return embeddings, kept, labels, weights
 
 
@@ -77,23 +77,23 @@ def embed_sweep(
     """Cluster and average the frames of consecutive videos for many thresholds; pairs are compared once for all.
 
     Args:
-        features, offsets: as in ``embed_videos``.
+        features, offsets: as in ``pool_videos``.
         thresholds: T thresholds, in any order.
         pool: one of `vidface.embeddings.pooling.POOLS`.
 
     Returns:
-        (embeddings, kept): float32 [T, v, D] and int64 [T, v]; row t equals those of ``embed_videos``, or of
+        (embeddings, kept): float32 [T, v, D] and int64 [T, v]; row t equals those of ``pool_videos``, or of
         ``embed_weighted``, with ``thresholds[t]``.
     """
-    half, single = as_read(features)
-    bounds = _bounds(offsets, len(half) + len(single))
+    rows16, rows32 = as_read(features)
+    bounds = _bounds(offsets, len(rows16) + len(rows32))
     levels, level_of = rising(thresholds)
-    embeddings = np.empty((len(thresholds), len(bounds) - 1, half.shape[1]), np.float32)
+    embeddings = np.empty((len(thresholds), len(bounds) - 1, rows16.shape[1]), np.float32)
     kept = np.empty((len(thresholds), len(bounds) - 1), np.int64)
     if pool == "largest":
-        _sweep(half, single, bounds, levels, level_of, embeddings, kept)
+        _sweep(rows16, rows32, bounds, levels, level_of, embeddings, kept)
     else:
-        _sweep_weighted(half, single, bounds, levels, level_of, pool == "size-norm", embeddings, kept)
+        _sweep_weighted(rows16, rows32, bounds, levels, level_of, pool == "size-norm", embeddings, kept)
     return embeddings, kept
 
 
@@ -111,12 +111,14 @@ def _bounds(offsets: ArrayLike, rows: int) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
-def _embed(half: Any, single: Any, bounds: Any, levels: Any, embeddings: Any, kept: Any, labels: Any) -> None:
-    scratch = _room(bounds, half.shape[1])
+def _embed(
+    rows16: Any, rows32: Any, bounds: Any, levels: Any, embeddings: Any, kept: Any, labels: Any
+) -> None:
+    scratch = _room(bounds, rows16.shape[1])
     for v in range(bounds.size - 1):
         a, b = bounds[v], bounds[v + 1]
         unit = scratch[: b - a]
-        unit_rows(half[a:b], single[a:b], unit)
+        unit_rows(rows16[a:b], rows32[a:b], unit)
         if levels.size:
             parent, _ = grow(unit, levels)
             labels[a:b] = rank(unit, parent, 0)
@@ -125,13 +127,13 @@ def _embed(half: Any, single: Any, bounds: Any, levels: Any, embeddings: Any, ke
 
 @njit(cache=True, nogil=True)
 def _sweep(
-    half: Any, single: Any, bounds: Any, levels: Any, level_of: Any, embeddings: Any, kept: Any
+    rows16: Any, rows32: Any, bounds: Any, levels: Any, level_of: Any, embeddings: Any, kept: Any
 ) -> None:
-    scratch = _room(bounds, half.shape[1])
+    scratch = _room(bounds, rows16.shape[1])
     for v in range(bounds.size - 1):
         a, b = bounds[v], bounds[v + 1]
         unit = scratch[: b - a]
-        unit_rows(half[a:b], single[a:b], unit)
+        unit_rows(rows16[a:b], rows32[a:b], unit)
         labels = np.zeros((levels.size + 1, b - a), np.int32)  # the last row: None, all frames are kept
         same = np.arange(levels.size + 1)  # the lowest level that keeps the same frames
         if levels.size:
@@ -160,8 +162,8 @@ def _sweep(
 
 @njit(cache=True, nogil=True)
 def _weighted(
-    half: Any,
-    single: Any,
+    rows16: Any,
+    rows32: Any,
     bounds: Any,
     levels: Any,
     by_norm: Any,
@@ -170,12 +172,12 @@ def _weighted(
     labels: Any,
     weights: Any,
 ) -> None:
-    scratch = _room(bounds, half.shape[1])
+    scratch = _room(bounds, rows16.shape[1])
     for v in range(bounds.size - 1):
         a, b = bounds[v], bounds[v + 1]
         unit = scratch[: b - a]
         norms, shares = np.empty(b - a, np.float64), np.empty(b - a, np.float64)
-        unit_rows_and_norms(half[a:b], single[a:b], unit, norms)
+        unit_rows_and_norms(rows16[a:b], rows32[a:b], unit, norms)
         if levels.size:
             parent, _ = grow(unit, levels)
             labels[a:b] = rank(unit, parent, 0)
@@ -187,8 +189,8 @@ def _weighted(
 
 @njit(cache=True, nogil=True)
 def _sweep_weighted(
-    half: Any,
-    single: Any,
+    rows16: Any,
+    rows32: Any,
     bounds: Any,
     levels: Any,
     level_of: Any,
@@ -196,12 +198,12 @@ def _sweep_weighted(
     embeddings: Any,
     kept: Any,
 ) -> None:
-    scratch = _room(bounds, half.shape[1])
+    scratch = _room(bounds, rows16.shape[1])
     for v in range(bounds.size - 1):
         a, b = bounds[v], bounds[v + 1]
         unit = scratch[: b - a]
         norms, shares = np.empty(b - a, np.float64), np.empty(b - a, np.float64)
-        unit_rows_and_norms(half[a:b], single[a:b], unit, norms)
+        unit_rows_and_norms(rows16[a:b], rows32[a:b], unit, norms)
         same = np.arange(levels.size + 1)  # the lowest level with the same clusters
         parent = np.empty((0, 0), np.int32)
         if levels.size:

@@ -9,11 +9,11 @@ order, no fused multiply-add; the lanes are folded in halves; the remaining prod
 Numba cannot be told this order in Python without losing the vector instructions (three to nine times slower),
 so the loop is given to LLVM directly. Many dots go through ``tile32``, which computes 4 x 2 of them at once:
 what was loaded is used several times, and a dot costs about what it costs in BLAS. Tested in
-``tests/test_fixed_dot.py`` against the same order in numpy, bit for bit.
+``tests/embeddings/test_fixed_dot.py`` against the same order in numpy, bit for bit.
 
 Float16 rows become float32 many times as fast as by numpy's cast: sign and digits are moved into place; the exponent,
 whose zero lies elsewhere, is put right by a product with a power of two, which is exact. Tested in
-``tests/test_half.py`` with all 65,536 numbers.
+``tests/embeddings/test_half.py`` with all 65,536 numbers.
 
 Callers cached by numba are not rebuilt when only this file changes: after an edit, run ``make clean-compiled``.
 """
@@ -219,18 +219,18 @@ _float_of_bits: Callable[..., Any] = intrinsic(_bitcast)  # the float32 that 32 
 
 
 @njit(cache=True)
-def widen(half: Any, out: Any) -> None:
+def widen(row16: Any, out: Any) -> None:
     """For numba code: float16 bits, int16 [D], to float32 [D]."""
-    for d in range(half.size):
-        bits = np.int32((np.int32(half[d]) << np.int32(13)) & _SIGN_AND_DIGITS)
+    for d in range(row16.size):
+        bits = np.int32((np.int32(row16[d]) << np.int32(13)) & _SIGN_AND_DIGITS)
         number = _float_of_bits(bits) * _SCALE
         special = _float_of_bits(np.int32(bits | _LARGEST_EXPONENT))
         out[d] = special if bits & _EXPONENT == _EXPONENT else number
 
 
 @njit(cache=True, nogil=True)
-def _widen_all(half: Any, out: Any) -> None:
-    widen(half, out)
+def _widen_all(row16: Any, out: Any) -> None:
+    widen(row16, out)
 
 
 def normalise_rows(x: ArrayLike) -> NDArray[np.float32]:
@@ -242,9 +242,9 @@ def normalise_rows(x: ArrayLike) -> NDArray[np.float32]:
     Returns:
         float32 [n, D]. Zero rows stay zero. A row with NaN or infinity comes out with NaN: check before.
     """
-    half, single = as_read(x)
-    unit: NDArray[np.float32] = aligned_rows(max(len(half), len(single)), half.shape[1])
-    unit_rows(half, single, unit)
+    rows16, rows32 = as_read(x)
+    unit: NDArray[np.float32] = aligned_rows(max(len(rows16), len(rows32)), rows16.shape[1])
+    unit_rows(rows16, rows32, unit)
     return unit
 
 
@@ -260,31 +260,31 @@ def as_read(x: ArrayLike) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
 
 
 @njit(cache=True, nogil=True)
-def unit_rows(half: Any, single: Any, unit: Any) -> None:
+def unit_rows(rows16: Any, rows32: Any, unit: Any) -> None:
     """Write unit rows, from the bits of float16 rows or from float32 rows, whichever are not empty.
 
     Args:
-        half, single: int16 and float32 [n, D], C-contiguous, one of them [0, D].
+        rows16, rows32: int16 and float32 [n, D], C-contiguous, one of them [0, D].
         unit: float32 [n, D], C-contiguous, for the answer.
     """
     for i in range(unit.shape[0]):
-        _unit_row(half, single, unit, i)
+        _unit_row(rows16, rows32, unit, i)
 
 
 @njit(cache=True, nogil=True)
-def unit_rows_and_norms(half: Any, single: Any, unit: Any, norms: Any) -> None:
+def unit_rows_and_norms(rows16: Any, rows32: Any, unit: Any, norms: Any) -> None:
     """Write unit rows as ``unit_rows`` does, and float64 [n], the lengths that the rows had."""
     for i in range(unit.shape[0]):
-        norms[i] = _unit_row(half, single, unit, i)
+        norms[i] = _unit_row(rows16, rows32, unit, i)
 
 
 @njit(cache=True)
-def _unit_row(half: Any, single: Any, unit: Any, i: Any) -> Any:
-    if half.shape[0]:
-        widen(half[i], unit[i])
+def _unit_row(rows16: Any, rows32: Any, unit: Any, i: Any) -> Any:
+    if rows16.shape[0]:
+        widen(rows16[i], unit[i])
     else:
         for d in range(unit.shape[1]):
-            unit[i, d] = single[i, d]
+            unit[i, d] = rows32[i, d]
     norm = np.sqrt(dot64(unit[i], unit[i]))  # squares of float32 neither overflow nor vanish in float64
     if norm != 0:
         scale = 1 / norm

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from vidface.errors import UsageError
-from vidface.features.engines.detection import FaceReading
+from vidface.features.engines.detection import FaceOptions
 from vidface.frames.faces.detector import open_detector
 
 MIN_SCORE = 0.7
@@ -23,7 +23,7 @@ def choose_faces(
     min_sharpness: float | None = None,
     max_yaw: float | None = None,
     resize: bool = False,
-) -> FaceReading | None:
+) -> FaceOptions | None:
     """Check the options of detection, and open the detector once, before any work.
 
     Args:
@@ -69,7 +69,7 @@ def choose_faces(
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{name}: say a number, not {value}")
     opened = open_detector(detector_weights, detector or "yunet", min_score=_or(min_score, MIN_SCORE))
-    return FaceReading(
+    return FaceOptions(
         detector=opened.kind,
         weights=str(opened.weights),
         sha256=opened.sha256,

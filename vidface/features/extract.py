@@ -23,17 +23,11 @@ import vidface
 from vidface.backbones import Backbone
 from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.contract import ModelSource
-from vidface.features.engines.detection import FaceReading
-from vidface.features.engines.reading import Reading, Video
-from vidface.files.outputs import (
-    FAULTS_FILE,
-    exclusive,
-    read_faults,
-    read_json,
-    record_faults,
-    refuse_changed,
-    write_json,
-)
+from vidface.features.engines.detection import FaceOptions
+from vidface.features.engines.reading import ReadOptions, Video
+from vidface.files.faults import FAULTS_FILE, read_faults, record_faults
+from vidface.files.json_files import read_json, write_json
+from vidface.files.locks import exclusive, refuse_changed
 from vidface.files.shares import Shard, shard_range, shard_text
 from vidface.files.store import (
     face_totals,
@@ -87,7 +81,7 @@ def extract(
     batch_size: int = 32,
     decoder_timeout: float = 120.0,
     shard: Shard | None = None,
-    faces: FaceReading | None = None,
+    faces: FaceOptions | None = None,
 ) -> ExtractResult:
     """Extract the features of every frame of every video of a manifest into one HDF5 file.
 
@@ -116,25 +110,25 @@ def extract(
         ChangedError: the output, or unfinished work for it, was made with another model, manifest or option.
         UsageError: another run writes this output now, or the manifest is too short for so many shares.
     """
-    runs = _share(len(manifest.video_ids), shard)
-    identity = _identity(manifest, backbone, decoder, fps, flip, resize, model.half, dtype, faces)
-    identity["folder_frames"] = folder_frames
-    identity["shard"] = shard_text(shard)
+    chunks = _share(len(manifest.video_ids), shard)
+    made_from = _made_from(manifest, backbone, decoder, fps, flip, resize, model.half, dtype, faces)
+    made_from["folder_frames"] = folder_frames
+    made_from["shard"] = shard_text(shard)
     parts = output.with_name(output.name + ".parts")
     with exclusive(output):
         if output.exists():
-            refuse_changed(output, _ALIGNED | read_attributes(output, "features"), identity)
+            refuse_changed(output, _ALIGNED | read_attributes(output, "features"), made_from)
             shutil.rmtree(parts, ignore_errors=True)
-            return _result(output, resumed=sum(len(run) for _, run in runs), already_done=True)
+            return _result(output, resumed=sum(len(chunk) for _, chunk in chunks), already_done=True)
         parts.mkdir(exist_ok=True)
-        identity_file = parts / "identity.json"
-        if identity_file.exists():
-            refuse_changed(parts, _ALIGNED | read_json(identity_file), identity)
+        made_from_file = parts / "identity.json"
+        if made_from_file.exists():
+            refuse_changed(parts, _ALIGNED | read_json(made_from_file), made_from)
         else:
-            write_json(identity_file, identity)
+            write_json(made_from_file, made_from)
         job = ExtractJob(
             videos=[Video(video, manifest.video_path(i)) for i, video in enumerate(manifest.video_ids)],
-            reading=Reading(
+            reading=ReadOptions(
                 decoder, fps, resize, backbone.card.input_size, decoder_timeout, faces, folder_frames
             ),
             backbone=backbone,
@@ -143,15 +137,15 @@ def extract(
             dtype=dtype,
             batch_size=batch_size,
         )
-        resumed = _extract_shards(job, runs, parts, engine)
+        resumed = _extract_shards(job, chunks, parts, engine)
         made_with = {
-            **identity,
+            **made_from,
             "faces": None if faces is None else "detect",
             "device": backbone.device,
             "program_version": vidface.__version__,
         }
         attributes = {name: value for name, value in made_with.items() if value is not None}
-        shards = [parts / name for name, _ in runs]
+        shards = [parts / name for name, _ in chunks]
         # The features file comes last: once it is there, everything else about this run is there too.
         record_faults(output, "extract", shard_faults(shards))
         join_shards(shards, output, attributes, keep_faults=shard is not None)
@@ -159,16 +153,16 @@ def extract(
         return _result(output, resumed=resumed, already_done=False)
 
 
-def _extract_shards(job: ExtractJob, runs: list[tuple[str, range]], parts: Path, engine: Engine) -> int:
+def _extract_shards(job: ExtractJob, chunks: list[tuple[str, range]], parts: Path, engine: Engine) -> int:
     """Write every shard that is not in ``parts`` yet; returns how many videos were there already."""
-    missing = [(parts / name, run) for name, run in runs if not (parts / name).exists()]
-    todo = sum(len(run) for _, run in missing)
+    missing = [(parts / name, chunk) for name, chunk in chunks if not (parts / name).exists()]
+    todo = sum(len(chunk) for _, chunk in missing)
     dimension = job.backbone.card.dimension
     with progress("extract", todo, "videos") as advance:
-        results = engine.extract_runs(job, [run for _, run in missing], advance)
+        results = engine.extract_chunks(job, [chunk for _, chunk in missing], advance)
         for (shard, _), rows in zip(missing, results, strict=True):
             write_shard(shard, rows, dimension, job.dtype)
-    return sum(len(run) for _, run in runs) - todo
+    return sum(len(chunk) for _, chunk in chunks) - todo
 
 
 def _share(n_videos: int, shard: Shard | None) -> list[tuple[str, range]]:
@@ -180,7 +174,7 @@ def _share(n_videos: int, shard: Shard | None) -> list[tuple[str, range]]:
     ]
 
 
-def _identity(
+def _made_from(
     manifest: Manifest,
     backbone: Backbone,
     decoder: str,
@@ -189,7 +183,7 @@ def _identity(
     resize: bool,
     half: bool,
     dtype: str,
-    faces: FaceReading | None,
+    faces: FaceOptions | None,
 ) -> dict[str, Any]:
     """What makes two runs the same run. Batch size, workers and device are not part of it; None stands in no file."""
     found = {} if faces is None else faces._asdict()

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from vidface.errors import UsageError
-from vidface.files.outputs import exclusive, record_faults, refuse_changed, short
+from vidface.files.faults import record_faults
+from vidface.files.locks import exclusive, refuse_changed, short
 from vidface.files.shares import Shard, parse_shard, shard_text
 from vidface.files.store import (
     FeaturesInfo,
-    embedding_runs,
+    embedding_chunks,
     face_totals,
     join_shards,
     joined_sha256,
@@ -100,7 +101,7 @@ def merge(files: Sequence[Path], output: Path) -> MergeResult:
             record_faults(output, "extract", faults)
             join_shards(paths, output, attributes)
         else:
-            write_embeddings(output, whole, chain.from_iterable(map(embedding_runs, paths)), attributes)
+            write_embeddings(output, whole, chain.from_iterable(map(embedding_chunks, paths)), attributes)
     return MergeResult(
         output=output,
         kind=str(attributes["kind"]),

@@ -2,7 +2,7 @@
 
 The first run is the baseline. Every measure has the definition of ``vidface score``; intervals come from the paired
 bootstrap over identities (`vidface.scores.metrics.bootstrap`), for TPR at FPR with the threshold drawn again
-(`vidface.scores.pairs.replicates`). Tested in ``tests/stages/test_compare.py``; `docs/compare.md` has the reasons.
+(`vidface.scores.pairs.replicates`). Tested in ``tests/runs/test_compare.py``; `docs/compare.md` has the reasons.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import Manifest
-from vidface.runs.compared import Compared, made_with
-from vidface.runs.comparison import Comparison, Measure, Value, tpr_label
+from vidface.runs.compare_inputs import Compared, made_with
+from vidface.runs.compare_result import Comparison, Measure, Value, tpr_label
 from vidface.runtime import progress
 from vidface.scores.metrics.bootstrap import (
     REPLICATES,
@@ -27,7 +27,7 @@ from vidface.scores.metrics.bootstrap import (
     mean_replicates,
 )
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
-from vidface.scores.metrics.pairs import fpr_fraction
+from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.protocols import iqiyi, lfrc
 from vidface.scores.protocols.iqiyi import Wanted, identity_values, ranks_by_search, ranks_in, wanted_videos
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
@@ -167,7 +167,7 @@ def _measure(
     drawn_people: NDArray[np.uint8],
     drawn_units: NDArray[np.uint8],
 ) -> _Measured:
-    from vidface.scores.metrics.verification import tpr_at_fpr
+    from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
     from vidface.scores.pairs.distribution import pair_distribution, rates_at_edges
     from vidface.scores.pairs.replicates import tpr_replicates
 
@@ -195,7 +195,7 @@ def _measure(
         return _Measured(
             embeddings is None, unusable, ranks, values, points, replicates, None, None, warnings
         )
-    result = tpr_at_fpr(embeddings, people, targets)
+    result = tpr_of_all_pairs(embeddings, people, targets)
     warnings += result.warnings
     known = {target: value for target, value in zip(targets, result.tpr, strict=True) if value is not None}
     spread = pair_distribution(embeddings, people, manifest.video_ids, listed=1)

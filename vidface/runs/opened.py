@@ -2,7 +2,7 @@
 
 Reports and comparisons read; they never guess. Scores and sweeps count as this run's only where their inputs say that
 they were made from these embeddings, this manifest and these options; what is left aside is named in ``notes``. Tested
-in ``tests/stages/test_open_run.py``.
+in ``tests/runs/test_open_run.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vidface.errors import StoreError, UsageError
-from vidface.files.outputs import read_json
+from vidface.files.json_files import read_json
 from vidface.files.store import read_attributes
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.runs.score_form import is_score, is_sweep

@@ -24,7 +24,8 @@ from vidface.features.engines import Engine, open_engine
 from vidface.features.engines.contract import ModelSource
 from vidface.features.extract import FILTERS, ExtractResult, extract
 from vidface.files.atomic import sha256_file
-from vidface.files.outputs import read_json, refuse_changed, write_json
+from vidface.files.json_files import read_json, write_json
+from vidface.files.locks import refuse_changed
 from vidface.files.toml import listed, read_toml
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.runs.opened import run_entry

@@ -83,7 +83,9 @@ def score(
             result["warnings"].append(f"iqiyi not scored: {error}")
     if protocol in ("lfrc", "both"):
         if scored.embeddings is not None:
-            found = lfrc.score_pairs(scored.embeddings, manifest, targets, fpr_rule=fpr_rule, device=device)
+            found = lfrc.score_all_pairs(
+                scored.embeddings, manifest, targets, fpr_rule=fpr_rule, device=device
+            )
             merge_numbers(result, found)
             result["definitions"]["lfrc"] = lfrc.definition(fpr_rule)
         elif protocol == "lfrc":

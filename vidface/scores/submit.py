@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidface.errors import StoreError, UsageError
-from vidface.files.outputs import exclusive
+from vidface.files.locks import exclusive
 from vidface.manifest.manifest import Manifest, Problem
 from vidface.scores.protocols.iqiyi import rank_gallery
 from vidface.scores.scored import Scored

@@ -16,7 +16,7 @@ from vidface.embeddings.thresholds import threshold_text
 from vidface.errors import StoreError
 from vidface.features.engines import Engine
 from vidface.files.atomic import disk_is_full
-from vidface.files.outputs import scratch_folder
+from vidface.files.locks import scratch_folder
 from vidface.files.store import read_features
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
@@ -60,7 +60,7 @@ def sweep(
     source = read_features(features)
     rows = rows_of(source.video_ids, manifest, features, source.attributes)
     n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
-    function = {"largest": _sweep_run, "size": _size_sweep_run, "size-norm": _size_norm_sweep_run}[pool]
+    function = {"largest": _sweep_chunk, "size": _size_sweep_chunk, "size-norm": _size_norm_sweep_chunk}[pool]
     table = []
     kept = np.zeros(len(thresholds), np.int64)
     with scratch_folder(features, "sweep") as folder:
@@ -72,9 +72,9 @@ def sweep(
                 for embeddings, counts in over_videos(
                     source, function, list(thresholds), engine=engine, label="sweep"
                 ):
-                    for t, run in enumerate(embeddings):
+                    for t, chunk in enumerate(embeddings):
                         file.seek(4 * (t * of_one + video * source.dimension))
-                        file.write(run.tobytes())
+                        file.write(chunk.tobytes())
                     kept += counts
                     video += embeddings.shape[1]
         except OSError as error:
@@ -112,10 +112,10 @@ def sweep(
     }
 
 
-def _sweep_run(
+def _sweep_chunk(
     path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None], pool: str = "largest"
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Embeddings float32 [T, v, D] of a run of videos, and the number of kept frames [T]."""
+    """Embeddings float32 [T, v, D] of a chunk of videos, and the number of kept frames [T]."""
     blocks = [
         embed_sweep(block, bounds, thresholds, pool=pool) for block, bounds in video_blocks(path, offsets)
     ]
@@ -123,16 +123,16 @@ def _sweep_run(
     return embeddings, kept.sum(axis=1)
 
 
-def _size_sweep_run(
+def _size_sweep_chunk(
     path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    return _sweep_run(path, offsets, thresholds, "size")
+    return _sweep_chunk(path, offsets, thresholds, "size")
 
 
-def _size_norm_sweep_run(
+def _size_norm_sweep_chunk(
     path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    return _sweep_run(path, offsets, thresholds, "size-norm")
+    return _sweep_chunk(path, offsets, thresholds, "size-norm")
 
 
 def _best(table: list[dict[str, Any]], targets: Sequence[str]) -> dict[str, str]:

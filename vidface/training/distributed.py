@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vidface.errors import UsageError
 
-__all__ = ["World", "gathered_rows", "joined", "shares", "told"]
+__all__ = ["World", "broadcast", "gathered_rows", "joined", "shares"]
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ def shares(count: int, size: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def told(value: T, world: World, by: int = 0) -> T:
+def broadcast(value: T, world: World, by: int = 0) -> T:
     """What one rank says, on every rank; values that JSON holds."""
     if world.size == 1:
         return value

@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vidface.backbones.mobilefacenet import build
 from vidface.errors import UsageError
-from vidface.files.outputs import refuse_changed
+from vidface.files.locks import refuse_changed
 from vidface.runtime import progress
 from vidface.training.checkpoint import (
     load_checkpoint,
@@ -37,12 +37,12 @@ from vidface.training.checkpoint import (
 )
 from vidface.training.data import Batches, loader
 from vidface.training.datasets.images import ImageSet
-from vidface.training.distributed import World, gathered_rows, shares, told
+from vidface.training.distributed import World, broadcast, gathered_rows, shares
 from vidface.training.losses.objective import Objective, objective
 from vidface.training.losses.shard import Shard, all_sum
 from vidface.training.metrics_file import MetricsFile
-from vidface.training.network import first_classifier, follow, normalised
-from vidface.training.recipe import Recipe, Stage
+from vidface.training.network import first_classifier, normalised, update_average
+from vidface.training.recipe import Stage, TrainingRecipe
 from vidface.training.sampler import epoch_batches, epoch_steps
 from vidface.training.schedule import plateau_drops, rate
 from vidface.training.validation import Faces, measure
@@ -65,7 +65,7 @@ class Setting:
         world: this process among those that train together.
     """
 
-    recipe: Recipe
+    recipe: TrainingRecipe
     images: ImageSet
     sets: Mapping[str, Faces]
     world: World
@@ -188,7 +188,7 @@ def train_stage(
                 scaler.step(optimiser)
                 scaler.update()
                 if stage.ema:
-                    follow(average, network, stage.ema)
+                    update_average(average, network, stage.ema)
 
                 state["step"] = step + 1
                 state["faults"].update(faults)
@@ -215,7 +215,7 @@ def train_stage(
                     measured = {name: measure(average, faces, device) for name, faces in setting.sets.items()}
                 except UsageError as error:
                     raise UsageError(f"stage {stage.name}, epoch {epoch + 1}: {error}") from None
-            measured = told(measured, world)
+            measured = broadcast(measured, world)
             state["faults"] = _of_all_faults(state["faults"], world)
             line = {"epoch": epoch + 1, **_means(state["sums"], steps), "validation": measured}
             metrics.add((epoch + 1) * steps, line)
@@ -284,7 +284,7 @@ def _of_all_ranks(embeddings: Tensor, labels: Tensor, world: World) -> tuple[Ten
 
 def _of_all_faults(faults: dict[str, str], world: World) -> dict[str, str]:
     """What every rank has met, on all of them."""
-    return {name: why for rank in range(world.size) for name, why in told(faults, world, rank).items()}
+    return {name: why for rank in range(world.size) for name, why in broadcast(faults, world, rank).items()}
 
 
 def _autocast(stage: Stage, device: torch.device) -> AbstractContextManager[Any]:

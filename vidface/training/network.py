@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MEAN", "STD", "first_classifier", "follow", "normalised"]
+__all__ = ["MEAN", "STD", "first_classifier", "normalised", "update_average"]
 
 MEAN, STD = 127.5, 128.0  # of pixels 0..255, as the challenge has it
 
@@ -24,7 +24,7 @@ def first_classifier(classes: int, dimension: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move an average towards a network: average <- decay * average + (1 - decay) * network.
 
     Running means and variances are averaged as well; counters are copied.

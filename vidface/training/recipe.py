@@ -18,7 +18,7 @@ from vidface.errors import ModelError, UsageError
 from vidface.files.toml import listed, read_toml
 from vidface.training.losses.objective import Objective
 
-__all__ = ["Augmentation", "Loss", "Plateau", "Recipe", "Stage", "read_recipe"]
+__all__ = ["Augmentation", "Loss", "Plateau", "Stage", "TrainingRecipe", "read_training_recipe"]
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _AtLeastZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -154,7 +154,7 @@ class People(_Table):
     images_per_person: Annotated[int, Field(ge=2)] = 10
 
 
-class Recipe(_Table):
+class TrainingRecipe(_Table):
     """A whole recipe; paths are absolute once it is read.
 
     Attributes:
@@ -198,7 +198,7 @@ class Recipe(_Table):
         return parse_spec(self.architecture)
 
     @model_validator(mode="after")
-    def _checked(self) -> Recipe:
+    def _checked(self) -> TrainingRecipe:
         names = [stage.name for stage in self.stages]
         if doubled := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two stages are called {sorted(doubled)[0]!r}")
@@ -216,7 +216,7 @@ class Recipe(_Table):
         return self
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_training_recipe(path: Path) -> TrainingRecipe:
     """Read and check a recipe.
 
     Raises:
@@ -241,7 +241,7 @@ def read_recipe(path: Path) -> Recipe:
         before = {key: value for key, value in stages[-1].items() if key != "name"} if stages else {}
         stages.append(_merged(before, stage))
     try:
-        recipe = Recipe.model_validate({**content, "stages": stages})
+        recipe = TrainingRecipe.model_validate({**content, "stages": stages})
     except ValidationError as error:
         wrong = [
             f"{_where(e['loc'], stages)}{e['msg'].removeprefix('Value error, ')}" for e in error.errors()

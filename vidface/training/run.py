@@ -28,7 +28,8 @@ from vidface.backbones.mobilefacenet import build
 from vidface.backbones.weights import save_weights
 from vidface.errors import UsageError
 from vidface.files.atomic import sha256_file, write_atomic
-from vidface.files.outputs import exclusive, read_json, refuse_changed, write_json
+from vidface.files.json_files import read_json, write_json
+from vidface.files.locks import exclusive, refuse_changed
 from vidface.runtime import keep_freed_memory
 from vidface.training.checkpoint import load_checkpoint, part_of
 from vidface.training.curves import draw_curves
@@ -38,7 +39,7 @@ from vidface.training.distributed import World, joined
 from vidface.training.loop import BEST, Setting, train_stage
 from vidface.training.network import MEAN, STD
 from vidface.training.people import Divided, divide
-from vidface.training.recipe import Recipe, read_recipe
+from vidface.training.recipe import TrainingRecipe, read_training_recipe
 from vidface.training.sampler import epoch_steps
 from vidface.training.table import markdown, stage_table
 from vidface.training.validation import FPR_TARGET, Faces, held_out, measure, open_sets
@@ -65,7 +66,7 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
         UsageError: the recipe is wrong, a stage is not in it, or the folder holds what was made otherwise.
         VidfaceError: as data, pairs and checkpoints raise.
     """
-    recipe = read_recipe(path)
+    recipe = read_training_recipe(path)
     names = [stage.name for stage in recipe.stages]
     if only is not None and only not in names:
         raise UsageError(f"{path}: has no stage {only!r}: it has {', '.join(names)}")
@@ -119,7 +120,7 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
 
 
 @contextmanager
-def _prepared(recipe: Recipe, world: World) -> Iterator[None]:
+def _prepared(recipe: TrainingRecipe, world: World) -> Iterator[None]:
     """One run at a time in the output folder, and torch set up for a whole run."""
     recipe.output.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
@@ -140,7 +141,7 @@ def _clear(folder: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _refuse_batches(recipe: Recipe, images: ImageSet, world: World) -> None:
+def _refuse_batches(recipe: TrainingRecipe, images: ImageSet, world: World) -> None:
     """Say now, not hours later, that the batches of a stage cannot be made."""
     for stage in recipe.stages:
         try:
@@ -172,7 +173,7 @@ def _in_words(people: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _sets(recipe: Recipe, divided: Divided) -> tuple[dict[str, Faces], Faces | None]:
+def _sets(recipe: TrainingRecipe, divided: Divided) -> tuple[dict[str, Faces], Faces | None]:
     sets = open_sets(recipe.pairs, recipe.input_size)
     if divided.validation is not None:
         sets["people"] = held_out(divided.validation, recipe.input_size, recipe.seed)
@@ -187,7 +188,7 @@ def _digest(images: ImageSet) -> str:
     return digest.hexdigest()
 
 
-def _shared(recipe: Recipe, divided: Divided) -> dict[str, Any]:
+def _shared(recipe: TrainingRecipe, divided: Divided) -> dict[str, Any]:
     """What decides the result of every stage, apart from the machine."""
     return {
         "architecture": json.dumps(asdict(recipe.spec)),
@@ -227,7 +228,7 @@ def _finished(
     return result
 
 
-def _save_model(recipe: Recipe, network: torch.nn.Module, folder: Path, stage: str) -> None:
+def _save_model(recipe: TrainingRecipe, network: torch.nn.Module, folder: Path, stage: str) -> None:
     card = ModelCard(
         name=recipe.name,
         input_size=recipe.input_size,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vidface.errors import MediaError, UsageError
+from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 from vidface.scores.metrics.folds import ten_folds
-from vidface.scores.metrics.verification import tpr_at_fpr
 from vidface.training.data import read_face
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.pairs import open_pairs
@@ -138,5 +138,5 @@ def measure(network: nn.Module, faces: Faces, device: torch.device) -> dict[str,
     folds = ten_folds(distances, faces.same)
     found: dict[str, Any] = {"accuracy": folds.accuracy, "accuracy_std": folds.std}
     if faces.labels is not None:
-        found["tpr"] = tpr_at_fpr(unit, faces.labels, [FPR_TARGET]).tpr[0]
+        found["tpr"] = tpr_of_all_pairs(unit, faces.labels, [FPR_TARGET]).tpr[0]
     return found

@@ -20,7 +20,7 @@ from vidface.frames.frame import fit_frame
 from vidface.runtime import progress
 from vidface.scores.metrics.folds import THRESHOLDS, ten_folds
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
-from vidface.scores.metrics.pairs import Operating, auc, tpr_at_fpr
+from vidface.scores.metrics.listed_pairs import Operating, auc, tpr_of_listed_pairs
 from vidface.training.datasets.pair_set import PairSet
 from vidface.training.datasets.pairs import is_bin, open_pairs
 
@@ -102,7 +102,7 @@ def verify(
         raise StoreError(
             f"{pairs.source}: no accuracy: of {len(usable)} pairs {len(same)} can be used: {error}{first}"
         ) from None
-    points = tpr_at_fpr(-distances[usable], same, TARGETS, fpr_rule)
+    points = tpr_of_listed_pairs(-distances[usable], same, TARGETS, fpr_rule)
     return {
         "source": pairs.source,
         "accuracy": result.accuracy,

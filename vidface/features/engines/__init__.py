@@ -1,13 +1,13 @@
 """Where work runs: on this machine, or on a Ray cluster. The same bytes come out of both.
 
     with open_engine("local", workers=4) as engine:
-        for rows in engine.extract_runs(job, runs, advance): ...
+        for rows in engine.extract_chunks(job, chunks, advance): ...
         for result in engine.map_ordered(function, tasks): ...
 
 Whatever the engine, every result comes exactly once and in the order asked for, a bounded number of them is held, and
 nothing is lost to a worker that is killed: its work is done again. A video whose decoder crashes, hangs or takes too
 much memory is a fault of that video alone. Arrays in results may be read-only. One contract test runs over all engines:
-``tests/engines/test_engines_contract.py``.
+``tests/features/engines/test_engines_contract.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Blocks of faces -> rows of features: batches are filled across the videos of a run.
+"""Blocks of faces -> rows of features: batches are filled across the videos of a chunk.
 
 Where faces were detected, the tracklets of a video are linked to tracks here, since that takes features.
 """
@@ -31,7 +31,7 @@ def face_embedder(backbone: Backbone, *, flip: bool) -> Embed:
     return embed
 
 
-def embed_run(
+def embed_chunk(
     video_ids: Sequence[str],
     messages: Iterator[Message],
     embed: Embed,
@@ -42,10 +42,10 @@ def embed_run(
     advance: Callable[[int], None],
     track: str | None = None,
 ) -> list[VideoRows]:
-    """The features of a run of videos, from their messages in order.
+    """The features of a chunk of videos, from their messages in order.
 
     With ``track`` rows are faces that were detected, of which ``main`` keeps each video's main person and ``all``
-    everybody; with None rows are frames. Memory holds one batch, and the features of the run.
+    everybody; with None rows are frames. Memory holds one batch, and the features of the chunk.
     """
     features = [np.empty((0, dimension), dtype)]
     times: list[list[float]] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vidface.features.engines.reading import Reading, Video
+from vidface.features.engines.reading import ReadOptions, Video
 from vidface.frames.frame import Pixels
 
 if TYPE_CHECKING:  # a decoding process imports this module, and must be there at once
@@ -32,7 +32,7 @@ class ExtractJob(NamedTuple):
     """Everything that decides the features of a set of videos.
 
     Attributes:
-        videos: all of them; runs are ranges into this sequence.
+        videos: all of them; chunks are ranges into this sequence.
         reading: how frames are taken from a video.
         backbone: the network, loaded in this process.
         model: where it is from; an engine that loads it elsewhere compares its SHA-256 with the backbone's.
@@ -42,7 +42,7 @@ class ExtractJob(NamedTuple):
     """
 
     videos: Sequence[Video]
-    reading: Reading
+    reading: ReadOptions
     backbone: Backbone
     model: ModelSource
     flip: bool
@@ -54,11 +54,11 @@ class Engine(NamedTuple):
     """Two ways to have work done; see `vidface.features.engines` for what both keep.
 
     Attributes:
-        extract_runs: (job, runs, advance) -> the rows of every run's videos, a list a run, in order. ``advance`` is
-            told how many more videos are done.
+        extract_chunks: (job, chunks, advance) -> the rows of every chunk's videos, a list a chunk, in order.
+            ``advance`` is told how many more videos are done.
         map_ordered: (function, tasks) -> ``function(*task)`` of every task, in order. The function is a module's own,
             its arguments and results are plain data: they may travel to another machine.
     """
 
-    extract_runs: Callable[[ExtractJob, Sequence[range], Callable[[int], None]], Iterator[list[VideoRows]]]
+    extract_chunks: Callable[[ExtractJob, Sequence[range], Callable[[int], None]], Iterator[list[VideoRows]]]
     map_ordered: Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]

@@ -22,7 +22,7 @@ from vidface.frames.faces.track import Tracker
 from vidface.frames.frame import Pixels
 
 
-class FaceReading(NamedTuple):
+class FaceOptions(NamedTuple):
     """How faces are taken from frames; plain data, since it travels to decoding processes and to other machines.
 
     Attributes:
@@ -96,7 +96,7 @@ class Finder:
         counts: what became of the faces until now.
     """
 
-    def __init__(self, how: FaceReading, size: tuple[int, int]) -> None:
+    def __init__(self, how: FaceOptions, size: tuple[int, int]) -> None:
         """``size``: (height, width) of an aligned face.
 
         Raises:
@@ -146,7 +146,7 @@ _of_thread = threading.local()
 _opening = threading.Lock()  # uniface is led to its weights by changing its module for the while
 
 
-def load_detector(how: FaceReading) -> Detector:
+def load_detector(how: FaceOptions) -> Detector:
     """The detector, loaded once a thread: it keeps buffers of its own.
 
     Raises:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from vidface.errors import VidfaceError, printable
-from vidface.features.engines.reading import Block, Message, Reading, Video, VideoEnd, reading_to_json
+from vidface.features.engines.reading import Block, Message, ReadOptions, Video, VideoEnd, reading_to_json
 from vidface.features.engines.wire import Begun, ClosedError, SilentError, receive
 
 ATTEMPTS = 2  # at a video
@@ -33,7 +33,7 @@ PIPE_BYTES = 1 << 20  # nearly a block of faces; as much as Linux gives without 
 
 
 class Limits(NamedTuple):
-    """What a decoding process may use. How long it may be silent stands in `Reading`, what it may not do at all in
+    """What a decoding process may use. How long it may be silent stands in `ReadOptions`, what it may not do at all in
     `vidface.features.engines.confine`.
 
     Attributes:
@@ -62,7 +62,7 @@ class _StoppedError(Exception):
 class _Decoder:
     """One decoding process, and how many videos it has read."""
 
-    def __init__(self, reading: Reading, limits: Limits) -> None:
+    def __init__(self, reading: ReadOptions, limits: Limits) -> None:
         self.videos = 0
         self.last_words = ""  # printed before its first video; known once it has ended
         self._ended: str | None = None
@@ -138,7 +138,7 @@ class _Decoder:
 class Decoders:
     """The decoding processes of one run: as many as threads call `read` at a time; they end with the block."""
 
-    def __init__(self, reading: Reading, limits: Limits = LIMITS) -> None:
+    def __init__(self, reading: ReadOptions, limits: Limits = LIMITS) -> None:
         self._reading, self._limits = reading, limits
         self._what = "decoder" if reading.faces is None else "decoder or the detector"
         self._idle: list[_Decoder] = []

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from vidface.features.engines.batches import embed_run, face_embedder
+from vidface.features.engines.batches import embed_chunk, face_embedder
 from vidface.features.engines.contract import Engine, ExtractJob
 from vidface.features.engines.isolated import Decoders
 from vidface.features.engines.reading import Message, Read, Video, VideoEnd, read_video
@@ -30,31 +30,31 @@ Result = TypeVar("Result")
 def local_engine(workers: int | None = None) -> Engine:
     """The engine of this machine; see `vidface.features.engines.open_engine`."""
     return Engine(
-        partial(extract_runs, workers=cpu_count() if workers is None else workers),
+        partial(extract_chunks, workers=cpu_count() if workers is None else workers),
         partial(map_ordered, workers=workers or cpu_count()),
     )
 
 
-def extract_runs(
-    job: ExtractJob, runs: Sequence[range], advance: Callable[[int], None], *, workers: int
+def extract_chunks(
+    job: ExtractJob, chunks: Sequence[range], advance: Callable[[int], None], *, workers: int
 ) -> Iterator[list[VideoRows]]:
-    """The features of every run, in order; see `vidface.features.engines.contract.Engine`.
+    """The features of every chunk, in order; see `vidface.features.engines.contract.Engine`.
 
     Args:
-        job, runs, advance: as the contract says.
+        job, chunks, advance: as the contract says.
         workers: decoding processes; 0: threads of this process, as many as there are cores.
 
-    Memory holds, beside the network, one run's features, one batch, and of each of 2 x workers videos at most
+    Memory holds, beside the network, one chunk's features, one batch, and of each of 2 x workers videos at most
     `QUEUE_BLOCKS` blocks of frames, with another block and a pipe in each worker's hands: 17 MB a worker at 112x112.
     """
     embed = face_embedder(job.backbone, flip=job.flip)
     with Decoders(job.reading) as decoders:
         read: Read = decoders.read if workers else partial(read_video, reading=job.reading)
-        videos = [job.videos[video] for run in runs for video in run]
+        videos = [job.videos[video] for chunk in chunks for video in chunk]
         with closing(read_ahead(videos, read, workers or cpu_count(), decoders.stop)) as messages:
-            for run in runs:
-                yield embed_run(
-                    [job.videos[video].video_id for video in run],
+            for chunk in chunks:
+                yield embed_chunk(
+                    [job.videos[video].video_id for video in chunk],
                     messages,
                     embed,
                     dimension=job.backbone.card.dimension,

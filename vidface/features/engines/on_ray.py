@@ -48,9 +48,9 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
         import ray
     except ImportError:
         raise UsageError("--engine ray needs Ray: pip install -e '.[ray]'") from None
-    from vidface.features.engines.ray_work import extract_runs, map_ordered
+    from vidface.features.engines.ray_work import extract_chunks, map_ordered
 
-    engine = Engine(partial(extract_runs, workers=workers), map_ordered)
+    engine = Engine(partial(extract_chunks, workers=workers), map_ordered)
     if ray.is_initialized():
         yield engine
         return

@@ -1,7 +1,7 @@
 """What is done on a Ray cluster: decoding in tasks on its cores, the network in actors on its GPUs or beside the tasks.
 
 A task decodes one video by the same decoding processes as the local engine, so a decoder that crashes leaves the same
-fault. An actor takes the decoded videos of a run and fills the same batches from them. Ray does again what was lost
+fault. An actor takes the decoded videos of a chunk and fills the same batches from them. Ray does again what was lost
 with a process or a node, also videos that had been decoded there.
 
 Actors on GPUs are not yet run on a GPU.
@@ -27,15 +27,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import vidface
 from vidface.backbones import load_backbone
 from vidface.errors import UsageError, VidfaceError, printable
-from vidface.features.engines.batches import embed_run, face_embedder
+from vidface.features.engines.batches import embed_chunk, face_embedder
 from vidface.features.engines.contract import Embed, ExtractJob, ModelSource
 from vidface.features.engines.isolated import Decoders
-from vidface.features.engines.reading import Message, Reading, Video
+from vidface.features.engines.reading import Message, ReadOptions, Video
 from vidface.files.store import VideoRows
 from vidface.runtime import cpu_count
 
 RETRIES = 20  # of work whose process or node died; bounded, since it may itself be what kills
-RUNS_AN_ACTOR = 2  # one that it works at, one that is decoded meanwhile
+CHUNKS_AN_ACTOR = 2  # one that it works at, one that is decoded meanwhile
 _ON_NODE = " (on node "
 PACKAGES = ("av", "decord2", "numba", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "torch")
 OF_DETECTION = ("opencv-python", "opencv-python-headless", "uniface")  # matters only where faces are detected
@@ -65,43 +65,43 @@ class Network(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """A run on its way: its decoded videos and its rows to be, and the actor that makes them."""
+    """A chunk on its way: its decoded videos and its rows to be, and the actor that makes them."""
 
-    run: range
+    chunk: range
     decoded: list[Any]
     rows: Any
     actor: int
 
 
-def extract_runs(
-    job: ExtractJob, runs: Sequence[range], advance: Callable[[int], None], *, workers: int | None
+def extract_chunks(
+    job: ExtractJob, chunks: Sequence[range], advance: Callable[[int], None], *, workers: int | None
 ) -> Iterator[list[VideoRows]]:
-    """The features of every run, in order; see `vidface.features.engines.contract.Engine`. Rows may be read-only.
+    """The features of every chunk, in order; see `vidface.features.engines.contract.Engine`. Rows may be read-only.
 
-    In flight are 2 runs an actor, and as many more as give every core of the cluster 2 videos: that many runs of
+    In flight are 2 chunks an actor, and as many more as give every core of the cluster 2 videos: that many chunks of
     decoded videos is the most that Ray's object store holds at a time.
 
     Args:
-        job, runs, advance: as the contract says.
+        job, chunks, advance: as the contract says.
         workers: actors; None: one a GPU where this machine's network is on a GPU, else one a node.
     """
-    if not runs:
+    if not chunks:
         return
     home = _home()
     if job.reading.faces is not None:
         home = home._replace(software=home.software + _versions(OF_DETECTION))
     actors = _embedders(job, workers, home)
-    bound = RUNS_AN_ACTOR * len(actors) + -(-2 * _cores() // max(map(len, runs)))
-    upcoming = iter(runs)
+    bound = CHUNKS_AN_ACTOR * len(actors) + -(-2 * _cores() // max(map(len, chunks)))
+    upcoming = iter(chunks)
     waiting: deque[_Running] = deque()
     try:
         while True:
-            for run in islice(upcoming, bound - len(waiting)):
-                waiting.append(_submit(job, run, actors, waiting, home))
+            for chunk in islice(upcoming, bound - len(waiting)):
+                waiting.append(_submit(job, chunk, actors, waiting, home))
             if not waiting:
                 return
             rows: list[VideoRows] = _get(waiting[0].rows)
-            advance(len(waiting.popleft().run))
+            advance(len(waiting.popleft().chunk))
             yield rows
     finally:
         if ray.is_initialized():  # else Ray would start again, to end what has ended with it
@@ -137,7 +137,7 @@ def _call(home: Home, function: Callable[..., Any], task: tuple[Any, ...]) -> An
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
-def _decode(home: Home, reading: Reading, video: Video, there: bool) -> list[Message]:
+def _decode(home: Home, reading: ReadOptions, video: Video, there: bool) -> list[Message]:
     """All messages of a video. ``there``: the command's machine has the file, so it must be here too."""
     with _away_from(home):
         if there and not video.path.exists():
@@ -148,7 +148,7 @@ def _decode(home: Home, reading: Reading, video: Video, there: bool) -> list[Mes
 
 
 @cache
-def _decoders(reading: Reading) -> Decoders:
+def _decoders(reading: ReadOptions) -> Decoders:
     """The decoding process of this one, kept between tasks; it ends with this process, however that ends."""
     return Decoders(reading)
 
@@ -156,19 +156,19 @@ def _decoders(reading: Reading) -> Decoders:
 # Without a claim to a core: on a cluster of one core the tasks that feed it could never run.
 @ray.remote(num_cpus=0, max_restarts=RETRIES, max_task_retries=RETRIES)
 class _Embedder:
-    """Holds the network of a job. It is loaded by the first run, whose error can be told; one of __init__ cannot."""
+    """Holds the network of a job. It is loaded by the first chunk, whose error can be told; one of __init__ cannot."""
 
     def __init__(self, home: Home, network: Network) -> None:
         self._home, self._network = home, network
         self._embed: Embed | None = None
 
-    def embed_run(self, video_ids: list[str], decoded: list[Any]) -> list[VideoRows]:
-        """The rows of a run; ``decoded`` are the references to its videos' messages."""
+    def embed_chunk(self, video_ids: list[str], decoded: list[Any]) -> list[VideoRows]:
+        """The rows of a chunk; ``decoded`` are the references to its videos' messages."""
         network = self._network
         with _away_from(self._home):
             if self._embed is None:
                 self._embed = _load(network)
-            return embed_run(
+            return embed_chunk(
                 video_ids,
                 (message for reference in decoded for message in _get(reference)),
                 self._embed,
@@ -208,7 +208,7 @@ def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
             raise UsageError(
                 f"the network runs on {job.backbone.device} here, but the Ray cluster has no GPU: say --device cpu"
             )
-        count = min(workers or gpus, gpus)  # more would wait for a GPU for ever, and their runs with them
+        count = min(workers or gpus, gpus)  # more would wait for a GPU for ever, and their chunks with them
         places: list[Any] = ["SPREAD"]
     else:
         # Named one by one: Ray does not spread what claims nothing. Where a node is gone another takes its actor.
@@ -235,17 +235,17 @@ def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
 
 
 def _submit(
-    job: ExtractJob, run: range, actors: Sequence[Any], waiting: Iterable[_Running], home: Home
+    job: ExtractJob, chunk: range, actors: Sequence[Any], waiting: Iterable[_Running], home: Home
 ) -> _Running:
-    """Set a run on its way, to the actor that has least to do."""
-    videos = [job.videos[video] for video in run]
+    """Set a chunk on its way, to the actor that has least to do."""
+    videos = [job.videos[video] for video in chunk]
     decoded = [_decode.remote(home, job.reading, video, video.path.exists()) for video in videos]
     unfinished = Counter(
         running.actor for running in waiting if not ray.wait([running.rows], timeout=0, fetch_local=False)[0]
     )
     actor = min(range(len(actors)), key=lambda index: unfinished[index])
-    rows = actors[actor].embed_run.remote([video.video_id for video in videos], decoded)
-    return _Running(run, decoded, rows, actor)
+    rows = actors[actor].embed_chunk.remote([video.video_id for video in videos], decoded)
+    return _Running(chunk, decoded, rows, actor)
 
 
 def _nodes() -> list[dict[str, Any]]:

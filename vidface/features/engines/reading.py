@@ -17,7 +17,7 @@ from vidface.features.engines.detection import (
     DetectionError,
     FaceArrays,
     FaceCounts,
-    FaceReading,
+    FaceOptions,
     Finder,
     join_faces,
 )
@@ -35,7 +35,7 @@ class Video(NamedTuple):
     path: Path
 
 
-class Reading(NamedTuple):
+class ReadOptions(NamedTuple):
     """How frames are taken from a video, as in `vidface.frames`.
 
     Attributes:
@@ -53,19 +53,21 @@ class Reading(NamedTuple):
     resize: bool
     input_size: tuple[int, int] | None
     timeout: float = 120.0
-    faces: FaceReading | None = None
+    faces: FaceOptions | None = None
     folder_frames: int | None = None
 
 
-def reading_to_json(reading: Reading) -> dict[str, Any]:
+def reading_to_json(reading: ReadOptions) -> dict[str, Any]:
     """As plain data, for another process."""
     return reading._asdict() | {"faces": reading.faces and reading.faces._asdict()}
 
 
-def reading_from_json(told: dict[str, Any]) -> Reading:
+def reading_from_json(told: dict[str, Any]) -> ReadOptions:
     """What `reading_to_json` was given."""
     size, faces = told["input_size"], told["faces"]
-    return Reading(**{**told, "input_size": size and tuple(size), "faces": faces and FaceReading(**faces)})
+    return ReadOptions(
+        **{**told, "input_size": size and tuple(size), "faces": faces and FaceOptions(**faces)}
+    )
 
 
 class Block(NamedTuple):
@@ -105,7 +107,7 @@ Message = Block | VideoEnd
 Read = Callable[[Video], Iterator[Message]]
 
 
-def read_video(video: Video, reading: Reading) -> Iterator[Message]:
+def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
     """The frames of a video, or the faces in them, in blocks of some `BLOCK_FRAMES`, then its end.
 
     A video that can't be read is only an end. Where decoder or detector raise what they should not, the video is lost.
@@ -156,12 +158,12 @@ def read_video(video: Video, reading: Reading) -> Iterator[Message]:
     yield VideoEnd(report.faults, counts=None if finder is None else finder.counts)
 
 
-def _face_size(reading: Reading) -> tuple[int, int]:
+def _face_size(reading: ReadOptions) -> tuple[int, int]:
     assert reading.input_size is not None, "faces are aligned for a network"
     return reading.input_size
 
 
-def _block_of(frame: Frame, reading: Reading, finder: Finder | None) -> Block:
+def _block_of(frame: Frame, reading: ReadOptions, finder: Finder | None) -> Block:
     """The rows of one frame."""
     if finder is not None:
         pixels, faces = finder.find(frame.pixels, frame.pts_seconds)

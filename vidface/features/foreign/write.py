@@ -1,7 +1,7 @@
 """Frame features of another tool -> a features file, which goes on through cluster, sweep and score as any other.
 
 What the file says of how it was made is what is known: neither network nor decoder are. Tested in
-``tests/feature_sources/test_foreign_features.py``.
+``tests/faults/test_foreign_features.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import vidface
 from vidface.errors import StoreError, printable
 from vidface.features.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
 from vidface.files.atomic import sha256_file
-from vidface.files.outputs import FAULTS_FILE, exclusive, read_faults, record_faults, refuse_changed
+from vidface.files.faults import FAULTS_FILE, read_faults, record_faults
+from vidface.files.locks import exclusive, refuse_changed
 from vidface.files.store import (
     Fault,
     VideoRows,

@@ -10,14 +10,15 @@ Where all frames count by their weight: ``weights`` float32 [F], the share of ev
 ``kept`` then counts the frames with a share.
 What the rows were made from stands in the attributes of the file, ``content_sha256`` among them, so that every later
 file can name its input exactly, and ``rest_sha256`` of all but the rows, in features ``rows_sum`` of those: they are
-compared where a whole file is read, see `vidface.files.store.verify`. A file with share I of N of the videos has the
+compared where a whole file is read, see `vidface.files.store.checksums`. A file with share I of N of the videos has the
 attribute ``shard``, "I/N"; if it holds features, also ``faults``, a JSON text for each. A file is written beside its
 name, synced and renamed: HDF5 that is killed while being appended to cannot be opened again.
 """
 
 from __future__ import annotations
 
-from vidface.files.store.embeddings import embedding_runs, read_embeddings, write_embeddings
+from vidface.files.store.checksums import verify_file
+from vidface.files.store.embeddings import embedding_chunks, read_embeddings, write_embeddings
 from vidface.files.store.features import (
     face_totals,
     read_attributes,
@@ -42,7 +43,6 @@ from vidface.files.store.schema import (
     offsets_of,
 )
 from vidface.files.store.shards import join_shards, joined_sha256, shard_faults, write_shard
-from vidface.files.store.verify import verify_file
 
 __all__ = [
     "FACE_COUNTS",
@@ -53,7 +53,7 @@ __all__ = [
     "Fault",
     "FeaturesInfo",
     "VideoRows",
-    "embedding_runs",
+    "embedding_chunks",
     "face_totals",
     "join_shards",
     "joined_sha256",

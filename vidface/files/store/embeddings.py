@@ -13,23 +13,23 @@ import numpy.typing as npt
 
 from vidface.errors import StoreError, printable
 from vidface.files.hdf5 import create, open_file, texts_of
+from vidface.files.store.checksums import verify, write_attributes
 from vidface.files.store.features import info_of
 from vidface.files.store.schema import COPY_ROWS, EmbeddingRows, Embeddings, FeaturesInfo, offsets_of
-from vidface.files.store.verify import verify, write_attributes
 
 _UNIT_TOLERANCE = 1e-3  # float16 keeps it, a forgotten normalisation does not
 
 
 def write_embeddings(
-    path: Path, source: FeaturesInfo, runs: Iterable[EmbeddingRows], attributes: Mapping[str, Any]
+    path: Path, source: FeaturesInfo, chunks: Iterable[EmbeddingRows], attributes: Mapping[str, Any]
 ) -> None:
-    """Write the embeddings file of the source's videos from consecutive runs of them, whole or not at all."""
+    """Write the embeddings file of the source's videos from consecutive chunks of them, whole or not at all."""
     frames = np.diff(source.offsets)
     n_videos, n_frames = len(frames), int(source.offsets[-1] - source.offsets[0])
     digest = hashlib.sha256()
     texts = {"video_ids": texts_of(source.video_ids), "status": texts_of(source.status)}
-    runs = iter(runs)
-    first = next(runs, None)
+    chunks = iter(chunks)
+    first = next(chunks, None)
     weighted = first is not None and first.weights is not None
     n_bytes = (
         n_videos * (4 * source.dimension + 16)
@@ -42,15 +42,15 @@ def write_embeddings(
         labels = file.create_dataset("labels", (n_frames,), np.int32)
         weights = file.create_dataset("weights", (n_frames,), np.float32) if weighted else None
         video = frame = 0
-        for run in chain([] if first is None else [first], runs):
-            embeddings[video : video + len(run.kept)] = run.embeddings
-            kept[video : video + len(run.kept)] = run.kept
-            labels[frame : frame + len(run.labels)] = run.labels
+        for chunk in chain([] if first is None else [first], chunks):
+            embeddings[video : video + len(chunk.kept)] = chunk.embeddings
+            kept[video : video + len(chunk.kept)] = chunk.kept
+            labels[frame : frame + len(chunk.labels)] = chunk.labels
             if weights is not None:
-                weights[frame : frame + len(run.labels)] = run.weights
-            digest.update(run.embeddings.tobytes())
-            video += len(run.kept)
-            frame += len(run.labels)
+                weights[frame : frame + len(chunk.labels)] = chunk.weights
+            digest.update(chunk.embeddings.tobytes())
+            video += len(chunk.kept)
+            frame += len(chunk.labels)
         if (video, frame) != (n_videos, n_frames):
             raise StoreError(f"{path}: {video} of {n_videos} videos arrived; nothing was written")
         file["frames"] = frames
@@ -100,8 +100,8 @@ def _refuse_lengths(path: Path, embeddings: npt.NDArray[np.float32], video_ids: 
             )
 
 
-def embedding_runs(path: Path) -> Iterator[EmbeddingRows]:
-    """The content of an embeddings file in runs of videos: memory does not grow with their number.
+def embedding_chunks(path: Path) -> Iterator[EmbeddingRows]:
+    """The content of an embeddings file in chunks of videos: memory does not grow with their number.
 
     Raises:
         StoreError: as in `read_embeddings`.

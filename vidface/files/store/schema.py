@@ -75,7 +75,7 @@ class VideoRows(NamedTuple):
 
 
 class EmbeddingRows(NamedTuple):
-    """A run of consecutive videos after clustering; shapes as in the embeddings file."""
+    """A chunk of consecutive videos after clustering; shapes as in the embeddings file."""
 
     embeddings: npt.NDArray[np.float32]
     kept: npt.NDArray[np.int64]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.files.hdf5 import create, open_file, read_texts, texts_of
+from vidface.files.store.checksums import sum_of_rows, write_attributes
 from vidface.files.store.schema import (
     COPY_ROWS,
     FACE_COUNTS,
@@ -23,13 +24,12 @@ from vidface.files.store.schema import (
     VideoRows,
     offsets_of,
 )
-from vidface.files.store.verify import sum_of_rows, write_attributes
 
 _FACE_BYTES = sum(like.itemsize * int(np.prod(like.shape[1:])) for like in NO_FACES)
 
 
 def write_shard(path: Path, videos: Sequence[VideoRows], dimension: int, dtype: str) -> None:
-    """Write a run of consecutive videos as one small features file, whole or not at all."""
+    """Write a chunk of consecutive videos as one small features file, whole or not at all."""
     counts = [len(video.features) for video in videos]
     features = np.concatenate([np.empty((0, dimension), dtype), *(video.features for video in videos)])
     arrays = {

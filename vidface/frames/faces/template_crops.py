@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from vidface.errors import ChangedError, ManifestError, MediaError, StoreError
 from vidface.files.atomic import disk_is_full, sha256_file
-from vidface.files.outputs import exclusive, write_json
+from vidface.files.json_files import write_json
+from vidface.files.locks import exclusive
 from vidface.frames.faces.align import align_faces, opencv
 from vidface.frames.folder import IMAGE_ERRORS, decode_image
 from vidface.manifest.formats import format_of

@@ -1,7 +1,7 @@
 """A comparison as files: one page with overlaid curves, Markdown, LaTeX, and the data of all of it as CSV.
 
 The page is one file that fetches nothing (`vidface.report.drawing.html`); figures and CSV files lie beside it and are
-linked. Tested in ``tests/report/test_compare_page.py``.
+linked. Tested in ``tests/report/comparison/test_compare_page.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import vidface
 from vidface.errors import StoreError, UsageError
 from vidface.files.atomic import write_atomic
-from vidface.files.outputs import exclusive_folder
+from vidface.files.locks import exclusive_folder
 from vidface.report.comparison.text import latex, made_with_text, markdown, method, value_texts
 from vidface.report.drawing.csv_files import write_table
 from vidface.report.drawing.figures_curves import cmc_figure, det_figure, roc_figure
@@ -33,8 +33,8 @@ from vidface.report.drawing.figures_drawing import (
 )
 from vidface.report.drawing.html import environment, page_table, render, shown
 from vidface.report.run.content import Cell, Cmc, Curves, OperatingPoint, Table
-from vidface.runs.comparison import SHOWN, Comparison, tpr_label, verdict
-from vidface.scores.metrics.pairs import fpr_fraction
+from vidface.runs.compare_result import SHOWN, Comparison, tpr_label, verdict
+from vidface.scores.metrics.listed_pairs import fpr_fraction
 
 __all__ = ["check_output", "write_comparison"]
 

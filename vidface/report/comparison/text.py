@@ -1,7 +1,7 @@
 """A comparison as text: for a terminal, as Markdown, as LaTeX tables that use booktabs, and as JSON for scripts.
 
 Names and attributes come from files and folders: each form escapes what it would obey. Tested in
-``tests/report/test_compare_page.py``.
+``tests/report/comparison/test_compare_page.py``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import vidface
 from vidface.errors import printable
-from vidface.files.outputs import short
-from vidface.runs.comparison import SHOWN, Comparison, Value, signed, verdict
+from vidface.files.locks import short
+from vidface.runs.compare_result import SHOWN, Comparison, Value, signed, verdict
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.protocols import iqiyi, lfrc

@@ -4,7 +4,7 @@
     output/figures/NAME.svg,png
     output/data/NAME.csv
 
-The same content gives the same bytes. Tested in ``tests/report/test_page.py``, and in a real browser in
+The same content gives the same bytes. Tested in ``tests/report/run/test_page.py``, and in a real browser in
 ``tests/end_to_end/test_report_browser.py``.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from vidface import __version__
 from vidface.errors import StoreError
 from vidface.files.atomic import write_atomic
-from vidface.files.outputs import exclusive_folder
+from vidface.files.locks import exclusive_folder
 from vidface.report.drawing.csv_files import write_csv, write_table
 from vidface.report.drawing.figures import histogram_figure, map_figure, sweep_figure
 from vidface.report.drawing.figures_curves import cmc_figure, det_figure, roc_figure

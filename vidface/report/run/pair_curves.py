@@ -10,7 +10,7 @@ import numpy as np
 from vidface.manifest.manifest import Manifest
 from vidface.report.run.content import Curves, Histogram, OperatingPoint, Pair
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.metrics.pairs import fpr_fraction
+from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.pairs.distribution import Distribution, Extremes, rates_at_edges
 
 __all__ = ["curves_of", "histogram_of", "pairs_of"]

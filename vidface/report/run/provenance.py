@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 import vidface
-from vidface.files.outputs import FAULTS_FILE, read_faults
+from vidface.files.faults import FAULTS_FILE, read_faults
 from vidface.files.store import Embeddings, Fault, FeaturesInfo
 from vidface.report.run.content import Cell, Table
 from vidface.runs.opened import Run

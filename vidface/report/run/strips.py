@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.embeddings.cluster import over_videos, video_blocks
-from vidface.embeddings.embed import embed_videos
+from vidface.embeddings.embed import pool_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.files import store
 from vidface.files.store import Embeddings, FeaturesInfo, offsets_of
@@ -26,7 +26,7 @@ Choice = tuple[int, str, str]  # row of the embeddings file, why, in words
 
 def cosines_to_plain(info: FeaturesInfo, found: Embeddings) -> npt.NDArray[np.float64]:
     """float64 [V]: the cosine of each video's embedding and the plain average of all its frames; NaN if one is zero."""
-    parts = over_videos(info, _plain_run, None, engine=None, label="plain averages")
+    parts = over_videos(info, _plain_chunk, None, engine=None, label="plain averages")
     cosines = np.full(len(found.video_ids), np.nan)
     at = 0
     for plain in parts:
@@ -38,8 +38,8 @@ def cosines_to_plain(info: FeaturesInfo, found: Embeddings) -> npt.NDArray[np.fl
     return cosines
 
 
-def _plain_run(path: Path, offsets: npt.NDArray[np.int64], _: Any) -> npt.NDArray[np.float32]:
-    blocks = [embed_videos(block, bounds, None)[0] for block, bounds in video_blocks(path, offsets)]
+def _plain_chunk(path: Path, offsets: npt.NDArray[np.int64], _: Any) -> npt.NDArray[np.float32]:
+    blocks = [pool_videos(block, bounds, None)[0] for block, bounds in video_blocks(path, offsets)]
     return np.concatenate(blocks)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from vidface.errors import StoreError, VidfaceError, printable
 from vidface.features.engines.isolated import Decoders
-from vidface.features.engines.reading import Reading, Video, VideoEnd
+from vidface.features.engines.reading import ReadOptions, Video, VideoEnd
 from vidface.features.foreign import NOT_KNOWN
 from vidface.files import store
 from vidface.files.store import FeaturesInfo
@@ -168,7 +168,7 @@ def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
         most = info.attributes.get("folder_frames")
     except (KeyError, ValueError):
         raise StoreError(f"{info.path}: damaged (it does not say how its videos were read)") from None
-    reading = Reading(
+    reading = ReadOptions(
         decoder=decoder,
         fps=rate,
         resize=False,

@@ -2,8 +2,8 @@
 
 The pairs are cut into folds in their order, without shuffling, or the list says which fold a pair belongs to. For each
 fold, the threshold with the best accuracy on all the others decides on it. A pair is taken for the same person where
-its squared Euclidean distance is below the threshold. Tested in ``tests/metrics/test_folds.py`` against scikit-learn's
-KFold and a loop over thresholds.
+its squared Euclidean distance is below the threshold. Tested in ``tests/scores/metrics/test_folds.py`` against
+scikit-learn's KFold and a loop over thresholds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.metrics.pairs import tpr_at_fpr
+from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
 
 __all__ = ["THRESHOLDS", "FoldResult", "ValResult", "cut_folds", "given_folds", "ten_folds", "val_at_far"]
 
@@ -186,7 +186,7 @@ def val_at_far(
         test = numbers == number
         if rule == "interpolated" or not _both(labels[test]) or not _both(labels[~test]):
             return None
-        (point,) = tpr_at_fpr(values[~test], labels[~test], [target], rule)
+        (point,) = tpr_of_listed_pairs(values[~test], labels[~test], [target], rule)
         if point.tpr is None:
             return None
         accepted = values[test] >= (np.inf if point.threshold is None else point.threshold)

@@ -9,7 +9,7 @@ ever searched for it.
 What a threshold was chosen on flatters it. So other people's searches are in two halves: thresholds are chosen on one
 and false acceptances counted on the other. Each identity is looked at by itself, as in 1:1 verification; so the rates
 aren't those of `vidface.scores.metrics.open_set`, where all identities of the gallery compete. Tested in
-``tests/metrics/test_identity_thresholds.py`` against loops over the whole matrix.
+``tests/scores/metrics/test_identity_thresholds.py`` against loops over the whole matrix.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.runtime import cpu_count
-from vidface.scores.metrics.pairs import fpr_fraction
+from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.pairs.blocks import in_threads
 from vidface.scores.search.identities import BINS, Scores, count_lower, count_upper, lower_place, upper_place
 

@@ -8,8 +8,8 @@ detection and identification with one mate at a time, as MegaFace places it amon
 Seitz, Miller and Brossard, The MegaFace benchmark, CVPR 2016); `docs/protocols/trillionpairs.md` says what is known of
 the data set's own.
 
-A distractor that scores as much as the mate is no success. Tested in ``tests/metrics/test_mate_search.py`` against
-loops over all searches.
+A distractor that scores as much as the mate is no success. Tested in ``tests/scores/metrics/test_mate_search.py``
+against loops over all searches.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.metrics.pairs import cut_at, fpr_fraction
+from vidface.scores.metrics.listed_pairs import cut_at, fpr_fraction
 from vidface.scores.pairs.blocks import BLOCK, by_identity, in_threads
 from vidface.scores.search.best import best_distractor
 

@@ -3,7 +3,7 @@
 The score of a pair is `dot32` of its rows: the same bits on every machine, for any number of threads and any size
 of block. The blocked product by BLAS, ten times as fast, only sorts pairs out: whatever order it adds in, it is off
 by less than `product_error`, so only the few pairs that close to a bracket or in it need their score. Tested in
-``tests/metrics/test_pair_scan.py``.
+``tests/scores/pairs/test_pair_scan.py``.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = [
     "Pairs",
     "blocks_of",
     "by_identity",
+    "checked_float32",
     "dot",
     "genuine_hits",
     "outwards",
     "product_error",
     "scan_blocks",
-    "widen",
 ]
 
 BLOCK = 768  # videos on a side: 2.4 MB of scores stay in the cache; the bare product is fastest there too
@@ -123,7 +123,7 @@ def outwards(
     return below, above
 
 
-def widen(distractors: Any, start: int, stop: int) -> NDArray[np.float32]:
+def checked_float32(distractors: Any, start: int, stop: int) -> NDArray[np.float32]:
     """Some rows of the distractors as float32, C order.
 
     Raises:
@@ -167,7 +167,11 @@ def scan_blocks(
         kept, filled = np.empty(CHUNK + block, np.float32), 0
         scores, mask = np.empty(block * block, np.float32), np.empty(block // 8 * 8 + 8, np.uint8)
         for far, side, tops in jobs:
-            right = widen(pairs.distractors, side, side + block) if far else pairs.rows[side : side + block]
+            right = (
+                checked_float32(pairs.distractors, side, side + block)
+                if far
+                else pairs.rows[side : side + block]
+            )
             for top in tops:
                 left = pairs.rows[top : top + block]
                 first = anybody if far else pairs.until[top : top + block] - side

@@ -3,7 +3,7 @@
 Rows rounded to float16 are multiplied on tensor cores: that only sorts pairs out, as the product by BLAS does, with an
 error that is bounded below. What is that close to a bracket, or in it, gets its score in float32, in the order of
 `vidface.embeddings.exact.dot32` written as single torch operations, so the answer is the CPU's to the last bit. Tested
-in ``tests/metrics/test_pair_scan_torch.py`` with the CPU as the device.
+in ``tests/scores/pairs/test_pair_scan_torch.py`` with the CPU as the device.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vidface.scores.pairs.blocks import Found, Pairs, blocks_of, outwards, product_error, widen
+from vidface.scores.pairs.blocks import Found, Pairs, blocks_of, checked_float32, outwards, product_error
 
 __all__ = ["best_on_device", "half_error", "product_on_device", "scan_on_device"]
 
@@ -66,7 +66,7 @@ def scan_on_device(
     for far, side, tops in blocks_of(pairs, block):
         right, right_halves, right_gap = rows[side : side + block], halves[side : side + block], gap
         if far:
-            right = torch.from_numpy(widen(pairs.distractors, side, side + block)).to(device)
+            right = torch.from_numpy(checked_float32(pairs.distractors, side, side + block)).to(device)
             right_halves, right_gap = _halve(right)
         zones = outwards(low, high, half_error(rows.shape[1], pairs.longest, gap, right_gap))
         for top in tops:
@@ -106,7 +106,7 @@ def best_on_device(
     left = torch.from_numpy(rows).to(device)
     best = torch.full((len(left),), -torch.inf, device=device)
     for side in range(0, len(distractors), block):
-        right = torch.from_numpy(widen(distractors, side, side + block)).to(device)
+        right = torch.from_numpy(checked_float32(distractors, side, side + block)).to(device)
         for top in range(0, len(left), block):
             mine = best[top : top + block]
             products = torch.mm(left[top : top + block], right.T)

@@ -3,7 +3,7 @@
 A sample of pairs says between which two scores, a bracket, a rank must lie. One pass over all pairs counts the scores
 above each bracket and keeps those inside: the counts say which of the kept scores has the rank. Where the rank
 turns out to lie outside its bracket, the counts say on which side, and a wider one there is tried: a wrong guess
-costs time, never the answer. Tested in ``tests/metrics/test_impostors.py``.
+costs time, never the answer. Tested in ``tests/scores/pairs/test_impostors.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.scores.pairs.blocks import Found, Pairs, dot, widen
+from vidface.scores.pairs.blocks import Found, Pairs, checked_float32, dot
 
 __all__ = ["Place", "Product", "Scan", "places_at", "scores_at"]
 
@@ -104,7 +104,7 @@ def _draw(pairs: Pairs, product: Product, share: float) -> _Sample:
         np.sort(random.choice(most, min(wanted, most), replace=False))
         for most, wanted in ((videos, rows), (videos, near), (others, 2 * rows - near))
     )
-    right_rows = [pairs.rows[right], *(widen(pairs.distractors, at, at + 1) for at in far.tolist())]
+    right_rows = [pairs.rows[right], *(checked_float32(pairs.distractors, at, at + 1) for at in far.tolist())]
     sides = pairs.rows[left], np.concatenate(right_rows)
     scores = product(*sides)
     begin = np.searchsorted(right, np.searchsorted(pairs.until, left, side="right"))

@@ -6,14 +6,14 @@ compared with one another. Pairs that share an identity go in and out together, 
 (Bolle, Ratha and Pankanti, Error analysis of pattern recognition systems - the subsets bootstrap, 2004, draw subsets by
 one of the two; products of two drawn counts are mildly conservative: Owen and Eckles, Bootstrapping data arrays of
 arbitrary order, 2012; Snijders and Borgatti, Non-parametric standard errors and tests for network statistics, 1999).
-The threshold is that of the replicate: the definition of `vidface.scores.metrics.verification`, on the pairs as
+The threshold is that of the replicate: the definition of `vidface.scores.metrics.all_pairs`, on the pairs as
 often as they count.
 
 Only the impostor pairs that score highest can decide on a threshold, but at a large FPR they are hundreds of millions.
 So edges cut the scores into zones; one pass adds up what the pairs of every zone count in all replicates; that tells in
 which zone each replicate finds its threshold, and only the pairs of such zones are listed, sorted and walked through,
 the numbers of all replicates side by side. Where edges lie sets speed and memory, never the result. Tested in
-``tests/metrics/test_paired.py`` against a set that is really made again.
+``tests/scores/metrics/test_paired.py`` against a set that is really made again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count
-from vidface.scores.metrics.pairs import fpr_fraction
+from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.pairs.blocks import BLOCK, Pairs, by_identity, in_threads
 from vidface.scores.pairs.distribution import Distribution
 from vidface.scores.pairs.zones import Band, Work, edges_at, list_zones, ranks_near, zone_sums

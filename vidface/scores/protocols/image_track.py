@@ -73,14 +73,14 @@ def score_images(
         ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached`` of verification, target -> value or None; ``identification``
         with the same and ``rank1``; ``ci95``; ``counts``; ``warnings``.
     """
+    from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
     from vidface.scores.metrics.mate_search import search_among_distractors
-    from vidface.scores.metrics.verification import tpr_at_fpr
 
     codes, names = identity_codes(manifest)
     known = np.flatnonzero(codes >= 0)
     rows, people = embeddings[known], codes[known]
     far = _Rows(embeddings, np.flatnonzero(codes < 0))
-    pairs = tpr_at_fpr(
+    pairs = tpr_of_all_pairs(
         rows, people, targets, rule=fpr_rule, distractors=far if len(far) else None, device=device
     )
     search = search_among_distractors(rows, people, far, IDENTIFICATION_TARGETS, rule=fpr_rule, device=device)

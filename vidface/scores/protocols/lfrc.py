@@ -17,7 +17,7 @@ from vidface.manifest.manifest import Manifest
 from vidface.manifest.rows import show
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.metrics.pairs import fpr_fraction
+from vidface.scores.metrics.listed_pairs import fpr_fraction
 
 TARGETS = ("1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
 _POINT: dict[FprRule, str] = {
@@ -62,7 +62,7 @@ def identity_codes(manifest: Manifest) -> tuple[npt.NDArray[np.int64], list[str]
     return np.array([code[name] for name in manifest.identities], np.int64), names
 
 
-def score_pairs(
+def score_all_pairs(
     embeddings: npt.NDArray[np.float32],
     manifest: Manifest,
     targets: Sequence[str] = TARGETS,
@@ -83,10 +83,10 @@ def score_pairs(
         ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``ci95`` with ``tpr@fpr``,
         target -> [low, high] or None; ``counts``; ``warnings``.
     """
-    from vidface.scores.metrics.verification import tpr_at_fpr
+    from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 
     people, _ = identity_codes(manifest)
-    result = tpr_at_fpr(embeddings, people, targets, rule=fpr_rule, device=device)
+    result = tpr_of_all_pairs(embeddings, people, targets, rule=fpr_rule, device=device)
     intervals = {
         target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
         for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)

@@ -59,7 +59,7 @@ def score_listed(
     people = _people(manifest)
     by_folds = protocol != "pairs"
     try:
-        result = protocol_pairs.score_pairs(
+        result = protocol_pairs.score_listed_pairs(
             scores, listed.same, people[listed.first], people[listed.second], targets, fpr_rule=fpr_rule
         )
         if by_folds:

@@ -5,7 +5,7 @@ the list's. A video without a usable frame has a zero embedding: its pairs score
 `vidface.scores.protocols.lfrc`, and their squared distance is 2, that of vectors at a right angle, also where both are
 zero.
 
-Tested in ``tests/protocols/test_listed_pairs.py``.
+Tested in ``tests/scores/protocols/test_listed_pairs.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vidface.scores.metrics.bootstrap import auc_eer_intervals, bootstrap_mean, bootstrap_ratio
 from vidface.scores.metrics.folds import THRESHOLDS, cut_folds, given_folds, val_at_far
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
-from vidface.scores.metrics.pairs import Operating, auc, equal_error_rate, tpr_at_fpr
+from vidface.scores.metrics.listed_pairs import Operating, auc, equal_error_rate, tpr_of_listed_pairs
 
 __all__ = [
     "FOLDS",
@@ -30,7 +30,7 @@ __all__ = [
     "fold_numbers",
     "pair_scores",
     "score_folds",
-    "score_pairs",
+    "score_listed_pairs",
 ]
 
 TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
@@ -92,7 +92,7 @@ def pair_scores(
     return scores, usable
 
 
-def score_pairs(
+def score_listed_pairs(
     scores: NDArray[np.float64],
     same: NDArray[np.bool_],
     first: NDArray[np.int64],
@@ -118,7 +118,7 @@ def score_pairs(
     Raises:
         ValueError: pairs that are all of one kind.
     """
-    points = tpr_at_fpr(scores, same, targets, fpr_rule)
+    points = tpr_of_listed_pairs(scores, same, targets, fpr_rule)
     different = int((~same).sum())
     _, person = np.unique(first[same], return_inverse=True)
     intervals = auc_eer_intervals(scores, same, first, second)

@@ -3,7 +3,7 @@
 A template's feature is the sum over its media of the mean of each medium's images, L2-normalised; two templates are
 compared by cosine. 1:1 is over the listed pairs. 1:N is open-set over two galleries, each by itself: a probe whose
 subject is in the gallery is a mated search, every other probe a non-mated one. Tested in
-``tests/protocols/test_templates.py`` against the definition in plain numpy and scikit-learn.
+``tests/scores/protocols/test_templates.py`` against the definition in plain numpy and scikit-learn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.metrics.pairs import tpr_at_fpr
+from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
 
 if TYPE_CHECKING:
     from vidface.scores.metrics.open_set import SearchOutcomes
@@ -171,7 +171,7 @@ def verify_templates(
     """
     from vidface.scores.pairs.listed import listed_cosines
 
-    points = tpr_at_fpr(listed_cosines(rows, first, second), same, targets, rule)
+    points = tpr_of_listed_pairs(listed_cosines(rows, first, second), same, targets, rule)
     impostors = int(np.count_nonzero(~same))
     warnings = [
         f"TPR at FPR {point.target} is not measured: {impostors:,} impostor pairs are fewer than 1/{point.target}"

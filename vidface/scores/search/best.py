@@ -2,8 +2,8 @@
 
 The blocked product by BLAS only sorts pairs out: it is off by less than `vidface.scores.pairs.blocks.product_error`, so
 what surely lies below the best of a row (and, in a gallery, below the score of its mate) is never scored; the rest gets
-its score by `dot32`. Tested in ``tests/metrics/test_open_set.py`` and ``tests/metrics/test_mate_search.py`` against
-loops over all pairs.
+its score by `dot32`. Tested in ``tests/scores/metrics/test_open_set.py`` and
+``tests/scores/metrics/test_mate_search.py`` against loops over all pairs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count
-from vidface.scores.pairs.blocks import BLOCK, TOPS, UNIT, in_threads, product_error, widen
+from vidface.scores.pairs.blocks import BLOCK, TOPS, UNIT, checked_float32, in_threads, product_error
 
 __all__ = ["best_distractor", "scan_gallery"]
 
@@ -174,7 +174,7 @@ def best_distractor(
         best = np.full(len(rows), -np.inf, np.float32)
         scores = np.empty(block * block, np.float32)
         for side, tops in shares:
-            right = widen(distractors, side, side + block)
+            right = checked_float32(distractors, side, side + block)
             for top in tops:
                 left = rows[top : top + block]
                 products = scores[: len(left) * len(right)].reshape(len(left), len(right))

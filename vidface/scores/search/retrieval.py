@@ -6,7 +6,7 @@ hardly more than k, is scored again in float64 in a fixed order. So the answer i
 tie exactly and ties go by video id, whatever the order of the gallery, the number of threads or the machine.
 
 FAISS's own product and heaps take longer than this and need a copy of the gallery; only where it has a GPU does it
-propose the candidates. Tested in ``tests/test_retrieval.py`` against a whole sort.
+propose the candidates. Tested in ``tests/scores/search/test_retrieval.py`` against a whole sort.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.pooling import pool_frames
 from vidface.runtime import cpu_count
-from vidface.scores.search.scan import finish, scan
+from vidface.scores.search.scan import rank_candidates, scan
 
 __all__ = ["identity_templates", "search"]
 
@@ -147,7 +147,7 @@ def _search_block(
             scan(block, len(part), first, queries, stored, rank, errors, depth, videos, values, held, floors)
     scores = np.empty((count, depth), np.float32)
     index = np.empty((count, depth), np.int64)
-    finish(queries, stored, rank, errors, depth, videos, values, held, scores, index)
+    rank_candidates(queries, stored, rank, errors, depth, videos, values, held, scores, index)
     return scores, index
 
 
@@ -191,7 +191,7 @@ def _search_on_gpus(
         values, videos = engine.search(asked[part], width)
         found, best = np.empty((len(part), depth), np.float32), np.empty((len(part), depth), np.int64)
         held = np.full(len(part), width)
-        finish(asked[part], stored, rank, errors[part], depth, videos, values, held, found, best)
+        rank_candidates(asked[part], stored, rank, errors[part], depth, videos, values, held, found, best)
         # What was not proposed scored at most as much as the last proposal.
         proven = values[:, -1] < values[:, depth - 1] - 2 * errors[part]
         scores[part[proven]], index[part[proven]] = found[proven], best[proven]

@@ -1,6 +1,6 @@
 """The inner loops of `vidface.scores.search.retrieval`: what of a block may be among the best, and its order.
 
-Tested in ``tests/test_retrieval.py``.
+Tested in ``tests/scores/search/test_retrieval.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from vidface.embeddings.exact import dot64
 
-__all__ = ["finish", "scan"]
+__all__ = ["rank_candidates", "scan"]
 
 _LANES = 16  # scores compared at once; LLVM splits them where the machine has narrower vectors
 _AHEAD = 4  # candidates whose rows are on their way from memory while one is scored
@@ -205,7 +205,7 @@ def _exact_order(query: Any, stored: Any, rank: Any, videos: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def finish(
+def rank_candidates(
     queries: Any,
     stored: Any,
     rank: Any,

@@ -1,6 +1,6 @@
 """Pack a set of labelled images into tar shards, .rec and .idx files, or a .bin file of pairs.
 
-Tested in ``tests/datasets/test_dataset_pack.py``.
+Tested in ``tests/training/datasets/test_dataset_pack.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidface.errors import UsageError
-from vidface.files.outputs import exclusive
+from vidface.files.locks import exclusive
 from vidface.runtime import progress
 from vidface.training.datasets.bin_file import write_bin
 from vidface.training.datasets.images import ImageSet

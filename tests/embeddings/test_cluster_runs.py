@@ -1,0 +1,148 @@
+"""How the cluster stage shares its work out, and how rows are read from a features file."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from vidface.embeddings import cluster as stage
+from vidface.embeddings.embed import embed_sweep, embed_weighted, pool_videos
+from vidface.errors import StoreError
+from vidface.features.engines.local import local_engine
+from vidface.files import store
+from vidface.files.store import features as features_files
+from vidface.scores.sweep import _size_norm_sweep_chunk, _size_sweep_chunk, _sweep_chunk
+
+LENGTHS = [3, 0, 40, 1, 0, 0, 25, 7, 130, 2]
+
+
+@pytest.fixture(params=["float16", "float32"])
+def features(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    random = np.random.default_rng(0)
+    rows = [random.standard_normal((n, 24)).astype(request.param) for n in LENGTHS]
+    videos = [store.VideoRows(f"v{i}", r, np.zeros(len(r), np.float32), "ok", []) for i, r in enumerate(rows)]
+    store.write_shard(tmp_path / "s.h5", videos, 24, request.param)
+    store.join_shards([tmp_path / "s.h5"], tmp_path / "f.h5", {"model_name": "m"})
+    return tmp_path / "f.h5"
+
+
+def whole(path: Path) -> npt.NDArray[np.generic]:
+    with h5py.File(path) as file:
+        return file["features"][:]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("rows", [1, 30, 10_000])
+def test_however_the_work_is_cut_the_results_are_the_same(
+    features: Path, monkeypatch: pytest.MonkeyPatch, workers: int, rows: int
+) -> None:
+    monkeypatch.setattr(stage, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(stage, "BLOCK_ROWS", max(1, rows // 3))
+    source = store.read_features(features)
+    for function, whole_run in (
+        (stage._cluster_chunk, pool_videos),
+        (stage._size_chunk, partial(embed_weighted, by_norm=False)),
+        (stage._size_norm_chunk, partial(embed_weighted, by_norm=True)),
+    ):
+        runs = list(stage.over_videos(source, function, 0.2, engine=local_engine(workers), label="x"))
+        expected_arrays = whole_run(whole(features), source.offsets, 0.2)
+        for found, expected in zip(zip(*runs, strict=True), expected_arrays, strict=False):
+            joined = np.concatenate(found)
+            assert joined.dtype == expected.dtype and joined.tobytes() == expected.tobytes()
+        assert all(run.weights is None for run in runs) == (len(expected_arrays) == 3)
+    thresholds = [None, 0.3, 0.1]
+    for function, pool in (
+        (_sweep_chunk, "largest"),
+        (_size_sweep_chunk, "size"),
+        (_size_norm_sweep_chunk, "size-norm"),
+    ):
+        swept = list(stage.over_videos(source, function, thresholds, engine=local_engine(workers), label="x"))
+        embeddings, kept = embed_sweep(whole(features), source.offsets, thresholds, pool=pool)
+        np.testing.assert_array_equal(np.concatenate([run[0] for run in swept], axis=1), embeddings)
+        assert sum(run[1] for run in swept).tolist() == kept.sum(axis=1).tolist()
+
+
+def test_runs_are_a_bounded_number_ahead_and_an_error_is_raised(
+    features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "CHUNK_ROWS", 1)
+    begun: list[int] = []
+    lock = threading.Lock()
+
+    def task(path: Path, offsets: npt.NDArray[np.int64], argument: int) -> int:
+        with lock:
+            begun.append(int(offsets[0]))
+        if offsets[0] == argument:
+            raise StoreError("damaged")
+        return int(offsets[0])
+
+    source = store.read_features(features)
+    expected = [int(offset) for offset in source.offsets[:-1]]
+    results = stage.over_videos(source, task, -1, engine=local_engine(2), label="x")
+    assert next(results) == expected[0]
+    assert len(begun) <= 5
+    results.close()
+    assert len(begun) <= 5
+    found = []
+    with pytest.raises(StoreError, match="damaged"):
+        for result in stage.over_videos(source, task, 44, engine=local_engine(2), label="x"):
+            found.append(result)
+    assert found == [start for start in expected if start < 44]
+
+
+def test_blocks_of_rows_are_the_rows(features: Path) -> None:
+    rows = whole(features)
+    n = len(rows)
+    for bounds in ([0, n], [0, 5, 5, 6, n], [n, n], [17, 100], [3]):
+        blocks = [block.copy() for block in store.row_blocks(features, bounds)]
+        assert len(blocks) == len(bounds) - 1
+        for block, start, stop in zip(blocks, bounds, bounds[1:], strict=False):
+            assert block.dtype == rows.dtype
+            np.testing.assert_array_equal(block, rows[start:stop])
+
+
+@pytest.mark.parametrize("layout", [{"chunks": (7, 24)}, {"chunks": (7, 24), "compression": "gzip"}])
+def test_rows_that_lie_in_pieces_are_read_by_hdf5(features: Path, layout: dict[str, object]) -> None:
+    rows = whole(features)
+    with h5py.File(features, "a") as file:
+        del file["features"]
+        file.create_dataset("features", data=rows, **layout)
+    np.testing.assert_array_equal(store.read_rows(features, 2, 99), rows[2:99])
+    assert len(store.read_rows(features, 4, 4)) == 0
+
+
+def test_a_file_that_changes_is_looked_at_again(features: Path) -> None:
+    rows = whole(features)
+    store.read_rows(features, 0, 1)
+    with h5py.File(features, "a") as file:
+        del file["features"]
+        file["filler"] = np.zeros(1000)
+        file["features"] = rows[::-1]
+    np.testing.assert_array_equal(store.read_rows(features, 0, len(rows)), rows[::-1])
+
+
+def test_a_file_that_ends_too_early_is_damaged(features: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = len(whole(features))
+    with pytest.raises(StoreError, match=r"f\.h5: damaged \(rows 3 to 300 of 208\)"):
+        store.read_rows(features, 3, 300)
+    # HDF5 sees a short file when it is opened; here it is cut after that.
+    layout = features_files._features_layout(features, ())
+    monkeypatch.setattr(features_files, "_features_layout", lambda *_: layout)
+    assert layout.begin is not None
+    with features.open("r+b") as file:
+        file.truncate(layout.begin + 100 * 24 * layout.dtype.itemsize + 5)
+    assert len(store.read_rows(features, 0, 100)) == 100
+    with pytest.raises(StoreError, match=f"it ends before row {n}"):
+        store.read_rows(features, 0, n)
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="not a readable HDF5 file"):
+        store.read_rows(features, 0, n)
+    features.unlink()
+    with pytest.raises(StoreError, match="no such file"):
+        store.read_rows(features, 0, 1)

@@ -1,0 +1,506 @@
+"""What a report says, against plain numpy over the list of all pairs and all videos."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_curve
+
+from vidface.embeddings.cluster import cluster
+from vidface.errors import UsageError
+from vidface.files import store
+from vidface.files.faults import record_faults
+from vidface.files.json_files import write_json
+from vidface.manifest.manifest import Manifest, read_manifest, write_manifest
+from vidface.report.run import projection, strips
+from vidface.report.run.content import Content
+from vidface.report.run.gather import gather
+from vidface.runs.opened import OPTIONS, Run, open_run, run_entry
+from vidface.scores.score import score
+from vidface.scores.scored import read_scored
+from vidface.scores.sweep import sweep
+
+WIDTH, THRESHOLD, TARGETS = 24, 0.35, ["1e-1", "1e-2", "1e-9"]
+
+
+class Videos:
+    """People whose videos hold frames of others; frames of nobody; videos that failed; times out of order."""
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(7)
+        centres = random.standard_normal((14, WIDTH))
+        self.rows: list[tuple[str, str, str, str]] = []
+        self.frames: dict[str, np.ndarray] = {}
+        self.times: dict[str, np.ndarray] = {}
+        for person in range(14):
+            for take in range(4 if person < 10 else 1):
+                video = f"v{random.integers(10**6):06d}"
+                identity = f"p{person}" if person < 10 else ""
+                split = "train" if take < 2 and person < 10 else "val"
+                count = 0 if (person, take) in ((3, 2), (5, 0)) else int(random.integers(5, 14))
+                frames = centres[person] + 1.0 * random.standard_normal((count, WIDTH))
+                noise = random.random(count) < 0.3
+                frames[noise] = centres[random.integers(14, size=count)][noise]
+                frames[noise] += 0.3 * random.standard_normal((int(noise.sum()), WIDTH))
+                if person == 1 and count:
+                    frames[0] = 0
+                self.rows.append((video, f"{video}.mp4", identity, split))
+                self.frames[video] = frames.astype(np.float32)
+                self.times[video] = random.permutation(count).astype(np.float32) / 8
+        order = random.permutation(len(self.rows))
+        self.rows = [self.rows[place] for place in order]
+
+
+def write_run(folder: Path, videos: Videos, rows: list[tuple[str, str, str, str]]) -> Path:
+    folder.mkdir()
+    manifest, features = folder / "set.csv", folder / "features.h5"
+    write_manifest(manifest, rows)
+    truth = read_manifest(manifest)
+    made = [
+        store.VideoRows(
+            video,
+            videos.frames[video],
+            videos.times[video],
+            "ok" if len(videos.frames[video]) else "failed",
+            [],
+        )
+        for video in truth.video_ids
+    ]
+    store.write_shard(folder / "shard.h5", made, WIDTH, "float32")
+    made_with = {
+        "manifest_sha256": truth.sha256,
+        "model_name": "<script>",
+        "model_sha256": "1" * 64,
+        "flip": False,
+        "fps": "8",
+        "decoder": "pyav",
+    }
+    store.join_shards([folder / "shard.h5"], features, made_with)
+    cluster(features, folder / "embeddings.h5", threshold=THRESHOLD)
+    options = {**OPTIONS, "targets": TARGETS}
+    write_json(folder / "run.json", {"run": run_entry(folder, manifest, features, options)})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def videos() -> Videos:
+    return Videos()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, videos: Videos) -> Path:
+    return write_run(tmp_path_factory.mktemp("content") / "run", videos, videos.rows)
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Run:
+    return open_run(folder)
+
+
+@pytest.fixture(scope="module")
+def content(run: Run) -> Content:
+    return gather(run, pictures=False)
+
+
+@pytest.fixture(scope="module")
+def embeddings(run: Run) -> dict[str, np.ndarray]:
+    found = store.read_embeddings(run.embeddings)
+    return dict(zip(found.video_ids, found.embeddings.astype(np.float64), strict=True))
+
+
+@pytest.fixture(scope="module")
+def pairs(videos: Videos, embeddings: dict[str, np.ndarray]) -> list[tuple[float, bool, str, str]]:
+    """(cosine, genuine, id, id) of all pairs."""
+    who = {video: identity for video, _, identity, _ in videos.rows}
+    return [
+        (float(embeddings[a] @ embeddings[b]), who[a] == who[b] != "", a, b)
+        for a, b in combinations(sorted(who), 2)
+    ]
+
+
+def test_the_headline_is_what_score_says(content: Content, run: Run) -> None:
+    scores = score(read_scored(run.embeddings, run.manifest), run.manifest, **run.options)
+    said = {number.label: number for number in content.headline}
+    assert list(said) == ["mAP@100", "rank-1", "rank-5", "rank-10", *(f"TPR at FPR {t}" for t in TARGETS)]
+    for label, name in (("mAP@100", "mAP@100"), ("rank-1", "rank1"), ("rank-10", "rank10")):
+        assert said[label][1:4] == (scores[name], *scores["ci95"][name])
+    for target in TARGETS[:2]:
+        number = said[f"TPR at FPR {target}"]
+        assert number[1:4] == (scores["tpr@fpr"][target], *scores["ci95"]["tpr@fpr"][target])
+    last = said["TPR at FPR 1e-9"]
+    assert last[1:4] == (None, None, None) and "impostor pairs are fewer than 1/1e-9" in last.note
+    # said beside its number, so not once more on top
+    assert not any("1e-9" in warning for warning in content.warnings)
+    assert 0.2 < said["mAP@100"].value < 1  # a set without misses would test nothing
+
+
+def test_counts(content: Content, videos: Videos, pairs: list) -> None:
+    counts = dict(content.counts.rows)
+    splits = Counter((split, identity != "") for _, _, identity, split in videos.rows)
+    assert counts["videos"] == len(videos.rows) == 44
+    assert counts["people (identities)"] == 10
+    assert counts["videos of nobody known"] == counts["distractors among the gallery videos"] == 4
+    assert counts["enrolment videos (split train)"] == splits["train", True] == 20
+    assert counts["genuine pairs (same person)"] == sum(genuine for _, genuine, _, _ in pairs)
+    assert counts["impostor pairs (different people, or somebody unknown)"] == sum(not p[1] for p in pairs)
+    assert counts["frames"] == sum(map(len, videos.frames.values()))
+    assert counts["videos without a usable frame"] == 2
+
+
+def test_every_point_of_the_curve_is_on_scikit_learns(content: Content, pairs: list) -> None:
+    curves = content.curves
+    scores, genuine = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+    fpr, tpr, thresholds = roc_curve(genuine, scores, drop_intermediate=False)
+    assert (curves.genuine_pairs, curves.impostor_pairs) == (genuine.sum(), (~genuine).sum())
+    assert (np.diff(curves.thresholds) < 0).all()
+    for threshold, x, y in zip(curves.thresholds, curves.fpr, curves.tpr, strict=True):
+        last = np.flatnonzero(thresholds >= threshold)[-1]
+        assert (x, y) == (pytest.approx(fpr[last]), pytest.approx(tpr[last]))
+    assert (curves.fpr[0], curves.tpr[0], curves.fpr[-1], curves.tpr[-1]) == (0, 0, 1, 1)
+    for point in curves.points[:2]:
+        assert point.fpr == float(point.target)
+        assert point.tpr == pytest.approx(tpr[fpr <= point.fpr][-1])
+        # These scores are float64, the threshold is the float32 above the last refused one.
+        assert (scores[~genuine] >= point.threshold + 1e-6).mean() <= point.fpr
+    assert curves.points[2] == ("1e-9", 1e-9, None, None, None, None)
+
+
+def test_no_step_of_the_curve_is_left_out(content: Content) -> None:
+    histogram, curves = content.histogram, content.curves
+    above = np.concatenate([np.cumsum(histogram.same[::-1])[::-1], [0]]) / histogram.same.sum()
+    whole = dict(zip(histogram.edges.tolist(), above.tolist(), strict=True))
+    rates = np.interp(-histogram.edges, -curves.thresholds, curves.tpr)
+    assert rates.tolist() == pytest.approx(list(whole.values()))
+    assert len(curves.fpr) < len(histogram.edges)
+
+
+def test_histograms_hold_every_pair(content: Content, pairs: list) -> None:
+    histogram = content.histogram
+    for counts, genuine in ((histogram.same, True), (histogram.different, False)):
+        scores = [pair[0] for pair in pairs if pair[1] is genuine]
+        assert counts.sum() == len(scores)
+        coarse = counts.reshape(-1, 8).sum(
+            axis=1
+        )  # scores here are float64, so edges may differ by a rounding
+        expected = np.histogram(np.clip(scores, -1, 1), histogram.edges[::8])[0]
+        assert np.abs(coarse - expected).sum() <= 2
+    assert list(histogram.thresholds) == TARGETS[:2]
+
+
+def test_pairs_at_both_ends(content: Content, videos: Videos, pairs: list) -> None:
+    who = {video: identity for video, _, identity, _ in videos.rows}
+    for listed, genuine, sign in ((content.impostors, False, -1), (content.genuine, True, 1)):
+        expected = sorted((sign * round(s, 5), a, b) for s, g, a, b in pairs if g is genuine)
+        assert len(listed) == 24
+        assert [(sign * round(pair.cosine, 5), pair.a_id, pair.b_id) for pair in listed] == expected[:24]
+        assert all((pair.a_identity, pair.b_identity) == (who[pair.a_id], who[pair.b_id]) for pair in listed)
+
+
+def ranking(
+    name: str, videos: Videos, embeddings: dict[str, np.ndarray]
+) -> tuple[list[tuple[float, str]], list[str]]:
+    """(cosine, id) of the usable gallery, best first, by a person's template; and the person's own videos."""
+    mean = sum(embeddings[v] for v, _, identity, split in videos.rows if (identity, split) == (name, "train"))
+    template = mean / np.linalg.norm(mean)
+    gallery = [(v, identity) for v, _, identity, split in videos.rows if split == "val"]
+    found = [(-float(embeddings[v] @ template), v) for v, _ in gallery if embeddings[v].any()]
+    return [(-cosine, v) for cosine, v in sorted(found)], [v for v, identity in gallery if identity == name]
+
+
+def test_the_worst_people_and_what_was_ranked_above_them(
+    content: Content, videos: Videos, embeddings: dict[str, np.ndarray]
+) -> None:
+    aps = {}
+    for person in range(10):
+        found, own = ranking(f"p{person}", videos, embeddings)
+        hits, total = 0, 0.0
+        for rank, (_, video) in enumerate(found, 1):
+            if video in own:
+                hits += 1
+                total += hits / rank
+        aps[f"p{person}"] = total / len(own)
+    worst = sorted((ap, name) for name, ap in aps.items() if ap < 1)
+    assert [(people.identity, people.ap) for people in content.confused] == [
+        (name, pytest.approx(ap)) for ap, name in worst
+    ]
+    for people in content.confused:
+        found, own = ranking(people.identity, videos, embeddings)
+        last = max(rank for rank, (_, video) in enumerate(found, 1) if video in own)
+        assert len(people.ranked) == min(max(10, last), 24)
+        for answer, (cosine, video) in zip(people.ranked, found, strict=False):
+            assert (answer.video_id, answer.relevant) == (video, video in own)
+            assert answer.cosine == pytest.approx(cosine, abs=1e-6)
+        assert (people.enrolled, people.videos) == (2, 2)
+        assert people.missed == sorted(v for v in own if not embeddings[v].any())
+        assert people.found == 2 - len(people.missed)
+    assert any(people.missed for people in content.confused)
+
+
+def test_cmc_against_whole_rankings(
+    content: Content, videos: Videos, embeddings: dict[str, np.ndarray]
+) -> None:
+    first = []
+    for person in range(10):
+        found, own = ranking(f"p{person}", videos, embeddings)
+        first.append(next((rank for rank, (_, video) in enumerate(found, 1) if video in own), np.inf))
+    assert content.cmc.ranks.tolist() == list(range(1, 101))
+    assert content.cmc.rate.tolist() == [np.mean(np.array(first) <= k) for k in range(1, 101)]
+    said = {number.label: number.value for number in content.headline}
+    for k in (1, 5, 10):
+        assert content.cmc.rate[k - 1] == said[f"rank-{k}"]
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    wide = rows.astype(np.float64)
+    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-30)
+
+
+def test_which_strips_are_shown(
+    content: Content, run: Run, videos: Videos, embeddings: dict[str, np.ndarray]
+) -> None:
+    found = store.read_embeddings(run.embeddings)
+    offsets = np.concatenate([[0], np.cumsum(found.frames)])
+    labels = {v: found.labels[offsets[i] : offsets[i + 1]] for i, v in enumerate(found.video_ids)}
+    plain = {v: unit(frames).sum(axis=0) for v, frames in videos.frames.items() if len(frames)}
+    changed = {v: float(mean / np.linalg.norm(mean) @ embeddings[v]) for v, mean in plain.items()}
+    most = sorted((c, v) for v, c in changed.items() if c < 1 - 1e-6)[:6]
+    by_why = {
+        why: [strip.video_id for strip in content.strips if strip.why == why]
+        for why in ("most changed", "most fragmented", "random")
+    }
+    assert by_why["most changed"] == [v for _, v in most]
+    clusters = {
+        v: (-len(set(own.tolist())), float((own == 0).mean()), v) for v, own in labels.items() if len(own)
+    }
+    split = sorted(key for v, key in clusters.items() if key[0] < -1 and v not in by_why["most changed"])
+    assert by_why["most fragmented"] == [v for _, _, v in split[:6]]
+    assert len(by_why["random"]) == 6
+    shown = [strip.video_id for strip in content.strips]
+    assert len(shown) == len(set(shown)) == 18
+    assert all(len(videos.frames[video]) for video in shown)
+
+
+def test_strips_show_all_frames_in_the_order_of_time(
+    content: Content, run: Run, videos: Videos, embeddings: dict[str, np.ndarray]
+) -> None:
+    found = store.read_embeddings(run.embeddings)
+    offsets = np.concatenate([[0], np.cumsum(found.frames)])
+    who = {video: identity for video, _, identity, _ in videos.rows}
+    zero_rows = 0
+    for strip in content.strips:
+        place = found.video_ids.index(strip.video_id)
+        labels = found.labels[offsets[place] : offsets[place + 1]]
+        times = videos.times[strip.video_id]
+        assert strip.identity == who[strip.video_id]
+        assert [frame.row for frame in strip.frames] == np.argsort(times).tolist()
+        assert [frame.seconds for frame in strip.frames] == sorted(times.tolist())
+        assert [frame.label for frame in strip.frames] == labels[np.argsort(times)].tolist()
+        assert [frame.kept for frame in strip.frames] == [frame.label == 0 for frame in strip.frames]
+        assert (strip.shown_of, strip.kept) == (len(labels), int((labels == 0).sum()))
+        assert strip.clusters == len(set(labels.tolist()))
+        rows = unit(videos.frames[strip.video_id])
+        for frame in strip.frames:
+            if not rows[frame.row].any():
+                zero_rows += 1
+                assert frame.cosine is None
+            else:
+                assert frame.cosine == pytest.approx(
+                    float(rows[frame.row] @ embeddings[strip.video_id]), abs=1e-6
+                )
+    assert zero_rows
+
+
+def test_a_long_video_is_an_even_sample(run: Run, videos: Videos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strips, "MOST_FRAMES", 4)
+    video = max(videos.frames, key=lambda v: len(videos.frames[v]))
+    strip = gather(run, videos=[video], pictures=False).strips[0]
+    count = len(videos.frames[video])
+    assert (strip.video_id, strip.why, strip.shown_of) == (video, "asked for", count)
+    order = np.argsort(videos.times[video])
+    assert [frame.row for frame in strip.frames] == [order[round(k * (count - 1) / 3)] for k in range(4)]
+
+
+def test_asked_for_videos_come_first_once_each(run: Run, videos: Videos, content: Content) -> None:
+    failed = next(video for video, frames in videos.frames.items() if not len(frames))
+    asked = [content.strips[0].video_id, failed, content.strips[0].video_id]
+    found = gather(run, videos=asked, pictures=False).strips
+    assert [strip.video_id for strip in found[:2]] == asked[:2]
+    assert (found[1].frames, found[1].shown_of) == ([], 0)
+    shown = [strip.video_id for strip in found]
+    assert len(shown) == len(set(shown)) == 20
+    with pytest.raises(UsageError, match="--video nobody: there is no such video"):
+        gather(run, videos=["nobody"], pictures=False)
+
+
+def test_the_order_of_the_videos_does_not_matter(content: Content, videos: Videos, tmp_path: Path) -> None:
+    other = gather(open_run(write_run(tmp_path / "run", videos, videos.rows[::-1])), pictures=False)
+    for field in ("headline", "strips", "confused", "impostors", "genuine", "sweep", "warnings", "protocol"):
+        assert getattr(other, field) == getattr(content, field), field
+    assert (other.counts, other.fault_counts) == (content.counts, content.fault_counts)
+    for name in ("same", "different"):
+        assert (getattr(other.histogram, name) == getattr(content.histogram, name)).all()
+    assert (other.cmc.rate == content.cmc.rate).all()
+
+
+def test_a_sweep_of_the_run_and_one_made_now_are_the_same(folder: Path, run: Run, content: Content) -> None:
+    assert content.sweep is None and "--thresholds" in content.missing["sweep"]
+    table = sweep(run.features, run.manifest, [None, THRESHOLD, 0.9], **run.options)
+    write_json(folder / "sweep.json", table)
+    try:
+        stored = gather(open_run(folder), pictures=False)
+    finally:
+        (folder / "sweep.json").unlink()
+    assert gather(run, thresholds=[None, THRESHOLD, 0.9], pictures=False).sweep == stored.sweep
+    found = stored.sweep
+    assert (found.thresholds, found.chosen) == (["none", "0.35", "0.9"], "0.35")
+    assert list(found.measures) == ["mAP@100", "TPR at FPR 1e-1", "TPR at FPR 1e-2"]  # 1e-9 is never known
+    said = {number.label: number.value for number in stored.headline}
+    for name, values in found.measures.items():
+        assert values[1] == said[name]  # the row of the chosen threshold is the run itself
+    best = [name for name, values in found.measures.items() if values[1] == max(values)]
+    assert best and found.warning is not None
+    assert f"threshold 0.35 is the best of this sweep by {', '.join(best)}, and" in found.warning
+
+
+def test_a_threshold_that_is_not_the_best_needs_no_warning(run: Run) -> None:
+    table = sweep(run.features, run.manifest, [THRESHOLD, None], **run.options)
+    for row in table["rows"]:
+        row["mAP@100"] = 0.5 if row["threshold"] == "none" else 0.4
+        row["tpr@fpr"] = dict.fromkeys(TARGETS)
+    found = gather(dataclasses.replace(run, sweep=table), pictures=False).sweep
+    assert (found.chosen, found.warning, list(found.measures)) == ("0.35", None, ["mAP@100"])
+    others = gather(run, thresholds=[0.5], pictures=False).sweep
+    assert (others.chosen, others.warning) == (None, None)
+
+
+def test_stored_scores_are_taken_as_they_are(run: Run) -> None:
+    scores = score(read_scored(run.embeddings, run.manifest), run.manifest, **run.options)
+    scores["mAP@100"] = 0.123
+    said = gather(dataclasses.replace(run, scores=scores), pictures=False)
+    assert said.headline[0].value == 0.123
+    assert said.cmc is not None and said.confused
+
+
+def test_faults_of_this_run_and_no_others(folder: Path, videos: Videos) -> None:
+    fault = {"stage": "extract", "kind": "missing", "detail": "=1+1 <b>"}
+    record_faults(folder / "features.h5", "extract", [{"video": "a", **fault}, {"video": "b", **fault}])
+    record_faults(folder / "others.h5", "extract", [{"video": "c", **fault}])
+    try:
+        content = gather(open_run(folder), pictures=False)
+    finally:
+        (folder / "faults.jsonl").unlink()
+    assert content.faults.rows == [
+        [video, "extract", "missing", "=1+1 <b>", "features.h5"] for video in ("a", "b")
+    ]
+    assert content.fault_counts.rows == [
+        ["videos by status", "failed", 2],
+        ["videos by status", "ok", 42],
+        ["faults of extract", "missing", 2],
+    ]
+    assert dict(content.counts.rows)["faults"] == 2
+
+
+def test_what_it_was_made_with(content: Content, run: Run) -> None:
+    said = dict(content.made_with.rows)
+    assert (said["model name"], said["threshold"], said["flip"]) == ("<script>", "0.35", "no")
+    assert said["manifest sha256 of rows"] == run.manifest.sha256
+    assert said["embeddings sha256 of content"] == run.attributes["content_sha256"]
+    assert not any(str(run.path) in str(value) for value in said.values())
+
+
+def test_without_features_there_are_labels_alone(run: Run, content: Content) -> None:
+    bare = gather(dataclasses.replace(run, features=None))
+    assert {strip.why for strip in bare.strips} == {"most fragmented", "random"}
+    for strip in bare.strips:
+        assert all(frame.seconds is frame.cosine is frame.picture is None for frame in strip.frames)
+        assert [frame.row for frame in strip.frames] == list(range(strip.shown_of))
+    assert bare.impostors == content.impostors
+    with pytest.raises(UsageError, match="say --features FILE"):
+        gather(dataclasses.replace(run, features=None), thresholds=[0.5])
+
+
+def test_videos_that_are_gone_have_no_pictures_and_that_is_said(run: Run, content: Content) -> None:
+    said = gather(run)
+    assert said.strips == content.strips
+    assert said.warnings[-1].startswith("pictures of ") and "videos shown are missing" in said.warnings[-1]
+
+
+@pytest.mark.parametrize("kind", ["nobody known", "no enrolment", "one video"])
+def test_parts_that_cannot_be_had_are_named(videos: Videos, tmp_path: Path, kind: str) -> None:
+    rows = [(v, path, identity, split) for v, path, identity, split in videos.rows if len(videos.frames[v])]
+    if kind == "nobody known":
+        rows = [(v, path, "", "") for v, path, _, _ in rows]
+    elif kind == "no enrolment":
+        rows = [(v, path, identity, "test") for v, path, identity, _ in rows]
+    else:
+        rows = rows[:1]
+    content = gather(open_run(write_run(tmp_path / "run", videos, rows)), pictures=False)
+    assert content.cmc is None and content.missing["cmc"].startswith("iqiyi not scored")
+    assert content.confused == [] and content.missing["confused"] == content.missing["cmc"]
+    if kind == "no enrolment":
+        assert content.curves is not None and content.genuine and "curves" not in content.missing
+    else:
+        assert content.curves is None and "curves" in content.missing
+        assert content.genuine == []
+    assert [number.label for number in content.headline] == [f"TPR at FPR {t}" for t in TARGETS]
+    assert (content.map is None) == (kind == "one video")
+    assert content.strips
+    json.dumps([content.headline, content.missing, content.protocol], allow_nan=False)
+
+
+def test_the_map_shows_everybody_and_is_the_same_again(content: Content, run: Run, videos: Videos) -> None:
+    who = {video: identity for video, _, identity, _ in videos.rows}
+    assert sorted(content.map.video_ids) == sorted(v for v, frames in videos.frames.items() if len(frames))
+    assert content.map.identities == [who[video] for video in content.map.video_ids]
+    assert (content.map.shown_of, content.map.note) == (42, "")
+    assert np.isfinite(content.map.xy).all() and content.map.xy.shape == (42, 2)
+    again = gather(run, pictures=False).map
+    assert again.method == content.map.method and (again.xy == content.map.xy).all()
+
+
+def test_without_the_library_the_map_is_principal_components(
+    run: Run, monkeypatch: pytest.MonkeyPatch, embeddings: dict[str, np.ndarray]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openTSNE", None)
+    plane = gather(run, pictures=False).map
+    assert plane.method.startswith("principal components; pip install")
+    rows = np.array([embeddings[video] for video in plane.video_ids])
+    centred = rows - rows.mean(axis=0)
+    expected = np.linalg.svd(centred)[0][:, :2] * np.linalg.svd(centred)[1][:2]
+    assert np.abs(plane.xy) == pytest.approx(np.abs(expected), abs=1e-6)
+
+
+def test_a_sample_for_the_map_holds_whole_people_and_those_with_several_videos_first() -> None:
+    identities = [f"p{n % 10}" for n in range(40)] + [f"single{n}" for n in range(30)] + [""] * 30
+    manifest = Manifest(
+        Path("m.csv"), Path(), [f"v{n:03d}" for n in range(100)], [], identities, ["val"] * 100, ""
+    )
+    usable = np.arange(100)
+    for most, people, singles, strangers in ((20, 4, 0, 4), (60, 10, 8, 12)):
+        chosen, note = projection.sampled_videos(usable, manifest, most)
+        assert len(chosen) == most and (np.diff(chosen) > 0).all()
+        counts = Counter(identities[place] for place in chosen)
+        assert counts.pop("") == strangers
+        assert Counter(counts.values()) == Counter({4: people, 1: singles} if singles else {4: people})
+        said = f"{people + singles} people drawn at random with all their videos"
+        assert note == f"{said}, and {strangers} videos of nobody known"
+    assert projection.sampled_videos(usable, manifest, 100)[1] == ""
+
+
+def test_where_faces_were_tracked_a_strip_goes_track_by_track(
+    run: Run, videos: Videos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_faces(path: Path, start: int, stop: int) -> store.FaceRows:
+        tracks = np.arange(stop - start, dtype=np.int32) % 3
+        return store.FaceRows(None, None, None, None, tracks)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "read_faces", read_faces)
+    for strip in gather(run, pictures=False).strips:
+        expected = [(row % 3, float(time), row) for row, time in enumerate(videos.times[strip.video_id])]
+        assert [(frame.track, frame.seconds, frame.row) for frame in strip.frames] == sorted(expected)

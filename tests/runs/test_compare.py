@@ -1,0 +1,267 @@
+"""Comparisons of small sets: the values of `score`, ranks by a naive sort, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compared_sets import PEOPLE, ComparedSet
+from scipy import stats
+
+from vidface.errors import ManifestError, StoreError, UsageError
+from vidface.manifest.manifest import Manifest, write_manifest
+from vidface.report.comparison.text import as_json
+from vidface.runs.compare import compare
+from vidface.runs.compare_inputs import open_compared
+from vidface.runs.compare_result import verdict
+from vidface.scores.metrics.bootstrap import Difference
+from vidface.scores.protocols.iqiyi import rank_gallery
+from vidface.scores.score import score
+from vidface.scores.scored import read_scored
+from vidface.submission import write_iqiyi, write_lfrc
+
+
+@pytest.fixture
+def some(tmp_path: Path) -> ComparedSet:
+    return ComparedSet(tmp_path)
+
+
+def test_values_and_precisions_are_those_of_score(some: ComparedSet) -> None:
+    paths = some.embeddings("a.h5", 1.0, failed=9), some.embeddings("b.h5", 0.6)
+    found = some.compare(*paths, targets=["1e-1", "1e-2", "1e-3"])
+    names = [measure.name for measure in found.measures]
+    assert names == ["mAP@100", "rank1", "rank5", "rank10", *(f"TPR at FPR 1e-{k}" for k in (1, 2, 3))]
+    for run, path in enumerate(paths):
+        wanted = score(read_scored(path, some.manifest), some.manifest, targets=["1e-1", "1e-2", "1e-3"])
+        for measure in found.measures:
+            if measure.name.startswith("TPR"):
+                value = wanted["tpr@fpr"][measure.name.removeprefix("TPR at FPR ")]
+            else:
+                value = wanted[measure.name]
+            assert measure.values[run] is not None and measure.values[run].value == value
+        assert (
+            dict(zip(found.wanted.names, found.precision[run].tolist(), strict=True))
+            == wanted["per_identity"]
+        )
+    gain = found.measures[0].differences
+    assert gain[0] is None and gain[1].value == pytest.approx(
+        np.diff([v.value for v in found.measures[0].values])[0]
+    )
+    assert gain[1].verdict == 1 and gain[1].low > 0
+    assert found.unusable == [9, 0]
+    assert "a: 9 videos have no usable frame: never ranked, score 0 in pairs" in found.warnings
+
+
+def test_the_interval_in_map_agrees_with_scipy(some: ComparedSet) -> None:
+    found = some.compare(some.embeddings("a.h5", 1.2), some.embeddings("b.h5", 1.0), replicates=10_000)
+    expected = stats.bootstrap(
+        tuple(found.precision),
+        lambda a, b, axis: b.mean(axis=axis) - a.mean(axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=1,
+    ).confidence_interval
+    gain = found.measures[0].differences[1]
+    width = expected.high - expected.low
+    assert (gain.low, gain.high) == pytest.approx((expected.low, expected.high), abs=0.04 * width)
+
+
+def test_ranks_go_on_where_the_list_of_a_hundred_ends(tmp_path: Path) -> None:
+    some = ComparedSet(tmp_path, distractors=260)
+    rows = some.matrix(4.0, failed=40)
+    path = some.embeddings("a.h5", 4.0, failed=40)
+    found = some.compare(path, path, protocol="iqiyi", replicates=10)
+    lists = rank_gallery(rows, some.manifest)
+    ids, identities = some.manifest.video_ids, some.manifest.identities
+    gallery = [v for v, split in enumerate(some.manifest.splits) if split == "val" and rows[v].any()]
+    deep = 0
+    for n, video in enumerate(found.wanted.videos.tolist()):
+        name = found.wanted.names[found.wanted.identity[n]]
+        assert name == identities[video]
+        own = [
+            v for v, split in enumerate(some.manifest.splits) if split == "train" and identities[v] == name
+        ]
+        template = sum(rows[v].astype(np.float64) for v in own)
+        if not np.any(template) or not rows[video].any():
+            assert found.ranks[0, n] == 0
+            continue
+        ranking = sorted(gallery, key=lambda v: (-float(template @ rows[v]), ids[v]))
+        assert found.ranks[0, n] == ranking.index(video) + 1
+        deep += found.ranks[0, n] > 100
+        if found.ranks[0, n] <= 100:
+            assert lists[name][found.ranks[0, n] - 1] == ids[video]
+    assert deep > 3 and (found.ranks[0] == 0).any()
+
+
+def test_submissions_are_compared_like_what_they_were_made_of(some: ComparedSet) -> None:
+    rows = some.matrix(1.0)
+    write_lfrc(some.folder / "s.bin", rows)
+    write_iqiyi(some.folder / "s.txt", rank_gallery(rows, some.manifest))
+    found = some.compare(
+        some.embeddings("a.h5", 1.0), some.folder / "s.bin", some.folder / "s.txt", targets=["1e-2"]
+    )
+    assert [run.name for run in found.runs] == ["a", "s.bin", "s.txt"]
+    for measure in found.measures[:4]:
+        assert measure.values[0] == measure.values[1] == measure.values[2]
+        assert verdict(measure.differences[1]) == verdict(measure.differences[2]) == "no difference at all"
+    assert found.measures[4].values[0] == found.measures[4].values[1]
+    assert found.measures[4].values[2] is None and found.measures[4].differences[2] is None
+    assert found.warnings[0] == "s.txt: a ranking holds no embeddings: TPR at FPR is not compared"
+    assert np.isnan(found.tpr[2]).all() and (found.tpr[0] == found.tpr[1]).all()
+
+
+def test_what_changed_most_comes_first(some: ComparedSet) -> None:
+    found = some.compare(some.embeddings("a.h5", 1.5), some.embeddings("b.h5", 0.5, failed=3))
+    videos = found.changed_videos(1)
+    last = len(found.wanted.gallery) + 1
+    ratios = [max(a, b) / min(a, b) for a, b in np.where(found.ranks > 0, found.ranks, last)[:, videos].T]
+    assert ratios == sorted(ratios, reverse=True) and set(videos) == set(
+        np.flatnonzero(found.ranks[0] != found.ranks[1]).tolist()
+    )
+    people = found.changed_identities(1)
+    changes = np.abs(np.diff(found.precision, axis=0))[0]
+    assert changes[people].tolist() == sorted(changes[changes > 0].tolist(), reverse=True)
+
+
+def test_several_runs_get_wider_intervals(some: ComparedSet) -> None:
+    paths = [some.embeddings(f"{n}.h5", noise) for n, noise in enumerate((1.4, 1.2, 1.3))]
+    two, three = some.compare(*paths[:2], replicates=2000), some.compare(*paths, replicates=2000)
+    assert (two.comparisons, three.comparisons) == (1, 2)
+    for measure in range(4):
+        a, b = two.measures[measure].differences[1], three.measures[measure].differences[1]
+        assert b.low <= a.low and b.high >= a.high
+        if measure == 0:  # the others are coarse
+            assert b.low < a.low and b.high > a.high
+        assert two.measures[measure].values == three.measures[measure].values[:2]
+
+
+def test_what_differs_is_told_from_what_is_the_same(some: ComparedSet) -> None:
+    a = some.embeddings("a.h5", 1.0, fps=8.0, flip=np.True_)
+    b = some.embeddings("b.h5", 1.0, fps=8.0, threshold="none", pooling="x")
+    found = some.compare(a, b)
+    assert found.differs == {"threshold": ["0.4", "none"]}
+    assert found.same["fps"] == 8.0 and found.same["flip"] is True and found.same["pooling"] == "x"
+    assert "content_sha256" not in found.same
+
+
+def test_names_tell_the_runs_apart(some: ComparedSet) -> None:
+    (some.folder / "x").mkdir()
+    a, b = some.embeddings("a.h5", 1.0), some.embeddings("x/a.h5", 0.8)
+    assert [run.name for run in some.compare(a, b).runs] == [str(a), str(b)]
+    assert [run.name for run in some.compare(a, a).runs] == [f"{a} (1)", f"{a} (2)"]
+
+
+def test_everything_fits_into_json(some: ComparedSet) -> None:
+    found = some.compare(some.embeddings("a.h5", 1.4), some.embeddings("b.h5", 0.5, failed=2))
+    value = json.loads(json.dumps(as_json(found), allow_nan=False))
+    assert value["baseline"] == "a" and [run["name"] for run in value["runs"]] == ["a", "b"]
+    first = value["measures"][0]
+    assert first["measure"] == "mAP@100" and first["differences"][0] is None
+    assert first["differences"][1]["words"].startswith("better by ")
+    assert set(value["changed_videos"]) == set(value["changed_identities"]) == {"b"}
+    assert value["counts"]["gallery_identities"] == PEOPLE
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (None, "not measured for both"),
+        (Difference(0.004, 0.001, 0.007, 1), "better by 0.0040, interval +0.0010 to +0.0070"),
+        (Difference(-0.004, -0.007, -0.001, -1), "worse by 0.0040, interval -0.0070 to -0.0010"),
+        (
+            Difference(0.001, -1e-9, 0.003, 0),
+            "no difference can be told: +0.0010, interval +0.0000 to +0.0030",
+        ),
+        (Difference(0.0, 0.0, 0.0, 0), "no difference at all"),
+    ],
+)
+def test_verdicts(gain: Difference | None, words: str) -> None:
+    assert verdict(gain) == words
+
+
+def test_few_pairs_and_few_people_are_warned_about(some: ComparedSet) -> None:
+    found = some.compare(
+        some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.7), targets=["1e-2", "1e-3", "1e-6"]
+    )
+    pairs = found.counts["impostor_pairs"]
+    assert found.warnings == [
+        f"TPR at FPR 1e-6 is not measured: {pairs:,} impostor pairs are fewer than 1/1e-6",
+        "intervals of mAP rest on 24 identities only, and may be too narrow",
+        f"TPR at FPR 1e-3 rests on the {pairs // 1000} strongest of {pairs:,} impostor pairs: fewer than 30 tell "
+        "little",
+    ]
+
+
+def test_without_a_gallery_only_pairs_are_compared(some: ComparedSet) -> None:
+    paths = some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.7)
+    found = some.compare(*paths, gallery_split="nothing", targets=["1e-2"])
+    assert [measure.name for measure in found.measures] == ["TPR at FPR 1e-2"]
+    assert (
+        found.warnings[0] == "mAP is not compared: no video with an identity in the gallery split 'nothing'"
+    )
+    assert found.changed_videos(1) == found.changed_identities(1) == []
+    with pytest.raises(ManifestError, match="enrolment split 'nobody'"):
+        some.compare(*paths, enrolment_split="nobody", protocol="iqiyi")
+
+
+def test_one_run_is_no_comparison(some: ComparedSet) -> None:
+    with pytest.raises(UsageError, match="two runs or more"):
+        some.compare(some.embeddings("a.h5", 1.0))
+
+
+def test_missing_videos_are_refused_by_name(some: ComparedSet) -> None:
+    short = some.embeddings("b.h5", 0.7, ids=some.manifest.video_ids[:-2])
+    with pytest.raises(StoreError, match=rf"b\.h5: lacks 2 of the .* '{some.manifest.video_ids[-2]}'"):
+        some.compare(some.embeddings("a.h5", 1.0), short)
+
+
+def test_submissions_alone_need_a_manifest(some: ComparedSet) -> None:
+    write_lfrc(some.folder / "s.bin", some.matrix(1.0))
+    with pytest.raises(UsageError, match="--manifest FILE"):
+        open_compared([some.folder / "s.bin"] * 2, manifest=None, options={})
+
+
+def run_folder(folder: Path, embeddings: Path, manifest: Path) -> Path:
+    folder.mkdir()
+    (folder / "embeddings.h5").write_bytes(embeddings.read_bytes())
+    (folder / "run.json").write_text(json.dumps({"run": {"manifest": str(manifest), "targets": ["1e-2"]}}))
+    return folder
+
+
+def test_folders_know_their_manifest_and_other_sets_are_refused(some: ComparedSet, tmp_path: Path) -> None:
+    a = run_folder(tmp_path / "A", some.embeddings("a.h5", 1.0), tmp_path / "set.csv")
+    b = run_folder(tmp_path / "B", some.embeddings("b.h5", 0.8), tmp_path / "set.csv")
+    runs, manifest, options = open_compared([a, b], manifest=None, options={})
+    assert [run.name for run in runs] == ["A", "B"] and manifest.sha256 == some.manifest.sha256
+    assert options["targets"] == ["1e-2"]
+    assert open_compared([a, b], manifest=None, options={"targets": ["1e-3"]})[2]["targets"] == ["1e-3"]
+
+    def rows(manifest: Manifest) -> list[tuple[str, str, str, str]]:
+        return list(
+            zip(manifest.video_ids, manifest.paths, manifest.identities, manifest.splits, strict=True)
+        )
+
+    write_manifest(tmp_path / "fewer.csv", rows(some.manifest)[3:])
+    c = run_folder(tmp_path / "C", some.embeddings("c.h5", 0.8), tmp_path / "fewer.csv")
+    with pytest.raises(
+        UsageError, match=r"different sets, .*set\.csv and .*fewer\.csv \(3 videos are in the first alone"
+    ):
+        open_compared([a, c], manifest=None, options={})
+    write_manifest(tmp_path / "turned.csv", rows(some.manifest)[::-1])
+    d = run_folder(tmp_path / "D", some.embeddings("d.h5", 0.8), tmp_path / "turned.csv")
+    with pytest.raises(UsageError, match="the same video ids, but other paths"):
+        open_compared([a, d], manifest=None, options={})
+    fewer = open_compared([a, c], manifest=tmp_path / "fewer.csv", options={})
+    assert len(compare(*fewer, replicates=10).manifest.video_ids) == len(some.manifest.video_ids) - 3
+
+
+def test_other_manifests_behind_the_files_are_refused(some: ComparedSet, tmp_path: Path) -> None:
+    a = run_folder(tmp_path / "A", some.embeddings("a.h5", 1.0), tmp_path / "set.csv")
+    b = run_folder(
+        tmp_path / "B", some.embeddings("b.h5", 1.0, manifest_sha256="f" * 64), tmp_path / "set.csv"
+    )
+    with pytest.raises(UsageError, match=r"different manifests \([0-9a-f]{12}\.\.\., f{12}\.\.\.\)"):
+        open_compared([a, b], manifest=None, options={})

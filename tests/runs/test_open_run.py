@@ -1,0 +1,165 @@
+"""What belongs to a run, and what lies beside it by chance."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidface.embeddings.cluster import cluster
+from vidface.errors import StoreError, UsageError
+from vidface.files import store
+from vidface.files.json_files import write_json
+from vidface.manifest.manifest import read_manifest, write_manifest
+from vidface.runs.opened import OPTIONS, open_run, run_entry
+from vidface.scores.score import score
+from vidface.scores.scored import read_scored
+from vidface.scores.sweep import sweep
+
+
+def write_features(path: Path, manifest: Path, seed: int) -> None:
+    truth = read_manifest(manifest)
+    random = np.random.default_rng(seed)
+    rows = [random.standard_normal((4, 8)).astype(np.float32) for _ in truth.video_ids]
+    videos = [
+        store.VideoRows(video, row, np.arange(4, dtype=np.float32), "ok", [])
+        for video, row in zip(truth.video_ids, rows, strict=True)
+    ]
+    store.write_shard(path.with_suffix(".shard"), videos, 8, "float32")
+    made_with = {
+        "manifest_sha256": truth.sha256,
+        "model_name": "m",
+        "model_sha256": "0" * 64,
+        "flip": False,
+        "fps": "8",
+        "decoder": "pyav",
+    }
+    store.join_shards([path.with_suffix(".shard")], path, made_with)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What a recipe leaves: a manifest, and a folder `demo/results` with everything in it."""
+    results = tmp_path / "demo" / "results"
+    results.mkdir(parents=True)
+    manifest = tmp_path / "demo" / "set.csv"
+    write_manifest(
+        manifest,
+        [(f"v{i}{split}", f"v{i}{split}", f"p{i}", split) for i in range(4) for split in ("train", "val")],
+    )
+    write_features(results / "features.h5", manifest, 0)
+    cluster(results / "features.h5", results / "embeddings.h5", threshold=0.3)
+    truth = read_manifest(manifest)
+    options = {**OPTIONS, "targets": ["1e-1"]}
+    write_json(
+        results / "scores.json", score(read_scored(results / "embeddings.h5", truth), truth, **options)
+    )
+    write_json(results / "sweep.json", sweep(results / "features.h5", truth, [None, 0.3], **options))
+    write_json(results / "run.json", {"run": run_entry(results, manifest, results / "features.h5", options)})
+    return results
+
+
+def test_a_folder_is_enough(folder: Path) -> None:
+    for path in (folder, folder.parent, folder / "embeddings.h5"):
+        run = open_run(path)
+        assert run.name == "demo"
+        assert run.manifest.path.resolve() == (folder.parent / "set.csv").resolve()
+        assert (run.features, run.embeddings) == (folder / "features.h5", folder / "embeddings.h5")
+        assert run.options == {**OPTIONS, "targets": ["1e-1"]}
+        assert run.scores == json.loads((folder / "scores.json").read_text())
+        assert run.sweep == json.loads((folder / "sweep.json").read_text())
+        assert run.attributes["threshold"] == "0.3"
+        assert run.notes == []
+
+
+def test_a_folder_can_be_moved_with_its_manifest(folder: Path, tmp_path: Path) -> None:
+    folder.parent.rename(tmp_path / "elsewhere")
+    run = open_run(tmp_path / "elsewhere")
+    assert (run.name, run.notes, run.scores is not None) == ("elsewhere", [], True)
+
+
+def test_other_options_than_those_of_the_scores_leave_them_aside(folder: Path) -> None:
+    run = open_run(folder, options={"targets": ["1e-2"], "protocol": None})
+    assert (run.scores, run.sweep, run.targets) == (None, None, ["1e-2"])
+    assert [note.split()[0] for note in run.notes] == ["scores.json", "sweep.json"]
+    for options in ({"gallery_split": "test"}, {"protocol": "lfrc"}):
+        assert open_run(folder, options=options).scores is None
+    assert open_run(folder, options={"targets": ["1e-1"], "protocol": "both"}).notes == []
+
+
+def test_scores_by_another_rule_are_left_aside_and_old_ones_are_at_most(folder: Path) -> None:
+    run = open_run(folder, options={"fpr_rule": "nearest"})
+    assert (run.scores, run.sweep, run.fpr_rule) == (None, None, "nearest")
+    # As they were written before there was a choice.
+    for name in ("scores.json", "sweep.json", "run.json"):
+        found = json.loads((folder / name).read_text())
+        for part in (found, *found.get("rows", []), found.get("run", {})):
+            part.pop("fpr_rule", None)
+            part.pop("fpr_reached", None)
+        write_json(folder / name, found)
+    run = open_run(folder)
+    assert (run.fpr_rule, run.notes) == ("at-most", [])
+    assert run.scores is not None and run.sweep is not None
+    assert open_run(folder, options={"fpr_rule": "nearest"}).scores is None
+
+
+def test_scores_of_other_embeddings_are_not_this_runs(folder: Path) -> None:
+    (folder / "embeddings.h5").unlink()
+    cluster(folder / "features.h5", folder / "embeddings.h5", threshold=0.9)
+    run = open_run(folder)
+    assert run.scores is None and run.sweep is not None
+    assert run.notes == ["scores.json was made from other embeddings, another manifest or with other options"]
+
+
+def test_another_manifest_is_noted_and_its_scores_are_not_taken(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    write_manifest(other, [("v0train", "a", "x", "train"), ("v0val", "b", "x", "val")])
+    run = open_run(folder, manifest=other)
+    assert (run.scores, run.sweep) == (None, None)
+    assert run.notes[0] == "embeddings.h5 was made from another manifest than other.csv"
+    assert len(run.notes) == 3
+
+
+def test_features_are_those_that_the_embeddings_were_made_from(folder: Path, tmp_path: Path) -> None:
+    shutil.move(folder / "features.h5", tmp_path / "moved.h5")
+    run = open_run(folder)
+    assert run.features is None and "say --features FILE" in run.notes[0]
+    assert open_run(folder, features=tmp_path / "moved.h5").features == tmp_path / "moved.h5"
+    write_features(folder / "features.h5", folder.parent / "set.csv", 1)
+    assert open_run(folder).features is None
+    with pytest.raises(StoreError, match="was made from other features"):
+        open_run(folder, features=folder / "features.h5")
+    with pytest.raises(StoreError, match="no such file"):
+        open_run(folder, features=tmp_path / "nothing.h5")
+
+
+def test_an_embeddings_file_alone_needs_a_manifest(folder: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(folder / "embeddings.h5", alone / "mine.h5")
+    with pytest.raises(UsageError, match="does not say which manifest it was made from; say --manifest FILE"):
+        open_run(alone / "mine.h5")
+    run = open_run(alone / "mine.h5", manifest=folder.parent / "set.csv")
+    assert (run.name, run.options, run.scores) == ("mine", dict(OPTIONS), None)
+    # beside a recipe's files, another file is not the recipe's
+    shutil.copy(folder / "embeddings.h5", folder / "mine.h5")
+    with pytest.raises(UsageError, match="say --manifest"):
+        open_run(folder / "mine.h5")
+
+
+def test_what_is_no_run_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no such file or folder"):
+        open_run(tmp_path / "nothing")
+    with pytest.raises(StoreError, match=r"no embeddings\.h5 in it"):
+        open_run(tmp_path)
+    with pytest.raises(StoreError, match="expected a vidface embeddings file"):
+        open_run(folder / "features.h5")
+    with pytest.raises(UsageError, match="not a rate"):
+        open_run(folder, options={"targets": ["2"]})
+    for told in ("5", '{"manifest": 5}', '{"manifest": "../set.csv", "targets": "1e-3"}'):
+        (folder / "run.json").write_text(f'{{"run": {told}}}')
+        with pytest.raises(UsageError, match="say --manifest"):
+            open_run(folder)

@@ -1,0 +1,219 @@
+"""The three rules over all pairs: against scikit-learn's whole curve over every pair, with ties and distractors."""
+
+from __future__ import annotations
+
+import tarfile
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_curve
+
+from vidface.scores.metrics import all_pairs as verification
+from vidface.scores.metrics.all_pairs import VerificationResult, tpr_of_all_pairs
+from vidface.scores.metrics.fpr_rules import FPR_RULES, FprRule
+from vidface.scores.pairs import impostors as impostors_module
+
+TARGETS = ["0.5", "1/3", "0.123", "1e-1", "3e-2", "1e-2", "1e-3"]
+
+
+def quantised(
+    seed: int, videos: int, people: int, others: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Rows whose products are exact in any order, with many ties; distractors of unit length; who is who."""
+    random = np.random.default_rng(seed)
+    centres = random.integers(-2, 3, (people, 16))
+    who = random.integers(0, people, videos)
+    rows = centres[who] + random.integers(-1, 2, (videos, 16))
+    rows[random.random(videos) < 0.05] = 0
+    who[random.random(videos) < 0.2] = -1
+    far = np.zeros((others, 16))
+    far[:, :4] = random.choice([-0.5, 0.5], (others, 4))
+    return (rows / 64).astype(np.float32), who, far.astype(np.float16) if others else None
+
+
+def every_pair(rows: np.ndarray, who: np.ndarray, far: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """(score, genuine) of every pair, one at a time."""
+    scores, genuine = [], []
+    for i in range(len(rows)):
+        for j in range(i + 1, len(rows)):
+            scores.append(np.float32(np.sum(rows[i] * rows[j])))
+            genuine.append(bool(who[i] == who[j] and who[i] >= 0))
+        for other in () if far is None else far.astype(np.float32):
+            scores.append(np.float32(np.sum(rows[i] * other)))
+            genuine.append(False)
+    return np.array(scores, np.float32), np.array(genuine, bool)
+
+
+def by_the_curve(
+    scores: np.ndarray, genuine: np.ndarray, target: str, rule: FprRule
+) -> tuple[float, float] | tuple[None, None]:
+    """(TPR, FPR reached) read off scikit-learn's curve, whose points are counted in whole pairs."""
+    total, aim = int((~genuine).sum()), Fraction(target)
+    if not genuine.any() or aim * total < 1:
+        return None, None
+    fpr, tpr, _ = roc_curve(genuine, scores, drop_intermediate=False)
+    accepted = np.rint(fpr * total).astype(int).tolist()
+    if rule == "nearest":
+        # The reference's way: turned round, the first with the least distance.
+        turned = [(abs(count - aim * total), -place) for place, count in enumerate(accepted)]
+        place = -min(turned)[1]
+        return float(tpr[place]), accepted[place] / total
+    place = max(i for i, count in enumerate(accepted) if count <= aim * total)
+    if rule == "at-most":
+        return float(tpr[place]), accepted[place] / total
+    low, high = accepted[place], accepted[place + 1]
+    share = (aim * total - low) / (high - low)
+    return float(tpr[place] + float(share) * (tpr[place + 1] - tpr[place])), float(aim)
+
+
+def check(result: VerificationResult, scores: np.ndarray, genuine: np.ndarray, rule: FprRule) -> None:
+    assert result.impostor_pairs == (~genuine).sum()
+    for t, target in enumerate(result.targets):
+        tpr, fpr = by_the_curve(scores, genuine, target, rule)
+        if tpr is None:
+            assert result.tpr[t] is result.fpr[t] is result.threshold[t] is None
+            continue
+        assert result.tpr[t] == pytest.approx(tpr, abs=1e-12)
+        assert result.fpr[t] == pytest.approx(fpr, abs=1e-12)
+        assert result.hits_by_identity[t].sum() == pytest.approx(tpr * genuine.sum(), abs=1e-6)
+        if rule == "interpolated":
+            assert result.threshold[t] is None
+        else:
+            accepted = scores >= np.float32(result.threshold[t])
+            assert accepted[genuine].mean() == result.tpr[t]
+            assert accepted[~genuine].mean() == pytest.approx(result.fpr[t], abs=1e-15)
+            lower = np.nextafter(np.float32(result.threshold[t]), np.float32(-np.inf))
+            if np.isfinite(lower):  # the smallest threshold: one step lower accepts one more impostor
+                assert (scores[~genuine] >= lower).sum() > accepted[~genuine].sum()
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 45),
+    st.integers(1, 9),
+    st.sampled_from([0, 0, 25]),
+    st.sampled_from([3, 16, 768]),
+    st.integers(1, 3),
+    st.sampled_from(FPR_RULES),
+    st.booleans(),
+)
+def test_equals_the_curve_of_every_pair(
+    seed: int, videos: int, people: int, others: int, block: int, workers: int, rule: FprRule, sampled: bool
+) -> None:
+    rows, who, far = quantised(seed, videos, people, others)
+    with pytest.MonkeyPatch.context() as patch:
+        if sampled:  # as with billions of pairs: brackets from a small sample, of which some are wrong
+            patch.setattr(impostors_module, "FEW", 0)
+            patch.setattr(impostors_module, "SAMPLE", 20)
+            patch.setattr(impostors_module, "DEVIATIONS", 0.5)
+        result = tpr_of_all_pairs(
+            rows, who, TARGETS, rule=rule, distractors=far, block=block, workers=workers
+        )
+    check(result, *every_pair(rows, who, far), rule)
+
+
+@pytest.mark.parametrize("rule", FPR_RULES)
+def test_torch_gives_the_same(rule: FprRule) -> None:
+    rows, who, far = quantised(3, 120, 12, 30)
+    here = tpr_of_all_pairs(rows, who, TARGETS, rule=rule, distractors=far)
+    there = tpr_of_all_pairs(rows, who, TARGETS, rule=rule, distractors=far, device="cpu:0")
+    assert (there.tpr, there.fpr, there.threshold) == (here.tpr, here.fpr, here.threshold)
+    assert there.hits_by_identity.tobytes() == here.hits_by_identity.tobytes()
+    check(there, *every_pair(rows, who, far), rule)
+
+
+@pytest.mark.parametrize(("distinct", "passes"), [(True, 1), (False, 2)])
+def test_nearest_takes_a_second_pass_for_ties_only(
+    monkeypatch: pytest.MonkeyPatch, distinct: bool, passes: int
+) -> None:
+    """20 impostors. Distinct: 1.6 of them are allowed, 2 are nearer. Else: 3.9, and after 2 come three that tie."""
+    length = np.array([1.0, 0.9, 0.8, 0.7, 0.6]) if distinct else np.array([1.0, 0.5, 0.5, 0.25, 0.25])
+    rows = np.stack([length, np.zeros(5)], axis=1).astype(np.float32)
+    who = np.array([0, 1, 2, 3, 4])
+    rows, who = np.concatenate([rows, np.zeros((2, 2), np.float32)]), np.append(who, [9, 9])
+    counted = []
+    scan = verification.scan_blocks
+
+    def counting(*arguments: object, **options: object) -> object:
+        counted.append(1)
+        return scan(*arguments, **options)
+
+    monkeypatch.setattr(verification, "scan_blocks", counting)
+    target = "8/100" if distinct else "39/200"
+    result = tpr_of_all_pairs(rows, who, [target], rule="nearest")
+    assert result.impostor_pairs == 20
+    assert result.fpr == [0.1 if distinct else 0.25]
+    assert len(counted) == passes
+    counted.clear()
+    tpr_of_all_pairs(rows, who, [target])
+    assert len(counted) == 1
+
+
+def test_a_line_between_two_thresholds_by_hand() -> None:
+    """Four impostors at 0.9, 0.5 (twice) and 0.1; three genuine pairs at 0.95, 0.5 and 0.3."""
+    scores, genuine = [0.95, 0.5, 0.3], [0.9, 0.5, 0.5, 0.1]
+    pairs = [(score, True) for score in scores] + [(score, False) for score in genuine]
+    values = np.array([score for score, _ in pairs], np.float32)
+    same = np.array([flag for _, flag in pairs])
+    # 0.375 of 4 is 1.5: a quarter of the way from 1 accepted impostor to 3, from 1 genuine pair to 2.
+    assert by_the_curve(values, same, "0.375", "interpolated") == (pytest.approx((1 + 0.25) / 3), 0.375)
+    assert by_the_curve(values, same, "0.375", "nearest") == (pytest.approx(1 / 3), 0.25)
+
+
+@pytest.fixture(scope="module")
+def faces(shared_data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of real faces of 40 people, 10 each, and who is who; the network runs without vidface."""
+    import io
+
+    import onnxruntime
+    from PIL import Image
+
+    people: dict[str, list[np.ndarray]] = {}
+    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
+        members = sorted((m for m in archive.getmembers() if m.isfile()), key=lambda m: m.name)
+        names = [Path(m.name).parent.name for m in members]
+        often = sorted({name for name in names if names.count(name) >= 10})[:40]
+        for member, name in zip(members, names, strict=True):
+            if name in often and len(people.setdefault(name, [])) < 10:
+                file = archive.extractfile(member)
+                assert file is not None
+                people[name].append(
+                    np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB"), np.float32)
+                )
+    pixels = np.concatenate([np.stack(each) for each in people.values()]) / 255
+    pixels = (pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(shared_data / "models" / "mobilefacenet_128.onnx", options)
+    given = session.get_inputs()[0].name
+    batches = np.array_split(pixels.transpose(0, 3, 1, 2).astype(np.float32), 8)
+    found = np.concatenate([session.run(None, {given: batch})[0] for batch in batches]).astype(np.float64)
+    rows = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+    return rows, np.repeat(np.arange(len(people)), 10)
+
+
+def test_on_real_faces_nearest_goes_beyond_the_target(faces: tuple[np.ndarray, np.ndarray]) -> None:
+    rows, who = faces
+    lower, upper = np.triu_indices(len(rows), 1)
+    exact = rows.astype(np.float64)
+    scores, genuine = np.sum(exact[lower] * exact[upper], axis=1), who[lower] == who[upper]
+    strangers, own = np.sort(scores[~genuine])[::-1], scores[genuine]
+    assert (len(own), len(strangers)) == (1800, 78000)
+    # 1e-4 of 78,000 impostors is 7.8: at most 7 may be accepted, but 8 are nearer.
+    tpr = {count: float(np.mean(own > strangers[count])) for count in (7, 8)}
+    assert tpr[8] > tpr[7], "the trap needs a genuine pair between the 8th and the 9th impostor"
+    at_most = tpr_of_all_pairs(rows, who, ["1e-4"])
+    nearest = tpr_of_all_pairs(rows, who, ["1e-4"], rule="nearest")
+    between = tpr_of_all_pairs(rows, who, ["1e-4"], rule="interpolated")
+    assert at_most.fpr == [7 / 78000] and nearest.fpr == [8 / 78000]
+    assert at_most.fpr[0] <= 1e-4 < nearest.fpr[0]
+    assert at_most.tpr == [pytest.approx(tpr[7], abs=1e-12)]
+    assert nearest.tpr == [pytest.approx(tpr[8], abs=1e-12)]
+    # No two scores tie, so the curve is level up to the 8th impostor and rises only there.
+    assert between.tpr == [pytest.approx(tpr[7], abs=1e-12)]
+    assert between.fpr == [1e-4] and between.threshold == [None]

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import tracemalloc
+from fractions import Fraction
+from itertools import combinations
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import njit
+from sklearn.metrics import roc_curve
+
+from vidface.embeddings.exact import dot32, normalise_rows
+from vidface.scores.metrics.all_pairs import VerificationResult, tpr_of_all_pairs
+
+TARGETS = ["0.5", "1e-1", "3e-2", "1e-2", "1e-3", "1e-4"]
+
+
+def exact_data(seed: int, videos: int, people: int, values: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Small whole numbers times a power of two: every product and sum is exact, in any order; many ties."""
+    random = np.random.default_rng(seed)
+    centres = random.integers(-values, values + 1, (people, 16))
+    who = random.integers(0, people, videos)
+    rows = centres[who] + random.integers(-1, 2, (videos, 16))
+    rows[random.random(videos) < 0.05] = 0
+    who[random.random(videos) < 0.2] = -1
+    return (rows / 64).astype(np.float32), who
+
+
+def all_pairs(rows: np.ndarray, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(score, genuine) of every pair, one at a time."""
+    pairs = list(combinations(range(len(rows)), 2))
+    scores = np.array([np.float32(np.sum(rows[i] * rows[j])) for i, j in pairs], np.float32)
+    return scores, np.array([who[i] == who[j] and who[i] >= 0 for i, j in pairs], bool)
+
+
+def check(result: VerificationResult, scores: np.ndarray, genuine: np.ndarray) -> None:
+    impostors = np.sort(scores[~genuine])[::-1]
+    assert (result.genuine_pairs, result.impostor_pairs) == (genuine.sum(), len(impostors))
+    if not genuine.any() or not len(impostors):
+        assert result.tpr == result.threshold == [None] * len(result.targets)
+        assert len(result.warnings) >= 1
+        return
+    fpr, tpr, thresholds = roc_curve(genuine, scores, drop_intermediate=False)
+    unmeasured = 0
+    for t, target in enumerate(result.targets):
+        allowed = int(Fraction(target) * len(impostors))
+        if allowed < 1:
+            assert result.tpr[t] is None
+            assert result.threshold[t] is None
+            assert not result.hits_by_identity[t].any()
+            assert result.warnings[unmeasured].startswith(f"TPR at FPR {target} is not measured: ")
+            unmeasured += 1
+            continue
+        # fpr * N is a whole number up to rounding: never compare it with the target in floating point.
+        last = np.flatnonzero(np.round(fpr * len(impostors)) <= allowed)[-1]
+        assert result.tpr[t] == pytest.approx(tpr[last], abs=1e-12)
+        threshold = np.float32(result.threshold[t])
+        assert np.nextafter(threshold, np.float32(-np.inf)) == impostors[allowed]
+        assert (scores[~genuine] >= threshold).sum() <= allowed
+        assert result.tpr[t] == (scores[genuine] >= threshold).sum() / genuine.sum()
+        if np.isfinite(thresholds[last]):  # scikit-learn names the smallest score that is accepted
+            assert thresholds[last] == scores[scores >= threshold].min()
+    assert len(result.warnings) == unmeasured
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(0, 60), st.integers(1, 12), st.sampled_from([1, 3, 16, 1024]))
+def test_agrees_with_scikit_learn(seed: int, videos: int, people: int, block: int) -> None:
+    rows, who = exact_data(seed, videos, people)
+    result = tpr_of_all_pairs(rows, who, TARGETS, block=block)
+    check(result, *all_pairs(rows, who))
+
+
+def test_agrees_with_scikit_learn_on_many_pairs() -> None:
+    rows, who = exact_data(1, 700, 120)
+    scores = (rows @ rows.T)[np.triu_indices(700, 1)]
+    genuine = ((who[:, None] == who) & (who >= 0))[np.triu_indices(700, 1)]
+    for block in (64, 100, 1024):
+        check(tpr_of_all_pairs(rows, who, TARGETS, block=block), scores, genuine)
+
+
+def test_agrees_with_scikit_learn_on_unit_vectors() -> None:
+    random = np.random.default_rng(0)
+    who = np.repeat(np.arange(60), 5)
+    rows = normalise_rows(random.standard_normal((60, 128))[who] + 2 * random.standard_normal((300, 128)))
+    result = tpr_of_all_pairs(rows, who, ["1e-1", "1e-2", "1e-3"])
+    exact = rows.astype(np.float64) @ rows.T.astype(np.float64)
+    scores = exact[np.triu_indices(300, 1)]
+    genuine = (who[:, None] == who)[np.triu_indices(300, 1)]
+    fpr, tpr, _ = roc_curve(genuine, scores, drop_intermediate=False)
+    for target, value in zip(("1e-1", "1e-2", "1e-3"), result.tpr, strict=True):
+        assert value == pytest.approx(tpr[fpr <= float(target)][-1], abs=2 / genuine.sum())
+    assert 1 > result.tpr[0] > result.tpr[2] > 0.1
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.integers(2, 200), st.integers(1, 250), st.randoms(use_true_random=False))
+def test_neither_block_nor_order_matters(seed: int, videos: int, block: int, random) -> None:
+    rows, who = exact_data(seed, videos, 10)
+    whole = tpr_of_all_pairs(rows, who, TARGETS)
+    order = list(range(videos))
+    random.shuffle(order)
+    other = tpr_of_all_pairs(rows[order], who[order], TARGETS, block=block)
+    assert (other.tpr, other.threshold, other.warnings) == (whole.tpr, whole.threshold, whole.warnings)
+    assert (other.hits_by_identity == whole.hits_by_identity).all()
+    assert (other.pairs_by_identity == whole.pairs_by_identity).all()
+
+
+@pytest.mark.parametrize("videos", [900, 2500])
+def test_neither_threads_nor_block_nor_order_change_a_bit(videos: int) -> None:
+    random = np.random.default_rng(4)
+    who = random.integers(0, videos // 6, videos)
+    rows = normalise_rows(
+        random.standard_normal((videos // 6, 48))[who] + random.standard_normal((videos, 48))
+    )
+    whole = tpr_of_all_pairs(rows, who, TARGETS, workers=1)
+    assert len(set(whole.threshold)) == len(TARGETS)
+    order = random.permutation(videos)
+    for workers, block in ((2, 768), (3, 100), (7, 331)):
+        other = tpr_of_all_pairs(rows[order], who[order], TARGETS, workers=workers, block=block)
+        assert (other.tpr, other.threshold) == (whole.tpr, whole.threshold)
+        assert (other.hits_by_identity == whole.hits_by_identity).all()
+    lower, upper = np.triu_indices(videos, 1)
+    genuine = who[lower] == who[upper]
+    impostors = np.sort(scores_of(rows, lower[~genuine], upper[~genuine]))[::-1]
+    for target, threshold in zip(TARGETS, whole.threshold, strict=True):
+        refused = impostors[int(Fraction(target) * len(impostors))]
+        assert threshold == np.nextafter(refused, np.float32(np.inf))
+
+
+@njit
+def scores_of(rows: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    scores = np.empty(lower.size, np.float32)
+    for pair in range(lower.size):
+        scores[pair] = dot32(rows[lower[pair]], rows[upper[pair]])
+    return scores
+
+
+def test_scores_that_rise_from_block_to_block() -> None:
+    length = np.linspace(0.01, 1, 1500).astype(np.float32)
+    rows = np.stack([length, 0 * length], axis=1)
+    who = np.full(1500, -1)
+    who[:2] = 7
+    scores = np.outer(length, length)[np.triu_indices(1500, 1)][1:]
+    for order in (slice(None), slice(None, None, -1)):
+        result = tpr_of_all_pairs(rows[order], who[order], ["1e-2", "1e-3"], block=128)
+        for target, threshold in zip((1e-2, 1e-3), result.threshold, strict=True):
+            refused = np.sort(scores)[::-1][int(target * len(scores))]
+            assert threshold == np.nextafter(refused, np.float32(np.inf))
+
+
+@pytest.mark.parametrize("same", [0, 1])
+def test_all_scores_are_equal(same: int) -> None:
+    """Nothing is kept then: 1.1 million scores are one number."""
+    rows = np.full((1500, 3), same / np.sqrt(3), np.float32)
+    result = tpr_of_all_pairs(rows, [0, 0, *[-1] * 1498], TARGETS)
+    one = rows[0, 0] * rows[0, 0]
+    assert result.threshold == [float(np.nextafter(one + one + one, np.float32(2)))] * len(TARGETS)
+    assert result.tpr == [0.0] * len(TARGETS)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(2, 40), st.integers(0, 60), st.integers(1, 70), st.integers(1, 3))
+def test_distractors_are_compared_with_videos_only(
+    seed: int, videos: int, others: int, block: int, workers: int
+) -> None:
+    rows, who = exact_data(seed, videos, 8)
+    far = np.random.default_rng(seed + 1).choice([-0.5, 0.5], (others, 16)) * np.eye(
+        1, 16, 3
+    )  # four are not 0
+    far[:, :4] = np.random.default_rng(seed + 2).choice([-0.5, 0.5], (others, 4))
+    result = tpr_of_all_pairs(
+        rows, who, TARGETS, distractors=far.astype(np.float16), block=block, workers=workers
+    )
+    scores, genuine = all_pairs(rows, who)
+    scores = np.concatenate([scores, [np.float32(np.sum(a * b)) for a in rows for b in far]])
+    check(result, scores.astype(np.float32), np.pad(genuine, (0, videos * others)))
+
+
+def test_distractors_on_disk(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    who = np.repeat(np.arange(100), 6)
+    rows = normalise_rows(random.standard_normal((100, 64))[who] + random.standard_normal((600, 64)))
+    far = normalise_rows(random.standard_normal((5000, 64))).astype(np.float16)
+    far.tofile(tmp_path / "far")
+    with h5py.File(tmp_path / "far.h5", "w") as file:
+        file["far"] = far
+    mapped = np.memmap(tmp_path / "far", np.float16, "r", shape=far.shape)
+    wide = far.astype(np.float32)
+    scores = [
+        scores_of(np.concatenate([rows, wide]), np.full(5000, i), np.arange(600, 5600)) for i in range(600)
+    ]
+    lower, upper = np.triu_indices(600, 1)
+    impostor = who[lower] != who[upper]
+    impostors = np.sort(np.concatenate([*scores, scores_of(rows, lower[impostor], upper[impostor])]))[::-1]
+    targets = ["1e-2", "1e-4", "1e-6"]
+    expected = [
+        float(np.nextafter(impostors[int(Fraction(target) * len(impostors))], np.float32(2)))
+        for target in targets
+    ]
+    with h5py.File(tmp_path / "far.h5") as file:
+        for distractors in (far, mapped, file["far"]):
+            result = tpr_of_all_pairs(rows, who, targets, distractors=distractors, workers=2)
+            assert result.impostor_pairs == len(impostors)
+            assert result.threshold == expected
+
+
+def test_distractors_must_be_of_unit_length() -> None:
+    far = np.eye(8, dtype=np.float32)
+    far[5] *= 1.1
+    for wrong, message in ((far, "distractors: row 5 has length 1.1, not 1 or 0"), (far[0], r"\[M, 8\]")):
+        with pytest.raises(ValueError, match=message):
+            tpr_of_all_pairs(np.eye(8, dtype=np.float32), [0] * 4 + [1] * 4, ["0.2"], distractors=wrong)
+    far[5, 5] = np.nan
+    with pytest.raises(ValueError, match="row 5 has length nan"):
+        tpr_of_all_pairs(np.eye(8, dtype=np.float32), [0] * 4 + [1] * 4, ["0.2"], distractors=far)
+    far[5] = 0
+    assert tpr_of_all_pairs(
+        np.eye(8, dtype=np.float32), [0] * 4 + [1] * 4, ["0.2"], distractors=far
+    ).threshold
+
+
+def test_counts_by_identity() -> None:
+    rows, who = exact_data(5, 120, 9)
+    who[who == 3] = -1
+    who[who >= 0] *= 10  # any numbers from 0 up
+    result = tpr_of_all_pairs(rows, who, TARGETS, block=50)
+    people = sorted(set(who[who >= 0].tolist()))
+    scores = rows @ rows.T
+    assert result.hits_by_identity.shape == (len(TARGETS), len(people))
+    for column, person in enumerate(people):
+        own = np.flatnonzero(who == person)
+        pairs = [(i, j) for i, j in combinations(own, 2)]
+        assert result.pairs_by_identity[column] == len(pairs)
+        for t, threshold in enumerate(result.threshold):
+            hits = 0 if threshold is None else sum(scores[i, j] >= threshold for i, j in pairs)
+            assert result.hits_by_identity[t, column] == hits
+    for t, value in enumerate(result.tpr):
+        if value is not None:
+            assert value == result.hits_by_identity[t].sum() / result.pairs_by_identity.sum()
+
+
+def test_allowed_false_accepts_are_counted_exactly() -> None:
+    """0.29 * 100 is 28.999... in floating point, one false accept too few."""
+    assert int(0.29 * 100) == 28
+    length = np.arange(1, 16) / 32
+    rows = np.stack([length, 0 * length], axis=1).astype(np.float32)
+    who = np.full(15, -1)
+    who[[1, 4, 7]], who[[2, 6]], who[[10, 14]] = 0, 1, 2  # 5 of the 105 pairs are genuine
+    result = tpr_of_all_pairs(rows, who, ["0.29", "0.57"])
+    assert result.impostor_pairs == 100
+    check(result, *all_pairs(rows, who))
+
+
+def test_one_person_with_most_videos() -> None:
+    rows, who = exact_data(2, 400, 3)
+    who[:350] = 0
+    scores = (rows @ rows.T)[np.triu_indices(400, 1)]
+    genuine = ((who[:, None] == who) & (who >= 0))[np.triu_indices(400, 1)]
+    check(tpr_of_all_pairs(rows, who, TARGETS, block=64), scores, genuine)
+
+
+def test_videos_without_identity_are_impostors_to_each_other() -> None:
+    rows = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 2]]
+    result = tpr_of_all_pairs(rows, [4, 4, -1, -1, -1], ["0.2", "0.1"])
+    assert (result.genuine_pairs, result.impostor_pairs) == (1, 9)
+    assert result.tpr == [1.0, None]
+    assert result.warnings == ["TPR at FPR 0.1 is not measured: 9 impostor pairs are fewer than 1/0.1"]
+    # One false accept of nine is allowed: the pair of equal strangers. The next impostor has 0.
+    assert result.threshold[0] == np.nextafter(np.float32(0), np.float32(1))
+
+
+def test_one_step_above_the_refused_impostor_is_accepted() -> None:
+    step = np.nextafter(np.float32(0.5), np.float32(1))
+    rows = np.float32([[1, 0], [step, 0], [0.5, 0], [0.75, 0.5]])
+    # Impostors: 0.75, 0.5 (refused), step * 0.75, step / 2, 0.375; one of five may be accepted.
+    result = tpr_of_all_pairs(rows, [0, 0, 1, 2], ["0.2"])
+    assert result.threshold == [float(step)]
+    assert result.tpr == [1.0]
+
+
+def test_zero_rows_stay_in_the_pairs() -> None:
+    rows = np.float32([[1, 0], [0, 0], [-1, 0], [0, 1]])
+    result = tpr_of_all_pairs(rows, [0, 0, 1, 1], ["0.3"])
+    assert (result.genuine_pairs, result.impostor_pairs) == (2, 4)
+    assert result.tpr == [0.0]  # both genuine pairs score 0, as the refused impostor does
+    assert result.hits_by_identity.tolist() == [[0, 0]]
+
+
+def test_no_genuine_pairs() -> None:
+    result = tpr_of_all_pairs(np.eye(3, dtype=np.float32), [0, 1, -1], ["1e-1", "1e-4"])
+    assert result.tpr == result.threshold == [None, None]
+    assert (result.genuine_pairs, result.impostor_pairs) == (0, 3)
+    assert result.warnings == [
+        "TPR is not measured: no identity has two videos, so there are no genuine pairs"
+    ]
+
+
+def test_no_impostors() -> None:
+    result = tpr_of_all_pairs(np.ones((3, 1), np.float32), [2, 2, 2], ["1e-1"])
+    assert result.tpr == result.threshold == [None]
+    assert (result.genuine_pairs, result.impostor_pairs) == (3, 0)
+    assert result.warnings == ["TPR at FPR 1e-1 is not measured: 0 impostor pairs are fewer than 1/1e-1"]
+
+
+@pytest.mark.parametrize("videos", [0, 1])
+def test_no_pairs(videos: int) -> None:
+    result = tpr_of_all_pairs(np.ones((videos, 4), np.float32), [0] * videos, ["1e-1"])
+    assert result.tpr == [None]
+    assert (result.genuine_pairs, result.impostor_pairs) == (0, 0)
+    assert result.hits_by_identity.shape == (1, videos)
+
+
+def test_memory_does_not_grow_with_the_pairs() -> None:
+    rows, who = exact_data(3, 3000, 750)
+    tpr_of_all_pairs(rows[:50], who[:50], ["1e-1"])
+    tracemalloc.start()
+    tpr_of_all_pairs(rows, who, ["1e-4"], block=256, workers=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000  # 4.5 million pairs: the matrix would be 36 MB
+
+
+@pytest.mark.parametrize("target", ["0", "1", "-1e-3", "nan", "many", "1/0", ""])
+def test_targets_outside_0_to_1(target: str) -> None:
+    with pytest.raises(ValueError, match="FPR target"):
+        tpr_of_all_pairs(np.eye(2, dtype=np.float32), [0, 0], [target])
+
+
+def test_wrong_calls() -> None:
+    with pytest.raises(ValueError, match=r"\[V, D\]"):
+        tpr_of_all_pairs(np.eye(2, dtype=np.float32), [0], ["1e-1"])
+    with pytest.raises(ValueError, match="not finite"):
+        tpr_of_all_pairs(np.float32([[1, np.nan], [0, 1]]), [0, 0], ["1e-1"])

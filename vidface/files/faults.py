@@ -1,0 +1,53 @@
+"""The faults of a stage, listed beside its output in ``faults.jsonl``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from vidface.errors import StoreError
+from vidface.files.atomic import write_atomic
+from vidface.files.locks import waiting
+from vidface.files.store import Fault
+
+FAULTS_FILE = "faults.jsonl"
+
+
+def record_faults(output: Path, stage: str, faults: Iterable[Fault]) -> Path:
+    """Put the faults of one stage and output into ``faults.jsonl`` beside it, in place of its earlier ones.
+
+    One JSON object a line: ``video``, ``stage``, ``kind``, ``detail``, ``output`` (the file's name). Lines of other
+    stages and outputs in that folder stay, also where several runs end at the same time. The file is there also
+    where there is nothing to list.
+    """
+    path = output.with_name(FAULTS_FILE)
+    mine = {"stage": stage, "output": output.name}
+    with waiting(path):
+        others = [fault for fault in read_faults(path) if {key: fault.get(key) for key in mine} != mine]
+        with write_atomic(path) as handle:
+            for fault in [*others, *({**fault, "output": output.name} for fault in faults)]:
+                handle.write(json.dumps(fault, ensure_ascii=False).encode() + b"\n")
+    return path
+
+
+def read_faults(path: Path) -> list[Fault]:
+    """The lines of a faults file; empty where there is none.
+
+    Raises:
+        StoreError: a line is not a JSON object.
+    """
+    if not path.is_file():
+        return []
+    faults = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if not line:
+            continue
+        try:
+            fault = json.loads(line)
+        except (ValueError, RecursionError):
+            fault = None
+        if not isinstance(fault, dict):
+            raise StoreError(f"{path}:{number}: not a fault line; delete the file, it is written anew")
+        faults.append(fault)
+    return faults

@@ -1,0 +1,130 @@
+"""What a comparison found: measures of several runs, their differences, and what changed most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidface.manifest.manifest import Manifest
+from vidface.runs.compare_inputs import Compared
+from vidface.scores.metrics.bootstrap import Difference
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
+from vidface.scores.protocols.iqiyi import Wanted
+from vidface.scores.tables.text import tpr_label
+
+__all__ = ["SHOWN", "Comparison", "Measure", "Value", "signed", "tpr_label", "verdict"]
+
+SHOWN = 20  # people and videos that changed most, against each run
+
+
+class Value(NamedTuple):
+    """A measure of one run with its 95 % interval; the ends are None where too few pairs or people allow none."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of all runs.
+
+    Attributes:
+        name: ``mAP@100``, ``rank1`` ... or ``TPR at FPR 1e-4`` ...
+        values: of every run; None where it cannot be had.
+        differences: of every run to the first, which has None.
+    """
+
+    name: str
+    values: list[Value | None]
+    differences: list[Difference | None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A whole comparison of S runs.
+
+    Attributes:
+        runs: the baseline first.
+        manifest: of the set.
+        options: splits, targets and protocol that all were scored with.
+        differs: what the runs were made with, where it is not the same for all: name -> a value a run (None: unknown).
+        same: what is the same for all.
+        measures: one row of the table each.
+        replicates: how many sets were drawn.
+        counts: what the numbers rest on.
+        warnings: a sentence for everything that is to be kept in mind.
+        wanted: the gallery videos that somebody should be found in; N of them, of I identities.
+        ranks: int64 [S, N], where they stand in the ranking of their identity; 0: not ranked.
+        precision: float64 [S, I], AP at 100.
+        unusable: for every run, how many videos have no usable frame.
+        edges: float64 [B+1], cosines, rising; None where no run has embeddings.
+        fpr, tpr: float64 [S, B+1], rates of all pairs at the edges; NaN for a run without embeddings.
+    """
+
+    runs: list[Compared]
+    manifest: Manifest
+    options: dict[str, Any]
+    differs: dict[str, list[Any]]
+    same: dict[str, Any]
+    measures: list[Measure]
+    replicates: int
+    counts: dict[str, int]
+    warnings: list[str]
+    wanted: Wanted
+    ranks: NDArray[np.int64]
+    precision: NDArray[np.float64]
+    unusable: list[int]
+    edges: NDArray[np.float64] | None
+    fpr: NDArray[np.float64]
+    tpr: NDArray[np.float64]
+
+    @property
+    def fpr_rule(self) -> str | None:
+        """The rule that TPR at FPR follows, in words; None where it is not among the measures."""
+        aimed = any(measure.name.startswith(tpr_label("")) for measure in self.measures)
+        return f"FPR rule {FPR_RULE_TEXT[DEFAULT_RULE]}" if aimed else None
+
+    @property
+    def comparisons(self) -> int:
+        """How many runs are compared with the baseline."""
+        return len(self.runs) - 1
+
+    def changed_videos(self, run: int) -> list[int]:
+        """Gallery videos, numbers in ``wanted``, whose rank differs from the baseline's, the most changed first.
+
+        What counts is the ratio of the two ranks: from 1 to 10 is as much as from 100 to 1000. A video that is not
+        ranked counts as behind the last one. Ties go by video id.
+        """
+        last = len(self.wanted.gallery) + 1
+        first, second = (np.where(ranks > 0, ranks, last) for ranks in self.ranks[[0, run]])
+        ratio = np.maximum(first, second) / np.minimum(first, second)
+        changed = np.flatnonzero(self.ranks[0] != self.ranks[run]).tolist()
+        ids = self.manifest.video_ids
+        return sorted(changed, key=lambda n: (-ratio[n], ids[int(self.wanted.videos[n])]))
+
+    def changed_identities(self, run: int) -> list[int]:
+        """Identities, numbers in ``wanted.names``, whose AP differs from the baseline's, the most changed first."""
+        change = np.abs(self.precision[run] - self.precision[0])
+        return sorted(np.flatnonzero(change > 0).tolist(), key=lambda i: (-change[i], self.wanted.names[i]))
+
+
+def verdict(gain: Difference | None) -> str:
+    """A difference to the first run in words; to be read after the name of the other one."""
+    if gain is None:
+        return "not measured for both"
+    value, low, high = map(signed, gain[:3])
+    ends = f"interval {low} to {high}"
+    if gain.verdict:
+        return f"{'better' if gain.verdict > 0 else 'worse'} by {abs(gain.value):.4f}, {ends}"
+    if gain.value == gain.low == gain.high == 0:
+        return "no difference at all"
+    return f"no difference can be told: {value}, {ends}"
+
+
+def signed(number: float) -> str:
+    """A difference with its sign and four digits; never ``-0.0000``."""
+    return f"{round(number, 4) + 0.0:+.4f}"
