@@ -2,7 +2,7 @@
 
 Media are not looked for: features of another tool, or a matrix for a submission, need none.
 
-Tested in ``tests/test_known_sets.py``.
+Tested in ``tests/manifest/test_known_sets.py``.
 """
 
 from __future__ import annotations

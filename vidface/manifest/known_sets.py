@@ -3,7 +3,7 @@
 A data manifest says what a set is, where it comes from, its licence, how its files lie, how many videos, images and
 people it has, and what a complete manifest of it looks like. ``data_manifests/README.md`` explains the fields.
 
-Tested in ``tests/test_known_sets.py``.
+Tested in ``tests/manifest/test_known_sets.py``.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from vidface.manifest.manifest import read_manifest
 from vidface.manifest.sources import from_iqiyi, from_lfrc, from_pictures, from_trillionpairs, from_ytf
 from vidface.manifest.sources.ijb import from_ijb
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "data_manifests"
 SETS = [
     *("agedb-30", "cfp-fp", "demo", "ijb-b", "ijb-c", "iqiyi-vid-2019", "lfrc-image", "lfrc-video"),
