@@ -9,12 +9,13 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP_INSTALL := $(VENV)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test clean clean-compiled
+.PHONY: help demo test test-all clean clean-compiled
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo     set up .venv, then run the whole way on an embedded sample"
 	@echo "make test     set up .venv with the test tools, then run tools/check"
+	@echo "make test-all the same with benchmarks, memory tests and studies"
 	@echo "make clean    remove .venv, caches, builds and the demo's files; clean-compiled: compiled functions alone"
 	@echo
 	@echo "PYTHON=python3.12    the Python to make .venv with (3.11 or newer; now: $(PYTHON))"
@@ -25,6 +26,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED_DEV)
 	tools/check $(ARGS)
+
+test-all: $(INSTALLED_DEV)
+	tools/check -m "long or not long" $(ARGS)
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.long
+
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 PEOPLE, PHOTOS, DIMENSION = 300, 6, 24
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 LIMIT = 2_000_000_000  # bytes, of all processes together
 
 PROGRAM = """
