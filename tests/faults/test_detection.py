@@ -130,7 +130,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Set:
 
 
 def extract(clips: Set, output: Path, *options: object, code: int, manifest: Path | None = None) -> Ran:
-    return vidface(
+    return vidface_process(
         *("extract", manifest or clips.manifest, "-o", output, "--model", clips.model),
         *("--detector-weights", clips.weights, *options),
         code=code,

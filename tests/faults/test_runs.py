@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_line import MODULE, frames_of, pooling_model, read_lines, vidface, write_folder, write_manifest
+from command_line import (
+    MODULE,
+    frames_of,
+    pooling_model,
+    read_lines,
+    vidface,
+    vidface_process,
+    write_folder,
+    write_manifest,
+)
 
 VIDEOS = 260  # five shards
 
@@ -329,7 +338,7 @@ def test_full_quota(tmp_path: Path, many: Path, slow_model: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
 
-    ran = vidface("extract", many, "-o", output, "--model", slow_model, code=1, preexec_fn=limit)
+    ran = vidface_process("extract", many, "-o", output, "--model", slow_model, code=1, preexec_fn=limit)
     assert "no space left" in ran.error
     assert names(tmp_path) == ["features.h5.parts"]
     assert names(tmp_path / "features.h5.parts") == ["identity.json"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import template_sets
-from command_line import MODULE, Ran, vidface, write_manifest
+from command_line import MODULE, Ran, vidface, vidface_process, write_manifest
 from PIL import Image
 
 PEOPLE = [person for person in range(8) for _ in range(6)]
@@ -441,7 +441,7 @@ def test_a_full_disk_while_faces_are_aligned(
         "--aligned",
         tmp_path / "faces",
     )
-    ran = vidface(*words, code=1, preexec_fn=limit)
+    ran = vidface_process(*words, code=1, preexec_fn=limit)
     assert "no space left" in ran.error
     assert [path.name for path in (tmp_path / "faces").iterdir()] == ["alignment.json"]
     assert not (tmp_path / "m.csv").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import SIDE, frames_of, pooling_model, vidface, write_folder, write_manifest
+from command_line import SIDE, frames_of, pooling_model, vidface_process, write_folder, write_manifest
 
 from vidface.backbones import load_backbone
 from vidface.errors import StoreError, UsageError
@@ -160,7 +160,7 @@ def open_elsewhere(address: str) -> str:
 def test_ray_is_not_installed(tmp_path: Path, job: ExtractJob) -> None:
     (tmp_path / "ray.py").write_text("raise ImportError('hidden')")
     manifest = write_manifest(job.model.path.with_name("m.csv"), [("v0", "v0")])
-    ran = vidface(
+    ran = vidface_process(
         *("extract", manifest, "-o", tmp_path / "f.h5", "--model", job.model.path, "--engine", "ray"),
         code=2,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
