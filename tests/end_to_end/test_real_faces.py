@@ -20,8 +20,8 @@ from vidface.demo.benchmark import faces_from_folder, make_benchmark
 
 THRESHOLDS = ["none", "0.25", "0.3", "0.4", "0.5"]
 TARGETS = ["1e-2", "1e-3", "1e-4", "1e-5", "1e-6"]
-PEOPLE = 191  # all who have 6 or more pictures
-DISTRACTORS = 60
+PEOPLE = 80  # of those who have 6 or more pictures
+DISTRACTORS = 25
 OWN, NOISE = (
     3,
     7,

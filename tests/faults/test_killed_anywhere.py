@@ -31,6 +31,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> dict[
     return {stage.name: stage for stage in material(root / "clips", model, root, None, pieces=72)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "moment"),
     [

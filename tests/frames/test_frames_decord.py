@@ -118,6 +118,7 @@ print(count, report.decoded, len(report.faults), peak // 1024)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 @pytest.mark.parametrize(("decoder", "megabytes"), [("pyav", 250), ("decord", 1000)])
 def test_a_long_clip_stays_bounded(decoder: str, megabytes: int, long_clip: Path) -> None:

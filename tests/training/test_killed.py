@@ -53,12 +53,14 @@ def test_killed_within_epochs(trained: Callable[..., Any], whole: dict[str, Any]
     assert found == whole
 
 
+@pytest.mark.long
 def test_killed_between_checkpoints(trained: Callable[..., Any], whole: dict[str, Any]) -> None:
     found, killed = trained(checkpoint_steps=3, die_at=21)
     assert killed >= 3
     assert found == whole
 
 
+@pytest.mark.long
 def test_killed_without_checkpoints_within_epochs(trained: Callable[..., Any], whole: dict[str, Any]) -> None:
     found, killed = trained(die_at=23)
     assert killed >= 2

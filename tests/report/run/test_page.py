@@ -297,6 +297,7 @@ def test_headline_axis_begins_where_all_intervals_fit(tmp_path: Path) -> None:
         assert spots == pytest.approx([3 + 100 * (value - at) / (1 - at) for value in (0.97, 0.96)], abs=0.01)
 
 
+@pytest.mark.long
 def test_200_000_videos_stay_below_20_megabytes(tmp_path: Path) -> None:
     """As much as is ever shown, and pictures of noise, the worst that JPEG can get."""
     random = np.random.default_rng(0)
