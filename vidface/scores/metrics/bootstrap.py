@@ -2,7 +2,7 @@
 
 Identities are drawn with replacement, all videos of one together, as videos of one person are not independent. The same
 seed gives the same interval. Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13. Tested in
-``tests/metrics/test_bootstrap.py``.
+``tests/scores/metrics/test_bootstrap.py``.
 
 Is one of several systems better? All are measured on the same set, so every replicate draws one set of identities for
 all of them: what makes an identity hard or easy for everybody cancels, and the interval of a difference is much
@@ -10,14 +10,14 @@ narrower than two intervals side by side would let one think. A replicate is wri
 identity was drawn, so that a mean is a product of matrices and TPR at FPR (`vidface.scores.pairs.replicates`) never
 lists a pair twice. Where several systems are compared with one, each interval is widened to the level
 1 - 0.05 / (number of comparisons), so that all of them hold together in 95 of 100 sets (Bonferroni; Dunn, Multiple
-comparisons among means, 1961). Tested in ``tests/metrics/test_paired.py`` against scipy.stats.bootstrap.
+comparisons among means, 1961). Tested in ``tests/scores/metrics/test_paired.py`` against scipy.stats.bootstrap.
 
 Over listed pairs person i is drawn m_i times in a replicate: a pair of two videos of one person counts m_i times, one
 of two people m_i * m_j times, as in `vidface.scores.pairs.replicates` (sources there). Pairs that share a person go in
 and
 out together, as they are not independent: pairs drawn by themselves would give intervals that are too narrow. The curve
-of a replicate is made of weights, never of repeated pairs. Tested in ``tests/metrics/test_listed_intervals.py`` against
-scikit-learn's weighted curve.
+of a replicate is made of weights, never of repeated pairs. Tested in ``tests/scores/metrics/test_listed_intervals.py``
+against scikit-learn's weighted curve.
 """
 
 from __future__ import annotations
