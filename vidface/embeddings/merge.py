@@ -96,7 +96,7 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
             pass
         elif of_features:
             # The features file comes last, as in extract: once it is there, its faults are listed too.
-            record_faults(output, "extract", faults)
+            record_faults(output, faults)
             join_shards(paths, output, attributes)
         else:
             write_embeddings(output, whole, chain.from_iterable(map(embedding_chunks, paths)), attributes)

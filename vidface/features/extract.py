@@ -129,7 +129,7 @@ def extract(
         }
         shards = [parts / name for name, _ in chunks]
         # The features file comes last: once it is there, everything else about this run is there too.
-        record_faults(output, "extract", shard_faults(shards))
+        record_faults(output, shard_faults(shards))
         join_shards(shards, output, attributes, keep_faults=options.shard is not None)
         shutil.rmtree(parts)
         return _result(output, resumed=resumed, already_done=False)

@@ -390,8 +390,8 @@ def test_stored_scores_are_taken_as_they_are(run: Run) -> None:
 
 def test_faults_of_this_run_and_no_others(folder: Path, videos: Videos) -> None:
     fault = {"stage": "extract", "kind": "missing", "detail": "=1+1 <b>"}
-    record_faults(folder / "features.h5", "extract", [{"video": "a", **fault}, {"video": "b", **fault}])
-    record_faults(folder / "others.h5", "extract", [{"video": "c", **fault}])
+    record_faults(folder / "features.h5", [{"video": "a", **fault}, {"video": "b", **fault}])
+    record_faults(folder / "others.h5", [{"video": "c", **fault}])
     try:
         content = gather(open_run(folder), pictures=False)
     finally:

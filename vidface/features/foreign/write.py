@@ -170,7 +170,7 @@ def _write(
             (work / "vectors").unlink(missing_ok=True)  # room for the output, once the map of it is gone too
             unlisted = foreign.unlisted
             del foreign
-            record_faults(output, STAGE, _all_faults(shards, unlisted))
+            record_faults(output, _all_faults(shards, unlisted))
             join_shards(shards, output, made_with)
         finally:
             shutil.rmtree(work, ignore_errors=True)
