@@ -102,7 +102,9 @@ def engine_of(counts: Sequence[int], *, until: int | None = None) -> Engine:
             faults = [{"video": name, "stage": "extract", "kind": kind, "detail": "dètail"}]
             faults *= 1 + video % 2
         status = "failed" if count == 0 else "partial" if faults else "ok"
-        row = VideoRows(name, features.astype(job.dtype), np.arange(count, dtype=np.float32), status, faults)
+        row = VideoRows(
+            name, features.astype(job.options.dtype), np.arange(count, dtype=np.float32), status, faults
+        )
         return row if job.reading.faces is None else row._replace(**faces(count, video))
 
     def faces(count: int, video: int) -> dict[str, Any]:
