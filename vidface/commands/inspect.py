@@ -12,13 +12,12 @@ from vidface.commands.options import (
     FILE,
     StageCommand,
     json_option,
-    pool_option,
-    read_threshold,
 )
 from vidface.commands.output import print_json
 from vidface.errors import StoreError, UsageError, printable
 
 if TYPE_CHECKING:
+    from vidface.embeddings.options import PoolingOptions
     from vidface.features.options import ModelOptions
     from vidface.manifest.manifest import Manifest
     from vidface.report.video.find import Face, Found
@@ -28,17 +27,9 @@ if TYPE_CHECKING:
 PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a face
 
 
-@click.command("inspect")
+@click.command("inspect", cls=StageCommand, models={"pooling": "vidface.embeddings.options:PoolingOptions"})
 @click.argument("features", type=FILE)
 @click.argument("video")
-@click.option(
-    "--threshold",
-    callback=read_threshold,
-    default="0.4",
-    show_default=True,
-    help="Cosine that joins two frames, or none.",
-)
-@pool_option
 @click.option("--embeddings", type=FILE, help="Take the clusters of this embeddings file instead.")
 @click.option(
     "--manifest", "manifest_path", type=FILE, help="Where the videos lie: needed to show pictures of them."
@@ -50,8 +41,7 @@ def inspect_command(
     context: click.Context,
     features: Path,
     video: str,
-    threshold: float | None,
-    pool: str,
+    pooling: PoolingOptions,
     embeddings: Path | None,
     manifest_path: Path | None,
     sheet: Path | None,
@@ -81,7 +71,7 @@ def inspect_command(
         manifest = read_manifest(manifest_path)
     if sheet is not None and manifest is None:
         raise UsageError("--sheet needs --manifest: it says where the videos lie")
-    seen = inspect(features, video, threshold=threshold, pool=pool, embeddings=embeddings)
+    seen = inspect(features, video, threshold=pooling.cosine(), pool=pooling.pool, embeddings=embeddings)
     notes = [] if sheet is None or manifest is None else _write_sheet(manifest, seen, sheet)
     if as_json:
         print_json({**_as_json(seen), "sheet": None if sheet is None else str(sheet), "notes": notes})

@@ -191,20 +191,15 @@ pool_option = click.option(
 )
 
 
-def read_threshold(_context: click.Context, _parameter: click.Parameter, value: str) -> float | None:
+def read_threshold(
+    _context: click.Context, _parameter: click.Parameter, value: str
+) -> float | Literal["none"]:
     from vidface.embeddings.thresholds import parse_thresholds
 
     thresholds = parse_thresholds(value)
     if len(thresholds) != 1:
         raise click.BadParameter("say one threshold; `vidface sweep` takes several")
-    return thresholds[0]
-
-
-def read_threshold_or_none(
-    context: click.Context, parameter: click.Parameter, value: str
-) -> float | Literal["none"]:
-    threshold = read_threshold(context, parameter, value)
-    return "none" if threshold is None else threshold
+    return "none" if thresholds[0] is None else thresholds[0]
 
 
 # How the command line reads the text of options whose type does not say it; see `vidface.files.options.option`.
@@ -213,7 +208,7 @@ READERS: dict[str, Callable[[click.Context, click.Parameter, Any], Any]] = {
     "numbers": read_numbers,
     "shard": read_shard,
     "size": read_size,
-    "threshold": read_threshold_or_none,
+    "threshold": read_threshold,
 }
 
 

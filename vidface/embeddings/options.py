@@ -8,8 +8,8 @@ from vidface.features.options import CARRIED, ShareOptions
 from vidface.files.options import Options, in_order, option
 
 
-class RecipeClusterOptions(Options):
-    """``[cluster]`` of a recipe."""
+class PoolingOptions(Options):
+    """How the frames of a video become one embedding; `inspect` takes these too."""
 
     threshold: float | Literal["none"] = option(
         0.4, "Cosine that joins two frames, or none.", in_file="always", reads="threshold"
@@ -20,11 +20,16 @@ class RecipeClusterOptions(Options):
         in_file="always",
         attribute="pooling",
     )
-    workers: int | None = option(None, "Threads [default: one a core]; with ray the cluster decides.", ge=1)
 
     def cosine(self) -> float | None:
         """``threshold`` as `vidface.embeddings.embed` takes it: None joins all frames."""
         return None if self.threshold == "none" else self.threshold
+
+
+class RecipeClusterOptions(PoolingOptions):
+    """``[cluster]`` of a recipe."""
+
+    workers: int | None = option(None, "Threads [default: one a core]; with ray the cluster decides.", ge=1)
 
 
 class ClusterOptions(ShareOptions, RecipeClusterOptions):
