@@ -18,10 +18,10 @@ from vidface.errors import StoreError, UsageError, printable
 
 if TYPE_CHECKING:
     from vidface.embeddings.options import PoolingOptions
-    from vidface.features.options import ModelOptions
     from vidface.manifest.manifest import Manifest
     from vidface.report.video.find import Face, Found
     from vidface.report.video.inspect import Cluster, Inspection
+    from vidface.report.video.options import FindOptions
     from vidface.runs.opened import Run
 
 PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a face
@@ -174,39 +174,11 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
     }
 
 
-@click.command("find", cls=StageCommand, models={"network": "vidface.features.options:ModelOptions"})
+@click.command("find", cls=StageCommand, models={"options": "vidface.report.video.options:FindOptions"})
 @click.argument("picture", type=FILE)
 @click.argument("searched", metavar="FEATURES", type=FILE)
-@click.option(
-    "--detector",
-    default="yunet",
-    show_default=True,
-    help="What finds the face in the picture: yunet, or uniface:NAME.",
-)
-@click.option(
-    "--detector-weights", type=FILE, help="Its weights [default: a known file in the cache of weights]."
-)
-@click.option("--aligned", is_flag=True, help="PICTURE is an aligned face already, of the network's size.")
-@click.option(
-    "--threshold",
-    type=click.FloatRange(-1, 1),
-    default=0.4,
-    show_default=True,
-    help="Cosine from which on somebody counts as found.",
-)
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="How many are listed.")
 @json_option
-def find_command(
-    picture: Path,
-    searched: Path,
-    network: ModelOptions,
-    detector: str,
-    detector_weights: Path | None,
-    aligned: bool,
-    threshold: float,
-    top: int,
-    as_json: bool,
-) -> int:
+def find_command(picture: Path, searched: Path, options: FindOptions, as_json: bool) -> int:
     """Find the person of PICTURE: which videos, or tracks, of FEATURES show the face.
 
     FEATURES is a features file, the folder of a run, or an embeddings file (there noise is left out of the means).
@@ -216,10 +188,12 @@ def find_command(
     from vidface.runs.opened import open_run
 
     searched = _features_of(open_run(searched)) if searched.is_dir() else searched
-    detect = None if aligned else open_detector(detector_weights, detector, min_score=PICTURE_SCORE)
-    backbone = network.load()
+    detect = None
+    if not options.aligned:
+        detect = open_detector(options.detector_weights, options.detector, min_score=PICTURE_SCORE)
+    backbone = options.load()
     face = face_of_picture(picture, detect=detect, size=backbone.card.input_size)
-    found = find(face.pixels, searched, backbone, threshold=threshold, top=top)
+    found = find(face.pixels, searched, backbone, threshold=options.threshold, top=options.top)
     if as_json:
         print_json(
             {
@@ -227,7 +201,7 @@ def find_command(
                 "box": None if face.box is None else list(face.box),
                 "score": face.score,
                 "faces": face.faces,
-                "threshold": threshold,
+                "threshold": options.threshold,
                 "units": found.units,
                 "compared": found.compared,
                 "above": found.above,
@@ -236,7 +210,7 @@ def find_command(
             }
         )
     else:
-        click.echo("\n".join(_find_lines(picture, face, found, threshold)))
+        click.echo("\n".join(_find_lines(picture, face, found, options.threshold)))
     return 0
 
 
