@@ -10,35 +10,26 @@ import click
 
 from vidface.commands.options import (
     FILE,
-    card_fields,
+    StageCommand,
     json_option,
-    model_options,
-    pool_option,
-    read_threshold,
 )
 from vidface.commands.output import print_json
 from vidface.errors import StoreError, UsageError, printable
 
 if TYPE_CHECKING:
+    from vidface.embeddings.options import PoolingOptions
     from vidface.manifest.manifest import Manifest
     from vidface.report.video.find import Face, Found
     from vidface.report.video.inspect import Cluster, Inspection
+    from vidface.report.video.options import FindOptions
     from vidface.runs.opened import Run
 
 PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a face
 
 
-@click.command("inspect")
+@click.command("inspect", cls=StageCommand, models={"pooling": "vidface.embeddings.options:PoolingOptions"})
 @click.argument("features", type=FILE)
 @click.argument("video")
-@click.option(
-    "--threshold",
-    callback=read_threshold,
-    default="0.4",
-    show_default=True,
-    help="Cosine that joins two frames, or none.",
-)
-@pool_option
 @click.option("--embeddings", type=FILE, help="Take the clusters of this embeddings file instead.")
 @click.option(
     "--manifest", "manifest_path", type=FILE, help="Where the videos lie: needed to show pictures of them."
@@ -50,8 +41,7 @@ def inspect_command(
     context: click.Context,
     features: Path,
     video: str,
-    threshold: float | None,
-    pool: str,
+    pooling: PoolingOptions,
     embeddings: Path | None,
     manifest_path: Path | None,
     sheet: Path | None,
@@ -81,7 +71,7 @@ def inspect_command(
         manifest = read_manifest(manifest_path)
     if sheet is not None and manifest is None:
         raise UsageError("--sheet needs --manifest: it says where the videos lie")
-    seen = inspect(features, video, threshold=threshold, pool=pool, embeddings=embeddings)
+    seen = inspect(features, video, threshold=pooling.cosine(), pool=pooling.pool, embeddings=embeddings)
     notes = [] if sheet is None or manifest is None else _write_sheet(manifest, seen, sheet)
     if as_json:
         print_json({**_as_json(seen), "sheet": None if sheet is None else str(sheet), "notes": notes})
@@ -184,61 +174,26 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
     }
 
 
-@click.command("find")
+@click.command("find", cls=StageCommand, models={"options": "vidface.report.video.options:FindOptions"})
 @click.argument("picture", type=FILE)
 @click.argument("searched", metavar="FEATURES", type=FILE)
-@model_options
-@click.option(
-    "--detector",
-    default="yunet",
-    show_default=True,
-    help="What finds the face in the picture: yunet, or uniface:NAME.",
-)
-@click.option(
-    "--detector-weights", type=FILE, help="Its weights [default: a known file in the cache of weights]."
-)
-@click.option("--aligned", is_flag=True, help="PICTURE is an aligned face already, of the network's size.")
-@click.option(
-    "--threshold",
-    type=click.FloatRange(-1, 1),
-    default=0.4,
-    show_default=True,
-    help="Cosine from which on somebody counts as found.",
-)
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="How many are listed.")
 @json_option
-def find_command(
-    picture: Path,
-    searched: Path,
-    model: Path,
-    device: str,
-    half: bool,
-    input_size: tuple[int, int] | None,
-    colour_order: str | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    detector: str,
-    detector_weights: Path | None,
-    aligned: bool,
-    threshold: float,
-    top: int,
-    as_json: bool,
-) -> int:
+def find_command(picture: Path, searched: Path, options: FindOptions, as_json: bool) -> int:
     """Find the person of PICTURE: which videos, or tracks, of FEATURES show the face.
 
     FEATURES is a features file, the folder of a run, or an embeddings file (there noise is left out of the means).
     """
-    from vidface.backbones import load_backbone
     from vidface.frames.faces.detector import open_detector
     from vidface.report.video.find import face_of_picture, find
     from vidface.runs.opened import open_run
 
     searched = _features_of(open_run(searched)) if searched.is_dir() else searched
-    detect = None if aligned else open_detector(detector_weights, detector, min_score=PICTURE_SCORE)
-    overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
-    backbone = load_backbone(model, overrides=overrides, device=device, half=half)
+    detect = None
+    if not options.aligned:
+        detect = open_detector(options.detector_weights, options.detector, min_score=PICTURE_SCORE)
+    backbone = options.load()
     face = face_of_picture(picture, detect=detect, size=backbone.card.input_size)
-    found = find(face.pixels, searched, backbone, threshold=threshold, top=top)
+    found = find(face.pixels, searched, backbone, threshold=options.threshold, top=options.top)
     if as_json:
         print_json(
             {
@@ -246,7 +201,7 @@ def find_command(
                 "box": None if face.box is None else list(face.box),
                 "score": face.score,
                 "faces": face.faces,
-                "threshold": threshold,
+                "threshold": options.threshold,
                 "units": found.units,
                 "compared": found.compared,
                 "above": found.above,
@@ -255,7 +210,7 @@ def find_command(
             }
         )
     else:
-        click.echo("\n".join(_find_lines(picture, face, found, threshold)))
+        click.echo("\n".join(_find_lines(picture, face, found, options.threshold)))
     return 0
 
 

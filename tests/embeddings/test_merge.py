@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 
 from vidface.backbones import Backbone, ModelCard
 from vidface.embeddings.cluster import cluster
+from vidface.embeddings.merge import merge
+from vidface.embeddings.options import EMBEDDINGS_ATTRIBUTES, ClusterOptions
 from vidface.errors import ChangedError, StoreError, UsageError
 from vidface.features import extract as extracting
 from vidface.features.engines import Engine, ExtractJob, open_engine
-from vidface.features.engines.contract import ModelSource
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.extract import ExtractResult, extract
+from vidface.features.options import FEATURES_ATTRIBUTES, ExtractOptions
 from vidface.files.faults import read_faults
-from vidface.files.merge import merge
 from vidface.files.shares import Shard, parse_shard, shard_range, shard_text
 from vidface.files.store import (
     FACE_COUNTS,
@@ -37,6 +38,8 @@ from vidface.files.store import (
     read_embeddings,
     read_features,
 )
+from vidface.files.store import embeddings as store_embeddings
+from vidface.files.store import shards as store_shards
 from vidface.manifest.manifest import Manifest
 from vidface.scores.scored import read_scored
 from vidface.scores.sweep import sweep
@@ -99,7 +102,9 @@ def engine_of(counts: Sequence[int], *, until: int | None = None) -> Engine:
             faults = [{"video": name, "stage": "extract", "kind": kind, "detail": "dètail"}]
             faults *= 1 + video % 2
         status = "failed" if count == 0 else "partial" if faults else "ok"
-        row = VideoRows(name, features.astype(job.dtype), np.arange(count, dtype=np.float32), status, faults)
+        row = VideoRows(
+            name, features.astype(job.options.dtype), np.arange(count, dtype=np.float32), status, faults
+        )
         return row if job.reading.faces is None else row._replace(**faces(count, video))
 
     def faces(count: int, video: int) -> dict[str, Any]:
@@ -119,6 +124,8 @@ def extracted(
     counts: Sequence[int] = COUNTS,
     backbone: Backbone | None = None,
     until: int | None = None,
+    faces: FaceOptions | None = None,
+    overwrite: bool = False,
     **options: Any,
 ) -> ExtractResult:
     output.parent.mkdir(exist_ok=True)
@@ -126,10 +133,16 @@ def extracted(
         manifest_of(len(counts)),
         backbone or backbone_of(),
         output,
+        ExtractOptions(
+            model=Path("fake.onnx"),
+            device="cpu",
+            shard=shard,
+            faces="detect" if faces else "aligned",
+            **options,
+        ),
         engine=engine_of(counts, until=until),
-        model=ModelSource(Path("fake.onnx"), {}, "cpu", False),
-        shard=shard,
-        **options,
+        faces=faces,
+        overwrite=overwrite,
     )
 
 
@@ -203,7 +216,7 @@ def test_more_shares_than_there_is_work_names_how_much_there_is(tmp_path: Path) 
         extracted(tmp_path / "f.h5", (1, 5))
     extracted(tmp_path / "f.h5")
     with pytest.raises(UsageError, match=r"shard 2/12: there are only 11 videos"):
-        cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=0.3, shard=(2, 12))
+        cluster(tmp_path / "f.h5", tmp_path / "e.h5", ClusterOptions(threshold=0.3, shard=(2, 12)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5", "faults.jsonl"]
 
 
@@ -214,12 +227,12 @@ def test_more_shares_than_there_is_work_names_how_much_there_is(tmp_path: Path) 
 @given(
     counts=st.lists(st.integers(0, 5), min_size=1, max_size=14),
     dtype=st.sampled_from(["float32", "float16"]),
-    threshold=st.sampled_from([None, 0.2]),
+    threshold=st.sampled_from(["none", 0.2]),
     by=st.sampled_from(["video of frames", "video", "track"]),
     data=st.data(),
 )
 def test_any_shards_in_any_order_give_the_bytes_of_the_whole_run(
-    counts: list[int], dtype: str, threshold: float | None, by: str, data: st.DataObject
+    counts: list[int], dtype: str, threshold: float | str, by: str, data: st.DataObject
 ) -> None:
     made: dict[str, Any] = {"counts": counts, "dtype": dtype, "faces": None if "frames" in by else FACES}
     by = by.split()[0]
@@ -239,12 +252,12 @@ def test_any_shards_in_any_order_give_the_bytes_of_the_whole_run(
         assert (result.status, result.faults, result.faces) == (one.status, one.faults, one.faces)
         assert merge(files, merged).already_done
 
-        everything = cluster(whole, root / "e.h5", threshold=threshold, by=by).embeddings
+        everything = cluster(whole, root / "e.h5", ClusterOptions(threshold=threshold, by=by)).embeddings
         assert everything.attributes.get("by", "video") == by
         parts = data.draw(st.integers(1, len(counts)), "N of cluster")
         files = [root / f"e.{part}.h5" for part in range(1, parts + 1)]
         for part, file in enumerate(files, 1):
-            cluster(merged, file, threshold=threshold, shard=(part, parts), by=by)
+            cluster(merged, file, ClusterOptions(threshold=threshold, shard=(part, parts), by=by))
         result = merge(data.draw(st.permutations(files), "order of cluster"), root / "merged.h5")
         assert (root / "merged.h5").read_bytes() == (root / "e.h5").read_bytes()
         rows = len(everything.video_ids)
@@ -291,17 +304,17 @@ def test_another_shard_never_goes_into_the_same_output(tmp_path: Path) -> None:
     extracted(features)
     with pytest.raises(ChangedError, match="shard was none, now 1/2"):
         extracted(features, (1, 2))
-    cluster(features, embeddings, threshold=0.3, shard=(1, 2))
-    assert cluster(features, embeddings, threshold=0.3, shard=(1, 2)).already_done
+    cluster(features, embeddings, ClusterOptions(threshold=0.3, shard=(1, 2)))
+    assert cluster(features, embeddings, ClusterOptions(threshold=0.3, shard=(1, 2))).already_done
     for shard, now in (((2, 2), "2/2"), ((1, 3), "1/3"), (None, "none")):
         with pytest.raises(ChangedError, match=f"shard was 1/2, now {now}"):
-            cluster(features, embeddings, threshold=0.3, shard=shard)
+            cluster(features, embeddings, ClusterOptions(threshold=0.3, shard=shard))
 
 
 def test_embeddings_of_one_shard_of_features(tmp_path: Path) -> None:
     """They are like any other, but for merge and score, which say what is to be done."""
     extracted(tmp_path / "f.h5", (2, 2))
-    cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=0.3)
+    cluster(tmp_path / "f.h5", tmp_path / "e.h5", ClusterOptions(threshold=0.3))
     found = read_embeddings(tmp_path / "e.h5")
     assert found.video_ids == read_features(tmp_path / "f.h5").video_ids
     assert "shard" not in found.attributes
@@ -311,7 +324,7 @@ def test_embeddings_of_one_shard_of_features(tmp_path: Path) -> None:
         read_scored(tmp_path / "e.h5", manifest_of(len(COUNTS)))
     files = [tmp_path / "e.1.h5", tmp_path / "e.2.h5"]
     for part, file in enumerate(files, 1):
-        cluster(tmp_path / "f.h5", file, threshold=0.3, shard=(part, 2))
+        cluster(tmp_path / "f.h5", file, ClusterOptions(threshold=0.3, shard=(part, 2)))
     merge(files, tmp_path / "out.h5")
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "e.h5").read_bytes()
 
@@ -321,7 +334,7 @@ def test_a_shard_is_not_scored_as_if_it_were_all(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"f\.1\.h5: lacks 5 .*; it is shard 1/2: merge the shards first"):
         sweep(tmp_path / "f.1.h5", manifest_of(len(COUNTS)), [None])
     extracted(tmp_path / "f.h5")
-    cluster(tmp_path / "f.h5", tmp_path / "e.1.h5", threshold=0.3, shard=(1, 2))
+    cluster(tmp_path / "f.h5", tmp_path / "e.1.h5", ClusterOptions(threshold=0.3, shard=(1, 2)))
     with pytest.raises(StoreError, match=r"e\.1\.h5: lacks 6 .*; it is shard 1/2: merge the shards first"):
         read_scored(tmp_path / "e.1.h5", manifest_of(len(COUNTS)))
 
@@ -338,7 +351,9 @@ def test_different_devices_are_all_named(tmp_path: Path) -> None:
 def test_tracks_are_rows_of_their_own(tmp_path: Path) -> None:
     """By loops over the arrays: their ids, their frames, their means; a video without faces keeps a row."""
     extracted(tmp_path / "f.h5", faces=FACES)
-    found = cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=None, by="track").embeddings
+    found = cluster(
+        tmp_path / "f.h5", tmp_path / "e.h5", ClusterOptions(threshold="none", by="track")
+    ).embeddings
     want: list[tuple[str, str, int]] = []
     means = []
     with h5py.File(tmp_path / "f.h5") as file:
@@ -354,18 +369,18 @@ def test_tracks_are_rows_of_their_own(tmp_path: Path) -> None:
     assert len(want) > len(COUNTS) and {status for _, status, _ in want} == {"ok", "partial", "failed"}
     np.testing.assert_allclose(found.embeddings, means, atol=1e-6)
     with pytest.raises(ChangedError, match="by was track, now video"):
-        cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=None)
+        cluster(tmp_path / "f.h5", tmp_path / "e.h5", ClusterOptions(threshold="none"))
     with pytest.raises(
         StoreError, match="its rows are tracks: cluster the features again without --by track"
     ):
         read_scored(tmp_path / "e.h5", manifest_of(len(COUNTS)))
     extracted(tmp_path / "frames.h5")
     with pytest.raises(UsageError, match=r"frames\.h5: has no tracks"):
-        cluster(tmp_path / "frames.h5", tmp_path / "none.h5", threshold=None, by="track")
+        cluster(tmp_path / "frames.h5", tmp_path / "none.h5", ClusterOptions(threshold="none", by="track"))
     with h5py.File(tmp_path / "f.h5", "r+") as file:
         file["tracks"][:] = file["tracks"][:][::-1]
     with pytest.raises(StoreError, match=r"f\.h5: damaged \(tracks of a video are not in order\)"):
-        cluster(tmp_path / "f.h5", tmp_path / "none.h5", threshold=None, by="track")
+        cluster(tmp_path / "f.h5", tmp_path / "none.h5", ClusterOptions(threshold="none", by="track"))
 
 
 def test_shards_of_faces_and_of_frames_do_not_mix(tmp_path: Path) -> None:
@@ -425,7 +440,7 @@ def test_embeddings_of_another_run_are_refused(tmp_path: Path, attribute: str, v
     extracted(tmp_path / "f.h5")
     files = [tmp_path / "e.1.h5", tmp_path / "e.2.h5"]
     for part, file in enumerate(files, 1):
-        cluster(tmp_path / "f.h5", file, threshold=0.3, shard=(part, 2))
+        cluster(tmp_path / "f.h5", file, ClusterOptions(threshold=0.3, shard=(part, 2)))
     changed = change(files[1], **{attribute: value})
     with pytest.raises(UsageError, match=rf"changed-e\.2\.h5: {attribute} is "):
         merge([files[0], changed], tmp_path / "out.h5")
@@ -433,7 +448,7 @@ def test_embeddings_of_another_run_are_refused(tmp_path: Path, attribute: str, v
 
 def test_a_set_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     files, halves = shards_of(tmp_path, 4), shards_of(tmp_path / "halves", 2)
-    cluster(files[1], tmp_path / "e.h5", threshold=0.3, shard=(2, 3))
+    cluster(files[1], tmp_path / "e.h5", ClusterOptions(threshold=0.3, shard=(2, 3)))
     extracted(tmp_path / "whole.h5")
     output = tmp_path / "out.h5"
     for wrong, said in [
@@ -478,7 +493,7 @@ def test_an_output_that_is_there(tmp_path: Path) -> None:
         merge(shards_of(tmp_path / "mended", 2, counts=[2, 3, *COUNTS[2:]]), output)
     with pytest.raises(ChangedError, match=r"shard was 1/2, now none"):
         merge(files, files[0])
-    cluster(output, tmp_path / "e.h5", threshold=0.3)
+    cluster(output, tmp_path / "e.h5", ClusterOptions(threshold=0.3))
     with pytest.raises(StoreError, match="expected a vidface features file, found embeddings"):
         merge(files, tmp_path / "e.h5")
     assert output.read_bytes() == before
@@ -491,3 +506,107 @@ def test_nothing_is_left_of_a_merge_that_fails(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"f\.2\.h5: damaged"):
         merge([first, second], tmp_path / "out.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.1.h5", "f.2.h5", "faults.jsonl"]
+
+
+FEATURES_ORDER = [
+    *(
+        "manifest_sha256",
+        "model_name",
+        "model_sha256",
+        "colour_order",
+        "decoder",
+        "fps",
+        "flip",
+        "resize",
+        "half",
+    ),
+    *("dtype", "faces", "detector_sha256", "detector", "track", "min_score", "min_face", "min_sharpness"),
+    *("max_yaw", "folder_frames", "shard", "device", "program_version"),
+]
+EMBEDDINGS_ORDER = [
+    *(
+        "features_sha256",
+        "threshold",
+        "pooling",
+        "shard",
+        "by",
+        "manifest_sha256",
+        "model_name",
+        "model_sha256",
+    ),
+    *("flip", "fps", "decoder", "faces", "track", "folder_frames", "features_shard", "program_version"),
+]
+
+
+def test_the_order_of_the_attributes_is_that_of_the_first_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a part of their bytes; this list was written down from files, not from the models."""
+    written: list[list[str]] = []
+
+    def spy(original: Callable[..., None]) -> Callable[..., None]:
+        def write(file: Any, kind: str, attributes: dict[str, Any], *more: Any, **others: Any) -> None:
+            written.append(list(attributes))
+            original(file, kind, attributes, *more, **others)
+
+        return write
+
+    for module in (store_shards, store_embeddings):
+        monkeypatch.setattr(module, "write_attributes", spy(module.write_attributes))
+    extracted(tmp_path / "f.h5", (1, 2), faces=FACES, folder_frames=3)
+    options = ClusterOptions(threshold=0.3, by="track", shard=(1, 2))
+    cluster(tmp_path / "f.h5", tmp_path / "e.h5", options)
+    assert written == [[*FEATURES_ORDER, "dimension"], [*EMBEDDINGS_ORDER, "dimension"]]
+    for order, first in ((FEATURES_ATTRIBUTES, FEATURES_ORDER), (EMBEDDINGS_ATTRIBUTES, EMBEDDINGS_ORDER)):
+        known = ["kind", "schema_version", *first, "dimension"]
+        assert [name for name in order if name in known] == known  # others may have been added among them
+
+
+def test_overwritten_features_are_whole_all_the_time(tmp_path: Path) -> None:
+    """Killed on the way, the old file is there; called again, it goes on, and ends in the bytes of a new file."""
+    extracted(tmp_path / "flipped.h5", flip=True)
+    extracted(tmp_path / "f.h5")
+    before = (tmp_path / "f.h5").read_bytes()
+    with pytest.raises(ChangedError, match=r"flip was False, now True.*; say --overwrite to replace it$"):
+        extracted(tmp_path / "f.h5", flip=True)
+    with pytest.raises(KeyboardInterrupt):
+        extracted(tmp_path / "f.h5", flip=True, until=9, overwrite=True)
+    assert (tmp_path / "f.h5").read_bytes() == before
+    gone_on = extracted(tmp_path / "f.h5", flip=True, overwrite=True)
+    assert (gone_on.resumed_videos, gone_on.already_done) == (9, False)
+    assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "flipped.h5").read_bytes() != before
+    assert not (tmp_path / "f.h5.parts").exists()
+    assert extracted(tmp_path / "f.h5", flip=True, overwrite=True).already_done
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["others", "of nobody"])
+def test_unfinished_work_of_other_options_is_thrown_away(tmp_path: Path, lost: bool) -> None:
+    """Also where a kill, in the middle of throwing it away, left the rows and not what they are of."""
+    extracted(tmp_path / "whole.h5", dtype="float16")
+    with pytest.raises(KeyboardInterrupt):
+        extracted(tmp_path / "f.h5", until=9)
+    if lost:
+        (tmp_path / "f.h5.parts" / "identity.json").unlink()
+    else:
+        with pytest.raises(ChangedError, match=r"f\.h5\.parts was made otherwise .*; say --overwrite"):
+            extracted(tmp_path / "f.h5", dtype="float16")
+    made = extracted(tmp_path / "f.h5", dtype="float16", overwrite=not lost)
+    assert made.resumed_videos == 0
+    assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+def test_what_is_merged_replaces_another_file_and_no_shard(tmp_path: Path) -> None:
+    files = shards_of(tmp_path / "shards", 2)
+    extracted(tmp_path / "whole.h5")
+    for made in ({"flip": True}, {"counts": [1, *COUNTS[1:]]}):  # other options; the same, and other rows
+        extracted(tmp_path / "f.h5", **made)
+        with pytest.raises(ChangedError, match="; say --overwrite to replace it"):
+            merge(files, tmp_path / "f.h5")
+        assert not merge(files, tmp_path / "f.h5", overwrite=True).already_done
+        assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+        assert merge(files, tmp_path / "f.h5", overwrite=True).already_done
+        (tmp_path / "f.h5").unlink()
+    before = files[0].read_bytes()
+    with pytest.raises(UsageError, match="is an input of this command"):
+        merge(files, files[0], overwrite=True)
+    assert files[0].read_bytes() == before
