@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from vidface.errors import UsageError
+from vidface.scores.protocols.table import TABLE, used_by
 
 FILE = click.Path(path_type=Path)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -28,16 +29,42 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(command)
 
 
+def protocol_option(command: Command) -> Command:
+    """Name the protocol, one of all that there are."""
+    return click.option(
+        "--protocol",
+        type=click.Choice(tuple(TABLE)),
+        default="both",
+        show_default=True,
+        help="What is compared with what; both: iqiyi and lfrc. docs/protocols/ has a page for each.",
+    )(command)
+
+
+def pairs_option(command: Command) -> Command:
+    """Name the list of pairs of the protocols that need one."""
+    return click.option("--pairs", type=FILE, help=f"The list of pairs ({used_by('pairs')}).")(command)
+
+
 def split_options(command: Command) -> Command:
-    """Name the two splits of the protocols iqiyi and openset."""
+    """Name the two splits of the protocols that search."""
+    who = used_by("enrolment_split")
     command = click.option(
-        "--gallery-split", default="val", show_default=True, help="Videos that are searched (iqiyi, openset)."
+        "--gallery-split", default="val", show_default=True, help=f"Videos that are searched ({who})."
     )(command)
     return click.option(
         "--enrolment-split",
         default="train",
         show_default=True,
-        help="Videos that templates are made of (iqiyi, openset).",
+        help=f"Videos that templates are made of ({who}).",
+    )(command)
+
+
+def targets_option(command: Command) -> Command:
+    """Say at which FPR, or FPIR, the rates are."""
+    return click.option(
+        "--targets",
+        callback=_read_targets,
+        help="FPR targets, such as 1e-3,1e-4 [default: those of the protocol].",
     )(command)
 
 
@@ -61,24 +88,25 @@ def normalise_option(command: Command) -> Command:
 
 def template_options(command: Command) -> Command:
     """What is done with features of images before templates are made of them."""
+    who = used_by("norm")
     for option in reversed(
         [
             click.option(
                 "--norm/--no-norm",
                 default=True,
                 show_default=True,
-                help="Keep the features' norms, or L2-normalise each (ijbb, ijbc).",
+                help=f"Keep the features' norms, or L2-normalise each ({who}).",
             ),
             click.option(
                 "--detector-score/--no-detector-score",
                 default=True,
                 show_default=True,
-                help="Multiply each feature by its detector's score (ijbb, ijbc).",
+                help=f"Multiply each feature by its detector's score ({who}).",
             ),
             click.option(
                 "--flip-halves",
                 is_flag=True,
-                help="A row is an embedding and then the mirrored image's: add the two (ijbb, ijbc).",
+                help=f"A row is an embedding and then the mirrored image's: add the two ({who}).",
             ),
         ]
     ):
@@ -248,7 +276,9 @@ def _numbers(
     return numbers
 
 
-def read_targets(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
+def _read_targets(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> list[str] | None:
     from vidface.scores.protocols.lfrc import check_targets
 
     if value is None:

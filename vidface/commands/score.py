@@ -1,4 +1,4 @@
-"""The commands behind the embeddings: score (each protocol calls one function), sweep and submit."""
+"""The commands behind the embeddings: score, sweep and submit."""
 
 from __future__ import annotations
 
@@ -16,60 +16,44 @@ from vidface.commands.options import (
     json_option,
     manifest_option,
     normalise_option,
+    pairs_option,
     pool_option,
-    read_targets,
+    protocol_option,
     spare_inputs,
     split_options,
+    targets_option,
     template_options,
 )
 from vidface.commands.output import print_json, print_problems
 from vidface.errors import UsageError
+from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, check_embeddings, load, misplaced_file, used_by
 
 if TYPE_CHECKING:
-    from vidface.scores.metrics.fpr_rules import FprRule
-
-CHALLENGES = ("both", "iqiyi", "lfrc")
-PROTOCOLS = (*CHALLENGES, "trillionpairs", "pairs", "folds", "ytf", "ijbb", "ijbc", "openset")
-# The files that a protocol needs; the manifest alone where it is not named.
-NEEDS = {
-    **dict.fromkeys(("pairs", "folds", "ytf"), ("manifest", "pairs")),
-    **dict.fromkeys(("ijbb", "ijbc"), ("meta",)),
-}
-# Options with a usual value, and the protocols that use them.
-USED_BY = {
-    **dict.fromkeys(("enrolment_split", "gallery_split"), ("both", "iqiyi", "openset")),
-    **dict.fromkeys(("targets", "fpr_rule"), tuple(name for name in PROTOCOLS if name != "iqiyi")),
-    "device": ("both", "lfrc", "trillionpairs"),
-}
-
+    from vidface.scores.options import ScoreOptions
 
 @click.command()
 @click.argument("scored", type=FILE)
-@click.option("--manifest", "manifest_path", type=FILE, help="Who is where (all but ijbb, ijbc).")
+@click.option(
+    "--manifest", "manifest_path", type=FILE, help=f"Who is where (all but {used_by('meta')})."
+)
 @click.option("-o", "--output", type=FILE, help="Write scores.json.")
-@click.option(
-    "--protocol",
-    type=click.Choice(PROTOCOLS),
-    default="both",
-    show_default=True,
-    help="What is compared with what; both: iqiyi and lfrc. docs/protocols/ has a page for each.",
-)
+@protocol_option
 @split_options
-@click.option(
-    "--targets",
-    callback=read_targets,
-    help="FPR targets, such as 1e-3,1e-4 [default: those of the protocol].",
-)
+@targets_option
 @fpr_rule_option
-@click.option("--pairs", type=FILE, help="The list of pairs (pairs, folds, ytf).")
-@click.option("--meta", type=DIRECTORY, help="The folder of the set's own lists (ijbb, ijbc).")
-@click.option("--det", type=FILE, help="Write the DET curve: .csv, or drawn as .svg or .png (openset).")
+@pairs_option
+@click.option(
+    "--meta", type=DIRECTORY, help=f"The folder of the set's own lists ({used_by('meta')})."
+)
+@click.option(
+    "--det", type=FILE, help=f"Write the DET curve: .csv, or drawn as .svg or .png ({used_by('det')})."
+)
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
     show_default=True,
-    help="Where all pairs are compared (lfrc, trillionpairs); the numbers are the same.",
+    help=f"Where all pairs are compared ({used_by('device')}); the numbers are the same.",
 )
 @template_options
 @normalise_option
@@ -78,65 +62,27 @@ def score(
     scored: Path,
     manifest_path: Path | None,
     output: Path | None,
-    protocol: str,
-    enrolment_split: str,
-    gallery_split: str,
-    targets: list[str] | None,
-    fpr_rule: FprRule,
-    pairs: Path | None,
-    meta: Path | None,
     det: Path | None,
-    device: str,
-    norm: bool,
-    detector_score: bool,
-    flip_halves: bool,
     normalise: bool,
     as_json: bool,
+    **told: Any,
 ) -> int:
     """Score embeddings, a submission file (.txt, .bin) or features of another tool (.npy)."""
     from vidface.files.json_files import write_json
     from vidface.manifest.manifest import read_manifest
-    from vidface.scores.score import score as run
-    from vidface.scores.scored import read_scored
-    from vidface.scores.tables import score_lines
+    from vidface.scores.options import ScoreOptions
+    from vidface.scores.score import score_file
 
-    _check_belongs(protocol, manifest=manifest_path, pairs=pairs, meta=meta)
+    protocol = told["protocol"]
+    _check_files(protocol, manifest=manifest_path, pairs=told["pairs"], meta=told["meta"])
     _check_det(protocol, det)
     _check_used(protocol)
     for written in (output, det):
-        spare_inputs(written, [scored, manifest_path, pairs])
-    if protocol not in ("ijbb", "ijbc") and (flip_halves or not (norm and detector_score)):
-        raise UsageError(f"--norm, --detector-score and --flip-halves are not used by --protocol {protocol}")
-    aims: dict[str, Any] = {"fpr_rule": fpr_rule} | ({} if targets is None else {"targets": targets})
-    splits: dict[str, Any] = {"enrolment_split": enrolment_split, "gallery_split": gallery_split}
-    curve = None
-    if protocol in ("ijbb", "ijbc"):
-        from vidface.scores.protocols.ijb import score_templates
-
-        assert meta is not None
-        if normalise:
-            raise UsageError(f"--protocol {protocol} does not use --normalise: say --no-norm")
-        aims |= {"norm": norm, "detector_score": detector_score, "flip_halves": flip_halves}
-        result = score_templates(scored, "ijbb" if protocol == "ijbb" else "ijbc", meta, **aims)
-    else:
-        assert manifest_path is not None
-        truth = read_manifest(manifest_path)
-        found = read_scored(scored, truth, normalise=normalise)
-        if protocol in CHALLENGES:
-            result = run(found, truth, protocol=protocol, device=device, **splits, **aims)  # type: ignore[arg-type]
-        elif protocol == "openset":
-            from vidface.scores.protocols.open_set import score_open_set
-
-            result, curve = score_open_set(found, truth, **splits, **aims)
-        elif protocol == "trillionpairs":
-            from vidface.scores.protocols.image_track import score_image_track
-
-            result = score_image_track(found, truth, device=device, **aims)
-        else:
-            from vidface.scores.protocols.listed import score_listed
-
-            assert pairs is not None
-            result = score_listed(found, truth, pairs, protocol, **aims)  # type: ignore[arg-type]
+        spare_inputs(written, [scored, manifest_path, told["pairs"]])
+    options = ScoreOptions(**{name: value for name, value in told.items() if value is not None})
+    _check_templates(options, normalise=normalise)
+    truth = None if manifest_path is None else read_manifest(manifest_path)
+    result, curve = score_file(scored, truth, options, normalise=normalise)
     if output:
         write_json(output, result)
     if det:  # after the scores, which are there also where it cannot be had
@@ -146,23 +92,22 @@ def score(
     if as_json:
         print_json(result)
     else:
-        click.echo(score_lines(result))
+        click.echo(load(protocol).lines(result))
     counts = result["counts"]
     return int(counts.get("zero_embeddings", 0) > 0 or counts.get("left_out", 0) > 0)
 
 
-def _check_belongs(protocol: str, **paths: Path | None) -> None:
+def _check_files(protocol: str, **paths: Path | None) -> None:
     """Look whether the files that a protocol needs are said, and no others.
 
     Raises:
         UsageError: naming the first that is not.
     """
-    needs = NEEDS.get(protocol, ("manifest",))
-    for name, path in paths.items():
-        if name in needs and path is None:
-            raise UsageError(f"--protocol {protocol} needs --{name}")
-        if name not in needs and path is not None:
-            raise UsageError(f"--protocol {protocol} does not use --{name}: leave it out")
+    name = misplaced_file(protocol, **paths)
+    if name is not None and paths[name] is None:
+        raise UsageError(f"--protocol {protocol} needs --{name}")
+    if name is not None:
+        raise UsageError(f"--protocol {protocol} does not use --{name}: leave it out")
 
 
 def _check_used(protocol: str) -> None:
@@ -172,8 +117,9 @@ def _check_used(protocol: str) -> None:
         UsageError: naming the first that it does not use.
     """
     context = click.get_current_context()
-    for name, protocols in USED_BY.items():
-        if protocol not in protocols and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+    for name in (*SPLITS, *AIMS, "device"):
+        said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if said and name not in TABLE[protocol].uses:
             raise UsageError(f"--protocol {protocol} does not use --{name.replace('_', '-')}: leave it out")
 
 
@@ -183,10 +129,26 @@ def _check_det(protocol: str, path: Path | None) -> None:
     Raises:
         UsageError: it cannot.
     """
-    if path is not None and protocol != "openset":
+    if path is not None and "det" not in TABLE[protocol].uses:
         raise UsageError(f"--protocol {protocol} does not use --det: leave it out")
     if path is not None and path.suffix.lower() not in (".csv", ".svg", ".png"):
         raise UsageError(f"--det {path}: name a .csv file, or .svg or .png for a figure")
+
+
+def _check_templates(options: ScoreOptions, *, normalise: bool) -> None:
+    """Look whether what is to be done with rows or features is done by the protocol.
+
+    Raises:
+        UsageError: it is not.
+    """
+    entry = TABLE[options.protocol]
+    changed = options.model_dump(include=set(TEMPLATES), exclude_defaults=True)
+    if changed and not set(TEMPLATES) & set(entry.uses):
+        raise UsageError(
+            f"--norm, --detector-score and --flip-halves are not used by --protocol {options.protocol}"
+        )
+    if normalise and "manifest" not in entry.needs:
+        raise UsageError(f"--protocol {options.protocol} does not use --normalise: say --no-norm")
 
 
 @click.command()
@@ -200,16 +162,11 @@ def _check_det(protocol: str, path: Path | None) -> None:
 )
 @pool_option
 @click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
-@click.option("--protocol", type=click.Choice(CHALLENGES), default="both", show_default=True)
+@protocol_option
 @split_options
-@click.option(
-    "--targets",
-    default="1e-2,1e-3,1e-4,1e-5,1e-6",
-    show_default=True,
-    callback=read_targets,
-    help="FPR targets (lfrc).",
-)
+@targets_option
 @fpr_rule_option
+@pairs_option
 @engine_options("Threads that cluster [default: one a core]; with ray the cluster decides.")
 @json_option
 def sweep(
@@ -220,21 +177,27 @@ def sweep(
     engine: str,
     workers: int | None,
     address: str | None,
+    pool: str,
     as_json: bool,
-    **options: Any,
+    **told: Any,
 ) -> int:
     """Score many clustering thresholds in one pass over the features."""
     from vidface.embeddings.thresholds import parse_thresholds
     from vidface.features.engines import open_engine
     from vidface.files.json_files import write_json
     from vidface.manifest.manifest import read_manifest
+    from vidface.scores.options import ScoreOptions, SweepOptions
     from vidface.scores.sweep import sweep as run
-    from vidface.scores.tables import sweep_table
+    from vidface.scores.sweep import sweep_table
 
-    spare_inputs(output, [features, manifest_path])
+    check_embeddings(told["protocol"])
+    _check_files(told["protocol"], pairs=told["pairs"])
+    spare_inputs(output, [features, manifest_path, told["pairs"]])
+    options = ScoreOptions(**{name: value for name, value in told.items() if value is not None})
+    cosines = parse_thresholds(SweepOptions(thresholds=thresholds).thresholds)
     truth = read_manifest(manifest_path)
     with open_engine(engine, workers=workers, address=address) as where:
-        result = run(features, truth, parse_thresholds(thresholds), engine=where, **options)
+        result = run(features, truth, cosines, options, pool=pool, engine=where)
     if output:
         write_json(output, result)
     if as_json:

@@ -13,7 +13,7 @@ from vidface.runs.compare_inputs import Compared
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 from vidface.scores.protocols.iqiyi import Wanted
-from vidface.scores.tables.text import tpr_label
+from vidface.scores.text import tpr_label
 
 __all__ = ["SHOWN", "Comparison", "Measure", "Value", "signed", "tpr_label", "verdict"]
 

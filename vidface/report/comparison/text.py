@@ -17,7 +17,7 @@ from vidface.runs.compare_result import SHOWN, Comparison, Value, signed, verdic
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.protocols import iqiyi, lfrc
-from vidface.scores.tables import columns
+from vidface.scores.text import columns
 
 __all__ = [
     "as_json",
