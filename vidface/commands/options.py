@@ -63,7 +63,7 @@ def targets_option(command: Command) -> Command:
     """Say at which FPR, or FPIR, the rates are."""
     return click.option(
         "--targets",
-        callback=_read_targets,
+        callback=read_targets,
         help="FPR targets, such as 1e-3,1e-4 [default: those of the protocol].",
     )(command)
 
@@ -276,9 +276,7 @@ def _numbers(
     return numbers
 
 
-def _read_targets(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> list[str] | None:
+def read_targets(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
     from vidface.scores.protocols.lfrc import check_targets
 
     if value is None:

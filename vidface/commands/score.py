@@ -26,25 +26,31 @@ from vidface.commands.options import (
 )
 from vidface.commands.output import print_json, print_problems
 from vidface.errors import UsageError
-from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, check_embeddings, load, misplaced_file, used_by
+from vidface.scores.protocols.table import (
+    AIMS,
+    SPLITS,
+    TABLE,
+    TEMPLATES,
+    check_embeddings,
+    load,
+    misplaced_file,
+    used_by,
+)
 
 if TYPE_CHECKING:
     from vidface.scores.options import ScoreOptions
 
+
 @click.command()
 @click.argument("scored", type=FILE)
-@click.option(
-    "--manifest", "manifest_path", type=FILE, help=f"Who is where (all but {used_by('meta')})."
-)
+@click.option("--manifest", "manifest_path", type=FILE, help=f"Who is where (all but {used_by('meta')}).")
 @click.option("-o", "--output", type=FILE, help="Write scores.json.")
 @protocol_option
 @split_options
 @targets_option
 @fpr_rule_option
 @pairs_option
-@click.option(
-    "--meta", type=DIRECTORY, help=f"The folder of the set's own lists ({used_by('meta')})."
-)
+@click.option("--meta", type=DIRECTORY, help=f"The folder of the set's own lists ({used_by('meta')}).")
 @click.option(
     "--det", type=FILE, help=f"Write the DET curve: .csv, or drawn as .svg or .png ({used_by('det')})."
 )
@@ -70,7 +76,7 @@ def score(
     """Score embeddings, a submission file (.txt, .bin) or features of another tool (.npy)."""
     from vidface.files.json_files import write_json
     from vidface.manifest.manifest import read_manifest
-    from vidface.scores.options import ScoreOptions
+    from vidface.scores.options import read_options
     from vidface.scores.score import score_file
 
     protocol = told["protocol"]
@@ -79,7 +85,7 @@ def score(
     _check_used(protocol)
     for written in (output, det):
         spare_inputs(written, [scored, manifest_path, told["pairs"]])
-    options = ScoreOptions(**{name: value for name, value in told.items() if value is not None})
+    options = read_options(told)
     _check_templates(options, normalise=normalise)
     truth = None if manifest_path is None else read_manifest(manifest_path)
     result, curve = score_file(scored, truth, options, normalise=normalise)
@@ -186,14 +192,14 @@ def sweep(
     from vidface.features.engines import open_engine
     from vidface.files.json_files import write_json
     from vidface.manifest.manifest import read_manifest
-    from vidface.scores.options import ScoreOptions, SweepOptions
+    from vidface.scores.options import SweepOptions, read_options
     from vidface.scores.sweep import sweep as run
     from vidface.scores.sweep import sweep_table
 
     check_embeddings(told["protocol"])
     _check_files(told["protocol"], pairs=told["pairs"])
     spare_inputs(output, [features, manifest_path, told["pairs"]])
-    options = ScoreOptions(**{name: value for name, value in told.items() if value is not None})
+    options = read_options(told)
     cosines = parse_thresholds(SweepOptions(thresholds=thresholds).thresholds)
     truth = read_manifest(manifest_path)
     with open_engine(engine, workers=workers, address=address) as where:

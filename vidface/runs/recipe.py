@@ -28,13 +28,15 @@ from vidface.files.json_files import read_json, write_json
 from vidface.files.locks import refuse_changed
 from vidface.files.toml import listed, read_toml
 from vidface.manifest.manifest import Manifest, read_manifest
-from vidface.runs.opened import run_entry
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.protocols.lfrc import TARGETS, check_targets
+from vidface.runs.opened import list_inputs, run_entry
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
+from vidface.scores.options import RECORDED, ScoreOptions, SweepOptions
+from vidface.scores.protocols.lfrc import check_targets
+from vidface.scores.protocols.table import TABLE, check_embeddings, load, misplaced_file
 from vidface.scores.score import score
 from vidface.scores.scored import read_scored
 from vidface.scores.submit import check_submission, submit
-from vidface.scores.sweep import sweep
+from vidface.scores.sweep import sweep, sweep_table
 from vidface.scores.text import faces_line
 
 Say = Callable[[str], object]
@@ -81,22 +83,6 @@ class ClusterStep(BaseModel, extra="forbid"):
     workers: int | None = Field(None, ge=1)
 
 
-class ScoreStep(BaseModel, extra="forbid"):
-    """Options of ``vidface score``, and of the splits that ``submit`` ranks."""
-
-    protocol: Literal["both", "iqiyi", "lfrc"] = "both"
-    enrolment_split: str = "train"
-    gallery_split: str = "val"
-    targets: list[str] = list(TARGETS)
-    fpr_rule: FprRule = DEFAULT_RULE
-
-
-class SweepStep(BaseModel, extra="forbid"):
-    """Options of ``vidface sweep``; protocol, splits, targets and rule are those of ``[score]``."""
-
-    thresholds: str = "none,0.2:0.6:0.05"
-
-
 class SubmitStep(BaseModel, extra="forbid"):
     """Which challenge files to write."""
 
@@ -106,7 +92,8 @@ class SubmitStep(BaseModel, extra="forbid"):
 class Recipe(BaseModel, extra="forbid"):
     """A whole recipe; a stage without its table is left out, but for cluster.
 
-    It begins with ``[extract]``, or with ``features``, a file that was extracted before.
+    It begins with ``[extract]``, or with ``features``, a file that was extracted before. ``[sweep]`` scores by the
+    options of ``[score]``, and ``[submit]`` ranks its splits.
     """
 
     manifest: Path
@@ -115,8 +102,8 @@ class Recipe(BaseModel, extra="forbid"):
     engine: EngineChoice = Field(default_factory=EngineChoice)
     extract: ExtractStep | None = None
     cluster: ClusterStep = Field(default_factory=lambda: ClusterStep.model_validate({}))
-    score: ScoreStep | None = None
-    sweep: SweepStep | None = None
+    score: ScoreOptions | None = None
+    sweep: SweepOptions | None = None
     submit: SubmitStep | None = None
 
     @model_validator(mode="after")
@@ -151,6 +138,7 @@ def read_recipe(path: Path) -> Recipe:
     parse_thresholds(str(recipe.cluster.threshold))
     if recipe.score is not None:
         check_targets(recipe.score.targets)
+        _check_score(path, recipe.score)
     if recipe.sweep is not None:
         parse_thresholds(recipe.sweep.thresholds)
     base = path.resolve().parent
@@ -161,7 +149,28 @@ def read_recipe(path: Path) -> Recipe:
             recipe.extract.detector_weights = base / recipe.extract.detector_weights
     if recipe.features is not None:
         recipe.features = base / recipe.features
+    if recipe.score is not None and recipe.score.pairs is not None:
+        recipe.score = recipe.score.model_copy(update={"pairs": base / recipe.score.pairs})
     return recipe
+
+
+def _check_score(path: Path, options: ScoreOptions) -> None:
+    """Look whether the protocol scores embeddings, and what is said is what it needs and uses.
+
+    Splits, targets and rule may stand there in any case: they are also those of ``[sweep]`` and ``[submit]``.
+
+    Raises:
+        UsageError: it does not.
+    """
+    protocol, uses = options.protocol, TABLE[options.protocol].uses
+    check_embeddings(protocol)
+    file = misplaced_file(protocol, pairs=options.pairs, meta=options.meta)
+    if file is not None and getattr(options, file) is None:
+        raise UsageError(f"{path}: score.{file}: the protocol {protocol} needs it")
+    unused = {*options.model_fields_set} - {*RECORDED, "pairs", "meta", *uses}
+    if file is not None or unused:
+        name = file or min(unused)
+        raise UsageError(f"{path}: score.{name}: the protocol {protocol} does not use it: leave it out")
 
 
 def run_recipe(path: Path, say: Say) -> dict[str, Any]:
@@ -210,8 +219,9 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
     found = clustered.embeddings
     say(f"cluster: {int(found.kept.sum())} of {int(found.frames.sum())} frames kept{_again(done['cluster'])}")
 
-    options = (recipe.score or ScoreStep()).model_dump()
-    splits = {name: options[name] for name in ("enrolment_split", "gallery_split")}
+    options = recipe.score or ScoreOptions()
+    splits = {"enrolment_split": options.enrolment_split, "gallery_split": options.gallery_split}
+    how = {**options.record(), **list_inputs(options, manifest)}
     inputs = {"embeddings": found.attributes["content_sha256"], "manifest": manifest.sha256}
     scores = None
     scored = read_scored(embeddings, manifest)
@@ -220,11 +230,11 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
         scores_file = folder / "scores.json"
 
         def write_scores() -> None:
-            write_json(scores_file, score(scored, manifest, **options))
+            write_json(scores_file, score(scored, manifest, options))
 
-        done["score"] = _once(folder, "score", {**inputs, **options}, [scores_file], write_scores)
+        done["score"] = _once(folder, "score", {**inputs, **how}, [scores_file], write_scores)
         scores = read_json(scores_file)
-        say(f"score{_again(done['score'])}:\n{score_lines(scores)}")
+        say(f"score{_again(done['score'])}:\n{load(options.protocol).lines(scores)}")
     if recipe.sweep is not None:
         sweep_file = folder / "sweep.json"
         thresholds, pool = recipe.sweep.thresholds, recipe.cluster.pool
@@ -232,12 +242,11 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
 
         def write_sweep() -> None:
             with _engine(recipe, recipe.cluster.workers) as engine:
-                table = sweep(
-                    features, manifest, parse_thresholds(thresholds), pool=pool, engine=engine, **options
-                )
+                cosines = parse_thresholds(thresholds)
+                table = sweep(features, manifest, cosines, options, pool=pool, engine=engine)
             write_json(sweep_file, table)
 
-        key = {"features": found.attributes["features_sha256"], "manifest": manifest.sha256, **options}
+        key = {"features": found.attributes["features_sha256"], "manifest": manifest.sha256, **how}
         key = {**key, "thresholds": thresholds, **rule}
         done["sweep"] = _once(folder, "sweep", key, [sweep_file], write_sweep)
         say(f"sweep{_again(done['sweep'])}:\n{sweep_table(read_json(sweep_file))}")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from vidface.errors import UsageError
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.protocols.table import TABLE, load
 
-__all__ = ["ScoreOptions", "SweepOptions"]
+__all__ = ["RECORDED", "ScoreOptions", "SweepOptions", "read_options"]
+
+# What a record of a run says of how it was scored, whatever the protocol.
+RECORDED = ("protocol", "enrolment_split", "gallery_split", "targets", "fpr_rule")
 
 
 def _usual_targets(told: dict[str, Any]) -> list[str]:
@@ -52,6 +57,26 @@ class ScoreOptions(BaseModel, extra="forbid", frozen=True):
         if name not in TABLE:
             raise ValueError(f"no protocol {name!r}; there are {', '.join(TABLE)}")
         return name
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for a record of a run: `RECORDED`, and whatever else is not as usual and sets the numbers."""
+        told = self.model_dump(mode="json", exclude={"device"})
+        usual = {name: field.default for name, field in type(self).model_fields.items()}
+        return {name: value for name, value in told.items() if name in RECORDED or value != usual[name]}
+
+
+def read_options(told: Mapping[str, Any]) -> ScoreOptions:
+    """Options as they were told; what is None is as usual.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    try:
+        return ScoreOptions.model_validate({name: each for name, each in told.items() if each is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0]).replace("_", "-")
+        raise UsageError(f"--{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 class SweepOptions(BaseModel, extra="forbid", frozen=True):

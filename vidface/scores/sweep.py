@@ -63,6 +63,7 @@ def sweep(
     n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
     function = {"largest": _sweep_chunk, "size": _size_sweep_chunk, "size-norm": _size_norm_sweep_chunk}[pool]
     table = []
+    inputs: dict[str, Any] = {}
     kept = np.zeros(len(thresholds), np.int64)
     with scratch_folder(features, "sweep") as folder:
         # A plain file: a memory map on a full disk would end the process without a word.
@@ -90,8 +91,8 @@ def sweep(
             embeddings = np.fromfile(pooled, np.float32, of_one, offset=4 * t * of_one)
             scored = Scored({}, embeddings=embeddings.reshape(n_videos, source.dimension)[rows])
             result = score(scored, manifest, options)
-            for name in ("per_identity", "inputs"):
-                result.pop(name, None)
+            result.pop("per_identity", None)
+            inputs = result.pop("inputs")  # of a list of pairs, the same in every row
             share = float(kept[t] / n_frames) if n_frames else None
             table.append({"threshold": threshold_text(threshold), "kept": share, **result})
     return {
@@ -102,6 +103,7 @@ def sweep(
             "manifest_sha256": manifest.sha256,
             "program_version": vidface.__version__,
             **({} if pool == "largest" else {"pooling": POOLING[pool]}),
+            **inputs,
         },
     }
 
@@ -168,6 +170,8 @@ def sweep_table(sweep: Mapping[str, Any]) -> str:
         table.append(cells)
     warnings = dict.fromkeys(warning for row in rows for warning in row["warnings"])
     notes = ["* best of its column"]
-    if any(column[0].target for column in shown):  # what is reached differs from row to row: it is in the JSON
+    if any(
+        column[0].target for column in shown
+    ):  # what is reached differs from row to row: it is in the JSON
         notes.append(rule_line({"fpr_rule": rows[0].get("fpr_rule", DEFAULT_RULE)}))
     return "\n".join([columns(table), "", *notes, *(f"warning: {text}" for text in warnings)])

@@ -128,7 +128,9 @@ def _page_tables(content: Content) -> dict[str, PageTable]:
 def _starred(sweep: Sweep) -> PageTable:
     """A row a threshold; the best of each measure has a star, the chosen threshold an arrow."""
     best = {
-        name: max((value for value in values if value is not None), default=None)
+        name: (min if name in sweep.smaller else max)(
+            (value for value in values if value is not None), default=None
+        )
         for name, values in sweep.measures.items()
     }
     rows = []

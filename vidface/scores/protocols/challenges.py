@@ -67,9 +67,9 @@ def measures(scores: Mapping[str, Any]) -> list[Measure]:
             found.append(Measure(name, scores[name], intervals[name], column=column, key=key))
     for target, value in (scores["tpr@fpr"] or {}).items():
         note = "" if value is not None else reason(scores, target, "there are no genuine pairs")
-        names = {"column": f"TPR@FPR={target}", "key": f"tpr@fpr={target}"}
-        ends = intervals["tpr@fpr"][target]
-        found.append(Measure(tpr_label(target, rule), value, ends, target, note, **names))
+        label, ends = tpr_label(target, rule), intervals["tpr@fpr"][target]
+        column, key = f"TPR@FPR={target}", f"tpr@fpr={target}"
+        found.append(Measure(label, value, ends, target, note, column=column, key=key))
     return found
 
 

@@ -143,9 +143,7 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
             f"{manifest.path}: no image has an identity, so there is nobody to compare: make the manifest with --labels"
         )
     rule = options.fpr_rule
-    numbers = score_images(
-        scored.embeddings, manifest, options.targets, fpr_rule=rule, device=options.device
-    )
+    numbers = score_images(scored.embeddings, manifest, options.targets, fpr_rule=rule, device=options.device)
     counts, unusable = numbers.pop("counts"), zero_embeddings(scored.embeddings)
     warnings = [*scored.warnings, *numbers.pop("warnings")]
     if unusable:

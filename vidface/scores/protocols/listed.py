@@ -174,8 +174,10 @@ def _measures(scores: Mapping[str, Any]) -> list[Measure]:
     found = []
     if "accuracy" in scores:
         found.append(Measure(_ACCURACY, scores["accuracy"], intervals["accuracy"]))
-    if scores.get("val@far"):
-        found.append(Measure(f"{_VAL}{scores['val@far']['target']} by folds", scores["val@far"]["val"]))
+    if "val@far" in scores:
+        val = scores["val@far"] and scores["val@far"]["val"]
+        note = reason(scores, protocol_pairs.VAL_TARGET) if val is None else ""
+        found.append(Measure(f"{_VAL}{protocol_pairs.VAL_TARGET} by folds", val, note=note))
     found += [
         Measure(name.upper(), scores[name], intervals[name], lower_is_better=name == "eer")
         for name in ("auc", "eer")
@@ -190,6 +192,8 @@ def _lines(scores: Mapping[str, Any]) -> str:
     """Measures with intervals, folds, counts, warnings, and the first problems of the list."""
     rows = [("measure", "value", "95 % interval")]
     for each in _measures(scores):
+        if each.value is None and each.label.startswith(_VAL):
+            continue  # a warning says why
         rows.append((each.label, number(each.value), interval(each.interval)))
         if each.label == _ACCURACY:
             rows.append(("  std over folds", number(scores["std"]), "-"))

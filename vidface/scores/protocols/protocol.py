@@ -48,7 +48,7 @@ class Protocol:
         name: of ``--protocol``.
         score: (scored, manifest, options) -> `Result`; (path of features, options) where it needs no manifest.
         lines: a score object as text for a terminal.
-        measures: its numbers, in the order in which they are shown.
+        measures: its numbers, in the order in which they are shown; for all embeddings of one set the same ones.
         targets: the usual FPR targets.
         figures: which figures of a report and which paired resampling of a comparison are its own: those of rankings
             (CMC, people), of all pairs (ROC, DET), or none.
