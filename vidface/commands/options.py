@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from vidface.errors import UsageError
-from vidface.scores.protocols.table import TABLE, used_by
+from vidface.scores.protocols.table import used_by
 
 FILE = click.Path(path_type=Path)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -29,15 +29,15 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(command)
 
 
-def protocol_option(command: Command) -> Command:
-    """Name the protocol, one of all that there are."""
+def protocol_option(names: Iterable[str]) -> Callable[[Command], Command]:
+    """Name the protocol, one of these."""
     return click.option(
         "--protocol",
-        type=click.Choice(tuple(TABLE)),
+        type=click.Choice(tuple(names)),
         default="both",
         show_default=True,
         help="What is compared with what; both: iqiyi and lfrc. docs/protocols/ has a page for each.",
-    )(command)
+    )
 
 
 def pairs_option(command: Command) -> Command:

@@ -11,7 +11,7 @@ import click
 from vidface.commands.options import DIRECTORY, FILE, Command, json_option, read_targets
 from vidface.commands.output import print_json
 from vidface.errors import UsageError, printable
-from vidface.scores.protocols.table import TABLE, used_by
+from vidface.scores.protocols.table import OF_EMBEDDINGS, used_by
 
 
 def _scored_as(before: str) -> Callable[[Command], Command]:
@@ -22,7 +22,7 @@ def _scored_as(before: str) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for option in reversed(
             [
-                click.option("--protocol", type=click.Choice(tuple(TABLE)), help=default),
+                click.option("--protocol", type=click.Choice(OF_EMBEDDINGS), help=default),
                 click.option(
                     "--enrolment-split", help=f"Videos that templates are made of ({who}) {default}."
                 ),

@@ -28,10 +28,10 @@ from vidface.commands.output import print_json, print_problems
 from vidface.errors import UsageError
 from vidface.scores.protocols.table import (
     AIMS,
+    OF_EMBEDDINGS,
     SPLITS,
     TABLE,
     TEMPLATES,
-    check_embeddings,
     load,
     misplaced_file,
     used_by,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.argument("scored", type=FILE)
 @click.option("--manifest", "manifest_path", type=FILE, help=f"Who is where (all but {used_by('meta')}).")
 @click.option("-o", "--output", type=FILE, help="Write scores.json.")
-@protocol_option
+@protocol_option(TABLE)
 @split_options
 @targets_option
 @fpr_rule_option
@@ -168,7 +168,7 @@ def _check_templates(options: ScoreOptions, *, normalise: bool) -> None:
 )
 @pool_option
 @click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
-@protocol_option
+@protocol_option(OF_EMBEDDINGS)
 @split_options
 @targets_option
 @fpr_rule_option
@@ -196,7 +196,6 @@ def sweep(
     from vidface.scores.sweep import sweep as run
     from vidface.scores.sweep import sweep_table
 
-    check_embeddings(told["protocol"])
     _check_files(told["protocol"], pairs=told["pairs"])
     spare_inputs(output, [features, manifest_path, told["pairs"]])
     options = read_options(told)

@@ -14,7 +14,7 @@ from vidface.errors import UsageError
 if TYPE_CHECKING:
     from vidface.scores.protocols.protocol import Protocol
 
-__all__ = ["TABLE", "Entry", "check_embeddings", "load", "misplaced_file", "used_by"]
+__all__ = ["OF_EMBEDDINGS", "TABLE", "Entry", "check_embeddings", "load", "misplaced_file", "used_by"]
 
 SPLITS = ("enrolment_split", "gallery_split")
 AIMS = ("targets", "fpr_rule")
@@ -48,6 +48,9 @@ TABLE: dict[str, Entry] = {
     "openset": Entry("open_set", uses=(*SPLITS, *AIMS, "det")),
 }
 
+# Those of embeddings: sweeps, recipes, reports and comparisons go by any of them.
+OF_EMBEDDINGS = tuple(name for name, entry in TABLE.items() if "manifest" in entry.needs)
+
 
 def load(name: str) -> Protocol:
     """The protocol of that name, from its module."""
@@ -75,7 +78,7 @@ def check_embeddings(name: str) -> None:
     Raises:
         UsageError: it scores features of images.
     """
-    if "manifest" not in TABLE[name].needs:
+    if name not in OF_EMBEDDINGS:
         raise UsageError(
             f"--protocol {name} scores features of images, not embeddings: "
             f"vidface score FEATURES --protocol {name} --meta DIR"
