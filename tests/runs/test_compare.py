@@ -239,8 +239,8 @@ def test_folders_know_their_manifest_and_other_sets_are_refused(some: ComparedSe
     b = run_folder(tmp_path / "B", some.embeddings("b.h5", 0.8), tmp_path / "set.csv")
     runs, manifest, options = open_compared([a, b], manifest=None, options={})
     assert [run.name for run in runs] == ["A", "B"] and manifest.sha256 == some.manifest.sha256
-    assert options["targets"] == ["1e-2"]
-    assert open_compared([a, b], manifest=None, options={"targets": ["1e-3"]})[2]["targets"] == ["1e-3"]
+    assert options.targets == ["1e-2"]
+    assert open_compared([a, b], manifest=None, options={"targets": ["1e-3"]})[2].targets == ["1e-3"]
 
     def rows(manifest: Manifest) -> list[tuple[str, str, str, str]]:
         return list(

@@ -50,8 +50,9 @@ def sweep(
         engine: where the videos are clustered, as in `vidface.embeddings.cluster.cluster`.
 
     Returns:
-        ``rows``, a score object a threshold (without ``per_identity``) with ``threshold`` and ``kept``, the share of
-        frames that stayed; ``best``, protocol measure -> threshold; ``inputs``.
+        ``rows``, a score object a threshold of clustering, with that ``threshold`` and ``kept``, the share of frames
+        that stayed, but without ``per_identity`` and a ``threshold`` of its own; ``best``, protocol measure ->
+        threshold; ``inputs``.
 
     Raises:
         StoreError: the features file lacks videos of the manifest, or there is no space left beside it.
@@ -91,7 +92,8 @@ def sweep(
             embeddings = np.fromfile(pooled, np.float32, of_one, offset=4 * t * of_one)
             scored = Scored({}, embeddings=embeddings.reshape(n_videos, source.dimension)[rows])
             result = score(scored, manifest, options)
-            result.pop("per_identity", None)
+            for name in ("per_identity", "threshold"):  # the latter of accuracy by folds
+                result.pop(name, None)
             inputs = result.pop("inputs")  # of a list of pairs, the same in every row
             share = float(kept[t] / n_frames) if n_frames else None
             table.append({"threshold": threshold_text(threshold), "kept": share, **result})

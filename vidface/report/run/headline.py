@@ -70,7 +70,7 @@ def protocol_words(run: Run, scores: Mapping[str, Any]) -> list[tuple[str, str]]
     """The protocols that gave the numbers, exactly, a paragraph each."""
     words, definitions, options = [], scores["definitions"], run.options
     if not load(scores["protocol"]).figures:
-        return [(name.replace("_", " "), _sentence(text) + ".") for name, text in definitions.items()]
+        return [(name.replace("_", " "), text) for name, text in definitions.items()]
     if scores["mAP@100"] is not None:
         words.append(
             (

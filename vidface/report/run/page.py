@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vidface import __version__
-from vidface.errors import StoreError
+from vidface.errors import StoreError, visible
 from vidface.files.atomic import write_atomic
 from vidface.files.locks import exclusive_folder
 from vidface.report.drawing.csv_files import write_csv, write_table
@@ -66,6 +66,7 @@ def write_report(content: Content, output: Path) -> list[Path]:
         made_by=f"Made by vidface {__version__}. This file needs no network and runs no scripts; its figures and data"
         " lie beside it in figures/ and data/.",
         content=content,
+        lines=[visible(line) for line in content.lines.split("\n")],
         drawings=drawings,
         numbers={name: at for at, name in enumerate(drawings, 1)},
         tables=_page_tables(content),
