@@ -17,6 +17,7 @@ import hashlib, json, sys, time
 from pathlib import Path
 import numpy as np
 from vidface.embeddings.cluster import cluster
+from vidface.embeddings.options import ClusterOptions
 from vidface.features.engines.batches import embed_chunk
 from vidface.features.engines.local import local_engine, read_ahead
 from vidface.features.engines.reading import Block, Video, VideoEnd
@@ -59,7 +60,7 @@ said["extract"] = [round(time.monotonic() - begun, 1), mega()]
 digests = set()
 for workers in (1, 2):
     begun, output = time.monotonic(), folder / f"embeddings-{workers}.h5"
-    result = cluster(folder / "features.h5", output, threshold=0.4, engine=local_engine(workers))
+    result = cluster(folder / "features.h5", output, ClusterOptions(threshold=0.4), engine=local_engine(workers))
     digests.add(hashlib.sha256(output.read_bytes()).hexdigest())
     said[f"cluster, {workers} workers"] = [round(time.monotonic() - begun, 1), mega()]
     assert len(result.embeddings.video_ids) == VIDEOS

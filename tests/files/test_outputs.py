@@ -41,7 +41,7 @@ def test_a_json_file_and_faults_take_away_what_killed_runs_left_of_them(tmp_path
     for name in ("a.json", "faults.jsonl", "b.json"):
         (tmp_path / f".{name}.123.partial").touch()
     write_json(tmp_path / "a.json", {})
-    record_faults(tmp_path / "x.h5", "extract", [])
+    record_faults(tmp_path / "x.h5", [])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".b.json.123.partial",
         "a.json",
@@ -104,9 +104,9 @@ def test_every_change_is_named_with_both_values(tmp_path: Path) -> None:
 
 def test_faults_of_other_outputs_and_stages_stay(tmp_path: Path) -> None:
     fault = {"video": "v", "stage": "extract", "kind": "k", "detail": "line\u2028separator"}
-    record_faults(tmp_path / "one.h5", "extract", [fault, fault])
-    record_faults(tmp_path / "two.h5", "extract", [fault])
-    path = record_faults(tmp_path / "one.h5", "extract", [fault])
+    record_faults(tmp_path / "one.h5", [fault, fault])
+    record_faults(tmp_path / "two.h5", [fault])
+    path = record_faults(tmp_path / "one.h5", [fault])
     assert [line["output"] for line in read_faults(path)] == ["two.h5", "one.h5"]
     assert read_faults(path)[0] == {**fault, "output": "two.h5"}
     path.write_text("{}\nnot json\n")
@@ -121,7 +121,7 @@ def test_runs_that_end_at_the_same_time_keep_each_others_faults(tmp_path: Path) 
         "print('ready', flush=True)\nsys.stdin.readline()\n"
         "for number in range(50):\n"
         "    fault = {'video': str(number), 'stage': 'extract', 'kind': 'k', 'detail': 'd'}\n"
-        "    record_faults(Path(f'{sys.argv[1]}-{number}.h5'), 'extract', [fault])\n"
+        "    record_faults(Path(f'{sys.argv[1]}-{number}.h5'), [fault])\n"
     )
     with ExitStack() as both:
         runs = []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vidface.embeddings.cluster import cluster
+from vidface.embeddings.options import ClusterOptions
 from vidface.errors import StoreError, UsageError
 from vidface.files import store
 from vidface.files.json_files import write_json
@@ -52,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
         [(f"v{i}{split}", f"v{i}{split}", f"p{i}", split) for i in range(4) for split in ("train", "val")],
     )
     write_features(results / "features.h5", manifest, 0)
-    cluster(results / "features.h5", results / "embeddings.h5", threshold=0.3)
+    cluster(results / "features.h5", results / "embeddings.h5", ClusterOptions(threshold=0.3))
     truth = read_manifest(manifest)
     options = ScoreOptions(targets=["1e-1"])
     write_json(results / "scores.json", score(read_scored(results / "embeddings.h5", truth), truth, options))
@@ -107,7 +108,7 @@ def test_scores_by_another_rule_are_left_aside_and_old_ones_are_at_most(folder: 
 
 def test_scores_of_other_embeddings_are_not_this_runs(folder: Path) -> None:
     (folder / "embeddings.h5").unlink()
-    cluster(folder / "features.h5", folder / "embeddings.h5", threshold=0.9)
+    cluster(folder / "features.h5", folder / "embeddings.h5", ClusterOptions(threshold=0.9))
     run = open_run(folder)
     assert run.scores is None and run.sweep is not None
     assert run.notes == ["scores.json was made from other embeddings, another manifest or with other options"]

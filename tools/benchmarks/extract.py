@@ -28,8 +28,8 @@ from vidface.backbones.mobilefacenet import STEPS, build
 from vidface.backbones.torch_model import load_network
 from vidface.backbones.weights import save_weights
 from vidface.features.engines import open_engine
-from vidface.features.engines.contract import ModelSource
 from vidface.features.extract import extract
+from vidface.features.options import ExtractOptions
 from vidface.frames.write import write_clip
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.runtime import cpu_count
@@ -73,13 +73,13 @@ def _network(name: str, model: Path, clips: Clips, out: Path, threads: int, repe
     backbone = load_backbone(model, device="cpu", threads=threads)
     torch.set_num_threads(threads)
     eager, _ = load_network(model, backbone.card)
-    source = ModelSource(model, {}, "cpu", False)
+    options = ExtractOptions(model=model, device="cpu")
 
     def ours(workers: int) -> dict[str, np.ndarray]:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         with open_engine(workers=workers) as engine:
-            extract(clips.manifest, backbone, out / "f.h5", engine=engine, model=source, batch_size=32)
+            extract(clips.manifest, backbone, out / "f.h5", options, engine=engine)
         return read_rows(out / "f.h5")
 
     processes = f"vidface extract, {threads} decoding process(es)"

@@ -3,59 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from vidface.commands.options import (
-    FILE,
-    engine_options,
-    json_option,
-    pool_option,
-    read_threshold,
-    shard_option,
-)
+from vidface.commands.options import FILE, StageCommand, json_option, overwrite_option
 from vidface.commands.output import print_json
 
+if TYPE_CHECKING:
+    from vidface.embeddings.options import ClusterOptions
+    from vidface.features.options import EngineOptions
 
-@click.command()
+
+@click.command(
+    cls=StageCommand,
+    models={
+        "options": "vidface.embeddings.options:ClusterOptions",
+        "engine": "vidface.features.options:EngineOptions",
+    },
+)
 @click.argument("features", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="The embeddings file to write.")
-@click.option(
-    "--threshold",
-    default="0.4",
-    show_default=True,
-    callback=read_threshold,
-    help="Cosine that joins two frames, or none.",
-)
-@pool_option
-@click.option(
-    "--by",
-    type=click.Choice(["video", "track"]),
-    default="video",
-    show_default=True,
-    help="An embedding a video, or a track of a video (after extract --faces detect): VIDEO#TRACK.",
-)
-@engine_options("Threads [default: one a core]; with ray the cluster decides.")
-@shard_option
+@overwrite_option
 @json_option
 def cluster(
     features: Path,
     output: Path,
-    threshold: float | None,
-    pool: str,
-    by: str,
-    engine: str,
-    workers: int | None,
-    address: str | None,
-    shard: tuple[int, int] | None,
+    options: ClusterOptions,
+    engine: EngineOptions,
+    overwrite: bool,
     as_json: bool,
 ) -> int:
     """Features -> embeddings: the largest cluster of each video's frames, averaged; or all frames, weighted."""
     from vidface.embeddings.cluster import cluster as run
     from vidface.features.engines import open_engine
 
-    with open_engine(engine, workers=workers, address=address) as where:
-        result = run(features, output, threshold=threshold, pool=pool, engine=where, shard=shard, by=by)
+    with open_engine(engine.name, workers=options.workers, address=engine.address) as where:
+        result = run(features, output, options, engine=where, overwrite=overwrite)
     found = result.embeddings
     failed = found.status.count("failed")
     frames, kept = int(found.frames.sum()), int(found.kept.sum())
@@ -67,15 +51,15 @@ def cluster(
                 "frames": frames,
                 "kept": kept,
                 "failed_videos": failed,
-                "threshold": threshold,
-                "pool": pool,
-                "by": by,
+                "threshold": options.cosine(),
+                "pool": options.pool,
+                "by": options.by,
                 "already_done": result.already_done,
             }
         )
     else:
         done = "already there" if result.already_done else "written"
-        click.echo(f"{output}: {done}: {len(found.video_ids)} {by}s, {kept} of {frames} frames kept")
+        click.echo(f"{output}: {done}: {len(found.video_ids)} {options.by}s, {kept} of {frames} frames kept")
         if failed:
             click.echo(f"{failed} videos have no usable frame: their rows are zero")
     return int(failed > 0)

@@ -4,120 +4,50 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from vidface.commands.options import (
-    FILE,
-    card_fields,
-    detection_options,
-    engine_options,
-    json_option,
-    manifest_option,
-    model_options,
-    read_fps,
-    shard_option,
-)
+from vidface.commands.options import FILE, StageCommand, json_option, manifest_option, overwrite_option
 from vidface.commands.output import counted, print_json
 from vidface.errors import UsageError
 from vidface.scores.text import faces_line
 
 if TYPE_CHECKING:
     from vidface.features.foreign.write import FeaturesResult
+    from vidface.features.options import EngineOptions, ExtractOptions
 
 
-@click.command()
+@click.command(
+    cls=StageCommand,
+    models={
+        "options": "vidface.features.options:ExtractOptions",
+        "engine": "vidface.features.options:EngineOptions",
+    },
+)
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="The features file to write.")
-@model_options
-@click.option("--decoder", type=click.Choice(["pyav", "decord"]), default="pyav", show_default=True)
-@click.option(
-    "--fps",
-    default="8",
-    show_default=True,
-    callback=read_fps,
-    help="Frames a second by presentation time, or all.",
-)
-@click.option(
-    "--folder-frames",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Of a folder of frames at most N, evenly spaced [default: all].",
-)
-@detection_options
-@click.option("--flip", is_flag=True, help="Add the mirrored frame's embedding.")
-@click.option("--resize", is_flag=True, help="Resize frames of another size (the challenge forbids it).")
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float16"]),
-    default="float32",
-    show_default=True,
-    help="Of the stored features.",
-)
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option(
-    "--decoder-timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=120.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Give a video up whose decoder gives no frame for so long; raise it where the disk is slow.",
-)
-@shard_option
-@engine_options(
-    "Decoding processes; 0: threads of this process [default: one a core]. ray: actors, 1 or more.", least=0
-)
+@overwrite_option
 @json_option
 def extract(
     manifest_path: Path,
     output: Path,
-    model: Path,
-    device: str,
-    half: bool,
-    input_size: tuple[int, int] | None,
-    colour_order: str | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    engine: str,
-    workers: int | None,
-    address: str | None,
-    faces: str,
-    detector: str | None,
-    detector_weights: Path | None,
-    track: str | None,
-    min_score: float | None,
-    min_face: float | None,
-    min_sharpness: float | None,
-    max_yaw: float | None,
+    options: ExtractOptions,
+    engine: EngineOptions,
+    overwrite: bool,
     as_json: bool,
-    **options: Any,
 ) -> int:
     """Frames -> features, of every video in MANIFEST."""
-    from vidface.backbones import load_backbone
     from vidface.features.detection import choose_faces
     from vidface.features.engines import open_engine
-    from vidface.features.engines.contract import ModelSource
     from vidface.features.extract import extract as run
     from vidface.manifest.manifest import read_manifest
 
-    overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
     videos = read_manifest(manifest_path)
-    found = choose_faces(
-        faces,
-        detector=detector,
-        detector_weights=detector_weights,
-        track=track,
-        min_score=min_score,
-        min_face=min_face,
-        min_sharpness=min_sharpness,
-        max_yaw=max_yaw,
-        resize=options["resize"],
-    )
-    backbone = load_backbone(model, overrides=overrides, device=device, half=half)
-    source = ModelSource(model, overrides, device, half)
-    with open_engine(engine, workers=workers, address=address) as where:
-        result = run(videos, backbone, output, engine=where, model=source, faces=found, **options)
+    faces = choose_faces(options)
+    backbone = options.load()
+    with open_engine(engine.name, workers=options.workers, address=engine.address) as where:
+        result = run(videos, backbone, output, options, engine=where, faces=faces, overwrite=overwrite)
     if as_json:
         print_json(
             {
@@ -161,6 +91,7 @@ _OUTPUT = click.option("-o", "--output", type=FILE, required=True, help="The fea
 @_OUTPUT
 @click.option("--min-score", type=float, help="Leave out faces with a lower detection score [default: none].")
 @click.option("--min-quality", type=float, help="Leave out faces of lower quality [default: none].")
+@overwrite_option
 @json_option
 def features_from_iqiyi(
     pickles: tuple[Path, ...],
@@ -168,6 +99,7 @@ def features_from_iqiyi(
     output: Path,
     min_score: float | None,
     min_quality: float | None,
+    overwrite: bool,
     as_json: bool,
 ) -> int:
     """From the official feature pickles of iQIYI-VID 2019, which are read without running anything.
@@ -181,7 +113,8 @@ def features_from_iqiyi(
         raise UsageError("--min-score and --min-quality must be numbers")
 
     truth = read_manifest(manifest_path)
-    result = from_iqiyi(pickles, truth, output, min_score=min_score, min_quality=min_quality)
+    limits = {"min_score": min_score, "min_quality": min_quality}
+    result = from_iqiyi(pickles, truth, output, **limits, overwrite=overwrite)
     return _print(result, as_json)
 
 
@@ -192,8 +125,11 @@ def features_from_iqiyi(
 )
 @manifest_option
 @_OUTPUT
+@overwrite_option
 @json_option
-def features_from_arrays(array: Path, index: Path, manifest_path: Path, output: Path, as_json: bool) -> int:
+def features_from_arrays(
+    array: Path, index: Path, manifest_path: Path, output: Path, overwrite: bool, as_json: bool
+) -> int:
     """From one matrix of floats, a row a frame or face, and a CSV that says of which video each row is.
 
     Exit code 1 where a video of the manifest is not ok.
@@ -201,7 +137,8 @@ def features_from_arrays(array: Path, index: Path, manifest_path: Path, output: 
     from vidface.features.foreign.write import from_arrays
     from vidface.manifest.manifest import read_manifest
 
-    return _print(from_arrays(array, index, read_manifest(manifest_path), output), as_json)
+    manifest = read_manifest(manifest_path)
+    return _print(from_arrays(array, index, manifest, output, overwrite=overwrite), as_json)
 
 
 def _print(result: FeaturesResult, as_json: bool) -> int:
@@ -237,17 +174,18 @@ def _print(result: FeaturesResult, as_json: bool) -> int:
 @click.command()
 @click.argument("files", metavar="FILES...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="The features or embeddings file to write.")
+@overwrite_option
 @json_option
-def merge(files: tuple[Path, ...], output: Path, as_json: bool) -> int:
+def merge(files: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool) -> int:
     """Shards of features, or of embeddings -> the file that one run without --shard writes.
 
     FILES are all N files of `vidface extract --shard I/N`, or of `vidface cluster --shard I/N`, in any order.
     Exit code 1 where a video is not ok.
     """
+    from vidface.embeddings.merge import merge as run
     from vidface.files.faults import FAULTS_FILE
-    from vidface.files.merge import merge as run
 
-    result = run(files, output)
+    result = run(files, output, overwrite=overwrite)
     if as_json:
         print_json(
             {

@@ -10,9 +10,8 @@ import click
 
 from vidface.commands.options import (
     FILE,
-    card_fields,
+    StageCommand,
     json_option,
-    model_options,
     pool_option,
     read_threshold,
 )
@@ -20,6 +19,7 @@ from vidface.commands.output import print_json
 from vidface.errors import StoreError, UsageError, printable
 
 if TYPE_CHECKING:
+    from vidface.features.options import ModelOptions
     from vidface.manifest.manifest import Manifest
     from vidface.report.video.find import Face, Found
     from vidface.report.video.inspect import Cluster, Inspection
@@ -184,10 +184,9 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
     }
 
 
-@click.command("find")
+@click.command("find", cls=StageCommand, models={"network": "vidface.features.options:ModelOptions"})
 @click.argument("picture", type=FILE)
 @click.argument("searched", metavar="FEATURES", type=FILE)
-@model_options
 @click.option(
     "--detector",
     default="yunet",
@@ -210,13 +209,7 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
 def find_command(
     picture: Path,
     searched: Path,
-    model: Path,
-    device: str,
-    half: bool,
-    input_size: tuple[int, int] | None,
-    colour_order: str | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
+    network: ModelOptions,
     detector: str,
     detector_weights: Path | None,
     aligned: bool,
@@ -228,15 +221,13 @@ def find_command(
 
     FEATURES is a features file, the folder of a run, or an embeddings file (there noise is left out of the means).
     """
-    from vidface.backbones import load_backbone
     from vidface.frames.faces.detector import open_detector
     from vidface.report.video.find import face_of_picture, find
     from vidface.runs.opened import open_run
 
     searched = _features_of(open_run(searched)) if searched.is_dir() else searched
     detect = None if aligned else open_detector(detector_weights, detector, min_score=PICTURE_SCORE)
-    overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
-    backbone = load_backbone(model, overrides=overrides, device=device, half=half)
+    backbone = network.load()
     face = face_of_picture(picture, detect=detect, size=backbone.card.input_size)
     found = find(face.pixels, searched, backbone, threshold=threshold, top=top)
     if as_json:

@@ -1,15 +1,20 @@
-"""Options that several commands share, and how their text is read."""
+"""Options that several commands share, those that the models of the stages say, and how their text is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import pkgutil
+import types
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 
-from vidface.errors import UsageError
+from vidface.files.atomic import spare_inputs as spare_inputs  # for the commands
 from vidface.scores.protocols.table import used_by
+
+if TYPE_CHECKING:  # pydantic takes its time
+    from vidface.files.options import Options
 
 FILE = click.Path(path_type=Path)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -114,30 +119,17 @@ def template_options(command: Command) -> Command:
     return command
 
 
-def shard_option(command: Command) -> Command:
-    """Do one share of the work."""
+def overwrite_option(command: Command) -> Command:
+    """Replace an output that was made otherwise, instead of refusing."""
     return click.option(
-        "--shard",
-        metavar="I/N",
-        callback=_shard,
-        help="Only share I of N of the videos; `vidface merge` joins the N files.",
+        "--overwrite",
+        is_flag=True,
+        help="Replace an output that was made otherwise, once the new one is whole.",
     )(command)
 
 
-def spare_inputs(output: Path | None, inputs: Iterable[Path | None]) -> None:
-    """Refuse, before the work, what would be written over a file that the command reads.
-
-    Raises:
-        UsageError: the output is one of the inputs.
-    """
-    if output is None or not output.exists():
-        return
-    if any(path is not None and path.exists() and output.samefile(path) for path in inputs):
-        raise UsageError(f"{output}: is an input of this command; name another output")
-
-
-def engine_options(workers_help: str, *, least: int = 1) -> Callable[[Command], Command]:
-    """Say where the work runs, with at least so many workers."""
+def engine_options(workers_help: str) -> Callable[[Command], Command]:
+    """Say where the work runs."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(
@@ -149,7 +141,7 @@ def engine_options(workers_help: str, *, least: int = 1) -> Callable[[Command], 
                     show_default=True,
                     help="Where the work runs; ray needs the extra vidface[ray].",
                 ),
-                click.option("--workers", type=click.IntRange(least), help=workers_help),
+                click.option("--workers", type=click.IntRange(1), help=workers_help),
                 click.option(
                     "--address", help="Of the Ray cluster: auto, or HOST:PORT [default: one started here]."
                 ),
@@ -159,94 +151,6 @@ def engine_options(workers_help: str, *, least: int = 1) -> Callable[[Command], 
         return command
 
     return decorate
-
-
-def detection_options(command: Command) -> Command:
-    """Say that faces are to be found in the frames, how, and which of them are kept. What is not said is None."""
-    from_zero = click.FloatRange(0)
-    for option in reversed(
-        [
-            click.option(
-                "--faces",
-                type=click.Choice(["aligned", "detect"]),
-                default="aligned",
-                show_default=True,
-                help="Each frame is an aligned face, or faces are found in it. The next seven are of detect.",
-            ),
-            click.option(
-                "--detector", metavar="NAME", help="yunet, or uniface:NAME of that package [default: yunet]."
-            ),
-            click.option(
-                "--detector-weights", type=FILE, help="Its weights [default: looked for in the cache]."
-            ),
-            click.option(
-                "--track",
-                type=click.Choice(["main", "all"]),
-                help="Keep each video's main person, or everybody [default: main].",
-            ),
-            click.option(
-                "--min-score",
-                type=click.FloatRange(0, 1),
-                help="What the detector gives less is no face [default: 0.7].",
-            ),
-            click.option(
-                "--min-face",
-                type=from_zero,
-                metavar="PIXELS",
-                help="Leave out smaller faces [default: none].",
-            ),
-            click.option(
-                "--min-sharpness",
-                type=from_zero,
-                metavar="SHARPNESS",
-                help="Leave out faces more blurred [default: none].",
-            ),
-            click.option(
-                "--max-yaw",
-                type=click.FloatRange(0, 90),
-                metavar="DEGREES",
-                help="Leave out faces turned further aside [default: none].",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def model_options(command: Command) -> Command:
-    """Name a model; without a card beside it, its input must be told."""
-    for option in reversed(
-        [
-            click.option(
-                "--model", type=FILE, required=True, help="ONNX model, or weights (safetensors, plain .pth)."
-            ),
-            click.option(
-                "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-            ),
-            click.option("--half", is_flag=True, help="Half precision, on a GPU."),
-            click.option(
-                "--input-size",
-                callback=read_size,
-                help="HEIGHTxWIDTH, e.g. 112x112 (where there is no card).",
-            ),
-            click.option(
-                "--colour-order", type=click.Choice(["rgb", "bgr"]), help="(where there is no card)"
-            ),
-            click.option(
-                "--mean", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."
-            ),
-            click.option(
-                "--std", callback=_numbers, help="Of pixels 0..255: three numbers (where there is no card)."
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def card_fields(**told: object) -> dict[str, object]:
-    """What `model_options` were told about a model's input, without what was not given."""
-    return {name: value for name, value in told.items() if value is not None}
 
 
 def read_size(
@@ -260,7 +164,7 @@ def read_size(
     return int(height), int(width)
 
 
-def _numbers(
+def read_numbers(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> tuple[float, ...] | None:
     if value is None:
@@ -286,15 +190,17 @@ def read_targets(_context: click.Context, _parameter: click.Parameter, value: st
     return targets
 
 
-def _shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+def read_shard(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
     from vidface.files.shares import parse_shard
 
     return None if value is None else parse_shard(value)
 
 
-def read_fps(_context: click.Context, _parameter: click.Parameter, value: str) -> float | None:
+def read_fps(_context: click.Context, _parameter: click.Parameter, value: str) -> float | str:
     if value == "all":
-        return None
+        return value
     try:
         fps = float(value)
     except ValueError:
@@ -320,3 +226,88 @@ def read_threshold(_context: click.Context, _parameter: click.Parameter, value: 
     if len(thresholds) != 1:
         raise click.BadParameter("say one threshold; `vidface sweep` takes several")
     return thresholds[0]
+
+
+def read_threshold_or_none(
+    context: click.Context, parameter: click.Parameter, value: str
+) -> float | Literal["none"]:
+    threshold = read_threshold(context, parameter, value)
+    return "none" if threshold is None else threshold
+
+
+# How the command line reads the text of options whose type does not say it; see `vidface.files.options.option`.
+READERS: dict[str, Callable[[click.Context, click.Parameter, Any], Any]] = {
+    "fps": read_fps,
+    "numbers": read_numbers,
+    "shard": read_shard,
+    "size": read_size,
+    "threshold": read_threshold_or_none,
+}
+
+
+class StageCommand(click.Command):
+    """A command whose options are the fields of models of `vidface.files.options`.
+
+    The models are imported once somebody asks for the options: ``vidface --help`` does not.
+    """
+
+    def __init__(self, *args: Any, models: Mapping[str, str], **more: Any) -> None:
+        """``models``: parameter of the callback -> the model that it is given, as ``module:Class``."""
+        super().__init__(*args, **more)
+        self._places = models
+        self._models: dict[str, type[Options]] = {}
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Arguments and the output, then the options of the models, then the command's others."""
+        if not self._models:
+            self._models = {name: pkgutil.resolve_name(place) for name, place in self._places.items()}
+            generated = [click_option(m, field) for m in self._models.values() for field in m.model_fields]
+            first = [p for p in self.params if isinstance(p, click.Argument) or p.required]
+            self.params = [*first, *generated, *(p for p in self.params if p not in first)]
+        return super().get_params(ctx)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the callback with a model in place of its fields, which click has read and checked."""
+        for parameter, model in self._models.items():
+            told = {name: ctx.params.pop(name) for name in model.model_fields}
+            ctx.params[parameter] = model.model_construct(**told)
+        return super().invoke(ctx)
+
+
+def click_option(model: type[Options], name: str) -> click.Option:
+    """The option of the command line that a field of a model is."""
+    from vidface.files.options import extra_of
+
+    field, extra = model.model_fields[name], extra_of(model, name)
+    of: dict[str, Any] = {"help": field.description, "metavar": extra["metavar"]}
+    kind: Any = field.annotation
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    limits = {
+        limit: getattr(m, limit) for m in field.metadata for limit in ("ge", "gt", "le") if hasattr(m, limit)
+    }
+    if extra["reads"] is not None:
+        of["callback"] = READERS[extra["reads"]]
+    elif kind is bool:
+        of["is_flag"] = True
+    elif get_origin(kind) is Literal:
+        of["type"] = click.Choice(get_args(kind))
+    elif kind is Path:
+        of["type"] = FILE
+    elif limits:
+        of["type"] = _range(kind, limits)
+    elif kind is not str:
+        raise TypeError(f"{name}: no option of the command line is a {kind}")
+    if field.is_required():
+        of["required"] = True
+    elif field.default is not None and kind is not bool:
+        shown = format(field.default, "g") if extra["reads"] is not None else field.default
+        of |= {"default": shown, "show_default": True}
+    return click.Option([extra["flag"] or f"--{name.replace('_', '-')}", name], **of)
+
+
+def _range(kind: type, limits: Mapping[str, float]) -> click.ParamType[Any]:
+    least, most = limits.get("ge", limits.get("gt")), limits.get("le")
+    if kind is int:
+        return click.IntRange(least, most)  # type: ignore[arg-type]  # whole ones
+    return click.FloatRange(least, most, min_open="gt" in limits)

@@ -16,12 +16,14 @@ from vidface.commands.output import print_json
 
 @click.command()
 @click.argument("recipe", type=FILE)
+@click.option("--overwrite", is_flag=True, help="Make again the stages whose inputs or options changed.")
 @json_option
-def run(recipe: Path, as_json: bool) -> int:
+def run(recipe: Path, overwrite: bool, as_json: bool) -> int:
     """Run the stages that RECIPE (TOML) chains; finished ones are not run again."""
     from vidface.runs.recipe import run_recipe
 
-    result = run_recipe(recipe, say=(lambda _line: None) if as_json else click.echo)
+    say = (lambda _line: None) if as_json else click.echo
+    result = run_recipe(recipe, say, overwrite=overwrite)
     if as_json:
         print_json(result)
     return int(result["faults"] > 0)

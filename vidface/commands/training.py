@@ -11,16 +11,16 @@ import click
 
 from vidface.commands.options import (
     FILE,
-    card_fields,
+    StageCommand,
     fpr_rule_option,
     json_option,
-    model_options,
     spare_inputs,
 )
 from vidface.commands.output import print_json
 from vidface.errors import UsageError
 
 if TYPE_CHECKING:
+    from vidface.features.options import ModelOptions
     from vidface.training.datasets.statistics import LongTail
 
 SHOWN = 20  # lines of a kind, and problems of listed pairs; the JSON has all
@@ -155,9 +155,8 @@ def _long_tail_lines(tail: LongTail) -> list[str]:
     ]
 
 
-@click.command()
+@click.command(cls=StageCommand, models={"network": "vidface.features.options:ModelOptions"})
 @click.argument("pairs", metavar="PAIRS...", type=FILE, nargs=-1, required=True)
-@model_options
 @click.option("--images", type=FILE, help="Where a CSV list finds its images: a folder, .tar or .rec.")
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Add the mirrored image's embedding.")
 @click.option("--resize", is_flag=True, help="Resize images of another size.")
@@ -167,13 +166,7 @@ def _long_tail_lines(tail: LongTail) -> list[str]:
 @json_option
 def verify(
     pairs: tuple[Path, ...],
-    model: Path,
-    device: str,
-    half: bool,
-    input_size: tuple[int, int] | None,
-    colour_order: str | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
+    network: ModelOptions,
     images: Path | None,
     output: Path | None,
     as_json: bool,
@@ -188,16 +181,14 @@ def verify(
     object a file as `vidface.training.verify.verify` describes it. Exit code 1 where an image or a pair could not
     be used.
     """
-    from vidface.backbones import load_backbone
     from vidface.files.json_files import write_json
     from vidface.training.verify import FOLDS, definition, open_all
     from vidface.training.verify import verify as run
 
     if output is not None:
-        _check_verify_output(output, [*pairs, model, *([] if images is None else [images])])
-    overrides = card_fields(input_size=input_size, colour_order=colour_order, mean=mean, std=std)
+        _check_verify_output(output, [*pairs, network.model, *([] if images is None else [images])])
     opened = open_all(pairs, images)
-    backbone = load_backbone(model, overrides=overrides, device=device, half=half)
+    backbone = network.load()
     sets = [run(each, backbone, **options) for each in opened]
     result = {
         "model": backbone.card.name,

@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 import vidface
 from vidface.embeddings.embed import embed_weighted, pool_videos
+from vidface.embeddings.options import MADE_FROM, ClusterOptions
 from vidface.embeddings.thresholds import threshold_text
 from vidface.errors import StoreError, UsageError
 from vidface.features.engines import Engine
 from vidface.features.engines.local import local_engine
-from vidface.files.locks import exclusive, refuse_changed
-from vidface.files.shares import Shard, shard_range, shard_text
+from vidface.features.options import CARRIED
+from vidface.files.shares import shard_range, shard_text
+from vidface.files.stage_output import stage_output
 from vidface.files.store import (
     EmbeddingRows,
     Embeddings,
@@ -56,65 +58,70 @@ class ClusterResult:
 def cluster(
     features: Path,
     output: Path,
+    options: ClusterOptions,
     *,
-    threshold: float | None,
-    pool: str = "largest",
     engine: Engine | None = None,
-    shard: Shard | None = None,
-    by: str = "video",
+    overwrite: bool = False,
 ) -> ClusterResult:
     """Cluster every video's frames, average the largest cluster, or all by weight, and write the embeddings file.
 
     Args:
         features: a features file.
         output: the embeddings file to write.
-        threshold: cosine from which two frames are joined; None: all are one cluster.
-        pool: ``largest`` averages the largest cluster; ``size`` and ``size-norm`` average all frames, weighted as in
-            `vidface.embeddings.pooling.weigh_frames`. The clusters are the same.
+        options: what `vidface cluster` takes. ``threshold`` is the cosine from which two frames are joined. ``pool``:
+            ``size`` and ``size-norm`` average all frames, weighted as in `vidface.embeddings.pooling.weigh_frames`;
+            the clusters are the same. ``by``: tracks are those of `tracks_of`.
         engine: where the work runs, from `vidface.features.engines.open_engine`; None: every core of this machine. The
             file does not depend on it.
-        shard: (I, N): only the I-th of N shares of the videos, for `vidface.files.merge`.
-        by: ``video``, or ``track``: an embedding for every track of every video, as `tracks_of` names them.
+        overwrite: replace an output that was made otherwise.
 
     Raises:
         ChangedError: the output was made from other features, or with another threshold or rule.
         UsageError: another run writes this output now, there are fewer videos than shares, or no tracks.
     """
     source = read_features(features)
-    share = shard_range(len(source.video_ids), shard, "videos")
+    share = shard_range(len(source.video_ids), options.shard, "videos")
     source = replace(
         source,
         video_ids=source.video_ids[share.start : share.stop],
         offsets=source.offsets[share.start : share.stop + 1],
         status=source.status[share.start : share.stop],
     )
-    if by == "track":
+    if options.by == "track":
         source = tracks_of(source)
-    identity = {
-        "features_sha256": source.attributes["content_sha256"],
-        "threshold": threshold_text(threshold),
-        "pooling": POOLING[pool],
-        "shard": shard_text(shard),
-        "by": by,
-    }
-    with exclusive(output):
-        if output.exists():
-            was = {"by": "video", **read_attributes(output, "embeddings")}
-            refuse_changed(output, was, identity)
+    made_from = _made_from(source, options)
+    with stage_output(output, made_from, _read_made_from, inputs=[features], overwrite=overwrite) as out:
+        if out.already_done:
             return ClusterResult(read_embeddings(output), already_done=True)
-        carried = ("manifest_sha256", "model_name", "model_sha256", "flip", "fps", "decoder")
-        made_with = {
-            **identity,
-            "by": None if by == "video" else by,
-            **{name: source.attributes.get(name) for name in (*carried, "faces", "track", "folder_frames")},
-            "features_shard": source.attributes.get("shard"),
+        of_features = {name: source.attributes.get(name) for name in CARRIED}
+        of_features["features_shard"] = source.attributes.get("shard")
+        attributes = {
+            **ClusterOptions.written(made_from),
+            **{name: value for name, value in of_features.items() if value is not None},
             "program_version": vidface.__version__,
         }
-        attributes = {name: value for name, value in made_with.items() if value is not None}
-        function = {"largest": _cluster_chunk, "size": _size_chunk, "size-norm": _size_norm_chunk}[pool]
-        chunks = over_videos(source, function, threshold, engine=engine, label="cluster", what=f"{by}s")
+        function = {"largest": _cluster_chunk, "size": _size_chunk, "size-norm": _size_norm_chunk}[
+            options.pool
+        ]
+        what = f"{options.by}s"
+        chunks = over_videos(source, function, options.cosine(), engine=engine, label="cluster", what=what)
         write_embeddings(output, source, chunks, attributes)
     return ClusterResult(read_embeddings(output), already_done=False)
+
+
+def _made_from(source: FeaturesInfo, options: ClusterOptions) -> dict[str, Any]:
+    values = {
+        **options.in_file(),
+        "features_sha256": source.attributes["content_sha256"],
+        "threshold": threshold_text(options.cosine()),
+        "pooling": POOLING[options.pool],
+        "shard": shard_text(options.shard),
+    }
+    return {name: values[name] for name in MADE_FROM}
+
+
+def _read_made_from(embeddings: Path) -> dict[str, Any]:
+    return ClusterOptions.where_absent() | read_attributes(embeddings, "embeddings")
 
 
 def tracks_of(source: FeaturesInfo) -> FeaturesInfo:

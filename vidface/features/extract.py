@@ -7,8 +7,8 @@ would have had, and ends in the same bytes. When all shards are there they are j
 With ``--faces detect`` a row is a face that was found in a frame, not a frame: see
 `vidface.features.engines.detection`.
 
-With ``--shard I/N`` a run takes a share of these shards, whole ones, and `vidface.files.merge` joins what N such runs
-wrote into the bytes of the run that takes all.
+With ``--shard I/N`` a run takes a share of these shards, whole ones, and `vidface.embeddings.merge` joins what N such
+runs wrote into the bytes of the run that takes all.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.contract import ModelSource
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import ReadOptions, Video
+from vidface.features.options import MADE_FROM, ExtractOptions
 from vidface.files.faults import FAULTS_FILE, read_faults, record_faults
 from vidface.files.json_files import read_json, write_json
-from vidface.files.locks import exclusive, refuse_changed
 from vidface.files.shares import Shard, shard_range, shard_text
+from vidface.files.stage_output import is_same, stage_output
 from vidface.files.store import (
     face_totals,
     join_shards,
@@ -40,8 +41,6 @@ from vidface.files.store import (
 from vidface.manifest.manifest import Manifest
 from vidface.runtime import progress
 
-_ALIGNED = {"faces": "aligned"}  # what a file says that says nothing of faces
-FILTERS = ("min_score", "min_face", "min_sharpness", "max_yaw")
 SHARD_VIDEOS = 64  # what a kill can cost; also the most videos a batch can be filled from
 
 
@@ -69,86 +68,69 @@ def extract(
     manifest: Manifest,
     backbone: Backbone,
     output: Path,
+    options: ExtractOptions,
     *,
     engine: Engine,
-    model: ModelSource,
-    decoder: str = "pyav",
-    fps: float | None = 8.0,
-    folder_frames: int | None = None,
-    flip: bool = False,
-    resize: bool = False,
-    dtype: str = "float32",
-    batch_size: int = 32,
-    decoder_timeout: float = 120.0,
-    shard: Shard | None = None,
     faces: FaceOptions | None = None,
+    overwrite: bool = False,
 ) -> ExtractResult:
     """Extract the features of every frame of every video of a manifest into one HDF5 file.
 
     A video that cannot be read keeps its row with status ``failed`` and no frames; what is wrong is listed in
-    ``faults.jsonl`` beside the output.
+    ``faults.jsonl`` beside the output. A share of the manifest holds its faults too.
 
     Args:
         manifest: the videos; the order of its rows is the order of the file.
-        backbone: the network, from `vidface.backbones.load_backbone`.
+        backbone: the network, from `vidface.backbones.load_backbone`, loaded as ``options`` say.
         output: the HDF5 file to write.
+        options: what `vidface extract` takes.
         engine: where the work runs, from `vidface.features.engines.open_engine`; the file does not depend on it.
-        model: what the backbone was loaded with; ``half`` is a part of the run's identity.
-        decoder: one of `vidface.frames.DECODERS`.
-        fps: frames a second taken by presentation time; None takes every frame.
-        folder_frames: of a folder of frames at most so many, evenly spaced; None takes it whole.
-        flip: embedding(frame) + embedding(mirrored frame), unnormalised (protocol: LFRC).
-        resize: resize frames of another size than the network's; otherwise such a video is a fault.
-        dtype: ``float32`` or ``float16``, of the stored rows.
-        batch_size: faces a call of the network.
-        decoder_timeout: seconds that a decoding process may give no frame before its video is given up.
-        shard: (I, N): only the I-th of N shares of the manifest; the file then holds the faults too.
-        faces: how faces are found in the frames, from `vidface.features.detection.choose_faces`; None: the frames are
-            aligned faces.
+        faces: how faces are found in the frames, from `vidface.features.detection.choose_faces` with the same options.
+        overwrite: replace an output that was made otherwise, and throw away unfinished work of other options.
 
     Raises:
         ChangedError: the output, or unfinished work for it, was made with another model, manifest or option.
         UsageError: another run writes this output now, or the manifest is too short for so many shares.
     """
-    chunks = _share(len(manifest.video_ids), shard)
-    made_from = _made_from(manifest, backbone, decoder, fps, flip, resize, model.half, dtype, faces)
-    made_from["folder_frames"] = folder_frames
-    made_from["shard"] = shard_text(shard)
+    assert (faces is None) == (options.faces == "aligned"), "faces are those that the options chose"
+    chunks = _share(len(manifest.video_ids), options.shard)
+    made_from = _made_from(manifest, backbone, options, faces)
     parts = output.with_name(output.name + ".parts")
-    with exclusive(output):
-        if output.exists():
-            refuse_changed(output, _ALIGNED | read_attributes(output, "features"), made_from)
+    inputs = [manifest.path, options.model, options.model.with_suffix(".toml"), options.detector_weights]
+    with stage_output(output, made_from, _read_made_from, inputs=inputs, overwrite=overwrite) as out:
+        if out.already_done:
             shutil.rmtree(parts, ignore_errors=True)
             return _result(output, resumed=sum(len(chunk) for _, chunk in chunks), already_done=True)
-        parts.mkdir(exist_ok=True)
         made_from_file = parts / "identity.json"
-        if made_from_file.exists():
-            refuse_changed(parts, _ALIGNED | read_json(made_from_file), made_from)
-        else:
+        known = made_from_file.exists()
+        was = ExtractOptions.where_absent() | (read_json(made_from_file) if known else {})
+        if not (known and is_same(parts, was, made_from, overwrite=overwrite)):
+            if parts.exists():  # nobody knows of what it is, or it may be thrown away
+                shutil.rmtree(parts)
+            parts.mkdir()
             write_json(made_from_file, made_from)
         job = ExtractJob(
             videos=[Video(video, manifest.video_path(i)) for i, video in enumerate(manifest.video_ids)],
             reading=ReadOptions(
-                decoder, fps, resize, backbone.card.input_size, decoder_timeout, faces, folder_frames
+                *(options.decoder, options.frame_rate(), options.resize, backbone.card.input_size),
+                *(options.decoder_timeout, faces, options.folder_frames),
             ),
             backbone=backbone,
-            model=model,
-            flip=flip,
-            dtype=dtype,
-            batch_size=batch_size,
+            model=ModelSource(options.model, options.card(), options.device, options.half),
+            flip=options.flip,
+            dtype=options.dtype,
+            batch_size=options.batch_size,
         )
         resumed = _extract_shards(job, chunks, parts, engine)
-        made_with = {
-            **made_from,
-            "faces": None if faces is None else "detect",
+        attributes = {
+            **ExtractOptions.written(made_from),
             "device": backbone.device,
             "program_version": vidface.__version__,
         }
-        attributes = {name: value for name, value in made_with.items() if value is not None}
         shards = [parts / name for name, _ in chunks]
         # The features file comes last: once it is there, everything else about this run is there too.
-        record_faults(output, "extract", shard_faults(shards))
-        join_shards(shards, output, attributes, keep_faults=shard is not None)
+        record_faults(output, shard_faults(shards))
+        join_shards(shards, output, attributes, keep_faults=options.shard is not None)
         shutil.rmtree(parts)
         return _result(output, resumed=resumed, already_done=False)
 
@@ -175,33 +157,26 @@ def _share(n_videos: int, shard: Shard | None) -> list[tuple[str, range]]:
 
 
 def _made_from(
-    manifest: Manifest,
-    backbone: Backbone,
-    decoder: str,
-    fps: float | None,
-    flip: bool,
-    resize: bool,
-    half: bool,
-    dtype: str,
-    faces: FaceOptions | None,
+    manifest: Manifest, backbone: Backbone, options: ExtractOptions, faces: FaceOptions | None
 ) -> dict[str, Any]:
     """What makes two runs the same run. Batch size, workers and device are not part of it; None stands in no file."""
-    found = {} if faces is None else faces._asdict()
-    return {
+    detected = {} if faces is None else faces._asdict()
+    values = {
+        **options.in_file(),
+        **{name: value for name, value in detected.items() if name in MADE_FROM},
         "manifest_sha256": manifest.sha256,
         "model_name": backbone.card.name,
         "model_sha256": backbone.sha256,
         "colour_order": backbone.card.colour_order,
-        "decoder": decoder,
-        "fps": "all" if fps is None else format(fps, "g"),
-        "flip": flip,
-        "resize": resize,
-        "half": half,
-        "dtype": dtype,
-        "faces": "aligned" if faces is None else "detect",
-        "detector_sha256": found.get("sha256"),
-        **{name: found.get(name) for name in ("detector", "track", *FILTERS)},
+        "fps": "all" if options.fps == "all" else format(options.fps, "g"),
+        "detector_sha256": detected.get("sha256"),
+        "shard": shard_text(options.shard),
     }
+    return {name: values[name] for name in MADE_FROM}
+
+
+def _read_made_from(features: Path) -> dict[str, Any]:
+    return ExtractOptions.where_absent() | read_attributes(features, "features")
 
 
 def _result(output: Path, *, resumed: int, already_done: bool) -> ExtractResult:

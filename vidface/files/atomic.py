@@ -9,11 +9,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vidface.errors import StoreError
+from vidface.errors import StoreError, UsageError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -91,6 +91,18 @@ def remove_dead_partials(path: Path) -> None:
                 partial.unlink(missing_ok=True)
             except OSError:
                 continue  # it lives, and is somebody else's
+
+
+def spare_inputs(output: Path | None, inputs: Iterable[Path | None]) -> None:
+    """Refuse, before the work, what would be written over a file that the command reads.
+
+    Raises:
+        UsageError: the output is one of the inputs.
+    """
+    if output is None or not output.exists():
+        return
+    if any(path is not None and path.exists() and output.samefile(path) for path in inputs):
+        raise UsageError(f"{output}: is an input of this command; name another output")
 
 
 def disk_is_full(error: OSError) -> bool:

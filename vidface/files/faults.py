@@ -14,17 +14,16 @@ from vidface.files.store import Fault
 FAULTS_FILE = "faults.jsonl"
 
 
-def record_faults(output: Path, stage: str, faults: Iterable[Fault]) -> Path:
-    """Put the faults of one stage and output into ``faults.jsonl`` beside it, in place of its earlier ones.
+def record_faults(output: Path, faults: Iterable[Fault]) -> Path:
+    """Put the faults of one output into ``faults.jsonl`` beside it, in place of its earlier ones.
 
     One JSON object a line: ``video``, ``stage``, ``kind``, ``detail``, ``output`` (the file's name). Lines of other
-    stages and outputs in that folder stay, also where several runs end at the same time. The file is there also
-    where there is nothing to list.
+    outputs in that folder stay, also where several runs end at the same time. The file is there also where there is
+    nothing to list.
     """
     path = output.with_name(FAULTS_FILE)
-    mine = {"stage": stage, "output": output.name}
     with waiting(path):
-        others = [fault for fault in read_faults(path) if {key: fault.get(key) for key in mine} != mine]
+        others = [fault for fault in read_faults(path) if fault.get("output") != output.name]
         with write_atomic(path) as handle:
             for fault in [*others, *({**fault, "output": output.name} for fault in faults)]:
                 handle.write(json.dumps(fault, ensure_ascii=False).encode() + b"\n")

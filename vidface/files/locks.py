@@ -158,13 +158,16 @@ def waiting(path: Path) -> Iterator[None]:
                 return
 
 
-def refuse_changed(output: Path, made_with: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def refuse_changed(
+    output: Path, made_with: Mapping[str, Any], now: Mapping[str, Any], *, way_on: str = ""
+) -> None:
     """Refuse to go on with an output that was made from something else.
 
     Args:
         output: the file or folder that exists.
         made_with: what it was made with.
         now: what this call would make it with; only these keys are compared.
+        way_on: what else can be done, beside what always can.
 
     Raises:
         ChangedError: naming every key that differs, with both values.
@@ -176,7 +179,8 @@ def refuse_changed(output: Path, made_with: Mapping[str, Any], now: Mapping[str,
     ]
     if changed:
         raise ChangedError(
-            f"{output} was made otherwise ({'; '.join(changed)}): choose another output, or delete it to start anew"
+            f"{output} was made otherwise ({'; '.join(changed)}): choose another output, or delete it to start "
+            f"anew{way_on}"
         )
 
 

@@ -10,22 +10,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from vidface.backbones import load_backbone
 from vidface.embeddings.cluster import cluster
+from vidface.embeddings.options import ClusterOptions, RecipeClusterOptions
 from vidface.embeddings.thresholds import parse_thresholds
 from vidface.errors import UsageError
 from vidface.features.detection import choose_faces
 from vidface.features.engines import Engine, open_engine
-from vidface.features.engines.contract import ModelSource
-from vidface.features.extract import FILTERS, ExtractResult, extract
+from vidface.features.extract import ExtractResult, extract
+from vidface.features.options import EngineOptions, ExtractOptions, RecipeExtractOptions
 from vidface.files.atomic import sha256_file
 from vidface.files.json_files import read_json, write_json
-from vidface.files.locks import refuse_changed
+from vidface.files.stage_output import is_same
 from vidface.files.toml import listed, read_toml
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.runs.opened import list_inputs, run_entry
@@ -41,46 +42,6 @@ from vidface.scores.text import faces_line
 
 Say = Callable[[str], object]
 SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}
-
-
-class EngineChoice(BaseModel, extra="forbid"):
-    """Where extract, cluster and sweep run: ``--engine`` and ``--address``."""
-
-    name: Literal["local", "ray"] = "local"
-    address: str | None = None
-
-
-class ExtractStep(BaseModel, extra="forbid"):
-    """Options of ``vidface extract``."""
-
-    model: Path
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    half: bool = False
-    decoder: Literal["pyav", "decord"] = "pyav"
-    fps: float | Literal["all"] = 8.0
-    folder_frames: int | None = Field(None, ge=1)
-    flip: bool = False
-    resize: bool = False
-    dtype: Literal["float32", "float16"] = "float32"
-    batch_size: int = Field(32, ge=1)
-    decoder_timeout: float = Field(120.0, gt=0)
-    workers: int | None = Field(None, ge=0)
-    faces: Literal["aligned", "detect"] = "aligned"
-    detector: str | None = None
-    detector_weights: Path | None = None
-    track: Literal["main", "all"] | None = None
-    min_score: float | None = Field(None, ge=0, le=1)
-    min_face: float | None = Field(None, ge=0)
-    min_sharpness: float | None = Field(None, ge=0)
-    max_yaw: float | None = Field(None, ge=0, le=90)
-
-
-class ClusterStep(BaseModel, extra="forbid"):
-    """Options of ``vidface cluster``."""
-
-    threshold: float | Literal["none"] = 0.4
-    pool: Literal["largest", "size", "size-norm"] = "largest"
-    workers: int | None = Field(None, ge=1)
 
 
 class SubmitStep(BaseModel, extra="forbid"):
@@ -99,9 +60,9 @@ class Recipe(BaseModel, extra="forbid"):
     manifest: Path
     output: Path
     features: Path | None = None
-    engine: EngineChoice = Field(default_factory=EngineChoice)
-    extract: ExtractStep | None = None
-    cluster: ClusterStep = Field(default_factory=lambda: ClusterStep.model_validate({}))
+    engine: EngineOptions = Field(default_factory=EngineOptions)
+    extract: RecipeExtractOptions | None = None
+    cluster: RecipeClusterOptions = Field(default_factory=RecipeClusterOptions)
     score: ScoreOptions | None = None
     sweep: SweepOptions | None = None
     submit: SubmitStep | None = None
@@ -142,15 +103,10 @@ def read_recipe(path: Path) -> Recipe:
     if recipe.sweep is not None:
         parse_thresholds(recipe.sweep.thresholds)
     base = path.resolve().parent
-    recipe.manifest, recipe.output = base / recipe.manifest, base / recipe.output
-    if recipe.extract is not None:
-        recipe.extract.model = base / recipe.extract.model
-        if recipe.extract.detector_weights is not None:
-            recipe.extract.detector_weights = base / recipe.extract.detector_weights
-    if recipe.features is not None:
-        recipe.features = base / recipe.features
-    if recipe.score is not None and recipe.score.pairs is not None:
-        recipe.score = recipe.score.model_copy(update={"pairs": base / recipe.score.pairs})
+    for table in (recipe, recipe.extract, recipe.score):
+        for name, value in dict(table or {}).items():
+            if isinstance(value, Path):
+                setattr(table, name, base / value)
     return recipe
 
 
@@ -173,12 +129,13 @@ def _check_score(path: Path, options: ScoreOptions) -> None:
         raise UsageError(f"{path}: score.{name}: the protocol {protocol} does not use it: leave it out")
 
 
-def run_recipe(path: Path, say: Say) -> dict[str, Any]:
+def run_recipe(path: Path, say: Say, *, overwrite: bool = False) -> dict[str, Any]:
     """Run a recipe's stages in their order.
 
     Args:
         path: the recipe.
         say: is told a line, or a table, a stage.
+        overwrite: make again what was made otherwise.
 
     Returns:
         ``output``; ``ran`` and ``already_done``, lists of stages; ``files``; ``scores``, the score object or None;
@@ -191,30 +148,29 @@ def run_recipe(path: Path, say: Say) -> dict[str, Any]:
     recipe = read_recipe(path)
     manifest = read_manifest(recipe.manifest)
     with _engine(recipe, None):  # a Ray of our own starts once, and the engines of the stages find it
-        return _run_stages(recipe, manifest, say)
+        return _run_stages(recipe, manifest, say, overwrite)
 
 
-def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
+def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -> dict[str, Any]:
     folder = recipe.output
     folder.mkdir(parents=True, exist_ok=True)
     done: dict[str, bool] = {}
+    once = partial(_once, folder, overwrite=overwrite)
 
     features = recipe.features or folder / "features.h5"
     if recipe.extract is not None:
         with _engine(recipe, recipe.extract.workers) as engine:
-            extracted = _extract(recipe.extract, manifest, features, engine)
+            extracted = _extract(recipe.extract, manifest, features, engine, overwrite)
         done["extract"] = extracted.already_done
         rows = "frames" if extracted.faces is None else "faces"
         say(f"extract: {extracted.videos} videos, {extracted.frames} {rows}{_again(extracted.already_done)}")
         if extracted.faces is not None:
             say(faces_line(extracted.faces, extracted.frames))
 
-    threshold = None if recipe.cluster.threshold == "none" else recipe.cluster.threshold
     embeddings = folder / "embeddings.h5"
     with _engine(recipe, recipe.cluster.workers) as engine:
-        clustered = cluster(
-            features, embeddings, threshold=threshold, pool=recipe.cluster.pool, engine=engine
-        )
+        told = ClusterOptions(**dict(recipe.cluster))
+        clustered = cluster(features, embeddings, told, engine=engine, overwrite=overwrite)
     done["cluster"] = clustered.already_done
     found = clustered.embeddings
     say(f"cluster: {int(found.kept.sum())} of {int(found.frames.sum())} frames kept{_again(done['cluster'])}")
@@ -232,7 +188,7 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
         def write_scores() -> None:
             write_json(scores_file, score(scored, manifest, options))
 
-        done["score"] = _once(folder, "score", {**inputs, **how}, [scores_file], write_scores)
+        done["score"] = once("score", {**inputs, **how}, scores_file, write_scores)
         scores = read_json(scores_file)
         say(f"score{_again(done['score'])}:\n{load(options.protocol).lines(scores)}")
     if recipe.sweep is not None:
@@ -248,7 +204,7 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
 
         key = {"features": found.attributes["features_sha256"], "manifest": manifest.sha256, **how}
         key = {**key, "thresholds": thresholds, **rule}
-        done["sweep"] = _once(folder, "sweep", key, [sweep_file], write_sweep)
+        done["sweep"] = once("sweep", key, sweep_file, write_sweep)
         say(f"sweep{_again(done['sweep'])}:\n{sweep_table(read_json(sweep_file))}")
     problems = 0
     for form in recipe.submit.formats if recipe.submit else ():
@@ -258,7 +214,7 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say) -> dict[str, Any]:
             submit(scored, manifest, file, form=form, **splits)  # noqa: B023 - called in this turn of the loop
 
         name = f"submit {form}"
-        done[name] = _once(folder, name, {**inputs, **splits}, [file], write_submission)
+        done[name] = once(name, {**inputs, **splits}, file, write_submission)
         listed = check_submission(file, manifest, scored, gallery_split=splits["gallery_split"])
         problems += len(listed)
         say(f"{name}: {file.name}{_again(done[name])}, check: {len(listed) or 'no'} problems")
@@ -279,14 +235,13 @@ def _engine(recipe: Recipe, workers: int | None) -> AbstractContextManager[Engin
     return open_engine(recipe.engine.name, workers=workers, address=recipe.engine.address)
 
 
-def _extract(step: ExtractStep, manifest: Manifest, features: Path, engine: Engine) -> ExtractResult:
-    of_detection = {"detector", "detector_weights", "track", *FILTERS}
-    faces = choose_faces(step.faces, resize=step.resize, **step.model_dump(include=of_detection))
-    backbone = load_backbone(step.model, device=step.device, half=step.half)
-    source = ModelSource(step.model, {}, step.device, step.half)
-    fps = None if step.fps == "all" else float(step.fps)
-    options = step.model_dump(exclude={"model", "device", "half", "fps", "workers", "faces", *of_detection})
-    return extract(manifest, backbone, features, engine=engine, model=source, fps=fps, faces=faces, **options)
+def _extract(
+    step: RecipeExtractOptions, manifest: Manifest, features: Path, engine: Engine, overwrite: bool
+) -> ExtractResult:
+    told = ExtractOptions(**dict(step))
+    faces = choose_faces(told)
+    backbone = told.load()
+    return extract(manifest, backbone, features, told, engine=engine, faces=faces, overwrite=overwrite)
 
 
 def _again(already_done: bool) -> str:
@@ -302,32 +257,26 @@ def _describe(folder: Path, run: dict[str, Any]) -> None:
 
 
 def _once(
-    folder: Path, stage: str, key: dict[str, Any], outputs: list[Path], work: Callable[[], None]
+    folder: Path, stage: str, key: dict[str, Any], output: Path, work: Callable[[], None], *, overwrite: bool
 ) -> bool:
-    """Do the work of a stage unless ``run.json`` says that its outputs stand there, made from the same.
+    """Do the work of a stage unless ``run.json`` says that its output stands there, made from the same.
 
     Returns:
         Whether it was done already.
 
     Raises:
-        ChangedError: the outputs stand there, made from something else.
+        ChangedError: the output stands there, made from something else, and ``overwrite`` is not said.
     """
     state_file = folder / "run.json"
     state = read_json(state_file) if state_file.exists() else {}
     before = state.get(stage)
-    if before is not None and all(output.exists() for output in outputs):
-        made_from = {
-            "fpr_rule": DEFAULT_RULE,
-            **before["made_from"],
-        }  # not said before there were other rules
-        for output in outputs:
-            refuse_changed(output, made_from, key)
-        if {output.name: sha256_file(output) for output in outputs} == before["outputs"]:
+    if before is not None and output.exists():
+        # The rule was not said before there were others.
+        made_from = {"fpr_rule": DEFAULT_RULE, **before["made_from"]}
+        same = is_same(output, made_from, key, overwrite=overwrite)
+        if same and {output.name: sha256_file(output)} == before["outputs"]:
             return True
     work()
-    state[stage] = {
-        "made_from": key,
-        "outputs": {output.name: sha256_file(output) for output in outputs},
-    }
+    state[stage] = {"made_from": key, "outputs": {output.name: sha256_file(output)}}
     write_json(state_file, state)
     return False

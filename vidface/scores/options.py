@@ -22,7 +22,7 @@ def _usual_targets(told: dict[str, Any]) -> list[str]:
     return list(load(told["protocol"]).targets) if "protocol" in told else []
 
 
-class ScoreOptions(BaseModel, extra="forbid", frozen=True):
+class ScoreOptions(BaseModel, extra="forbid"):
     """How something is scored; a protocol uses some of it, see `vidface.scores.protocols.table`.
 
     Attributes:
@@ -79,7 +79,7 @@ def read_options(told: Mapping[str, Any]) -> ScoreOptions:
         raise UsageError(f"--{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-class SweepOptions(BaseModel, extra="forbid", frozen=True):
+class SweepOptions(BaseModel, extra="forbid"):
     """What a sweep has beside the options of `ScoreOptions`: thresholds as text, as ``vidface sweep`` takes them."""
 
     thresholds: str = "none,0.2:0.6:0.05"

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vidface.embeddings.options import MADE_FROM
 from vidface.errors import StoreError, UsageError
+from vidface.features.options import CARRIED
 from vidface.files.atomic import sha256_file
 from vidface.files.store import read_embeddings
 from vidface.manifest.manifest import Manifest
@@ -61,8 +63,8 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
         inputs |= {"sha256": sha256_file(path), "normalised": normalise}
         return Scored(inputs, embeddings=matrix.embeddings, warnings=matrix.warnings)
     found = read_embeddings(path)
-    names = ["content_sha256", "threshold", "pooling", "model_name", "model_sha256", "flip", "fps", "decoder"]
-    names += ["faces", "track", "folder_frames"]
+    names = [name for name in (*MADE_FROM, *CARRIED) if name not in ("features_sha256", "manifest_sha256")]
+    names = ["content_sha256", *names]
     inputs |= {name: _plain(found.attributes[name]) for name in names if name in found.attributes}
     rows = rows_of(found.video_ids, manifest, path, found.attributes)
     return Scored(

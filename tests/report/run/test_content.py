@@ -13,6 +13,7 @@ import pytest
 from sklearn.metrics import roc_curve
 
 from vidface.embeddings.cluster import cluster
+from vidface.embeddings.options import ClusterOptions
 from vidface.errors import UsageError
 from vidface.files import store
 from vidface.files.faults import record_faults
@@ -83,7 +84,7 @@ def write_run(folder: Path, videos: Videos, rows: list[tuple[str, str, str, str]
         "decoder": "pyav",
     }
     store.join_shards([folder / "shard.h5"], features, made_with)
-    cluster(features, folder / "embeddings.h5", threshold=THRESHOLD)
+    cluster(features, folder / "embeddings.h5", ClusterOptions(threshold=THRESHOLD))
     options = ScoreOptions(targets=TARGETS)
     write_json(folder / "run.json", {"run": run_entry(folder, manifest, features, options)})
     return folder
@@ -390,8 +391,8 @@ def test_stored_scores_are_taken_as_they_are(run: Run) -> None:
 
 def test_faults_of_this_run_and_no_others(folder: Path, videos: Videos) -> None:
     fault = {"stage": "extract", "kind": "missing", "detail": "=1+1 <b>"}
-    record_faults(folder / "features.h5", "extract", [{"video": "a", **fault}, {"video": "b", **fault}])
-    record_faults(folder / "others.h5", "extract", [{"video": "c", **fault}])
+    record_faults(folder / "features.h5", [{"video": "a", **fault}, {"video": "b", **fault}])
+    record_faults(folder / "others.h5", [{"video": "c", **fault}])
     try:
         content = gather(open_run(folder), pictures=False)
     finally:

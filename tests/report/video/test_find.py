@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 
 from vidface.backbones import load_backbone
 from vidface.embeddings.cluster import cluster
+from vidface.embeddings.options import ClusterOptions
 from vidface.errors import MediaError, UsageError
 from vidface.files.store import FACE_COUNTS, NO_FACES
 from vidface.frames.faces.faces import Faces
@@ -116,7 +117,7 @@ def test_an_embeddings_file_is_searched_too(tmp_path: Path, backbone: Any) -> No
     videos = {f"v{person}": frames_of(person, 4) for person in range(3)}
     videos["mixed"] = np.concatenate([frames_of(1, 3, seed=5), frames_of(50, 1)])
     path = write_features(tmp_path / "f.h5", backbone, videos)
-    cluster(path, tmp_path / "e.h5", threshold=0.7)
+    cluster(path, tmp_path / "e.h5", ClusterOptions(threshold=0.7))
     found = find(frames_of(1, 1, seed=3)[0], tmp_path / "e.h5", backbone, threshold=0.4, top=2)
     assert {hit.video_id for hit in found.hits} == {"v1", "mixed"}
     mixed = next(hit for hit in found.hits if hit.video_id == "mixed")
@@ -128,7 +129,7 @@ def test_an_embeddings_file_is_searched_too(tmp_path: Path, backbone: Any) -> No
 def test_embeddings_of_tracks_are_searched_too(tmp_path: Path, backbone: Any) -> None:
     videos = {"a": np.concatenate([frames_of(0, 2), frames_of(1, 2)]), "b#7": frames_of(2, 2)}
     path = write_features(tmp_path / "f.h5", backbone, videos, tracks=[[0, 0, 1, 1], [0, 0]])
-    cluster(path, tmp_path / "e.h5", threshold=0.4, by="track")
+    cluster(path, tmp_path / "e.h5", ClusterOptions(threshold=0.4, by="track"))
     found = find(frames_of(2, 1)[0], tmp_path / "e.h5", backbone, threshold=0.8, top=1)
     assert [(hit.video_id, hit.track) for hit in found.hits] == [("b#7", 0)]
     assert (found.units, found.compared, found.above) == ("tracks", 3, 1)

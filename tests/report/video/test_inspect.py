@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vidface.embeddings.cluster import cluster
+from vidface.embeddings.options import ClusterOptions
 from vidface.errors import ChangedError, StoreError, UsageError
 from vidface.report.video import inspect as module
 from vidface.report.video.inspect import inspect
@@ -130,7 +131,7 @@ def test_equal_clusters_and_equal_cosines_go_by_the_first_frame(tmp_path: Path) 
 def test_the_clusters_of_an_embeddings_file_are_taken(tmp_path: Path) -> None:
     videos = {"w": plane(ANGLES[::-1]), "v": plane(ANGLES)}
     path = features_file(tmp_path / "f.h5", videos)
-    cluster(path, tmp_path / "e.h5", threshold=0.99)
+    cluster(path, tmp_path / "e.h5", ClusterOptions(threshold=0.99))
     seen, fresh = inspect(path, "v", embeddings=tmp_path / "e.h5"), inspect(path, "v", threshold=0.99)
     assert seen.labels.tolist() == fresh.labels.tolist() == [0, 0, 1, 0, 1, 2]
     np.testing.assert_array_equal(seen.embedding, fresh.embedding)
@@ -145,7 +146,7 @@ def test_the_clusters_of_an_embeddings_file_are_taken(tmp_path: Path) -> None:
 def test_where_all_frames_count_the_weights_say_how_much(tmp_path: Path, pool: str) -> None:
     videos = {"w": plane(ANGLES[::-1]), "v": plane(ANGLES, [1, 1, 0.5, 1, 1, 0.2])}
     path = features_file(tmp_path / "f.h5", videos)
-    cluster(path, tmp_path / "e.h5", threshold=0.9, pool=pool)
+    cluster(path, tmp_path / "e.h5", ClusterOptions(threshold=0.9, pool=pool))
     seen, stored = (
         inspect(path, "v", threshold=0.9, pool=pool),
         inspect(path, "v", embeddings=tmp_path / "e.h5"),
@@ -172,7 +173,7 @@ def test_of_the_largest_cluster_all_frames_weigh_the_same(tmp_path: Path) -> Non
 
 def test_a_rule_that_keeps_a_smaller_cluster_is_named(tmp_path: Path) -> None:
     path = features_file(tmp_path / "f.h5", {"v": plane(ANGLES)})
-    cluster(path, tmp_path / "e.h5", threshold=0.99)
+    cluster(path, tmp_path / "e.h5", ClusterOptions(threshold=0.99))
     with h5py.File(tmp_path / "e.h5", "a") as file:
         labels = file["labels"][:]
         file["labels"][:] = np.where(labels == 0, 1, np.where(labels == 1, 0, labels))
@@ -223,7 +224,7 @@ def test_embeddings_of_tracks(tmp_path: Path) -> None:
     """An embeddings file with a row a track: the track must be named."""
     path = features_file(tmp_path / "f.h5", {"v": plane(ANGLES)}, tracks=[[0, 0, 0, 1, 1, 1]])
     tracks = features_file(tmp_path / "t.h5", {"v#0": plane(ANGLES[:3]), "v#1": plane(ANGLES[3:])})
-    cluster(tracks, tmp_path / "e.h5", threshold=0.9)
+    cluster(tracks, tmp_path / "e.h5", ClusterOptions(threshold=0.9))
     seen = inspect(path, "v#1", embeddings=tmp_path / "e.h5")
     assert seen.labels.tolist() == inspect(path, "v#1", threshold=0.9).labels.tolist() and seen.first == 3
     with pytest.raises(StoreError, match=r"e\.h5: v: its tracks have embeddings of their own: say v#0"):

@@ -23,7 +23,7 @@ from vidface.errors import StoreError, printable
 from vidface.features.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
 from vidface.files.atomic import sha256_file
 from vidface.files.faults import FAULTS_FILE, read_faults, record_faults
-from vidface.files.locks import exclusive, refuse_changed
+from vidface.files.stage_output import stage_output
 from vidface.files.store import (
     Fault,
     VideoRows,
@@ -70,8 +70,11 @@ def from_iqiyi(
     *,
     min_score: float | None = None,
     min_quality: float | None = None,
+    overwrite: bool = False,
 ) -> FeaturesResult:
     """Write the features file of official iQIYI-VID feature pickles; see `vidface.features.foreign`.
+
+    With ``overwrite`` an output that was made otherwise is replaced.
 
     Raises:
         StoreError: a pickle cannot be used.
@@ -85,23 +88,33 @@ def from_iqiyi(
         )
 
     limits = {"min_score": min_score, "min_quality": min_quality}
-    return _write(output, manifest, "iqiyi", pickles, limits, read)
+    made_from = {**_made_from(manifest, "iqiyi", pickles), **limits}
+    return _write(output, manifest, pickles, made_from, read, overwrite=overwrite)
 
 
-def from_arrays(features: Path, index: Path, manifest: Manifest, output: Path) -> FeaturesResult:
+def from_arrays(
+    features: Path, index: Path, manifest: Manifest, output: Path, *, overwrite: bool = False
+) -> FeaturesResult:
     """Write the features file of an array of frame features; see `vidface.features.foreign`.
 
     Raises:
         StoreError, ChangedError, UsageError: as in `from_iqiyi`.
     """
-    return _write(
-        output,
-        manifest,
-        "arrays",
-        [features, index],
-        {},
-        lambda _folder: read_arrays(features, index, manifest.video_ids),
-    )
+    files = [features, index]
+
+    def read(_folder: Path) -> Foreign:
+        return read_arrays(features, index, manifest.video_ids)
+
+    made_from = _made_from(manifest, "arrays", files)
+    return _write(output, manifest, files, made_from, read, overwrite=overwrite)
+
+
+def _made_from(manifest: Manifest, source: str, files: Sequence[Path]) -> dict[str, Any]:
+    return {
+        "manifest_sha256": manifest.sha256,
+        "source": source,
+        "source_sha256": _sha256_of(files),
+    }
 
 
 def _refuse_another_set(foreign: Foreign, manifest: Manifest, files: Sequence[Path]) -> None:
@@ -122,22 +135,17 @@ def _refuse_another_set(foreign: Foreign, manifest: Manifest, files: Sequence[Pa
 def _write(
     output: Path,
     manifest: Manifest,
-    source: str,
     files: Sequence[Path],
-    options: dict[str, float | None],
+    made_from: Mapping[str, Any],
     read: Callable[[Path], Foreign],
+    *,
+    overwrite: bool,
 ) -> FeaturesResult:
-    identity = {
-        "manifest_sha256": manifest.sha256,
-        "source": source,
-        "source_sha256": _sha256_of(files),
-        **options,
-    }
     # Not the name of unfinished work of extract, which can go on; this is quick, and starts anew.
     work = output.with_name(f".{output.name}.import")
-    with exclusive(output):
-        if output.exists():
-            refuse_changed(output, read_attributes(output, "features"), identity)
+    inputs = [*files, manifest.path]
+    with stage_output(output, made_from, _read_made_from, inputs=inputs, overwrite=overwrite) as out:
+        if out.already_done:
             return _result(output, already_done=True)
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
@@ -147,14 +155,14 @@ def _write(
             counts = Counter(foreign.counts)
             shards = list(_write_shards(foreign, manifest, work, counts))
             made_with = {
-                "manifest_sha256": identity["manifest_sha256"],
+                "manifest_sha256": made_from["manifest_sha256"],
                 "model_name": printable(f"{NOT_KNOWN}, of {', '.join(path.name for path in files)}"),
                 "model_sha256": NOT_KNOWN,
                 "decoder": NOT_KNOWN,
                 "fps": "all" if foreign.times_are == AS_GIVEN else format(FPS, "g"),
                 "flip": NOT_KNOWN,
                 "dtype": foreign.dtype,
-                **{name: value for name, value in identity.items() if value is not None},
+                **{name: value for name, value in made_from.items() if value is not None},
                 "times": foreign.times_are,
                 "source_rows": json.dumps(dict(counts)),
                 "program_version": vidface.__version__,
@@ -162,11 +170,15 @@ def _write(
             (work / "vectors").unlink(missing_ok=True)  # room for the output, once the map of it is gone too
             unlisted = foreign.unlisted
             del foreign
-            record_faults(output, STAGE, _all_faults(shards, unlisted))
+            record_faults(output, _all_faults(shards, unlisted))
             join_shards(shards, output, made_with)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return _result(output, already_done=False)
+
+
+def _read_made_from(features: Path) -> dict[str, Any]:
+    return read_attributes(features, "features")
 
 
 def _sha256_of(files: Sequence[Path]) -> str:

@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from vidface.embeddings.options import EMBEDDINGS_ATTRIBUTES
 from vidface.errors import UsageError
+from vidface.features.options import FEATURES_ATTRIBUTES
 from vidface.files.faults import record_faults
-from vidface.files.locks import exclusive, refuse_changed, short
+from vidface.files.locks import short
 from vidface.files.shares import Shard, parse_shard, shard_text
+from vidface.files.stage_output import stage_output
 from vidface.files.store import (
     FeaturesInfo,
     embedding_chunks,
@@ -32,18 +35,6 @@ from vidface.files.store import (
     write_embeddings,
 )
 
-# The attributes in the order in which the stages write them, which is a part of a file's bytes.
-FEATURES_ATTRIBUTES = (
-    *("kind", "schema_version", "manifest_sha256", "model_name", "model_sha256", "colour_order", "decoder"),
-    *("fps", "flip", "resize", "half", "dtype", "faces", "detector_sha256", "detector", "track"),
-    *("min_score", "min_face", "min_sharpness", "max_yaw", "folder_frames", "device"),
-    *("program_version", "dimension"),
-)
-EMBEDDINGS_ATTRIBUTES = (
-    *("kind", "schema_version", "features_sha256", "threshold", "pooling", "by", "manifest_sha256"),
-    *("model_name", "model_sha256", "flip", "fps", "decoder", "faces", "track"),
-    *("folder_frames", "features_shard", "program_version", "dimension"),
-)
 OF_ONE_SHARD = {"shard", "content_sha256", "rest_sha256", "rows_sum"}
 
 
@@ -62,7 +53,7 @@ class MergeResult:
     faces: dict[str, int] | None = None
 
 
-def merge(files: Sequence[Path], output: Path) -> MergeResult:
+def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> MergeResult:
     """Merge all shards of a run into the file that one run without ``--shard`` writes.
 
     Rows are moved in blocks: memory does not grow with the number of frames. The faults of features are listed in
@@ -71,6 +62,7 @@ def merge(files: Sequence[Path], output: Path) -> MergeResult:
     Args:
         files: features files, or embeddings files, in any order; they stay where they are.
         output: the file to write.
+        overwrite: replace an output that was made otherwise.
 
     Raises:
         StoreError: a file is missing, damaged or of another kind.
@@ -92,13 +84,19 @@ def merge(files: Sequence[Path], output: Path) -> MergeResult:
     )
     of_features = attributes["kind"] == "features"
     faults = list(shard_faults(paths)) if of_features else []
-    with exclusive(output):
-        already_done = output.exists()
-        if already_done:
-            _refuse_other(whole, paths)
+    made_from = {**attributes, "shard": None}
+
+    def read(path: Path) -> dict[str, Any]:
+        return read_info(path, attributes["kind"]).attributes
+
+    with stage_output(output, made_from, read, inputs=files, overwrite=overwrite) as out:
+        if out.already_done and of_features:  # embeddings follow from what their attributes name
+            out.compare(*_contents(whole, paths))
+        if out.already_done:
+            pass
         elif of_features:
             # The features file comes last, as in extract: once it is there, its faults are listed too.
-            record_faults(output, "extract", faults)
+            record_faults(output, faults)
             join_shards(paths, output, attributes)
         else:
             write_embeddings(output, whole, chain.from_iterable(map(embedding_chunks, paths)), attributes)
@@ -110,7 +108,7 @@ def merge(files: Sequence[Path], output: Path) -> MergeResult:
         frames=int(whole.offsets[-1]),
         status=dict(Counter(whole.status)),
         faults=dict(Counter(fault["kind"] for fault in faults)),
-        already_done=already_done,
+        already_done=out.already_done,
         faces=face_totals(output) if of_features else None,
     )
 
@@ -172,16 +170,9 @@ def _in_order(shards: Sequence[FeaturesInfo]) -> list[FeaturesInfo]:
     return [found[part, parts] for part in range(1, parts + 1)]
 
 
-def _refuse_other(whole: FeaturesInfo, shards: Sequence[Path]) -> None:
-    """Refuse an output that is there unless it is what these shards give.
-
-    Raises:
-        StoreError: it is of another kind.
-        ChangedError: it was made of something else.
-    """
-    there = read_info(whole.path, whole.attributes["kind"])
-    refuse_changed(whole.path, there.attributes, {**whole.attributes, "shard": None})
-    if whole.attributes["kind"] == "features":  # embeddings follow from what their attributes name
-        was = {"content_sha256": there.attributes["content_sha256"], "status": dict(Counter(there.status))}
-        sha256 = joined_sha256(shards, whole.offsets, whole.video_ids)
-        refuse_changed(whole.path, was, {"content_sha256": sha256, "status": dict(Counter(whole.status))})
+def _contents(whole: FeaturesInfo, shards: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the output holds that is there, and what the shards do."""
+    there = read_info(whole.path, "features")
+    was = {"content_sha256": there.attributes["content_sha256"], "status": dict(Counter(there.status))}
+    sha256 = joined_sha256(shards, whole.offsets, whole.video_ids)
+    return was, {"content_sha256": sha256, "status": dict(Counter(whole.status))}

@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 
 from vidface.backbones import Backbone, ModelCard
 from vidface.embeddings.cluster import cluster
+from vidface.embeddings.merge import merge
+from vidface.embeddings.options import ClusterOptions
 from vidface.errors import ChangedError, StoreError, UsageError
 from vidface.features import extract as extracting
 from vidface.features.engines import Engine, ExtractJob, open_engine
-from vidface.features.engines.contract import ModelSource
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.extract import ExtractResult, extract
+from vidface.features.options import ExtractOptions
 from vidface.files.faults import read_faults
-from vidface.files.merge import merge
 from vidface.files.shares import Shard, parse_shard, shard_range, shard_text
 from vidface.files.store import (
     FACE_COUNTS,
@@ -120,6 +121,8 @@ def extracted(
     counts: Sequence[int] = COUNTS,
     backbone: Backbone | None = None,
     until: int | None = None,
+    faces: FaceOptions | None = None,
+    overwrite: bool = False,
     **options: Any,
 ) -> ExtractResult:
     output.parent.mkdir(exist_ok=True)
@@ -127,10 +130,16 @@ def extracted(
         manifest_of(len(counts)),
         backbone or backbone_of(),
         output,
+        ExtractOptions(
+            model=Path("fake.onnx"),
+            device="cpu",
+            shard=shard,
+            faces="detect" if faces else "aligned",
+            **options,
+        ),
         engine=engine_of(counts, until=until),
-        model=ModelSource(Path("fake.onnx"), {}, "cpu", False),
-        shard=shard,
-        **options,
+        faces=faces,
+        overwrite=overwrite,
     )
 
 
@@ -204,7 +213,7 @@ def test_more_shares_than_there_is_work_names_how_much_there_is(tmp_path: Path) 
         extracted(tmp_path / "f.h5", (1, 5))
     extracted(tmp_path / "f.h5")
     with pytest.raises(UsageError, match=r"shard 2/12: there are only 11 videos"):
-        cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=0.3, shard=(2, 12))
+        cluster(tmp_path / "f.h5", tmp_path / "e.h5", ClusterOptions(threshold=0.3, shard=(2, 12)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5", "faults.jsonl"]
 
 
@@ -215,12 +224,12 @@ def test_more_shares_than_there_is_work_names_how_much_there_is(tmp_path: Path) 
 @given(
     counts=st.lists(st.integers(0, 5), min_size=1, max_size=14),
     dtype=st.sampled_from(["float32", "float16"]),
-    threshold=st.sampled_from([None, 0.2]),
+    threshold=st.sampled_from(["none", 0.2]),
     by=st.sampled_from(["video of frames", "video", "track"]),
     data=st.data(),
 )
 def test_any_shards_in_any_order_give_the_bytes_of_the_whole_run(
-    counts: list[int], dtype: str, threshold: float | None, by: str, data: st.DataObject
+    counts: list[int], dtype: str, threshold: float | str, by: str, data: st.DataObject
 ) -> None:
     made: dict[str, Any] = {"counts": counts, "dtype": dtype, "faces": None if "frames" in by else FACES}
     by = by.split()[0]
@@ -240,12 +249,12 @@ def test_any_shards_in_any_order_give_the_bytes_of_the_whole_run(
         assert (result.status, result.faults, result.faces) == (one.status, one.faults, one.faces)
         assert merge(files, merged).already_done
 
-        everything = cluster(whole, root / "e.h5", threshold=threshold, by=by).embeddings
+        everything = cluster(whole, root / "e.h5", ClusterOptions(threshold=threshold, by=by)).embeddings
         assert everything.attributes.get("by", "video") == by
         parts = data.draw(st.integers(1, len(counts)), "N of cluster")
         files = [root / f"e.{part}.h5" for part in range(1, parts + 1)]
         for part, file in enumerate(files, 1):
-            cluster(merged, file, threshold=threshold, shard=(part, parts), by=by)
+            cluster(merged, file, ClusterOptions(threshold=threshold, shard=(part, parts), by=by))
         result = merge(data.draw(st.permutations(files), "order of cluster"), root / "merged.h5")
         assert (root / "merged.h5").read_bytes() == (root / "e.h5").read_bytes()
         rows = len(everything.video_ids)
@@ -292,17 +301,17 @@ def test_another_shard_never_goes_into_the_same_output(tmp_path: Path) -> None:
     extracted(features)
     with pytest.raises(ChangedError, match="shard was none, now 1/2"):
         extracted(features, (1, 2))
-    cluster(features, embeddings, threshold=0.3, shard=(1, 2))
-    assert cluster(features, embeddings, threshold=0.3, shard=(1, 2)).already_done
+    cluster(features, embeddings, ClusterOptions(threshold=0.3, shard=(1, 2)))
+    assert cluster(features, embeddings, ClusterOptions(threshold=0.3, shard=(1, 2))).already_done
     for shard, now in (((2, 2), "2/2"), ((1, 3), "1/3"), (None, "none")):
         with pytest.raises(ChangedError, match=f"shard was 1/2, now {now}"):
-            cluster(features, embeddings, threshold=0.3, shard=shard)
+            cluster(features, embeddings, ClusterOptions(threshold=0.3, shard=shard))
 
 
 def test_embeddings_of_one_shard_of_features(tmp_path: Path) -> None:
     """They are like any other, but for merge and score, which say what is to be done."""
     extracted(tmp_path / "f.h5", (2, 2))
-    cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=0.3)
+    cluster(tmp_path / "f.h5", tmp_path / "e.h5", ClusterOptions(threshold=0.3))
     found = read_embeddings(tmp_path / "e.h5")
     assert found.video_ids == read_features(tmp_path / "f.h5").video_ids
     assert "shard" not in found.attributes
@@ -312,7 +321,7 @@ def test_embeddings_of_one_shard_of_features(tmp_path: Path) -> None:
         read_scored(tmp_path / "e.h5", manifest_of(len(COUNTS)))
     files = [tmp_path / "e.1.h5", tmp_path / "e.2.h5"]
     for part, file in enumerate(files, 1):
-        cluster(tmp_path / "f.h5", file, threshold=0.3, shard=(part, 2))
+        cluster(tmp_path / "f.h5", file, ClusterOptions(threshold=0.3, shard=(part, 2)))
     merge(files, tmp_path / "out.h5")
     assert (tmp_path / "out.h5").read_bytes() == (tmp_path / "e.h5").read_bytes()
 
@@ -322,7 +331,7 @@ def test_a_shard_is_not_scored_as_if_it_were_all(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"f\.1\.h5: lacks 5 .*; it is shard 1/2: merge the shards first"):
         sweep(tmp_path / "f.1.h5", manifest_of(len(COUNTS)), [None], ScoreOptions())
     extracted(tmp_path / "f.h5")
-    cluster(tmp_path / "f.h5", tmp_path / "e.1.h5", threshold=0.3, shard=(1, 2))
+    cluster(tmp_path / "f.h5", tmp_path / "e.1.h5", ClusterOptions(threshold=0.3, shard=(1, 2)))
     with pytest.raises(StoreError, match=r"e\.1\.h5: lacks 6 .*; it is shard 1/2: merge the shards first"):
         read_scored(tmp_path / "e.1.h5", manifest_of(len(COUNTS)))
 
@@ -339,7 +348,9 @@ def test_different_devices_are_all_named(tmp_path: Path) -> None:
 def test_tracks_are_rows_of_their_own(tmp_path: Path) -> None:
     """By loops over the arrays: their ids, their frames, their means; a video without faces keeps a row."""
     extracted(tmp_path / "f.h5", faces=FACES)
-    found = cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=None, by="track").embeddings
+    found = cluster(
+        tmp_path / "f.h5", tmp_path / "e.h5", ClusterOptions(threshold="none", by="track")
+    ).embeddings
     want: list[tuple[str, str, int]] = []
     means = []
     with h5py.File(tmp_path / "f.h5") as file:
@@ -355,18 +366,18 @@ def test_tracks_are_rows_of_their_own(tmp_path: Path) -> None:
     assert len(want) > len(COUNTS) and {status for _, status, _ in want} == {"ok", "partial", "failed"}
     np.testing.assert_allclose(found.embeddings, means, atol=1e-6)
     with pytest.raises(ChangedError, match="by was track, now video"):
-        cluster(tmp_path / "f.h5", tmp_path / "e.h5", threshold=None)
+        cluster(tmp_path / "f.h5", tmp_path / "e.h5", ClusterOptions(threshold="none"))
     with pytest.raises(
         StoreError, match="its rows are tracks: cluster the features again without --by track"
     ):
         read_scored(tmp_path / "e.h5", manifest_of(len(COUNTS)))
     extracted(tmp_path / "frames.h5")
     with pytest.raises(UsageError, match=r"frames\.h5: has no tracks"):
-        cluster(tmp_path / "frames.h5", tmp_path / "none.h5", threshold=None, by="track")
+        cluster(tmp_path / "frames.h5", tmp_path / "none.h5", ClusterOptions(threshold="none", by="track"))
     with h5py.File(tmp_path / "f.h5", "r+") as file:
         file["tracks"][:] = file["tracks"][:][::-1]
     with pytest.raises(StoreError, match=r"f\.h5: damaged \(tracks of a video are not in order\)"):
-        cluster(tmp_path / "f.h5", tmp_path / "none.h5", threshold=None, by="track")
+        cluster(tmp_path / "f.h5", tmp_path / "none.h5", ClusterOptions(threshold="none", by="track"))
 
 
 def test_shards_of_faces_and_of_frames_do_not_mix(tmp_path: Path) -> None:
@@ -426,7 +437,7 @@ def test_embeddings_of_another_run_are_refused(tmp_path: Path, attribute: str, v
     extracted(tmp_path / "f.h5")
     files = [tmp_path / "e.1.h5", tmp_path / "e.2.h5"]
     for part, file in enumerate(files, 1):
-        cluster(tmp_path / "f.h5", file, threshold=0.3, shard=(part, 2))
+        cluster(tmp_path / "f.h5", file, ClusterOptions(threshold=0.3, shard=(part, 2)))
     changed = change(files[1], **{attribute: value})
     with pytest.raises(UsageError, match=rf"changed-e\.2\.h5: {attribute} is "):
         merge([files[0], changed], tmp_path / "out.h5")
@@ -434,7 +445,7 @@ def test_embeddings_of_another_run_are_refused(tmp_path: Path, attribute: str, v
 
 def test_a_set_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     files, halves = shards_of(tmp_path, 4), shards_of(tmp_path / "halves", 2)
-    cluster(files[1], tmp_path / "e.h5", threshold=0.3, shard=(2, 3))
+    cluster(files[1], tmp_path / "e.h5", ClusterOptions(threshold=0.3, shard=(2, 3)))
     extracted(tmp_path / "whole.h5")
     output = tmp_path / "out.h5"
     for wrong, said in [
@@ -479,7 +490,7 @@ def test_an_output_that_is_there(tmp_path: Path) -> None:
         merge(shards_of(tmp_path / "mended", 2, counts=[2, 3, *COUNTS[2:]]), output)
     with pytest.raises(ChangedError, match=r"shard was 1/2, now none"):
         merge(files, files[0])
-    cluster(output, tmp_path / "e.h5", threshold=0.3)
+    cluster(output, tmp_path / "e.h5", ClusterOptions(threshold=0.3))
     with pytest.raises(StoreError, match="expected a vidface features file, found embeddings"):
         merge(files, tmp_path / "e.h5")
     assert output.read_bytes() == before

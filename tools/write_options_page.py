@@ -1,0 +1,83 @@
+"""Write docs/options.md: every option of extract and cluster, from the models that also make the command line.
+
+.venv/bin/python tools/write_options_page.py docs/options.md
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from vidface.commands.options import click_option
+from vidface.embeddings.options import ClusterOptions, RecipeClusterOptions
+from vidface.features.options import EngineOptions, ExtractOptions, RecipeExtractOptions
+from vidface.files.options import Options, extra_of
+
+# Heading, the model, the table of a recipe with the fields that it takes, the file that is made.
+SECTIONS: tuple[tuple[str, type[Options], str, type[Options], str], ...] = (
+    ("vidface extract", ExtractOptions, "extract", RecipeExtractOptions, "features"),
+    ("vidface cluster", ClusterOptions, "cluster", RecipeClusterOptions, "embeddings"),
+    ("vidface extract, cluster", EngineOptions, "engine", EngineOptions, "-"),
+)
+HEAD = ("option", "values", "default", "recipe", "in the file", "meaning")
+INTRODUCTION = """# Options of the stages
+
+Written by `tools/write_options_page.py` from the models in `vidface/features/options.py` and
+`vidface/embeddings/options.py`, from which the command line, the tables of a recipe, and what a file says it was made
+from come as well.
+
+An option with an attribute in the file decides what is in it: an output that is there and was made with another value
+is refused, and with `--overwrite` replaced, once the new one is whole. What is marked * stands there only where it is
+not the default, what is marked + also in the embeddings. The other options change nothing in the file."""
+
+
+def main() -> None:
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION]
+    for heading, model, table, in_recipes, kind in SECTIONS:
+        made = "" if kind == "-" else f" ({kind} file)"
+        rows = [HEAD, tuple("---" for _ in HEAD)]
+        rows += [row(model, name, table, in_recipes) for name in model.model_fields]
+        parts.append(f"## `{heading}`{made}\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def row(model: type[Options], name: str, table: str, in_recipes: type[Options]) -> tuple[str, ...]:
+    """The cells of one option."""
+    field, extra = model.model_fields[name], extra_of(model, name)
+    option = click_option(model, name)
+    marks = "*" * (extra["in_file"] == "unless default") + "+" * extra["carried"]
+    return (
+        f"`{option.opts[0]}`",
+        values(option),
+        "must be said" if option.required else f"`{option.default}`" if option.show_default else "",
+        f"`[{table}] {name}`" if name in in_recipes.model_fields else "",
+        f"`{extra['attribute'] or name}`{marks}" if extra["in_file"] else "",
+        field.description or "",
+    )
+
+
+def values(option: click.Option) -> str:
+    """What may be said."""
+    if option.is_flag:
+        return "flag"
+    if isinstance(option.type, click.Choice):
+        return ", ".join(f"`{choice}`" for choice in option.type.choices)
+    if isinstance(option.type, click.IntRange | click.FloatRange):
+        kind, limits = option.type, []
+        if kind.min is not None:
+            limits.append(f"{'above' if kind.min_open else 'from'} {kind.min}")
+        if kind.max is not None:
+            limits.append(f"to {kind.max}")
+        return f"{'integer' if isinstance(kind, click.IntRange) else 'number'}, {' '.join(limits)}"
+    return option.metavar or ("file" if isinstance(option.type, click.Path) else "text")
+
+
+if __name__ == "__main__":
+    main()

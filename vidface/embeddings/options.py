@@ -1,0 +1,45 @@
+"""What `cluster` is told; what of it stands in an embeddings file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from vidface.features.options import CARRIED, ShareOptions
+from vidface.files.options import Options, in_order, option
+
+
+class RecipeClusterOptions(Options):
+    """``[cluster]`` of a recipe."""
+
+    threshold: float | Literal["none"] = option(
+        0.4, "Cosine that joins two frames, or none.", in_file="always", reads="threshold"
+    )
+    pool: Literal["largest", "size", "size-norm"] = option(
+        "largest",
+        "Average the largest cluster, or all frames by the size of their cluster, or by that and their norm.",
+        in_file="always",
+        attribute="pooling",
+    )
+    workers: int | None = option(None, "Threads [default: one a core]; with ray the cluster decides.", ge=1)
+
+    def cosine(self) -> float | None:
+        """``threshold`` as `vidface.embeddings.embed` takes it: None joins all frames."""
+        return None if self.threshold == "none" else self.threshold
+
+
+class ClusterOptions(ShareOptions, RecipeClusterOptions):
+    """What the command line and `vidface.embeddings.cluster.cluster` take."""
+
+    by: Literal["video", "track"] = option(
+        "video",
+        "An embedding a video, or a track of a video (after extract --faces detect): VIDEO#TRACK.",
+        in_file="unless default",
+    )
+
+
+# What an embeddings file was made from.
+MADE_FROM = in_order(("features_sha256", "threshold", "pooling", "shard", "by"), ClusterOptions)
+EMBEDDINGS_ATTRIBUTES = (
+    *("kind", "schema_version", *MADE_FROM, *CARRIED),
+    *("features_shard", "program_version", "dimension"),
+)

@@ -1,0 +1,104 @@
+"""What a stage is told: one pydantic model a stage, whose fields say all there is to say of an option, once.
+
+From a field come the option of the command line (`vidface.commands.options`), the key of a recipe's table
+(`vidface.runs.recipe`), what a file was made from and its attributes (`vidface.files.outputs`, the stages), and a line
+of ``docs/options.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+InFile = Literal["always", "unless default"]
+
+
+class Options(BaseModel, extra="forbid"):
+    """The base of all; a field is made by `option`."""
+
+    def in_file(self) -> dict[str, Any]:
+        """The values that decide what is in the file that is made, by attribute, in the order of the fields."""
+        return {attribute: getattr(self, name) for attribute, name in _attributes(type(self)).items()}
+
+    @classmethod
+    def where_absent(cls) -> dict[str, Any]:
+        """Attribute -> what a file was made with that does not have it."""
+        return {
+            attribute: cls.model_fields[name].default
+            for attribute, name in _attributes(cls).items()
+            if extra_of(cls, name)["in_file"] == "unless default"
+        }
+
+    @classmethod
+    def written(cls, made_from: dict[str, Any]) -> dict[str, Any]:
+        """What of ``made_from`` becomes an attribute; nothing that a file does not have to say."""
+        absent = dict.fromkeys(made_from) | cls.where_absent()
+        return {name: value for name, value in made_from.items() if value not in (None, absent[name])}
+
+
+def option(
+    default: Any,
+    help: str | None,  # noqa: A002 - its name in click
+    *,
+    in_file: InFile | None = None,
+    attribute: str | None = None,
+    carried: bool = False,
+    metavar: str | None = None,
+    reads: str | None = None,
+    flag: str | None = None,
+    **limits: Any,
+) -> Any:
+    """A field of `Options`; its name, with dashes, is the option's.
+
+    Args:
+        default: ``...`` where it must be said.
+        help: for people.
+        in_file: whether it decides what is in the file that is made: its value then stands there, ``always``, or
+            ``unless default``, as it must be with an option that there was not when files were made already.
+        attribute: its name there, where it is another.
+        carried: it also stands in the files that are made from that file.
+        metavar: what the command line shows as its value.
+        reads: how the command line reads its text, a key of `vidface.commands.options.READERS`; None: its type says.
+        flag: its name on the command line, where it is another.
+        limits: ``ge``, ``gt``, ``le`` as pydantic takes them.
+    """
+    extra: Any = {
+        "in_file": in_file,
+        "attribute": attribute,
+        "carried": carried,
+        "metavar": metavar,
+        "reads": reads,
+        "flag": flag,
+    }
+    return Field(default, description=help, json_schema_extra=extra, **limits)
+
+
+def extra_of(model: type[Options], name: str) -> dict[str, Any]:
+    """What `option` was told of a field."""
+    extra = model.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict), f"{name} was not made by option()"
+    return extra
+
+
+def in_order(first: Iterable[str], model: type[Options], *, carried: bool = False) -> tuple[str, ...]:
+    """Attributes in their order, which is a part of a file's bytes: what was there first, then the model's others.
+
+    Args:
+        first: the order in which the first files were written.
+        model: gives the rest.
+        carried: only those that later files have too.
+    """
+    names = [
+        attribute
+        for attribute, name in _attributes(model).items()
+        if not carried or extra_of(model, name)["carried"]
+    ]
+    return tuple(dict.fromkeys((*first, *names)))
+
+
+def _attributes(model: type[Options]) -> dict[str, str]:
+    """Attribute -> field of those that stand in the file."""
+    extras = {name: extra_of(model, name) for name in model.model_fields}
+    return {extra["attribute"] or name: name for name, extra in extras.items() if extra["in_file"]}
