@@ -74,7 +74,6 @@ def test_every_protocol_has_a_page_in_the_index(name: str) -> None:
     link = re.search(r"\]\((\w+\.md)\)", row)
     assert link, row
     assert re.search(rf"\b{name}\b", (PAGES / link[1]).read_text())
-    assert f"`{name}`" in (ROOT / "README.md").read_text()
 
 
 def test_the_index_says_what_each_needs_and_uses() -> None:
