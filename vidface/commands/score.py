@@ -3,89 +3,58 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 from click.core import ParameterSource
 
 from vidface.commands.options import (
-    DIRECTORY,
     FILE,
+    StageCommand,
     engine_options,
-    fpr_rule_option,
     json_option,
     manifest_option,
     normalise_option,
-    pairs_option,
     pool_option,
-    protocol_option,
     spare_inputs,
-    split_options,
-    targets_option,
-    template_options,
 )
 from vidface.commands.output import print_json, print_problems
 from vidface.errors import UsageError
-from vidface.scores.protocols.table import (
-    AIMS,
-    OF_EMBEDDINGS,
-    SPLITS,
-    TABLE,
-    TEMPLATES,
-    load,
-    misplaced_file,
-    used_by,
-)
+from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, load, misplaced_file, used_by
 
 if TYPE_CHECKING:
-    from vidface.scores.options import ScoreOptions
+    from vidface.scores.options import RecipeScoreOptions, ScoreOptions, SplitOptions, SweepOptions
 
 
-@click.command()
+@click.command(cls=StageCommand, models={"options": "vidface.scores.options:ScoreOptions"})
 @click.argument("scored", type=FILE)
 @click.option("--manifest", "manifest_path", type=FILE, help=f"Who is where (all but {used_by('meta')}).")
 @click.option("-o", "--output", type=FILE, help="Write scores.json.")
-@protocol_option(TABLE)
-@split_options
-@targets_option
-@fpr_rule_option
-@pairs_option
-@click.option("--meta", type=DIRECTORY, help=f"The folder of the set's own lists ({used_by('meta')}).")
 @click.option(
     "--det", type=FILE, help=f"Write the DET curve: .csv, or drawn as .svg or .png ({used_by('det')})."
 )
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    default="cpu",
-    show_default=True,
-    help=f"Where all pairs are compared ({used_by('device')}); the numbers are the same.",
-)
-@template_options
 @normalise_option
 @json_option
 def score(
     scored: Path,
     manifest_path: Path | None,
     output: Path | None,
+    options: ScoreOptions,
     det: Path | None,
     normalise: bool,
     as_json: bool,
-    **told: Any,
 ) -> int:
     """Score embeddings, a submission file (.txt, .bin) or features of another tool (.npy)."""
     from vidface.files.json_files import write_json
     from vidface.manifest.manifest import read_manifest
-    from vidface.scores.options import read_options
     from vidface.scores.score import score_file
 
-    protocol = told["protocol"]
-    _check_files(protocol, manifest=manifest_path, pairs=told["pairs"], meta=told["meta"])
+    protocol = options.protocol
+    _check_files(protocol, manifest=manifest_path, pairs=options.pairs, meta=options.meta)
     _check_det(protocol, det)
-    _check_used(protocol)
+    _check_used(protocol, *SPLITS, *AIMS, "device")
     for written in (output, det):
-        spare_inputs(written, [scored, manifest_path, told["pairs"]])
-    options = read_options(told)
+        spare_inputs(written, [scored, manifest_path, options.pairs])
     _check_templates(options, normalise=normalise)
     truth = None if manifest_path is None else read_manifest(manifest_path)
     result, curve = score_file(scored, truth, options, normalise=normalise)
@@ -116,14 +85,14 @@ def _check_files(protocol: str, **paths: Path | None) -> None:
         raise UsageError(f"--protocol {protocol} does not use --{name}: leave it out")
 
 
-def _check_used(protocol: str) -> None:
-    """Look whether the protocol uses every option that was said.
+def _check_used(protocol: str, *names: str) -> None:
+    """Look whether the protocol uses each of these options that was said.
 
     Raises:
         UsageError: naming the first that it does not use.
     """
     context = click.get_current_context()
-    for name in (*SPLITS, *AIMS, "device"):
+    for name in names:
         said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if said and name not in TABLE[protocol].uses:
             raise UsageError(f"--protocol {protocol} does not use --{name.replace('_', '-')}: leave it out")
@@ -157,49 +126,45 @@ def _check_templates(options: ScoreOptions, *, normalise: bool) -> None:
         raise UsageError(f"--protocol {options.protocol} does not use --normalise: say --no-norm")
 
 
-@click.command()
+@click.command(
+    cls=StageCommand,
+    models={
+        "sweep_options": "vidface.scores.options:SweepOptions",
+        "told": "vidface.scores.options:RecipeScoreOptions",
+    },
+)
 @click.argument("features", type=FILE)
 @manifest_option
-@click.option(
-    "--thresholds",
-    default="none,0.2:0.6:0.05",
-    show_default=True,
-    help="none, cosines, and ranges start:stop:step.",
-)
 @pool_option
 @click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
-@protocol_option(OF_EMBEDDINGS)
-@split_options
-@targets_option
-@fpr_rule_option
-@pairs_option
 @engine_options("Threads that cluster [default: one a core]; with ray the cluster decides.")
 @json_option
 def sweep(
     features: Path,
     manifest_path: Path,
-    thresholds: str,
+    sweep_options: SweepOptions,
+    told: RecipeScoreOptions,
+    pool: str,
     output: Path | None,
     engine: str,
     workers: int | None,
     address: str | None,
-    pool: str,
     as_json: bool,
-    **told: Any,
 ) -> int:
     """Score many clustering thresholds in one pass over the features."""
     from vidface.embeddings.thresholds import parse_thresholds
     from vidface.features.engines import open_engine
     from vidface.files.json_files import write_json
     from vidface.manifest.manifest import read_manifest
-    from vidface.scores.options import SweepOptions, read_options
+    from vidface.scores.options import read_options
     from vidface.scores.sweep import sweep as run
     from vidface.scores.sweep import sweep_table
 
-    _check_files(told["protocol"], pairs=told["pairs"])
-    spare_inputs(output, [features, manifest_path, told["pairs"]])
-    options = read_options(told)
-    cosines = parse_thresholds(SweepOptions(thresholds=thresholds).thresholds)
+    _check_files(told.protocol, pairs=told.pairs)
+    _check_used(told.protocol, "device")
+    spare_inputs(output, [features, manifest_path, told.pairs])
+    cosines = parse_thresholds(sweep_options.thresholds)
+    options = read_options(dict(told))
     truth = read_manifest(manifest_path)
     with open_engine(engine, workers=workers, address=address) as where:
         result = run(features, truth, cosines, options, pool=pool, engine=where)
@@ -212,13 +177,12 @@ def sweep(
     return int(result["rows"][0]["counts"].get("zero_embeddings", 0) > 0)
 
 
-@click.command()
+@click.command(cls=StageCommand, models={"splits": "vidface.scores.options:SplitOptions"})
 @click.argument("scored", metavar="[EMBEDDINGS]", type=FILE, required=False)
 @manifest_option
 @click.option("--format", "form", type=click.Choice(["iqiyi", "lfrc"]), help="Which challenge file to write.")
 @click.option("-o", "--output", type=FILE, help="The submission file to write.")
 @click.option("--check", "checked", type=FILE, help="Check this submission file instead.")
-@split_options
 @normalise_option
 @json_option
 def submit(
@@ -227,8 +191,7 @@ def submit(
     form: Literal["iqiyi", "lfrc"] | None,
     output: Path | None,
     checked: Path | None,
-    enrolment_split: str,
-    gallery_split: str,
+    splits: SplitOptions,
     normalise: bool,
     as_json: bool,
 ) -> int:
@@ -244,7 +207,7 @@ def submit(
     truth = read_manifest(manifest_path)
     if checked is not None:
         known = None if scored is None else read_scored(scored, truth, normalise=normalise)
-        problems = check_submission(checked, truth, known, gallery_split=gallery_split)
+        problems = check_submission(checked, truth, known, gallery_split=splits.gallery_split)
         return print_problems(checked, problems, as_json)
     assert scored is not None and output is not None and form is not None
     found = read_scored(scored, truth, normalise=normalise)
@@ -253,8 +216,8 @@ def submit(
         truth,
         output,
         form=form,
-        enrolment_split=enrolment_split,
-        gallery_split=gallery_split,
+        enrolment_split=splits.enrolment_split,
+        gallery_split=splits.gallery_split,
     )
     unusable = 0 if found.embeddings is None else zero_embeddings(found.embeddings)
     what = "identities" if form == "iqiyi" else "videos"

@@ -31,9 +31,9 @@ from vidface.files.toml import listed, read_toml
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.runs.opened import list_inputs, run_entry
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
-from vidface.scores.options import RECORDED, ScoreOptions, SweepOptions
+from vidface.scores.options import RECORDED, RecipeScoreOptions, ScoreOptions, SweepOptions
 from vidface.scores.protocols.lfrc import check_targets
-from vidface.scores.protocols.table import TABLE, check_embeddings, load, misplaced_file
+from vidface.scores.protocols.table import TABLE, load, misplaced_file
 from vidface.scores.score import score
 from vidface.scores.scored import read_scored
 from vidface.scores.submit import check_submission, submit
@@ -63,7 +63,7 @@ class Recipe(BaseModel, extra="forbid"):
     engine: EngineOptions = Field(default_factory=EngineOptions)
     extract: RecipeExtractOptions | None = None
     cluster: RecipeClusterOptions = Field(default_factory=RecipeClusterOptions)
-    score: ScoreOptions | None = None
+    score: RecipeScoreOptions | None = None
     sweep: SweepOptions | None = None
     submit: SubmitStep | None = None
 
@@ -110,8 +110,8 @@ def read_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def _check_score(path: Path, options: ScoreOptions) -> None:
-    """Look whether the protocol scores embeddings, and what is said is what it needs and uses.
+def _check_score(path: Path, options: RecipeScoreOptions) -> None:
+    """Look whether what is said is what the protocol needs and uses.
 
     Splits, targets and rule may stand there in any case: they are also those of ``[sweep]`` and ``[submit]``.
 
@@ -119,11 +119,10 @@ def _check_score(path: Path, options: ScoreOptions) -> None:
         UsageError: it does not.
     """
     protocol, uses = options.protocol, TABLE[options.protocol].uses
-    check_embeddings(protocol)
-    file = misplaced_file(protocol, pairs=options.pairs, meta=options.meta)
-    if file is not None and getattr(options, file) is None:
+    file = misplaced_file(protocol, pairs=options.pairs)
+    if file is not None and options.pairs is None:
         raise UsageError(f"{path}: score.{file}: the protocol {protocol} needs it")
-    unused = {*options.model_fields_set} - {*RECORDED, "pairs", "meta", *uses}
+    unused = {*options.model_fields_set} - {*RECORDED, "pairs", *uses}
     if file is not None or unused:
         name = file or min(unused)
         raise UsageError(f"{path}: score.{name}: the protocol {protocol} does not use it: leave it out")
@@ -175,7 +174,7 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
     found = clustered.embeddings
     say(f"cluster: {int(found.kept.sum())} of {int(found.frames.sum())} frames kept{_again(done['cluster'])}")
 
-    options = recipe.score or ScoreOptions()
+    options = ScoreOptions(**dict(recipe.score or {}))
     splits = {"enrolment_split": options.enrolment_split, "gallery_split": options.gallery_split}
     how = {**options.record(), **list_inputs(options, manifest)}
     inputs = {"embeddings": found.attributes["content_sha256"], "manifest": manifest.sha256}
