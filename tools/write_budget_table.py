@@ -13,8 +13,9 @@ from pathlib import Path
 from vidface.backbones.budget import read_budget
 from vidface.backbones.budget_onnx import graph_budget
 from vidface.backbones.costs import Layer
-from vidface.backbones.mobilefacenet import STEPS, MobileFaceNet, build
+from vidface.backbones.mobilefacenet import MobileFaceNet, build
 from vidface.backbones.onnx_graph import onnx_model
+from vidface.backbones.spec import STEPS
 
 BEGIN, END = "<!-- table: tools/write_budget_table.py -->", "<!-- end of table -->"
 # Table 2 of the paper: FLOPs and size as printed.

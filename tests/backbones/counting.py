@@ -31,6 +31,23 @@ def organisers_count(network: nn.Module, size: tuple[int, int] = (112, 112)) -> 
     return flops, macs
 
 
+def layers_seen(network: nn.Module, size: tuple[int, int]) -> list[tuple[str, str, tuple[int, ...], int]]:
+    """Of every layer that stores numbers: its name, its type, the shape of its output, and how many it stores."""
+    seen = []
+
+    def see(name: str, module: nn.Module, out: torch.Tensor) -> None:
+        stored = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        numbers = sum(tensor.numel() for tensor in stored if tensor.is_floating_point())
+        if numbers:
+            seen.append((name, type(module).__name__, tuple(out.shape[1:]), numbers))
+
+    for path, module in network.named_modules():
+        module.register_forward_hook(lambda module, _, out, path=path: see(path, module, out))
+    with torch.inference_mode():
+        network.eval()(torch.zeros(1, 3, *size))
+    return seen
+
+
 def stored_numbers(network: nn.Module) -> int:
     """All numbers of a network's state but the counts of batches."""
     return sum(t.numel() for n, t in network.state_dict().items() if not n.endswith("num_batches_tracked"))

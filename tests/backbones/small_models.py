@@ -9,7 +9,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from vidface.backbones.mobilefacenet import Spec, build, parse_spec
+from vidface.backbones.mobilefacenet import build
+from vidface.backbones.spec import Spec, parse_spec
 from vidface.backbones.weights import save_weights
 
 TINY = {"stem": 8, "blocks": [[16, 8, 2, 1], [16, 8, 1, 2], [32, 16, 2, 2]], "head": 32, "dimension": 6}

@@ -22,7 +22,7 @@ from PIL import Image
 from small_models import CARD, TINY, faces, save_external, stirred, tiny_onnx, tiny_torch, write_card
 
 from vidface.backbones import Backbone, load_backbone
-from vidface.backbones.mobilefacenet import parse_spec
+from vidface.backbones.spec import parse_spec
 from vidface.backbones.weights import save_weights
 from vidface.errors import ModelError, UsageError
 

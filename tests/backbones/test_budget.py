@@ -3,18 +3,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from counting import organisers_count, stored_numbers, torch_flops
+from counting import layers_seen, organisers_count, stored_numbers, torch_flops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import CARD, TINY, tiny_onnx, tiny_torch, write_card
 
 from vidface.backbones.budget import LIMITS, exceeded, read_budget, spec_budget
 from vidface.backbones.costs import Budget, Layer
-from vidface.backbones.mobilefacenet import STEPS, Spec, build, parse_spec
+from vidface.backbones.mobilefacenet import build
+from vidface.backbones.spec import STEPS, Spec, parse_spec
 from vidface.errors import ModelError
 
 # FLOPs on the organisers' counter, MACs and parameters in millions, MiB in float32, dimension.
@@ -73,6 +76,12 @@ def test_any_network_costs_what_an_image_through_it_costs(spec: Spec, height: in
     budget = spec_budget(spec, size, "any")
     assert (budget.flops, budget.macs) == organisers_count(network, size)
     assert budget.parameters == stored_numbers(network)
+    assert budget.trainable == sum(p.numel() for p in network.parameters())
+    kinds = {"Conv2d": "Conv"}
+    seen = [
+        (name, kinds.get(kind, kind), shape, count) for name, kind, shape, count in layers_seen(network, size)
+    ]
+    assert [(each.name, each.op.split()[0], each.output, each.parameters) for each in budget.layers] == seen
 
 
 def test_rows_worked_out_by_hand() -> None:
@@ -97,6 +106,12 @@ def test_rows_worked_out_by_hand() -> None:
     ]
     for layer in wanted:
         assert layers[layer.name] == layer
+
+
+def test_a_name_is_counted_without_torch() -> None:
+    code = "import sys; from vidface.backbones.budget import read_budget; read_budget('step5')"
+    code += "; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_another_input_size() -> None:

@@ -21,9 +21,10 @@ from vidface.backbones.budget import read_budget, spec_budget
 from vidface.backbones.budget_onnx import graph_budget
 from vidface.backbones.costs import Budget
 from vidface.backbones.folding import fold
-from vidface.backbones.mobilefacenet import STEPS, build, parse_spec
+from vidface.backbones.mobilefacenet import build
 from vidface.backbones.onnx_graph import onnx_model
 from vidface.backbones.onnx_layers import _COUNTED, _FREE, FOLDED
+from vidface.backbones.spec import STEPS, parse_spec
 from vidface.errors import ModelError
 
 Array = np.ndarray[Any, Any]

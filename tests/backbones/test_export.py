@@ -21,7 +21,7 @@ from small_models import TINY, faces, stirred, tiny_torch, write_card
 from vidface.backbones import export as exporting
 from vidface.backbones import load_backbone, onnx_graph, read_card
 from vidface.backbones.export import export
-from vidface.backbones.mobilefacenet import STEPS, Spec, parse_spec
+from vidface.backbones.spec import STEPS, Spec, parse_spec
 from vidface.backbones.weights import save_weights
 from vidface.errors import ModelError, UsageError, VidfaceError
 

@@ -7,7 +7,8 @@ from small_models import TINY, stirred
 from torch import nn
 
 from vidface.backbones.folding import fold
-from vidface.backbones.mobilefacenet import STEPS, build, parse_spec
+from vidface.backbones.mobilefacenet import build
+from vidface.backbones.spec import STEPS, parse_spec
 from vidface.errors import ModelError
 
 

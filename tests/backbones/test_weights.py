@@ -12,7 +12,8 @@ from safetensors import safe_open
 from small_models import TINY, stirred, tiny_torch, write_card
 
 from vidface.backbones import load_backbone
-from vidface.backbones.mobilefacenet import build, parse_spec
+from vidface.backbones.mobilefacenet import build
+from vidface.backbones.spec import parse_spec
 from vidface.backbones.weights import load_weights, save_weights
 from vidface.errors import ModelError
 

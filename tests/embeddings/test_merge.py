@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from vidface.backbones import Backbone, ModelCard
 from vidface.embeddings.cluster import cluster
 from vidface.embeddings.merge import merge
-from vidface.embeddings.options import ClusterOptions
+from vidface.embeddings.options import EMBEDDINGS_ATTRIBUTES, ClusterOptions
 from vidface.errors import ChangedError, StoreError, UsageError
 from vidface.features import extract as extracting
 from vidface.features.engines import Engine, ExtractJob, open_engine
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.extract import ExtractResult, extract
-from vidface.features.options import ExtractOptions
+from vidface.features.options import FEATURES_ATTRIBUTES, ExtractOptions
 from vidface.files.faults import read_faults
 from vidface.files.shares import Shard, parse_shard, shard_range, shard_text
 from vidface.files.store import (
@@ -38,6 +38,8 @@ from vidface.files.store import (
     read_embeddings,
     read_features,
 )
+from vidface.files.store import embeddings as store_embeddings
+from vidface.files.store import shards as store_shards
 from vidface.manifest.manifest import Manifest
 from vidface.scores.options import ScoreOptions
 from vidface.scores.scored import read_scored
@@ -101,7 +103,9 @@ def engine_of(counts: Sequence[int], *, until: int | None = None) -> Engine:
             faults = [{"video": name, "stage": "extract", "kind": kind, "detail": "dètail"}]
             faults *= 1 + video % 2
         status = "failed" if count == 0 else "partial" if faults else "ok"
-        row = VideoRows(name, features.astype(job.dtype), np.arange(count, dtype=np.float32), status, faults)
+        row = VideoRows(
+            name, features.astype(job.options.dtype), np.arange(count, dtype=np.float32), status, faults
+        )
         return row if job.reading.faces is None else row._replace(**faces(count, video))
 
     def faces(count: int, video: int) -> dict[str, Any]:
@@ -503,3 +507,107 @@ def test_nothing_is_left_of_a_merge_that_fails(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"f\.2\.h5: damaged"):
         merge([first, second], tmp_path / "out.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.1.h5", "f.2.h5", "faults.jsonl"]
+
+
+FEATURES_ORDER = [
+    *(
+        "manifest_sha256",
+        "model_name",
+        "model_sha256",
+        "colour_order",
+        "decoder",
+        "fps",
+        "flip",
+        "resize",
+        "half",
+    ),
+    *("dtype", "faces", "detector_sha256", "detector", "track", "min_score", "min_face", "min_sharpness"),
+    *("max_yaw", "folder_frames", "shard", "device", "program_version"),
+]
+EMBEDDINGS_ORDER = [
+    *(
+        "features_sha256",
+        "threshold",
+        "pooling",
+        "shard",
+        "by",
+        "manifest_sha256",
+        "model_name",
+        "model_sha256",
+    ),
+    *("flip", "fps", "decoder", "faces", "track", "folder_frames", "features_shard", "program_version"),
+]
+
+
+def test_the_order_of_the_attributes_is_that_of_the_first_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a part of their bytes; this list was written down from files, not from the models."""
+    written: list[list[str]] = []
+
+    def spy(original: Callable[..., None]) -> Callable[..., None]:
+        def write(file: Any, kind: str, attributes: dict[str, Any], *more: Any, **others: Any) -> None:
+            written.append(list(attributes))
+            original(file, kind, attributes, *more, **others)
+
+        return write
+
+    for module in (store_shards, store_embeddings):
+        monkeypatch.setattr(module, "write_attributes", spy(module.write_attributes))
+    extracted(tmp_path / "f.h5", (1, 2), faces=FACES, folder_frames=3)
+    options = ClusterOptions(threshold=0.3, by="track", shard=(1, 2))
+    cluster(tmp_path / "f.h5", tmp_path / "e.h5", options)
+    assert written == [[*FEATURES_ORDER, "dimension"], [*EMBEDDINGS_ORDER, "dimension"]]
+    for order, first in ((FEATURES_ATTRIBUTES, FEATURES_ORDER), (EMBEDDINGS_ATTRIBUTES, EMBEDDINGS_ORDER)):
+        known = ["kind", "schema_version", *first, "dimension"]
+        assert [name for name in order if name in known] == known  # others may have been added among them
+
+
+def test_overwritten_features_are_whole_all_the_time(tmp_path: Path) -> None:
+    """Killed on the way, the old file is there; called again, it goes on, and ends in the bytes of a new file."""
+    extracted(tmp_path / "flipped.h5", flip=True)
+    extracted(tmp_path / "f.h5")
+    before = (tmp_path / "f.h5").read_bytes()
+    with pytest.raises(ChangedError, match=r"flip was False, now True.*; say --overwrite to replace it$"):
+        extracted(tmp_path / "f.h5", flip=True)
+    with pytest.raises(KeyboardInterrupt):
+        extracted(tmp_path / "f.h5", flip=True, until=9, overwrite=True)
+    assert (tmp_path / "f.h5").read_bytes() == before
+    gone_on = extracted(tmp_path / "f.h5", flip=True, overwrite=True)
+    assert (gone_on.resumed_videos, gone_on.already_done) == (9, False)
+    assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "flipped.h5").read_bytes() != before
+    assert not (tmp_path / "f.h5.parts").exists()
+    assert extracted(tmp_path / "f.h5", flip=True, overwrite=True).already_done
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["others", "of nobody"])
+def test_unfinished_work_of_other_options_is_thrown_away(tmp_path: Path, lost: bool) -> None:
+    """Also where a kill, in the middle of throwing it away, left the rows and not what they are of."""
+    extracted(tmp_path / "whole.h5", dtype="float16")
+    with pytest.raises(KeyboardInterrupt):
+        extracted(tmp_path / "f.h5", until=9)
+    if lost:
+        (tmp_path / "f.h5.parts" / "identity.json").unlink()
+    else:
+        with pytest.raises(ChangedError, match=r"f\.h5\.parts was made otherwise .*; say --overwrite"):
+            extracted(tmp_path / "f.h5", dtype="float16")
+    made = extracted(tmp_path / "f.h5", dtype="float16", overwrite=not lost)
+    assert made.resumed_videos == 0
+    assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+def test_what_is_merged_replaces_another_file_and_no_shard(tmp_path: Path) -> None:
+    files = shards_of(tmp_path / "shards", 2)
+    extracted(tmp_path / "whole.h5")
+    for made in ({"flip": True}, {"counts": [1, *COUNTS[1:]]}):  # other options; the same, and other rows
+        extracted(tmp_path / "f.h5", **made)
+        with pytest.raises(ChangedError, match="; say --overwrite to replace it"):
+            merge(files, tmp_path / "f.h5")
+        assert not merge(files, tmp_path / "f.h5", overwrite=True).already_done
+        assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+        assert merge(files, tmp_path / "f.h5", overwrite=True).already_done
+        (tmp_path / "f.h5").unlink()
+    before = files[0].read_bytes()
+    with pytest.raises(UsageError, match="is an input of this command"):
+        merge(files, files[0], overwrite=True)
+    assert files[0].read_bytes() == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import runpy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
@@ -19,36 +19,19 @@ from vidface.runs.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {"extract": (extract, ExtractOptions), "cluster": (cluster, ClusterOptions)}
-# Other values than the defaults: as the command line says them, as a recipe says them, as the model holds them.
-SAID: dict[str, dict[str, tuple[str | None, str, Any]]] = {
-    "extract": {
-        "model": ("m.onnx", '"m.onnx"', Path("m.onnx")),
-        "device": ("cpu", '"cpu"', "cpu"),
-        "half": (None, "true", True),
-        "decoder": ("decord", '"decord"', "decord"),
-        "fps": ("all", '"all"', "all"),
-        "folder_frames": ("7", "7", 7),
-        "faces": ("detect", '"detect"', "detect"),
-        "detector": ("uniface:x", '"uniface:x"', "uniface:x"),
-        "detector_weights": ("w.onnx", '"w.onnx"', Path("w.onnx")),
-        "track": ("all", '"all"', "all"),
-        "min_score": ("0.25", "0.25", 0.25),
-        "min_face": ("12", "12", 12.0),
-        "min_sharpness": ("1.5", "1.5", 1.5),
-        "max_yaw": ("45", "45.0", 45.0),
-        "flip": (None, "true", True),
-        "resize": (None, "true", True),
-        "dtype": ("float16", '"float16"', "float16"),
-        "batch_size": ("5", "5", 5),
-        "decoder_timeout": ("2.5", "2.5", 2.5),
-        "workers": ("0", "0", 0),
-    },
-    "cluster": {
-        "threshold": ("none", '"none"', "none"),
-        "pool": ("size", '"size"', "size"),
-        "workers": ("3", "3", 3),
-    },
-    "engine": {"name": ("ray", '"ray"', "ray"), "address": ("auto", '"auto"', "auto")},
+RECIPES: dict[str, type[Options]] = {
+    "extract": RecipeExtractOptions,
+    "cluster": RecipeClusterOptions,
+    "engine": EngineOptions,
+}
+# Other values than the defaults, where the type does not say one: on the command line, in a recipe, in the model.
+SAID: dict[str, tuple[str | None, str, Any]] = {
+    "model": ("m.onnx", '"m.onnx"', Path("m.onnx")),
+    "fps": ("all", '"all"', "all"),
+    "detector": ("uniface:x", '"uniface:x"', "uniface:x"),
+    "detector_weights": ("w.onnx", '"w.onnx"', Path("w.onnx")),
+    "threshold": ("none", '"none"', "none"),
+    "address": ("auto", '"auto"', "auto"),
 }
 ONLY_ON_THE_COMMAND_LINE: dict[str, dict[str, tuple[str, Any]]] = {
     "extract": {
@@ -60,6 +43,21 @@ ONLY_ON_THE_COMMAND_LINE: dict[str, dict[str, tuple[str, Any]]] = {
     },
     "cluster": {"by": ("track", "track"), "shard": ("2/3", (2, 3))},
 }
+
+
+def said(model: type[Options], name: str) -> tuple[str | None, str, Any]:
+    """As `SAID`, of any field."""
+    field = model.model_fields[name]
+    kinds = [kind for kind in (*get_args(field.annotation), field.annotation) if kind is not type(None)]
+    if name in SAID:
+        return SAID[name]
+    if bool in kinds:
+        return None, "true", True
+    if choices := [*(word for kind in kinds for word in get_args(kind)), *kinds]:
+        words = [word for word in choices if isinstance(word, str)]
+        if words:
+            return words[-1], f'"{words[-1]}"', words[-1]
+    return ("7", "7", 7) if int in kinds else ("0.5", "0.5", 0.5)
 
 
 def told(monkeypatch: pytest.MonkeyPatch, name: str, *words: str) -> dict[str, Any]:
@@ -100,20 +98,17 @@ def test_every_field_is_an_option_once(name: str) -> None:
     options = [parameter.name for parameter in command.params if isinstance(parameter, click.Option)]
     own = ["output", "overwrite", "as_json"]
     assert sorted(options) == sorted([*model.model_fields, *EngineOptions.model_fields, *own])
-    assert set(SAID[name]) == set(
-        {"extract": RecipeExtractOptions, "cluster": RecipeClusterOptions}[name].model_fields
-    )
-    assert set(model.model_fields) == set(SAID[name]) | set(ONLY_ON_THE_COMMAND_LINE[name])
-    assert set(SAID["engine"]) == set(EngineOptions.model_fields)
+    assert set(model.model_fields) == set(RECIPES[name].model_fields) | set(ONLY_ON_THE_COMMAND_LINE[name])
 
 
 @pytest.mark.parametrize(
-    ("table", "name"), [(table, name) for table, names in SAID.items() for name in names]
+    ("table", "name"), [(table, name) for table, model in RECIPES.items() for name in model.model_fields]
 )
 def test_the_command_line_and_a_recipe_say_the_same(
     table: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    word, text, value = SAID[table][name]
+    word, text, value = said(RECIPES[table], name)
+    assert value != RECIPES[table].model_fields[name].default
     flag = "--engine" if (table, name) == ("engine", "name") else f"--{name.replace('_', '-')}"
     given = told(
         monkeypatch, "cluster" if table == "engine" else table, flag, *([] if word is None else [word])

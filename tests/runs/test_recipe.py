@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,19 @@ def test_the_shipped_recipes_can_be_read() -> None:
             assert command == f"# vidface run pipelines/{path.name}"
             assert read_recipe(path).score is not None
     assert seen == {"run", "train"}
+
+
+def test_overwrite_makes_again_what_changed(workplace: Path) -> None:
+    shutil.copytree(workplace / "out", workplace / "changing")
+    recipe = workplace / "changing.toml"
+    text = RECIPE.replace('"out"', '"changing"')
+    recipe.write_text(text)
+    assert vidface("run", recipe, "--overwrite", "--json", code=0).json["ran"] == []
+    recipe.write_text(text.replace('["1e-1"]', '["1e-2"]'))
+    assert "; say --overwrite to replace it" in vidface("run", recipe, code=2).error
+    assert vidface("run", recipe, "--overwrite", "--json", code=0).json["ran"] == ["score", "sweep"]
+    recipe.write_text(text.replace("threshold = 0.5", "threshold = 0.9999"))
+    again = vidface("run", recipe, "--overwrite", "--json", code=0).json
+    assert again["ran"] == ["cluster", "score", "sweep", "submit iqiyi", "submit lfrc"]
+    assert again["scores"]["inputs"]["threshold"] == "0.9999"
+    assert vidface("run", recipe, "--json", code=0).json["ran"] == []

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 import vidface.training.data as data
 from vidface.backbones import load_backbone
-from vidface.backbones.mobilefacenet import build, parse_spec
+from vidface.backbones.mobilefacenet import build
+from vidface.backbones.spec import parse_spec
 from vidface.errors import ChangedError, MediaError, ModelError, UsageError
 from vidface.training.datasets.bin_file import write_bin
 from vidface.training.datasets.folder import open_folder

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from drawn_faces import NETWORK, SEVEN, write_recipe
 
-from vidface.backbones.mobilefacenet import STEPS
+from vidface.backbones.spec import STEPS
 from vidface.errors import ModelError, UsageError
 from vidface.training.recipe import Augmentation, Loss, People, Plateau, read_training_recipe
 

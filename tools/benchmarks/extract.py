@@ -24,7 +24,8 @@ import torch
 
 from benchmarks.common import best_seconds, installed, print_table
 from vidface.backbones import Backbone, load_backbone
-from vidface.backbones.mobilefacenet import STEPS, build
+from vidface.backbones.mobilefacenet import build
+from vidface.backbones.spec import STEPS
 from vidface.backbones.torch_model import load_network
 from vidface.backbones.weights import save_weights
 from vidface.features.engines import open_engine

@@ -19,7 +19,8 @@ from benchmarks.common import best_seconds, installed, peak_megabytes, print_tab
 from vidface.backbones import Backbone, load_backbone
 from vidface.backbones.budget import spec_budget
 from vidface.backbones.export import export
-from vidface.backbones.mobilefacenet import STEPS, MobileFaceNet, build
+from vidface.backbones.mobilefacenet import MobileFaceNet, build
+from vidface.backbones.spec import STEPS
 from vidface.backbones.weights import save_weights
 
 NAME = "step5"

@@ -5,20 +5,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vidface.backbones.card import ModelCard
 from vidface.backbones.card_file import read_card
 from vidface.backbones.costs import Budget, Layer, conv_cost, conv_name, dense_cost
 from vidface.backbones.kinds import model_kind
+from vidface.backbones.spec import STEPS, Spec, card_spec
 from vidface.errors import ModelError
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from vidface.backbones.mobilefacenet import Spec
 
 __all__ = ["LIMITS", "Excess", "Limits", "exceeded", "read_budget", "spec_budget"]
 
@@ -77,7 +74,7 @@ def read_budget(model: str, input_size: tuple[int, int] | None = None) -> Budget
     """Count a network by its name or from its files; nothing of it is run.
 
     Args:
-        model: a name of `vidface.backbones.mobilefacenet.STEPS`; a model card (``.toml``) that names an
+        model: a name of `vidface.backbones.spec.STEPS`; a model card (``.toml``) that names an
             architecture or lies beside an ONNX model; an ONNX model; or weights (safetensors, plain .pth)
             with their card, which must fit the architecture.
         input_size: (height, width). Needed only for an ONNX model that leaves it free and has no card; a named
@@ -88,8 +85,6 @@ def read_budget(model: str, input_size: tuple[int, int] | None = None) -> Budget
     """
     path = Path(model)
     if model.isalnum():
-        from vidface.backbones.mobilefacenet import STEPS
-
         if model in STEPS:  # also where a file has that name: ./step5 means the file
             return spec_budget(STEPS[model], input_size or (112, 112), model)
         if not path.exists():
@@ -118,7 +113,7 @@ def read_budget(model: str, input_size: tuple[int, int] | None = None) -> Budget
 
 
 def spec_budget(spec: Spec, input_size: tuple[int, int], name: str) -> Budget:
-    """Count a network of the paper's family: built without memory, and one image passed through its shapes.
+    """Count a network of the paper's family from its description: torch takes seconds to say what tables say.
 
     Args:
         spec: the widths and depths.
@@ -128,45 +123,77 @@ def spec_budget(spec: Spec, input_size: tuple[int, int], name: str) -> Budget:
     Raises:
         ModelError: an input size that does not fit.
     """
-    import torch
+    spec.check_input(input_size)
+    layers = tuple(_spec_layers(spec, input_size))
+    statistics = sum(layer.parameters // 2 for layer in layers if layer.op.startswith("BatchNorm"))
+    trainable = sum(layer.parameters for layer in layers) - statistics
+    return Budget(name, input_size, spec.dimension, layers, trainable)
 
-    from vidface.backbones.mobilefacenet import build
 
-    with torch.device("meta"):
-        network = build(spec, input_size).eval()
-        image = torch.empty(1, 3, *input_size)
-    layers: list[Layer] = []
+def _spec_layers(spec: Spec, input_size: tuple[int, int]) -> Iterator[Layer]:
+    """The layers that `vidface.backbones.mobilefacenet.build` makes, in the order in which an image passes them."""
+    height, width = input_size[0] // 2, input_size[1] // 2
+    c = spec.stem
+    yield from _conv_bn("stem", 3, c, (3, 3), (height, width), stride=2)
+    if spec.depthwise_stem:
+        yield from _conv_bn("depthwise_stem", c, c, (3, 3), (height, width), depthwise=True)
+    rows = [(t, cout, s if i == 0 else 1) for t, cout, n, s in spec.blocks for i in range(n)]
+    for number, (t, cout, stride) in enumerate(rows):
+        block = f"blocks.{number}"
+        yield from _conv_bn(f"{block}.expand", c, t, (1, 1), (height, width))
+        height, width = height // stride, width // stride
+        size = (height, width)
+        yield from _conv_bn(f"{block}.depthwise", t, t, (3, 3), size, stride=stride, depthwise=True)
+        yield from _conv_bn(f"{block}.project", t, cout, (1, 1), size, act=False)
+        if spec.se:
+            squeezed = max(cout // 16, 1)
+            yield _conv(f"{block}.se.gate.1", cout, squeezed, (1, 1), (1, 1), bias=True)
+            yield Layer(f"{block}.se.gate.2", "PReLU", (squeezed, 1, 1), squeezed, 0, 0)
+            yield _conv(f"{block}.se.gate.3", squeezed, cout, (1, 1), (1, 1), bias=True)
+        c = cout
+    head = spec.head
+    yield from _conv_bn("head", c, head, (1, 1), (height, width))
+    yield from _conv_bn("gdc", head, head, (height, width), (1, 1), depthwise=True, act=False)
+    cost = dense_cost(head, spec.dimension, bias=True)
+    yield Layer("fc", "Linear", (spec.dimension,), (head + 1) * spec.dimension, *cost)
+    yield Layer("bn", "BatchNorm1d", (spec.dimension,), 4 * spec.dimension, 0, 0)
 
-    def count(name: str, module: nn.Module, out: torch.Tensor) -> None:
-        stored = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        parameters = sum(tensor.numel() for tensor in stored if tensor.is_floating_point())
-        op, flops, macs = _module_cost(module, out.numel())
-        if parameters:
-            layers.append(Layer(name, op, tuple(out.shape[1:]), parameters, flops, macs))
 
-    for path, module in network.named_modules():
-        module.register_forward_hook(lambda module, _, out, path=path: count(path, module, out))
-    with torch.inference_mode():
-        network(image)
-    trainable = sum(tensor.numel() for tensor in network.parameters())
-    return Budget(name, input_size, spec.dimension, tuple(layers), trainable)
+def _conv_bn(
+    name: str,
+    cin: int,
+    cout: int,
+    kernel: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    stride: int = 1,
+    depthwise: bool = False,
+    act: bool = True,
+) -> Iterator[Layer]:
+    """A convolution, its batch normalisation and, unless it is linear, a PReLU; ``size`` is of what they give."""
+    groups = cin if depthwise else 1
+    yield _conv(f"{name}.0", cin, cout, kernel, size, stride=stride, groups=groups)
+    yield Layer(f"{name}.1", "BatchNorm2d", (cout, *size), 4 * cout, 0, 0)
+    if act:
+        yield Layer(f"{name}.2", "PReLU", (cout, *size), cout, 0, 0)
+
+
+def _conv(
+    name: str,
+    cin: int,
+    cout: int,
+    kernel: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+) -> Layer:
+    output = (cout, *size)
+    parameters = cin // groups * cout * prod(kernel) + cout * bias
+    op = conv_name("Conv", kernel, (stride, stride), groups, cin)
+    return Layer(name, op, output, parameters, *conv_cost(cin, kernel, prod(output), groups, bias=bias))
 
 
 def _card_budget(card: ModelCard, path: Path) -> Budget:
-    from vidface.backbones.mobilefacenet import card_spec
-
     return spec_budget(card_spec(card, path), card.input_size, str(path))
-
-
-def _module_cost(module: nn.Module, numbers: int) -> tuple[str, int, int]:
-    """(what it does, FLOPs on the organisers' counter, MACs) of a module that gives so many numbers."""
-    from torch import nn
-
-    if isinstance(module, nn.Conv2d):
-        cost = conv_cost(
-            module.in_channels, module.kernel_size, numbers, module.groups, bias=module.bias is not None
-        )
-        return conv_name("Conv", module.kernel_size, module.stride, module.groups, module.in_channels), *cost
-    if isinstance(module, nn.Linear):
-        return "Linear", *dense_cost(module.in_features, numbers, bias=module.bias is not None)
-    return type(module).__name__, 0, 0

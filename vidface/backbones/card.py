@@ -35,7 +35,7 @@ class ModelCard(BaseModel, extra="forbid", frozen=True):
         licence: under which licence the weights may be used.
         source: where they come from.
         architecture: for weights only: a name ("step0" to "step5", "y1", "y2") or a table of
-            widths with the fields of `vidface.backbones.mobilefacenet.Spec`.
+            widths with the fields of `vidface.backbones.spec.Spec`.
     """
 
     name: str

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vidface.backbones.card import ModelCard, validated
+from vidface.backbones.spec import parse_spec
 from vidface.errors import ModelError
 from vidface.files.toml import read_toml
 
@@ -72,13 +73,11 @@ def read_card(model_path: Path, overrides: Mapping[str, object]) -> ModelCard:
 
 
 def _dimension_of(model_path: Path, card: ModelCard) -> int:
-    # Imported here, since each needs a large library that the other kind of model can do without.
     if card.architecture is not None:
-        from vidface.backbones.mobilefacenet import parse_spec
-
         return parse_spec(card.architecture).dimension
     if model_path.suffix in (".safetensors", ".pth", ".pt"):
         raise ModelError(f"{model_path}: weights need a card that names their architecture")
+    # Imported here, since it needs a large library that weights can do without.
     from vidface.backbones.onnx_model import output_dimension
 
     return output_dimension(model_path, card.input_size)

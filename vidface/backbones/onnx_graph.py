@@ -18,8 +18,9 @@ from torch import nn
 
 import vidface
 from vidface.backbones.folding import fold
-from vidface.backbones.mobilefacenet import Block, MobileFaceNet, Spec, SqueezeExcite
+from vidface.backbones.mobilefacenet import Block, MobileFaceNet, SqueezeExcite
 from vidface.backbones.onnx_layers import FOLDED
+from vidface.backbones.spec import Spec
 
 __all__ = ["onnx_model"]
 

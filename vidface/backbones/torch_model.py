@@ -19,7 +19,8 @@ from torch import Tensor
 
 from vidface.backbones.card import ModelCard
 from vidface.backbones.folding import fold
-from vidface.backbones.mobilefacenet import MobileFaceNet, Spec, build, card_spec
+from vidface.backbones.mobilefacenet import MobileFaceNet, build
+from vidface.backbones.spec import Spec, card_spec
 from vidface.backbones.weights import load_weights
 from vidface.errors import UsageError
 

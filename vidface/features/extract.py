@@ -22,9 +22,8 @@ from typing import Any
 import vidface
 from vidface.backbones import Backbone
 from vidface.features.engines import Engine, ExtractJob
-from vidface.features.engines.contract import ModelSource
 from vidface.features.engines.detection import FaceOptions
-from vidface.features.engines.reading import ReadOptions, Video
+from vidface.features.engines.reading import Video, read_options
 from vidface.features.options import MADE_FROM, ExtractOptions
 from vidface.files.faults import FAULTS_FILE, read_faults, record_faults
 from vidface.files.json_files import read_json, write_json
@@ -111,15 +110,9 @@ def extract(
             write_json(made_from_file, made_from)
         job = ExtractJob(
             videos=[Video(video, manifest.video_path(i)) for i, video in enumerate(manifest.video_ids)],
-            reading=ReadOptions(
-                *(options.decoder, options.frame_rate(), options.resize, backbone.card.input_size),
-                *(options.decoder_timeout, faces, options.folder_frames),
-            ),
+            reading=read_options(options, backbone.card.input_size, faces),
             backbone=backbone,
-            model=ModelSource(options.model, options.card(), options.device, options.half),
-            flip=options.flip,
-            dtype=options.dtype,
-            batch_size=options.batch_size,
+            options=options,
         )
         resumed = _extract_shards(job, chunks, parts, engine)
         attributes = {
@@ -143,7 +136,7 @@ def _extract_shards(job: ExtractJob, chunks: list[tuple[str, range]], parts: Pat
     with progress("extract", todo, "videos") as advance:
         results = engine.extract_chunks(job, [chunk for _, chunk in missing], advance)
         for (shard, _), rows in zip(missing, results, strict=True):
-            write_shard(shard, rows, dimension, job.dtype)
+            write_shard(shard, rows, dimension, job.options.dtype)
     return sum(len(chunk) for _, chunk in chunks) - todo
 
 

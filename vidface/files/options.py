@@ -7,8 +7,8 @@ of ``docs/options.md``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -21,6 +21,14 @@ class Options(BaseModel, extra="forbid"):
     def in_file(self) -> dict[str, Any]:
         """The values that decide what is in the file that is made, by attribute, in the order of the fields."""
         return {attribute: getattr(self, name) for attribute, name in _attributes(type(self)).items()}
+
+    @classmethod
+    def of_file(cls, attributes: Mapping[str, Any]) -> Self:
+        """The options that decided what is in a file, as its attributes say them; the others are left out."""
+        said = {**cls.where_absent(), **attributes}
+        return cls.model_construct(
+            **{name: said[attribute] for attribute, name in _attributes(cls).items() if attribute in said}
+        )
 
     @classmethod
     def where_absent(cls) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from vidface.backbones.mobilefacenet import Spec, parse_spec
+from vidface.backbones.spec import Spec, parse_spec
 from vidface.errors import ModelError, UsageError
 from vidface.files.toml import listed, read_toml
 from vidface.training.losses.objective import Objective

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from vidface.features.engines.batches import embed_chunk, face_embedder
 from vidface.features.engines.detection import FaceArrays, FaceCounts
 from vidface.features.engines.reading import Block, Message, VideoEnd
+from vidface.features.options import ExtractOptions
 from vidface.files.store import FACE_COUNTS, VideoRows
 
 
@@ -146,8 +148,8 @@ def test_flip_adds_the_mirrored_face() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), np.uint8)
     model: Any = Model()
     left, right = pixels[:, 1, 0].astype(np.float32), pixels[:, 1, 5].astype(np.float32)
-    assert np.array_equal(face_embedder(model, flip=False)(pixels), left)
-    assert np.array_equal(face_embedder(model, flip=True)(pixels), left + right)
+    assert np.array_equal(face_embedder(model, ExtractOptions(model=Path()))(pixels), left)
+    assert np.array_equal(face_embedder(model, ExtractOptions(model=Path(), flip=True))(pixels), left + right)
 
 
 # --- faces that were detected ---

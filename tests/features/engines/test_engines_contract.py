@@ -20,8 +20,8 @@ from processes import children_of, kill_when_seen
 from vidface.backbones import load_backbone
 from vidface.errors import StoreError, UsageError
 from vidface.features.engines import Engine, ExtractJob, open_engine
-from vidface.features.engines.contract import ModelSource
 from vidface.features.engines.reading import ReadOptions, Video
+from vidface.features.options import ExtractOptions
 from vidface.runtime import cpu_count
 
 VIDEOS = 12
@@ -73,10 +73,7 @@ def job_of(drawn: Drawn, videos: Sequence[Video] | None = None, **changes: objec
         videos=videos or drawn.videos,
         reading=ReadOptions("pyav", None, False, (SIDE, SIDE)),
         backbone=backbone,
-        model=ModelSource(drawn.model, {}, "cpu", False),
-        flip=False,
-        dtype="float32",
-        batch_size=7,
+        options=ExtractOptions(model=drawn.model, device="cpu", batch_size=7),
     )._replace(**changes)
 
 

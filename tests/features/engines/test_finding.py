@@ -25,7 +25,6 @@ from vidface.backbones import load_backbone
 from vidface.errors import UsageError
 from vidface.features.engines import Engine, ExtractJob, open_engine
 from vidface.features.engines import detection as finding
-from vidface.features.engines.contract import ModelSource
 from vidface.features.engines.detection import FaceOptions, Finder
 from vidface.features.engines.reading import (
     Block,
@@ -36,6 +35,7 @@ from vidface.features.engines.reading import (
     reading_from_json,
     reading_to_json,
 )
+from vidface.features.options import ExtractOptions
 from vidface.files.store import VideoRows
 from vidface.frames.frame import Frame
 
@@ -95,10 +95,7 @@ def job_of(drawn: Drawn, batch_size: int = 7, **changes: Any) -> ExtractJob:
         videos=drawn.videos,
         reading=ReadOptions("pyav", None, False, (SIDE, SIDE), faces=drawn.faces._replace(**changes)),
         backbone=load_backbone(drawn.model, device="cpu"),
-        model=ModelSource(drawn.model, {}, "cpu", False),
-        flip=False,
-        dtype="float32",
-        batch_size=batch_size,
+        options=ExtractOptions(model=drawn.model, device="cpu", batch_size=batch_size),
     )
 
 

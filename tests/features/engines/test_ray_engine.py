@@ -18,8 +18,8 @@ from command_line import SIDE, frames_of, pooling_model, vidface, write_folder, 
 from vidface.backbones import load_backbone
 from vidface.errors import StoreError, UsageError
 from vidface.features.engines import Engine, ExtractJob, open_engine
-from vidface.features.engines.contract import ModelSource
 from vidface.features.engines.reading import ReadOptions, Video
+from vidface.features.options import ExtractOptions
 
 # Not by importing it: it reads the environment then, which fixtures set.
 pytestmark = pytest.mark.skipif(
@@ -35,10 +35,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> ExtractJob:
         videos=[Video("v0", write_folder(root / "v0", frames_of(0, 2)))],
         reading=ReadOptions("pyav", None, False, (SIDE, SIDE)),
         backbone=load_backbone(model, device="cpu"),
-        model=ModelSource(model, {}, "cpu", False),
-        flip=False,
-        dtype="float32",
-        batch_size=4,
+        options=ExtractOptions(model=model, device="cpu", batch_size=4),
     )
 
 
@@ -64,7 +61,7 @@ def test_a_video_that_only_this_machine_has(ray_engine: Engine, job: ExtractJob)
 
 def test_a_node_with_another_model(ray_engine: Engine, job: ExtractJob, tmp_path: Path) -> None:
     other = pooling_model(tmp_path / "other.onnx", root=True)
-    said = refusal(ray_engine, job._replace(model=job.model._replace(path=other)))
+    said = refusal(ray_engine, job._replace(options=job.options.model_copy(update={"model": other})))
     assert said.startswith(f"{other}: another model (on node ")
 
 
@@ -159,9 +156,9 @@ def open_elsewhere(address: str) -> str:
 
 def test_ray_is_not_installed(tmp_path: Path, job: ExtractJob) -> None:
     (tmp_path / "ray.py").write_text("raise ImportError('hidden')")
-    manifest = write_manifest(job.model.path.with_name("m.csv"), [("v0", "v0")])
+    manifest = write_manifest(job.options.model.with_name("m.csv"), [("v0", "v0")])
     ran = vidface(
-        *("extract", manifest, "-o", tmp_path / "f.h5", "--model", job.model.path, "--engine", "ray"),
+        *("extract", manifest, "-o", tmp_path / "f.h5", "--model", job.options.model, "--engine", "ray"),
         code=2,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )

@@ -16,17 +16,18 @@ from vidface.errors import printable
 from vidface.features.engines.contract import Embed
 from vidface.features.engines.detection import NO_FACES, FaceArrays, FaceCounts, join_faces
 from vidface.features.engines.reading import Block, Message, VideoEnd
+from vidface.features.options import ExtractOptions
 from vidface.files.store import FACE_COUNTS, FaceRows, Fault, VideoRows
 from vidface.frames.faces.link import MOST_JOINED, link_tracks
 from vidface.frames.frame import Pixels
 
 
-def face_embedder(backbone: Backbone, *, flip: bool) -> Embed:
+def face_embedder(backbone: Backbone, options: ExtractOptions) -> Embed:
     """The function from faces to features: with ``flip`` the sum of a face's and its mirrored face's, unnormalised."""
 
     def embed(pixels: Pixels) -> npt.NDArray[np.float32]:
         features = backbone.embed(pixels)
-        return features + backbone.embed(pixels[:, :, ::-1]) if flip else features
+        return features + backbone.embed(pixels[:, :, ::-1]) if options.flip else features
 
     return embed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,18 +13,10 @@ from vidface.frames.frame import Pixels
 
 if TYPE_CHECKING:  # a decoding process imports this module, and must be there at once
     from vidface.backbones import Backbone
+    from vidface.features.options import ExtractOptions
     from vidface.files.store import VideoRows
 
 Embed = Callable[[Pixels], npt.NDArray[np.float32]]
-
-
-class ModelSource(NamedTuple):
-    """How the backbone was loaded, for an engine that must load it again elsewhere; as in `load_backbone`."""
-
-    path: Path
-    overrides: dict[str, object]
-    device: str
-    half: bool
 
 
 class ExtractJob(NamedTuple):
@@ -35,19 +26,14 @@ class ExtractJob(NamedTuple):
         videos: all of them; chunks are ranges into this sequence.
         reading: how frames are taken from a video.
         backbone: the network, loaded in this process.
-        model: where it is from; an engine that loads it elsewhere compares its SHA-256 with the backbone's.
-        flip: embedding(frame) + embedding(mirrored frame).
-        dtype: ``float32`` or ``float16``, of the rows.
-        batch_size: faces a call of the network; the rows do not depend on it.
+        options: all that extract was told. An engine that loads the network elsewhere, from where they say it is,
+            compares its SHA-256 with the backbone's. The rows do not depend on ``batch_size``.
     """
 
     videos: Sequence[Video]
     reading: ReadOptions
     backbone: Backbone
-    model: ModelSource
-    flip: bool
-    dtype: str
-    batch_size: int
+    options: ExtractOptions
 
 
 class Engine(NamedTuple):

@@ -47,7 +47,7 @@ def extract_chunks(
     Memory holds, beside the network, one chunk's features, one batch, and of each of 2 x workers videos at most
     `QUEUE_BLOCKS` blocks of frames, with another block and a pipe in each worker's hands: 17 MB a worker at 112x112.
     """
-    embed = face_embedder(job.backbone, flip=job.flip)
+    embed = face_embedder(job.backbone, job.options)
     with Decoders(job.reading) as decoders:
         read: Read = decoders.read if workers else partial(read_video, reading=job.reading)
         videos = [job.videos[video] for chunk in chunks for video in chunk]
@@ -58,8 +58,8 @@ def extract_chunks(
                     messages,
                     embed,
                     dimension=job.backbone.card.dimension,
-                    dtype=job.dtype,
-                    batch_size=job.batch_size,
+                    dtype=job.options.dtype,
+                    batch_size=job.options.batch_size,
                     advance=advance,
                     track=job.reading.faces and job.reading.faces.track,
                 )

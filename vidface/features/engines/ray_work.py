@@ -28,9 +28,10 @@ import vidface
 from vidface.backbones import load_backbone
 from vidface.errors import UsageError, VidfaceError, printable
 from vidface.features.engines.batches import embed_chunk, face_embedder
-from vidface.features.engines.contract import Embed, ExtractJob, ModelSource
+from vidface.features.engines.contract import Embed, ExtractJob
 from vidface.features.engines.isolated import Decoders
 from vidface.features.engines.reading import Message, ReadOptions, Video
+from vidface.features.options import ExtractOptions
 from vidface.files.store import VideoRows
 from vidface.runtime import cpu_count
 
@@ -54,13 +55,10 @@ class Home(NamedTuple):
 class Network(NamedTuple):
     """What an actor needs to know of a job: where its network is from and must be like, and what rows to make."""
 
-    model: ModelSource
+    options: ExtractOptions
     sha256: str
     device: str
     dimension: int
-    flip: bool
-    dtype: str
-    batch_size: int
     track: str | None
 
 
@@ -173,8 +171,8 @@ class _Embedder:
                 (message for reference in decoded for message in _get(reference)),
                 self._embed,
                 dimension=network.dimension,
-                dtype=network.dtype,
-                batch_size=network.batch_size,
+                dtype=network.options.dtype,
+                batch_size=network.options.batch_size,
                 advance=lambda _: None,
                 track=network.track,
             )
@@ -182,22 +180,27 @@ class _Embedder:
 
 def _load(network: Network) -> Embed:
     """The network of this node, which must be that of the machine where the command runs."""
-    path, overrides, _, half = network.model
+    options = network.options
     on_gpu = not network.device.startswith("cpu")
     # Ray tells libraries to use one thread.
     backbone = load_backbone(
-        path, overrides=overrides, device="cuda" if on_gpu else "cpu", half=half, threads=cpu_count()
+        options.model,
+        overrides=options.card(),
+        device="cuda" if on_gpu else "cpu",
+        half=options.half,
+        threads=cpu_count(),
     )
     if backbone.sha256 != network.sha256:
         raise UsageError(
-            f"{path}: another model{_ON_NODE}{_node()}): all nodes must have the same model and card at the same path"
+            f"{options.model}: another model{_ON_NODE}{_node()}): all nodes must have the same model and card at the "
+            "same path"
         )
     if backbone.device != network.device:
         raise UsageError(
             f"the network runs on {network.device} where the command runs, "
             f"but on {backbone.device}{_ON_NODE}{_node()}): use machines of one kind"
         )
-    return face_embedder(backbone, flip=network.flip)
+    return face_embedder(backbone, options)
 
 
 def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
@@ -219,13 +222,10 @@ def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
         ]
         count = workers or len(places)
     network = Network(
-        model=job.model,
+        options=job.options,
         sha256=job.backbone.sha256,
         device=job.backbone.device,
         dimension=job.backbone.card.dimension,
-        flip=job.flip,
-        dtype=job.dtype,
-        batch_size=job.batch_size,
         track=job.reading.faces and job.reading.faces.track,
     )
     return [

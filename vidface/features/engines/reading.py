@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from vidface.features.engines.detection import (
 )
 from vidface.frames import Frame, ReadReport, fit_frame, read_frames
 from vidface.frames.frame import Pixels
+
+if TYPE_CHECKING:  # a decoding process must be there at once, and needs no pydantic
+    from vidface.features.options import ExtractOptions
 
 BLOCK_FRAMES = 32
 BLOCK_SECONDS = 1.0  # a block goes out with fewer frames where they take so long
@@ -55,6 +58,21 @@ class ReadOptions(NamedTuple):
     timeout: float = 120.0
     faces: FaceOptions | None = None
     folder_frames: int | None = None
+
+
+def read_options(
+    options: ExtractOptions, input_size: tuple[int, int], faces: FaceOptions | None
+) -> ReadOptions:
+    """What of extract's options says how frames are taken, for a network of this input and faces found so."""
+    return ReadOptions(
+        decoder=options.decoder,
+        fps=options.frame_rate(),
+        resize=options.resize,
+        input_size=input_size,
+        timeout=options.decoder_timeout,
+        faces=faces,
+        folder_frames=options.folder_frames,
+    )
 
 
 def reading_to_json(reading: ReadOptions) -> dict[str, Any]:

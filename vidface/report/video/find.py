@@ -21,6 +21,7 @@ from vidface.embeddings.exact import normalise_rows
 from vidface.embeddings.pooling import pool_frames
 from vidface.errors import MediaError, StoreError, UsageError, printable
 from vidface.features.engines.batches import face_embedder
+from vidface.features.options import ExtractOptions
 from vidface.files.hdf5 import open_file
 from vidface.files.store import FeaturesInfo, offsets_of, read_info, read_rows, read_timestamps
 from vidface.frames.faces.align import align_faces
@@ -163,7 +164,7 @@ def find(face: Pixels, path: Path, backbone: Backbone, *, threshold: float, top:
     """
     info = read_info(path, "features", "embeddings")
     _refuse_other_model(info, backbone)
-    embed = face_embedder(backbone, flip=bool(info.attributes["flip"]))
+    embed = face_embedder(backbone, ExtractOptions.of_file(info.attributes))
     query = pool_frames(normalise_rows(embed(face[np.newaxis])), [True])
     if not query.any():
         raise UsageError("the network gives no embedding of this face")
