@@ -1,10 +1,11 @@
-"""Write docs/options.md: every option of extract and cluster, from the models that also make the command line.
+"""Write docs/options.md: every option of extract, cluster and score, from the models that also make the command line.
 
 .venv/bin/python tools/write_options_page.py docs/options.md
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -14,19 +15,26 @@ from vidface.commands.options import click_option
 from vidface.embeddings.options import ClusterOptions, RecipeClusterOptions
 from vidface.features.options import EngineOptions, ExtractOptions, RecipeExtractOptions
 from vidface.files.options import Options, extra_of
+from vidface.scores.options import RecipeScoreOptions, ScoreOptions, SweepOptions
+from vidface.scores.protocols.table import TABLE
 
 # Heading, the model, the table of a recipe with the fields that it takes, the file that is made.
 SECTIONS: tuple[tuple[str, type[Options], str, type[Options], str], ...] = (
     ("vidface extract", ExtractOptions, "extract", RecipeExtractOptions, "features"),
     ("vidface cluster", ClusterOptions, "cluster", RecipeClusterOptions, "embeddings"),
     ("vidface extract, cluster", EngineOptions, "engine", EngineOptions, "-"),
+    ("vidface score", ScoreOptions, "score", RecipeScoreOptions, "-"),
+    ("vidface sweep", SweepOptions, "sweep", SweepOptions, "-"),
 )
+# Their names in an option's help: the page need not change with each that is added.
+PROTOCOLS = re.compile(r" \((?:{0})(?:, (?:{0}))*\)".format("|".join(TABLE)))
 HEAD = ("option", "values", "default", "recipe", "in the file", "meaning")
 INTRODUCTION = """# Options of the stages
 
-Written by `tools/write_options_page.py` from the models in `vidface/features/options.py` and
-`vidface/embeddings/options.py`, from which the command line, the tables of a recipe, and what a file says it was made
-from come as well.
+Written by `tools/write_options_page.py` from the models in `vidface/features/options.py`,
+`vidface/embeddings/options.py` and `vidface/scores/options.py`, from which the command line, the tables of a recipe,
+and what a file says it was made from come as well. `vidface sweep` also takes what `[score]` of a recipe does; which
+protocol uses which option is in [protocols/README.md](protocols/README.md).
 
 An option with an attribute in the file decides what is in it: an output that is there and was made with another value
 is refused, and with `--overwrite` replaced, once the new one is whole. What is marked * stands there only where it is
@@ -55,11 +63,11 @@ def row(model: type[Options], name: str, table: str, in_recipes: type[Options]) 
     marks = "*" * (extra["in_file"] == "unless default") + "+" * extra["carried"]
     return (
         f"`{option.opts[0]}`",
-        values(option),
+        "a [protocol](protocols/README.md)" if extra["choices"] else values(option),
         "must be said" if option.required else f"`{option.default}`" if option.show_default else "",
         f"`[{table}] {name}`" if name in in_recipes.model_fields else "",
         f"`{extra['attribute'] or name}`{marks}" if extra["in_file"] else "",
-        field.description or "",
+        PROTOCOLS.sub("", field.description or ""),
     )
 
 

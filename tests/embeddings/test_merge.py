@@ -41,6 +41,7 @@ from vidface.files.store import (
 from vidface.files.store import embeddings as store_embeddings
 from vidface.files.store import shards as store_shards
 from vidface.manifest.manifest import Manifest
+from vidface.scores.options import ScoreOptions
 from vidface.scores.scored import read_scored
 from vidface.scores.sweep import sweep
 
@@ -332,7 +333,7 @@ def test_embeddings_of_one_shard_of_features(tmp_path: Path) -> None:
 def test_a_shard_is_not_scored_as_if_it_were_all(tmp_path: Path) -> None:
     extracted(tmp_path / "f.1.h5", (1, 2))
     with pytest.raises(StoreError, match=r"f\.1\.h5: lacks 5 .*; it is shard 1/2: merge the shards first"):
-        sweep(tmp_path / "f.1.h5", manifest_of(len(COUNTS)), [None])
+        sweep(tmp_path / "f.1.h5", manifest_of(len(COUNTS)), [None], ScoreOptions())
     extracted(tmp_path / "f.h5")
     cluster(tmp_path / "f.h5", tmp_path / "e.1.h5", ClusterOptions(threshold=0.3, shard=(1, 2)))
     with pytest.raises(StoreError, match=r"e\.1\.h5: lacks 6 .*; it is shard 1/2: merge the shards first"):

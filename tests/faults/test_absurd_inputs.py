@@ -17,7 +17,7 @@ from vidface.errors import UsageError
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.protocols.lfrc import check_targets
-from vidface.scores.protocols.open_set import open_set_numbers
+from vidface.scores.protocols.open_set_numbers import open_set_numbers
 from vidface.scores.protocols.pairs import MOST_FOLDS
 from vidface.scores.protocols.templates import media_of, pool_templates
 

@@ -17,6 +17,7 @@ from vidface.runs.compare import compare
 from vidface.runs.compare_inputs import open_compared
 from vidface.runs.compare_result import verdict
 from vidface.scores.metrics.bootstrap import Difference
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.iqiyi import rank_gallery
 from vidface.scores.score import score
 from vidface.scores.scored import read_scored
@@ -34,7 +35,9 @@ def test_values_and_precisions_are_those_of_score(some: ComparedSet) -> None:
     names = [measure.name for measure in found.measures]
     assert names == ["mAP@100", "rank1", "rank5", "rank10", *(f"TPR at FPR 1e-{k}" for k in (1, 2, 3))]
     for run, path in enumerate(paths):
-        wanted = score(read_scored(path, some.manifest), some.manifest, targets=["1e-1", "1e-2", "1e-3"])
+        wanted = score(
+            read_scored(path, some.manifest), some.manifest, ScoreOptions(targets=["1e-1", "1e-2", "1e-3"])
+        )
         for measure in found.measures:
             if measure.name.startswith("TPR"):
                 value = wanted["tpr@fpr"][measure.name.removeprefix("TPR at FPR ")]
@@ -236,8 +239,8 @@ def test_folders_know_their_manifest_and_other_sets_are_refused(some: ComparedSe
     b = run_folder(tmp_path / "B", some.embeddings("b.h5", 0.8), tmp_path / "set.csv")
     runs, manifest, options = open_compared([a, b], manifest=None, options={})
     assert [run.name for run in runs] == ["A", "B"] and manifest.sha256 == some.manifest.sha256
-    assert options["targets"] == ["1e-2"]
-    assert open_compared([a, b], manifest=None, options={"targets": ["1e-3"]})[2]["targets"] == ["1e-3"]
+    assert options.targets == ["1e-2"]
+    assert open_compared([a, b], manifest=None, options={"targets": ["1e-3"]})[2].targets == ["1e-3"]
 
     def rows(manifest: Manifest) -> list[tuple[str, str, str, str]]:
         return list(

@@ -15,7 +15,8 @@ from vidface.errors import StoreError, UsageError
 from vidface.files import store
 from vidface.files.json_files import write_json
 from vidface.manifest.manifest import read_manifest, write_manifest
-from vidface.runs.opened import OPTIONS, open_run, run_entry
+from vidface.runs.opened import open_run, run_entry
+from vidface.scores.options import ScoreOptions
 from vidface.scores.score import score
 from vidface.scores.scored import read_scored
 from vidface.scores.sweep import sweep
@@ -54,11 +55,9 @@ def folder(tmp_path: Path) -> Path:
     write_features(results / "features.h5", manifest, 0)
     cluster(results / "features.h5", results / "embeddings.h5", ClusterOptions(threshold=0.3))
     truth = read_manifest(manifest)
-    options = {**OPTIONS, "targets": ["1e-1"]}
-    write_json(
-        results / "scores.json", score(read_scored(results / "embeddings.h5", truth), truth, **options)
-    )
-    write_json(results / "sweep.json", sweep(results / "features.h5", truth, [None, 0.3], **options))
+    options = ScoreOptions(targets=["1e-1"])
+    write_json(results / "scores.json", score(read_scored(results / "embeddings.h5", truth), truth, options))
+    write_json(results / "sweep.json", sweep(results / "features.h5", truth, [None, 0.3], options))
     write_json(results / "run.json", {"run": run_entry(results, manifest, results / "features.h5", options)})
     return results
 
@@ -69,7 +68,7 @@ def test_a_folder_is_enough(folder: Path) -> None:
         assert run.name == "demo"
         assert run.manifest.path.resolve() == (folder.parent / "set.csv").resolve()
         assert (run.features, run.embeddings) == (folder / "features.h5", folder / "embeddings.h5")
-        assert run.options == {**OPTIONS, "targets": ["1e-1"]}
+        assert run.options == ScoreOptions(targets=["1e-1"])
         assert run.scores == json.loads((folder / "scores.json").read_text())
         assert run.sweep == json.loads((folder / "sweep.json").read_text())
         assert run.attributes["threshold"] == "0.3"
@@ -84,7 +83,7 @@ def test_a_folder_can_be_moved_with_its_manifest(folder: Path, tmp_path: Path) -
 
 def test_other_options_than_those_of_the_scores_leave_them_aside(folder: Path) -> None:
     run = open_run(folder, options={"targets": ["1e-2"], "protocol": None})
-    assert (run.scores, run.sweep, run.targets) == (None, None, ["1e-2"])
+    assert (run.scores, run.sweep, run.options.targets) == (None, None, ["1e-2"])
     assert [note.split()[0] for note in run.notes] == ["scores.json", "sweep.json"]
     for options in ({"gallery_split": "test"}, {"protocol": "lfrc"}):
         assert open_run(folder, options=options).scores is None
@@ -93,7 +92,7 @@ def test_other_options_than_those_of_the_scores_leave_them_aside(folder: Path) -
 
 def test_scores_by_another_rule_are_left_aside_and_old_ones_are_at_most(folder: Path) -> None:
     run = open_run(folder, options={"fpr_rule": "nearest"})
-    assert (run.scores, run.sweep, run.fpr_rule) == (None, None, "nearest")
+    assert (run.scores, run.sweep, run.options.fpr_rule) == (None, None, "nearest")
     # As they were written before there was a choice.
     for name in ("scores.json", "sweep.json", "run.json"):
         found = json.loads((folder / name).read_text())
@@ -102,7 +101,7 @@ def test_scores_by_another_rule_are_left_aside_and_old_ones_are_at_most(folder: 
             part.pop("fpr_reached", None)
         write_json(folder / name, found)
     run = open_run(folder)
-    assert (run.fpr_rule, run.notes) == ("at-most", [])
+    assert (run.options.fpr_rule, run.notes) == ("at-most", [])
     assert run.scores is not None and run.sweep is not None
     assert open_run(folder, options={"fpr_rule": "nearest"}).scores is None
 
@@ -144,7 +143,7 @@ def test_an_embeddings_file_alone_needs_a_manifest(folder: Path, tmp_path: Path)
     with pytest.raises(UsageError, match="does not say which manifest it was made from; say --manifest FILE"):
         open_run(alone / "mine.h5")
     run = open_run(alone / "mine.h5", manifest=folder.parent / "set.csv")
-    assert (run.name, run.options, run.scores) == ("mine", dict(OPTIONS), None)
+    assert (run.name, run.options, run.scores) == ("mine", ScoreOptions(), None)
     # beside a recipe's files, another file is not the recipe's
     shutil.copy(folder / "embeddings.h5", folder / "mine.h5")
     with pytest.raises(UsageError, match="say --manifest"):

@@ -33,19 +33,6 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(command)
 
 
-def split_options(command: Command) -> Command:
-    """Name the two splits of the protocols iqiyi and openset."""
-    command = click.option(
-        "--gallery-split", default="val", show_default=True, help="Videos that are searched (iqiyi, openset)."
-    )(command)
-    return click.option(
-        "--enrolment-split",
-        default="train",
-        show_default=True,
-        help="Videos that templates are made of (iqiyi, openset).",
-    )(command)
-
-
 def fpr_rule_option(command: Command) -> Command:
     """Which point of the curve a target means."""
     return click.option(
@@ -62,33 +49,6 @@ def normalise_option(command: Command) -> Command:
     return click.option(
         "--normalise", is_flag=True, help="Divide the rows of a .npy or .bin by their length first."
     )(command)
-
-
-def template_options(command: Command) -> Command:
-    """What is done with features of images before templates are made of them."""
-    for option in reversed(
-        [
-            click.option(
-                "--norm/--no-norm",
-                default=True,
-                show_default=True,
-                help="Keep the features' norms, or L2-normalise each (ijbb, ijbc).",
-            ),
-            click.option(
-                "--detector-score/--no-detector-score",
-                default=True,
-                show_default=True,
-                help="Multiply each feature by its detector's score (ijbb, ijbc).",
-            ),
-            click.option(
-                "--flip-halves",
-                is_flag=True,
-                help="A row is an embedding and then the mirrored image's: add the two (ijbb, ijbc).",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
 
 
 def overwrite_option(command: Command) -> Command:
@@ -170,6 +130,10 @@ def read_shard(
     return None if value is None else parse_shard(value)
 
 
+def read_folder(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    return None if value is None else DIRECTORY.convert(value, parameter, context)
+
+
 def read_fps(_context: click.Context, _parameter: click.Parameter, value: str) -> float | str:
     if value == "all":
         return value
@@ -204,10 +168,12 @@ def read_threshold(
 
 # How the command line reads the text of options whose type does not say it; see `vidface.files.options.option`.
 READERS: dict[str, Callable[[click.Context, click.Parameter, Any], Any]] = {
+    "folder": read_folder,
     "fps": read_fps,
     "numbers": read_numbers,
     "shard": read_shard,
     "size": read_size,
+    "targets": read_targets,
     "threshold": read_threshold,
 }
 
@@ -237,7 +203,11 @@ class StageCommand(click.Command):
         """Call the callback with a model in place of its fields, which click has read and checked."""
         for parameter, model in self._models.items():
             told = {name: ctx.params.pop(name) for name in model.model_fields}
-            ctx.params[parameter] = model.model_construct(**told)
+            depends = {
+                name for name, field in model.model_fields.items() if field.default_factory is not None
+            }
+            said = {name: each for name, each in told.items() if each is not None or name not in depends}
+            ctx.params[parameter] = model.model_construct(**said)
         return super().invoke(ctx)
 
 
@@ -255,6 +225,8 @@ def click_option(model: type[Options], name: str) -> click.Option:
     }
     if extra["reads"] is not None:
         of["callback"] = READERS[extra["reads"]]
+    elif extra["choices"] is not None:
+        of["type"] = click.Choice(extra["choices"])
     elif kind is bool:
         of["is_flag"] = True
     elif get_origin(kind) is Literal:
@@ -267,10 +239,13 @@ def click_option(model: type[Options], name: str) -> click.Option:
         raise TypeError(f"{name}: no option of the command line is a {kind}")
     if field.is_required():
         of["required"] = True
-    elif field.default is not None and kind is not bool:
+    elif field.default_factory is None and field.default is not None and (kind is not bool or field.default):
         shown = format(field.default, "g") if extra["reads"] is not None else field.default
         of |= {"default": shown, "show_default": True}
-    return click.Option([extra["flag"] or f"--{name.replace('_', '-')}", name], **of)
+    flag = extra["flag"] or f"--{name.replace('_', '-')}"
+    if kind is bool and field.default:
+        flag += f"/--no-{flag.removeprefix('--')}"
+    return click.Option([flag, name], **of)
 
 
 def _range(kind: type, limits: Mapping[str, float]) -> click.ParamType[Any]:

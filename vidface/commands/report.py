@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vidface.commands.options import DIRECTORY, FILE, json_option
+from vidface.commands.options import DIRECTORY, FILE, Command, json_option, read_targets
 from vidface.commands.output import print_json
 from vidface.errors import UsageError, printable
+from vidface.scores.protocols.table import OF_EMBEDDINGS, used_by
+
+
+def _scored_as(before: str) -> Callable[[Command], Command]:
+    """How it is scored, by a protocol of embeddings; what is not said is as before."""
+    default = f"[default: as {before}]"
+    who = used_by("enrolment_split")
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(
+            [
+                click.option("--protocol", type=click.Choice(OF_EMBEDDINGS), help=default),
+                click.option(
+                    "--enrolment-split", help=f"Videos that templates are made of ({who}) {default}."
+                ),
+                click.option("--gallery-split", help=f"Videos that are searched ({who}) {default}."),
+                click.option(
+                    "--targets", callback=read_targets, help=f"FPR targets, such as 1e-3,1e-4 {default}."
+                ),
+                click.option("--pairs", type=FILE, help=f"The list of pairs ({used_by('pairs')}) {default}."),
+            ]
+        ):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 @click.command()
@@ -22,14 +49,11 @@ from vidface.errors import UsageError, printable
 )
 @click.option("--video", "videos", multiple=True, metavar="ID", help="Show this video's frames; repeatable.")
 @click.option("--no-pictures", is_flag=True, help="No faces in the page, to pass it on.")
-@click.option("--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), help="[default: as RUN was scored]")
-@click.option("--enrolment-split", help="Videos that templates are made of (iqiyi).")
-@click.option("--gallery-split", help="Videos that are searched (iqiyi).")
-@click.option("--targets", help="FPR targets (lfrc), such as 1e-3,1e-4.")
+@_scored_as("RUN was scored")
 @click.option(
     "--fpr-rule",
     type=click.Choice(["at-most", "nearest", "interpolated"]),
-    help="Which point of the curve an FPR target means (lfrc) [default: as RUN was scored].",
+    help="Which point of the curve an FPR target means [default: as RUN was scored].",
 )
 @json_option
 def report(
@@ -40,7 +64,6 @@ def report(
     thresholds: str | None,
     videos: tuple[str, ...],
     no_pictures: bool,
-    targets: str | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -59,8 +82,7 @@ def report(
     environment()  # both say how they are installed, and that before minutes of work
     with new_figure():
         pass
-    listed = None if targets is None else [target.strip() for target in targets.split(",")]
-    opened = open_run(run, manifest=manifest_path, features=features, options={**options, "targets": listed})
+    opened = open_run(run, manifest=manifest_path, features=features, options=options)
     content = gather(
         opened,
         thresholds=None if thresholds is None else parse_thresholds(thresholds),
@@ -76,7 +98,7 @@ def report(
                 "page": str(files[0]),
                 "page_bytes": files[0].stat().st_size,
                 "files": [str(file.relative_to(output)) for file in files],
-                "fpr_rule": opened.fpr_rule,
+                "fpr_rule": opened.options.fpr_rule,
                 "headline": {number.label: number.value for number in content.headline},
                 "warnings": content.warnings,
                 "missing": content.missing,
@@ -111,23 +133,12 @@ def check_output(output: Path) -> None:
 @click.option(
     "-o", "--output", type=DIRECTORY, help="Write a page, Markdown, LaTeX and CSV into this folder."
 )
-@click.option(
-    "--protocol", type=click.Choice(["both", "iqiyi", "lfrc"]), help="[default: as the first that says it]"
-)
-@click.option(
-    "--enrolment-split",
-    help="Of the templates' videos (iqiyi) [default: as the first that says it].",
-)
-@click.option("--gallery-split", help="Of the searched videos (iqiyi) [default: as the first that says it].")
-@click.option(
-    "--targets", help="FPR targets (lfrc), such as 1e-3,1e-4 [default: as the first that says them]."
-)
+@_scored_as("the first that says it")
 @json_option
 def compare(
     runs: tuple[Path, ...],
     manifest_path: Path | None,
     output: Path | None,
-    targets: str | None,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -139,15 +150,12 @@ def compare(
     from vidface.report.comparison.text import text
     from vidface.runs.compare import compare as run
     from vidface.runs.compare_inputs import open_compared
-    from vidface.scores.protocols.lfrc import check_targets
 
-    listed = None if targets is None else [target.strip() for target in targets.split(",")]
-    check_targets(listed or [])
     if output is not None:
         from vidface.report.comparison.page import check_output, write_comparison
 
         check_output(output)
-    found = run(*open_compared(runs, manifest=manifest_path, options={**options, "targets": listed}))
+    found = run(*open_compared(runs, manifest=manifest_path, options=options))
     if output is not None:
         write_comparison(found, output)
     if as_json:

@@ -56,12 +56,13 @@ def option(
     metavar: str | None = None,
     reads: str | None = None,
     flag: str | None = None,
+    choices: Iterable[str] | None = None,
     **limits: Any,
 ) -> Any:
     """A field of `Options`; its name, with dashes, is the option's.
 
     Args:
-        default: ``...`` where it must be said.
+        default: ``...`` where it must be said; a function of the fields before it where it depends on them.
         help: for people.
         in_file: whether it decides what is in the file that is made: its value then stands there, ``always``, or
             ``unless default``, as it must be with an option that there was not when files were made already.
@@ -70,6 +71,7 @@ def option(
         metavar: what the command line shows as its value.
         reads: how the command line reads its text, a key of `vidface.commands.options.READERS`; None: its type says.
         flag: its name on the command line, where it is another.
+        choices: all that may be said, where its type does not list them.
         limits: ``ge``, ``gt``, ``le`` as pydantic takes them.
     """
     extra: Any = {
@@ -79,7 +81,10 @@ def option(
         "metavar": metavar,
         "reads": reads,
         "flag": flag,
+        "choices": None if choices is None else tuple(choices),
     }
+    if callable(default):
+        return Field(default_factory=default, description=help, json_schema_extra=extra, **limits)
     return Field(default, description=help, json_schema_extra=extra, **limits)
 
 

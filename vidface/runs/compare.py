@@ -7,8 +7,8 @@ bootstrap over identities (`vidface.scores.metrics.bootstrap`), for TPR at FPR w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import Manifest
 from vidface.runs.compare_inputs import Compared, made_with
-from vidface.runs.compare_result import Comparison, Measure, Value, tpr_label
+from vidface.runs.compare_numbers import compare_numbers
+from vidface.runs.compare_result import Comparison, Measure, Value, gathered_warnings, tpr_label
 from vidface.runtime import progress
 from vidface.scores.metrics.bootstrap import (
     REPLICATES,
@@ -28,8 +29,11 @@ from vidface.scores.metrics.bootstrap import (
 )
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.metrics.listed_pairs import fpr_fraction
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import iqiyi, lfrc
+from vidface.scores.protocols.challenges import RANKS
 from vidface.scores.protocols.iqiyi import Wanted, identity_values, ranks_by_search, ranks_in, wanted_videos
+from vidface.scores.protocols.table import load
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
 
 __all__ = ["compare"]
@@ -40,9 +44,11 @@ MANY_RUNS = 10
 
 
 def compare(
-    runs: Sequence[Compared], manifest: Manifest, options: Mapping[str, Any], *, replicates: int = REPLICATES
+    runs: Sequence[Compared], manifest: Manifest, options: ScoreOptions, *, replicates: int = REPLICATES
 ) -> Comparison:
     """Measure all runs, and tell differences from chance.
+
+    By a protocol that gives no paired resampling, nothing is drawn: see `vidface.runs.compare_numbers`.
 
     Memory holds the embeddings of one run at a time, and what `vidface.scores.pairs.replicates` needs.
 
@@ -57,23 +63,25 @@ def compare(
         StoreError: a file lacks videos of the manifest, or is damaged.
         UsageError: no measure can be had of any run.
     """
-    protocol, targets = options["protocol"], list(options["targets"])
+    figures, targets = load(options.protocol).figures, options.targets
+    if not figures:
+        return compare_numbers(runs, manifest, options)
     warnings: list[str] = []
-    wanted = wanted_videos(manifest, options["gallery_split"])
+    wanted = wanted_videos(manifest, options.gallery_split)
     why = None
-    if protocol in ("iqiyi", "both"):
-        why = _cannot_rank(manifest, wanted, options["enrolment_split"], options["gallery_split"])
-        if why and protocol == "iqiyi":
+    if "rankings" in figures:
+        why = _cannot_rank(manifest, wanted, options.enrolment_split, options.gallery_split)
+        if why and "pairs" not in figures:
             raise ManifestError(f"{manifest.path}: {why}")
         if why:
             warnings.append(f"mAP is not compared: {why}")
-    rankable = protocol in ("iqiyi", "both") and not why
+    rankable = "rankings" in figures and not why
     if not rankable:
         wanted = Wanted(np.empty(0, np.int64), np.empty(0, np.int64), [], wanted.gallery)
     people, names = lfrc.identity_codes(manifest)
     nobody = int(np.count_nonzero(people < 0))
     drawn_people = draw(len(wanted.names), replicates=replicates)
-    drawn_units = draw(*((0, 0) if protocol == "iqiyi" else (len(names), nobody)), replicates=replicates)
+    drawn_units = draw(*((0, 0) if "pairs" not in figures else (len(names), nobody)), replicates=replicates)
     measured: list[_Measured] = []
     with progress("compare", len(runs), "runs") as advance:
         for run in runs:
@@ -93,8 +101,8 @@ def compare(
     ranks = np.array([one.ranks for one in measured])
     if any(one.ranking for one in measured):
         ranks[ranks > iqiyi.CUT_OFF] = 0  # rankings end there, so no run is followed further
-    warnings += _gathered(runs, measured)
-    if protocol in ("lfrc", "both"):
+    warnings += gathered_warnings(runs, [one.warnings for one in measured])
+    if "pairs" in figures:
         warnings += [
             f"{run.name} was scored by the FPR rule {run.fpr_rule}: here it is compared by {DEFAULT_RULE}"
             for run in runs
@@ -121,14 +129,14 @@ def compare(
         warnings.append(
             f"{len(runs) - 1} comparisons: their intervals rest on the outermost few of {replicates} draws"
         )
-    table = _table(measured, rankable, targets if protocol in ("lfrc", "both") else [])
+    table = _table(measured, rankable, targets if "pairs" in figures else [])
     if not table:
         raise UsageError(f"nothing can be compared: {'; '.join(dict.fromkeys(warnings))}")
     differs, same = made_with(runs)
     return Comparison(
         list(runs),
         manifest,
-        dict(options),
+        options.record(),
         differs,
         same,
         table,
@@ -161,7 +169,7 @@ def _measure(
     scored: Scored,
     manifest: Manifest,
     wanted: Wanted,
-    options: Mapping[str, Any],
+    options: ScoreOptions,
     people: NDArray[np.int64],
     targets: list[str],
     drawn_people: NDArray[np.uint8],
@@ -179,14 +187,14 @@ def _measure(
         if embeddings is None:
             ranks = ranks_in(scored.rankings or {}, manifest, wanted)
         else:
-            ranks = ranks_by_search(embeddings, manifest, wanted, options["enrolment_split"])
+            ranks = ranks_by_search(embeddings, manifest, wanted, options.enrolment_split)
         values = identity_values(ranks, wanted)
     points = {name: float(each.mean()) for name, each in values.items()}
     replicates = {name: mean_replicates(each, drawn_people) for name, each in values.items()}
     unusable = 0 if embeddings is None else zero_embeddings(embeddings)
     if unusable:
         warnings.append(f"{unusable} videos have no usable frame: never ranked, score 0 in pairs")
-    if options["protocol"] == "iqiyi":
+    if "pairs" not in load(options.protocol).figures:
         return _Measured(
             embeddings is None, unusable, ranks, values, points, replicates, None, None, warnings
         )
@@ -207,20 +215,9 @@ def _measure(
     return _Measured(embeddings is None, unusable, ranks, values, points, replicates, pairs, curve, warnings)
 
 
-def _gathered(runs: Sequence[Compared], measured: Sequence[_Measured]) -> list[str]:
-    """The warnings of all runs, each once: what holds for all of them without their names."""
-    whose: dict[str, list[str]] = {}
-    for run, one in zip(runs, measured, strict=True):
-        for text in one.warnings:
-            whose.setdefault(text, []).append(run.name)
-    return [
-        text if len(names) == len(runs) else f"{', '.join(names)}: {text}" for text, names in whose.items()
-    ]
-
-
 def _table(measured: Sequence[_Measured], rankable: bool, targets: Sequence[str]) -> list[Measure]:
     """A row a measure; those that no run has are left out, a warning says why."""
-    names = ["mAP@100", *(f"rank{k}" for k in iqiyi.RANKS)] if rankable else []
+    names = ["mAP@100", *(f"rank{k}" for k in RANKS)] if rankable else []
     table = []
     for name in [*names, *map(tpr_label, targets)]:
         values: list[Value | None] = []

@@ -15,8 +15,9 @@ import numpy as np
 from vidface.errors import UsageError
 from vidface.files.locks import short
 from vidface.manifest.manifest import Manifest, read_manifest
-from vidface.runs.opened import OPTIONS, open_run
+from vidface.runs.opened import Run, choose_options, open_run
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
+from vidface.scores.options import ScoreOptions
 from vidface.submission import sniff
 
 __all__ = ["Compared", "made_with", "open_compared"]
@@ -56,13 +57,13 @@ class Compared:
 
 def open_compared(
     paths: Sequence[Path], *, manifest: Path | None, options: Mapping[str, Any]
-) -> tuple[list[Compared], Manifest, dict[str, Any]]:
+) -> tuple[list[Compared], Manifest, ScoreOptions]:
     """Open what is to be compared, and make sure that it is of one set.
 
     Args:
         paths: folders of recipes, embeddings files, or submission files; the baseline first.
         manifest: who is where; None: as the folders' ``run.json`` say.
-        options: some of `vidface.runs.opened.OPTIONS`; what is None is as the first run was scored.
+        options: some of those of `ScoreOptions`; what is None is as the first run was scored.
 
     Returns:
         (runs, manifest, options).
@@ -74,13 +75,17 @@ def open_compared(
     if len(paths) < 2:
         raise UsageError("a comparison needs two runs or more")
     opened = [None if path.is_file() and sniff(path) != "hdf5" else path for path in paths]
-    runs = [None if path is None else open_run(path, manifest=manifest, options=options) for path in opened]
-    first = next((run for run in runs if run is not None), None)
+    runs: list[Run | None] = []
+    first = None
+    for path in opened:
+        # The others are scored as the first is; of how they were before, only the rule is told.
+        asked = options if first is None else {}
+        runs.append(None if path is None else open_run(path, manifest=manifest, options=asked))
+        first = first or runs[-1]
     if first is None and manifest is None:
         raise UsageError("submission files do not say which manifest they belong to: say --manifest FILE")
     truth = first.manifest if first is not None else read_manifest(manifest or Path())
-    given = {name: value for name, value in options.items() if value is not None}
-    chosen = {**OPTIONS, **given} if first is None else first.options
+    chosen = choose_options({}, options) if first is None else first.options
     for path, run in zip(paths, runs, strict=True):
         if run is not None and first is not None:
             _refuse_another_set(first.path, first.manifest, path, run.manifest)
@@ -113,7 +118,7 @@ def open_compared(
             {"file": sniff(path)}
             if run is None
             else {k: _plain(v) for k, v in run.attributes.items() if k not in _NOT_MADE_WITH},
-            DEFAULT_RULE if run is None else run.fpr_rule,
+            DEFAULT_RULE if run is None else run.options.fpr_rule,
         )
         for path, run in zip(paths, runs, strict=True)
     ]
@@ -123,7 +128,7 @@ def open_compared(
     return (
         [replace(c, name=name) for name, c in zip(names, compared, strict=True)],
         truth,
-        {**chosen, "fpr_rule": DEFAULT_RULE},
+        chosen.model_copy(update={"fpr_rule": DEFAULT_RULE}),
     )
 
 

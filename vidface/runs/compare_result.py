@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,10 @@ from vidface.runs.compare_inputs import Compared
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 from vidface.scores.protocols.iqiyi import Wanted
-from vidface.scores.tables.text import tpr_label
+from vidface.scores.protocols.table import TABLE
+from vidface.scores.text import tpr_label
 
-__all__ = ["SHOWN", "Comparison", "Measure", "Value", "signed", "tpr_label", "verdict"]
+__all__ = ["SHOWN", "Comparison", "Measure", "Value", "gathered_warnings", "signed", "tpr_label", "verdict"]
 
 SHOWN = 20  # people and videos that changed most, against each run
 
@@ -63,6 +65,7 @@ class Comparison:
         unusable: for every run, how many videos have no usable frame.
         edges: float64 [B+1], cosines, rising; None where no run has embeddings.
         fpr, tpr: float64 [S, B+1], rates of all pairs at the edges; NaN for a run without embeddings.
+        definitions: what the numbers mean, where no sets were drawn (``replicates`` is 0); else empty.
     """
 
     runs: list[Compared]
@@ -81,11 +84,14 @@ class Comparison:
     edges: NDArray[np.float64] | None
     fpr: NDArray[np.float64]
     tpr: NDArray[np.float64]
+    definitions: dict[str, str] = field(default_factory=dict)
 
     @property
     def fpr_rule(self) -> str | None:
-        """The rule that TPR at FPR follows, in words; None where it is not among the measures."""
+        """The rule that rates at a target follow, in words; None where none is among the measures."""
         aimed = any(measure.name.startswith(tpr_label("")) for measure in self.measures)
+        if not self.replicates:
+            aimed = "fpr_rule" in TABLE[self.options["protocol"]].uses
         return f"FPR rule {FPR_RULE_TEXT[DEFAULT_RULE]}" if aimed else None
 
     @property
@@ -112,11 +118,24 @@ class Comparison:
         return sorted(np.flatnonzero(change > 0).tolist(), key=lambda i: (-change[i], self.wanted.names[i]))
 
 
+def gathered_warnings(runs: Sequence[Compared], warnings: Sequence[Sequence[str]]) -> list[str]:
+    """The warnings of all runs, each once: what holds for all of them without their names."""
+    whose: dict[str, list[str]] = {}
+    for run, texts in zip(runs, warnings, strict=True):
+        for text in texts:
+            whose.setdefault(text, []).append(run.name)
+    return [
+        text if len(names) == len(runs) else f"{', '.join(names)}: {text}" for text, names in whose.items()
+    ]
+
+
 def verdict(gain: Difference | None) -> str:
     """A difference to the first run in words; to be read after the name of the other one."""
     if gain is None:
         return "not measured for both"
-    value, low, high = map(signed, gain[:3])
+    if gain.low is None or gain.high is None:
+        return f"{signed(gain.value)}, no interval"
+    value, low, high = map(signed, (gain.value, gain.low, gain.high))
     ends = f"interval {low} to {high}"
     if gain.verdict:
         return f"{'better' if gain.verdict > 0 else 'worse'} by {abs(gain.value):.4f}, {ends}"

@@ -8,30 +8,28 @@ in ``tests/runs/test_open_run.py``.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from vidface.errors import StoreError, UsageError
 from vidface.files.json_files import read_json
 from vidface.files.store import read_attributes
 from vidface.manifest.manifest import Manifest, read_manifest
+from vidface.manifest.pairs import read_pairs
 from vidface.runs.score_form import is_score, is_sweep
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES, FprRule
-from vidface.scores.protocols.lfrc import TARGETS, check_targets
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
+from vidface.scores.options import RECORDED, ScoreOptions, read_options
+from vidface.scores.protocols.lfrc import check_targets
+from vidface.scores.protocols.table import TABLE, check_embeddings, load, misplaced_file
 
-__all__ = ["OPTIONS", "Run", "open_run", "run_entry"]
+__all__ = ["Run", "check_scorable", "choose_options", "list_inputs", "open_run", "run_entry"]
 
 RUN_FILE = "run.json"
-READ_OF_SCORES = {"mAP@100", "tpr@fpr", "threshold@fpr", "ci95", "counts", "warnings", "definitions"}
-OPTIONS: Mapping[str, Any] = {
-    "protocol": "both",
-    "enrolment_split": "train",
-    "gallery_split": "val",
-    "targets": list(TARGETS),
-    "fpr_rule": DEFAULT_RULE,
-}
+PATHS = ("manifest", "features", "pairs")
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,7 @@ class Run:
         embeddings: the embeddings file.
         features: the features file that they were made from; None where it is not there.
         attributes: of the embeddings file: what they were made with.
-        protocol, enrolment_split, gallery_split, targets, fpr_rule: how it is scored, as in
-            `vidface.scores.score.score`.
+        options: how it is scored.
         scores: the content of ``scores.json`` where it was made from exactly this; else None.
         sweep: the content of ``sweep.json``, likewise.
         notes: a sentence for everything that was found but does not belong to this run.
@@ -58,19 +55,10 @@ class Run:
     embeddings: Path
     features: Path | None
     attributes: dict[str, Any]
-    protocol: str
-    enrolment_split: str
-    gallery_split: str
-    targets: list[str]
-    fpr_rule: FprRule
+    options: ScoreOptions
     scores: dict[str, Any] | None
     sweep: dict[str, Any] | None
     notes: list[str]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """How it is scored, as keyword arguments of `vidface.scores.score.score` and `vidface.scores.sweep.sweep`."""
-        return {name: getattr(self, name) for name in OPTIONS}
 
 
 def open_run(
@@ -86,10 +74,10 @@ def open_run(
         path: a recipe's output folder, the folder of a demo (its run is in ``results``), or an embeddings file.
         manifest: where the folder's ``run.json`` does not say it, or another one is meant.
         features: likewise.
-        options: some of `OPTIONS`; those that are left out, or None, are as the run was scored, else the usual ones.
+        options: some of those of `ScoreOptions`; what is left out, or None, is as the run was scored, else as usual.
 
     Raises:
-        UsageError: nothing says which manifest, or a target is no rate.
+        UsageError: nothing says which manifest, a target is no rate, or the protocol cannot score this.
         StoreError: something is missing or damaged, or ``features`` is not what the embeddings were made from.
         ManifestError: the manifest cannot be used.
     """
@@ -104,9 +92,10 @@ def open_run(
     truth = read_manifest(manifest)
     if attributes.get("manifest_sha256") != truth.sha256:
         notes.append(f"{embeddings.name} was made from another manifest than {truth.path.name}")
-    chosen = {**OPTIONS, **{name: told[name] for name in OPTIONS if name in told}}
-    chosen |= {name: value for name, value in (options or {}).items() if value is not None}
-    check_targets(chosen["targets"])
+    before = {name: told[name] for name in (*RECORDED, "pairs") if name in told}
+    if "pairs" in before:
+        before["pairs"] = embeddings.parent / before["pairs"]
+    chosen = choose_options(before, options or {})
     found = _features_of(embeddings, attributes, told, features, notes)
     return Run(
         path,
@@ -115,20 +104,57 @@ def open_run(
         embeddings,
         found,
         attributes,
-        **chosen,
+        chosen,
         scores=_scores(embeddings.parent / "scores.json", attributes, truth, chosen, notes),
         sweep=_sweep(embeddings.parent / "sweep.json", attributes, truth, chosen, notes),
         notes=notes,
     )
 
 
-def run_entry(folder: Path, manifest: Path, features: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def choose_options(before: Mapping[str, Any], asked: Mapping[str, Any]) -> ScoreOptions:
+    """How something is scored: as asked for, else as before, else as usual.
+
+    Of another protocol than before the targets are its own, and a list of pairs is of no use to most.
+
+    Raises:
+        UsageError: an option is wrong, or the protocol scores no embeddings, or needs a list of pairs.
+    """
+    asked = {name: value for name, value in asked.items() if value is not None}
+    kept, protocol = dict(before), asked.get("protocol")
+    if protocol is not None:
+        if load(protocol).targets != load(kept.get("protocol", "both")).targets:
+            kept.pop("targets", None)
+        if "pairs" not in TABLE[protocol].needs:
+            kept.pop("pairs", None)
+    chosen = read_options({**kept, **asked})
+    check_targets(chosen.targets)
+    check_scorable(chosen)
+    return chosen
+
+
+def check_scorable(options: ScoreOptions) -> None:
+    """Look whether embeddings can be scored so.
+
+    Raises:
+        UsageError: the protocol scores features of images, or the list of pairs is missing, or is of no use.
+    """
+    check_embeddings(options.protocol)
+    if misplaced_file(options.protocol, pairs=options.pairs):
+        what = "needs --pairs" if options.pairs is None else "does not use --pairs: leave it out"
+        raise UsageError(f"--protocol {options.protocol} {what}")
+
+
+def list_inputs(options: ScoreOptions, manifest: Manifest) -> dict[str, Any]:
+    """What a score object says of its list of pairs: name, kind and SHA-256; empty where the protocol has none."""
+    return {} if options.pairs is None else read_pairs(options.pairs, manifest).inputs
+
+
+def run_entry(folder: Path, manifest: Path, features: Path, options: ScoreOptions) -> dict[str, Any]:
     """What a recipe writes into its ``run.json`` as ``run``: paths from the folder, and how it scores."""
     paths = {"manifest": manifest, "features": features}
-    return {
-        **{name: Path(os.path.relpath(path, folder)).as_posix() for name, path in paths.items()},
-        **{name: options[name] for name in OPTIONS},
-    }
+    paths |= {} if options.pairs is None else {"pairs": options.pairs}
+    told = {name: value for name, value in options.record().items() if name in RECORDED}
+    return {name: Path(os.path.relpath(path, folder)).as_posix() for name, path in paths.items()} | told
 
 
 def _embeddings_of(path: Path) -> Path:
@@ -158,22 +184,17 @@ def _told(embeddings: Path) -> dict[str, Any]:
     if embeddings.name != "embeddings.h5" or not state.is_file():
         return {}
     told = read_json(state).get("run")
-    kinds: dict[str, type] = {
-        "manifest": str,
-        "features": str,
-        **{name: type(value) for name, value in OPTIONS.items()},
-    }
-    if not isinstance(told, dict) or not all(
-        isinstance(value, kinds.get(name, object)) for name, value in told.items()
-    ):
+    if not isinstance(told, dict):
         return {}
-    if not all(isinstance(target, str) for target in told.get("targets", [])):
-        return {}
-    if any(
-        "\0" in told.get(name, "") for name in ("manifest", "features")
+    paths = [told[name] for name in PATHS if name in told]
+    if not all(
+        isinstance(path, str) and "\0" not in path for path in paths
     ):  # no path, and Python's own error
         return {}
-    if told.get("fpr_rule", DEFAULT_RULE) not in FPR_RULES:
+    options = {name: told[name] for name in RECORDED if name in told}
+    try:
+        ScoreOptions.model_validate(options)
+    except ValidationError:
         return {}
     return told
 
@@ -203,7 +224,7 @@ def _scores(
     path: Path,
     attributes: Mapping[str, Any],
     manifest: Manifest,
-    options: Mapping[str, Any],
+    options: ScoreOptions,
     notes: list[str],
 ) -> dict[str, Any] | None:
     if not path.is_file():
@@ -214,6 +235,7 @@ def _scores(
         same = (
             inputs["content_sha256"] == attributes["content_sha256"]
             and inputs["manifest_sha256"] == manifest.sha256
+            and list_inputs(options, manifest).items() <= inputs.items()
             and _scored_as(scores, options)
         )
     except (AttributeError, KeyError, TypeError):  # not as `vidface score` writes it
@@ -229,7 +251,7 @@ def _sweep(
     path: Path,
     attributes: Mapping[str, Any],
     manifest: Manifest,
-    options: Mapping[str, Any],
+    options: ScoreOptions,
     notes: list[str],
 ) -> dict[str, Any] | None:
     if not path.is_file():
@@ -240,6 +262,7 @@ def _sweep(
         same = (
             inputs["features_sha256"] == attributes.get("features_sha256")
             and inputs["manifest_sha256"] == manifest.sha256
+            and list_inputs(options, manifest).items() <= inputs.items()
             and len(rows) > 0
             and all(_scored_as(row, options) and {"threshold", "kept"} <= row.keys() for row in rows)
         )
@@ -252,15 +275,16 @@ def _sweep(
     return sweep if same else None
 
 
-def _scored_as(scores: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+def _scored_as(scores: Mapping[str, Any], options: ScoreOptions) -> bool:
     """Whether a score object was made with these options, as far as its protocol uses them."""
-    if scores.get("protocol") != options["protocol"] or not scores.keys() >= READ_OF_SCORES:
+    if scores.get("protocol") != options.protocol or not scores.keys() >= {"ci95", "counts", "warnings"}:
         return False
-    splits = scores.get("definitions", {}).get("splits")
-    if splits not in (None, f"{options['enrolment_split']} -> {options['gallery_split']}"):
+    splits = scores["definitions"].get("splits")
+    if splits not in (None, f"{options.enrolment_split} -> {options.gallery_split}"):
         return False
-    targets: Sequence[str] | None = scores.get("tpr@fpr")
-    if targets is None:
+    measures = load(options.protocol).measures(scores)
+    targets = list(dict.fromkeys(each.target for each in measures if each.target))
+    if "targets" not in TABLE[options.protocol].uses:
         return True
     rule = scores.get("fpr_rule", DEFAULT_RULE)  # not said before there were other rules
-    return list(targets) == list(options["targets"]) and rule == options["fpr_rule"]
+    return targets == options.targets and rule == options.fpr_rule

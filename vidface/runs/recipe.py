@@ -29,33 +29,19 @@ from vidface.files.json_files import read_json, write_json
 from vidface.files.stage_output import is_same
 from vidface.files.toml import listed, read_toml
 from vidface.manifest.manifest import Manifest, read_manifest
-from vidface.runs.opened import run_entry
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.protocols.lfrc import TARGETS, check_targets
+from vidface.runs.opened import list_inputs, run_entry
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
+from vidface.scores.options import RECORDED, RecipeScoreOptions, ScoreOptions, SweepOptions
+from vidface.scores.protocols.lfrc import check_targets
+from vidface.scores.protocols.table import TABLE, load, misplaced_file
 from vidface.scores.score import score
 from vidface.scores.scored import read_scored
 from vidface.scores.submit import check_submission, submit
-from vidface.scores.sweep import sweep
-from vidface.scores.tables import faces_line, score_lines, sweep_table
+from vidface.scores.sweep import sweep, sweep_table
+from vidface.scores.text import faces_line
 
 Say = Callable[[str], object]
 SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}
-
-
-class ScoreStep(BaseModel, extra="forbid"):
-    """Options of ``vidface score``, and of the splits that ``submit`` ranks."""
-
-    protocol: Literal["both", "iqiyi", "lfrc"] = "both"
-    enrolment_split: str = "train"
-    gallery_split: str = "val"
-    targets: list[str] = list(TARGETS)
-    fpr_rule: FprRule = DEFAULT_RULE
-
-
-class SweepStep(BaseModel, extra="forbid"):
-    """Options of ``vidface sweep``; protocol, splits, targets and rule are those of ``[score]``."""
-
-    thresholds: str = "none,0.2:0.6:0.05"
 
 
 class SubmitStep(BaseModel, extra="forbid"):
@@ -67,7 +53,8 @@ class SubmitStep(BaseModel, extra="forbid"):
 class Recipe(BaseModel, extra="forbid"):
     """A whole recipe; a stage without its table is left out, but for cluster.
 
-    It begins with ``[extract]``, or with ``features``, a file that was extracted before.
+    It begins with ``[extract]``, or with ``features``, a file that was extracted before. ``[sweep]`` scores by the
+    options of ``[score]``, and ``[submit]`` ranks its splits.
     """
 
     manifest: Path
@@ -76,8 +63,8 @@ class Recipe(BaseModel, extra="forbid"):
     engine: EngineOptions = Field(default_factory=EngineOptions)
     extract: RecipeExtractOptions | None = None
     cluster: RecipeClusterOptions = Field(default_factory=RecipeClusterOptions)
-    score: ScoreStep | None = None
-    sweep: SweepStep | None = None
+    score: RecipeScoreOptions | None = None
+    sweep: SweepOptions | None = None
     submit: SubmitStep | None = None
 
     @model_validator(mode="after")
@@ -112,14 +99,33 @@ def read_recipe(path: Path) -> Recipe:
     parse_thresholds(str(recipe.cluster.threshold))
     if recipe.score is not None:
         check_targets(recipe.score.targets)
+        _check_score(path, recipe.score)
     if recipe.sweep is not None:
         parse_thresholds(recipe.sweep.thresholds)
     base = path.resolve().parent
-    for table in (recipe, recipe.extract):
+    for table in (recipe, recipe.extract, recipe.score):
         for name, value in dict(table or {}).items():
             if isinstance(value, Path):
                 setattr(table, name, base / value)
     return recipe
+
+
+def _check_score(path: Path, options: RecipeScoreOptions) -> None:
+    """Look whether what is said is what the protocol needs and uses.
+
+    Splits, targets and rule may stand there in any case: they are also those of ``[sweep]`` and ``[submit]``.
+
+    Raises:
+        UsageError: it does not.
+    """
+    protocol, uses = options.protocol, TABLE[options.protocol].uses
+    file = misplaced_file(protocol, pairs=options.pairs)
+    if file is not None and options.pairs is None:
+        raise UsageError(f"{path}: score.{file}: the protocol {protocol} needs it")
+    unused = {*options.model_fields_set} - {*RECORDED, "pairs", *uses}
+    if file is not None or unused:
+        name = file or min(unused)
+        raise UsageError(f"{path}: score.{name}: the protocol {protocol} does not use it: leave it out")
 
 
 def run_recipe(path: Path, say: Say, *, overwrite: bool = False) -> dict[str, Any]:
@@ -168,8 +174,9 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
     found = clustered.embeddings
     say(f"cluster: {int(found.kept.sum())} of {int(found.frames.sum())} frames kept{_again(done['cluster'])}")
 
-    options = (recipe.score or ScoreStep()).model_dump()
-    splits = {name: options[name] for name in ("enrolment_split", "gallery_split")}
+    options = ScoreOptions(**dict(recipe.score or {}))
+    splits = {"enrolment_split": options.enrolment_split, "gallery_split": options.gallery_split}
+    how = {**options.record(), **list_inputs(options, manifest)}
     inputs = {"embeddings": found.attributes["content_sha256"], "manifest": manifest.sha256}
     scores = None
     scored = read_scored(embeddings, manifest)
@@ -178,11 +185,11 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
         scores_file = folder / "scores.json"
 
         def write_scores() -> None:
-            write_json(scores_file, score(scored, manifest, **options))
+            write_json(scores_file, score(scored, manifest, options))
 
-        done["score"] = once("score", {**inputs, **options}, scores_file, write_scores)
+        done["score"] = once("score", {**inputs, **how}, scores_file, write_scores)
         scores = read_json(scores_file)
-        say(f"score{_again(done['score'])}:\n{score_lines(scores)}")
+        say(f"score{_again(done['score'])}:\n{load(options.protocol).lines(scores)}")
     if recipe.sweep is not None:
         sweep_file = folder / "sweep.json"
         thresholds, pool = recipe.sweep.thresholds, recipe.cluster.pool
@@ -190,12 +197,11 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
 
         def write_sweep() -> None:
             with _engine(recipe, recipe.cluster.workers) as engine:
-                table = sweep(
-                    features, manifest, parse_thresholds(thresholds), pool=pool, engine=engine, **options
-                )
+                cosines = parse_thresholds(thresholds)
+                table = sweep(features, manifest, cosines, options, pool=pool, engine=engine)
             write_json(sweep_file, table)
 
-        key = {"features": found.attributes["features_sha256"], "manifest": manifest.sha256, **options}
+        key = {"features": found.attributes["features_sha256"], "manifest": manifest.sha256, **how}
         key = {**key, "thresholds": thresholds, **rule}
         done["sweep"] = once("sweep", key, sweep_file, write_sweep)
         say(f"sweep{_again(done['sweep'])}:\n{sweep_table(read_json(sweep_file))}")

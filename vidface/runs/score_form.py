@@ -8,17 +8,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from vidface.scores.protocols import iqiyi
+from vidface.scores.protocols.challenges import RANKS
+from vidface.scores.protocols.table import TABLE, load
 
 __all__ = ["is_score", "is_sweep"]
 
-_MEASURES = ("mAP@100", *(f"rank{k}" for k in iqiyi.RANKS))
+_RANKED = ("mAP@100", *(f"rank{k}" for k in RANKS))
 
 
 def is_score(value: dict[str, Any]) -> bool:
     """Whether all that reports read of a score object is there and of its type, and rates lie from 0 to 1."""
-    rates, thresholds, intervals = (value.get(name) for name in ("tpr@fpr", "threshold@fpr", "ci95"))
-    counts, warnings, definitions = (value.get(name) for name in ("counts", "warnings", "definitions"))
+    name, intervals = value.get("protocol"), value.get("ci95")
+    counts, warnings, definitions = (value.get(part) for part in ("counts", "warnings", "definitions"))
     if not (isinstance(intervals, dict) and isinstance(counts, dict) and isinstance(definitions, dict)):
         return False
     if not (isinstance(warnings, list) and all(isinstance(text, str) for text in warnings)):
@@ -29,33 +30,38 @@ def is_score(value: dict[str, Any]) -> bool:
         parts = count.values() if isinstance(count, dict) else [count]
         if not all(type(part) is int for part in parts):
             return False
-    people = value.get("per_identity")
+    if not (isinstance(name, str) and name in TABLE):
+        return False
+    protocol = load(name)
+    try:
+        measures = protocol.measures(value)
+        protocol.lines(value)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return False
+    if not all(
+        _is_rate(each.value) and (each.interval is None or _is_interval(each.interval)) for each in measures
+    ):
+        return False
+    return not protocol.figures or _has_figures(value)
+
+
+def _has_figures(value: dict[str, Any]) -> bool:
+    """Whether what the figures of rankings and of all pairs are drawn from is there."""
+    people, rates, thresholds = (value.get(name) for name in ("per_identity", "tpr@fpr", "threshold@fpr"))
     if not (people is None or isinstance(people, dict)) or not all(
         rate is not None and _is_rate(rate) for rate in (people or {}).values()
     ):
         return False
-    for name in _MEASURES:
-        if not _is_rate(value.get(name)):
-            return False
-        if value.get(name) is not None and not _is_interval(intervals.get(name)):
-            return False
-    if rates is None:
-        return True
-    of_rates = intervals.get("tpr@fpr")
-    if not (isinstance(rates, dict) and isinstance(thresholds, dict) and isinstance(of_rates, dict)):
+    if any(value[name] is not None and value["ci95"][name] is None for name in _RANKED):
         return False
-    return all(
-        _is_rate(rate)
-        and target in thresholds
-        and _is_number(thresholds[target])
-        and target in of_rates
-        and (of_rates[target] is None or _is_interval(of_rates[target]))
-        for target, rate in rates.items()
+    return rates is None or (
+        isinstance(thresholds, dict)
+        and all(target in thresholds and _is_number(thresholds[target]) for target in rates)
     )
 
 
 def is_sweep(value: dict[str, Any]) -> bool:
-    """Likewise of a sweep: rows that are score objects of the same targets, each with its threshold."""
+    """Likewise of a sweep: rows that are score objects of the same measures, each with its threshold."""
     rows, best = value.get("rows"), value.get("best")
     if not (isinstance(rows, list) and rows and isinstance(best, dict)):
         return False
@@ -64,9 +70,14 @@ def is_sweep(value: dict[str, Any]) -> bool:
         and isinstance(row.get("threshold"), str)
         and _is_rate(row.get("kept"))
         and is_score(row)
-        and (row["tpr@fpr"] or {}).keys() == (rows[0]["tpr@fpr"] or {}).keys()
+        and _labels(row) == _labels(rows[0])
         for row in rows
     )
+
+
+def _labels(row: dict[str, Any]) -> list[str]:
+    """What is measured; of an object that is a score object."""
+    return [each.label for each in load(row["protocol"]).measures(row)]
 
 
 def _is_number(value: Any) -> bool:

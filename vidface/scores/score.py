@@ -1,105 +1,56 @@
-"""Embeddings, or a submission file, -> scores: the protocols' numbers with what they rest on."""
+"""Embeddings, a submission file or features -> scores, by the protocol that the options name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
-import vidface
-from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import Manifest
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.protocols import iqiyi, lfrc
-from vidface.scores.scored import Scored, check_device, merge_numbers, where_unusable, zero_embeddings
+from vidface.scores.options import ScoreOptions
+from vidface.scores.protocols.protocol import Result
+from vidface.scores.protocols.table import check_embeddings, load
+from vidface.scores.scored import Scored, read_scored
 
-Protocol = Literal["iqiyi", "lfrc", "both"]
+__all__ = ["score", "score_file"]
 
 
-def score(
-    scored: Scored,
-    manifest: Manifest,
-    *,
-    protocol: Protocol = "both",
-    enrolment_split: str = "train",
-    gallery_split: str = "val",
-    targets: Sequence[str] = lfrc.TARGETS,
-    fpr_rule: FprRule = DEFAULT_RULE,
-    device: str = "cpu",
-) -> dict[str, Any]:
-    """Score by one protocol or both; a number that cannot be had is None, with a warning that says why.
+def score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> dict[str, Any]:
+    """Score what is in memory.
 
     Args:
         scored: from `read_scored`.
         manifest: the ground truth.
-        protocol: ``iqiyi``, ``lfrc`` or ``both``.
-        enrolment_split: iqiyi: the videos that templates are made of.
-        gallery_split: iqiyi: the videos that are searched.
-        targets: lfrc: FPR targets, as text.
-        fpr_rule: lfrc: which point of the curve a target means, see `vidface.scores.metrics.fpr_rules`.
-        device: lfrc: ``cpu`` or ``cuda``, where the pairs are compared; the numbers do not depend on it.
+        options: protocol, splits, targets and the rest.
 
     Returns:
-        The content of ``scores.json``; its keys are documented in the README.
+        The content of ``scores.json``; its keys are documented in the README and the protocol's page. A number that
+        cannot be had is None, with a warning that says why.
 
     Raises:
-        ManifestError: ``protocol`` is one that the manifest cannot serve.
-        UsageError: a ranking cannot be scored over pairs, or torch finds no GPU for ``cuda``.
+        ManifestError: the manifest, or the list of pairs, cannot serve the protocol.
+        UsageError: a ranking cannot be scored over pairs; torch finds no GPU for ``cuda``; or the protocol scores
+            features of images.
     """
-    check_device(device)
-    result: dict[str, Any] = {
-        "protocol": protocol,
-        "fpr_rule": fpr_rule,
-        "mAP@100": None,
-        **{f"rank{k}": None for k in iqiyi.RANKS},
-        "tpr@fpr": None,
-        "threshold@fpr": None,
-        "fpr_reached": None,
-        "ci95": {},
-        "counts": {},
-        "warnings": list(scored.warnings),
-        "definitions": {},
-        "per_identity": None,
-    }
-    if protocol in ("iqiyi", "both"):
-        try:
-            rankings = scored.rankings
-            if rankings is None and scored.embeddings is not None:
-                rankings = iqiyi.rank_gallery(
-                    scored.embeddings, manifest, enrolment_split=enrolment_split, gallery_split=gallery_split
-                )
-            merge_numbers(
-                result,
-                iqiyi.score_rankings(
-                    rankings or {}, manifest, enrolment_split=enrolment_split, gallery_split=gallery_split
-                ),
-            )
-            result["definitions"] |= {
-                "iqiyi": iqiyi.DEFINITION,
-                "splits": f"{enrolment_split} -> {gallery_split}",
-            }
-        except ManifestError as error:
-            if protocol == "iqiyi":
-                raise
-            result["warnings"].append(f"iqiyi not scored: {error}")
-    if protocol in ("lfrc", "both"):
-        if scored.embeddings is not None:
-            found = lfrc.score_all_pairs(
-                scored.embeddings, manifest, targets, fpr_rule=fpr_rule, device=device
-            )
-            merge_numbers(result, found)
-            result["definitions"]["lfrc"] = lfrc.definition(fpr_rule)
-        elif protocol == "lfrc":
-            raise UsageError("a ranking holds no embeddings: TPR at FPR needs an embeddings file or a .bin")
-        else:
-            result["warnings"].append("lfrc not scored: a ranking holds no embeddings")
-    if scored.status is not None:
-        result["counts"]["status"] = scored.status
-    if scored.embeddings is not None:
-        result["counts"]["zero_embeddings"] = unusable = zero_embeddings(scored.embeddings)
-        if unusable:
-            result["warnings"].append(
-                f"{unusable} videos have no usable frame: never ranked, score 0 in pairs; "
-                f"{where_unusable(scored, manifest)}"
-            )
-    result["inputs"] = {**scored.inputs, "program_version": vidface.__version__}
-    return result
+    check_embeddings(options.protocol)
+    return load(options.protocol).score(scored, manifest, options).scores
+
+
+def score_file(
+    path: Path, manifest: Manifest | None, options: ScoreOptions, *, normalise: bool = False
+) -> Result:
+    """Score a file; without a manifest features of images, by a protocol that needs none.
+
+    Args:
+        path: what `read_scored` reads, or features.
+        manifest: the ground truth, where the protocol needs one.
+        options: protocol, splits, targets and the rest.
+        normalise: as `read_scored` takes it.
+
+    Raises:
+        StoreError: the file cannot be used.
+        ManifestError, UsageError: as `score` raises.
+    """
+    protocol = load(options.protocol)
+    if manifest is None:
+        return protocol.score(path, options)
+    return protocol.score(read_scored(path, manifest, normalise=normalise), manifest, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,22 @@ from vidface.files.atomic import disk_is_full
 from vidface.files.locks import scratch_folder
 from vidface.files.store import read_features
 from vidface.manifest.manifest import Manifest
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.protocols.lfrc import TARGETS
-from vidface.scores.score import Protocol, score
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
+from vidface.scores.options import ScoreOptions
+from vidface.scores.protocols.protocol import Measure
+from vidface.scores.protocols.table import check_embeddings, load
+from vidface.scores.score import score
 from vidface.scores.scored import Scored, rows_of
+from vidface.scores.text import columns, number, rule_line
 
 
 def sweep(
     features: Path,
     manifest: Manifest,
     thresholds: Sequence[float | None],
+    options: ScoreOptions,
     *,
     pool: str = "largest",
-    protocol: Protocol = "both",
-    enrolment_split: str = "train",
-    gallery_split: str = "val",
-    targets: Sequence[str] = TARGETS,
-    fpr_rule: FprRule = DEFAULT_RULE,
     engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Score every clustering threshold.
@@ -46,22 +45,26 @@ def sweep(
         features: a features file.
         manifest: the ground truth.
         thresholds: cosines; None keeps every frame.
+        options: how each is scored, by any protocol of embeddings.
         pool: how frames become an embedding, as in `vidface.embeddings.cluster.cluster`.
-        protocol, enrolment_split, gallery_split, targets, fpr_rule: as in `vidface.scores.score.score`.
         engine: where the videos are clustered, as in `vidface.embeddings.cluster.cluster`.
 
     Returns:
-        ``rows``, a score object a threshold (without ``per_identity``) with ``threshold`` and ``kept``, the share of
-        frames that stayed; ``best``, protocol measure -> threshold; ``inputs``.
+        ``rows``, a score object a threshold of clustering, with that ``threshold`` and ``kept``, the share of frames
+        that stayed, but without ``per_identity`` and a ``threshold`` of its own; ``best``, protocol measure ->
+        threshold; ``inputs``.
 
     Raises:
         StoreError: the features file lacks videos of the manifest, or there is no space left beside it.
+        UsageError: the protocol scores features of images.
     """
+    check_embeddings(options.protocol)
     source = read_features(features)
     rows = rows_of(source.video_ids, manifest, features, source.attributes)
     n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
     function = {"largest": _sweep_chunk, "size": _size_sweep_chunk, "size-norm": _size_norm_sweep_chunk}[pool]
     table = []
+    inputs: dict[str, Any] = {}
     kept = np.zeros(len(thresholds), np.int64)
     with scratch_folder(features, "sweep") as folder:
         # A plain file: a memory map on a full disk would end the process without a word.
@@ -88,26 +91,21 @@ def sweep(
         for t, threshold in enumerate(thresholds):
             embeddings = np.fromfile(pooled, np.float32, of_one, offset=4 * t * of_one)
             scored = Scored({}, embeddings=embeddings.reshape(n_videos, source.dimension)[rows])
-            result = score(
-                scored,
-                manifest,
-                protocol=protocol,
-                enrolment_split=enrolment_split,
-                gallery_split=gallery_split,
-                targets=targets,
-                fpr_rule=fpr_rule,
-            )
-            del result["per_identity"], result["inputs"]
+            result = score(scored, manifest, options)
+            for name in ("per_identity", "threshold"):  # the latter of accuracy by folds
+                result.pop(name, None)
+            inputs = result.pop("inputs")  # of a list of pairs, the same in every row
             share = float(kept[t] / n_frames) if n_frames else None
             table.append({"threshold": threshold_text(threshold), "kept": share, **result})
     return {
         "rows": table,
-        "best": _best(table, targets),
+        "best": _best(table),
         "inputs": {
             "features_sha256": source.attributes["content_sha256"],
             "manifest_sha256": manifest.sha256,
             "program_version": vidface.__version__,
             **({} if pool == "largest" else {"pooling": POOLING[pool]}),
+            **inputs,
         },
     }
 
@@ -135,14 +133,47 @@ def _size_norm_sweep_chunk(
     return _sweep_chunk(path, offsets, thresholds, "size-norm")
 
 
-def _best(table: list[dict[str, Any]], targets: Sequence[str]) -> dict[str, str]:
-    """The threshold with the highest value of each measure; the first of equals."""
+def _best(table: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The threshold with the best value of each measure; the first of equals."""
     best = {}
-    for name in ("mAP@100", *targets):
-        values = [row[name] if name == "mAP@100" else (row["tpr@fpr"] or {}).get(name) for row in table]
-        known = [value for value in values if value is not None]
-        if known:
-            best[name if name == "mAP@100" else f"tpr@fpr={name}"] = table[values.index(max(known))][
-                "threshold"
-            ]
+    for column in _columns(table):
+        first = column[0]
+        known = [each.value for each in column if each.value is not None]
+        key = first.label if first.key is None else first.key
+        if key and known:
+            wanted = min(known) if first.lower_is_better else max(known)
+            best[key] = table[[each.value for each in column].index(wanted)]["threshold"]
     return best
+
+
+def _columns(table: Sequence[Mapping[str, Any]]) -> list[list[Measure]]:
+    """The measures of all rows, a list a measure."""
+    measures = load(table[0]["protocol"]).measures
+    return [list(column) for column in zip(*map(measures, table), strict=True)]
+
+
+def sweep_table(sweep: Mapping[str, Any]) -> str:
+    """A sweep as the paper's table 5: a row a threshold; the best of each column has a star."""
+    rows = sweep["rows"]
+    shown = [
+        column
+        for column in _columns(rows)
+        if column[0].column != "" and any(each.value is not None for each in column)
+    ]
+    head = (column[0].label if column[0].column is None else column[0].column for column in shown)
+    table = [["threshold", "frames kept", *head]]
+    for at, row in enumerate(rows):
+        kept = "-" if row["kept"] is None else f"{row['kept']:.1%}"
+        cells = [row["threshold"], kept]
+        for column in shown:
+            key = column[at].label if column[at].key is None else column[at].key
+            star = "" if not key else "*" if sweep["best"].get(key) == row["threshold"] else " "
+            cells.append(number(column[at].value) + star)
+        table.append(cells)
+    warnings = dict.fromkeys(warning for row in rows for warning in row["warnings"])
+    notes = ["* best of its column"]
+    if any(
+        column[0].target for column in shown
+    ):  # what is reached differs from row to row: it is in the JSON
+        notes.append(rule_line({"fpr_rule": rows[0].get("fpr_rule", DEFAULT_RULE)}))
+    return "\n".join([columns(table), "", *notes, *(f"warning: {text}" for text in warnings)])

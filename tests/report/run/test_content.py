@@ -22,7 +22,8 @@ from vidface.manifest.manifest import Manifest, read_manifest, write_manifest
 from vidface.report.run import projection, strips
 from vidface.report.run.content import Content
 from vidface.report.run.gather import gather
-from vidface.runs.opened import OPTIONS, Run, open_run, run_entry
+from vidface.runs.opened import Run, open_run, run_entry
+from vidface.scores.options import ScoreOptions
 from vidface.scores.score import score
 from vidface.scores.scored import read_scored
 from vidface.scores.sweep import sweep
@@ -84,7 +85,7 @@ def write_run(folder: Path, videos: Videos, rows: list[tuple[str, str, str, str]
     }
     store.join_shards([folder / "shard.h5"], features, made_with)
     cluster(features, folder / "embeddings.h5", ClusterOptions(threshold=THRESHOLD))
-    options = {**OPTIONS, "targets": TARGETS}
+    options = ScoreOptions(targets=TARGETS)
     write_json(folder / "run.json", {"run": run_entry(folder, manifest, features, options)})
     return folder
 
@@ -126,7 +127,7 @@ def pairs(videos: Videos, embeddings: dict[str, np.ndarray]) -> list[tuple[float
 
 
 def test_the_headline_is_what_score_says(content: Content, run: Run) -> None:
-    scores = score(read_scored(run.embeddings, run.manifest), run.manifest, **run.options)
+    scores = score(read_scored(run.embeddings, run.manifest), run.manifest, run.options)
     said = {number.label: number for number in content.headline}
     assert list(said) == ["mAP@100", "rank-1", "rank-5", "rank-10", *(f"TPR at FPR {t}" for t in TARGETS)]
     for label, name in (("mAP@100", "mAP@100"), ("rank-1", "rank1"), ("rank-10", "rank10")):
@@ -351,7 +352,7 @@ def test_the_order_of_the_videos_does_not_matter(content: Content, videos: Video
 
 def test_a_sweep_of_the_run_and_one_made_now_are_the_same(folder: Path, run: Run, content: Content) -> None:
     assert content.sweep is None and "--thresholds" in content.missing["sweep"]
-    table = sweep(run.features, run.manifest, [None, THRESHOLD, 0.9], **run.options)
+    table = sweep(run.features, run.manifest, [None, THRESHOLD, 0.9], run.options)
     write_json(folder / "sweep.json", table)
     try:
         stored = gather(open_run(folder), pictures=False)
@@ -370,7 +371,7 @@ def test_a_sweep_of_the_run_and_one_made_now_are_the_same(folder: Path, run: Run
 
 
 def test_a_threshold_that_is_not_the_best_needs_no_warning(run: Run) -> None:
-    table = sweep(run.features, run.manifest, [THRESHOLD, None], **run.options)
+    table = sweep(run.features, run.manifest, [THRESHOLD, None], run.options)
     for row in table["rows"]:
         row["mAP@100"] = 0.5 if row["threshold"] == "none" else 0.4
         row["tpr@fpr"] = dict.fromkeys(TARGETS)
@@ -381,7 +382,7 @@ def test_a_threshold_that_is_not_the_best_needs_no_warning(run: Run) -> None:
 
 
 def test_stored_scores_are_taken_as_they_are(run: Run) -> None:
-    scores = score(read_scored(run.embeddings, run.manifest), run.manifest, **run.options)
+    scores = score(read_scored(run.embeddings, run.manifest), run.manifest, run.options)
     scores["mAP@100"] = 0.123
     said = gather(dataclasses.replace(run, scores=scores), pictures=False)
     assert said.headline[0].value == 0.123

@@ -12,7 +12,7 @@ from small_sets import manifest_of
 
 from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import Manifest
-from vidface.scores.protocols.open_set import STEPS, open_set_numbers
+from vidface.scores.protocols.open_set_numbers import STEPS, open_set_numbers
 
 TARGETS = ["0.2", "0.1", "0.05", "1e-4"]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn.metrics import roc_curve
 from vidface.errors import ManifestError
 from vidface.manifest.sources.template_lists import read_crops, read_faces, read_subjects
 from vidface.manifest.sources.template_pairs import read_template_pairs
+from vidface.scores.options import ScoreOptions
 from vidface.scores.pairs.listed import listed_cosines
 from vidface.scores.protocols import templates as protocol
 from vidface.scores.protocols.ijb import score_templates
@@ -46,6 +48,11 @@ def matrix(made: template_sets.TemplateSet, features: np.ndarray) -> Path:
     path = made.meta.parent / "features.npy"
     np.save(path, features)
     return path
+
+
+def scored(matrix: Path, made: template_sets.TemplateSet, **told: object) -> dict[str, Any]:
+    options = ScoreOptions.model_validate({"protocol": made.kind, "meta": made.meta, **told})
+    return score_templates(matrix, options).scores
 
 
 def pair_scores(
@@ -90,7 +97,7 @@ def tpir(mated: list[tuple[float, int]], others: list[float], target: float) -> 
 def test_pairs_are_scored_by_the_definition(
     made: template_sets.TemplateSet, features: np.ndarray, matrix: Path, norm: bool, detector_score: bool
 ) -> None:
-    result = score_templates(matrix, made.kind, made.meta, norm=norm, detector_score=detector_score)  # type: ignore[arg-type]
+    result = scored(matrix, made, norm=norm, detector_score=detector_score)
     unit = template_sets.pooled(made, features, norm=norm, detector_score=detector_score)
     scores, same = pair_scores(made, unit)
     assert result["counts"]["genuine_pairs"] == same.sum() == 48
@@ -108,9 +115,7 @@ def test_pairs_are_scored_by_the_definition(
 
 def test_the_variants_are_four_different_numbers(made: template_sets.TemplateSet, matrix: Path) -> None:
     found = {
-        score_templates(matrix, made.kind, made.meta, norm=norm, detector_score=score)["threshold@fpr"][
-            "1e-1"
-        ]  # type: ignore[arg-type]
+        scored(matrix, made, norm=norm, detector_score=score)["threshold@fpr"]["1e-1"]
         for norm, score in VARIANTS
     }
     assert len(found) == 4
@@ -151,7 +156,7 @@ def test_nearest_is_the_reference_and_may_go_beyond_the_target(
     made: template_sets.TemplateSet, features: np.ndarray, matrix: Path
 ) -> None:
     targets = ["0.0015", "0.0083", "1e-1"]
-    result = score_templates(matrix, made.kind, made.meta, targets=targets, fpr_rule="nearest")  # type: ignore[arg-type]
+    result = scored(matrix, made, targets=targets, fpr_rule="nearest")
     scores, same = pair_scores(made, template_sets.pooled(made, features, norm=True, detector_score=True))
     fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
     fpr, tpr = np.flipud(fpr), np.flipud(tpr)
@@ -167,8 +172,8 @@ def test_halves_of_a_row_are_an_embedding_and_its_mirror(
     random = np.random.default_rng(1)
     first = random.standard_normal(features.shape).astype(np.float32)
     np.save(tmp_path / "both.npy", np.concatenate([first, features - first], axis=1))
-    both = score_templates(tmp_path / "both.npy", made.kind, made.meta, flip_halves=True)  # type: ignore[arg-type]
-    one = score_templates(matrix, made.kind, made.meta)  # type: ignore[arg-type]
+    both = scored(tmp_path / "both.npy", made, flip_halves=True)
+    one = scored(matrix, made)
     assert both["tpr@fpr"] == one["tpr@fpr"]
     assert both["identification"]["mean"] == one["identification"]["mean"]
     assert "both halves" in both["variant"]
@@ -181,7 +186,7 @@ def test_halves_of_a_row_are_an_embedding_and_its_mirror(
 def test_each_gallery_is_searched_by_itself(
     made: template_sets.TemplateSet, features: np.ndarray, matrix: Path, norm: bool, detector_score: bool
 ) -> None:
-    result = score_templates(matrix, made.kind, made.meta, norm=norm, detector_score=detector_score)  # type: ignore[arg-type]
+    result = scored(matrix, made, norm=norm, detector_score=detector_score)
     unit = template_sets.pooled(made, features, norm=norm, detector_score=detector_score)
     values = []
     for name, gallery in zip(template_sets.GALLERIES[made.kind], made.galleries, strict=True):
@@ -207,7 +212,7 @@ def test_the_wrong_denominators_are_other_numbers(
     made: template_sets.TemplateSet, features: np.ndarray, matrix: Path
 ) -> None:
     """What else is called TPIR: both galleries as one, thresholds from pairs, all probes below the line."""
-    mean = score_templates(matrix, made.kind, made.meta)["identification"]["mean"]  # type: ignore[arg-type]
+    mean = scored(matrix, made)["identification"]["mean"]
     unit = template_sets.pooled(made, features, norm=True, detector_score=True)
     # One gallery of both: every probe is mated, and thresholds come from the probes' scores with others' templates.
     joined = made.galleries[0] | made.galleries[1]

@@ -139,6 +139,7 @@ def _page(found: Comparison, tables: dict[str, Table], drawings: Sequence[Drawin
         warnings=found.warnings,
         method=method(found),
         counts=[(name.replace("_", " "), f"{count:,}") for name, count in found.counts.items()],
+        definitions=list(found.definitions.items()),
         options=[(name.replace("_", " "), _listed(value)) for name, value in found.options.items()],
         same=[(name.replace("_", " "), made_with_text(value)) for name, value in found.same.items()],
     )
@@ -274,12 +275,12 @@ def _curves(found: Comparison) -> list[tuple[str, Curves]]:
 
 
 def _gains(found: Comparison) -> list[tuple[str, int, Any]]:
-    """(measure, run, difference) of all that could be compared, in the order of the table."""
+    """(measure, run, difference) of all whose difference has an interval, in the order of the table."""
     return [
         (measure.name, run, gain)
         for measure in found.measures
         for run, gain in enumerate(measure.differences)
-        if gain is not None
+        if gain is not None and gain.low is not None
     ]
 
 

@@ -17,7 +17,7 @@ from vidface.runs.compare_result import SHOWN, Comparison, Value, signed, verdic
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.protocols import iqiyi, lfrc
-from vidface.scores.tables import columns
+from vidface.scores.text import columns
 
 __all__ = [
     "as_json",
@@ -178,7 +178,8 @@ def as_json(found: Comparison) -> dict[str, Any]:
             for run in others
         },
         "options": found.options,
-        "definitions": {"iqiyi": iqiyi.DEFINITION, "lfrc": lfrc.definition().partition("; intervals")[0]},
+        "definitions": found.definitions
+        or {"iqiyi": iqiyi.DEFINITION, "lfrc": lfrc.definition().partition("; intervals")[0]},
         "fpr_rule": DEFAULT_RULE,
         "counts": found.counts,
         "warnings": found.warnings,
@@ -188,6 +189,13 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 def method(found: Comparison) -> str:
     """How the intervals were made, in words."""
+    if not found.replicates:
+        return (
+            f"Each run is scored by the protocol {found.options['protocol']}, as vidface score does; an interval is "
+            "that of its run alone. No interval of a difference is given for this protocol. "
+            + ("" if found.fpr_rule is None else f"{found.fpr_rule}. ")
+            + "Measures are not corrected for one another: choose yours before you look."
+        )
     several = ""
     if found.comparisons > 1:
         level = 1 - 0.05 / found.comparisons
@@ -219,7 +227,9 @@ def _gain_texts(gain: Difference | None) -> tuple[str, str]:
     """A difference with its interval, and one word for it: a paper's table is narrow."""
     if gain is None:
         return "", ""
-    value, low, high = map(signed, gain[:3])
+    if gain.low is None or gain.high is None:
+        return signed(gain.value), "no interval"
+    value, low, high = map(signed, (gain.value, gain.low, gain.high))
     return f"{value} ({low} to {high})", {1: "better", -1: "worse", 0: "cannot be told"}[gain.verdict]
 
 

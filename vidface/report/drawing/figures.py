@@ -242,11 +242,12 @@ def _ticks(thresholds: list[str], chosen: int | None) -> list[int]:
 def _sweep_words(sweep: Sweep, chosen: int | None) -> str:
     parts = []
     for name, values in sweep.measures.items():
-        known = [(value, -at) for at, value in enumerate(values) if value is not None]
+        sign, end = (-1, "lowest") if name in sweep.smaller else (1, "highest")
+        known = [(sign * value, -at) for at, value in enumerate(values) if value is not None]
         if known:
             best, at = max(known)
             here = values[chosen] if chosen is not None else None
-            words = f"{name} is highest at {sweep.thresholds[-at]} ({best:.4f})"
+            words = f"{name} is {end} at {sweep.thresholds[-at]} ({sign * best:.4f})"
             parts.append(words + (f", {here:.4f} at the chosen one" if here is not None else ""))
     kept = sweep.kept[chosen] if chosen is not None else None
     if chosen is not None:

@@ -68,6 +68,7 @@ class Sweep:
         measures: label (``mAP@100``, ``TPR at FPR 1e-4`` ...) -> values; measures that are never known are left out.
         chosen: the threshold of this run where it is one of ``thresholds``.
         warning: what is to be said about how it was chosen; None where nothing is.
+        smaller: the labels of errors, of which less is better.
     """
 
     thresholds: list[str]
@@ -75,6 +76,7 @@ class Sweep:
     measures: dict[str, list[float | None]]
     chosen: str | None
     warning: str | None
+    smaller: frozenset[str] = frozenset()
 
 
 class OperatingPoint(NamedTuple):
@@ -283,6 +285,7 @@ class Content:
         map: the embeddings in the plane.
         fault_counts: how many faults of each stage and kind there are, and videos by status.
         faults: every fault; a page shows the first ones, the CSV all.
+        lines: what ``vidface score`` prints, of a protocol that has no figures of its own; else empty.
     """
 
     title: str
@@ -305,3 +308,4 @@ class Content:
     map: Map | None
     fault_counts: Table
     faults: Table
+    lines: str = ""

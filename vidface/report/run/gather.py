@@ -31,6 +31,7 @@ from vidface.scores.metrics.ranking import cmc
 from vidface.scores.pairs.distribution import pair_distribution
 from vidface.scores.protocols import iqiyi
 from vidface.scores.protocols.lfrc import identity_codes
+from vidface.scores.protocols.table import load
 from vidface.scores.score import score
 from vidface.scores.scored import Scored, rows_of
 from vidface.scores.sweep import sweep
@@ -85,6 +86,7 @@ def gather(
         if video not in known:
             raise UsageError(f"--video {printable(video)}: there is no such video in {run.manifest.path}")
     opened = _open(run)
+    protocol = load(run.options.protocol)
     missing: dict[str, str] = {}
     scores, rankings = _score(opened)
     faults = faults_of(run)
@@ -93,7 +95,7 @@ def gather(
     warnings = [*run.notes, *(warning for warning in scores["warnings"] if warning not in told)]
     table = run.sweep
     if thresholds is not None and run.features is not None:
-        table = sweep(run.features, run.manifest, thresholds, engine=engine, **run.options)
+        table = sweep(run.features, run.manifest, thresholds, run.options, engine=engine)
     if table is None:
         missing["sweep"] = (
             "this run has no sweep: say --thresholds none,0.2:0.6:0.05, or make it with vidface sweep"
@@ -102,16 +104,21 @@ def gather(
     if rankings is None:
         missing["cmc"] = missing["confused"] = _why_not(scores, "iqiyi")
     else:
-        _, identities, hits = iqiyi.ranked_hits(rankings, run.manifest, gallery_split=run.gallery_split)
+        _, identities, hits = iqiyi.ranked_hits(
+            rankings, run.manifest, gallery_split=run.options.gallery_split
+        )
         curve = Cmc(np.arange(1, hits.shape[1] + 1), cmc(hits), len(identities))
         confused = confused_people(run, opened.embeddings, rankings, scores["per_identity"], PEOPLE)
         if not confused:
             missing["confused"] = "every person has an AP of 1"
     people, _ = identity_codes(run.manifest)
     spread = pair_distribution(opened.embeddings, people, run.manifest.video_ids, listed=PAIRS)
-    curves = curves_of(spread, scores)
-    if curves is None:
+    curves = curves_of(spread, scores) if protocol.figures else None
+    if not protocol.figures:
+        missing["curves"] = f"the protocol {protocol.name} has no curves of its own; its numbers stand above"
+    elif curves is None:
         missing["curves"] = "pairs of the same person and of different people are needed, both"
+    if not (spread.same.any() and spread.different.any()):
         missing["pairs"] = "there are no pairs of this kind"
     plane = map_of(opened.embeddings, run.manifest)
     if plane is None:
@@ -130,7 +137,7 @@ def gather(
         made_with=made_with_table(run, opened.info),
         sweep=None if table is None else sweep_of(table, run),
         curves=curves,
-        histogram=histogram_of(spread, scores),
+        histogram=histogram_of(spread, scores) if protocol.figures else None,
         cmc=curve,
         faces=detected,
         weighted=opened.found.weights is not None,
@@ -141,6 +148,7 @@ def gather(
         map=plane,
         fault_counts=(tables := fault_tables(faults, opened.found))[0],
         faults=tables[1],
+        lines="" if protocol.figures else protocol.lines(scores),
     )
     return _illustrated(content, opened) if pictures and opened.info is not None else content
 
@@ -157,20 +165,21 @@ def _open(run: Run) -> _Opened:
 def _score(opened: _Opened) -> tuple[dict[str, Any], dict[str, list[str]] | None]:
     """The score object, the stored one where there is one, and the rankings, None where the protocol has none."""
     run, rankings = opened.run, None
-    if run.protocol != "lfrc":
-        splits = {"enrolment_split": run.enrolment_split, "gallery_split": run.gallery_split}
+    options, figures = run.options, load(run.options.protocol).figures
+    if "rankings" in figures:
+        splits = {"enrolment_split": options.enrolment_split, "gallery_split": options.gallery_split}
         try:
             rankings = iqiyi.rank_gallery(opened.embeddings, run.manifest, **splits)
         except ManifestError:
-            if run.protocol == "iqiyi":
+            if "pairs" not in figures:
                 raise
     if run.scores is not None:
         scores = run.scores
     else:
         status = Counter(opened.found.status[row] for row in opened.rows.tolist())
         scored = Scored({}, embeddings=opened.embeddings, rankings=rankings, status=dict(status))
-        scores = score(scored, run.manifest, **run.options)
-    return scores, rankings if scores["mAP@100"] is not None else None
+        scores = score(scored, run.manifest, options)
+    return scores, rankings if rankings is not None and scores["mAP@100"] is not None else None
 
 
 def _why_not(scores: dict[str, Any], protocol: str) -> str:
@@ -256,6 +265,6 @@ def _enrolled(confused: Sequence[Confused], run: Run) -> dict[str, str]:
     manifest = run.manifest
     first: dict[str, str] = {}
     for video, identity, split in zip(manifest.video_ids, manifest.identities, manifest.splits, strict=True):
-        if identity in names and split == run.enrolment_split:
+        if identity in names and split == run.options.enrolment_split:
             first[identity] = min(video, first.get(identity, video))
     return first

@@ -41,9 +41,9 @@ def confused_people(
     enrolled: dict[str, list[int]] = {name: [] for name in wanted}
     gallery: dict[str, list[str]] = {name: [] for name in wanted}
     for place, (identity, split) in enumerate(zip(manifest.identities, manifest.splits, strict=True)):
-        if identity in wanted and split == run.enrolment_split:
+        if identity in wanted and split == run.options.enrolment_split:
             enrolled[identity].append(place)
-        if identity in wanted and split == run.gallery_split:
+        if identity in wanted and split == run.options.gallery_split:
             gallery[identity].append(manifest.video_ids[place])
     shown = {video for name in wanted for video in rankings.get(name, ())}
     places = {video: place for place, video in enumerate(manifest.video_ids) if video in shown}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,53 +12,49 @@ from vidface.embeddings.thresholds import threshold_text
 from vidface.files.store import Embeddings
 from vidface.report.run.content import Cell, Number, Sweep, Table
 from vidface.runs.opened import Run
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
-from vidface.scores.protocols.iqiyi import RANKS
-from vidface.scores.tables.text import tpr_label
+from vidface.scores.protocols.table import load
 
 __all__ = ["counts_table", "headline", "protocol_words", "sweep_of"]
 
+# What the protocols with figures count, in words; others have the names of their counts.
+_COUNTED = {
+    "identities": "people that are searched for (queries)",
+    "enrolment_videos": "enrolment videos (split {enrolment_split})",
+    "gallery_videos": "gallery videos (split {gallery_split})",
+    "distractors": "distractors among the gallery videos",
+    "identities_not_ranked": "queries without a ranking, which score 0",
+    "identities_without_gallery": "enrolled people without a gallery video, not searched for",
+    "genuine_pairs": "genuine pairs (same person)",
+    "impostor_pairs": "impostor pairs (different people, or somebody unknown)",
+}
+
 
 def headline(scores: Mapping[str, Any]) -> list[Number]:
-    """mAP@100 and rank-k, then TPR at every FPR target, with 95 % intervals; a protocol that did not run adds none."""
-    intervals, numbers, rule = scores["ci95"], [], scores.get("fpr_rule", DEFAULT_RULE)
-    if scores["mAP@100"] is not None:
-        numbers.append(Number("mAP@100", scores["mAP@100"], *intervals["mAP@100"]))
-        numbers += [
-            Number(f"rank-{k}", scores[f"rank{k}"], *intervals[f"rank{k}"])
-            for k in RANKS
-            if f"rank{k}" in scores
-        ]
-    for target, value in (scores["tpr@fpr"] or {}).items():
-        low, high = intervals["tpr@fpr"][target] or (None, None)
-        notes = [warning for warning in scores["warnings"] if f"FPR {target} is" in warning]
-        note = notes[0] if notes else "there are no genuine pairs"
-        numbers.append(Number(tpr_label(target, rule), value, low, high, "" if value is not None else note))
+    """Every measure of the protocol with its 95 % interval; why there is no number stands beside it."""
+    numbers = []
+    for each in load(scores["protocol"]).measures(scores):
+        low, high = each.interval or (None, None)
+        label = re.sub(r"^rank(?=\d)", "rank-", each.label)
+        numbers.append(Number(label, each.value, low, high, each.note))
     return numbers
 
 
 def counts_table(run: Run, found: Embeddings, scores: Mapping[str, Any], faults: int, *, what: str) -> Table:
     """What the numbers rest on; rows of a protocol that did not run are left out. ``what``: frames, or faces."""
     counts, identities = scores["counts"], run.manifest.identities
+    words_of = _COUNTED if load(scores["protocol"]).figures else {}
+    if not words_of:
+        told = (
+            name for name, count in counts.items() if isinstance(count, int) and name != "zero_embeddings"
+        )
+        words_of = {name: name.replace("_", " ") for name in told}
     rows: list[list[Cell]] = [
         ["videos", len(run.manifest.video_ids)],
         ["people (identities)", len(set(identities) - {""})],
         ["videos of nobody known", identities.count("")],
     ]
-    rows += [
-        [words, counts[name]]
-        for name, words in (
-            ("identities", "people that are searched for (queries)"),
-            ("enrolment_videos", f"enrolment videos (split {run.enrolment_split})"),
-            ("gallery_videos", f"gallery videos (split {run.gallery_split})"),
-            ("distractors", "distractors among the gallery videos"),
-            ("identities_not_ranked", "queries without a ranking, which score 0"),
-            ("identities_without_gallery", "enrolled people without a gallery video, not searched for"),
-            ("genuine_pairs", "genuine pairs (same person)"),
-            ("impostor_pairs", "impostor pairs (different people, or somebody unknown)"),
-        )
-        if name in counts
-    ]
+    splits = run.options.model_dump(include={"enrolment_split", "gallery_split"})
+    rows += [[words.format(**splits), counts[name]] for name, words in words_of.items() if name in counts]
     frames, kept = int(found.frames.sum()), int(found.kept.sum())
     share = f" ({kept / frames:.1%})" if frames else ""
     rows += [
@@ -71,14 +68,16 @@ def counts_table(run: Run, found: Embeddings, scores: Mapping[str, Any], faults:
 
 def protocol_words(run: Run, scores: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The protocols that gave the numbers, exactly, a paragraph each."""
-    words, definitions = [], scores["definitions"]
+    words, definitions, options = [], scores["definitions"], run.options
+    if not load(scores["protocol"]).figures:
+        return [(name.replace("_", " "), text) for name, text in definitions.items()]
     if scores["mAP@100"] is not None:
         words.append(
             (
                 "iQIYI-VID (mAP@100, rank-k)",
                 f"A person's template is the L2-normalised mean of the embeddings of their enrolment videos (split "
-                f"'{run.enrolment_split}'). It is searched by exact inner product among all videos of the gallery "
-                f"(split '{run.gallery_split}'), distractors included; equal scores are ordered by video id. "
+                f"'{options.enrolment_split}'). It is searched by exact inner product among all videos of the gallery "
+                f"(split '{options.gallery_split}'), distractors included; equal scores are ordered by video id. "
                 f"{_sentence(definitions['iqiyi'])}.",
             )
         )
@@ -110,22 +109,19 @@ def protocol_words(run: Run, scores: Mapping[str, Any]) -> list[tuple[str, str]]
 
 def sweep_of(sweep: Mapping[str, Any], run: Run) -> Sweep:
     """A sweep's table by measure; what is said of the chosen threshold is only what is known."""
-    rows, rule = sweep["rows"], sweep["rows"][0].get("fpr_rule", DEFAULT_RULE)
+    rows = sweep["rows"]
     thresholds = [row["threshold"] for row in rows]
-    columns: dict[str, list[float | None]] = {
-        "mAP@100": [row["mAP@100"] for row in rows],
-        **{
-            tpr_label(target, rule): [(row["tpr@fpr"] or {}).get(target) for row in rows]
-            for target in run.targets
-        },
-    }
+    found = zip(*map(load(rows[0]["protocol"]).measures, rows), strict=True)
+    kept = [each for each in found if each[0].key != ""]
+    columns = {each[0].label: [one.value for one in each] for each in kept}
+    smaller = frozenset(each[0].label for each in kept if each[0].lower_is_better)
     chosen = str(run.attributes.get("threshold", threshold_text(None)))
     best = [
         name
         for name, values in columns.items()
         if chosen in thresholds
         and (value := values[thresholds.index(chosen)]) is not None
-        and value == max(other for other in values if other is not None)
+        and value == (min if name in smaller else max)(other for other in values if other is not None)
     ]
     warning = None
     if best:
@@ -140,6 +136,7 @@ def sweep_of(sweep: Mapping[str, Any], run: Run) -> Sweep:
         {name: values for name, values in columns.items() if any(value is not None for value in values)},
         chosen if chosen in thresholds else None,
         warning,
+        smaller,
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vidface import __version__
-from vidface.errors import StoreError
+from vidface.errors import StoreError, visible
 from vidface.files.atomic import write_atomic
 from vidface.files.locks import exclusive_folder
 from vidface.report.drawing.csv_files import write_csv, write_table
@@ -66,6 +66,7 @@ def write_report(content: Content, output: Path) -> list[Path]:
         made_by=f"Made by vidface {__version__}. This file needs no network and runs no scripts; its figures and data"
         " lie beside it in figures/ and data/.",
         content=content,
+        lines=[visible(line) for line in content.lines.split("\n")],
         drawings=drawings,
         numbers={name: at for at, name in enumerate(drawings, 1)},
         tables=_page_tables(content),
@@ -128,7 +129,9 @@ def _page_tables(content: Content) -> dict[str, PageTable]:
 def _starred(sweep: Sweep) -> PageTable:
     """A row a threshold; the best of each measure has a star, the chosen threshold an arrow."""
     best = {
-        name: max((value for value in values if value is not None), default=None)
+        name: (min if name in sweep.smaller else max)(
+            (value for value in values if value is not None), default=None
+        )
         for name, values in sweep.measures.items()
     }
     rows = []

@@ -41,11 +41,11 @@ def made_with_table(run: Run, info: FeaturesInfo | None) -> Table:
     rows += [
         ["manifest", run.manifest.path.name],
         ["manifest sha256 of rows", run.manifest.sha256],
-        ["protocol", run.protocol],
-        ["enrolment split", run.enrolment_split],
-        ["gallery split", run.gallery_split],
-        ["FPR targets", ", ".join(run.targets)],
-        ["FPR rule", FPR_RULE_TEXT[run.fpr_rule]],
+        ["protocol", run.options.protocol],
+        ["enrolment split", run.options.enrolment_split],
+        ["gallery split", run.options.gallery_split],
+        ["FPR targets", ", ".join(run.options.targets)],
+        ["FPR rule", FPR_RULE_TEXT[run.options.fpr_rule]],
         ["report made by", f"vidface {vidface.__version__}"],
         ["Python", platform.python_version()],
     ]

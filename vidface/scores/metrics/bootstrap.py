@@ -114,14 +114,14 @@ class Difference(NamedTuple):
 
     Attributes:
         value: of the second less of the first, on the set as it is.
-        low: lower end of its interval.
+        low: lower end of its interval; None where none was drawn.
         high: upper end.
         verdict: 1 where the whole interval lies above 0, -1 where it lies below, else 0: no difference can be told.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     verdict: int
 
 

@@ -1,5 +1,5 @@
 """The protocols: what is compared with what, and which numbers come of it. Pure functions on arrays and manifests.
 
-iqiyi: identity templates against a gallery, mAP@100 and rank-k. lfrc: all pairs of videos, TPR at FPR.
+`table.py` lists them; each is a module that holds its `Protocol`, here or with its numbers in a module beside it.
 Tested against independent oracles in ``tests/scores/protocols/`` and, on real faces, in ``tests/end_to_end/``.
 """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,6 @@ import numpy.typing as npt
 import vidface
 from vidface.errors import ManifestError, StoreError, UsageError
 from vidface.files.atomic import sha256_file
-from vidface.files.npy import looks_like_npy, open_matrix
-from vidface.files.store import read_features, row_blocks, verify_file
 from vidface.manifest.rows import show
 from vidface.manifest.sources.template_lists import (
     CROPS,
@@ -29,51 +27,29 @@ from vidface.manifest.sources.template_lists import (
     read_subjects,
 )
 from vidface.manifest.sources.template_pairs import TemplatePairs, read_template_pairs
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
+from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import templates as protocol
+from vidface.scores.protocols.ijb_features import open_source
+from vidface.scores.protocols.protocol import Measure, Protocol, Result, reason
 from vidface.scores.scored import merge_numbers
+from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
-__all__ = ["score_templates"]
+__all__ = ["PROTOCOLS", "score_templates"]
 
-BLOCK = 8192  # rows read at a time: 16 MB at 512 x float32
 _SAME_LENGTH = 1e-3  # float16 keeps a length of 1 as well as this
 
 Integers = npt.NDArray[np.int64]
 
 
-class _Source(NamedTuple):
-    """Features of images: how they are read, how long they are, and what is to be said of them."""
-
-    blocks: protocol.Blocks
-    dimension: int
-    inputs: dict[str, Any]
-    in_list_order: bool
-    warnings: list[str]
-
-
-def score_templates(
-    features: Path,
-    kind: TemplateSet,
-    meta: Path,
-    *,
-    norm: bool = True,
-    detector_score: bool = True,
-    flip_halves: bool = False,
-    targets: Sequence[str] = protocol.TARGETS,
-    fpr_rule: FprRule = DEFAULT_RULE,
-) -> dict[str, Any]:
+def score_templates(features: Path, options: ScoreOptions) -> Result:
     """Score features of single images; what a list is not there for is not scored, and a warning says so.
 
     Args:
         features: a features file whose videos are the set's images, one row each; or a ``.npy`` of another tool with
             the rows in the order of ``face_tid_mid``.
-        kind: ``ijbb`` or ``ijbc``.
-        meta: the folder of the set's lists.
-        norm: keep the length of a feature when templates are pooled.
-        detector_score: multiply each feature by the detector's score of ``name_5pts_score``.
-        flip_halves: a row is the embedding and after it that of the mirrored image: add the two.
-        targets: FPR targets of 1:1, as text.
-        fpr_rule: which point of the curve a target means, of FPR and of FPIR.
+        options: protocol (``ijbb`` or ``ijbc``), the folder of the set's lists, what is done with the features before
+            they are pooled, targets of 1:1, and the rule of FPR and of FPIR.
 
     Returns:
         An object for JSON; its keys are documented in ``docs/protocols/ijb.md``.
@@ -81,14 +57,20 @@ def score_templates(
     Raises:
         ManifestError: a list cannot be used, or neither the pairs nor the galleries are there.
         StoreError: the features cannot be used, or are not those of the set's images.
+        UsageError: no folder was said.
     """
+    meta, fpr_rule = options.meta, options.fpr_rule
+    kind: TemplateSet = "ijbb" if options.protocol == "ijbb" else "ijbc"
+    if meta is None:
+        raise UsageError(f"--protocol {kind} needs --meta")
+    variant = options.model_dump(include={"norm", "detector_score", "flip_halves"})
     faces_path = list_path(meta, kind, FACES)
     faces = read_faces(faces_path)
     lists = {faces_path.name: sha256_file(faces_path)}
     numbers, of_template = np.unique(faces.templates, return_inverse=True)
-    source = _open(features, faces, flip_halves)
+    source = open_source(features, faces, options.flip_halves)
     scores = None
-    if detector_score:
+    if options.detector_score:
         path = list_path(meta, kind, CROPS)
         scores = _scores_of(path, faces, faces_path, in_order=source.in_list_order)
         lists[path.name] = sha256_file(path)
@@ -102,7 +84,7 @@ def score_templates(
         )
     media = protocol.media_of(of_template, faces.media)
     rows = protocol.pool_templates(
-        source.blocks, lengths, of_template, media, scores, norm=norm, dimension=source.dimension
+        source.blocks, lengths, of_template, media, scores, norm=options.norm, dimension=source.dimension
     )
     beyond = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(beyond):
@@ -114,7 +96,7 @@ def score_templates(
     result: dict[str, Any] = {
         "protocol": kind,
         "fpr_rule": fpr_rule,
-        "variant": protocol.variant(norm=norm, detector_score=detector_score, flip_halves=flip_halves),
+        "variant": protocol.variant(**variant),
         **dict.fromkeys(("tpr@fpr", "threshold@fpr", "fpr_reached", "identification")),
         "ci95": {"tpr@fpr": None, "identification": None},
         "counts": {
@@ -125,13 +107,13 @@ def score_templates(
             "templates_without_feature": empty,
             "zero_embeddings": len(without),
         },
-        "warnings": source.warnings + warnings + _notes(faces, lengths, empty, norm),
+        "warnings": source.warnings + warnings + _notes(faces, lengths, empty, options.norm),
         "definitions": {**protocol.DEFINITIONS, "fpr_rule": FPR_RULE_TEXT[fpr_rule]},
         "images_without_feature": [faces.images[i] for i in without.tolist()],
     }
     if pairs is not None:
         try:
-            part = protocol.verify_templates(rows, *pairs, targets, fpr_rule)
+            part = protocol.verify_templates(rows, *pairs, options.targets, fpr_rule)
         except ValueError as error:
             raise ManifestError(f"{meta / f'{kind}_{PAIRS}'}: {error}") from None
         merge_numbers(result, part)
@@ -140,7 +122,7 @@ def score_templates(
         part["ci95"] = {"identification": part["ci95"]}
         merge_numbers(result, part)
     result["inputs"] = {**source.inputs, "lists_sha256": lists, "program_version": vidface.__version__}
-    return result
+    return Result(result)
 
 
 def _protocol_lists(
@@ -205,95 +187,6 @@ def _scores_of(path: Path, faces: Faces, faces_path: Path, *, in_order: bool) ->
     return np.array([score[image] for image in faces.images])
 
 
-def _open(path: Path, faces: Faces, flip_halves: bool) -> _Source:
-    """Open the features, without reading them.
-
-    Raises:
-        StoreError: they cannot be used, or are not those of the set's images.
-    """
-    try:
-        with path.open("rb") as handle:
-            head = handle.read(8)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if looks_like_npy(head):
-        source = _open_npy(path, faces)
-    elif not head.startswith(b"\x89HDF"):
-        raise StoreError(f"{path}: neither a features file (HDF5) nor a .npy matrix")
-    else:
-        source = _open_features(path, faces)
-    if not flip_halves:
-        return source
-    if source.dimension % 2:
-        raise UsageError(
-            f"{path}: rows of {source.dimension} numbers have no two halves: leave --flip-halves out"
-        )
-    half = source.dimension // 2
-
-    def summed() -> Iterator[tuple[Integers, npt.NDArray[Any]]]:
-        for places, rows in source.blocks():
-            yield places, rows[:, :half].astype(np.float64) + rows[:, half:]
-
-    return source._replace(blocks=summed, dimension=half)
-
-
-def _open_npy(path: Path, faces: Faces) -> _Source:
-    matrix = open_matrix(path, rows="images")
-    if len(matrix) != len(faces.images):
-        raise StoreError(f"{path}: {len(matrix)} rows for the {len(faces.images)} images of {FACES}")
-
-    def blocks() -> Iterator[tuple[Integers, npt.NDArray[Any]]]:
-        for start in range(0, len(matrix), BLOCK):
-            rows = np.asarray(matrix[start : start + BLOCK])
-            yield np.arange(start, start + len(rows)), rows
-
-    inputs = {"scored": path.name, "kind": "npy", "sha256": sha256_file(path)}
-    return _Source(blocks, matrix.shape[1], inputs, True, [])
-
-
-def _open_features(path: Path, faces: Faces) -> _Source:
-    info = read_features(path)
-    verify_file(path, info.attributes)
-    place = {image: i for i, image in enumerate(faces.images)}
-    rows_of_image = np.diff(info.offsets)
-    listed = np.array([place.get(video, -1) for video in info.video_ids], np.int64)
-    several = np.flatnonzero((rows_of_image > 1) & (listed >= 0))
-    if len(several):
-        image, count = info.video_ids[several[0]], rows_of_image[several[0]]
-        raise StoreError(
-            f"{path}: {len(several)} images have several rows, the first is {show(image)} with {count}; these sets "
-            "are scored with one face an image: extract aligned pictures"
-        )
-    missing = len(place) - np.count_nonzero(listed >= 0)
-    if missing:
-        there = set(info.video_ids)
-        first = next(image for image in faces.images if image not in there)
-        shard = info.attributes.get("shard")
-        todo = f"it is shard {shard}: merge the shards first" if shard else "extract the set's own manifest"
-        raise StoreError(
-            f"{path}: lacks {missing} of the {len(place)} images of {FACES}, the first is {show(first)}; {todo}"
-        )
-    of_row = np.repeat(listed, rows_of_image)
-    bounds = [*range(0, len(of_row), BLOCK), len(of_row)]
-
-    def blocks() -> Iterator[tuple[Integers, npt.NDArray[Any]]]:
-        start = 0
-        for rows in row_blocks(path, bounds):
-            places = of_row[start : start + len(rows)]
-            start += len(rows)
-            yield places[places >= 0], rows[places >= 0]
-
-    names = ("content_sha256", "model_name", "model_sha256", "flip", "decoder")
-    inputs = {"scored": path.name, "kind": "features"} | {
-        name: value.item() if isinstance(value := info.attributes[name], np.generic) else value
-        for name in names
-        if name in info.attributes
-    }
-    extra = int(np.count_nonzero(listed < 0))
-    warnings = [f"{extra} videos of {path.name} are not in {FACES} and play no part"] if extra else []
-    return _Source(blocks, info.dimension, inputs, False, warnings)
-
-
 def _notes(faces: Faces, lengths: npt.NDArray[np.float64], empty: int, norm: bool) -> list[str]:
     """What the user should know about the features."""
     notes = []
@@ -311,3 +204,67 @@ def _notes(faces: Faces, lengths: npt.NDArray[np.float64], empty: int, norm: boo
             "all features have length 1 already: the norms that --norm keeps are lost, and this is --no-norm"
         )
     return notes
+
+
+def _measures(scores: Mapping[str, Any]) -> list[Measure]:
+    """1:1, then the means over both galleries of 1:N."""
+    found = [
+        Measure(
+            tpr_label(target, scores["fpr_rule"]),
+            value,
+            target=target,
+            note=reason(scores, target) if value is None else "",
+        )
+        for target, value in (scores["tpr@fpr"] or {}).items()
+    ]
+    if scores["identification"]:
+        mean = scores["identification"]["mean"]
+        found += [Measure(f"TPIR at FPIR {target}", value) for target, value in mean["tpir@fpir"].items()]
+        found += [Measure(f"rank{k}", mean[f"rank{k}"]) for k in protocol.RANKS]
+    return found
+
+
+def _lines(scores: Mapping[str, Any]) -> str:
+    """1:1 as a table of TPR with the FPR really reached, 1:N as one of both galleries and their mean."""
+    lines = [f"{scores['protocol']}: {scores['variant']}", ""]
+    if scores["tpr@fpr"]:
+        rows = [("1:1", "value", "FPR reached")]
+        for target, value in scores["tpr@fpr"].items():
+            reached = scores["fpr_reached"][target]
+            rows.append((tpr_label(target, scores["fpr_rule"]), number(value), rate(reached)))
+        lines += [columns(rows), ""]
+    if scores["identification"]:
+        lines += [columns(_search_rows(scores)), ""]
+    lines += [counts_line(scores["counts"]), rule_line(scores)]
+    lines += [f"warning: {warning}" for warning in scores["warnings"]]
+    return "\n".join(lines)
+
+
+def _search_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    galleries, mean = scores["identification"]["galleries"], scores["identification"]["mean"]
+    intervals = scores["ci95"]["identification"]
+    head = [cell for name in galleries for cell in (f"gallery {name}", "95 % interval")]
+    rows: list[tuple[str, ...]] = [("1:N", *head, "mean")]
+    for target, value in mean["tpir@fpir"].items():
+        cells = [
+            cell
+            for name, each in galleries.items()
+            for cell in (
+                number(each["tpir@fpir"][target]),
+                interval(intervals[name]["tpir@fpir"][target]),
+            )
+        ]
+        rows.append((f"TPIR at FPIR {target}", *cells, number(value)))
+    for rank in ("rank1", "rank5", "rank10"):
+        cells = [
+            cell
+            for name, each in galleries.items()
+            for cell in (number(each[rank]), interval(intervals[name][rank]))
+        ]
+        rows.append((rank, *cells, number(mean[rank])))
+    return rows
+
+
+PROTOCOLS = tuple(
+    Protocol(name, score_templates, _lines, _measures, protocol.TARGETS) for name in ("ijbb", "ijbc")
+)

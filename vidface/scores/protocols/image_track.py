@@ -8,7 +8,7 @@ has a zero embedding: it stays in all counts with a score of 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,17 @@ from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.lfrc import identity_codes
+from vidface.scores.protocols.protocol import Measure, Protocol, Result, reason
 from vidface.scores.scored import Scored, check_device, where_unusable, zero_embeddings
+from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
-__all__ = ["DEFINITIONS", "IDENTIFICATION_TARGETS", "TARGETS", "score_image_track", "score_images"]
+__all__ = ["DEFINITIONS", "IDENTIFICATION_TARGETS", "PROTOCOLS", "TARGETS", "score_images"]
 
 TARGETS = ("1e-8", "1e-9")
 IDENTIFICATION_TARGETS = ("1e-3",)
+_FIRST = "identification, rank 1 at any score"
 DEFINITIONS = {
     "verification": "pairs of images of known people, and of one of them with a distractor; cosine; FPR is the share "
     "of the pairs of two people that is accepted; distractors are not compared with one another",
@@ -122,31 +126,14 @@ def _intervals(
     }
 
 
-def score_image_track(
-    scored: Scored,
-    manifest: Manifest,
-    *,
-    targets: Sequence[str] = TARGETS,
-    fpr_rule: FprRule = DEFAULT_RULE,
-    device: str = "cpu",
-) -> dict[str, Any]:
-    """Score images of known people among distractors.
-
-    Args:
-        scored: from `vidface.scores.scored.read_scored`.
-        manifest: who is in which image; an empty identity is a distractor.
-        targets: FPR targets of verification, as text.
-        fpr_rule: which point of the curve a target means.
-        device: ``cpu`` or ``cuda``, where images are compared; the numbers do not depend on it.
-
-    Returns:
-        An object for JSON, whose keys are documented in ``docs/protocols/trillionpairs.md``.
+def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
+    """An object for JSON, whose keys are documented in ``docs/protocols/trillionpairs.md``.
 
     Raises:
         ManifestError: the manifest knows nobody.
         UsageError: a ranking cannot be scored, or torch finds no GPU for ``cuda``.
     """
-    check_device(device)
+    check_device(options.device)
     if scored.embeddings is None:
         raise UsageError(
             "a ranking holds no embeddings: trillionpairs needs an embeddings file, a .npy or a .bin"
@@ -155,7 +142,8 @@ def score_image_track(
         raise ManifestError(
             f"{manifest.path}: no image has an identity, so there is nobody to compare: make the manifest with --labels"
         )
-    numbers = score_images(scored.embeddings, manifest, targets, fpr_rule=fpr_rule, device=device)
+    rule = options.fpr_rule
+    numbers = score_images(scored.embeddings, manifest, options.targets, fpr_rule=rule, device=options.device)
     counts, unusable = numbers.pop("counts"), zero_embeddings(scored.embeddings)
     warnings = [*scored.warnings, *numbers.pop("warnings")]
     if unusable:
@@ -165,12 +153,52 @@ def score_image_track(
         )
     if scored.status is not None:
         counts["status"] = scored.status
-    return {
-        "protocol": "trillionpairs",
-        "fpr_rule": fpr_rule,
-        **numbers,
-        "counts": {**counts, "zero_embeddings": unusable},
-        "warnings": warnings,
-        "definitions": {**DEFINITIONS, "fpr_rule": FPR_RULE_TEXT[fpr_rule]},
-        "inputs": {**scored.inputs, "program_version": vidface.__version__},
-    }
+    return Result(
+        {
+            "protocol": "trillionpairs",
+            "fpr_rule": rule,
+            **numbers,
+            "counts": {**counts, "zero_embeddings": unusable},
+            "warnings": warnings,
+            "definitions": {**DEFINITIONS, "fpr_rule": FPR_RULE_TEXT[rule]},
+            "inputs": {**scored.inputs, "program_version": vidface.__version__},
+        }
+    )
+
+
+def _parts(scores: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Name, numbers and intervals of verification and of identification."""
+    return [
+        ("verification", scores, scores["ci95"]),
+        ("identification", scores["identification"], scores["ci95"]["identification"]),
+    ]
+
+
+def _measures(scores: Mapping[str, Any]) -> list[Measure]:
+    found = []
+    for name, part, ends in _parts(scores):
+        for target, value in part["tpr@fpr"].items():
+            label = f"{name}, {tpr_label(target, scores['fpr_rule'])}"
+            note = reason(scores, target) if value is None else ""
+            of_options = target if part is scores else ""
+            found.append(Measure(label, value, ends["tpr@fpr"][target], of_options, note))
+    ends = scores["ci95"]["identification"]
+    found.append(Measure(_FIRST, scores["identification"]["rank1"], ends["rank1"]))
+    return found
+
+
+def _lines(scores: Mapping[str, Any]) -> str:
+    """TPR at every FPR of verification and identification with what each reaches, then counts, rule and warnings."""
+    rows: list[tuple[str, ...]] = [("measure", "value", "95 % interval", "FPR reached", "threshold")]
+    reached = [
+        (rate(part["fpr_reached"][target]), number(part["threshold@fpr"][target]))
+        for _, part, _ in _parts(scores)
+        for target in part["tpr@fpr"]
+    ]
+    for each, more in zip(_measures(scores), [*reached, ("", "")], strict=True):
+        rows.append((each.label, number(each.value), interval(each.interval), *more))
+    lines = [columns(rows), "", counts_line(scores["counts"]), rule_line({"fpr_rule": scores["fpr_rule"]})]
+    return "\n".join(lines + [f"warning: {warning}" for warning in scores["warnings"]])
+
+
+PROTOCOLS = (Protocol("trillionpairs", _score, _lines, _measures, TARGETS),)

@@ -20,9 +20,14 @@ from vidface.errors import ManifestError
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_mean
 from vidface.scores.metrics.ranking import average_precision_at_k, rank_k_hits
+from vidface.scores.options import ScoreOptions
+from vidface.scores.protocols import challenges
+from vidface.scores.protocols.challenges import RANKS
+from vidface.scores.protocols.lfrc import TARGETS
+from vidface.scores.protocols.protocol import Protocol, Result
+from vidface.scores.scored import Scored, merge_numbers
 
 CUT_OFF = 100
-RANKS = (1, 5, 10)
 DEFINITION = (
     "AP = sum over hits at rank k <= 100 of (hits up to k) / k, divided by ALL gallery videos of the identity; "
     "mAP = mean over the identities of the gallery; rank-k = share of them with a hit among the first k"
@@ -282,3 +287,32 @@ def identity_values(ranks: NDArray[np.int64], wanted: Wanted) -> dict[str, NDArr
         "mAP@100": average_precision_at_k(hits, np.bincount(wanted.identity, minlength=len(wanted.names))),
         **{f"rank{k}": rank_k_hits(hits, k).astype(np.float64) for k in RANKS},
     }
+
+
+def add(result: dict[str, Any], scored: Scored, manifest: Manifest, options: ScoreOptions) -> None:
+    """Add the numbers of a ranking, or of embeddings that are ranked here, to an object of `challenges.begin`.
+
+    Raises:
+        ManifestError: a split is empty, or nobody is enrolled or in the gallery.
+    """
+    splits = {"enrolment_split": options.enrolment_split, "gallery_split": options.gallery_split}
+    rankings = scored.rankings
+    if rankings is None and scored.embeddings is not None:
+        rankings = rank_gallery(scored.embeddings, manifest, **splits)
+    merge_numbers(result, score_rankings(rankings or {}, manifest, **splits))
+    result["definitions"] |= {
+        "iqiyi": DEFINITION,
+        "splits": f"{options.enrolment_split} -> {options.gallery_split}",
+    }
+
+
+def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
+    result = challenges.begin(scored, options)
+    add(result, scored, manifest, options)
+    return challenges.finish(result, scored, manifest)
+
+
+# It has no targets of its own; those of lfrc stand in the record of what a recipe's files were made from.
+PROTOCOLS = (
+    Protocol("iqiyi", _score, challenges.lines, challenges.measures, TARGETS, figures=("rankings",)),
+)

@@ -18,6 +18,10 @@ from vidface.manifest.rows import show
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import fpr_fraction
+from vidface.scores.options import ScoreOptions
+from vidface.scores.protocols import challenges
+from vidface.scores.protocols.protocol import Protocol, Result
+from vidface.scores.scored import Scored, merge_numbers
 
 TARGETS = ("1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
 _POINT: dict[FprRule, str] = {
@@ -104,3 +108,24 @@ def score_all_pairs(
         },
         "warnings": result.warnings,
     }
+
+
+def add(
+    result: dict[str, Any], embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
+) -> None:
+    """Add the numbers of all pairs to an object of `challenges.begin`."""
+    rule = options.fpr_rule
+    found = score_all_pairs(embeddings, manifest, options.targets, fpr_rule=rule, device=options.device)
+    merge_numbers(result, found)
+    result["definitions"]["lfrc"] = definition(rule)
+
+
+def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
+    result = challenges.begin(scored, options)
+    if scored.embeddings is None:
+        raise UsageError("a ranking holds no embeddings: TPR at FPR needs an embeddings file or a .bin")
+    add(result, scored.embeddings, manifest, options)
+    return challenges.finish(result, scored, manifest)
+
+
+PROTOCOLS = (Protocol("lfrc", _score, challenges.lines, challenges.measures, TARGETS, figures=("pairs",)),)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,41 +13,31 @@ import vidface
 from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import Manifest
 from vidface.manifest.pairs import ListedPairs, read_pairs
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import pairs as protocol_pairs
 from vidface.scores.protocols.lfrc import identity_codes
+from vidface.scores.protocols.protocol import Measure, Protocol, Result, reason
 from vidface.scores.scored import Scored, merge_numbers
+from vidface.scores.text import columns, interval, number, rate, rule_line, tpr_label
 
-PairProtocol = Literal["pairs", "folds", "ytf"]
+__all__ = ["PROTOCOLS", "frame_choice"]
+
+SHOWN = 5  # problems of a list; all are in the JSON
+_ACCURACY, _VAL = "accuracy by folds", "VAL at FAR "
 
 
-def score_listed(
-    scored: Scored,
-    manifest: Manifest,
-    path: Path,
-    protocol: PairProtocol,
-    *,
-    targets: Sequence[str] = protocol_pairs.TARGETS,
-    fpr_rule: FprRule = DEFAULT_RULE,
-) -> dict[str, Any]:
-    """Score the pairs of a list.
+def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
+    """The content of ``scores.json``; its keys are documented in ``docs/protocols/pairs.md``.
 
-    Args:
-        scored: from `vidface.scores.scored.read_scored`; embeddings or a matrix.
-        manifest: the videos; identities are only compared with the list.
-        path: the list, see `vidface.manifest.pairs`.
-        protocol: ``pairs``: rates over all pairs; ``folds``: also accuracy by folds; ``ytf``: that, by the list's own
-            splits.
-        targets: FPR targets as text.
-        fpr_rule: which point of the curve a target means.
-
-    Returns:
-        The content of ``scores.json``; its keys are documented in ``docs/protocols/pairs.md``.
+    ``pairs``: rates over all pairs; ``folds``: also accuracy by folds; ``ytf``: that, by the list's own splits.
 
     Raises:
         ManifestError: the list cannot be used, see `read_pairs`; its pairs are all of one kind, or too few for folds.
-        UsageError: a ranking was given; ``ytf`` with a list without splits.
+        UsageError: no list was said, or a ranking given; ``ytf`` with a list without splits.
     """
+    path, protocol, fpr_rule = options.pairs, options.protocol, options.fpr_rule
+    if path is None:
+        raise UsageError(f"--protocol {protocol} needs --pairs")
     if scored.embeddings is None:
         raise UsageError("a ranking holds no embeddings: pairs need an embeddings file or a matrix")
     listed = read_pairs(path, manifest)
@@ -60,7 +50,12 @@ def score_listed(
     by_folds = protocol != "pairs"
     try:
         result = protocol_pairs.score_listed_pairs(
-            scores, listed.same, people[listed.first], people[listed.second], targets, fpr_rule=fpr_rule
+            scores,
+            listed.same,
+            people[listed.first],
+            people[listed.second],
+            options.targets,
+            fpr_rule=fpr_rule,
         )
         if by_folds:
             folds = protocol_pairs.fold_numbers(listed.folds, len(scores))
@@ -90,15 +85,17 @@ def score_listed(
     )
     definitions = protocol_pairs.definitions(fpr_rule, folds=by_folds)
     definitions["frames"] = frame_choice(scored, used.tolist())
-    return {
-        "protocol": protocol,
-        "fpr_rule": fpr_rule,
-        **result,
-        "left_out": listed.left_out,
-        "problems": listed.problems,
-        "definitions": definitions,
-        "inputs": {**scored.inputs, **listed.inputs, "program_version": vidface.__version__},
-    }
+    return Result(
+        {
+            "protocol": protocol,
+            "fpr_rule": fpr_rule,
+            **result,
+            "left_out": listed.left_out,
+            "problems": listed.problems,
+            "definitions": definitions,
+            "inputs": {**scored.inputs, **listed.inputs, "program_version": vidface.__version__},
+        }
+    )
 
 
 def _people(manifest: Manifest) -> NDArray[np.int64]:
@@ -163,10 +160,82 @@ def _zero_warnings(names: Sequence[str], pairs: int) -> list[str]:
     ]
 
 
-def _fold_warnings(listed: ListedPairs, protocol: PairProtocol) -> list[str]:
+def _fold_warnings(listed: ListedPairs, protocol: str) -> list[str]:
     if listed.folds is None:
         return [f"the list has no folds: {protocol_pairs.FOLDS} were cut in its order"]
     found = len(np.unique(listed.folds))
     if protocol == "ytf" and found != protocol_pairs.FOLDS:
         return [f"{found} splits, where YouTube Faces has {protocol_pairs.FOLDS}"]
     return []
+
+
+def _measures(scores: Mapping[str, Any]) -> list[Measure]:
+    intervals, rule = scores["ci95"], scores["fpr_rule"]
+    found = []
+    if "accuracy" in scores:
+        found.append(Measure(_ACCURACY, scores["accuracy"], intervals["accuracy"]))
+    if "val@far" in scores:
+        val = scores["val@far"] and scores["val@far"]["val"]
+        note = reason(scores, protocol_pairs.VAL_TARGET) if val is None else ""
+        found.append(Measure(f"{_VAL}{protocol_pairs.VAL_TARGET} by folds", val, note=note))
+    found += [
+        Measure(name.upper(), scores[name], intervals[name], lower_is_better=name == "eer")
+        for name in ("auc", "eer")
+    ]
+    for target, value in scores["tpr@fpr"].items():
+        note = reason(scores, target) if value is None else ""
+        found.append(Measure(tpr_label(target, rule), value, intervals["tpr@fpr"][target], target, note))
+    return found
+
+
+def _lines(scores: Mapping[str, Any]) -> str:
+    """Measures with intervals, folds, counts, warnings, and the first problems of the list."""
+    rows = [("measure", "value", "95 % interval")]
+    for each in _measures(scores):
+        if each.value is None and each.label.startswith(_VAL):
+            continue  # a warning says why
+        rows.append((each.label, number(each.value), interval(each.interval)))
+        if each.label == _ACCURACY:
+            rows.append(("  std over folds", number(scores["std"]), "-"))
+            rows.append(("  standard error", number(scores["standard_error"]), "-"))
+        elif each.label.startswith(_VAL):
+            rows.append(("  FAR reached", rate(scores["val@far"]["far"]), "-"))
+    lines = [columns(rows), ""]
+    if "folds" in scores:
+        lines += [_folds(scores), ""]
+    counts = scores["counts"]
+    lines.append(
+        f"{counts['pairs']} pairs ({counts['same']} same, {counts['different']} different) of {counts['listed']} "
+        f"listed, {counts['videos']} videos"
+    )
+    lines.append(rule_line(scores))
+    if scores["protocol"] == "ytf":
+        lines.append(f"frames: {scores['definitions']['frames']}")
+    lines += [f"warning: {warning}" for warning in scores["warnings"]]
+    problems = scores["problems"]
+    lines += problems[:SHOWN]
+    if len(problems) > SHOWN:
+        lines.append(f"... {len(problems) - SHOWN} more lines of the list are named in the JSON (-o, --json)")
+    return "\n".join(lines)
+
+
+def _folds(scores: Mapping[str, Any]) -> str:
+    """A row a fold: thresholds as squared distance, and as the cosine that this is."""
+    rows = [("fold", "pairs", "same", "accuracy", "threshold d2", "as cosine")]
+    for row in scores["folds"]:
+        rows.append(
+            (
+                str(row["fold"]),
+                str(row["pairs"]),
+                str(row["same"]),
+                number(row["accuracy"]),
+                f"{row['threshold']:.2f}",
+                f"{1 - row['threshold'] / 2:.3f}",
+            )
+        )
+    return columns(rows)
+
+
+PROTOCOLS = tuple(
+    Protocol(name, _score, _lines, _measures, protocol_pairs.TARGETS) for name in ("pairs", "folds", "ytf")
+)

@@ -1,37 +1,25 @@
 """Open set: videos of the gallery split are searched among the identities of the enrolment split, most may be nobody's.
 
-A template is the L2-normalised mean of an identity's enrolment videos, as in `vidface.scores.protocols.iqiyi`. Every
-video of the gallery split is one search; it is non-mated where its identity is not enrolled or not known. A video
-without a usable frame scores 0 with everybody and stays in its denominator; so does an identity without a usable
-enrolment video, which stays enrolled.
+The numbers and what they rest on are those of `vidface.scores.protocols.open_set_numbers`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Mapping
+from typing import Any
 
 import vidface
-from vidface.errors import ManifestError, UsageError
+from vidface.errors import UsageError
 from vidface.manifest.manifest import Manifest
-from vidface.scores.metrics.bootstrap import bootstrap_ratio
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
+from vidface.scores.options import ScoreOptions
+from vidface.scores.protocols.open_set_numbers import RANKS, TARGETS, open_set_numbers
+from vidface.scores.protocols.protocol import Measure, Protocol, Result, reason
 from vidface.scores.scored import Scored, where_unusable, zero_embeddings
+from vidface.scores.text import columns, counts_line, interval, number, rate
 
-if TYPE_CHECKING:
-    from vidface.scores.metrics.identity_thresholds import IdentityThresholds, Judged
-    from vidface.scores.metrics.open_set import Det, Identification, SearchOutcomes
+__all__ = ["DEFINITIONS", "PROTOCOLS"]
 
-__all__ = ["DEFINITIONS", "RANKS", "TARGETS", "open_set_numbers", "score_open_set"]
-
-TARGETS = ("1e-1", "1e-2", "1e-3")
-RANKS = (1, 5, 10)
-STEPS = 200  # of the curve in the result; a file has them all
 DEFINITIONS = {
     "openset": (
         "FPIR = non-mated searches whose best score is at least the threshold / all non-mated searches; FNIR = mated "
@@ -47,235 +35,17 @@ DEFINITIONS = {
         "half over all pairs of an identity and a search of somebody else; means over identities"
     ),
 }
+# What is counted only where there is any.
+_RARE = (
+    "searches_without_usable_frame",
+    "enrolled_without_usable_video",
+    "enrolment_videos_without_identity",
+    "videos_of_other_splits",
+)
 
 
-def open_set_numbers(
-    embeddings: npt.NDArray[np.float32],
-    manifest: Manifest,
-    targets: Sequence[str] = TARGETS,
-    *,
-    enrolment_split: str = "train",
-    gallery_split: str = "val",
-    fpr_rule: FprRule = DEFAULT_RULE,
-) -> tuple[dict[str, Any], Det | None]:
-    """Enrol, search and score.
-
-    Args:
-        embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
-        manifest: who is in which video, and in which split.
-        targets: FPIR targets as text, so that 1e-2 of a number of searches is exact.
-        enrolment_split: videos that templates are made of.
-        gallery_split: videos that are searched for.
-        fpr_rule: which point of the curve a target means, see `vidface.scores.metrics.fpr_rules`.
-
-    Returns:
-        ``tpir@fpir``, ``fnir@fpir``, ``threshold@fpir``, ``fpir_reached``, target -> value or None; ``rank1``,
-        ``rank5``, ``rank10``; ``ci95``; ``det``; ``identity_thresholds``; ``per_identity``; ``counts``; ``warnings``.
-        And the whole curve, None where there are no mated or no non-mated searches.
-
-    Raises:
-        ManifestError: nobody is enrolled, or there is nothing to search for.
-        UsageError: both splits are the same.
-    """
-    from vidface.scores.metrics.identity_thresholds import identity_thresholds
-    from vidface.scores.metrics.open_set import closed_set_rates, det, fnir_at_fpir, search_outcomes
-    from vidface.scores.search.retrieval import identity_templates
-
-    if enrolment_split == gallery_split:
-        raise UsageError(
-            f"--enrolment-split and --gallery-split are both '{gallery_split}': each video would find itself; "
-            "name two splits"
-        )
-    # Texts as objects: else each takes the room of the longest, four bytes a letter.
-    splits, known = np.array(manifest.splits, object), np.array([name != "" for name in manifest.identities])
-    enrolled = np.flatnonzero((splits == enrolment_split) & known)
-    searched = np.flatnonzero(splits == gallery_split)
-    for rows, what in (
-        (enrolled, f"no video with an identity in the enrolment split '{enrolment_split}'"),
-        (searched, f"no video in the gallery split '{gallery_split}'"),
-    ):
-        if not len(rows):
-            listed = ", ".join(f"'{split}' ({n})" for split, n in Counter(manifest.splits).most_common(5))
-            raise ManifestError(f"{manifest.path}: {what}; splits here: {listed or 'none'}")
-    names, templates = identity_templates(
-        embeddings[enrolled], [manifest.identities[i] for i in enrolled.tolist()]
-    )
-    code = {name: i for i, name in enumerate(names)}
-    people = [manifest.identities[i] for i in searched.tolist()]
-    own = np.array([code.get(person, -1) for person in people], np.int64)
-    probes, identities = embeddings[searched], np.arange(len(names))
-
-    outcomes = search_outcomes(probes, templates, own, identities)
-    points, warnings = fnir_at_fpir(outcomes, targets, rule=fpr_rule)
-    # Who is drawn together: all searches of one person, and each video of nobody known.
-    units = [person or f"\0{row}" for row, person in enumerate(people)]
-    unit = np.unique(np.array(units, object), return_inverse=True)[1]
-    judged = identity_thresholds(probes, templates, own, identities, _first_half(manifest, searched), targets)
-    curve = det(outcomes) if outcomes.mated.any() and not outcomes.mated.all() else None
-    unusable = int(np.count_nonzero(~templates.any(axis=1)))
-    if unusable:
-        warnings.append(f"{unusable} of {len(names)} enrolled identities have no usable video: they score 0")
-    warnings += [
-        f"thresholds of single identities at {target} are not measured: in the half they are chosen on, searches of "
-        f"other people are fewer than 1/{target}"
-        for target, found in zip(targets, judged.at, strict=True)
-        if found is None
-    ]
-    strangers = {person for person in people if person and person not in code}
-    columns = {
-        "tpir@fpir": "tpir",
-        "fnir@fpir": "fnir",
-        "threshold@fpir": "threshold",
-        "fpir_reached": "fpir",
-    }
-    result = {
-        **{
-            key: {point.target: getattr(point, column) for point in points} for key, column in columns.items()
-        },
-        **{f"rank{k}": value for k, value in closed_set_rates(outcomes, RANKS).items()},
-        "ci95": _intervals(outcomes, points, unit, fpr_rule),
-        "det": None if curve is None else _steps(curve),
-        "identity_thresholds": {
-            target: None if found is None else _summary(found, judged)
-            for target, found in zip(targets, judged.at, strict=True)
-        },
-        "per_identity": _per_identity(names, judged),
-        "counts": {
-            "enrolled_identities": len(names),
-            "enrolment_videos": len(enrolled),
-            "searches": len(searched),
-            "mated_searches": int(outcomes.mated.sum()),
-            "identities_searched_for": len(set(own[own >= 0].tolist())),
-            "non_mated_searches": int((~outcomes.mated).sum()),
-            "identities_not_enrolled": len(strangers),
-            "searches_without_identity": people.count(""),
-            "searches_without_usable_frame": int(np.count_nonzero(~probes.any(axis=1))),
-            "enrolled_without_usable_video": unusable,
-            "enrolment_videos_without_identity": int(np.count_nonzero((splits == enrolment_split) & ~known)),
-            "videos_of_other_splits": int(
-                np.count_nonzero((splits != enrolment_split) & (splits != gallery_split))
-            ),
-        },
-        "warnings": warnings,
-    }
-    return result, curve
-
-
-def _first_half(manifest: Manifest, videos: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Half of the people, with all their videos, by the hash of their names; unknown videos by that of their ids."""
-    names = [
-        f"identity {manifest.identities[i]}" if manifest.identities[i] else f"video {manifest.video_ids[i]}"
-        for i in videos.tolist()
-    ]
-    return np.array(
-        [hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[0] < 128 for name in names], np.bool_
-    )
-
-
-def _intervals(
-    outcomes: SearchOutcomes, points: Sequence[Identification], unit: npt.NDArray[np.int64], rule: FprRule
-) -> dict[str, Any]:
-    """95 % intervals; None where a number is None, and between thresholds."""
-    from vidface.scores.metrics.open_set import returned
-
-    def ratio(hits: npt.NDArray[np.bool_], of: npt.NDArray[np.bool_]) -> list[float]:
-        counts = [np.bincount(unit, weights=part) for part in (hits & of, of)]
-        return list(bootstrap_ratio(*counts))
-
-    intervals: dict[str, Any] = {"tpir@fpir": {}, "fnir@fpir": {}, "fpir_reached": {}}
-    for point in points:
-        if point.tpir is None or rule == "interpolated":
-            low, high, fpir = None, None, None
-        else:
-            low, high = ratio(returned(outcomes, point.threshold), outcomes.mated)
-            least = np.inf if point.threshold is None else point.threshold
-            fpir = ratio(outcomes.best >= least, ~outcomes.mated)
-        found = None if low is None or high is None else [low, high]
-        intervals["tpir@fpir"][point.target] = found
-        intervals["fnir@fpir"][point.target] = None if found is None else [1 - found[1], 1 - found[0]]
-        intervals["fpir_reached"][point.target] = fpir
-    for k in RANKS:
-        intervals[f"rank{k}"] = ratio(outcomes.rank <= k, outcomes.mated) if outcomes.mated.any() else None
-    return intervals
-
-
-def _steps(curve: Det) -> dict[str, Any]:
-    """The corners of the curve, the lowest FNIR of each FPIR; of many, some evenly spread over log FPIR."""
-    last = np.append(np.flatnonzero(np.diff(curve.fpir)), len(curve.fpir) - 1)
-    if len(last) > STEPS:
-        levels = np.geomspace(curve.fpir[last[1]], 1, STEPS - 1)
-        chosen = np.searchsorted(curve.fpir[last], levels, side="right") - 1
-        last = last[np.unique(np.append(0, chosen))]
-    threshold = [None if np.isinf(value) else value for value in curve.threshold[last].tolist()]
-    return {
-        "fpir": curve.fpir[last].tolist(),
-        "fnir": curve.fnir[last].tolist(),
-        "threshold": threshold,
-        "corners": int(np.count_nonzero(np.diff(curve.fpir))) + 1,
-    }
-
-
-def _summary(found: IdentityThresholds, judged: Judged) -> dict[str, Any]:
-    """Means over identities of their own thresholds beside one for all; None where there is nothing to divide by."""
-    searched, others = judged.searches > 0, judged.others > 0
-
-    def rates(missed: npt.NDArray[np.int64], accepted: npt.NDArray[np.int64]) -> dict[str, float | None]:
-        misses = missed[searched] / judged.searches[searched]
-        false = accepted[others] / judged.others[others]
-        return {
-            "missed": float(misses.mean()) if len(misses) else None,
-            "accepted_others": float(false.mean()) if len(false) else None,
-            "accepted_others_worst": float(false.max()) if len(false) else None,
-        }
-
-    return {
-        "own": {
-            **rates(found.missed, found.accepted),
-            "lowest": float(found.threshold.min()),
-            "median": float(np.median(found.threshold)),
-            "highest": float(found.threshold.max()),
-        },
-        "one": {**rates(found.one_missed, found.one_accepted), "threshold": found.one_threshold},
-    }
-
-
-def _per_identity(names: Sequence[str], judged: Judged) -> dict[str, Any]:
-    """Each identity's threshold at every target, with what it misses and accepts there."""
-    at = [found for found in judged.at if found is not None]
-    return {
-        name: {
-            "searches": int(judged.searches[i]),
-            "searches_of_others": int(judged.others[i]),
-            "threshold": {found.target: float(found.threshold[i]) for found in at},
-            "missed": {found.target: int(found.missed[i]) for found in at},
-            "accepted_others": {found.target: int(found.accepted[i]) for found in at},
-        }
-        for i, name in enumerate(names)
-    }
-
-
-def score_open_set(
-    scored: Scored,
-    manifest: Manifest,
-    *,
-    enrolment_split: str = "train",
-    gallery_split: str = "val",
-    targets: Sequence[str] = TARGETS,
-    fpr_rule: FprRule = DEFAULT_RULE,
-) -> tuple[dict[str, Any], Det | None]:
-    """Score embeddings by the open-set protocol.
-
-    Args:
-        scored: from `vidface.scores.scored.read_scored`.
-        manifest: who is where.
-        enrolment_split: the videos that templates are made of.
-        gallery_split: the videos that are searched for.
-        targets: FPIR targets, as text.
-        fpr_rule: which point of the curve a target means.
-
-    Returns:
-        An object for JSON, whose keys are documented in ``docs/protocols/openset.md``; and the whole curve, None where
-        there is none.
+def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
+    """An object for JSON, whose keys are documented in ``docs/protocols/openset.md``, and the whole curve.
 
     Raises:
         ManifestError: nobody is enrolled, or there is nothing to search for.
@@ -285,15 +55,16 @@ def score_open_set(
         raise UsageError(
             "a ranking holds no embeddings: FNIR at FPIR needs an embeddings file, a .npy or a .bin"
         )
+    splits, rule = (options.enrolment_split, options.gallery_split), options.fpr_rule
     numbers, curve = open_set_numbers(
         scored.embeddings,
         manifest,
-        targets,
-        enrolment_split=enrolment_split,
-        gallery_split=gallery_split,
-        fpr_rule=fpr_rule,
+        options.targets,
+        enrolment_split=splits[0],
+        gallery_split=splits[1],
+        fpr_rule=rule,
     )
-    used = [i for i, split in enumerate(manifest.splits) if split in (enrolment_split, gallery_split)]
+    used = [i for i, split in enumerate(manifest.splits) if split in splits]
     counts, unusable = numbers.pop("counts"), zero_embeddings(scored.embeddings[used])
     warnings = [*scored.warnings, *numbers.pop("warnings")]
     if unusable:
@@ -305,15 +76,71 @@ def score_open_set(
         counts["status"] = scored.status
     result = {
         "protocol": "openset",
-        "fpr_rule": fpr_rule,
+        "fpr_rule": rule,
         **numbers,
         "counts": {**counts, "zero_embeddings": unusable},
         "warnings": warnings,
         "definitions": {
             **DEFINITIONS,
-            "fpr_rule": f"{FPR_RULE_TEXT[fpr_rule]}; here of TPIR and FPIR",
-            "splits": f"{enrolment_split} -> {gallery_split}",
+            "fpr_rule": f"{FPR_RULE_TEXT[rule]}; here of TPIR and FPIR",
+            "splits": f"{splits[0]} -> {splits[1]}",
         },
         "inputs": {**scored.inputs, "program_version": vidface.__version__},
     }
-    return result, curve
+    return Result(result, curve)
+
+
+def _measures(scores: Mapping[str, Any]) -> list[Measure]:
+    rule, intervals = scores["fpr_rule"], scores["ci95"]
+    named = "" if rule == DEFAULT_RULE else f" ({rule})"
+    found = [
+        Measure(
+            f"FNIR at FPIR {target}{named}",
+            value,
+            intervals["fnir@fpir"][target],
+            target,
+            reason(scores, target) if value is None else "",
+            lower_is_better=True,
+        )
+        for target, value in scores["fnir@fpir"].items()
+    ]
+    ranks = [f"rank{k}" for k in RANKS]
+    return found + [Measure(f"{name} of mated searches", scores[name], intervals[name]) for name in ranks]
+
+
+def _lines(scores: Mapping[str, Any]) -> str:
+    """FNIR at every FPIR, rank-k of the mated searches, and thresholds of single identities beside one for all."""
+    rows: list[tuple[str, ...]] = [("measure", "value", "95 % interval", "FPIR reached", "threshold")]
+    for each in _measures(scores):
+        reached, threshold = "", ""
+        if each.target:
+            reached = rate(scores["fpir_reached"][each.target])
+            threshold = number(scores["threshold@fpir"][each.target])
+        rows.append((each.label, number(each.value), interval(each.interval), reached, threshold))
+    lines = [columns(rows), ""]
+    told = {target: found for target, found in scores["identity_thresholds"].items() if found is not None}
+    if told:
+        lines += [columns(_threshold_rows(told)), ""]
+    counts = {name: n for name, n in scores["counts"].items() if n or name not in _RARE}
+    lines += [counts_line(counts), f"FPIR rule {scores['definitions']['fpr_rule']}"]
+    lines += [f"warning: {warning}" for warning in scores["warnings"]]
+    return "\n".join(lines)
+
+
+def _threshold_rows(told: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [
+        ("each identity by itself", "threshold", "missed", "accepts others", "worst")
+    ]
+    for target, found in told.items():
+        own, one = found["own"], found["one"]
+        spread = f"{own['lowest']:.4f} .. {own['highest']:.4f}"
+        for name, rates, threshold in (
+            ("its own threshold", own, spread),
+            ("one for all", one, number(one["threshold"])),
+        ):
+            shares = (number(rates[key]) for key in ("missed", "accepted_others", "accepted_others_worst"))
+            rows.append((f"{name}, aim {target}", threshold, *shares))
+    return rows
+
+
+PROTOCOLS = (Protocol("openset", _score, _lines, _measures, TARGETS),)

@@ -1,0 +1,82 @@
+"""What iqiyi, lfrc and both share: one object with the keys of both challenges, its numbers and its lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import vidface
+from vidface.manifest.manifest import Manifest
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
+from vidface.scores.options import ScoreOptions
+from vidface.scores.protocols.protocol import Measure, Result, reason
+from vidface.scores.scored import Scored, check_device, where_unusable, zero_embeddings
+from vidface.scores.text import columns, counts_line, interval, number, rule_line, tpr_label
+
+__all__ = ["RANKS", "begin", "finish", "lines", "measures"]
+
+RANKS = (1, 5, 10)
+
+
+def begin(scored: Scored, options: ScoreOptions) -> dict[str, Any]:
+    """The object without any number yet.
+
+    Raises:
+        UsageError: torch finds no GPU for ``cuda``.
+    """
+    check_device(options.device)
+    return {
+        "protocol": options.protocol,
+        "fpr_rule": options.fpr_rule,
+        "mAP@100": None,
+        **{f"rank{k}": None for k in RANKS},
+        "tpr@fpr": None,
+        "threshold@fpr": None,
+        "fpr_reached": None,
+        "ci95": {},
+        "counts": {},
+        "warnings": list(scored.warnings),
+        "definitions": {},
+        "per_identity": None,
+    }
+
+
+def finish(result: dict[str, Any], scored: Scored, manifest: Manifest) -> Result:
+    """Add what is told of the embeddings themselves, and what was scored."""
+    if scored.status is not None:
+        result["counts"]["status"] = scored.status
+    if scored.embeddings is not None:
+        result["counts"]["zero_embeddings"] = unusable = zero_embeddings(scored.embeddings)
+        if unusable:
+            result["warnings"].append(
+                f"{unusable} videos have no usable frame: never ranked, score 0 in pairs; "
+                f"{where_unusable(scored, manifest)}"
+            )
+    result["inputs"] = {**scored.inputs, "program_version": vidface.__version__}
+    return Result(result)
+
+
+def measures(scores: Mapping[str, Any]) -> list[Measure]:
+    """mAP@100 and rank-k, then TPR at every FPR target; a protocol that did not run adds none."""
+    intervals, found = scores["ci95"], []
+    rule = scores.get("fpr_rule", DEFAULT_RULE)  # not said before there were other rules
+    for name in ("mAP@100", *(f"rank{k}" for k in RANKS)):
+        if scores[name] is not None:
+            column = name if name in ("mAP@100", "rank1") else ""
+            key = name if name == "mAP@100" else ""
+            found.append(Measure(name, scores[name], intervals[name], column=column, key=key))
+    for target, value in (scores["tpr@fpr"] or {}).items():
+        note = "" if value is not None else reason(scores, target, "there are no genuine pairs")
+        label, ends = tpr_label(target, rule), intervals["tpr@fpr"][target]
+        column, key = f"TPR@FPR={target}", f"tpr@fpr={target}"
+        found.append(Measure(label, value, ends, target, note, column=column, key=key))
+    return found
+
+
+def lines(scores: Mapping[str, Any]) -> str:
+    """A table of measures with 95 % intervals, then counts and warnings."""
+    rows = [("measure", "value", "95 % interval")]
+    rows += [(each.label, number(each.value), interval(each.interval)) for each in measures(scores)]
+    told = [columns(rows), "", counts_line(scores["counts"])]
+    told += [rule_line(scores)] if scores["tpr@fpr"] else []
+    return "\n".join(told + [f"warning: {warning}" for warning in scores["warnings"]])
