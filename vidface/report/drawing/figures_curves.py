@@ -19,8 +19,9 @@ import numpy.typing as npt
 from vidface.report.drawing.figures_drawing import COLOURS, SERIES, Drawing, drawn, legend, new_figure
 from vidface.report.drawing.html import interval
 from vidface.report.run.content import Cmc, Curves
+from vidface.scores.metrics.listed_pairs import equal_error_rate_of_curve
 
-__all__ = ["LIMIT", "cmc_figure", "det_figure", "equal_error_rate", "roc_figure", "thinned"]
+__all__ = ["LIMIT", "cmc_figure", "det_figure", "roc_figure", "thinned"]
 
 LIMIT = 600
 Array = npt.NDArray[np.float64]
@@ -153,17 +154,6 @@ def thinned(x: Array, y: Array, limit: int = LIMIT) -> npt.NDArray[np.int64]:
     return np.unique(np.append(chosen, len(x) - 1))
 
 
-def equal_error_rate(curves: Curves) -> float | None:
-    """Mean of FPR and FNMR at the row where they differ least; None without rows.
-
-    The curve has a row only at its thresholds, so it is as exact as these are close.
-    """
-    if not len(curves.fpr):
-        return None
-    at = int(np.argmin(np.abs(curves.fpr - (1 - curves.tpr))))
-    return float(curves.fpr[at] + 1 - curves.tpr[at]) / 2
-
-
 def _series(count: int) -> list[tuple[str, Any, str]]:
     return [SERIES[at % len(SERIES)] for at in range(count)]
 
@@ -244,8 +234,9 @@ def _roc_words(curves: Curves) -> str:
 
 
 def _det_words(curves: Curves) -> str:
-    rate = equal_error_rate(curves)
-    return "No pairs." if rate is None else f"Equal error rate {rate:.4f}."
+    if not len(curves.fpr):
+        return "No pairs."
+    return f"Equal error rate {equal_error_rate_of_curve(curves.fpr, 1 - curves.tpr):.4f}."
 
 
 def _cmc_words(cmc: Cmc) -> str:

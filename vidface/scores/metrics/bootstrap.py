@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.scores.metrics.listed_pairs import crossing
+from vidface.scores.metrics.listed_pairs import equal_error_rate_of_curve
 
 __all__ = [
     "LISTED_REPLICATES",
@@ -250,7 +250,7 @@ def auc_eer_intervals(
         if genuine[-1] > 0 and impostor[-1] > 0:
             tpr, fpr = (np.append(0.0, counts / counts[-1]) for counts in (genuine, impostor))
             area = float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1])) / 2)
-            found.append((area, crossing(fpr, 1 - tpr)))
+            found.append((area, equal_error_rate_of_curve(fpr, 1 - tpr)))
     if len(found) < replicates * 39 / 40:
         return None
     (auc_low, eer_low), (auc_high, eer_high) = np.quantile(found, [0.025, 0.975], axis=0).tolist()
