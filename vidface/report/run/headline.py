@@ -11,6 +11,7 @@ from vidface.embeddings.thresholds import threshold_text
 from vidface.files.store import Embeddings
 from vidface.report.run.content import Cell, Number, Sweep, Table
 from vidface.runs.opened import Run
+from vidface.scores.metrics.bootstrap import REPLICATES
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.protocols.iqiyi import RANKS
 from vidface.scores.tables.text import tpr_label
@@ -94,7 +95,8 @@ def protocol_words(run: Run, scores: Mapping[str, Any]) -> list[tuple[str, str]]
     words.append(
         (
             "Intervals",
-            "95 %, percentile bootstrap: identities are drawn again with all their videos, 1,000 times, seed 0. "
+            "95 %, percentile bootstrap: identities are drawn again with all their videos, "
+            f"{REPLICATES:,} times, seed 0. "
             "For TPR the threshold is held fixed, so its interval is a little too narrow where impostors are few.",
         )
     )
