@@ -18,7 +18,7 @@ help:
 	@echo "make clean    remove .venv, caches, builds and the demo's files; clean-compiled: compiled functions alone"
 	@echo
 	@echo "PYTHON=python3.12    the Python to make .venv with (3.11 or newer; now: $(PYTHON))"
-	@echo "ARGS=...             more arguments, e.g. make demo ARGS=\"--json\", make test ARGS=tests/metrics"
+	@echo "ARGS=...             more arguments, e.g. make demo ARGS=\"--json\", make test ARGS=tests/scores"
 
 demo: $(INSTALLED)
 	$(VENV)/bin/vidface demo $(ARGS)

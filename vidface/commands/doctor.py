@@ -1,6 +1,6 @@
 """What this machine has and what stands in the way of a run; a small self-test is part of it.
 
-Tested in ``tests/test_doctor.py``, which takes things away and looks for the sentence that says so.
+Tested in ``tests/commands/test_doctor.py``, which takes things away and looks for the sentence that says so.
 """
 
 from __future__ import annotations

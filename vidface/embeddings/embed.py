@@ -3,7 +3,7 @@
 What comes out is what ``normalise_rows``, ``cluster_frames`` and ``pool_frames`` give one after the other, to the
 last bit, or, where every frame counts by its weight, ``weigh_frames`` in place of the last. Here all is done while a
 video's rows are in the cache, and without the interpreter's lock, so that threads run side by side. Tested in
-``tests/test_embedding.py`` against those functions.
+``tests/embeddings/test_embedding.py`` against those functions.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ order, no fused multiply-add; the lanes are folded in halves; the remaining prod
 Numba cannot be told this order in Python without losing the vector instructions (three to nine times slower),
 so the loop is given to LLVM directly. Many dots go through ``tile32``, which computes 4 x 2 of them at once:
 what was loaded is used several times, and a dot costs about what it costs in BLAS. Tested in
-``tests/test_fixed_dot.py`` against the same order in numpy, bit for bit.
+``tests/embeddings/test_fixed_dot.py`` against the same order in numpy, bit for bit.
 
 Float16 rows become float32 many times as fast as by numpy's cast: sign and digits are moved into place; the exponent,
 whose zero lies elsewhere, is put right by a product with a power of two, which is exact. Tested in
-``tests/test_half.py`` with all 65,536 numbers.
+``tests/embeddings/test_half.py`` with all 65,536 numbers.
 
 Callers cached by numba are not rebuilt when only this file changes: after an edit, run ``make clean-compiled``.
 """

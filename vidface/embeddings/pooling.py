@@ -2,8 +2,8 @@
 
 The mean of the kept frames' unit vectors is the reference's video embedding (LFRC 2019, video track: every frame
 normalised, summed, normalised again). The weighted means keep every frame, and let those count that have many others
-like them, and that look like faces; ``docs/pooling.md`` says how it was found. Tested in ``tests/test_pooling.py`` and
-``tests/test_pooling_weighted.py``.
+like them, and that look like faces; ``docs/pooling.md`` says how it was found. Tested in
+``tests/embeddings/test_pooling.py`` and ``tests/embeddings/test_pooling_weighted.py``.
 """
 
 from __future__ import annotations

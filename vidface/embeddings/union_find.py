@@ -11,8 +11,8 @@ Several thresholds share the products: there is one Union-Find for each, and a p
 threshold joins its frames already, since then all do. Memory grows with frames times thresholds, never with the pairs.
 
 All use the same dot product (`vidface.embeddings.exact`), so that they agree to the last bit, also for a threshold that
-equals an occurring cosine. Tested in ``tests/test_clustering.py`` against Union-Find in plain loops and scipy's
-connected components.
+equals an occurring cosine. Tested in ``tests/embeddings/test_clustering.py`` against Union-Find in plain loops and
+scipy's connected components.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A matrix of floats in numpy's own format, as other tools save it: mapped, not read, and never unpickled.
 
-Tested in ``tests/feature_sources/test_npy.py``.
+Tested in ``tests/files/test_npy.py``.
 """
 
 from __future__ import annotations

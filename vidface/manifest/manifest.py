@@ -5,7 +5,7 @@ and never outside it), ``identity`` (empty: unknown, or a distractor) and ``spli
 a file without the others reads as if they were empty. Everything is text: ``0144686`` keeps its zero, and
 ``NA`` is a name.
 
-Tested in ``tests/test_manifest.py``.
+Tested in ``tests/manifest/test_manifest.py``.
 """
 
 from __future__ import annotations

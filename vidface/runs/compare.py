@@ -2,7 +2,7 @@
 
 The first run is the baseline. Every measure has the definition of ``vidface score``; intervals come from the paired
 bootstrap over identities (`vidface.scores.metrics.bootstrap`), for TPR at FPR with the threshold drawn again
-(`vidface.scores.pairs.replicates`). Tested in ``tests/stages/test_compare.py``; `docs/compare.md` has the reasons.
+(`vidface.scores.pairs.replicates`). Tested in ``tests/runs/test_compare.py``; `docs/compare.md` has the reasons.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is compared: runs, embeddings files and submissions, of one set and no other.
 
-Tested in ``tests/stages/test_compare.py``.
+Tested in ``tests/runs/test_compare.py``.
 """
 
 from __future__ import annotations

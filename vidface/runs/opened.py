@@ -2,7 +2,7 @@
 
 Reports and comparisons read; they never guess. Scores and sweeps count as this run's only where their inputs say that
 they were made from these embeddings, this manifest and these options; what is left aside is named in ``notes``. Tested
-in ``tests/stages/test_open_run.py``.
+in ``tests/runs/test_open_run.py``.
 """
 
 from __future__ import annotations

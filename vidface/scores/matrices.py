@@ -1,6 +1,6 @@
 """Embeddings that another tool wrote as one matrix: ``.npy``, or ``.bin`` with the header of LFRC.
 
-Tested in ``tests/feature_sources/test_matrices.py``.
+Tested in ``tests/scores/test_matrices.py``.
 """
 
 from __future__ import annotations

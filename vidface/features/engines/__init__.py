@@ -7,7 +7,7 @@
 Whatever the engine, every result comes exactly once and in the order asked for, a bounded number of them is held, and
 nothing is lost to a worker that is killed: its work is done again. A video whose decoder crashes, hangs or takes too
 much memory is a fault of that video alone. Arrays in results may be read-only. One contract test runs over all engines:
-``tests/engines/test_engines_contract.py``.
+``tests/features/engines/test_engines_contract.py``.
 """
 
 from __future__ import annotations

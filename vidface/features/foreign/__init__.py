@@ -4,7 +4,7 @@ Every reader lays the rows out by video, in the manifest's order, and says of ea
 gives goes to `vidface.features.foreign.write`, which writes the features file. Memory does not grow with the number
 of rows, but a pickle is held whole while it is read.
 
-Tested in ``tests/feature_sources/``.
+Tested in ``tests/features/foreign/``.
 """
 
 from __future__ import annotations

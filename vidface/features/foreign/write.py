@@ -1,7 +1,7 @@
 """Frame features of another tool -> a features file, which goes on through cluster, sweep and score as any other.
 
 What the file says of how it was made is what is known: neither network nor decoder are. Tested in
-``tests/feature_sources/test_foreign_features.py``.
+``tests/faults/test_foreign_features.py``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ nothing.
 The rows of a features file are gigabytes, and SHA-256 would take longer than clustering them. So there ``rows_sum`` is
 compared instead: a sum of all words, each row times an odd number of its own. It notices every single damaged bit, and
 rows that changed places. It is no protection against somebody who means to deceive; nor is a digest that stands in the
-file itself. Tested in ``tests/faults/test_features_files.py`` and ``tests/test_store.py``.
+file itself. Tested in ``tests/faults/test_features_files.py`` and ``tests/files/store/test_store.py``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ of functions of our own (`arrays.py`), which check what they are given. What a n
 
 Everything is bounded by the size of the file: a length is checked before it is taken, arrays hold exactly the
 bytes that were in the file, and what may be copied more than once is counted. Nesting costs no recursion.
-Tested in ``tests/test_unpickle.py`` against Python's own pickles.
+Tested in ``tests/files/unpickle/test_unpickle.py`` against Python's own pickles.
 """
 
 from __future__ import annotations

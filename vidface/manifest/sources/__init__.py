@@ -3,7 +3,7 @@
 Every converter writes a manifest, whole or not at all, with paths relative to the manifest's own folder, and
 returns counts of what it wrote and the names of what it left out. Missing media keep their rows.
 
-Tested in ``tests/test_manifest_sources.py`` and ``tests/manifest_sources``.
+Tested in ``tests/manifest/sources/``.
 """
 
 from __future__ import annotations

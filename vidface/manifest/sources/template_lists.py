@@ -10,7 +10,7 @@ or a photograph. ``SET`` is ``ijbb`` or ``ijbc``; every list is a text file in o
   header, then template and subject in the first two columns; a template may have a line for each of its faces.
 
 Words are separated by white space, numbers are whole where nothing else is said. Nothing is skipped: what is wrong
-anywhere in a list is an error that names its file and lines. Tested in ``tests/protocols/test_templates.py`` and
+anywhere in a list is an error that names its file and lines. Tested in ``tests/scores/protocols/test_templates.py`` and
 ``tests/faults/test_template_lists.py``.
 """
 

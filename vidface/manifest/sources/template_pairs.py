@@ -1,6 +1,6 @@
 """The listed pairs of templates of IJB-B and IJB-C: 15.7 million lines in a few seconds, each of them checked.
 
-Tested in ``tests/protocols/test_templates.py`` and ``tests/faults/test_template_lists.py``.
+Tested in ``tests/scores/protocols/test_templates.py`` and ``tests/faults/test_template_lists.py``.
 """
 
 from __future__ import annotations

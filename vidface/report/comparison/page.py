@@ -1,7 +1,7 @@
 """A comparison as files: one page with overlaid curves, Markdown, LaTeX, and the data of all of it as CSV.
 
 The page is one file that fetches nothing (`vidface.report.drawing.html`); figures and CSV files lie beside it and are
-linked. Tested in ``tests/report/test_compare_page.py``.
+linked. Tested in ``tests/report/comparison/test_compare_page.py``.
 """
 
 from __future__ import annotations

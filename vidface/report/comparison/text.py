@@ -1,7 +1,7 @@
 """A comparison as text: for a terminal, as Markdown, as LaTeX tables that use booktabs, and as JSON for scripts.
 
 Names and attributes come from files and folders: each form escapes what it would obey. Tested in
-``tests/report/test_compare_page.py``.
+``tests/report/comparison/test_compare_page.py``.
 """
 
 from __future__ import annotations

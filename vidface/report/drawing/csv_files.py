@@ -2,7 +2,7 @@
 
 Spreadsheets take a cell that begins with ``= + - @``, a tab or a line's end for a formula, quoted or not. Such a text
 gets one ``'`` before it, and so does a text that begins with ``'``: take one away and the text is back. Numbers are
-numbers. See OWASP, "CSV Injection". Tested in ``tests/report/test_csv_files.py``.
+numbers. See OWASP, "CSV Injection". Tested in ``tests/report/drawing/test_csv_files.py``.
 """
 
 from __future__ import annotations

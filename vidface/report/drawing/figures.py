@@ -1,6 +1,6 @@
 """Figures of one run: the sweep of thresholds, the cosines of all pairs, the map of the embeddings.
 
-Tested in ``tests/report/test_figures.py``.
+Tested in ``tests/report/drawing/test_figures.py``.
 """
 
 from __future__ import annotations

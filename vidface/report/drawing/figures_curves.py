@@ -3,7 +3,7 @@
 Curves are drawn as the steps that they are, at most `LIMIT` of them: those that are left out lie within a three
 hundredth of the axes of their neighbours, which is a pixel. The points at the targets are exact, whatever the steps
 are. Martin et al., The DET Curve in Assessment of Detection Task Performance, Eurospeech 1997. Tested in
-``tests/report/test_figures.py``.
+``tests/report/drawing/test_figures.py``.
 """
 
 from __future__ import annotations

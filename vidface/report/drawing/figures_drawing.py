@@ -3,7 +3,7 @@
 Figures are drawn in the colours of `COLOURS` and no others. As a file they keep these, on white. In a page each becomes
 the CSS variable of its name (`templates/style.css`), so that dark mode and print choose their own, and letters are text
 in the page's font. Nothing depends on the time, the machine's matplotlib settings or what was drawn before: the same
-figure gives the same bytes. Tested in ``tests/report/test_figures.py``.
+figure gives the same bytes. Tested in ``tests/report/drawing/test_figures.py``.
 """
 
 from __future__ import annotations

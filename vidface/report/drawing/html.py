@@ -2,7 +2,7 @@
 
 Pages are one file each: styles inside, figures as inline SVG, pictures as data URIs, no script at all. The policy in
 `templates/base.html.j2` makes browsers refuse everything else, so even text that slipped through could run nothing and
-fetch nothing. Tested in ``tests/report/test_html.py``.
+fetch nothing. Tested in ``tests/report/drawing/test_html.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Everything a report says, from the files of a run: read, compared and counted here, drawn elsewhere.
 
-Every list and sample is the same for the same files, whatever the threads. Tested in ``tests/report/test_content.py``.
+Every list and sample is the same for the same files, whatever the threads. Tested in
+``tests/report/run/test_content.py``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     output/figures/NAME.svg,png
     output/data/NAME.csv
 
-The same content gives the same bytes. Tested in ``tests/report/test_page.py``, and in a real browser in
+The same content gives the same bytes. Tested in ``tests/report/run/test_page.py``, and in a real browser in
 ``tests/end_to_end/test_report_browser.py``.
 """
 

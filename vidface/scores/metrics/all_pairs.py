@@ -10,8 +10,8 @@ highest impostor score: `vidface.scores.pairs.impostors` finds it, and how many 
 blocks of pairs, and the whole matrix never exists. ``nearest`` may refuse the next lower score instead: without ties
 that is the (k+2)-th, found in the same pass; with ties it takes a second one. The score of a pair is
 `vidface.embeddings.exact.dot32` of its rows, so every number here is the same to the last bit on every machine, for any
-number of threads, size of block and order of videos. Tested in ``tests/metrics/test_verification.py`` and
-``tests/metrics/test_all_pairs_rules.py`` against scikit-learn's roc_curve over the list of all pairs.
+number of threads, size of block and order of videos. Tested in ``tests/scores/metrics/test_verification.py`` and
+``tests/scores/metrics/test_all_pairs_rules.py`` against scikit-learn's roc_curve over the list of all pairs.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Identities are drawn with replacement, all videos of one together, as videos of one person are not independent. Every
 interval of the program is made of the same draws, `REPLICATES` of them by one seed, so that commands that measure the
 same say the same. Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13. Tested in
-``tests/metrics/test_bootstrap.py``.
+``tests/scores/metrics/test_bootstrap.py``.
 
 Is one of several systems better? All are measured on the same set, so every replicate draws one set of identities for
 all of them: what makes an identity hard or easy for everybody cancels, and the interval of a difference is much
@@ -11,13 +11,13 @@ narrower than two intervals side by side would let one think. For pairs a replic
 that every identity was drawn, so that TPR at FPR (`vidface.scores.pairs.replicates`) never lists a pair twice. Where
 several systems are compared with one, each interval is widened to the level 1 - 0.05 / (number of comparisons), so that
 all of them hold together in 95 of 100 sets (Bonferroni; Dunn, Multiple comparisons among means, 1961). Tested in
-``tests/metrics/test_paired.py`` against scipy.stats.bootstrap.
+``tests/scores/metrics/test_paired.py`` against scipy.stats.bootstrap.
 
 Over listed pairs person i is drawn m_i times in a replicate: a pair of two videos of one person counts m_i times, one
 of two people m_i * m_j times, as in `vidface.scores.pairs.replicates` (sources there). Pairs that share a person go in
 and out together, as they are not independent: pairs drawn by themselves would give intervals that are too narrow. The
-curve of a replicate is made of weights, never of repeated pairs. Tested in ``tests/metrics/test_listed_intervals.py``
-against scikit-learn's weighted curve.
+curve of a replicate is made of weights, never of repeated pairs. Tested against scikit-learn's weighted curve in
+``tests/scores/metrics/test_listed_intervals.py``.
 """
 
 from __future__ import annotations
@@ -247,12 +247,13 @@ def auc_eer_intervals(
     order = np.argsort(-values, kind="stable")  # the highest score first
     _, people = np.unique([first[order], second[order]], return_inverse=True)
     one, other = people.reshape(2, -1)
+    genuine_pair = labels[order]
     last_of_ties = np.append(np.diff(values[order]) != 0, True)
     room = np.empty((1 + np.count_nonzero(last_of_ties), 2), np.int64)
     found = []
     for times in draw(int(people.max()) + 1, replicates=replicates, seed=seed).T:
         area, before, after = _weighted_curve(
-            times.astype(np.int64), one, other, labels[order], last_of_ties, room
+            times.astype(np.int64), one, other, genuine_pair, last_of_ties, room
         )
         if before >= 0:
             genuine, impostor = (room[[before, after]] / room[-1]).T

@@ -2,8 +2,8 @@
 
 The pairs are cut into folds in their order, without shuffling, or the list says which fold a pair belongs to. For each
 fold, the threshold with the best accuracy on all the others decides on it. A pair is taken for the same person where
-its squared Euclidean distance is below the threshold. Tested in ``tests/metrics/test_folds.py`` against scikit-learn's
-KFold and a loop over thresholds.
+its squared Euclidean distance is below the threshold. Tested in ``tests/scores/metrics/test_folds.py`` against
+scikit-learn's KFold and a loop over thresholds.
 """
 
 from __future__ import annotations

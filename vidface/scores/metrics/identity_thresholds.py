@@ -9,7 +9,7 @@ ever searched for it.
 What a threshold was chosen on flatters it. So other people's searches are in two halves: thresholds are chosen on one
 and false acceptances counted on the other. Each identity is looked at by itself, as in 1:1 verification; so the rates
 aren't those of `vidface.scores.metrics.open_set`, where all identities of the gallery compete. Tested in
-``tests/metrics/test_identity_thresholds.py`` against loops over the whole matrix.
+``tests/scores/metrics/test_identity_thresholds.py`` against loops over the whole matrix.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ detection and identification with one mate at a time, as MegaFace places it amon
 Seitz, Miller and Brossard, The MegaFace benchmark, CVPR 2016); `docs/protocols/trillionpairs.md` says what is known of
 the data set's own.
 
-A distractor that scores as much as the mate is no success. Tested in ``tests/metrics/test_mate_search.py`` against
-loops over all searches.
+A distractor that scores as much as the mate is no success. Tested in ``tests/scores/metrics/test_mate_search.py``
+against loops over all searches.
 """
 
 from __future__ import annotations

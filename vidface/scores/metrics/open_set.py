@@ -10,7 +10,7 @@ These are the terms of ISO/IEC 19795-1 and of NIST's 1:N evaluations. Each searc
 over all pairs of a probe and an identity is something else, 1:1 verification, and far lower. Code in use divides false
 positives by the mated or by all searches, or takes its threshold from wrong identities of mated searches; all of these
 give other numbers. A mated search that returns somebody else above the threshold is a miss, never a false positive.
-Tested in ``tests/metrics/test_open_set.py`` against loops over the whole matrix and scikit-learn's det_curve.
+Tested in ``tests/scores/metrics/test_open_set.py`` against loops over the whole matrix and scikit-learn's det_curve.
 """
 
 from __future__ import annotations

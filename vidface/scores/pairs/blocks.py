@@ -3,7 +3,7 @@
 The score of a pair is `dot32` of its rows: the same bits on every machine, for any number of threads and any size
 of block. The blocked product by BLAS, ten times as fast, only sorts pairs out: whatever order it adds in, it is off
 by less than `product_error`, so only the few pairs that close to a bracket or in it need their score. Tested in
-``tests/metrics/test_pair_scan.py``.
+``tests/scores/pairs/test_pair_scan.py``.
 """
 
 from __future__ import annotations

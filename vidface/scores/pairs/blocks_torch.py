@@ -3,7 +3,7 @@
 Rows rounded to float16 are multiplied on tensor cores: that only sorts pairs out, as the product by BLAS does, with an
 error that is bounded below. What is that close to a bracket, or in it, gets its score in float32, in the order of
 `vidface.embeddings.exact.dot32` written as single torch operations, so the answer is the CPU's to the last bit. Tested
-in ``tests/metrics/test_pair_scan_torch.py`` with the CPU as the device.
+in ``tests/scores/pairs/test_pair_scan_torch.py`` with the CPU as the device.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Every unordered pair of two videos counts once, in a bin 1/512 wide, as genuine 
 score of a pair is `dot32` of its rows, so that counts and lists are the same on every machine, for any number of
 threads and any size of block. As in `vidface.scores.pairs.blocks` a blocked product by BLAS does most of the work: only
 pairs so close to an edge, or so high, that its rounding could matter get their score. With the counts at hand the rates
-at every edge are exact; nothing is interpolated. Tested in ``tests/metrics/test_score_distribution.py``.
+at every edge are exact; nothing is interpolated. Tested in ``tests/scores/pairs/test_score_distribution.py``.
 """
 
 from __future__ import annotations

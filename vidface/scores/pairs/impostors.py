@@ -3,7 +3,7 @@
 A sample of pairs says between which two scores, a bracket, a rank must lie. One pass over all pairs counts the scores
 above each bracket and keeps those inside: the counts say which of the kept scores has the rank. Where the rank
 turns out to lie outside its bracket, the counts say on which side, and a wider one there is tried: a wrong guess
-costs time, never the answer. Tested in ``tests/metrics/test_impostors.py``.
+costs time, never the answer. Tested in ``tests/scores/pairs/test_impostors.py``.
 """
 
 from __future__ import annotations

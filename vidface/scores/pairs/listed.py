@@ -1,6 +1,6 @@
 """Cosines of listed pairs of rows: millions of pairs of a few ten thousand rows.
 
-Tested in ``tests/protocols/test_templates.py``.
+Tested in ``tests/scores/protocols/test_templates.py``.
 """
 
 from __future__ import annotations

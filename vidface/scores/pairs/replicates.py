@@ -13,7 +13,7 @@ Only the impostor pairs that score highest can decide on a threshold, but at a l
 So edges cut the scores into zones; one pass adds up what the pairs of every zone count in all replicates; that tells in
 which zone each replicate finds its threshold, and only the pairs of such zones are listed, sorted and walked through,
 the numbers of all replicates side by side. Where edges lie sets speed and memory, never the result. Tested in
-``tests/metrics/test_paired.py`` against a set that is really made again.
+``tests/scores/metrics/test_paired.py`` against a set that is really made again.
 """
 
 from __future__ import annotations

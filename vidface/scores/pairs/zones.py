@@ -3,7 +3,7 @@
 Edges, falling scores, cut all impostor pairs into zones: zone z holds edges[z] <= score < edges[z-1], the last one all
 below the last edge. The score of a pair is `dot32` of its rows, so where a pair belongs is the same on every machine,
 for any number of threads and any size of block; a blocked product by BLAS only tells which pairs need theirs. Tested
-with `vidface.scores.pairs.replicates`, in ``tests/metrics/test_paired.py``.
+with `vidface.scores.pairs.replicates`, in ``tests/scores/metrics/test_paired.py``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A template is the L2-normalised mean of the embeddings of the identity's enrolme
 identities of the gallery split; a gallery video without identity is a distractor and stays in the gallery.
 
 Several systems are compared by the same definitions, kept apart by identity so that they can be drawn again. Tested in
-``tests/stages/test_compare.py``: the values are those of ``vidface score``.
+``tests/runs/test_compare.py``: the values are those of ``vidface score``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ the list's. A video without a usable frame has a zero embedding: its pairs score
 `vidface.scores.protocols.lfrc`, and their squared distance is 2, that of vectors at a right angle, also where both are
 zero.
 
-Tested in ``tests/protocols/test_listed_pairs.py``.
+Tested in ``tests/scores/protocols/test_listed_pairs.py``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A template's feature is the sum over its media of the mean of each medium's images, L2-normalised; two templates are
 compared by cosine. 1:1 is over the listed pairs. 1:N is open-set over two galleries, each by itself: a probe whose
 subject is in the gallery is a mated search, every other probe a non-mated one. Tested in
-``tests/protocols/test_templates.py`` against the definition in plain numpy and scikit-learn.
+``tests/scores/protocols/test_templates.py`` against the definition in plain numpy and scikit-learn.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The blocked product by BLAS only sorts pairs out: it is off by less than `vidface.scores.pairs.blocks.product_error`, so
 what surely lies below the best of a row (and, in a gallery, below the score of its mate) is never scored; the rest gets
-its score by `dot32`. Tested in ``tests/metrics/test_open_set.py`` and ``tests/metrics/test_mate_search.py`` against
-loops over all pairs.
+its score by `dot32`. Tested in ``tests/scores/metrics/test_open_set.py`` and
+``tests/scores/metrics/test_mate_search.py`` against loops over all pairs.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `vidface.scores.search.retrieval.search` gives the first K of a ranking; here it is asked where in the whole ranking
 some videos stand. The order is the same: by the inner product in float64, then by video id. A blocked product by BLAS
 counts who is surely above; only what comes closer than rounding can explain is scored again. Tested in
-``tests/metrics/test_gallery_ranks.py`` against a whole sort, and against the search.
+``tests/scores/search/test_gallery_ranks.py`` against a whole sort, and against the search.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ hardly more than k, is scored again in float64 in a fixed order. So the answer i
 tie exactly and ties go by video id, whatever the order of the gallery, the number of threads or the machine.
 
 FAISS's own product and heaps take longer than this and need a copy of the gallery; only where it has a GPU does it
-propose the candidates. Tested in ``tests/test_retrieval.py`` against a whole sort.
+propose the candidates. Tested in ``tests/scores/search/test_retrieval.py`` against a whole sort.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The inner loops of `vidface.scores.search.retrieval`: what of a block may be among the best, and its order.
 
-Tested in ``tests/test_retrieval.py``.
+Tested in ``tests/scores/search/test_retrieval.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The `.bin` files of face verification sets (LFW, CFP-FP, AgeDB-30): a pickle of (encoded images, same or not).
 
 Pair i is images 2i and 2i+1. Reading runs nothing (`vidface.files.unpickle`); writing needs no pickle library, since
-the format is a few bytes around every image. Tested in ``tests/datasets/test_bin_file.py``.
+the format is a few bytes around every image. Tested in ``tests/training/datasets/test_bin_file.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Check a set of labelled images, all of it: what cannot be read, sizes, the same picture twice, the long tail.
 
-Tested in ``tests/datasets/test_dataset_check.py``.
+Tested in ``tests/training/datasets/test_dataset_check.py``.
 """
 
 from __future__ import annotations

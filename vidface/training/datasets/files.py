@@ -1,6 +1,6 @@
 """Bytes at a place of a file that stays open in each process, and a refusal where the file was changed meanwhile.
 
-Tested in ``tests/datasets/test_open_tar.py``.
+Tested in ``tests/training/datasets/test_open_tar.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Open a folder of people: DIR/PERSON/IMAGE.
 
-Tested in ``tests/datasets/test_open_folder.py``.
+Tested in ``tests/training/datasets/test_open_folder.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A set of labelled face images: where the pictures of many people come from, whatever they are stored in.
 
-Tested in ``tests/datasets/test_open_images.py``.
+Tested in ``tests/training/datasets/test_open_images.py``.
 """
 
 from __future__ import annotations

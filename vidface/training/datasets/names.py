@@ -1,6 +1,6 @@
 """Names of millions of images without a Python object for each, and what was left out, in a few lines.
 
-Tested in ``tests/datasets/test_image_names.py``.
+Tested in ``tests/training/datasets/test_image_names.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tell what a path holds, by its content, and open it as a set of images.
 
-Tested in ``tests/datasets/test_open_images.py``.
+Tested in ``tests/training/datasets/test_open_images.py``.
 """
 
 from __future__ import annotations

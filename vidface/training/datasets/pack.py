@@ -1,6 +1,6 @@
 """Pack a set of labelled images into tar shards, .rec and .idx files, or a .bin file of pairs.
 
-Tested in ``tests/datasets/test_dataset_pack.py``.
+Tested in ``tests/training/datasets/test_dataset_pack.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Listed pairs of face images: a `.bin` file, or a CSV list with the images beside it.
 
-Tested in ``tests/datasets/test_pairs.py``.
+Tested in ``tests/training/datasets/test_pairs.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Open and write the .rec and .idx files that face sets such as MS1M-RetinaFace come in, without MXNet.
 
 Record 0 says which records describe people, and each of those which images are that person's; files without these
-are read by the label of every image. Tested in ``tests/datasets/test_rec.py``.
+are read by the label of every image. Tested in ``tests/training/datasets/test_rec.py``.
 """
 
 from __future__ import annotations

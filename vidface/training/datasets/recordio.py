@@ -5,7 +5,7 @@ the bytes, and zeros up to a multiple of 4. A payload that holds the magic at a 
 magic itself is left out, so that a reader that starts anywhere can find the next record.
 
 An image record's payload begins with MXNet's header (flag, label, id, id2); a flag above 0 says how many float32
-labels follow it. Tested in ``tests/datasets/test_recordio.py``.
+labels follow it. Tested in ``tests/training/datasets/test_recordio.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How many images people have, and the cut of those with few.
 
-Tested in ``tests/datasets/test_long_tail.py``.
+Tested in ``tests/training/datasets/test_long_tail.py``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Open tar shards without unpacking them: one pass over the headers, then bytes are read where they lie. Write them.
 
-Tested in ``tests/datasets/test_open_tar.py``.
+Tested in ``tests/training/datasets/test_open_tar.py``.
 """
 
 from __future__ import annotations

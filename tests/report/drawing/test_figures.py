@@ -41,7 +41,7 @@ from vidface.report.drawing.figures_drawing import (
 from vidface.report.run.content import Cmc, Curves, Histogram, OperatingPoint, Sweep
 from vidface.scores.metrics.listed_pairs import equal_error_rate
 
-STYLE = Path(__file__).resolve().parents[2] / "vidface" / "report" / "templates" / "style.css"
+STYLE = Path(__file__).resolve().parents[3] / "vidface" / "report" / "templates" / "style.css"
 SWEEP = Sweep(
     ["none", "0.20", "0.30", "0.40"],
     [1.0, 0.4, 0.3, 0.2],

@@ -22,7 +22,7 @@ from vidface.commands import doctor
 from vidface.errors import MediaError
 from vidface.frames import DECODERS, Frame
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_every_required_library_is_listed_with_its_version(healthy: dict[str, An
 
 
 def test_what_holds_decoders_is_said(healthy: dict[str, Any]) -> None:
-    """What they really may not do is tried in tests/engines/test_confine.py."""
+    """What they really may not do is tried in tests/features/engines/test_confine.py."""
     held = healthy["confined_by"]
     assert ("limits" in held) == (sys.platform == "linux")
     (line,) = (
