@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.scores.pairs import blocks as pair_scan
-from vidface.scores.pairs.blocks import Pairs, dot, genuine_hits, in_threads, product_error, scan_blocks
+from vidface.scores.pairs.blocks import Pairs, dot, genuine_hits, product_error, scan_blocks
 
 
 def unit_rows(seed: int, count: int, width: int) -> np.ndarray:
@@ -90,26 +88,3 @@ def test_genuine_hits() -> None:
     for i in range(200):
         scores = [dot(rows[i], rows[j]) for j in range(i + 1, until[i])]
         assert hits[i].tolist() == [sum(score >= least for score in scores) for least in thresholds]
-
-
-def test_an_error_in_one_thread_stops_all() -> None:
-    taken = []
-
-    def jobs() -> Iterator[int]:
-        for job in range(10**6):
-            taken.append(job)
-            yield job
-
-    def work(own: Iterator[int]) -> None:
-        for job in own:
-            if job == 50:
-                raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        in_threads(work, jobs(), 3)
-    assert len(taken) < 10**6
-
-
-def test_every_job_is_done_once() -> None:
-    parts = in_threads(list, range(1000), 4)
-    assert sorted(job for part in parts for job in part) == list(range(1000))

@@ -24,10 +24,10 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.embeddings.exact import dot32
-from vidface.runtime import cpu_count
+from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import cut_at, fpr_fraction
-from vidface.scores.pairs.blocks import BLOCK, by_identity, in_threads
+from vidface.scores.pairs.blocks import BLOCK, by_identity
 from vidface.scores.search.best import best_distractor
 
 __all__ = ["SearchResult", "search_among_distractors"]

@@ -8,16 +8,15 @@ by less than `product_error`, so only the few pairs that close to a bracket or i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from threading import Event, Lock
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from vidface.embeddings.exact import dot32, widen_rows
+from vidface.runtime import in_threads
 
 __all__ = [
     "Found",
@@ -36,9 +35,6 @@ BLOCK = 768  # videos on a side: 2.4 MB of scores stay in the cache; the bare pr
 TOPS = 16  # blocks of distractors a job: one read serves them all
 CHUNK = 2**18  # scores kept in one piece: 1 MB
 UNIT = 0.01  # how far the length of a distractor's row may be from 1: float16 rounds it by 0.0005
-
-Job = TypeVar("Job")
-Part = TypeVar("Part")
 
 
 class Pairs(NamedTuple):
@@ -215,30 +211,6 @@ def blocks_of(pairs: Pairs, block: int) -> Iterator[tuple[bool, int, range]]:
             step = TOPS * block if far else block  # small jobs, so that many threads end together
             for top in range(0, last, step):
                 yield far, side, range(top, min(top + step, last), block)
-
-
-def in_threads(work: Callable[[Iterator[Job]], Part], jobs: Iterable[Job], workers: int) -> list[Part]:
-    """Let threads share out jobs, each taking the next one when it is done with the last; what each returns."""
-    lock, stop, left = Lock(), Event(), iter(jobs)
-
-    def take() -> Iterator[Job]:
-        while True:
-            with lock:
-                try:
-                    job = next(left)
-                except StopIteration:
-                    return
-            if stop.is_set():
-                return
-            yield job
-
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(work, take()) for _ in range(workers)]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            stop.set()  # after an error or Ctrl-C no thread takes another job
-    return [future.result() for future in futures]
 
 
 @njit(cache=True, nogil=True)

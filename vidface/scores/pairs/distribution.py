@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
-from vidface.runtime import cpu_count
-from vidface.scores.pairs.blocks import BLOCK, Pairs, blocks_of, by_identity, in_threads, product_error
+from vidface.runtime import cpu_count, in_threads
+from vidface.scores.pairs.blocks import BLOCK, Pairs, blocks_of, by_identity, product_error
 
 __all__ = ["BINS", "Distribution", "Extremes", "pair_distribution", "rates_at_edges"]
 

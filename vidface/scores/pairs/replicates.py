@@ -28,9 +28,9 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
-from vidface.runtime import cpu_count
+from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.listed_pairs import fpr_fraction
-from vidface.scores.pairs.blocks import BLOCK, Pairs, by_identity, in_threads
+from vidface.scores.pairs.blocks import BLOCK, Pairs, by_identity
 from vidface.scores.pairs.distribution import Distribution
 from vidface.scores.pairs.zones import Band, Work, edges_at, list_zones, ranks_near, zone_sums
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
-from vidface.runtime import cpu_count
-from vidface.scores.pairs.blocks import BLOCK, TOPS, UNIT, checked_float32, in_threads, product_error
+from vidface.runtime import cpu_count, in_threads
+from vidface.scores.pairs.blocks import BLOCK, TOPS, UNIT, checked_float32, product_error
 
 __all__ = ["best_distractor", "scan_gallery"]
 

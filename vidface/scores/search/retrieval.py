@@ -12,7 +12,6 @@ propose the candidates. Tested in ``tests/scores/search/test_retrieval.py`` agai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.pooling import pool_frames
-from vidface.runtime import cpu_count
+from vidface.runtime import cpu_count, map_ordered
 from vidface.scores.search.scan import rank_candidates, scan
 
 __all__ = ["identity_templates", "search"]
@@ -120,8 +119,8 @@ def search(
         scores[rows], index[rows] = _search_block(asked[rows], stored, rank, errors[rows], depth, capacity)
 
     # The blocks are the work of the threads, so BLAS gets one for each.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, range(0, len(open_queries), step)))
+    with threadpool_limits(1, user_api="blas"):
+        list(map_ordered(work, zip(range(0, len(open_queries), step)), workers=workers))
     return scores, index
 
 
