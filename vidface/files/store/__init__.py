@@ -34,6 +34,7 @@ from vidface.files.store.features import (
 from vidface.files.store.schema import (
     FACE_COUNTS,
     NO_FACES,
+    UNIT_TOLERANCE,
     EmbeddingRows,
     Embeddings,
     FaceRows,
@@ -47,6 +48,7 @@ from vidface.files.store.shards import join_shards, joined_sha256, shard_faults,
 __all__ = [
     "FACE_COUNTS",
     "NO_FACES",
+    "UNIT_TOLERANCE",
     "EmbeddingRows",
     "Embeddings",
     "FaceRows",

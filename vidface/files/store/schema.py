@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 COPY_ROWS = 8192  # rows moved at a time where a file is joined or hashed: 17 MB at 512 x float32
-
+UNIT_TOLERANCE = (
+    1e-3  # how far the length of a unit row may be from 1: float16 keeps it, a forgotten division does not
+)
 
 # Of a video in which faces were detected: frames read, those without a face, faces found, and those of them that are no
 # rows, each for one reason. Rows are the faces found, less the rest.

@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vidface.embeddings.exact import dot32, widen_rows
+from vidface.files.store import UNIT_TOLERANCE
 from vidface.runtime import in_threads
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "checked_float32",
     "dot",
     "genuine_hits",
+    "longest_row",
     "outwards",
     "product_error",
     "scan_blocks",
@@ -34,7 +36,9 @@ __all__ = [
 BLOCK = 768  # videos on a side: 2.4 MB of scores stay in the cache; the bare product is fastest there too
 TOPS = 16  # blocks of distractors a job: one read serves them all
 CHUNK = 2**18  # scores kept in one piece: 1 MB
-UNIT = 0.01  # how far the length of a distractor's row may be from 1: float16 rounds it by 0.0005
+# How far the length of a distractor's row may be from 1: whatever was read within `UNIT_TOLERANCE` is well inside, as
+# here squares are added in float32.
+DISTRACTOR_TOLERANCE = 10 * UNIT_TOLERANCE
 
 
 class Pairs(NamedTuple):
@@ -110,6 +114,11 @@ def product_error(dimension: int, longest: float) -> float:
     return total * longest**2 * 1.001 + dimension * 2.0**-125
 
 
+def longest_row(*parts: NDArray[np.float32]) -> float:
+    """The length of the longest row, or a little more, as its squares are added in float32; 0 without rows."""
+    return 1.001 * max(float(np.sqrt(np.einsum("ij,ij->i", rows, rows).max(initial=0))) for rows in parts)
+
+
 def outwards(
     low: NDArray[np.float32], high: NDArray[np.float32], error: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -132,7 +141,7 @@ def checked_float32(distractors: Any, start: int, stop: int) -> NDArray[np.float
     else:
         rows[:] = stored
     squares = np.einsum("ij,ij->i", rows, rows)
-    wrong = np.flatnonzero(~((np.abs(squares - 1) <= 2 * UNIT) | (squares == 0)))
+    wrong = np.flatnonzero(~((np.abs(squares - 1) <= 2 * DISTRACTOR_TOLERANCE) | (squares == 0)))
     if len(wrong):
         raise ValueError(
             f"distractors: row {start + wrong[0]} has length {np.sqrt(squares[wrong[0]]):.4g}, not 1 or 0"

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count, in_threads
-from vidface.scores.pairs.blocks import BLOCK, Pairs, blocks_of, by_identity, product_error
+from vidface.scores.pairs.blocks import BLOCK, Pairs, blocks_of, by_identity, longest_row, product_error
 
 __all__ = ["BINS", "Distribution", "Extremes", "pair_distribution", "rates_at_edges"]
 
@@ -90,10 +90,10 @@ def pair_distribution(
         )
     longest = 0.0
     for first in range(0, len(rows), block):
-        squares = np.einsum("ij,ij->i", rows[first : first + block], rows[first : first + block])
-        if not np.isfinite(squares).all():
+        here = longest_row(rows[first : first + block])
+        if not np.isfinite(here):
             raise ValueError(f"values that are not finite in one of the videos from row {first} on")
-        longest = max(longest, 1.001 * float(np.sqrt(squares.max())))
+        longest = max(longest, here)
 
     order, until, _, _ = by_identity(people)
     rank = np.empty(len(rows), np.int64)  # of a video among the ids in text order

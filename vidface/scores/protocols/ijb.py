@@ -13,7 +13,7 @@ import vidface
 from vidface.errors import ManifestError, StoreError, UsageError
 from vidface.files.atomic import sha256_file
 from vidface.files.npy import looks_like_npy, open_matrix
-from vidface.files.store import read_features, row_blocks, verify_file
+from vidface.files.store import UNIT_TOLERANCE, read_features, row_blocks, verify_file
 from vidface.manifest.rows import show
 from vidface.manifest.sources.template_lists import (
     CROPS,
@@ -36,7 +36,6 @@ from vidface.scores.scored import merge_numbers
 __all__ = ["score_templates"]
 
 BLOCK = 8192  # rows read at a time: 16 MB at 512 x float32
-_SAME_LENGTH = 1e-3  # float16 keeps a length of 1 as well as this
 
 Integers = npt.NDArray[np.int64]
 
@@ -306,7 +305,7 @@ def _notes(faces: Faces, lengths: npt.NDArray[np.float64], empty: int, norm: boo
     if empty:
         notes.append(f"{empty} templates have no image with a feature: they score 0 with everybody")
     there = lengths[lengths > 0]
-    if norm and len(there) > 1 and np.abs(there - 1).max() < _SAME_LENGTH:
+    if norm and len(there) > 1 and np.abs(there - 1).max() < UNIT_TOLERANCE:
         notes.append(
             "all features have length 1 already: the norms that --norm keeps are lost, and this is --no-norm"
         )

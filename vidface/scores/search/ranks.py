@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.embeddings.exact import dot64
-from vidface.scores.pairs.blocks import product_error
+from vidface.scores.pairs.blocks import longest_row, product_error
 
 __all__ = ["gallery_ranks"]
 
@@ -61,10 +61,7 @@ def gallery_ranks(
     by_id = np.array(sorted(range(len(stored)), key=gallery_ids.__getitem__), np.int64)
     tie = np.empty(len(by_id), np.int64)
     tie[by_id] = np.arange(len(by_id))
-    longest = max(
-        (float(np.sqrt(np.einsum("ij,ij->i", m, m).max(initial=0))) for m in (asked, stored)), default=0.0
-    )
-    error = product_error(asked.shape[1], 1.001 * longest)
+    error = product_error(asked.shape[1], longest_row(asked, stored))
 
     order = np.argsort(whose, kind="stable")
     above = np.zeros(len(order), np.int64)
