@@ -21,7 +21,7 @@ from vidface.commands.options import (
 )
 from vidface.commands.output import counted, print_json
 from vidface.errors import UsageError
-from vidface.scores.tables import faces_line
+from vidface.scores.text import faces_line
 
 if TYPE_CHECKING:
     from vidface.features.foreign.write import FeaturesResult

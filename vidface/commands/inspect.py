@@ -261,7 +261,7 @@ def find_command(
 
 def _find_lines(picture: Path, face: Face, found: Found, threshold: float) -> list[str]:
     """The hits as a table, with a line between those that count as found and the others."""
-    from vidface.scores.tables import columns
+    from vidface.scores.text import columns
 
     lines = []
     if face.box is not None:

@@ -11,7 +11,7 @@ import click
 
 from vidface.commands.options import DIRECTORY, FILE, json_option, read_size
 from vidface.commands.output import print_json
-from vidface.scores.tables import columns
+from vidface.scores.text import columns
 
 if TYPE_CHECKING:
     from vidface.backbones.costs import Budget, Layer

@@ -231,7 +231,7 @@ def _check_verify_output(output: Path, inputs: Sequence[Path]) -> None:
 
 
 def _verify_lines(result: Mapping[str, Any]) -> str:
-    from vidface.scores.tables import columns
+    from vidface.scores.text import columns, number
 
     targets = list(result["sets"][0]["tpr@fpr"])
     table = [
@@ -256,7 +256,7 @@ def _verify_lines(result: Mapping[str, Any]) -> str:
                 f"{each['standard_error']:.3%}",
                 f"{each['threshold']:.2f}",
                 f"{each['auc']:.5f}",
-                *("-" if each["tpr@fpr"][t] is None else f"{each['tpr@fpr'][t]:.4f}" for t in targets),
+                *(number(each["tpr@fpr"][t]) for t in targets),
                 str(each["counts"]["pairs"]),
                 str(each["counts"]["same"]),
             ]
@@ -274,7 +274,7 @@ def _verify_lines(result: Mapping[str, Any]) -> str:
 
 def _rule_lines(result: Mapping[str, Any]) -> list[str]:
     """The rule that TPR at FPR follows, once, or a line a set where the FPR that is reached is to be said."""
-    from vidface.scores.tables.text import rule_line
+    from vidface.scores.text import rule_line
 
     if result["fpr_rule"] == "nearest":
         return [f"{Path(each['source']).name}: {rule_line(each)}" for each in result["sets"]]

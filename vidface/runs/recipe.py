@@ -35,7 +35,8 @@ from vidface.scores.score import score
 from vidface.scores.scored import read_scored
 from vidface.scores.submit import check_submission, submit
 from vidface.scores.sweep import sweep
-from vidface.scores.tables import faces_line, score_lines, sweep_table
+from vidface.scores.tables import score_lines, sweep_table
+from vidface.scores.text import faces_line
 
 Say = Callable[[str], object]
 SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
-from vidface.scores.tables import columns
-from vidface.scores.tables.text import rule_line
+from vidface.scores.text import columns, rule_line
 
 __all__ = ["markdown", "stage_table"]
 

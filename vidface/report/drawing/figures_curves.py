@@ -20,6 +20,7 @@ from vidface.report.drawing.figures_drawing import COLOURS, SERIES, Drawing, dra
 from vidface.report.drawing.html import interval
 from vidface.report.run.content import Cmc, Curves
 from vidface.scores.metrics.listed_pairs import equal_error_rate_of_curve
+from vidface.scores.text import counted
 
 __all__ = ["LIMIT", "cmc_figure", "det_figure", "roc_figure", "thinned"]
 
@@ -229,8 +230,9 @@ def _roc_words(curves: Curves) -> str:
             parts.append(f"{point.tpr:.4f} at FPR {point.target}" + (f" ({ends})" if ends else ""))
     known = f"TPR {', '.join(parts)}" if parts else "Too few pairs for a point at any target"
     known += f" (FPR rule {curves.rule})" if parts else ""
-    pairs = "pair" if curves.genuine_pairs == 1 else "pairs"
-    return f"{known}; {curves.genuine_pairs:,} {pairs} of one person, {curves.impostor_pairs:,} of two."
+    return (
+        f"{known}; {counted(curves.genuine_pairs, 'pair')} of one person, {curves.impostor_pairs:,} of two."
+    )
 
 
 def _det_words(curves: Curves) -> str:

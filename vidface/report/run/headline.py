@@ -14,7 +14,7 @@ from vidface.runs.opened import Run
 from vidface.scores.metrics.bootstrap import REPLICATES
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.protocols.iqiyi import RANKS
-from vidface.scores.tables.text import tpr_label
+from vidface.scores.text import tpr_label
 
 __all__ = ["counts_table", "headline", "protocol_words", "sweep_of"]
 

@@ -40,6 +40,7 @@ from vidface.scores.pairs.blocks import (
     scan_blocks,
 )
 from vidface.scores.pairs.impostors import Place, Product, Scan, places_at
+from vidface.scores.text import too_few
 
 __all__ = ["VerificationResult", "tpr_of_all_pairs"]
 
@@ -132,7 +133,7 @@ def tpr_of_all_pairs(
     impostors += 0 if distractors is None else len(order) * len(distractors)
     allowed = [fraction * impostors for fraction in fractions]
     warnings = [
-        f"TPR at FPR {target} is not measured: {impostors:,} impostor pairs are fewer than 1/{target}"
+        too_few("TPR at FPR", target, impostors, "impostor pairs")
         for target, accepts in zip(targets, allowed, strict=True)
         if accepts < 1
     ]

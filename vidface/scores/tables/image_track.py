@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vidface.scores.tables.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
+from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
 __all__ = ["image_track_lines"]
 

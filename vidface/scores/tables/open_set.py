@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
-from vidface.scores.tables.text import columns, counts_line, interval, number, rate
+from vidface.scores.text import columns, counts_line, interval, number, rate
 
 __all__ = ["open_set_lines"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vidface.scores.tables.text import columns, interval, number, rate, rule_line, tpr_label
+from vidface.scores.text import columns, interval, number, rate, rule_line, tpr_label
 
 SHOWN = 5  # problems of a list; all are in the JSON
 

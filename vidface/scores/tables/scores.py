@@ -10,7 +10,7 @@ from vidface.scores.tables.image_track import image_track_lines
 from vidface.scores.tables.open_set import open_set_lines
 from vidface.scores.tables.pairs import pair_lines
 from vidface.scores.tables.templates import template_lines
-from vidface.scores.tables.text import columns, counts_line, interval, number, rule_line, tpr_label
+from vidface.scores.text import columns, counts_line, interval, number, rule_line, tpr_label
 
 
 def score_lines(scores: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Aligned columns, numbers, intervals and counts of faces as text."""
+"""What is shown in lines of text, said in one place: columns, numbers, intervals, counts, why there is no number."""
 
 from __future__ import annotations
 
@@ -28,6 +28,21 @@ def number(value: float | None) -> str:
 def rate(value: float | None) -> str:
     """Three digits, however small; - where there is none."""
     return "-" if value is None else f"{value:.3g}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign and four places; never ``-0.0000``."""
+    return f"{round(value, 4) + 0.0:+.4f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 pair``, ``18,145 pairs``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def too_few(rate: str, target: str, count: int, things: str) -> str:
+    """Why there is no rate at a target that allows fewer than one of the things that it is a share of."""
+    return f"{rate} {target} is not measured: {count:,} {things} are fewer than 1/{target}"
 
 
 def interval(bounds: Sequence[float] | None) -> str:
