@@ -74,11 +74,11 @@ def counts_line(counts: Mapping[str, Any]) -> str:
 
 
 def faces_line(counts: Mapping[str, int], kept: int) -> str:
-    """What became of the faces that were found, from `vidface.files.store.FACE_COUNTS`: those left out by reason."""
+    """What became of the faces that were found, from `vidface.files.faces.FaceCounts`: those left out by reason."""
+    from vidface.files.faces import FILTERED  # with numpy, which the command line does without
+
     reasons = {
-        "too_small": "too small",
-        "turned": "turned away",
-        "blurred": "blurred",
+        **FILTERED,
         "not_finite": "without usable features",
         "other_track": "of others than the main person",
     }

@@ -243,7 +243,7 @@ def test_a_face_that_is_left_out_still_carries_its_tracklet(here: None, drawn: D
     for i in range(13):
         blurred = 2 < i < 7
         pixels, faces = finder.find(frame_of([Face(1, blur if blurred else sharp, x=1 + 4 * i)]), i / 8)
-        assert len(pixels) == len(faces.tracklets) == (not blurred)
-        found += faces.tracklets.tolist()
+        assert len(pixels) == len(faces.tracks) == (not blurred)
+        found += faces.tracks.tolist()
     assert found == [0] * 9
-    assert finder.counts == (13, 0, 13, 0, 0, 4)
+    assert finder.counts == (13, 0, 13, 0, 0, 4, 0, 0)
