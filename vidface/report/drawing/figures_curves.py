@@ -56,10 +56,8 @@ def roc_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
         axes.set_xlim(left, 1.0)
         axes.set_xticks(*_decades(left))
         axes.minorticks_off()
-        bottom = 0.0 if lowest < 0.5 else 0.5 if lowest < 0.9 else 0.9
-        axes.set_ylim(bottom, 1.0 + 0.02 * (1 - bottom))
         axes.set_xlabel("false positive rate (FPR)")
-        axes.set_ylabel("true positive rate (TPR)" + (f", from {bottom}" if bottom else ""))
+        _rate_axis(axes, "true positive rate (TPR)", lowest)
         if len(runs) > 1:
             legend(axes, lines, loc="lower right")
         summary = " ".join(_each(name, _roc_words(curves)) for name, curves in runs)
@@ -122,15 +120,13 @@ def cmc_figure(runs: Sequence[tuple[str, Cmc]]) -> Drawing:
                     )
         last = max(int(cmc.ranks[-1]) for _, cmc in runs)
         lowest = min(float(cmc.rate[0]) for _, cmc in runs)
-        bottom = 0.0 if lowest < 0.5 else 0.5 if lowest < 0.9 else 0.9
-        axes.set_ylim(bottom, 1.0 + 0.02 * (1 - bottom))
         axes.set_xscale("log")
         ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= last]
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
         axes.set_xlim(0.9, max(last, 2) * 1.1)
         axes.set_xlabel("rank k")
-        axes.set_ylabel("identities with a hit by rank k" + (f", from {bottom}" if bottom else ""))
+        _rate_axis(axes, "identities with a hit by rank k", lowest)
         if len(runs) > 1:
             legend(axes, lines, loc="lower right")
         summary = " ".join(_each(name, _cmc_words(cmc)) for name, cmc in runs)
@@ -186,6 +182,13 @@ def _heights(axes: Any, curves: Curves, colour: str, mark: str, *, several: bool
             )
         reached.append(point.tpr)
     return reached
+
+
+def _rate_axis(axes: Any, label: str, lowest: float) -> None:
+    """Rates upwards, from 0.9, 0.5 or 0, as high as the lowest one allows; a label says where it is not 0."""
+    bottom = 0.0 if lowest < 0.5 else 0.5 if lowest < 0.9 else 0.9
+    axes.set_ylim(bottom, 1.0 + 0.02 * (1 - bottom))
+    axes.set_ylabel(label + (f", from {bottom}" if bottom else ""))
 
 
 def _decades(left: float) -> tuple[list[float], list[str]]:
