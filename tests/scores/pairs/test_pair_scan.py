@@ -9,6 +9,7 @@ from vidface.files.store import UNIT_TOLERANCE
 from vidface.scores.pairs import blocks as pair_scan
 from vidface.scores.pairs.blocks import (
     Pairs,
+    by_text,
     checked_float32,
     dot,
     genuine_hits,
@@ -114,3 +115,11 @@ def test_the_length_of_the_longest_row_is_bounded() -> None:
     longest = np.linalg.norm(rows.astype(np.float64), axis=1).max()
     assert longest < longest_row(rows[:0], rows) < 1.002 * longest
     assert longest_row(rows[:0]) == 0
+
+
+def test_ids_order_ties_as_text() -> None:
+    ids = ["b", "a10", "a9", "", "B"]
+    rows, places = by_text(ids)
+    assert [ids[row] for row in rows] == sorted(ids)
+    assert [sorted(ids).index(name) for name in ids] == places.tolist()
+    assert [len(part) for part in by_text([])] == [0, 0]

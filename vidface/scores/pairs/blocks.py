@@ -8,7 +8,7 @@ by less than `product_error`, so only the few pairs that close to a bracket or i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "Pairs",
     "blocks_of",
     "by_identity",
+    "by_text",
     "checked_float32",
     "dot",
     "genuine_hits",
@@ -97,6 +98,14 @@ def by_identity(people: NDArray[Any]) -> ByIdentity:
     until = np.arange(1, len(order) + 1)
     until[:known] = np.repeat(starts + sizes, sizes)
     return ByIdentity(order, until, starts, sizes)
+
+
+def by_text(ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """int64 [V] each: the rows in text order of their ids, and the place of every row in it, which orders ties."""
+    rows = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
+    places = np.empty(len(rows), np.int64)
+    places[rows] = np.arange(len(rows))
+    return rows, places
 
 
 def product_error(dimension: int, longest: float) -> float:

@@ -19,7 +19,15 @@ from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count, in_threads
-from vidface.scores.pairs.blocks import BLOCK, Pairs, blocks_of, by_identity, longest_row, product_error
+from vidface.scores.pairs.blocks import (
+    BLOCK,
+    Pairs,
+    blocks_of,
+    by_identity,
+    by_text,
+    longest_row,
+    product_error,
+)
 
 __all__ = ["BINS", "Distribution", "Extremes", "pair_distribution", "rates_at_edges"]
 
@@ -96,8 +104,7 @@ def pair_distribution(
         longest = max(longest, here)
 
     order, until, _, _ = by_identity(people)
-    rank = np.empty(len(rows), np.int64)  # of a video among the ids in text order
-    rank[np.array(sorted(range(len(rows)), key=video_ids.__getitem__), np.int64)] = np.arange(len(rows))
+    row_of, rank = by_text(video_ids)
     if (np.diff(order) != 1).any():
         rows = rows[order]
     pairs = Pairs(np.ascontiguousarray(rows), until, None, longest)
@@ -106,7 +113,6 @@ def pair_distribution(
     with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
         different, strongest = _impostors(pairs, places, listed, block, workers)
     same, weakest = _genuine(pairs, places, listed, workers)
-    row_of = np.argsort(rank)
     return Distribution(
         np.arange(BINS + 1) / PER_UNIT - 1,
         same,

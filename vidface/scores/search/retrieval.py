@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.pooling import pool_frames
 from vidface.runtime import cpu_count, map_ordered
+from vidface.scores.pairs.blocks import by_text
 from vidface.scores.search.scan import rank_candidates, scan
 
 __all__ = ["identity_templates", "search"]
@@ -101,9 +102,7 @@ def search(
     if scores.size == 0:
         return scores, index
 
-    by_id = np.array(sorted(range(len(stored)), key=gallery_ids.__getitem__))
-    rank = np.empty(len(by_id), np.int64)  # of two equal scores the lower rank comes first
-    rank[by_id] = np.arange(len(by_id))
+    by_id, rank = by_text(gallery_ids)  # of two equal scores the lower rank comes first
     lengths = _lengths(asked)
     errors = _product_errors(lengths, _lengths(stored).max(), asked.shape[1])
     index[:] = by_id[:depth]  # of a query that is zero: all scores are 0
