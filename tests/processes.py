@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -29,11 +30,24 @@ def children_of(pid: int, word: str = "") -> list[tuple[int, str]]:
     return [(child, titles[child]) for child in below if word in titles.get(child, "")]
 
 
-def kill_when_seen(pid: int, word: str, stop: threading.Event, killed: list[int]) -> None:
-    """Kill the first process below ``pid`` with this word that shows up; gives up when told to stop."""
-    while not stop.wait(0.02):
-        for child, _ in children_of(pid, word):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-                killed.append(child)
-                return
+@contextlib.contextmanager
+def one_killed(word: str) -> Iterator[list[int]]:
+    """Kill the first process below this one with such a word that shows up within the block; who it was, if any."""
+    killed: list[int] = []
+    stop = threading.Event()
+
+    def kill_when_seen() -> None:
+        while not stop.wait(0.02):
+            for child, _ in children_of(os.getpid(), word):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+                    killed.append(child)
+                    return
+
+    killer = threading.Thread(target=kill_when_seen)
+    killer.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        killer.join()

@@ -16,7 +16,7 @@ from vidface.report.comparison.text import as_json
 from vidface.runs.compare import compare
 from vidface.runs.compare_inputs import open_compared
 from vidface.runs.compare_result import verdict
-from vidface.scores.metrics.bootstrap import Difference
+from vidface.scores.metrics.bootstrap import REPLICATES, Difference
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.iqiyi import rank_gallery
 from vidface.scores.score import score
@@ -31,7 +31,7 @@ def some(tmp_path: Path) -> ComparedSet:
 
 def test_values_and_precisions_are_those_of_score(some: ComparedSet) -> None:
     paths = some.embeddings("a.h5", 1.0, failed=9), some.embeddings("b.h5", 0.6)
-    found = some.compare(*paths, targets=["1e-1", "1e-2", "1e-3"])
+    found = some.compare(*paths, targets=["1e-1", "1e-2", "1e-3"], replicates=REPLICATES)
     names = [measure.name for measure in found.measures]
     assert names == ["mAP@100", "rank1", "rank5", "rank10", *(f"TPR at FPR 1e-{k}" for k in (1, 2, 3))]
     for run, path in enumerate(paths):
@@ -43,6 +43,8 @@ def test_values_and_precisions_are_those_of_score(some: ComparedSet) -> None:
                 value = wanted["tpr@fpr"][measure.name.removeprefix("TPR at FPR ")]
             else:
                 value = wanted[measure.name]
+                ends = [measure.values[run].low, measure.values[run].high]
+                assert ends == wanted["ci95"][measure.name], "the interval too, to the last bit"
             assert measure.values[run] is not None and measure.values[run].value == value
         assert (
             dict(zip(found.wanted.names, found.precision[run].tolist(), strict=True))

@@ -19,9 +19,10 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import best_seconds, peak_megabytes, print_table
 from benchmarks.verification import fixed_scores
 from vidface.embeddings.exact import normalise_rows
+from vidface.runtime import in_threads
 from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 from vidface.scores.metrics.mate_search import search_among_distractors
-from vidface.scores.pairs.blocks import BLOCK, in_threads
+from vidface.scores.pairs.blocks import BLOCK
 
 PROBES, PEOPLE, DISTRACTORS, WIDTH = 274_000, 5_700, 1_580_000, 512
 Rows = NDArray[np.float32]

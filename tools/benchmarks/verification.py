@@ -12,8 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
 from vidface.embeddings.exact import dot32, normalise_rows
+from vidface.runtime import in_threads
 from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
-from vidface.scores.pairs.blocks import BLOCK, in_threads, product_error
+from vidface.scores.pairs.blocks import BLOCK, product_error
 
 Rows = NDArray[np.float32]
 People = NDArray[np.int64]

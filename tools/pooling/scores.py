@@ -14,7 +14,7 @@ from pooling.pictures import Features
 from pooling.rules import Rule, Video, mean_of
 from pooling.videos import Videos
 from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
-from vidface.scores.metrics.bootstrap import difference, draw, mean_replicates
+from vidface.scores.metrics.bootstrap import difference, mean_replicates
 from vidface.scores.metrics.ranking import average_precision_at_k
 from vidface.scores.search.retrieval import identity_templates, search
 
@@ -68,7 +68,6 @@ def better_by(first: Scores, second: Scores, measure: int) -> tuple[float, float
 
     The thresholds of TPR are those of the sets as they are: only the people are drawn again.
     """
-    drawn = draw(len(first.people))
     one, other = first.values[:, measure], second.values[:, measure]
-    found = difference(one.mean(), other.mean(), mean_replicates(one, drawn), mean_replicates(other, drawn))
+    found = difference(one.mean(), other.mean(), mean_replicates(one), mean_replicates(other))
     return found.value, found.low, found.high

@@ -222,7 +222,7 @@ def _check_verify_output(output: Path, inputs: Sequence[Path]) -> None:
 
 
 def _verify_lines(result: Mapping[str, Any]) -> str:
-    from vidface.scores.text import columns
+    from vidface.scores.text import columns, number
 
     targets = list(result["sets"][0]["tpr@fpr"])
     table = [
@@ -247,7 +247,7 @@ def _verify_lines(result: Mapping[str, Any]) -> str:
                 f"{each['standard_error']:.3%}",
                 f"{each['threshold']:.2f}",
                 f"{each['auc']:.5f}",
-                *("-" if each["tpr@fpr"][t] is None else f"{each['tpr@fpr'][t]:.4f}" for t in targets),
+                *(number(each["tpr@fpr"][t]) for t in targets),
                 str(each["counts"]["pairs"]),
                 str(each["counts"]["same"]),
             ]

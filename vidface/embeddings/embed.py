@@ -16,10 +16,12 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.embeddings.exact import aligned_rows, as_read, unit_rows, unit_rows_and_norms
-from vidface.embeddings.pooling import pool_label, pool_weighted, weigh
+from vidface.embeddings.pooling import POOLS, pool_label, pool_weighted, weigh
 from vidface.embeddings.union_find import grow, rank, rising
 
 __all__ = ["embed_sweep", "embed_weighted", "pool_videos"]
+
+_LARGEST, _SIZE_NORM = POOLS.index("largest"), POOLS.index("size-norm")
 
 
 def pool_videos(
@@ -36,14 +38,8 @@ def pool_videos(
         (embeddings, kept, labels): float32 [v, D], ``pool_frames`` of every video's largest cluster; int64 [v],
         how many frames that has; int32 [F], ``cluster_frames`` of every video.
     """
-    rows16, rows32 = as_read(features)
-    bounds = _bounds(offsets, len(rows16) + len(rows32))
-    levels, _ = rising([threshold])
-    embeddings = np.empty((len(bounds) - 1, rows16.shape[1]), np.float32)
-    kept = np.empty(len(bounds) - 1, np.int64)
-    labels = np.zeros(len(rows16) + len(rows32), np.int32)
-    _embed(rows16, rows32, bounds, levels, embeddings, kept, labels)
-    return embeddings, kept, labels
+    embeddings, kept, labels, _ = _embed(features, offsets, [threshold], "largest")
+    return embeddings[0], kept[0], labels
 
 
 def embed_weighted(
@@ -60,15 +56,10 @@ def embed_weighted(
         weight; int32 [F], ``cluster_frames`` of every video; float32 [F], ``weigh_frames`` of every video, rounded
         after the mean was taken.
     """
-    rows16, rows32 = as_read(features)
-    bounds = _bounds(offsets, len(rows16) + len(rows32))
-    levels, _ = rising([threshold])
-    embeddings = np.empty((len(bounds) - 1, rows16.shape[1]), np.float32)
-    kept = np.empty(len(bounds) - 1, np.int64)
-    labels = np.zeros(len(rows16) + len(rows32), np.int32)
-    weights = np.empty(len(labels), np.float32)
-    _weighted(rows16, rows32, bounds, levels, by_norm, embeddings, kept, labels, weights)
-    return embeddings, kept, labels, weights
+    embeddings, kept, labels, weights = _embed(
+        features, offsets, [threshold], "size-norm" if by_norm else "size"
+    )
+    return embeddings[0], kept[0], labels, weights
 
 
 def embed_sweep(
@@ -85,16 +76,25 @@ def embed_sweep(
         (embeddings, kept): float32 [T, v, D] and int64 [T, v]; row t equals those of ``pool_videos``, or of
         ``embed_weighted``, with ``thresholds[t]``.
     """
+    return _embed(features, offsets, thresholds, pool)[:2]
+
+
+def _embed(
+    features: ArrayLike, offsets: ArrayLike, thresholds: Sequence[float | None], pool: str
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    """What ``embed_sweep`` gives, and where there is one threshold the labels and weights of all rows as well."""
     rows16, rows32 = as_read(features)
-    bounds = _bounds(offsets, len(rows16) + len(rows32))
+    rows = len(rows16) + len(rows32)
+    bounds = _bounds(offsets, rows)
     levels, level_of = rising(thresholds)
     embeddings = np.empty((len(thresholds), len(bounds) - 1, rows16.shape[1]), np.float32)
     kept = np.empty((len(thresholds), len(bounds) - 1), np.int64)
-    if pool == "largest":
-        _sweep(rows16, rows32, bounds, levels, level_of, embeddings, kept)
-    else:
-        _sweep_weighted(rows16, rows32, bounds, levels, level_of, pool == "size-norm", embeddings, kept)
-    return embeddings, kept
+    labels = np.empty(rows if len(thresholds) == 1 else 0, np.int32)
+    weights = np.empty(0 if pool == "largest" else len(labels), np.float32)
+    _embed_videos(
+        rows16, rows32, bounds, levels, level_of, POOLS.index(pool), (embeddings, kept, labels, weights)
+    )
+    return embeddings, kept, labels, weights
 
 
 def _bounds(offsets: ArrayLike, rows: int) -> NDArray[np.int64]:
@@ -111,119 +111,52 @@ def _bounds(offsets: ArrayLike, rows: int) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
-def _embed(
-    rows16: Any, rows32: Any, bounds: Any, levels: Any, embeddings: Any, kept: Any, labels: Any
+def _embed_videos(
+    rows16: Any, rows32: Any, bounds: Any, levels: Any, level_of: Any, pool: Any, out: Any
 ) -> None:
+    """Fill ``out``: embeddings and kept of every threshold, and labels and weights of all rows where there is room."""
+    embeddings, kept, labels, weights = out
+    largest, by_norm = pool == _LARGEST, pool == _SIZE_NORM
     scratch = _room(bounds, rows16.shape[1])
+    norms, shares = np.empty(len(scratch), np.float64), np.empty(len(scratch), np.float64)
+    same = np.empty(levels.size + 1, np.int64)  # the lowest level that gives the same embedding
+    pooled = np.empty(levels.size + 1, np.int64)  # the place among the thresholds where a level was averaged
     for v in range(bounds.size - 1):
         a, b = bounds[v], bounds[v + 1]
         unit = scratch[: b - a]
-        unit_rows(rows16[a:b], rows32[a:b], unit)
-        if levels.size:
-            parent, _ = grow(unit, levels)
-            labels[a:b] = rank(unit, parent, 0)
-        kept[v] = pool_label(unit, labels[a:b], 0, embeddings[v])
-
-
-@njit(cache=True, nogil=True)
-def _sweep(
-    rows16: Any, rows32: Any, bounds: Any, levels: Any, level_of: Any, embeddings: Any, kept: Any
-) -> None:
-    scratch = _room(bounds, rows16.shape[1])
-    for v in range(bounds.size - 1):
-        a, b = bounds[v], bounds[v + 1]
-        unit = scratch[: b - a]
-        unit_rows(rows16[a:b], rows32[a:b], unit)
-        labels = np.zeros((levels.size + 1, b - a), np.int32)  # the last row: None, all frames are kept
-        same = np.arange(levels.size + 1)  # the lowest level that keeps the same frames
+        if largest:
+            unit_rows(rows16[a:b], rows32[a:b], unit)
+        else:
+            unit_rows_and_norms(rows16[a:b], rows32[a:b], unit, norms[: b - a])
+        clusters = np.zeros((levels.size + 1, b - a), np.int32)  # the last row: None, all frames are one
+        for level in range(levels.size + 1):
+            same[level], pooled[level] = level, -1
         if levels.size:
             parent, parts = grow(unit, levels)
             for level in range(levels.size):
-                if (
-                    level and parts[level] == parts[level - 1]
-                ):  # one is a part of the other, so they are equal
+                if level and parts[level] == parts[level - 1]:  # one is a part of the other: equal
                     same[level] = same[level - 1]
-                else:
-                    labels[level] = rank(unit, parent, level)
-                    if level and _same_kept(labels[level], labels[same[level - 1]]):
-                        same[level] = same[level - 1]
-        pooled = np.full(
-            levels.size + 1, -1
-        )  # the place among the thresholds where the kept frames were averaged
+                    continue
+                clusters[level] = rank(unit, parent, level)
+                if largest and level and _same_kept(clusters[level], clusters[same[level - 1]]):
+                    same[level] = same[level - 1]
         for t in range(level_of.size):
             level = same[level_of[t]]
             if pooled[level] >= 0:
                 embeddings[t, v] = embeddings[pooled[level], v]
                 kept[t, v] = kept[pooled[level], v]
+                continue
+            pooled[level] = t
+            if largest:
+                kept[t, v] = pool_label(unit, clusters[level], 0, embeddings[t, v])
             else:
-                kept[t, v] = pool_label(unit, labels[level], 0, embeddings[t, v])
-                pooled[level] = t
-
-
-@njit(cache=True, nogil=True)
-def _weighted(
-    rows16: Any,
-    rows32: Any,
-    bounds: Any,
-    levels: Any,
-    by_norm: Any,
-    embeddings: Any,
-    kept: Any,
-    labels: Any,
-    weights: Any,
-) -> None:
-    scratch = _room(bounds, rows16.shape[1])
-    for v in range(bounds.size - 1):
-        a, b = bounds[v], bounds[v + 1]
-        unit = scratch[: b - a]
-        norms, shares = np.empty(b - a, np.float64), np.empty(b - a, np.float64)
-        unit_rows_and_norms(rows16[a:b], rows32[a:b], unit, norms)
-        if levels.size:
-            parent, _ = grow(unit, levels)
-            labels[a:b] = rank(unit, parent, 0)
-        kept[v] = weigh(norms, labels[a:b], by_norm, shares)
-        pool_weighted(unit, shares, embeddings[v])
-        for i in range(b - a):
-            weights[a + i] = np.float32(shares[i])
-
-
-@njit(cache=True, nogil=True)
-def _sweep_weighted(
-    rows16: Any,
-    rows32: Any,
-    bounds: Any,
-    levels: Any,
-    level_of: Any,
-    by_norm: Any,
-    embeddings: Any,
-    kept: Any,
-) -> None:
-    scratch = _room(bounds, rows16.shape[1])
-    for v in range(bounds.size - 1):
-        a, b = bounds[v], bounds[v + 1]
-        unit = scratch[: b - a]
-        norms, shares = np.empty(b - a, np.float64), np.empty(b - a, np.float64)
-        unit_rows_and_norms(rows16[a:b], rows32[a:b], unit, norms)
-        same = np.arange(levels.size + 1)  # the lowest level with the same clusters
-        parent = np.empty((0, 0), np.int32)
-        if levels.size:
-            parent, parts = grow(unit, levels)
-            for level in range(1, levels.size):
-                if parts[level] == parts[level - 1]:  # one is a part of the other, so they are equal
-                    same[level] = same[level - 1]
-        pooled = np.full(
-            levels.size + 1, -1
-        )  # the place among the thresholds where these clusters were averaged
-        for t in range(level_of.size):
-            level = same[level_of[t]]
-            if pooled[level] >= 0:
-                embeddings[t, v] = embeddings[pooled[level], v]
-                kept[t, v] = kept[pooled[level], v]
-            else:
-                one = np.zeros(b - a, np.int32) if level == levels.size else rank(unit, parent, level)
-                kept[t, v] = weigh(norms, one, by_norm, shares)
-                pool_weighted(unit, shares, embeddings[t, v])
-                pooled[level] = t
+                kept[t, v] = weigh(norms[: b - a], clusters[level], by_norm, shares[: b - a])
+                pool_weighted(unit, shares[: b - a], embeddings[t, v])
+        if labels.size:
+            labels[a:b] = clusters[level_of[0]]
+        if weights.size:
+            for i in range(b - a):
+                weights[a + i] = np.float32(shares[i])
 
 
 @njit(cache=True)

@@ -80,8 +80,7 @@ def compare(
         wanted = Wanted(np.empty(0, np.int64), np.empty(0, np.int64), [], wanted.gallery)
     people, names = lfrc.identity_codes(manifest)
     nobody = int(np.count_nonzero(people < 0))
-    drawn_people = draw(len(wanted.names), replicates=replicates)
-    drawn_units = draw(*((0, 0) if "pairs" not in figures else (len(names), nobody)), replicates=replicates)
+    drawn = draw(*((0, 0) if "pairs" not in figures else (len(names), nobody)), replicates=replicates)
     measured: list[_Measured] = []
     with progress("compare", len(runs), "runs") as advance:
         for run in runs:
@@ -93,8 +92,7 @@ def compare(
                     options,
                     people,
                     targets,
-                    drawn_people,
-                    drawn_units,
+                    drawn,
                 )
             )
             advance(1)
@@ -172,8 +170,7 @@ def _measure(
     options: ScoreOptions,
     people: NDArray[np.int64],
     targets: list[str],
-    drawn_people: NDArray[np.uint8],
-    drawn_units: NDArray[np.uint8],
+    drawn: NDArray[np.uint8],
 ) -> _Measured:
     from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
     from vidface.scores.pairs.distribution import pair_distribution, rates_at_edges
@@ -190,7 +187,7 @@ def _measure(
             ranks = ranks_by_search(embeddings, manifest, wanted, options.enrolment_split)
         values = identity_values(ranks, wanted)
     points = {name: float(each.mean()) for name, each in values.items()}
-    replicates = {name: mean_replicates(each, drawn_people) for name, each in values.items()}
+    replicates = {name: mean_replicates(each, replicates=drawn.shape[1]) for name, each in values.items()}
     unusable = 0 if embeddings is None else zero_embeddings(embeddings)
     if unusable:
         warnings.append(f"{unusable} videos have no usable frame: never ranked, score 0 in pairs")
@@ -207,7 +204,7 @@ def _measure(
     warnings += result.warnings
     known = {target: value for target, value in zip(targets, result.tpr, strict=True) if value is not None}
     spread = pair_distribution(embeddings, people, manifest.video_ids, listed=1)
-    again = tpr_replicates(embeddings, people, list(known), drawn_units, spread=spread)
+    again = tpr_replicates(embeddings, people, list(known), drawn, spread=spread)
     points |= {tpr_label(target): value for target, value in known.items()}
     replicates |= {tpr_label(target): each for target, each in zip(known, again, strict=True)}
     curve = spread.edges, rates_at_edges(spread.different), rates_at_edges(spread.same)

@@ -15,9 +15,9 @@ from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 from vidface.scores.protocols.iqiyi import Wanted
 from vidface.scores.protocols.table import TABLE
-from vidface.scores.text import tpr_label
+from vidface.scores.text import signed, tpr_label
 
-__all__ = ["SHOWN", "Comparison", "Measure", "Value", "gathered_warnings", "signed", "tpr_label", "verdict"]
+__all__ = ["SHOWN", "Comparison", "Measure", "Value", "gathered_warnings", "tpr_label", "verdict"]
 
 SHOWN = 20  # people and videos that changed most, against each run
 
@@ -142,8 +142,3 @@ def verdict(gain: Difference | None) -> str:
     if gain.value == gain.low == gain.high == 0:
         return "no difference at all"
     return f"no difference can be told: {value}, {ends}"
-
-
-def signed(number: float) -> str:
-    """A difference with its sign and four digits; never ``-0.0000``."""
-    return f"{round(number, 4) + 0.0:+.4f}"

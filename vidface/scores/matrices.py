@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from vidface.errors import StoreError
 from vidface.files.npy import open_matrix
+from vidface.files.store import UNIT_TOLERANCE
 from vidface.submission import read_lfrc, sniff
-from vidface.submission.check import UNIT_TOLERANCE
 
 __all__ = ["Matrix", "read_matrix"]
 

@@ -1,4 +1,4 @@
-"""Aligned columns, numbers, intervals and counts of faces as text."""
+"""What is shown in lines of text, said in one place: columns, numbers, intervals, counts, why there is no number."""
 
 from __future__ import annotations
 
@@ -30,6 +30,21 @@ def rate(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+def signed(value: float) -> str:
+    """A difference with its sign and four places; never ``-0.0000``."""
+    return f"{round(value, 4) + 0.0:+.4f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 pair``, ``18,145 pairs``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def too_few(rate: str, target: str, count: int, things: str) -> str:
+    """Why there is no rate at a target that allows fewer than one of the things that it is a share of."""
+    return f"{rate} {target} is not measured: {count:,} {things} are fewer than 1/{target}"
+
+
 def interval(bounds: Sequence[float] | None) -> str:
     """Both ends; - where there is none."""
     return "-" if bounds is None else f"{bounds[0]:.4f} .. {bounds[1]:.4f}"
@@ -59,11 +74,11 @@ def counts_line(counts: Mapping[str, Any]) -> str:
 
 
 def faces_line(counts: Mapping[str, int], kept: int) -> str:
-    """What became of the faces that were found, from `vidface.files.store.FACE_COUNTS`: those left out by reason."""
+    """What became of the faces that were found, from `vidface.files.faces.FaceCounts`: those left out by reason."""
+    from vidface.files.faces import FILTERED  # with numpy, which the command line does without
+
     reasons = {
-        "too_small": "too small",
-        "turned": "turned away",
-        "blurred": "blurred",
+        **FILTERED,
         "not_finite": "without usable features",
         "other_track": "of others than the main person",
     }

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
+from vidface.files.store import UNIT_TOLERANCE
 from vidface.manifest.manifest import Manifest
 from vidface.manifest.rows import Problem, show
 from vidface.submission.iqiyi import MOST_VIDEOS, Line, parse_iqiyi, video_name
 from vidface.submission.lfrc import BLOCK, read_lfrc
 
 MOST_COLUMNS = 512  # the challenge's limit on the dimension
-UNIT_TOLERANCE = 1e-3  # on a row's length: float16 keeps it, a forgotten normalisation does not
 SAME_TOLERANCE = 1e-6  # on every number, where rows are compared with the embeddings they come from
 
 Matrix = npt.NDArray[np.float32]

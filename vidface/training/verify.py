@@ -21,6 +21,7 @@ from vidface.runtime import progress
 from vidface.scores.metrics.folds import THRESHOLDS, ten_folds
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.scores.metrics.listed_pairs import Operating, auc, tpr_of_listed_pairs
+from vidface.scores.text import too_few
 from vidface.training.datasets.pair_set import PairSet
 from vidface.training.datasets.pairs import is_bin, open_pairs
 
@@ -201,7 +202,7 @@ def _decoded(
 def _warnings(same: NDArray[np.bool_], points: Sequence[Operating]) -> list[str]:
     different = int((~same).sum())
     warnings = [
-        f"TPR at FPR {target} is not measured: {different} pairs of different people are fewer than 1/{target}"
+        too_few("TPR at FPR", target, different, "pairs of different people")
         for target, tpr, *_ in points
         if tpr is None
     ]

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidface.features.engines.batches import embed_chunk, face_embedder
-from vidface.features.engines.detection import FaceArrays, FaceCounts
 from vidface.features.engines.reading import Block, Message, VideoEnd
 from vidface.features.options import ExtractOptions
+from vidface.files.faces import FaceCounts, FaceRows
 from vidface.files.store import FACE_COUNTS, VideoRows
 
 
@@ -182,7 +182,7 @@ def faces_of(seen: list[Seen], sizes: Iterator[int], counts: FaceCounts) -> list
         number = np.arange(start, start + len(part), dtype=np.float32)
         corners = np.array([[0, 0, face.size, face.size] for face in part], np.float32)
         colours = np.array([(255 * face.bad, face.person, i % 7) for i, face in enumerate(part)], np.uint8)
-        arrays = FaceArrays(
+        arrays = FaceRows(
             corners,
             number[:, None, None] + np.zeros((1, 5, 2), np.float32),
             number,

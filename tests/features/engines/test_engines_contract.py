@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from command_line import SIDE, cells_of, frames_of, pooling_model, write_folder, write_video
 from decoder_killer import DEADLY
-from processes import children_of, kill_when_seen
+from processes import children_of, one_killed
 
 from vidface.backbones import load_backbone
 from vidface.errors import StoreError, UsageError
@@ -129,17 +128,8 @@ def test_bad_videos_cost_themselves_alone(engine: Engine, name: str, drawn: Draw
 def test_a_killed_decoder_costs_nothing(engine: Engine, name: str, drawn: Drawn) -> None:
     if name == "local-0":
         pytest.skip("decodes in this process")
-    killed: list[int] = []
-    stop = threading.Event()
-    killer = threading.Thread(
-        target=kill_when_seen, args=(os.getpid(), "vidface.features.engines.decoder", stop, killed)
-    )
-    killer.start()
-    try:
+    with one_killed("vidface.features.engines.decoder") as killed:
         check(extract(engine, job_of(drawn)), drawn)
-    finally:
-        stop.set()
-        killer.join()
     assert killed
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +17,7 @@ import pytest
 from command_line import SIDE, cells_of, frames_of, pooling_model, write_video
 from made_up_detector import BAND, DIE_ONCE, RAISE, Face, frame_of, weights_at
 from PIL import Image, ImageFilter
-from processes import kill_when_seen
+from processes import one_killed
 
 from vidface.backbones import load_backbone
 from vidface.errors import UsageError
@@ -127,17 +125,8 @@ def test_rows_of_every_run(engine: Engine, drawn: Drawn) -> None:
 def test_a_killed_decoder_costs_nothing(request: pytest.FixtureRequest, engine: Engine, drawn: Drawn) -> None:
     if request.node.callspec.params["engine"] != "local-2":
         pytest.skip("the decoding processes of the others are the same")
-    killed: list[int] = []
-    stop = threading.Event()
-    killer = threading.Thread(
-        target=kill_when_seen, args=(os.getpid(), "vidface.features.engines.decoder", stop, killed)
-    )
-    killer.start()
-    try:
+    with one_killed("vidface.features.engines.decoder") as killed:
         check(extract(engine, job_of(drawn)), drawn)
-    finally:
-        stop.set()
-        killer.join()
     assert killed
 
 
@@ -240,7 +229,7 @@ def test_a_face_that_is_left_out_still_carries_its_tracklet(here: None, drawn: D
     for i in range(13):
         blurred = 2 < i < 7
         pixels, faces = finder.find(frame_of([Face(1, blur if blurred else sharp, x=1 + 4 * i)]), i / 8)
-        assert len(pixels) == len(faces.tracklets) == (not blurred)
-        found += faces.tracklets.tolist()
+        assert len(pixels) == len(faces.tracks) == (not blurred)
+        found += faces.tracks.tolist()
     assert found == [0] * 9
-    assert finder.counts == (13, 0, 13, 0, 0, 4)
+    assert finder.counts == (13, 0, 13, 0, 0, 4, 0, 0)

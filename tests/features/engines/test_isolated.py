@@ -36,7 +36,7 @@ from command_line import (
 
 from vidface.errors import UsageError, VidfaceError
 from vidface.features.engines.isolated import Decoders, Limits
-from vidface.features.engines.local import QUEUE_BLOCKS, map_ordered, read_ahead
+from vidface.features.engines.local import QUEUE_BLOCKS, read_ahead
 from vidface.features.engines.reading import (
     BLOCK_FRAMES,
     Block,
@@ -519,17 +519,6 @@ def test_an_error_of_reading_ahead_comes_at_its_place() -> None:
     assert [type(next(messages)) for _ in range(4)] == [Block, Block, VideoEnd, Block]
     with pytest.raises(KeyError, match="bad"):
         next(messages)
-
-
-def test_work_comes_back_in_order_and_an_error_at_its_place() -> None:
-    def slow_first(number: int) -> int:
-        time.sleep(0.05 / (number + 1))
-        return 10 // (number - 7) if number == 7 else number
-
-    done = map_ordered(slow_first, ((number,) for number in range(100)), workers=3)
-    assert [next(done) for _ in range(7)] == list(range(7))
-    with pytest.raises(ZeroDivisionError):
-        next(done)
 
 
 @pytest.fixture(scope="module")

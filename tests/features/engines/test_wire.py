@@ -18,9 +18,9 @@ from hypothesis.extra.numpy import arrays
 
 from vidface.errors import UsageError, VidfaceError
 from vidface.features.engines.decoder import without_known
-from vidface.features.engines.detection import NO_FACES, FaceArrays, FaceCounts
 from vidface.features.engines.reading import Block, VideoEnd
 from vidface.features.engines.wire import Begun, ClosedError, SilentError, receive, send
+from vidface.files.faces import NO_FACES, FaceCounts, FaceRows
 
 texts = st.text(
     st.characters(exclude_categories=[]), max_size=30
@@ -28,11 +28,11 @@ texts = st.text(
 numbers = st.floats(width=32, allow_nan=False)
 
 
-def faces_of(n: int) -> st.SearchStrategy[FaceArrays]:
+def faces_of(n: int) -> st.SearchStrategy[FaceRows]:
     """Faces with any numbers: what is sent must come to the last bit."""
     shapes = ((n, 4), (n, 5, 2), (n,), (n,))
     floats = [arrays(np.float32, shape, elements=numbers) for shape in shapes]
-    return st.builds(FaceArrays, *floats, arrays(np.int32, n))
+    return st.builds(FaceRows, *floats, arrays(np.int32, n))
 
 
 blocks = st.integers(0, 5).flatmap(
@@ -93,7 +93,7 @@ def test_frames_that_are_known_do_not_come_again(lengths: list[int], known: int,
             number + np.zeros(like.shape[1:], like.dtype)
             for number, like in zip(numbered, NO_FACES, strict=True)
         ]
-        messages.append(Block(pixels, some, FaceArrays(*faces) if found else None))
+        messages.append(Block(pixels, some, FaceRows(*faces) if found else None))
     *rest, end = without_known(iter([*messages, VideoEnd([])]), known)
     assert end == VideoEnd([])
     assert len(rest) == len(lengths)  # one that nothing is left of tells that the decoder is at work

@@ -26,7 +26,6 @@ from vidface.report.drawing.figures_curves import (
     LIMIT,
     cmc_figure,
     det_figure,
-    equal_error_rate,
     roc_figure,
     thinned,
 )
@@ -40,6 +39,7 @@ from vidface.report.drawing.figures_drawing import (
     write_drawing,
 )
 from vidface.report.run.content import Cmc, Curves, Histogram, OperatingPoint, Sweep
+from vidface.scores.metrics.listed_pairs import equal_error_rate
 
 STYLE = Path(__file__).resolve().parents[3] / "vidface" / "report" / "templates" / "style.css"
 SWEEP = Sweep(
@@ -210,10 +210,12 @@ def test_equal_error_rate_is_that_of_a_library() -> None:
     truth = np.arange(len(scores)) < 4000
     fpr, tpr, thresholds = roc_curve(truth, scores)
     crossing = float(np.interp(0, fpr - (1 - tpr), fpr))
-    found = equal_error_rate(Curves(thresholds, fpr, tpr, 4000, 40000, [], ""))
+    found = equal_error_rate(scores, truth)
     assert found == pytest.approx(crossing, abs=2 / 4000)
+    words = det_figure([("", Curves(thresholds, fpr, tpr, 4000, 40000, [], ""))]).summary
+    assert words.startswith(f"Equal error rate {found:.4f}."), "the report's is that of `score`"
     nothing = np.zeros(0)
-    assert equal_error_rate(Curves(nothing, nothing, nothing, 0, 0, [], "")) is None
+    assert det_figure([("", Curves(nothing, nothing, nothing, 0, 0, [], ""))]).summary.startswith("No pairs.")
 
 
 @given(st.integers(2, 5000), st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1, 4]))

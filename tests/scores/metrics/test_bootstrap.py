@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vidface.scores.metrics.bootstrap import bootstrap_mean, bootstrap_ratio
+from vidface.scores.metrics.bootstrap import bootstrap_mean, bootstrap_ratio, draw, mean_replicates
 
 
 def test_mean_agrees_with_scipy() -> None:
@@ -31,9 +31,21 @@ def test_ratio_agrees_with_scipy() -> None:
 
 def test_the_seed_alone_decides() -> None:
     values = np.random.default_rng(0).random(30)
-    assert bootstrap_mean(values) == bootstrap_mean(values, seed=0, replicates=1000)
+    assert bootstrap_mean(values) == bootstrap_mean(values, seed=0, replicates=2000)
     assert bootstrap_mean(values) != bootstrap_mean(values, seed=1)
     assert bootstrap_ratio(values, np.ones(30)) == pytest.approx(bootstrap_mean(values))
+
+
+@pytest.mark.parametrize("people", [7, 70_000])  # many replicates at a time, one at a time
+def test_who_is_drawn_is_who_compare_draws(people: int) -> None:
+    """A replicate is the mean of those that `draw` counts, one after the other."""
+    values = np.random.default_rng(1).random(people)
+    columns = draw(people, replicates=9, seed=3).T
+    wanted = [np.repeat(values, column).mean() for column in columns]
+    assert mean_replicates(values, seed=3, replicates=9) == pytest.approx(wanted, abs=1e-12)
+    ratios = [(column * values).sum() / (column * (1 + values)).sum() for column in columns]
+    low, high = bootstrap_ratio(values, 1 + values, seed=3, replicates=9)
+    assert (low, high) == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])), abs=1e-12)
 
 
 def test_it_covers_the_truth_about_as_often_as_it_says() -> None:

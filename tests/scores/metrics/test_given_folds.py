@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -135,6 +137,26 @@ def test_the_equal_error_rate_against_the_curve_of_scikit_learn(pairs: list[tupl
     missed = 1 - (tpr[:-1, None] + share * np.diff(tpr)[:, None]).ravel()
     nearest = along[np.argmin(np.abs(along - missed))]
     assert equal_error_rate(scores, same) == pytest.approx(nearest, abs=1e-3)
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=1, max_size=50))
+def test_the_equal_error_rate_is_its_definition_in_fractions(pairs: list[tuple[int, bool]]) -> None:
+    """Every threshold in turn, the highest first: the line from the last point with FPR < FNR to the next one."""
+    pairs = [(0, True), (1, False), *pairs]
+    genuine, impostor = ([score for score, same in pairs if same is kind] for kind in (True, False))
+    fpr, fnr = Fraction(0), Fraction(1)
+    for threshold in sorted({score for score, _ in pairs}, reverse=True):
+        before = fpr, fnr
+        fpr = Fraction(sum(score >= threshold for score in impostor), len(impostor))
+        fnr = Fraction(sum(score < threshold for score in genuine), len(genuine))
+        if fpr >= fnr:
+            break
+    # fpr0 + s (fpr1 - fpr0) = fnr0 - s (fnr0 - fnr1)
+    share = (before[1] - before[0]) / ((before[1] - before[0]) + (fpr - fnr))
+    wanted = before[0] + share * (fpr - before[0])
+    assert wanted == before[1] + share * (fnr - before[1])
+    scores, same = zip(*pairs, strict=True)
+    assert equal_error_rate(scores, same) == pytest.approx(float(wanted), abs=1e-12)
 
 
 def test_the_equal_error_rate_by_hand() -> None:

@@ -156,8 +156,7 @@ def test_the_interval_of_a_difference_in_map_agrees_with_scipy() -> None:
     random = np.random.default_rng(0)
     first = random.beta(5, 1, 150)
     second = np.clip(first + random.normal(0.01, 0.05, 150), 0, 1)
-    drawn = draw(150, replicates=10_000)
-    replicates = [mean_replicates(values, drawn) for values in (first, second)]
+    replicates = [mean_replicates(values, replicates=10_000) for values in (first, second)]
     found = difference(first.mean(), second.mean(), *replicates)
 
     def gain(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
@@ -212,7 +211,7 @@ def test_a_mean_is_that_of_those_drawn() -> None:
     drawn = draw(9, replicates=7)
     values = np.random.default_rng(0).random(9)
     wanted = [np.repeat(values, column).mean() for column in drawn.T]
-    assert mean_replicates(values, drawn).tolist() == pytest.approx(wanted)
+    assert mean_replicates(values, replicates=7).tolist() == pytest.approx(wanted)
 
 
 def test_several_comparisons_widen_every_interval() -> None:
@@ -243,5 +242,7 @@ def test_wrong_calls_of_paired() -> None:
         tpr_replicates(rows, identities[1:], ["1e-2"], draw(10, 5))
     with pytest.raises(ValueError, match="FPR target"):
         tpr_replicates(rows, identities, ["1"], draw(10, 5))
-    with pytest.raises(ValueError, match="one an identity"):
-        mean_replicates([0.5], draw(2))
+    with pytest.raises(ValueError, match="at least one identity"):
+        mean_replicates([])
+    with pytest.raises(ValueError, match="at least one identity"):
+        mean_replicates([[0.5, 0.6]])

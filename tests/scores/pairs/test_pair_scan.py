@@ -1,14 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidface.files.store import UNIT_TOLERANCE
 from vidface.scores.pairs import blocks as pair_scan
-from vidface.scores.pairs.blocks import Pairs, dot, genuine_hits, in_threads, product_error, scan_blocks
+from vidface.scores.pairs.blocks import (
+    Pairs,
+    by_text,
+    checked_float32,
+    dot,
+    genuine_hits,
+    longest_row,
+    product_error,
+    scan_blocks,
+)
 
 
 def unit_rows(seed: int, count: int, width: int) -> np.ndarray:
@@ -92,24 +100,26 @@ def test_genuine_hits() -> None:
         assert hits[i].tolist() == [sum(score >= least for score in scores) for least in thresholds]
 
 
-def test_an_error_in_one_thread_stops_all() -> None:
-    taken = []
-
-    def jobs() -> Iterator[int]:
-        for job in range(10**6):
-            taken.append(job)
-            yield job
-
-    def work(own: Iterator[int]) -> None:
-        for job in own:
-            if job == 50:
-                raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        in_threads(work, jobs(), 3)
-    assert len(taken) < 10**6
+@pytest.mark.parametrize("length", [1 - UNIT_TOLERANCE, 1 + UNIT_TOLERANCE])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_distractors_that_a_file_may_hold_are_taken(length: float, dtype: type) -> None:
+    rows = (length * unit_rows(8, 50, 20)).astype(dtype)
+    rows[3] = 0
+    assert (checked_float32(rows, 0, 50) == rows.astype(np.float32)).all()
+    with pytest.raises(ValueError, match=r"row 7 has length 1\.02, not 1 or 0"):
+        checked_float32(rows / np.float32(length) * np.where(np.arange(50) == 7, 1.02, 1)[:, None], 0, 50)
 
 
-def test_every_job_is_done_once() -> None:
-    parts = in_threads(list, range(1000), 4)
-    assert sorted(job for part in parts for job in part) == list(range(1000))
+def test_the_length_of_the_longest_row_is_bounded() -> None:
+    rows = 7 * unit_rows(9, 50, 20)
+    longest = np.linalg.norm(rows.astype(np.float64), axis=1).max()
+    assert longest < longest_row(rows[:0], rows) < 1.002 * longest
+    assert longest_row(rows[:0]) == 0
+
+
+def test_ids_order_ties_as_text() -> None:
+    ids = ["b", "a10", "a9", "", "B"]
+    rows, places = by_text(ids)
+    assert [ids[row] for row in rows] == sorted(ids)
+    assert [sorted(ids).index(name) for name in ids] == places.tolist()
+    assert [len(part) for part in by_text([])] == [0, 0]

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from vidface.backbones import Backbone
 from vidface.errors import printable
 from vidface.features.engines.contract import Embed
-from vidface.features.engines.detection import NO_FACES, FaceArrays, FaceCounts, join_faces
 from vidface.features.engines.reading import Block, Message, VideoEnd
 from vidface.features.options import ExtractOptions
-from vidface.files.store import FACE_COUNTS, FaceRows, Fault, VideoRows
+from vidface.files.faces import FILTERED, NO_FACES, FaceCounts, FaceRows, join_faces
+from vidface.files.store import Fault, VideoRows
 from vidface.frames.faces.link import MOST_JOINED, link_tracks
 from vidface.frames.frame import Pixels
 
@@ -50,7 +50,7 @@ def embed_chunk(
     """
     features = [np.empty((0, dimension), dtype)]
     times: list[list[float]] = []
-    faces: list[list[FaceArrays]] = []
+    faces: list[list[FaceRows]] = []
     ends: list[VideoEnd] = []
     batch: Pixels | None = None
     filled = 0
@@ -113,7 +113,7 @@ def _video_faces(
     video_id: str,
     features: npt.NDArray[Any],
     timestamps: npt.NDArray[np.float32],
-    faces: FaceArrays,
+    faces: FaceRows,
     end: VideoEnd,
     track: str,
 ) -> VideoRows:
@@ -131,19 +131,18 @@ def _video_faces(
     timestamps, faces = timestamps[: len(finite)][finite], faces.rows(slice(len(finite))).rows(finite)
     features = features[finite]
     sizes = np.sqrt((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1))
-    tracks = link_tracks(faces.tracklets, timestamps, sizes, features)
-    tracklets = len(np.unique(faces.tracklets))
+    tracks = link_tracks(faces.tracks, timestamps, sizes, features)
+    tracklets = len(np.unique(faces.tracks))
     if tracklets > MOST_JOINED:
         detail = f"{tracklets} tracklets: the {MOST_JOINED} largest were joined to tracks, the others are tracks each"
         faults.append(("not-joined", detail))
     order = np.lexsort((timestamps, tracks))
     if track == "main":
         order = order[tracks[order] == 0]
-    rows = FaceRows(faces.boxes, faces.points, faces.scores, faces.sharpness, tracks)
-    totals = (*counts, int(np.count_nonzero(~finite)), len(tracks) - len(order))
+    counts = counts._replace(not_finite=int(np.count_nonzero(~finite)), other_track=len(tracks) - len(order))
 
     partial = bool(faults)
-    left_out = _left_out(totals)
+    left_out = _left_out(counts)
     if counts.frames and not len(order):
         kept = f"none of the {counts.found} faces" if counts.found else "no face"
         faults.append(
@@ -160,16 +159,15 @@ def _video_faces(
         timestamps[order],
         status,
         _listed(video_id, faults),
-        FaceRows._make(array[order] for array in rows),
-        totals,
+        faces._replace(tracks=tracks).rows(order),
+        counts,
     )
 
 
-def _left_out(counts: Sequence[int]) -> str:
+def _left_out(counts: FaceCounts) -> str:
     """What the filters have left out, by reason; empty where that is nothing."""
-    named = dict(zip(FACE_COUNTS, counts, strict=True))
-    reasons = {"too_small": "too small", "turned": "turned away", "blurred": "blurred"}
-    return ", ".join(f"{named[name]} {reason}" for name, reason in reasons.items() if named[name])
+    named = counts._asdict()
+    return ", ".join(f"{named[name]} {reason}" for name, reason in FILTERED.items() if named[name])
 
 
 def _not_finite(finite: npt.NDArray[np.bool_], what: str) -> tuple[str, str]:

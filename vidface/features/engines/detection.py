@@ -7,14 +7,11 @@ Which tracklets belong to one person is decided later, in `vidface.features.engi
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from vidface.errors import UsageError
+from vidface.files.faces import FaceCounts, FaceRows
 from vidface.frames.faces.align import align_faces
 from vidface.frames.faces.detector import Detector, open_detector
 from vidface.frames.faces.quality import filter_faces, sharpness
@@ -46,45 +43,6 @@ class FaceOptions(NamedTuple):
     track: str
 
 
-class FaceArrays(NamedTuple):
-    """Of b faces beside their pixels: `vidface.files.store.FaceRows` before ``tracklets`` int32 [b] become tracks."""
-
-    boxes: npt.NDArray[np.float32]
-    points: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
-    sharpness: npt.NDArray[np.float32]
-    tracklets: npt.NDArray[np.int32]
-
-    def rows(self, which: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> FaceArrays:
-        """Some of them."""
-        return FaceArrays._make(array[which] for array in self)
-
-
-class FaceCounts(NamedTuple):
-    """What became of the faces of a video while it was read: the first columns of `vidface.files.store.FACE_COUNTS`."""
-
-    frames: int = 0
-    without_face: int = 0
-    found: int = 0
-    too_small: int = 0
-    turned: int = 0
-    blurred: int = 0
-
-
-NO_FACES = FaceArrays(
-    np.empty((0, 4), np.float32),
-    np.empty((0, 5, 2), np.float32),
-    np.empty(0, np.float32),
-    np.empty(0, np.float32),
-    np.empty(0, np.int32),
-)
-
-
-def join_faces(parts: Sequence[FaceArrays]) -> FaceArrays:
-    """The faces of all parts, in order; one part at least."""
-    return FaceArrays._make(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-
-
 class DetectionError(Exception):
     """The detector raised what it should not."""
 
@@ -107,7 +65,7 @@ class Finder:
         self._detect = load_detector(how)
         self._tracker = Tracker()
 
-    def find(self, pixels: Pixels, seconds: float) -> tuple[Pixels, FaceArrays]:
+    def find(self, pixels: Pixels, seconds: float) -> tuple[Pixels, FaceRows]:
         """The faces of the next frame that no filter leaves out.
 
         Args:
@@ -138,8 +96,8 @@ class Finder:
             raise DetectionError(f"{type(error).__name__}: {error}") from error
         so_far = self.counts._asdict()
         here = {"frames": 1, "without_face": int(len(kept) == 0), "found": len(kept), **left_out}
-        self.counts = FaceCounts(**{name: count + here[name] for name, count in so_far.items()})
-        return aligned[kept], FaceArrays(*faces, sharp, tracklets).rows(kept)
+        self.counts = FaceCounts(**{name: count + here.get(name, 0) for name, count in so_far.items()})
+        return aligned[kept], FaceRows(*faces, sharp, tracklets).rows(kept)
 
 
 _of_thread = threading.local()

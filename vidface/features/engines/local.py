@@ -6,25 +6,20 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
 
 from vidface.features.engines.batches import embed_chunk, face_embedder
 from vidface.features.engines.contract import Engine, ExtractJob
 from vidface.features.engines.isolated import Decoders
 from vidface.features.engines.reading import Message, Read, Video, VideoEnd, read_video
 from vidface.files.store import VideoRows
-from vidface.runtime import cpu_count
+from vidface.runtime import WAKE_SECONDS, cpu_count, map_ordered
 
 QUEUE_BLOCKS = 4  # blocks of frames that reading may be ahead with, for each video
-# A Ctrl-C that comes just before Python begins to wait for another thread is seen only after that wait: it has an end.
-WAKE_SECONDS = 0.2
-
-Result = TypeVar("Result")
 
 
 def local_engine(workers: int | None = None) -> Engine:
@@ -119,26 +114,3 @@ def _next(messages: queue.Queue[Message | BaseException]) -> Message | BaseExcep
     while True:
         with contextlib.suppress(queue.Empty):
             return messages.get(timeout=WAKE_SECONDS)
-
-
-def map_ordered(
-    function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], *, workers: int
-) -> Iterator[Result]:
-    """``function(*task)`` for every task, in order, by threads: for work that lets go of the interpreter's lock."""
-    upcoming = iter(tasks)
-    running: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="work") as pool:
-        try:
-            while True:
-                running.extend(
-                    pool.submit(function, *task) for task in islice(upcoming, 2 * workers - len(running))
-                )
-                if not running:
-                    return
-                future = running.popleft()
-                while not wait([future], WAKE_SECONDS).done:
-                    pass
-                yield future.result()
-        finally:
-            for waiting in running:
-                waiting.cancel()

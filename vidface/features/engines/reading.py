@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vidface.errors import MediaError, VidfaceError
-from vidface.features.engines.detection import (
-    DetectionError,
-    FaceArrays,
-    FaceCounts,
-    FaceOptions,
-    Finder,
-    join_faces,
-)
+from vidface.features.engines.detection import DetectionError, FaceOptions, Finder
+from vidface.files.faces import FaceCounts, FaceRows, join_faces
 from vidface.frames import Frame, ReadReport, fit_frame, read_frames
 from vidface.frames.frame import Pixels
 
@@ -99,7 +93,7 @@ class Block(NamedTuple):
 
     pixels: Pixels
     times: list[float]
-    faces: FaceArrays | None = None
+    faces: FaceRows | None = None
 
     def after(self, known: int) -> Block:
         """Without its first rows."""

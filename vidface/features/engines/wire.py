@@ -2,7 +2,7 @@
 
 To the decoder goes a line of JSON a video. Back come messages: a mark and the length of a header in 8 bytes, the
 header in JSON, and, where it speaks of a block, ``rows * height * width * 3`` bytes of pixels; then, where its rows are
-faces that were found, the bytes of the arrays of `vidface.features.engines.detection.FaceArrays`, one after the other.
+faces that were found, the bytes of the arrays of `vidface.files.faces.FaceRows`, one after the other.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import UsageError, VidfaceError, printable
-from vidface.features.engines.detection import NO_FACES, FaceArrays, FaceCounts
 from vidface.features.engines.reading import Block, Message, VideoEnd
+from vidface.files.faces import NO_FACES, FaceCounts, FaceRows
 
 _START = struct.Struct("<4sI")
 _MARK = b"vfd1"  # a decoder that writes into files that are not its own is noticed here
@@ -105,7 +105,7 @@ def receive(handle: int, seconds: float, look: Callable[[], None]) -> Message | 
     pixels = array(shape, np.dtype(np.uint8))
     if not header.get("found"):
         return Block(pixels, times)
-    faces = FaceArrays(*(array((len(times), *like.shape[1:]), like.dtype) for like in NO_FACES))
+    faces = FaceRows(*(array((len(times), *like.shape[1:]), like.dtype) for like in NO_FACES))
     return Block(pixels, times, faces)
 
 

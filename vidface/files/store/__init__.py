@@ -17,6 +17,7 @@ name, synced and renamed: HDF5 that is killed while being appended to cannot be 
 
 from __future__ import annotations
 
+from vidface.files.faces import FACE_COUNTS, NO_FACES, FaceRows
 from vidface.files.store.checksums import verify_file
 from vidface.files.store.embeddings import embedding_chunks, read_embeddings, write_embeddings
 from vidface.files.store.features import (
@@ -32,11 +33,9 @@ from vidface.files.store.features import (
     row_blocks,
 )
 from vidface.files.store.schema import (
-    FACE_COUNTS,
-    NO_FACES,
+    UNIT_TOLERANCE,
     EmbeddingRows,
     Embeddings,
-    FaceRows,
     Fault,
     FeaturesInfo,
     VideoRows,
@@ -47,6 +46,7 @@ from vidface.files.store.shards import join_shards, joined_sha256, shard_faults,
 __all__ = [
     "FACE_COUNTS",
     "NO_FACES",
+    "UNIT_TOLERANCE",
     "EmbeddingRows",
     "Embeddings",
     "FaceRows",

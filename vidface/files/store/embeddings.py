@@ -15,9 +15,14 @@ from vidface.errors import StoreError, printable
 from vidface.files.hdf5 import create, open_file, texts_of
 from vidface.files.store.checksums import verify, write_attributes
 from vidface.files.store.features import info_of
-from vidface.files.store.schema import COPY_ROWS, EmbeddingRows, Embeddings, FeaturesInfo, offsets_of
-
-_UNIT_TOLERANCE = 1e-3  # float16 keeps it, a forgotten normalisation does not
+from vidface.files.store.schema import (
+    COPY_ROWS,
+    UNIT_TOLERANCE,
+    EmbeddingRows,
+    Embeddings,
+    FeaturesInfo,
+    offsets_of,
+)
 
 
 def write_embeddings(
@@ -92,7 +97,7 @@ def _refuse_lengths(path: Path, embeddings: npt.NDArray[np.float32], video_ids: 
     """Refuse rows that are neither of length 1 nor zero: every cosine of theirs would be wrong."""
     for start in range(0, len(embeddings), COPY_ROWS):
         norms = np.linalg.norm(embeddings[start : start + COPY_ROWS].astype(np.float64), axis=1)
-        wrong = np.flatnonzero(~((np.abs(norms - 1) <= _UNIT_TOLERANCE) | (norms == 0)))
+        wrong = np.flatnonzero(~((np.abs(norms - 1) <= UNIT_TOLERANCE) | (norms == 0)))
         if len(wrong):
             name, length = printable(video_ids[start + wrong[0]]), norms[wrong[0]]
             raise StoreError(

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError, printable
+from vidface.files.faces import FACE_COUNTS, NO_FACES, FaceRows
 from vidface.files.hdf5 import attributes_of, open_file, read_texts
-from vidface.files.store.schema import FACE_COUNTS, NO_FACES, FaceRows, FeaturesInfo, offsets_of
+from vidface.files.store.schema import FeaturesInfo, offsets_of
 
 
 def read_features(path: Path) -> FeaturesInfo:

@@ -9,47 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from vidface.files.faces import FaceRows
+
 COPY_ROWS = 8192  # rows moved at a time where a file is joined or hashed: 17 MB at 512 x float32
-
-
-# Of a video in which faces were detected: frames read, those without a face, faces found, and those of them that are no
-# rows, each for one reason. Rows are the faces found, less the rest.
-FACE_COUNTS = (
-    *("frames", "without_face", "found"),
-    *("too_small", "turned", "blurred", "not_finite", "other_track"),
-)
-
+# How far the length of a unit row may be from 1: float16 keeps it, a forgotten normalisation does not.
+UNIT_TOLERANCE = 1e-3
 
 Fault = dict[str, str]
 
 
-class FaceRows(NamedTuple):
-    """The faces that rows of features are of, as detected.
-
-    Attributes:
-        boxes: float32 [f, 4], x0, y0, x1, y1 in pixels of the upright frame.
-        points: float32 [f, 5, 2], x, y: image-left eye, image-right eye, nose, image-left and image-right mouth corner.
-        scores: float32 [f], the detector's.
-        sharpness: float32 [f], of the aligned face; see `vidface.frames.faces.quality`.
-        tracks: int32 [f], number of the face's track within its video, 0 is the main person.
-    """
-
-    boxes: npt.NDArray[np.float32]
-    points: npt.NDArray[np.float32]
-    scores: npt.NDArray[np.float32]
-    sharpness: npt.NDArray[np.float32]
-    tracks: npt.NDArray[np.int32]
-
-
 FACE_DATASETS = (*FaceRows._fields, "face_counts")
-
-NO_FACES = FaceRows(
-    np.empty((0, 4), np.float32),
-    np.empty((0, 5, 2), np.float32),
-    np.empty(0, np.float32),
-    np.empty(0, np.float32),
-    np.empty(0, np.int32),
-)
 
 
 class VideoRows(NamedTuple):
@@ -62,7 +31,7 @@ class VideoRows(NamedTuple):
         status: ``ok``, ``partial`` or ``failed``.
         faults: what was wrong with it.
         faces: where rows are detected faces, those; all videos of a file have them, or none.
-        face_counts: as `FACE_COUNTS`, where there are ``faces``.
+        face_counts: as `vidface.files.faces.FaceCounts`, where there are ``faces``.
     """
 
     video_id: str

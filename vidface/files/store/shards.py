@@ -12,14 +12,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from vidface.files.faces import FACE_COUNTS, NO_FACES, FaceRows
 from vidface.files.hdf5 import create, open_file, read_texts, texts_of
 from vidface.files.store.checksums import sum_of_rows, write_attributes
 from vidface.files.store.schema import (
     COPY_ROWS,
-    FACE_COUNTS,
     FACE_DATASETS,
-    NO_FACES,
-    FaceRows,
     Fault,
     VideoRows,
     offsets_of,

@@ -8,15 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import UsageError
+from vidface.files.faces import FILTERED
 from vidface.frames.faces.align import opencv
 from vidface.frames.frame import Pixels
 
-__all__ = ["REASONS", "Pose", "filter_faces", "head_pose", "sharpness"]
+__all__ = ["Pose", "filter_faces", "head_pose", "sharpness"]
 
 Float = npt.NDArray[np.float32]
-
-# Why a face is left out, in the order of the tests: a face that fails several is counted under the first.
-REASONS = ("too_small", "turned", "blurred")
 
 _SIDE = 112  # pixels; faces of other sizes are measured at this one
 _INNER = slice(24, 104), slice(20, 92)  # of those, rows and columns: the face without hair and background
@@ -127,7 +125,7 @@ def filter_faces(
         min_sharpness: what has less is ``blurred``.
 
     Returns:
-        bool [n], True where a face is kept; and the count of each of `REASONS`.
+        bool [n], True where a face is kept; and the count of each reason of `FILTERED`.
     """
     boxes = np.asarray(boxes)
     fails = (
@@ -137,7 +135,7 @@ def filter_faces(
     )
     kept = np.ones(len(boxes), np.bool_)
     counts = {}
-    for reason, fail in zip(REASONS, fails, strict=True):
+    for reason, fail in zip(FILTERED, fails, strict=True):
         counts[reason] = int(np.count_nonzero(kept & fail))
         kept &= ~fail
     return kept, counts

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from vidface.manifest.sources.template_lists import (
     read_crops,
     read_faces,
 )
-from vidface.runtime import cpu_count, progress
+from vidface.runtime import cpu_count, map_ordered, progress
 
 __all__ = ["align_crops", "make_manifest"]
 
@@ -124,13 +124,13 @@ def align_crops(
                     failed[i] = reason
             return len(part)
 
-        pool = ThreadPoolExecutor(workers or cpu_count())
-        try:
-            with progress("align", len(todo), "faces") as advance:
-                for done in pool.map(run, range(0, len(todo), TASK)):
-                    advance(done)
-        finally:
-            pool.shutdown(cancel_futures=True)  # else an interrupt would wait for all that is still to do
+        starts = zip(range(0, len(todo), TASK))
+        with (
+            progress("align", len(todo), "faces") as advance,
+            closing(map_ordered(run, starts, workers=workers or cpu_count())) as parts,
+        ):
+            for done in parts:
+                advance(done)
     return [f"{crops.images[i]} ({failed[i]})" for i in sorted(failed)]
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import vidface
 from vidface.errors import printable
 from vidface.files.locks import short
-from vidface.runs.compare_result import SHOWN, Comparison, Value, signed, verdict
+from vidface.runs.compare_result import SHOWN, Comparison, Value, verdict
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.protocols import iqiyi, lfrc
-from vidface.scores.text import columns
+from vidface.scores.text import columns, number, signed
 
 __all__ = [
     "as_json",
@@ -108,11 +108,11 @@ def table_rows(found: Comparison, escape: Escape) -> list[list[str]]:
     """The head, then a row for every measure and run: both names, value, 95 % interval, verdict against the first."""
     rows = [["measure", "run", "value", "95 % interval", f"against {found.runs[0].name}"]]
     for measure in found.measures:
-        for number, (run, value, gain) in enumerate(
+        for at, (run, value, gain) in enumerate(
             zip(found.runs, measure.values, measure.differences, strict=True)
         ):
-            words = verdict(gain) if number else ""
-            rows.append(["" if number else measure.name, run.name, *value_texts(value), words])
+            words = verdict(gain) if at else ""
+            rows.append(["" if at else measure.name, run.name, *value_texts(value), words])
     return [list(map(escape, row)) for row in rows]
 
 
@@ -218,9 +218,9 @@ def method(found: Comparison) -> str:
 def value_texts(value: Value | None) -> tuple[str, str]:
     """``0.9796`` and ``0.9603 to 0.9950``."""
     if value is None:
-        return "-", ""
+        return number(None), ""
     ends = "" if value.low is None or value.high is None else f"{value.low:.4f} to {value.high:.4f}"
-    return f"{value.value:.4f}", ends
+    return number(value.value), ends
 
 
 def _gain_texts(gain: Difference | None) -> tuple[str, str]:

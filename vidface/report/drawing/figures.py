@@ -23,6 +23,7 @@ from vidface.report.drawing.figures_drawing import (
 )
 from vidface.report.drawing.html import shown
 from vidface.report.run.content import Histogram, Map, Sweep
+from vidface.scores.text import counted
 
 __all__ = ["histogram_figure", "map_figure", "sweep_figure"]
 
@@ -300,8 +301,7 @@ def _histogram_words(histogram: Histogram) -> str:
         if total:
             middle = int(np.searchsorted(np.cumsum(counts), total / 2))
             centre = (histogram.edges[middle] + histogram.edges[middle + 1]) / 2
-            pairs = "pair" if total == 1 else "pairs"
-            parts.append(f"{total:,} {pairs} of {whose}, half of them above {centre:.3f}")
+            parts.append(f"{counted(total, 'pair')} of {whose}, half of them above {centre:.3f}")
         else:
             parts.append(f"no pairs of {whose}")
     if histogram.same.any() and histogram.different.any():

@@ -19,8 +19,10 @@ import numpy.typing as npt
 from vidface.report.drawing.figures_drawing import COLOURS, SERIES, Drawing, drawn, legend, new_figure
 from vidface.report.drawing.html import interval
 from vidface.report.run.content import Cmc, Curves
+from vidface.scores.metrics.listed_pairs import equal_error_rate_of_curve
+from vidface.scores.text import counted
 
-__all__ = ["LIMIT", "cmc_figure", "det_figure", "equal_error_rate", "roc_figure", "thinned"]
+__all__ = ["LIMIT", "cmc_figure", "det_figure", "roc_figure", "thinned"]
 
 LIMIT = 600
 Array = npt.NDArray[np.float64]
@@ -54,10 +56,8 @@ def roc_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
         axes.set_xlim(left, 1.0)
         axes.set_xticks(*_decades(left))
         axes.minorticks_off()
-        bottom = 0.0 if lowest < 0.5 else 0.5 if lowest < 0.9 else 0.9
-        axes.set_ylim(bottom, 1.0 + 0.02 * (1 - bottom))
         axes.set_xlabel("false positive rate (FPR)")
-        axes.set_ylabel("true positive rate (TPR)" + (f", from {bottom}" if bottom else ""))
+        _rate_axis(axes, "true positive rate (TPR)", lowest)
         if len(runs) > 1:
             legend(axes, lines, loc="lower right")
         summary = " ".join(_each(name, _roc_words(curves)) for name, curves in runs)
@@ -120,15 +120,13 @@ def cmc_figure(runs: Sequence[tuple[str, Cmc]]) -> Drawing:
                     )
         last = max(int(cmc.ranks[-1]) for _, cmc in runs)
         lowest = min(float(cmc.rate[0]) for _, cmc in runs)
-        bottom = 0.0 if lowest < 0.5 else 0.5 if lowest < 0.9 else 0.9
-        axes.set_ylim(bottom, 1.0 + 0.02 * (1 - bottom))
         axes.set_xscale("log")
         ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= last]
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
         axes.set_xlim(0.9, max(last, 2) * 1.1)
         axes.set_xlabel("rank k")
-        axes.set_ylabel("identities with a hit by rank k" + (f", from {bottom}" if bottom else ""))
+        _rate_axis(axes, "identities with a hit by rank k", lowest)
         if len(runs) > 1:
             legend(axes, lines, loc="lower right")
         summary = " ".join(_each(name, _cmc_words(cmc)) for name, cmc in runs)
@@ -151,17 +149,6 @@ def thinned(x: Array, y: Array, limit: int = LIMIT) -> npt.NDArray[np.int64]:
     way = np.concatenate([[0.0], np.cumsum(steps)])
     chosen = np.searchsorted(way, np.linspace(0, way[-1], limit - 1))
     return np.unique(np.append(chosen, len(x) - 1))
-
-
-def equal_error_rate(curves: Curves) -> float | None:
-    """Mean of FPR and FNMR at the row where they differ least; None without rows.
-
-    The curve has a row only at its thresholds, so it is as exact as these are close.
-    """
-    if not len(curves.fpr):
-        return None
-    at = int(np.argmin(np.abs(curves.fpr - (1 - curves.tpr))))
-    return float(curves.fpr[at] + 1 - curves.tpr[at]) / 2
 
 
 def _series(count: int) -> list[tuple[str, Any, str]]:
@@ -195,6 +182,13 @@ def _heights(axes: Any, curves: Curves, colour: str, mark: str, *, several: bool
             )
         reached.append(point.tpr)
     return reached
+
+
+def _rate_axis(axes: Any, label: str, lowest: float) -> None:
+    """Rates upwards, from 0.9, 0.5 or 0, as high as the lowest one allows; a label says where it is not 0."""
+    bottom = 0.0 if lowest < 0.5 else 0.5 if lowest < 0.9 else 0.9
+    axes.set_ylim(bottom, 1.0 + 0.02 * (1 - bottom))
+    axes.set_ylabel(label + (f", from {bottom}" if bottom else ""))
 
 
 def _decades(left: float) -> tuple[list[float], list[str]]:
@@ -239,13 +233,15 @@ def _roc_words(curves: Curves) -> str:
             parts.append(f"{point.tpr:.4f} at FPR {point.target}" + (f" ({ends})" if ends else ""))
     known = f"TPR {', '.join(parts)}" if parts else "Too few pairs for a point at any target"
     known += f" (FPR rule {curves.rule})" if parts else ""
-    pairs = "pair" if curves.genuine_pairs == 1 else "pairs"
-    return f"{known}; {curves.genuine_pairs:,} {pairs} of one person, {curves.impostor_pairs:,} of two."
+    return (
+        f"{known}; {counted(curves.genuine_pairs, 'pair')} of one person, {curves.impostor_pairs:,} of two."
+    )
 
 
 def _det_words(curves: Curves) -> str:
-    rate = equal_error_rate(curves)
-    return "No pairs." if rate is None else f"Equal error rate {rate:.4f}."
+    if not len(curves.fpr):
+        return "No pairs."
+    return f"Equal error rate {equal_error_rate_of_curve(curves.fpr, 1 - curves.tpr):.4f}."
 
 
 def _cmc_words(cmc: Cmc) -> str:

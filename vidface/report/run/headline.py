@@ -12,6 +12,7 @@ from vidface.embeddings.thresholds import threshold_text
 from vidface.files.store import Embeddings
 from vidface.report.run.content import Cell, Number, Sweep, Table
 from vidface.runs.opened import Run
+from vidface.scores.metrics.bootstrap import REPLICATES
 from vidface.scores.protocols.table import load
 
 __all__ = ["counts_table", "headline", "protocol_words", "sweep_of"]
@@ -93,7 +94,8 @@ def protocol_words(run: Run, scores: Mapping[str, Any]) -> list[tuple[str, str]]
     words.append(
         (
             "Intervals",
-            "95 %, percentile bootstrap: identities are drawn again with all their videos, 1,000 times, seed 0. "
+            "95 %, percentile bootstrap: identities are drawn again with all their videos, "
+            f"{REPLICATES:,} times, seed 0. "
             "For TPR the threshold is held fixed, so its interval is a little too narrow where impostors are few.",
         )
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from vidface.files.store import FeaturesInfo
 from vidface.frames.frame import Pixels
 from vidface.manifest.manifest import Manifest
 from vidface.report.video.pictures import open_pictures
-from vidface.runtime import cpu_count, progress
+from vidface.runtime import cpu_count, map_ordered, progress
 
 __all__ = ["SIZE", "read_thumbnails"]
 
@@ -35,21 +35,20 @@ def read_thumbnails(
     gone = {place for place in wanted if not manifest.video_path(row_of[info.video_ids[place]]).exists()}
     absent = {info.video_ids[place]: "no such file or folder" for place in gone}
     there = [(place, rows) for place, rows in wanted.items() if place not in gone]
-    with (
-        open_pictures(manifest, info) as pictures,
-        ThreadPoolExecutor(cpu_count()) as pool,
-        progress("pictures", len(there), "videos") as advance,
-    ):
+    with open_pictures(manifest, info) as pictures:
 
-        def read(video: tuple[int, set[int]]) -> list[Pixels | None]:
-            place, rows = video
+        def read(place: int, rows: set[int]) -> list[Pixels | None]:
             return pictures.thumbnails(place, sorted(rows), SIZE)
 
-        for (place, rows), shown in zip(there, pool.map(read, there), strict=True):
-            found |= {
-                (place, row): picture
-                for row, picture in zip(sorted(rows), shown, strict=True)
-                if picture is not None
-            }
-            advance(1)
+        with (
+            closing(map_ordered(read, there, workers=cpu_count())) as all_shown,
+            progress("pictures", len(there), "videos") as advance,
+        ):
+            for (place, rows), shown in zip(there, all_shown, strict=True):
+                found |= {
+                    (place, row): picture
+                    for row, picture in zip(sorted(rows), shown, strict=True)
+                    if picture is not None
+                }
+                advance(1)
         return found, dict(sorted((absent | pictures.missing).items()))

@@ -31,14 +31,16 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_nex
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.pairs.blocks import (
     BLOCK,
-    UNIT,
+    DISTRACTOR_TOLERANCE,
     Pairs,
     by_identity,
     genuine_hits,
+    longest_row,
     products_of,
     scan_blocks,
 )
 from vidface.scores.pairs.impostors import Place, Product, Scan, places_at
+from vidface.scores.text import too_few
 
 __all__ = ["VerificationResult", "tpr_of_all_pairs"]
 
@@ -114,12 +116,12 @@ def tpr_of_all_pairs(
         raise ValueError(f"embeddings must be [V, D] and identities [V], not {rows.shape} and {people.shape}")
     if distractors is not None and (len(distractors.shape) != 2 or distractors.shape[1] != rows.shape[1]):
         raise ValueError(f"distractors must be [M, {rows.shape[1]}], not {distractors.shape}")
-    longest = 1 + UNIT if distractors is not None else 0.0
+    longest = 1 + DISTRACTOR_TOLERANCE if distractors is not None else 0.0
     for first in range(0, len(rows), block):
         part = rows[first : first + block]
         if not np.isfinite(part).all():
             raise ValueError(f"values that are not finite in one of the videos from row {first} on")
-        longest = max(longest, 1.001 * float(np.sqrt(np.einsum("ij,ij->i", part, part).max())))
+        longest = max(longest, longest_row(part))
     fractions = [fpr_fraction(target) for target in targets]
 
     order, until, starts, sizes = by_identity(people)
@@ -131,7 +133,7 @@ def tpr_of_all_pairs(
     impostors += 0 if distractors is None else len(order) * len(distractors)
     allowed = [fraction * impostors for fraction in fractions]
     warnings = [
-        f"TPR at FPR {target} is not measured: {impostors:,} impostor pairs are fewer than 1/{target}"
+        too_few("TPR at FPR", target, impostors, "impostor pairs")
         for target, accepts in zip(targets, allowed, strict=True)
         if accepts < 1
     ]

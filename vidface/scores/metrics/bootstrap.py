@@ -1,37 +1,37 @@
 """Intervals by the percentile bootstrap over people: of one system, of differences between several, of listed pairs.
 
-Identities are drawn with replacement, all videos of one together, as videos of one person are not independent. The same
-seed gives the same interval. Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13. Tested in
+Identities are drawn with replacement, all videos of one together, as videos of one person are not independent. Every
+interval of the program is made of the same draws, `REPLICATES` of them by one seed, so that commands that measure the
+same say the same. Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13. Tested in
 ``tests/scores/metrics/test_bootstrap.py``.
 
 Is one of several systems better? All are measured on the same set, so every replicate draws one set of identities for
 all of them: what makes an identity hard or easy for everybody cancels, and the interval of a difference is much
-narrower than two intervals side by side would let one think. A replicate is written as the number of times that every
-identity was drawn, so that a mean is a product of matrices and TPR at FPR (`vidface.scores.pairs.replicates`) never
-lists a pair twice. Where several systems are compared with one, each interval is widened to the level
-1 - 0.05 / (number of comparisons), so that all of them hold together in 95 of 100 sets (Bonferroni; Dunn, Multiple
-comparisons among means, 1961). Tested in ``tests/scores/metrics/test_paired.py`` against scipy.stats.bootstrap.
+narrower than two intervals side by side would let one think. For pairs a replicate is written as the number of times
+that every identity was drawn, so that TPR at FPR (`vidface.scores.pairs.replicates`) never lists a pair twice. Where
+several systems are compared with one, each interval is widened to the level 1 - 0.05 / (number of comparisons), so that
+all of them hold together in 95 of 100 sets (Bonferroni; Dunn, Multiple comparisons among means, 1961). Tested in
+``tests/scores/metrics/test_paired.py`` against scipy.stats.bootstrap.
 
 Over listed pairs person i is drawn m_i times in a replicate: a pair of two videos of one person counts m_i times, one
 of two people m_i * m_j times, as in `vidface.scores.pairs.replicates` (sources there). Pairs that share a person go in
-and
-out together, as they are not independent: pairs drawn by themselves would give intervals that are too narrow. The curve
-of a replicate is made of weights, never of repeated pairs. Tested in ``tests/scores/metrics/test_listed_intervals.py``
-against scikit-learn's weighted curve.
+and out together, as they are not independent: pairs drawn by themselves would give intervals that are too narrow. The
+curve of a replicate is made of weights, never of repeated pairs. Tested against scikit-learn's weighted curve in
+``tests/scores/metrics/test_listed_intervals.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.scores.metrics.listed_pairs import crossing
+from vidface.scores.metrics.listed_pairs import equal_error_rate_of_curve
 
 __all__ = [
-    "LISTED_REPLICATES",
     "REPLICATES",
     "Difference",
     "auc_eer_intervals",
@@ -45,17 +45,18 @@ __all__ = [
 
 REPLICATES = 2000
 LEVEL = 0.95
+TOGETHER = 2**16  # identities drawn at a time, which a cache holds
 ROUNDING = 1e-12  # of sums of values an identity: less is no difference
 
-LISTED_REPLICATES = 1000
 Interval = tuple[float, float]
+Array = NDArray[np.float64]
 
 
-def bootstrap_mean(values: ArrayLike, *, seed: int = 0, replicates: int = 1000) -> tuple[float, float]:
+def bootstrap_mean(values: ArrayLike, *, seed: int = 0, replicates: int = REPLICATES) -> Interval:
     """Interval of the mean of one value an identity, such as mAP or a rank-k rate.
 
     Args:
-        values: [Q], one value an identity.
+        values: [I], one value an identity.
         seed: of the random draws.
         replicates: how many times the identities are drawn.
 
@@ -65,15 +66,12 @@ def bootstrap_mean(values: ArrayLike, *, seed: int = 0, replicates: int = 1000) 
     Raises:
         ValueError: no values.
     """
-    each = np.asarray(values, dtype=np.float64)
-    if each.ndim != 1 or len(each) == 0:
-        raise ValueError("an interval needs at least one identity")
-    return _interval(len(each), lambda drawn: each[drawn].mean(), seed, replicates)
+    return interval(mean_replicates(values, seed=seed, replicates=replicates))
 
 
 def bootstrap_ratio(
-    hits: ArrayLike, totals: ArrayLike, *, seed: int = 0, replicates: int = 1000
-) -> tuple[float, float]:
+    hits: ArrayLike, totals: ArrayLike, *, seed: int = 0, replicates: int = REPLICATES
+) -> Interval:
     """Interval of sum(hits) / sum(totals), such as TPR with its genuine pairs counted by identity.
 
     Thresholds are held fixed: only the genuine pairs are drawn again, not the impostors that set the
@@ -97,16 +95,45 @@ def bootstrap_ratio(
     found, pairs = found[pairs > 0], pairs[pairs > 0]
     if len(pairs) == 0:
         raise ValueError("an interval needs at least one identity with pairs")
-    return _interval(len(pairs), lambda drawn: found[drawn].sum() / pairs[drawn].sum(), seed, replicates)
+    return interval(
+        _each_replicate(
+            len(pairs), lambda drawn: found[drawn].sum(axis=1) / pairs[drawn].sum(axis=1), seed, replicates
+        )
+    )
 
 
-def _interval(
-    count: int, statistic: Callable[[NDArray[np.int64]], float], seed: int, replicates: int
-) -> tuple[float, float]:
+def mean_replicates(values: ArrayLike, *, seed: int = 0, replicates: int = REPLICATES) -> Array:
+    """The mean of one value an identity, such as AP, in every replicate.
+
+    Args:
+        values: [I], one value an identity.
+        seed: of the random draws: the identities of replicate r are those of `draw`.
+        replicates: R.
+
+    Returns:
+        float64 [R].
+
+    Raises:
+        ValueError: no values.
+    """
+    each = np.asarray(values, np.float64)
+    if each.ndim != 1 or len(each) == 0:
+        raise ValueError("an interval needs at least one identity")
+    return _each_replicate(len(each), lambda drawn: each[drawn].mean(axis=1), seed, replicates)
+
+
+def _each_replicate(
+    count: int, statistic: Callable[[NDArray[np.int64]], Array], seed: int, replicates: int
+) -> Array:
+    """float64 [R]; ``statistic`` is given who was drawn, int64 [r, I], some replicates at a time."""
     random = np.random.default_rng(seed)
-    values = [statistic(random.integers(0, count, count)) for _ in range(replicates)]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    together = max(1, TOGETHER // count)
+    return np.concatenate(
+        [
+            statistic(random.integers(0, count, (min(together, replicates - at), count)))
+            for at in range(0, replicates, together)
+        ]
+    )
 
 
 class Difference(NamedTuple):
@@ -152,26 +179,7 @@ def draw(
     return np.ascontiguousarray(drawn.T)
 
 
-def mean_replicates(values: ArrayLike, drawn: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The mean of one value an identity, such as AP, in every replicate.
-
-    Args:
-        values: [I], one value an identity.
-        drawn: uint8 [I, R], from `draw`.
-
-    Returns:
-        float64 [R].
-
-    Raises:
-        ValueError: no identities, or another number of them than was drawn.
-    """
-    each = np.asarray(values, np.float64)
-    if each.ndim != 1 or len(each) == 0 or len(each) != len(drawn):
-        raise ValueError(f"values must be one an identity, [{len(drawn)}], not {list(each.shape)}")
-    return np.asarray(each @ drawn / drawn.sum(axis=0, dtype=np.int64))
-
-
-def interval(replicates: ArrayLike, *, comparisons: int = 1) -> tuple[float, float]:
+def interval(replicates: ArrayLike, *, comparisons: int = 1) -> Interval:
     """The percentile interval of replicates, 95 % for all comparisons together.
 
     Args:
@@ -189,8 +197,8 @@ def interval(replicates: ArrayLike, *, comparisons: int = 1) -> tuple[float, flo
 def difference(
     first: float,
     second: float,
-    first_replicates: NDArray[np.float64],
-    second_replicates: NDArray[np.float64],
+    first_replicates: Array,
+    second_replicates: Array,
     *,
     comparisons: int = 1,
 ) -> Difference:
@@ -218,7 +226,7 @@ def auc_eer_intervals(
     second: NDArray[np.int64],
     *,
     seed: int = 0,
-    replicates: int = LISTED_REPLICATES,
+    replicates: int = REPLICATES,
 ) -> tuple[Interval, Interval] | None:
     """The intervals of the area under the curve, and of the equal error rate.
 
@@ -239,19 +247,44 @@ def auc_eer_intervals(
     order = np.argsort(-values, kind="stable")  # the highest score first
     _, people = np.unique([first[order], second[order]], return_inverse=True)
     one, other = people.reshape(2, -1)
-    of_one, genuine_pair = one == other, labels[order]
-    last_of_ties = np.flatnonzero(np.append(np.diff(values[order]) != 0, True))
+    genuine_pair = labels[order]
+    last_of_ties = np.append(np.diff(values[order]) != 0, True)
+    room = np.empty((1 + np.count_nonzero(last_of_ties), 2), np.int64)
     found = []
-    for times in draw(int(people.max()) + 1, replicates=replicates, seed=seed).T.astype(np.float64):
-        weights = times[one] * np.where(of_one, 1.0, times[other])
-        accepted = np.cumsum(weights)[last_of_ties]  # sums of whole numbers: exact
-        genuine = np.cumsum(np.where(genuine_pair, weights, 0.0))[last_of_ties]
-        impostor = accepted - genuine
-        if genuine[-1] > 0 and impostor[-1] > 0:
-            tpr, fpr = (np.append(0.0, counts / counts[-1]) for counts in (genuine, impostor))
-            area = float(np.sum(np.diff(fpr) * (tpr[1:] + tpr[:-1])) / 2)
-            found.append((area, crossing(fpr, 1 - tpr)))
+    for times in draw(int(people.max()) + 1, replicates=replicates, seed=seed).T:
+        area, before, after = _weighted_curve(
+            times.astype(np.int64), one, other, genuine_pair, last_of_ties, room
+        )
+        if before >= 0:
+            genuine, impostor = (room[[before, after]] / room[-1]).T
+            found.append((area, equal_error_rate_of_curve(impostor, 1 - genuine)))
     if len(found) < replicates * 39 / 40:
         return None
-    (auc_low, eer_low), (auc_high, eer_high) = np.quantile(found, [0.025, 0.975], axis=0).tolist()
-    return (auc_low, auc_high), (eer_low, eer_high)
+    areas, rates = zip(*found, strict=True)
+    return interval(areas), interval(rates)
+
+
+@njit(cache=True)
+def _weighted_curve(times: Any, one: Any, other: Any, genuine: Any, last_of_ties: Any, room: Any) -> Any:
+    """The area under the curve of a replicate, and the points of it before and after FPR = FNR; -1: it has none.
+
+    ``room`` is filled with the genuine and impostor pairs that are accepted at every point.
+    """
+    accepted, points = np.zeros(2, np.int64), 1
+    room[0] = accepted
+    twice = 0  # the area times 2 * genuine * impostor pairs: a whole number
+    for pair in range(len(one)):
+        weight = times[one[pair]]
+        if one[pair] != other[pair]:
+            weight *= times[other[pair]]
+        accepted[0 if genuine[pair] else 1] += weight
+        if last_of_ties[pair]:
+            room[points] = accepted
+            twice += (accepted[1] - room[points - 1, 1]) * (accepted[0] + room[points - 1, 0])
+            points += 1
+    if accepted[0] == 0 or accepted[1] == 0:
+        return np.nan, -1, -1
+    after = 1
+    while room[after, 1] * accepted[0] < (accepted[0] - room[after, 0]) * accepted[1]:
+        after += 1
+    return twice / (2.0 * accepted[0] * accepted[1]), after - 1, after

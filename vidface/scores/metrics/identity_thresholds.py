@@ -20,9 +20,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.runtime import cpu_count
+from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.listed_pairs import fpr_fraction
-from vidface.scores.pairs.blocks import in_threads
 from vidface.scores.search.identities import BINS, Scores, count_lower, count_upper, lower_place, upper_place
 
 __all__ = ["IdentityThresholds", "Judged", "identity_thresholds"]

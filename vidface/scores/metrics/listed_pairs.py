@@ -22,9 +22,9 @@ __all__ = [
     "Cut",
     "Operating",
     "auc",
-    "crossing",
     "cut_at",
     "equal_error_rate",
+    "equal_error_rate_of_curve",
     "fpr_fraction",
     "point_at",
     "tpr_of_listed_pairs",
@@ -164,10 +164,10 @@ def auc(scores: ArrayLike, same: ArrayLike) -> float:
 
 
 def equal_error_rate(scores: ArrayLike, same: ArrayLike) -> float:
-    """The error rate where FPR and FNR are equal, on the straight line between the two points around it.
+    """The equal error rate over listed pairs, by the definition of `equal_error_rate_of_curve`.
 
-    The curve has a point for every different score as the threshold (accept where score >= threshold), and one that
-    accepts nothing. Other tools take the point where the two rates differ least, or the mean of both there.
+    The curve has a point for every different score as the threshold (accept where score >= threshold), so that pairs
+    that tie are accepted together, and one that accepts nothing.
 
     Args:
         scores: [P], higher for more alike.
@@ -178,18 +178,26 @@ def equal_error_rate(scores: ArrayLike, same: ArrayLike) -> float:
     """
     genuine, impostor = _split(scores, same)
     levels = np.unique(np.concatenate([genuine, impostor]))[::-1]
-    fpr = np.append(0.0, 1 - np.searchsorted(impostor, levels, side="left") / len(impostor))
-    fnr = np.append(1.0, np.searchsorted(genuine, levels, side="left") / len(genuine))
-    return crossing(fpr, fnr)
+    fpr = 1 - np.searchsorted(impostor, levels, side="left") / len(impostor)
+    fnr = np.searchsorted(genuine, levels, side="left") / len(genuine)
+    return equal_error_rate_of_curve(fpr, fnr)
 
 
-def crossing(fpr: NDArray[np.float64], fnr: NDArray[np.float64]) -> float:
-    """Where a curve has FPR = FNR.
+def equal_error_rate_of_curve(fpr: NDArray[np.float64], fnr: NDArray[np.float64]) -> float:
+    """The error rate where FPR and FNR are equal (EER, ISO/IEC 19795-1).
+
+    A set of pairs has a point for each of its scores, and seldom one with both rates equal: taken is the straight line
+    between the last point with FPR < FNR and the next one. That is where the ROC curve of scikit-learn, drawn with
+    straight lines, meets the diagonal from (0, 1) to (1, 0), and does not depend on which of two points lies nearer.
+    Other tools take the point where the rates differ least, or the mean of both there (FVC2000), which with few pairs
+    is another number; or the convex hull of the curve, which is lower.
 
     Args:
-        fpr: float64 [N], rising from 0 (nothing accepted) to 1.
-        fnr: float64 [N], falling from 1 to 0.
+        fpr: float64 [N], rising. The ends, where nothing and where everything is accepted, may be left out. The result
+            is as exact as the points are close.
+        fnr: float64 [N], falling.
     """
+    fpr, fnr = np.concatenate([[0.0], fpr, [1.0]]), np.concatenate([[1.0], fnr, [0.0]])
     after = int(np.argmax(fpr >= fnr))
     gap = fnr[after - 1] - fpr[after - 1]  # above 0: after is the first where it is not
     share = gap / (gap - (fnr[after] - fpr[after]))

@@ -24,11 +24,12 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.embeddings.exact import dot32
-from vidface.runtime import cpu_count
+from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import cut_at, fpr_fraction
-from vidface.scores.pairs.blocks import BLOCK, by_identity, in_threads
+from vidface.scores.pairs.blocks import BLOCK, by_identity
 from vidface.scores.search.best import best_distractor
+from vidface.scores.text import too_few
 
 __all__ = ["SearchResult", "search_among_distractors"]
 
@@ -103,8 +104,7 @@ def search_among_distractors(
     mated_by_identity = sizes.astype(np.int64) * (sizes - 1)
     mated = int(mated_by_identity.sum())
     warnings = [
-        f"identification TPR at FPR {target} is not measured: {len(order):,} searches without a mate are fewer than "
-        f"1/{target}"
+        too_few("identification TPR at FPR", target, len(order), "searches without a mate")
         for target, fraction in zip(targets, fractions, strict=True)
         if fraction * len(order) < 1
     ]

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import fpr_fraction, point_at
+from vidface.scores.text import too_few
 
 __all__ = [
     "Det",
@@ -158,9 +159,7 @@ def fnir_at_fpir(
     for target in targets:
         point = point_at(mated, others, target, rule)
         if point is None:
-            warnings.append(
-                f"FNIR at FPIR {target} is not measured: {len(others):,} non-mated searches are fewer than 1/{target}"
-            )
+            warnings.append(too_few("FNIR at FPIR", target, len(others), "non-mated searches"))
             points.append(Identification(target, None, None, None, None))
             continue
         found, threshold, fpir = point

@@ -8,25 +8,27 @@ by less than `product_error`, so only the few pairs that close to a bracket or i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from threading import Event, Lock
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from vidface.embeddings.exact import dot32, widen_rows
+from vidface.files.store import UNIT_TOLERANCE
+from vidface.runtime import in_threads
 
 __all__ = [
     "Found",
     "Pairs",
     "blocks_of",
     "by_identity",
+    "by_text",
     "checked_float32",
     "dot",
     "genuine_hits",
+    "longest_row",
     "outwards",
     "product_error",
     "scan_blocks",
@@ -35,10 +37,9 @@ __all__ = [
 BLOCK = 768  # videos on a side: 2.4 MB of scores stay in the cache; the bare product is fastest there too
 TOPS = 16  # blocks of distractors a job: one read serves them all
 CHUNK = 2**18  # scores kept in one piece: 1 MB
-UNIT = 0.01  # how far the length of a distractor's row may be from 1: float16 rounds it by 0.0005
-
-Job = TypeVar("Job")
-Part = TypeVar("Part")
+# How far the length of a distractor's row may be from 1: whatever was read within `UNIT_TOLERANCE` is well inside, as
+# here squares are added in float32.
+DISTRACTOR_TOLERANCE = 10 * UNIT_TOLERANCE
 
 
 class Pairs(NamedTuple):
@@ -99,6 +100,14 @@ def by_identity(people: NDArray[Any]) -> ByIdentity:
     return ByIdentity(order, until, starts, sizes)
 
 
+def by_text(ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """int64 [V] each: the rows in text order of their ids, and the place of every row in it, which orders ties."""
+    rows = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
+    places = np.empty(len(rows), np.int64)
+    places[rows] = np.arange(len(rows))
+    return rows, places
+
+
 def product_error(dimension: int, longest: float) -> float:
     """The most that two ways to compute a dot product in float32 can differ: any order, and `dot32`.
 
@@ -112,6 +121,11 @@ def product_error(dimension: int, longest: float) -> float:
     u = 2.0**-24
     total = sum(n * u / (1 - n * u) for n in (dimension, dimension // 32 + 38))
     return total * longest**2 * 1.001 + dimension * 2.0**-125
+
+
+def longest_row(*parts: NDArray[np.float32]) -> float:
+    """The length of the longest row, or a little more, as its squares are added in float32; 0 without rows."""
+    return 1.001 * max(float(np.sqrt(np.einsum("ij,ij->i", rows, rows).max(initial=0))) for rows in parts)
 
 
 def outwards(
@@ -136,7 +150,7 @@ def checked_float32(distractors: Any, start: int, stop: int) -> NDArray[np.float
     else:
         rows[:] = stored
     squares = np.einsum("ij,ij->i", rows, rows)
-    wrong = np.flatnonzero(~((np.abs(squares - 1) <= 2 * UNIT) | (squares == 0)))
+    wrong = np.flatnonzero(~((np.abs(squares - 1) <= 2 * DISTRACTOR_TOLERANCE) | (squares == 0)))
     if len(wrong):
         raise ValueError(
             f"distractors: row {start + wrong[0]} has length {np.sqrt(squares[wrong[0]]):.4g}, not 1 or 0"
@@ -215,30 +229,6 @@ def blocks_of(pairs: Pairs, block: int) -> Iterator[tuple[bool, int, range]]:
             step = TOPS * block if far else block  # small jobs, so that many threads end together
             for top in range(0, last, step):
                 yield far, side, range(top, min(top + step, last), block)
-
-
-def in_threads(work: Callable[[Iterator[Job]], Part], jobs: Iterable[Job], workers: int) -> list[Part]:
-    """Let threads share out jobs, each taking the next one when it is done with the last; what each returns."""
-    lock, stop, left = Lock(), Event(), iter(jobs)
-
-    def take() -> Iterator[Job]:
-        while True:
-            with lock:
-                try:
-                    job = next(left)
-                except StopIteration:
-                    return
-            if stop.is_set():
-                return
-            yield job
-
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(work, take()) for _ in range(workers)]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            stop.set()  # after an error or Ctrl-C no thread takes another job
-    return [future.result() for future in futures]
 
 
 @njit(cache=True, nogil=True)

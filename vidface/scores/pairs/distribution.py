@@ -18,8 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
-from vidface.runtime import cpu_count
-from vidface.scores.pairs.blocks import BLOCK, Pairs, blocks_of, by_identity, in_threads, product_error
+from vidface.runtime import cpu_count, in_threads
+from vidface.scores.pairs.blocks import (
+    BLOCK,
+    Pairs,
+    blocks_of,
+    by_identity,
+    by_text,
+    longest_row,
+    product_error,
+)
 
 __all__ = ["BINS", "Distribution", "Extremes", "pair_distribution", "rates_at_edges"]
 
@@ -90,14 +98,13 @@ def pair_distribution(
         )
     longest = 0.0
     for first in range(0, len(rows), block):
-        squares = np.einsum("ij,ij->i", rows[first : first + block], rows[first : first + block])
-        if not np.isfinite(squares).all():
+        here = longest_row(rows[first : first + block])
+        if not np.isfinite(here):
             raise ValueError(f"values that are not finite in one of the videos from row {first} on")
-        longest = max(longest, 1.001 * float(np.sqrt(squares.max())))
+        longest = max(longest, here)
 
     order, until, _, _ = by_identity(people)
-    rank = np.empty(len(rows), np.int64)  # of a video among the ids in text order
-    rank[np.array(sorted(range(len(rows)), key=video_ids.__getitem__), np.int64)] = np.arange(len(rows))
+    row_of, rank = by_text(video_ids)
     if (np.diff(order) != 1).any():
         rows = rows[order]
     pairs = Pairs(np.ascontiguousarray(rows), until, None, longest)
@@ -106,7 +113,6 @@ def pair_distribution(
     with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
         different, strongest = _impostors(pairs, places, listed, block, workers)
     same, weakest = _genuine(pairs, places, listed, workers)
-    row_of = np.argsort(rank)
     return Distribution(
         np.arange(BINS + 1) / PER_UNIT - 1,
         same,

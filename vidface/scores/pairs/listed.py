@@ -5,7 +5,6 @@ Tested in ``tests/scores/protocols/test_templates.py``.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.embeddings.exact import dot64
-from vidface.runtime import cpu_count
+from vidface.runtime import cpu_count, map_ordered
 
 __all__ = ["listed_cosines"]
 
@@ -47,9 +46,7 @@ def listed_cosines(rows: ArrayLike, first: ArrayLike, second: ArrayLike) -> NDAr
         piece = slice(start, start + PAIRS)
         _cosines(unit, one[piece].astype(np.int64), other[piece].astype(np.int64), scores[piece])
 
-    with ThreadPoolExecutor(cpu_count()) as threads:
-        for _ in threads.map(part, range(0, len(scores), PAIRS)):
-            pass
+    list(map_ordered(part, zip(range(0, len(scores), PAIRS)), workers=cpu_count()))
     return scores
 
 

@@ -28,9 +28,9 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
-from vidface.runtime import cpu_count
+from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.listed_pairs import fpr_fraction
-from vidface.scores.pairs.blocks import BLOCK, Pairs, by_identity, in_threads
+from vidface.scores.pairs.blocks import BLOCK, Pairs, by_identity, longest_row
 from vidface.scores.pairs.distribution import Distribution
 from vidface.scores.pairs.zones import Band, Work, edges_at, list_zones, ranks_near, zone_sums
 
@@ -90,8 +90,7 @@ def tpr_replicates(
         raise ValueError(f"drawn has {len(drawn)} units, the set {len(videos)}")
     unit = np.repeat(np.arange(len(videos), dtype=np.int32), videos)  # [V], of every row
     rows = np.ascontiguousarray(rows[order])
-    longest = 1.001 * float(np.sqrt(np.einsum("ij,ij->i", rows, rows).max(initial=0)))
-    pairs = Pairs(rows, until, None, longest)
+    pairs = Pairs(rows, until, None, longest_row(rows))
 
     by_size = sorted(range(len(fractions)), key=fractions.__getitem__)
     genuine, impostors = _counts(videos, drawn)

@@ -19,10 +19,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vidface.embeddings.exact import dot32
+from vidface.runtime import in_threads
 from vidface.scores.pairs.blocks import (
     Pairs,
     blocks_of,
-    in_threads,
     outwards,
     product_error,
     products_of,

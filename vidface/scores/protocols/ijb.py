@@ -12,6 +12,7 @@ import numpy.typing as npt
 import vidface
 from vidface.errors import ManifestError, StoreError, UsageError
 from vidface.files.atomic import sha256_file
+from vidface.files.store import UNIT_TOLERANCE
 from vidface.manifest.rows import show
 from vidface.manifest.sources.template_lists import (
     CROPS,
@@ -37,7 +38,6 @@ from vidface.scores.text import columns, counts_line, interval, number, rate, ru
 
 __all__ = ["PROTOCOLS", "score_templates"]
 
-_SAME_LENGTH = 1e-3  # float16 keeps a length of 1 as well as this
 
 Integers = npt.NDArray[np.int64]
 
@@ -199,7 +199,7 @@ def _notes(faces: Faces, lengths: npt.NDArray[np.float64], empty: int, norm: boo
     if empty:
         notes.append(f"{empty} templates have no image with a feature: they score 0 with everybody")
     there = lengths[lengths > 0]
-    if norm and len(there) > 1 and np.abs(there - 1).max() < _SAME_LENGTH:
+    if norm and len(there) > 1 and np.abs(there - 1).max() < UNIT_TOLERANCE:
         notes.append(
             "all features have length 1 already: the norms that --norm keeps are lost, and this is --no-norm"
         )

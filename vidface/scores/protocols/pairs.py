@@ -21,6 +21,7 @@ from vidface.scores.metrics.bootstrap import auc_eer_intervals, bootstrap_mean, 
 from vidface.scores.metrics.folds import THRESHOLDS, cut_folds, given_folds, val_at_far
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.scores.metrics.listed_pairs import Operating, auc, equal_error_rate, tpr_of_listed_pairs
+from vidface.scores.text import too_few
 
 __all__ = [
     "FOLDS",
@@ -135,7 +136,7 @@ def score_listed_pairs(
         },
         "counts": {"pairs": len(same), "same": len(same) - different, "different": different},
         "warnings": [
-            f"TPR at FPR {target} is not measured: {different:,} pairs of different people are fewer than 1/{target}"
+            too_few("TPR at FPR", target, different, "pairs of different people")
             for target, tpr, *_ in points
             if tpr is None
         ],

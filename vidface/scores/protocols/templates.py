@@ -17,6 +17,7 @@ import numpy.typing as npt
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
+from vidface.scores.text import too_few
 
 if TYPE_CHECKING:
     from vidface.scores.metrics.open_set import SearchOutcomes
@@ -174,7 +175,7 @@ def verify_templates(
     points = tpr_of_listed_pairs(listed_cosines(rows, first, second), same, targets, rule)
     impostors = int(np.count_nonzero(~same))
     warnings = [
-        f"TPR at FPR {point.target} is not measured: {impostors:,} impostor pairs are fewer than 1/{point.target}"
+        too_few("TPR at FPR", point.target, impostors, "impostor pairs")
         for point in points
         if point.tpr is None
     ]

@@ -17,8 +17,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.exact import dot32
-from vidface.runtime import cpu_count
-from vidface.scores.pairs.blocks import BLOCK, TOPS, UNIT, checked_float32, in_threads, product_error
+from vidface.runtime import cpu_count, in_threads
+from vidface.scores.pairs.blocks import (
+    BLOCK,
+    DISTRACTOR_TOLERANCE,
+    TOPS,
+    checked_float32,
+    longest_row,
+    product_error,
+)
 
 __all__ = ["best_distractor", "scan_gallery"]
 
@@ -49,8 +56,7 @@ def scan_gallery(
     mate = np.full(len(probes), np.nan, np.float32)
     rank = np.where(own >= 0, 1, 0)
     starts = np.searchsorted(codes, np.arange(codes[-1] + 2))
-    longest = [float(np.sqrt(np.einsum("ij,ij->i", m, m).max(initial=0))) for m in (probes, gallery)]
-    error = product_error(probes.shape[1], 1.001 * max(longest))
+    error = product_error(probes.shape[1], longest_row(probes, gallery))
 
     def work(tops: Iterator[int]) -> None:
         scores = np.empty(block * block, np.float32)
@@ -158,8 +164,7 @@ def best_distractor(
     Raises:
         ValueError: a row of the distractors is neither zero nor of unit length.
     """
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    error = product_error(rows.shape[1], max(1 + UNIT, 1.001 * float(lengths.max(initial=0))))
+    error = product_error(rows.shape[1], max(1 + DISTRACTOR_TOLERANCE, longest_row(rows)))
     if device != "cpu":
         from vidface.scores.pairs.blocks_torch import best_on_device
 

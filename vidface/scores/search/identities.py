@@ -27,7 +27,7 @@ class Scores:
     """All scores of all identities, computed as they are asked for.
 
     Attributes:
-        jobs: first identities, for `vidface.scores.pairs.blocks.in_threads`.
+        jobs: first identities, for `vidface.runtime.in_threads`.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.embeddings.exact import dot64
-from vidface.scores.pairs.blocks import product_error
+from vidface.scores.pairs.blocks import by_text, longest_row, product_error
 
 __all__ = ["gallery_ranks"]
 
@@ -58,13 +58,8 @@ def gallery_ranks(
         raise ValueError(f"{len(gallery_ids)} ids for {len(stored)} videos")
     if not (np.isfinite(asked).all() and np.isfinite(stored).all()):
         raise ValueError("queries and gallery must be finite")
-    by_id = np.array(sorted(range(len(stored)), key=gallery_ids.__getitem__), np.int64)
-    tie = np.empty(len(by_id), np.int64)
-    tie[by_id] = np.arange(len(by_id))
-    longest = max(
-        (float(np.sqrt(np.einsum("ij,ij->i", m, m).max(initial=0))) for m in (asked, stored)), default=0.0
-    )
-    error = product_error(asked.shape[1], 1.001 * longest)
+    _, tie = by_text(gallery_ids)
+    error = product_error(asked.shape[1], longest_row(asked, stored))
 
     order = np.argsort(whose, kind="stable")
     above = np.zeros(len(order), np.int64)

@@ -12,7 +12,6 @@ propose the candidates. Tested in ``tests/scores/search/test_retrieval.py`` agai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
@@ -20,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.embeddings.pooling import pool_frames
-from vidface.runtime import cpu_count
+from vidface.runtime import cpu_count, map_ordered
+from vidface.scores.pairs.blocks import by_text
 from vidface.scores.search.scan import rank_candidates, scan
 
 __all__ = ["identity_templates", "search"]
@@ -102,9 +102,7 @@ def search(
     if scores.size == 0:
         return scores, index
 
-    by_id = np.array(sorted(range(len(stored)), key=gallery_ids.__getitem__))
-    rank = np.empty(len(by_id), np.int64)  # of two equal scores the lower rank comes first
-    rank[by_id] = np.arange(len(by_id))
+    by_id, rank = by_text(gallery_ids)  # of two equal scores the lower rank comes first
     lengths = _lengths(asked)
     errors = _product_errors(lengths, _lengths(stored).max(), asked.shape[1])
     index[:] = by_id[:depth]  # of a query that is zero: all scores are 0
@@ -120,8 +118,8 @@ def search(
         scores[rows], index[rows] = _search_block(asked[rows], stored, rank, errors[rows], depth, capacity)
 
     # The blocks are the work of the threads, so BLAS gets one for each.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, range(0, len(open_queries), step)))
+    with threadpool_limits(1, user_api="blas"):
+        list(map_ordered(work, zip(range(0, len(open_queries), step)), workers=workers))
     return scores, index
 
 

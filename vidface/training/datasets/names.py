@@ -19,7 +19,24 @@ __all__ = ["IMAGE_SUFFIXES", "LeftOut", "NumberedNames", "PackedNames", "Selecte
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class PackedNames(Sequence[str]):
+class _Names(Sequence[str]):
+    """Names that are made when asked for: what is not said of them here is ``_name``, of a place from 0 up."""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return self._some(index) if isinstance(index, slice) else self._name(range(len(self))[index])
+
+    def _name(self, place: int) -> str:
+        raise NotImplementedError
+
+    def _some(self, which: slice) -> Sequence[str]:
+        return [self._name(place) for place in range(*which.indices(len(self)))]
+
+
+class PackedNames(_Names):
     """Strings kept as one block of UTF-8 and where each ends.
 
     Worker processes share it: reading a list of strings would copy its pages for their reference counts.
@@ -33,19 +50,12 @@ class PackedNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
+    def _name(self, place: int) -> str:
         begin = int(self._ends[place - 1]) if place else 0
         return self._text[begin : int(self._ends[place])].tobytes().decode()
 
 
-class NumberedNames(Sequence[str]):
+class NumberedNames(_Names):
     """Names such as "record 17", made when asked for."""
 
     def __init__(self, noun: str, numbers: NDArray[np.int64]) -> None:
@@ -55,17 +65,14 @@ class NumberedNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return NumberedNames(self._noun, self._numbers[index])
-        return f"{self._noun} {self._numbers[index]}"
+    def _name(self, place: int) -> str:
+        return f"{self._noun} {self._numbers[place]}"
+
+    def _some(self, which: slice) -> Sequence[str]:
+        return NumberedNames(self._noun, self._numbers[which])
 
 
-class SelectedNames(Sequence[str]):
+class SelectedNames(_Names):
     """Some of the names, by their places."""
 
     def __init__(self, names: Sequence[str], places: NDArray[np.int64]) -> None:
@@ -75,14 +82,11 @@ class SelectedNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return SelectedNames(self._names, self._places[index])
-        return self._names[int(self._places[index])]
+    def _name(self, place: int) -> str:
+        return self._names[int(self._places[place])]
+
+    def _some(self, which: slice) -> Sequence[str]:
+        return SelectedNames(self._names, self._places[which])
 
 
 class LeftOut:
