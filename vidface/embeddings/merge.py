@@ -18,7 +18,6 @@ import numpy as np
 from vidface.embeddings.options import EMBEDDINGS_ATTRIBUTES
 from vidface.errors import UsageError
 from vidface.features.options import FEATURES_ATTRIBUTES
-from vidface.files.faults import record_faults
 from vidface.files.locks import short
 from vidface.files.shares import Shard, parse_shard, shard_text
 from vidface.files.stage_output import stage_output
@@ -95,8 +94,7 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
         if out.already_done:
             pass
         elif of_features:
-            # The features file comes last, as in extract: once it is there, its faults are listed too.
-            record_faults(output, faults)
+            out.list_faults(faults)
             join_shards(paths, output, attributes)
         else:
             write_embeddings(output, whole, chain.from_iterable(map(embedding_chunks, paths)), attributes)

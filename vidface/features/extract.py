@@ -25,7 +25,7 @@ from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
 from vidface.features.options import MADE_FROM, ExtractOptions
-from vidface.files.faults import FAULTS_FILE, read_faults, record_faults
+from vidface.files.faults import FAULTS_FILE, read_faults
 from vidface.files.json_files import read_json, write_json
 from vidface.files.shares import Shard, shard_range, shard_text
 from vidface.files.stage_output import is_same, stage_output
@@ -121,8 +121,7 @@ def extract(
             "program_version": vidface.__version__,
         }
         shards = [parts / name for name, _ in chunks]
-        # The features file comes last: once it is there, everything else about this run is there too.
-        record_faults(output, shard_faults(shards))
+        out.list_faults(shard_faults(shards))
         join_shards(shards, output, attributes, keep_faults=options.shard is not None)
         shutil.rmtree(parts)
         return _result(output, resumed=resumed, already_done=False)

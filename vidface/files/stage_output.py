@@ -9,7 +9,9 @@ from typing import Any
 
 from vidface.errors import ChangedError
 from vidface.files.atomic import spare_inputs
+from vidface.files.faults import record_faults
 from vidface.files.locks import exclusive, refuse_changed
+from vidface.files.store import Fault
 
 
 class StageOutput:
@@ -31,6 +33,10 @@ class StageOutput:
             ChangedError: as in `is_same`.
         """
         self.already_done = is_same(self._path, was, now, overwrite=self._overwrite)
+
+    def list_faults(self, faults: Iterable[Fault]) -> None:
+        """List its faults in ``faults.jsonl``. Before the file itself: once that is there, they are there too."""
+        record_faults(self._path, faults)
 
 
 def is_same(path: Path, was: Mapping[str, Any], now: Mapping[str, Any], *, overwrite: bool) -> bool:

@@ -22,7 +22,7 @@ import vidface
 from vidface.errors import StoreError, printable
 from vidface.features.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
 from vidface.files.atomic import sha256_file
-from vidface.files.faults import FAULTS_FILE, read_faults, record_faults
+from vidface.files.faults import FAULTS_FILE, read_faults
 from vidface.files.stage_output import stage_output
 from vidface.files.store import (
     Fault,
@@ -170,7 +170,7 @@ def _write(
             (work / "vectors").unlink(missing_ok=True)  # room for the output, once the map of it is gone too
             unlisted = foreign.unlisted
             del foreign
-            record_faults(output, _all_faults(shards, unlisted))
+            out.list_faults(_all_faults(shards, unlisted))
             join_shards(shards, output, made_with)
         finally:
             shutil.rmtree(work, ignore_errors=True)
