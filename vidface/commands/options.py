@@ -60,31 +60,6 @@ def overwrite_option(command: Command) -> Command:
     )(command)
 
 
-def engine_options(workers_help: str) -> Callable[[Command], Command]:
-    """Say where the work runs."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(
-            [
-                click.option(
-                    "--engine",
-                    type=click.Choice(["local", "ray"]),
-                    default="local",
-                    show_default=True,
-                    help="Where the work runs; ray needs the extra vidface[ray].",
-                ),
-                click.option("--workers", type=click.IntRange(1), help=workers_help),
-                click.option(
-                    "--address", help="Of the Ray cluster: auto, or HOST:PORT [default: one started here]."
-                ),
-            ]
-        ):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 def read_size(
     _context: click.Context, _parameter: click.Parameter, value: str | None
 ) -> tuple[int, int] | None:
@@ -144,15 +119,6 @@ def read_fps(_context: click.Context, _parameter: click.Parameter, value: str) -
     if not 0 < fps < float("inf"):
         raise click.BadParameter(f"{value!r}: say a number of frames a second, or all")
     return fps
-
-
-pool_option = click.option(
-    "--pool",
-    type=click.Choice(["largest", "size", "size-norm"]),
-    default="largest",
-    show_default=True,
-    help="Average the largest cluster, or all frames by the size of their cluster, or by that and their norm.",
-)
 
 
 def read_threshold(

@@ -11,11 +11,9 @@ from click.core import ParameterSource
 from vidface.commands.options import (
     FILE,
     StageCommand,
-    engine_options,
     json_option,
     manifest_option,
     normalise_option,
-    pool_option,
     spare_inputs,
 )
 from vidface.commands.output import print_json, print_problems
@@ -23,6 +21,8 @@ from vidface.errors import UsageError
 from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, load, misplaced_file, used_by
 
 if TYPE_CHECKING:
+    from vidface.embeddings.options import SweepPoolOptions
+    from vidface.features.options import EngineOptions
     from vidface.scores.options import RecipeScoreOptions, ScoreOptions, SplitOptions, SweepOptions
 
 
@@ -131,24 +131,22 @@ def _check_templates(options: ScoreOptions, *, normalise: bool) -> None:
     models={
         "sweep_options": "vidface.scores.options:SweepOptions",
         "told": "vidface.scores.options:RecipeScoreOptions",
+        "pooling": "vidface.embeddings.options:SweepPoolOptions",
+        "engine": "vidface.features.options:EngineOptions",
     },
 )
 @click.argument("features", type=FILE)
 @manifest_option
-@pool_option
 @click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
-@engine_options("Threads that cluster [default: one a core]; with ray the cluster decides.")
 @json_option
 def sweep(
     features: Path,
     manifest_path: Path,
     sweep_options: SweepOptions,
     told: RecipeScoreOptions,
-    pool: str,
+    pooling: SweepPoolOptions,
+    engine: EngineOptions,
     output: Path | None,
-    engine: str,
-    workers: int | None,
-    address: str | None,
     as_json: bool,
 ) -> int:
     """Score many clustering thresholds in one pass over the features."""
@@ -166,8 +164,8 @@ def sweep(
     cosines = parse_thresholds(sweep_options.thresholds)
     options = read_options(dict(told))
     truth = read_manifest(manifest_path)
-    with open_engine(engine, workers=workers, address=address) as where:
-        result = run(features, truth, cosines, options, pool=pool, engine=where)
+    with open_engine(engine.name, workers=pooling.workers, address=engine.address) as where:
+        result = run(features, truth, cosines, options, pool=pooling.pool, engine=where)
     if output:
         write_json(output, result)
     if as_json:

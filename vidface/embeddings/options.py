@@ -8,17 +8,11 @@ from vidface.features.options import CARRIED, ShareOptions
 from vidface.files.options import Options, in_order, option
 
 
-class PoolingOptions(Options):
-    """How the frames of a video become one embedding; `inspect` takes these too."""
+class ThresholdOptions(Options):
+    """Which frames of a video are one cluster."""
 
     threshold: float | Literal["none"] = option(
         0.4, "Cosine that joins two frames, or none.", in_file="always", reads="threshold"
-    )
-    pool: Literal["largest", "size", "size-norm"] = option(
-        "largest",
-        "Average the largest cluster, or all frames by the size of their cluster, or by that and their norm.",
-        in_file="always",
-        attribute="pooling",
     )
 
     def cosine(self) -> float | None:
@@ -26,10 +20,33 @@ class PoolingOptions(Options):
         return None if self.threshold == "none" else self.threshold
 
 
-class RecipeClusterOptions(PoolingOptions):
-    """``[cluster]`` of a recipe."""
+class PoolOptions(Options):
+    """Which frames count, and how much."""
+
+    pool: Literal["largest", "size", "size-norm"] = option(
+        "largest",
+        "Average the largest cluster, or all frames by the size of their cluster, or by that and their norm.",
+        in_file="always",
+        attribute="pooling",
+    )
+
+
+class ThreadOptions(Options):
+    """How many threads cluster."""
 
     workers: int | None = option(None, "Threads [default: one a core]; with ray the cluster decides.", ge=1)
+
+
+class PoolingOptions(PoolOptions, ThresholdOptions):
+    """How the frames of a video become one embedding: what `inspect` takes."""
+
+
+class SweepPoolOptions(ThreadOptions, PoolOptions):
+    """What `sweep` takes, which has thresholds of its own."""
+
+
+class RecipeClusterOptions(ThreadOptions, PoolingOptions):
+    """``[cluster]`` of a recipe."""
 
 
 class ClusterOptions(ShareOptions, RecipeClusterOptions):
