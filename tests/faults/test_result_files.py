@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,31 @@ def test_parts_of_another_kind(run: Path, scores: dict[str, Any], name: str) -> 
         else:
             outcomes["used"] += 1
     assert min(outcomes.values()) > 8, outcomes
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda rows: [*rows, 7],
+        lambda rows: [rows[0], {**rows[1], "kept": 2.0}],
+        lambda rows: [rows[0], {**rows[1], "threshold": 0.4}],
+        lambda rows: [rows[0], {**rows[1], "protocol": "iqiyi"}],
+        lambda rows: [],
+    ],
+    ids=["no object", "more kept than there is", "no text", "other measures", "none"],
+)
+def test_one_row_of_a_sweep(
+    run: Path, scores: dict[str, Any], spoil: Callable[[list[dict[str, Any]]], list[Any]]
+) -> None:
+    """Refused as damaged, or left aside with a note."""
+    whole = sweep_of(scores)
+    (run / "sweep.json").write_text(json.dumps({**whole, "rows": spoil(whole["rows"])}))
+    try:
+        opened = open_run(run)
+    except StoreError as error:
+        assert str(error).startswith(f"{run / 'sweep.json'}: damaged (not as vidface")
+    else:
+        assert opened.sweep is None and any("sweep.json" in note for note in opened.notes)
 
 
 def test_what_is_used_can_be_drawn(run: Path, scores: dict[str, Any]) -> None:

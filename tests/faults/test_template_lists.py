@@ -49,7 +49,16 @@ def change(made: template_sets.TemplateSet, name: str, line: int, text: str) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["1.jpg 7", "1.jpg 7 x", "1.jpg -7 1", "1.jpg 7.0 1", "1.jpg 7 1 1", "1.jpg 99999999999999999 1", ""],
+    [
+        "1.jpg 7",
+        "1.jpg 7 x",
+        "1.jpg -7 1",
+        "1.jpg 7.0 1",
+        "1.jpg 7 1 1",
+        "1.jpg 99999999999999999 1",
+        "1.jpg 9007199254740993 1",
+        "",
+    ],
 )
 def test_a_line_that_is_no_image_template_medium(
     text: str, made: template_sets.TemplateSet, score: Callable[..., Ran]

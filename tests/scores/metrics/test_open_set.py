@@ -263,6 +263,11 @@ def test_wrong_calls_of_searches() -> None:
         search_outcomes(rows, rows[:, :2], [0, 1, 2], [0, 1, 2])
     with pytest.raises(ValueError, match="codes for 3 probes"):
         search_outcomes(rows, rows, [0, 1], [0, 1, 2])
+    with pytest.raises(ValueError, match="codes for 3 probes"):
+        search_outcomes(rows, rows, [0, 1, 2, 3], [0, 1, 2])
+    for codes in ([0, 1], [0, 1, 2, 3]):
+        with pytest.raises(ValueError, match="for 3 gallery rows"):
+            search_outcomes(rows, rows, [0, 1, 2], codes)
     with pytest.raises(ValueError, match="no identity"):
         search_outcomes(rows, rows, [0, 1, 2], [0, -1, 2])
     with pytest.raises(ValueError, match="gallery is empty"):
