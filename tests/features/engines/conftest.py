@@ -29,7 +29,7 @@ def processes_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_engine(processes_of_tests: None) -> Iterator[Engine]:
     """An engine on a Ray of this machine with two cores."""
     if importlib.util.find_spec("ray") is None:

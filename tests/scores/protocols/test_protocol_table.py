@@ -14,7 +14,9 @@ import pytest
 from command_line import vidface
 
 from vidface.commands.main import cli
+from vidface.embeddings.options import SweepPoolOptions
 from vidface.errors import UsageError
+from vidface.features.options import EngineOptions
 from vidface.manifest.manifest import read_manifest
 from vidface.manifest.manifest import write_manifest as write_rows
 from vidface.scores.options import RECORDED, RecipeScoreOptions, ScoreOptions, SplitOptions, SweepOptions
@@ -109,8 +111,8 @@ def test_help_lists_every_protocol(command: str, names: tuple[str, ...]) -> None
         ("score", [ScoreOptions], ["manifest_path", "output", "det", "normalise"]),
         (
             "sweep",
-            [RecipeScoreOptions, SweepOptions],
-            ["manifest_path", "output", "pool", "engine", "workers", "address"],
+            [RecipeScoreOptions, SweepOptions, SweepPoolOptions, EngineOptions],
+            ["manifest_path", "output"],
         ),
         ("submit", [SplitOptions], ["manifest_path", "output", "form", "checked", "normalise"]),
     ],
