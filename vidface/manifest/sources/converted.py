@@ -10,7 +10,6 @@ from pathlib import Path
 from vidface.errors import ManifestError
 from vidface.files.atomic import read_regular
 from vidface.manifest.manifest import Row, write_manifest
-from vidface.manifest.rows import show
 
 Ignored = defaultdict[str, list[str]]
 
@@ -70,7 +69,7 @@ def prefix_of(folder: Path, output: Path) -> str:
     root = output.parent.resolve()
     place = folder.resolve()
     if not place.is_relative_to(root):
-        better = show(str(place.parent / output.name))
+        better = repr(str(place.parent / output.name))  # whole, however long: it is to be typed
         raise ManifestError(
             f"{folder}: not under {root}, the manifest's folder; write it above, as -o {better}"
         )
