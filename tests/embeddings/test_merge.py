@@ -213,10 +213,12 @@ def test_shares_are_even_and_every_thing_is_in_one(total: int, data: st.DataObje
 
 
 def test_more_shares_than_there_is_work_names_how_much_there_is(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"shard 1/5: there are only 4 runs of 3 videos: say at most I/4"):
+    with pytest.raises(
+        UsageError, match=r"shard 1/5: more shards than runs of 3 videos \(4\): say at most I/4"
+    ):
         extracted(tmp_path / "f.h5", (1, 5))
     extracted(tmp_path / "f.h5")
-    with pytest.raises(UsageError, match=r"shard 2/12: there are only 11 videos"):
+    with pytest.raises(UsageError, match=r"shard 2/12: more shards than videos \(11\): say"):
         cluster(tmp_path / "f.h5", tmp_path / "e.h5", ClusterOptions(threshold=0.3, shard=(2, 12)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.h5", "faults.jsonl"]
 
