@@ -6,6 +6,7 @@ python tools/draw_report_picture.py REPORT docs/report.png
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import shutil
@@ -24,7 +25,10 @@ COLUMNS = (
 
 
 def main() -> None:
-    report, output = Path(sys.argv[1]), Path(sys.argv[2])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("report", type=Path, help="the folder of the report")
+    parser.add_argument("output", type=Path, help="docs/report.png")
+    asked = parser.parse_args()
     names = ("chromium", "chromium-browser", "google-chrome")
     program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
@@ -32,7 +36,7 @@ def main() -> None:
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=options)
-        pages = [open_page(chromium, report / "index.html", scheme) for scheme, _ in COLUMNS]
+        pages = [open_page(chromium, asked.report / "index.html", scheme) for scheme, _ in COLUMNS]
         whole = Image.new("RGB", (WIDTH * len(COLUMNS), HEIGHT))
         for column, (page, (_, parts)) in enumerate(zip(pages, COLUMNS, strict=True)):
             top = 0
@@ -42,7 +46,7 @@ def main() -> None:
                     whole.paste(picture.crop((0, 0, WIDTH, height)), (WIDTH * column, top))
                 top += height
         chromium.close()
-    whole.quantize(192).save(output, optimize=True)
+    whole.quantize(192).save(asked.output, optimize=True)
 
 
 def open_page(chromium: Browser, index: Path, scheme: Any) -> Page:

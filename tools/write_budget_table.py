@@ -7,7 +7,7 @@ Only what stands between the two marks is replaced.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from vidface.backbones.budget import read_budget
@@ -46,7 +46,9 @@ HEAD = (
 
 
 def main() -> None:
-    path = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("page", type=Path, help="docs/budget.md")
+    path: Path = parser.parse_args().page
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

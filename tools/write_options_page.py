@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 from pathlib import Path
 
 import click
@@ -22,7 +22,7 @@ from vidface.scores.protocols.table import TABLE
 SECTIONS: tuple[tuple[str, type[Options], str, type[Options], str], ...] = (
     ("vidface extract", ExtractOptions, "extract", RecipeExtractOptions, "features"),
     ("vidface cluster", ClusterOptions, "cluster", RecipeClusterOptions, "embeddings"),
-    ("vidface extract, cluster", EngineOptions, "engine", EngineOptions, "-"),
+    ("vidface extract, cluster, sweep", EngineOptions, "engine", EngineOptions, "-"),
     ("vidface score", ScoreOptions, "score", RecipeScoreOptions, "-"),
     ("vidface sweep", SweepOptions, "sweep", SweepOptions, "-"),
 )
@@ -36,13 +36,19 @@ Written by `tools/write_options_page.py` from the models in `vidface/features/op
 and what a file says it was made from come as well. `vidface sweep` also takes what `[score]` of a recipe does; which
 protocol uses which option is in [protocols/README.md](protocols/README.md).
 
+In a recipe a flag is `true` or `false`, and `targets` a list of texts, `["1e-3", "1e-4"]`. Above its tables stand
+`manifest`, `output` (a folder) and, in place of `[extract]`, `features`; `[submit] formats` is a list of `iqiyi` and
+`lfrc`. Paths start at the recipe. `pipelines/` has whole recipes.
+
 An option with an attribute in the file decides what is in it: an output that is there and was made with another value
 is refused, and with `--overwrite` replaced, once the new one is whole. What is marked * stands there only where it is
 not the default, what is marked + also in the embeddings. The other options change nothing in the file."""
 
 
 def main() -> None:
-    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("page", type=Path, help="docs/options.md")
+    parser.parse_args().page.write_text(page(), encoding="utf-8")
 
 
 def page() -> str:
@@ -62,7 +68,7 @@ def row(model: type[Options], name: str, table: str, in_recipes: type[Options]) 
     option = click_option(model, name)
     marks = "*" * (extra["in_file"] == "unless default") + "+" * extra["carried"]
     return (
-        f"`{option.opts[0]}`",
+        ", ".join(f"`{name}`" for name in option.opts + option.secondary_opts),
         "a [protocol](protocols/README.md)" if extra["choices"] else values(option),
         "must be said" if option.required else f"`{option.default}`" if option.show_default else "",
         f"`[{table}] {name}`" if name in in_recipes.model_fields else "",

@@ -63,8 +63,9 @@ def test_no_input_is_overwritten(copy: Any, tmp_path: Path) -> None:
     shutil.copy(copy.model.with_suffix(".toml"), model.with_suffix(".toml"))
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     for output in (manifest, model, model.with_suffix(".toml")):
-        error = vidface("extract", manifest, "-o", output, "--model", model, "--overwrite", code=2).error
-        assert error == f"error: {output}: is an input of this command; name another output"
+        for words in ((), ("--overwrite",)):
+            error = vidface("extract", manifest, "-o", output, "--model", model, *words, code=2).error
+            assert error == f"error: {output}: is an input of this command; name another output"
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

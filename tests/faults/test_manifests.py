@@ -31,7 +31,7 @@ def kinds(manifest: Path, *options: object) -> list[tuple[int, str]]:
     told = ran.json
     assert not told["ok"] and told["problems"]
     lines = vidface("manifest", "check", manifest, *options, code=1).out.splitlines()
-    assert lines[-1] == f"{manifest}: {len(told['problems'])} problems"
+    assert lines[-1] == f"{manifest}: {len(told['problems'])} problem{'s' * (len(told['problems']) > 1)}"
     assert len(lines) == len(told["problems"]) + 1, "a line a problem"
     assert all(line.isprintable() for line in lines), "nothing that a terminal obeys"
     return [(problem["line"], problem["kind"]) for problem in told["problems"]]

@@ -52,14 +52,15 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["x"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("link", [False, True])
-def test_an_input_is_never_overwritten(tmp_path: Path, link: bool) -> None:
+def test_an_input_is_never_overwritten(tmp_path: Path, link: bool, overwrite: bool) -> None:
     path, read = tmp_path / "x", tmp_path / "link"
     made(path, {"a": 1})
     if link:
         read.symlink_to(path)
     with pytest.raises(UsageError, match="is an input of this command"):
-        made(path, {"a": 2}, overwrite=True, inputs=[None, read if link else path])
+        made(path, {"a": 2}, overwrite=overwrite, inputs=[None, read if link else path])
     assert read_json(path) == {"a": 1}
 
 

@@ -272,7 +272,7 @@ def test_rows_that_are_missing_are_counted(tmp_path: Path) -> None:
         "agrees: 10,034 identities",
         "missing: 3 videos in split train: 60,563 here, 60,566 in the set",
         "missing: 10 videos with an identity in split val: 45,462 here, 45,472 in the set",
-        "missing: 1 videos without an identity in split val: 0 here, at least 1 in the set",
+        "missing: 1 video without an identity in split val: 0 here, at least 1 in the set",
         f"{path}: 3 differences from iqiyi-vid-2019; media were not looked for",
     ]
 
@@ -301,7 +301,7 @@ def test_rows_that_are_too_many_are_counted(tmp_path: Path) -> None:
     ]
     too_much = ran.json["against"]["too_much"]
     assert len(too_much) == 3
-    assert too_much[2].startswith("1 images whose id is none of the set's")
+    assert too_much[2].startswith("1 image whose id is none of the set's")
     assert too_much[2].endswith("'one/1' in line 7003")
 
 
@@ -324,9 +324,9 @@ def test_rows_of_the_demo_are_named(tmp_path: Path) -> None:
     ran = vidface("manifest", "check", path, "--against", "demo", code=1)
     assert [line for line in ran.out.splitlines() if not line.startswith("agrees")] == [
         "missing: 2 videos: 'distractor0058', 'distractor0059'",
-        "too much: 1 videos: 'more'",
-        "differs: identity of 1 videos: 'id0000_v1' has 'somebody', in the set 'person00309'",
-        "differs: split of 1 videos: 'id0000_v1' has 'val', in the set 'train'",
+        "too much: 1 video: 'more'",
+        "differs: identity of 1 video: 'id0000_v1' has 'somebody', in the set 'person00309'",
+        "differs: split of 1 video: 'id0000_v1' has 'val', in the set 'train'",
         f"{path}: 4 differences from demo; media were not looked for",
     ]
 
@@ -383,7 +383,7 @@ def test_a_set_of_ones_own(tmp_path: Path) -> None:
     write(path, OURS[:1])
     ran = vidface("manifest", "check", path, "--against", mine(tmp_path), code=1)
     assert "missing: 2 videos: 1 here, 3 in the set" in ran.out
-    assert "missing: 1 identities in split val: 1 here, 2 in the set" in ran.out
+    assert "missing: 1 identity in split val: 1 here, 2 in the set" in ran.out
 
 
 def test_a_set_of_ones_own_that_is_listed(tmp_path: Path) -> None:
@@ -391,10 +391,10 @@ def test_a_set_of_ones_own_that_is_listed(tmp_path: Path) -> None:
     toml = mine(tmp_path, MINE + 'listed = "all.csv"\n')
     path = write(tmp_path / "set.csv", OURS[1:])
     ran = vidface("manifest", "check", path, "--against", toml, code=1)
-    assert "missing: 1 videos: 'a'" in ran.out
+    assert "missing: 1 video: 'a'" in ran.out
     write(tmp_path / "all.csv", OURS[:2])  # another number than its own counts
     error = vidface("manifest", "check", path, "--against", toml, code=2).error
-    assert "not what [[counts]] of my-set says: 1 videos: 2 here, 3 in the set" in error
+    assert "not what [[counts]] of my-set says: 1 video: 2 here, 3 in the set" in error
     (tmp_path / "all.csv").unlink()
     assert "all.csv" in vidface("manifest", "check", path, "--against", toml, code=1).error
 

@@ -108,6 +108,7 @@ def test_a_wrong_recipe_is_refused_by_field(tmp_path: Path, text: str, said: str
     (tmp_path / "recipe.toml").write_text(text)
     ran = vidface("run", tmp_path / "recipe.toml", code=2)
     assert said in ran.error.lower() or said in ran.error
+    assert ran.error.startswith(f"error: {tmp_path / 'recipe.toml'}: ")
 
 
 def test_features_that_were_extracted_before_begin_a_recipe(workplace: Path) -> None:

@@ -47,7 +47,7 @@ def print_problems(path: Path, problems: Sequence[Problem], as_json: bool) -> in
     else:
         for problem in problems:
             click.echo(f"{path}:{problem.line}: {problem.kind}: {problem.message}")
-        click.echo(f"{path}: {len(problems)} problems" if problems else f"{path}: no problems")
+        click.echo(f"{path}: {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
     return int(bool(problems))
 
 

@@ -38,5 +38,5 @@ def shard_range(total: int, shard: Shard | None, what: str) -> range:
         return range(total)
     part, parts = shard
     if parts > total:
-        raise UsageError(f"shard {part}/{parts}: there are only {total} {what}: say at most I/{total}")
+        raise UsageError(f"shard {part}/{parts}: more shards than {what} ({total}): say at most I/{total}")
     return range(total * (part - 1) // parts, total * part // parts)

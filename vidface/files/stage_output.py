@@ -77,8 +77,7 @@ def stage_output(
         StoreError: what is there is no such file.
         UsageError: another run is writing it now, its folder does not exist, or it would overwrite an input.
     """
-    if overwrite:
-        spare_inputs(path, inputs)
+    spare_inputs(path, inputs)
     with exclusive(path):
         output = StageOutput(path, overwrite=overwrite)
         if output.already_done:

@@ -41,12 +41,16 @@ class ComparedCount(NamedTuple):
 
     def text(self, rows: str) -> str:
         """``3 videos in split train: 60,563 here, 60,566 in the set``, or how many there are if they agree."""
-        kind = {"identified": f"{rows} with an identity", "distractors": f"{rows} without an identity"}
-        what = kind.get(self.of, self.of) + (f" in split {self.split}" if self.split else "")
+        things, which = {
+            "identified": (rows, " with an identity"),
+            "distractors": (rows, " without an identity"),
+        }.get(self.of, (self.of, ""))
+        which += f" in split {self.split}" if self.split else ""
         in_set = f"{'at least ' if self.at_least else ''}{self.in_set:,} in the set"
         if self.agrees:
-            return f"{self.in_manifest:,} {what}" + (f", {in_set}" if self.at_least else "")
-        return f"{abs(self.in_manifest - self.in_set):,} {what}: {self.in_manifest:,} here, {in_set}"
+            return _some(self.in_manifest, things) + which + (f", {in_set}" if self.at_least else "")
+        differ = _some(abs(self.in_manifest - self.in_set), things)
+        return f"{differ}{which}: {self.in_manifest:,} here, {in_set}"
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def _compare_shapes(found: Compared, lines: Sequence[int], rows: Sequence[Row], 
             reason = f"whose identity is none of the set's: not {' or '.join(known.manifest.identities)}"
             strange[reason].append(f"{show(identity)} in line {line}")
     for reason, places in strange.items():
-        found.too_much.append(f"{len(places):,} {found.rows} {reason}; {_first(places)}")
+        found.too_much.append(f"{_some(len(places), found.rows)} {reason}; {_first(places)}")
 
 
 def _is_one_of(text: str, shapes: Iterable[str]) -> bool:
@@ -169,7 +173,7 @@ def _compare_rows(found: Compared, rows: Sequence[Row], wanted: Mapping[str, Row
         ([name for name in have if name not in wanted], found.too_much),
     ):
         if names:
-            lines.append(f"{len(names):,} {found.rows}: {_first([show(name) for name in names])}")
+            lines.append(f"{_some(len(names), found.rows)}: {_first([show(name) for name in names])}")
     for place, column in ((2, "identity"), (3, "split")):
         other = [
             f"{show(name)} has {show(row[place])}, in the set {show(wanted[name][place])}"
@@ -177,7 +181,13 @@ def _compare_rows(found: Compared, rows: Sequence[Row], wanted: Mapping[str, Row
             if name in wanted and row[place] != wanted[name][place]
         ]
         if other:
-            found.differs.append(f"{column} of {len(other):,} {found.rows}: {_first(other)}")
+            found.differs.append(f"{column} of {_some(len(other), found.rows)}: {_first(other)}")
+
+
+def _some(count: int, things: str) -> str:
+    """``1 video``, ``1 identity``, ``60,563 videos``."""
+    one = "identity" if things == "identities" else things.removesuffix("s")
+    return f"{count:,} {one if count == 1 else things}"
 
 
 def _first(texts: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ from vidface.scores.score import score
 from vidface.scores.scored import read_scored
 from vidface.scores.submit import check_submission, submit
 from vidface.scores.sweep import sweep, sweep_table
-from vidface.scores.text import faces_line
+from vidface.scores.text import counted, faces_line
 
 Say = Callable[[str], object]
 SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}
@@ -96,12 +96,16 @@ def read_recipe(path: Path) -> Recipe:
         ]
         raise UsageError(f"{path}: {listed(wrong)}") from None
     # Said by the same functions as on the command line, and before hours of work.
-    parse_thresholds(str(recipe.cluster.threshold))
+    try:
+        parse_thresholds(str(recipe.cluster.threshold))
+        if recipe.score is not None:
+            check_targets(recipe.score.targets)
+        if recipe.sweep is not None:
+            parse_thresholds(recipe.sweep.thresholds)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     if recipe.score is not None:
-        check_targets(recipe.score.targets)
         _check_score(path, recipe.score)
-    if recipe.sweep is not None:
-        parse_thresholds(recipe.sweep.thresholds)
     base = path.resolve().parent
     for table in (recipe, recipe.extract, recipe.score):
         for name, value in dict(table or {}).items():
@@ -216,7 +220,8 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
         done[name] = once(name, {**inputs, **splits}, file, write_submission)
         listed = check_submission(file, manifest, scored, gallery_split=splits["gallery_split"])
         problems += len(listed)
-        say(f"{name}: {file.name}{_again(done[name])}, check: {len(listed) or 'no'} problems")
+        verdict = counted(len(listed), "problem") if listed else "no problems"
+        say(f"{name}: {file.name}{_again(done[name])}, check: {verdict}")
         for problem in listed[:10]:
             say(f"  line {problem.line}: {problem.message}")
     return {

@@ -1,7 +1,7 @@
 """The challenge files: written, read back and checked.
 
 ``iqiyi`` is the text file of rankings, ``lfrc`` the binary matrix of embeddings. Tested in
-``tests/test_submission*.py``.
+``tests/submission/``.
 """
 
 from __future__ import annotations

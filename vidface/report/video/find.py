@@ -234,7 +234,7 @@ def _refuse_other_model(info: FeaturesInfo, backbone: Backbone) -> None:
         name = printable(str(made["model_name"]))
         raise UsageError(
             f"{info.path}: made with {name} ({str(made['model_sha256'])[:12]}), "
-            f"not with {printable(backbone.card.name)} ({backbone.sha256[:12]}): say --model of that file"
+            f"not with {printable(backbone.card.name)} ({backbone.sha256[:12]}): say the first one by --model"
         )
 
 
