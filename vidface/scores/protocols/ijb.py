@@ -32,7 +32,7 @@ from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import templates as protocol
 from vidface.scores.protocols.ijb_features import open_source
-from vidface.scores.protocols.protocol import Measure, Protocol, Result, reason
+from vidface.scores.protocols.protocol import RANKS, Measure, Protocol, Result, reason
 from vidface.scores.scored import merge_numbers
 from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
@@ -220,7 +220,7 @@ def _measures(scores: Mapping[str, Any]) -> list[Measure]:
     if scores["identification"]:
         mean = scores["identification"]["mean"]
         found += [Measure(f"TPIR at FPIR {target}", value) for target, value in mean["tpir@fpir"].items()]
-        found += [Measure(f"rank{k}", mean[f"rank{k}"]) for k in protocol.RANKS]
+        found += [Measure(f"rank{k}", mean[f"rank{k}"]) for k in RANKS]
     return found
 
 
