@@ -92,6 +92,6 @@ def _as_dicts(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     return [{"line": p.line, "kind": p.kind, "message": p.message} for p in problems]
 
 
-def counted(counts: Mapping[str, int]) -> str:
+def by_kind(counts: Mapping[str, int]) -> str:
     """Counts as text: ``2 failed, 7 ok``."""
     return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))

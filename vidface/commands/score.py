@@ -10,14 +10,15 @@ from click.core import ParameterSource
 
 from vidface.commands.options import (
     FILE,
+    NEW_FILE,
     StageCommand,
     json_option,
     manifest_option,
     normalise_option,
-    spare_inputs,
 )
 from vidface.commands.output import print_json, print_problems
 from vidface.errors import UsageError
+from vidface.files.atomic import spare_inputs
 from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, load, misplaced_file, used_by
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 @click.command(cls=StageCommand, models={"options": "vidface.scores.options:ScoreOptions"})
 @click.argument("scored", type=FILE)
 @click.option("--manifest", "manifest_path", type=FILE, help=f"Who is where (all but {used_by('meta')}).")
-@click.option("-o", "--output", type=FILE, help="Write scores.json.")
+@click.option("-o", "--output", type=NEW_FILE, help="Write scores.json.")
 @click.option(
-    "--det", type=FILE, help=f"Write the DET curve: .csv, or drawn as .svg or .png ({used_by('det')})."
+    "--det", type=NEW_FILE, help=f"Write the DET curve: .csv, or drawn as .svg or .png ({used_by('det')})."
 )
 @normalise_option
 @json_option
@@ -137,7 +138,7 @@ def _check_templates(options: ScoreOptions, *, normalise: bool) -> None:
 )
 @click.argument("features", type=FILE)
 @manifest_option
-@click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
+@click.option("-o", "--output", type=NEW_FILE, help="Write the table as JSON.")
 @json_option
 def sweep(
     features: Path,
@@ -179,7 +180,7 @@ def sweep(
 @click.argument("scored", metavar="[EMBEDDINGS]", type=FILE, required=False)
 @manifest_option
 @click.option("--format", "form", type=click.Choice(["iqiyi", "lfrc"]), help="Which challenge file to write.")
-@click.option("-o", "--output", type=FILE, help="The submission file to write.")
+@click.option("-o", "--output", type=NEW_FILE, help="The submission file to write.")
 @click.option("--check", "checked", type=FILE, help="Check this submission file instead.")
 @normalise_option
 @json_option
