@@ -165,7 +165,7 @@ def manifest_from_ijbc(output: Path, as_json: bool, **options: Any) -> int:
 )
 @json_option
 def manifest_check(path: Path, root: Path | None, against: str | None, as_json: bool) -> int:
-    """List every problem of a manifest with its line, or what a known set has more or less."""
+    """List every problem of a manifest with its line, or how it differs from a known set."""
     if against is None:
         from vidface.manifest.manifest import check_manifest
 
