@@ -19,7 +19,7 @@ from vidface.commands.options import (
 from vidface.commands.output import print_json, print_problems
 from vidface.errors import UsageError
 from vidface.files.atomic import spare_inputs
-from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, load, misplaced_file, used_by
+from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, check_files, load, used_by
 
 if TYPE_CHECKING:
     from vidface.embeddings.options import SweepPoolOptions
@@ -51,9 +51,9 @@ def score(
     from vidface.scores.score import score_file
 
     protocol = options.protocol
-    _check_files(protocol, manifest=manifest_path, pairs=options.pairs, meta=options.meta)
-    _check_det(protocol, det)
-    _check_used(protocol, *SPLITS, *AIMS, "device")
+    check_files(protocol, manifest=manifest_path, pairs=options.pairs, meta=options.meta)
+    _check_used(protocol, "det", *SPLITS, *AIMS, "device")
+    _check_det(det)
     for written in (output, det):
         spare_inputs(written, [scored, manifest_path, options.pairs])
     _check_templates(options, normalise=normalise)
@@ -73,19 +73,6 @@ def score(
     return int(counts.get("zero_embeddings", 0) > 0 or counts.get("left_out", 0) > 0)
 
 
-def _check_files(protocol: str, **paths: Path | None) -> None:
-    """Look whether the files that a protocol needs are said, and no others.
-
-    Raises:
-        UsageError: naming the first that is not.
-    """
-    name = misplaced_file(protocol, **paths)
-    if name is not None and paths[name] is None:
-        raise UsageError(f"--protocol {protocol} needs --{name}")
-    if name is not None:
-        raise UsageError(f"--protocol {protocol} does not use --{name}: leave it out")
-
-
 def _check_used(protocol: str, *names: str) -> None:
     """Look whether the protocol uses each of these options that was said.
 
@@ -99,14 +86,12 @@ def _check_used(protocol: str, *names: str) -> None:
             raise UsageError(f"--protocol {protocol} does not use --{name.replace('_', '-')}: leave it out")
 
 
-def _check_det(protocol: str, path: Path | None) -> None:
-    """Look whether a DET curve can be had and written, before any work is done.
+def _check_det(path: Path | None) -> None:
+    """Look whether a DET curve can be written, before any work is done.
 
     Raises:
         UsageError: it cannot.
     """
-    if path is not None and "det" not in TABLE[protocol].uses:
-        raise UsageError(f"--protocol {protocol} does not use --det: leave it out")
     if path is not None and path.suffix.lower() not in (".csv", ".svg", ".png"):
         raise UsageError(f"--det {path}: name a .csv file, or .svg or .png for a figure")
 
@@ -159,7 +144,7 @@ def sweep(
     from vidface.scores.sweep import sweep as run
     from vidface.scores.sweep import sweep_table
 
-    _check_files(told.protocol, pairs=told.pairs)
+    check_files(told.protocol, pairs=told.pairs)
     _check_used(told.protocol, "device")
     spare_inputs(output, [features, manifest_path, told.pairs])
     cosines = parse_thresholds(sweep_options.thresholds)
