@@ -184,7 +184,8 @@ def verify(
     be used.
     """
     from vidface.files.json_files import write_json
-    from vidface.training.verify import FOLDS, definition, open_all
+    from vidface.scores.protocols.pairs import FOLDS
+    from vidface.training.verify import definition, open_all
     from vidface.training.verify import verify as run
 
     if output is not None:
