@@ -161,7 +161,7 @@ def manifest_from_ijbc(output: Path, as_json: bool, **options: Any) -> int:
 @click.option(
     "--against",
     metavar="SET",
-    help="Compare the rows with a known set, such as iqiyi-vid-2019, or your own SET.toml; without looking for media.",
+    help="Compare the rows with a known set, such as iqiyi-vid-2019, or your own SET.toml. Media are not looked for.",
 )
 @json_option
 def manifest_check(path: Path, root: Path | None, against: str | None, as_json: bool) -> int:

@@ -1,4 +1,4 @@
-"""What a stage is told: one pydantic model a stage, whose fields say all there is to say of an option, once.
+"""The options of a stage: one pydantic model per stage, whose fields say all that there is to say of an option, once.
 
 From a field come the option of the command line (`vidface.commands.options`), the key of a recipe's table
 (`vidface.runs.recipe`), what a file was made from and its attributes (the stages, by `vidface.files.stage_output`), and

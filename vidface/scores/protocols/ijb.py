@@ -255,7 +255,7 @@ def _search_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
             )
         ]
         rows.append((f"TPIR at FPIR {target}", *cells, number(value)))
-    for rank in ("rank1", "rank5", "rank10"):
+    for rank in (f"rank{k}" for k in RANKS):
         cells = [
             cell
             for name, each in galleries.items()

@@ -133,7 +133,7 @@ def _threshold_rows(told: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
     for target, found in told.items():
         own, one = found["own"], found["one"]
-        spread = f"{own['lowest']:.4f} .. {own['highest']:.4f}"
+        spread = interval((own["lowest"], own["highest"]))
         for name, rates, threshold in (
             ("its own threshold", own, spread),
             ("one for all", one, number(one["threshold"])),
