@@ -38,7 +38,6 @@ from vidface.scores.text import columns, counts_line, interval, number, rate, ru
 
 __all__ = ["PROTOCOLS", "score_templates"]
 
-
 Integers = npt.NDArray[np.int64]
 
 
