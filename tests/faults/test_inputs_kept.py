@@ -85,6 +85,7 @@ def test_an_output_that_is_a_folder(
     monkeypatch.chdir(folder)
     for name in (".", tmp_path):
         assert f"File '{name}' is a directory" in vidface(*words, option, name, code=2).err
+    assert "name a file" in vidface(*words, option, "", code=2).err
 
 
 @pytest.mark.parametrize(("option", "value"), [("--targets", "1e-3"), ("--fpr-rule", "nearest")])

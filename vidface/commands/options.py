@@ -13,9 +13,21 @@ import click
 if TYPE_CHECKING:  # pydantic takes its time
     from vidface.files.options import Options
 
+
+class _NewFile(click.Path):
+    """An output: a folder, or no name at all, is refused before any work."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("name a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 FILE = click.Path(path_type=Path)
-# An output: a folder is refused before any work.
-NEW_FILE = click.Path(path_type=Path, dir_okay=False, readable=False)
+NEW_FILE = _NewFile()
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
