@@ -59,6 +59,15 @@ class Ran(NamedTuple):
         return lines[0]
 
 
+class Small(NamedTuple):
+    """Where the files of the small set lie."""
+
+    manifest: Path
+    model: Path
+    features: Path
+    embeddings: Path
+
+
 def vidface(*arguments: object, code: int | None = None, cwd: Path | None = None) -> Ran:
     """Run one command in this process; with `code`, its exit code must be that.
 

@@ -146,8 +146,8 @@ def a_content() -> Content:
             a_strip("random", 9, 3, "v00007"),
         ],
         confused=[
-            Confused(SCRIPT, 0.1234, 2, 3, 2, ranked[:8], 442, [HOSTILE[1]], thumbnail(77)),
-            Confused(HOSTILE[7], 0.5, 1, 2, 2, ranked[4:9], 442, [], None),
+            Confused(SCRIPT, 0.1234, 2, 3, 2, ranked[:8], [HOSTILE[1]], thumbnail(77)),
+            Confused(HOSTILE[7], 0.5, 1, 2, 2, ranked[4:9], [], None),
         ],
         impostors=pairs,
         genuine=pairs[:3],

@@ -1,4 +1,4 @@
-"""Write docs/options.md: every option of extract, cluster and score, from the models that also make the command line.
+"""Write docs/options.md, the options of the stages, from the models that also make the command line.
 
 .venv/bin/python tools/write_options_page.py docs/options.md
 """
@@ -31,18 +31,20 @@ PROTOCOLS = re.compile(r" \((?:{0})(?:, (?:{0}))*\)".format("|".join(TABLE)))
 HEAD = ("option", "values", "default", "recipe", "in the file", "meaning")
 INTRODUCTION = """# Options of the stages
 
-Written by `tools/write_options_page.py` from the models in `vidface/features/options.py`,
-`vidface/embeddings/options.py` and `vidface/scores/options.py`, from which the command line, the tables of a recipe,
-and what a file says it was made from come as well. `vidface sweep` also takes what `[score]` of a recipe does; which
-protocol uses which option is in [protocols/README.md](protocols/README.md).
+`tools/write_options_page.py` writes this page from the models in `vidface/features/options.py`,
+`vidface/embeddings/options.py` and `vidface/scores/options.py`. The command line, the tables of a recipe and the
+attributes of the files come from the same models. [protocols/README.md](protocols/README.md) says which protocol uses
+which option. `vidface sweep` also takes the options of `[score]`, and `--pool` and `--workers` of `cluster`.
 
 In a recipe a flag is `true` or `false`, and `targets` a list of texts, `["1e-3", "1e-4"]`. Above its tables stand
 `manifest`, `output` (a folder) and, in place of `[extract]`, `features`; `[submit] formats` is a list of `iqiyi` and
 `lfrc`. Paths start at the recipe. `pipelines/` has whole recipes.
 
-An option with an attribute in the file decides what is in it: an output that is there and was made with another value
-is refused, and with `--overwrite` replaced, once the new one is whole. What is marked * stands there only where it is
-not the default, what is marked + also in the embeddings. The other options change nothing in the file."""
+The column "in the file" names the attribute in which the output records an option. If the output already exists and
+was made with another value, it is refused; with `--overwrite` it is replaced, once the new one is whole.
+A * marks an option that is recorded only if it is not the default, a + one that the embeddings record as well. The
+model with its card, and the detector's weights, are recorded by SHA-256. The other options do not change what the file
+holds."""
 
 
 def main() -> None:
@@ -68,13 +70,22 @@ def row(model: type[Options], name: str, table: str, in_recipes: type[Options]) 
     option = click_option(model, name)
     marks = "*" * (extra["in_file"] == "unless default") + "+" * extra["carried"]
     return (
-        ", ".join(f"`{name}`" for name in option.opts + option.secondary_opts),
+        ", ".join(f"`{name}`" for name in (*option.opts[:1], *option.secondary_opts)),
         "a [protocol](protocols/README.md)" if extra["choices"] else values(option),
-        "must be said" if option.required else f"`{option.default}`" if option.show_default else "",
+        default(option),
         f"`[{table}] {name}`" if name in in_recipes.model_fields else "",
         f"`{extra['attribute'] or name}`{marks}" if extra["in_file"] else "",
         PROTOCOLS.sub("", field.description or ""),
     )
+
+
+def default(option: click.Option) -> str:
+    """What holds where nothing is said."""
+    if option.required:
+        return "required"
+    if not option.show_default:
+        return ""
+    return f"`{option.opts[0]}`" if option.is_flag else f"`{option.default}`"
 
 
 def values(option: click.Option) -> str:

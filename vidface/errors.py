@@ -23,6 +23,7 @@ __all__ = [
     "UsageError",
     "VidfaceError",
     "printable",
+    "shortened",
     "visible",
 ]
 
@@ -69,6 +70,12 @@ class ChangedError(UsageError):
 def printable(text: str) -> str:
     """Foreign text for a message: on one line, with escapes in place of what a terminal would obey."""
     return visible(" ".join(text.split()))
+
+
+def shortened(error: object) -> str:
+    """What a library says of an error, for a message: as `printable`, and not too long."""
+    text = printable(str(error))
+    return text if len(text) <= 200 else text[:200] + " ..."
 
 
 def visible(text: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidface.demo.benchmark import drawn_faces, faces_from_folder, make_benchmark
+from vidface.demo.benchmark import Plan, drawn_faces, faces_from_folder, make_benchmark
 from vidface.errors import MediaError, UsageError
 
 PLAN: dict[str, Any] = {
@@ -54,7 +54,7 @@ def folder(path: Path) -> np.ndarray[Any, Any]:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A benchmark of drawn people, as lossless clips."""
     output = tmp_path_factory.mktemp("drawn")
-    made = make_benchmark(output, drawn_faces(60, seed=4), **PLAN, lossless=True)
+    made = make_benchmark(output, drawn_faces(60, seed=4), Plan(**PLAN), lossless=True)
     assert made == output / "manifest.csv"
     return output
 
@@ -102,19 +102,19 @@ def test_noise_is_not_always_at_the_same_place(drawn: Path) -> None:
 
 
 def test_same_seed_same_bytes_with_any_number_of_workers(drawn: Path, tmp_path: Path) -> None:
-    make_benchmark(tmp_path, drawn_faces(60, seed=4), **PLAN, lossless=True, workers=2)
+    make_benchmark(tmp_path, drawn_faces(60, seed=4), Plan(**PLAN), lossless=True, workers=2)
     assert contents(tmp_path) == contents(drawn)
 
 
 def test_another_seed_makes_another_benchmark(drawn: Path, tmp_path: Path) -> None:
-    make_benchmark(tmp_path, drawn_faces(60, seed=4), **(PLAN | {"seed": 12}), as_folders=True)
+    make_benchmark(tmp_path, drawn_faces(60, seed=4), Plan(**PLAN | {"seed": 12}), as_folders=True)
     assert {r["identity"] for r in table(tmp_path / "manifest.csv")} != {
         r["identity"] for r in table(drawn / "manifest.csv")
     }
 
 
 def test_folders_and_lossless_clips_hold_the_same_pixels(drawn: Path, tmp_path: Path) -> None:
-    make_benchmark(tmp_path, drawn_faces(60, seed=4), **PLAN, as_folders=True)
+    make_benchmark(tmp_path, drawn_faces(60, seed=4), Plan(**PLAN), as_folders=True)
     rows = table(tmp_path / "manifest.csv")
     assert [r["video_id"] for r in rows] == [r["video_id"] for r in table(drawn / "manifest.csv")]
     for row in rows:
@@ -125,9 +125,9 @@ def test_folders_and_lossless_clips_hold_the_same_pixels(drawn: Path, tmp_path: 
 
 def test_making_it_again_replaces_it(tmp_path: Path) -> None:
     small = PLAN | {"identities": 1, "distractors": 0, "videos_per_identity": 2}
-    make_benchmark(tmp_path, drawn_faces(60, seed=4), **small, as_folders=True)
+    make_benchmark(tmp_path, drawn_faces(60, seed=4), Plan(**small), as_folders=True)
     shorter = small | {"frames_per_video": 2}
-    make_benchmark(tmp_path, drawn_faces(60, seed=4), **shorter, as_folders=True)
+    make_benchmark(tmp_path, drawn_faces(60, seed=4), Plan(**shorter), as_folders=True)
     for row in table(tmp_path / "manifest.csv"):
         assert len(list((tmp_path / row["path"]).iterdir())) == 2 + 6
 
@@ -152,7 +152,6 @@ REAL: dict[str, Any] = {
     "noise_frames": 6,
     "distractors": 2,
     "seed": 3,
-    "as_folders": True,
 }
 
 
@@ -160,7 +159,7 @@ def test_a_photograph_is_used_once_and_belongs_to_whom_the_truth_says(tmp_path: 
     counts = {f"star{i}": 6 + i for i in range(4)} | {f"some{i}": 4 for i in range(8)}
     counts |= {f"single{i}": 1 for i in range(40)}
     known = photographs(tmp_path / "people", counts)
-    make_benchmark(tmp_path / "out", faces_from_folder(tmp_path / "people"), **REAL)
+    make_benchmark(tmp_path / "out", faces_from_folder(tmp_path / "people"), Plan(**REAL), as_folders=True)
     used: Counter[tuple[str, str]] = Counter()
     paths = {row["video_id"]: tmp_path / "out" / row["path"] for row in table(tmp_path / "out/manifest.csv")}
     for row in table(tmp_path / "out/truth.csv"):
@@ -186,7 +185,7 @@ def test_covered_photographs_are_not_shown_uncovered(tmp_path: Path) -> None:
         asked.append((name, index))
         return honest(name, index, video)
 
-    make_benchmark(tmp_path / "out", replace(faces, picture=watched), **REAL)
+    make_benchmark(tmp_path / "out", replace(faces, picture=watched), Plan(**REAL), as_folders=True)
     assert len(asked) == 10 * (3 + 4 + 1)
     assert len(set(asked)) == len(asked)
 
@@ -195,10 +194,10 @@ def test_the_order_of_the_folder_listing_does_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photographs(tmp_path / "people", {f"p{i}": 7 for i in range(60)})
-    make_benchmark(tmp_path / "a", faces_from_folder(tmp_path / "people"), **REAL)
+    make_benchmark(tmp_path / "a", faces_from_folder(tmp_path / "people"), Plan(**REAL), as_folders=True)
     listed = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda self: sorted(listed(self), reverse=True))
-    make_benchmark(tmp_path / "b", faces_from_folder(tmp_path / "people"), **REAL)
+    make_benchmark(tmp_path / "b", faces_from_folder(tmp_path / "people"), Plan(**REAL), as_folders=True)
     monkeypatch.undo()
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
@@ -217,7 +216,7 @@ def test_the_order_of_the_folder_listing_does_not_matter(
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, change: dict[str, int], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        make_benchmark(tmp_path / "out", drawn_faces(60, seed=4), **(PLAN | change))
+        make_benchmark(tmp_path / "out", drawn_faces(60, seed=4), Plan(**PLAN | change))
     assert not (tmp_path / "out").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 import vidface.demo
 from vidface.backbones import load_backbone
 from vidface.demo.people.drawing import draw_person
-from vidface.demo.people.noise import draw_noise
+from vidface.demo.people.noise import draw_thing, occlude
 
 UNSEEN = 7_654_321  # neither the population it was trained on nor the demo's
 
@@ -27,8 +27,10 @@ def vectors() -> dict[str, np.ndarray]:
 
     return {
         "people": embed([draw_person(p, v, seed=UNSEEN) for p in range(24) for v in range(8)]),
-        "not-a-face": embed([draw_noise("not-a-face", i, seed=UNSEEN) for i in range(24)]),
-        "occluded": embed([draw_noise("occluded", 100 + p, seed=UNSEEN, person=p) for p in range(24)]),
+        "not-a-face": embed([draw_thing(i, seed=UNSEEN) for i in range(24)]),
+        "occluded": embed(
+            [occlude(draw_person(p, 100 + p, seed=UNSEEN), 100 + p, seed=UNSEEN) for p in range(24)]
+        ),
     }
 
 

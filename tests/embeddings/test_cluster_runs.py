@@ -17,7 +17,7 @@ from vidface.errors import StoreError
 from vidface.features.engines.local import local_engine
 from vidface.files import store
 from vidface.files.store import features as features_files
-from vidface.scores.sweep import _size_norm_sweep_chunk, _size_sweep_chunk, _sweep_chunk
+from vidface.scores.sweep import _sweep_chunk
 
 LENGTHS = [3, 0, 40, 1, 0, 0, 25, 7, 130, 2]
 
@@ -45,24 +45,22 @@ def test_however_the_work_is_cut_the_results_are_the_same(
     monkeypatch.setattr(stage, "CHUNK_ROWS", rows)
     monkeypatch.setattr(stage, "BLOCK_ROWS", max(1, rows // 3))
     source = store.read_features(features)
-    for function, whole_run in (
-        (stage._cluster_chunk, pool_videos),
-        (stage._size_chunk, partial(embed_weighted, by_norm=False)),
-        (stage._size_norm_chunk, partial(embed_weighted, by_norm=True)),
+    for pool, whole_run in (
+        ("largest", pool_videos),
+        ("size", partial(embed_weighted, by_norm=False)),
+        ("size-norm", partial(embed_weighted, by_norm=True)),
     ):
-        runs = list(stage.over_videos(source, function, 0.2, engine=local_engine(workers), label="x"))
+        engine = local_engine(workers)
+        runs = list(stage.over_videos(source, stage._cluster_chunk, (0.2, pool), engine=engine, label="x"))
         expected_arrays = whole_run(whole(features), source.offsets, 0.2)
         for found, expected in zip(zip(*runs, strict=True), expected_arrays, strict=False):
             joined = np.concatenate(found)
             assert joined.dtype == expected.dtype and joined.tobytes() == expected.tobytes()
         assert all(run.weights is None for run in runs) == (len(expected_arrays) == 3)
     thresholds = [None, 0.3, 0.1]
-    for function, pool in (
-        (_sweep_chunk, "largest"),
-        (_size_sweep_chunk, "size"),
-        (_size_norm_sweep_chunk, "size-norm"),
-    ):
-        swept = list(stage.over_videos(source, function, thresholds, engine=local_engine(workers), label="x"))
+    for pool in ("largest", "size", "size-norm"):
+        engine = local_engine(workers)
+        swept = list(stage.over_videos(source, _sweep_chunk, (thresholds, pool), engine=engine, label="x"))
         embeddings, kept = embed_sweep(whole(features), source.offsets, thresholds, pool=pool)
         np.testing.assert_array_equal(np.concatenate([run[0] for run in swept], axis=1), embeddings)
         assert sum(run[1] for run in swept).tolist() == kept.sum(axis=1).tolist()

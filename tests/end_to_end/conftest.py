@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NamedTuple
-
 import numpy as np
 import pytest
-from command_line import frames_of, pooling_model, vidface, write_folder, write_manifest
-
-
-class Small(NamedTuple):
-    """Where the files of the small set lie."""
-
-    manifest: Path
-    model: Path
-    features: Path
-    embeddings: Path
+from command_line import Small, frames_of, pooling_model, vidface, write_folder, write_manifest
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import pytest
 from browser import browser, examine
 from command_line import vidface
 
-from vidface.demo.benchmark import faces_from_folder, make_benchmark
+from vidface.demo.benchmark import Plan, faces_from_folder, make_benchmark
 
 THRESHOLDS = ["none", "0.25", "0.3", "0.4", "0.5"]
 TARGETS = ["1e-2", "1e-3", "1e-4", "1e-5", "1e-6"]
@@ -36,12 +36,14 @@ def bench(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     manifest = make_benchmark(
         folder / "bench",
         faces_from_folder(folder / "faces", min_images=6),
-        identities=PEOPLE,
-        videos_per_identity=2,
-        frames_per_video=OWN,
-        noise_frames=NOISE,
-        distractors=DISTRACTORS,
-        seed=11,
+        Plan(
+            identities=PEOPLE,
+            videos_per_identity=2,
+            frames_per_video=OWN,
+            noise_frames=NOISE,
+            distractors=DISTRACTORS,
+            seed=11,
+        ),
     )
     features = folder / "features.h5"
     model = shared_data / "models" / "mobilefacenet_128.onnx"

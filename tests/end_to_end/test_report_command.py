@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import vidface
-from conftest import Small
+from command_line import Small, vidface
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from browser import browser, examine, looking_at
 from command_line import vidface, write_manifest
 
 import vidface as package
-from vidface.demo.benchmark import make_benchmark
+from vidface.demo.benchmark import Plan, make_benchmark
 from vidface.demo.sources import drawn_faces
 
 DEMO = Path(package.__file__).parent / "demo" / "weights"
@@ -29,12 +29,14 @@ def test_a_report_of_drawn_people(chromium: Any, tmp_path: Path) -> None:
     manifest = make_benchmark(
         tmp_path / "bench",
         drawn_faces(45, seed=5),
-        identities=8,
-        videos_per_identity=2,
-        frames_per_video=4,
-        noise_frames=5,
-        distractors=4,
-        seed=3,
+        Plan(
+            identities=8,
+            videos_per_identity=2,
+            frames_per_video=4,
+            noise_frames=5,
+            distractors=4,
+            seed=3,
+        ),
     )
     features, embeddings = tmp_path / "features.h5", tmp_path / "embeddings.h5"
     (model,) = DEMO.glob("*.safetensors")

@@ -71,6 +71,23 @@ def test_options_of_other_protocols_are_not_passed_over(
     assert error == f"error: --protocol pairs does not use {option}: leave it out"
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        *[(PAIR_SCORES, "-o"), (OPEN_SET, "--det"), (SUBMIT, "-o"), (SWEEP, "-o"), (IMAGES, "-o")],
+        *[(["cluster", "features.h5"], "-o"), (["merge", "features.h5"], "-o")],
+        (["extract", "set.csv", "--model", "m"], "-o"),
+    ],
+)
+def test_an_output_that_is_a_folder(
+    words: list[str], option: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    for name in (".", tmp_path):
+        assert f"File '{name}' is a directory" in vidface(*words, option, name, code=2).err
+    assert "name a file" in vidface(*words, option, "", code=2).err
+
+
 @pytest.mark.parametrize(("option", "value"), [("--targets", "1e-3"), ("--fpr-rule", "nearest")])
 def test_a_ranking_has_no_fpr(option: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)

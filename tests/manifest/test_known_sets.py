@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from command_line import vidface
 
-from vidface.demo.benchmark import _plan
+from vidface.demo.benchmark import Plan, _cast
 from vidface.demo.sources import drawn_faces
 from vidface.demo.walk import DRAWN, POPULATION
 from vidface.errors import UsageError
@@ -140,7 +140,7 @@ def test_its_example_is_a_manifest_of_that_set(name: str, tmp_path: Path) -> Non
     path.write_text(read_known(name).manifest.example.lstrip())
     assert 2 <= len(read_manifest(path).video_ids) <= 10
     found = compare_manifest(path, read_known(name))
-    assert (found.problems, found.too_much, found.differs) == ([], [], [])
+    assert (found.problems, found.extra, found.differs) == ([], [], [])
     assert found.missing
 
 
@@ -189,16 +189,7 @@ def test_they_are_found_inside_an_installed_package(tmp_path: Path, monkeypatch:
 
 
 def test_the_demo_set_is_what_the_demo_makes() -> None:
-    videos = _plan(
-        drawn_faces(400, seed=POPULATION),
-        DRAWN["identities"],
-        DRAWN["videos_per_identity"],
-        1,
-        DRAWN["frames_per_video"],
-        DRAWN["noise_frames"],
-        DRAWN["distractors"],
-        1,
-    )
+    videos = _cast(drawn_faces(400, seed=POPULATION), Plan(**DRAWN, seed=1))
     planned = [(v.video_id, f"videos/{v.video_id}.mp4", v.identity, v.split) for v in videos]
     assert demo_rows() == planned
     counts = {(count.of, count.split): count.value for count in read_known("demo").counts}
@@ -246,7 +237,7 @@ def test_what_the_readers_write_is_of_the_set(name: str, tmp_path: Path) -> None
     else:
         from_pictures(touch(tmp_path / "cfp", "001/frontal/01.jpg", "001/profile/04.jpg"), output)
     found = compare_manifest(output, read_known(name))
-    assert (found.problems, found.too_much, found.differs) == ([], [], [])
+    assert (found.problems, found.extra, found.differs) == ([], [], [])
     assert found.missing  # there are hardly any
 
 
@@ -299,10 +290,10 @@ def test_rows_that_are_too_many_are_counted(tmp_path: Path) -> None:
             "agrees": False,
         },
     ]
-    too_much = ran.json["against"]["too_much"]
-    assert len(too_much) == 3
-    assert too_much[2].startswith("1 image whose id is none of the set's")
-    assert too_much[2].endswith("'one/1' in line 7003")
+    extra = ran.json["against"]["extra"]
+    assert len(extra) == 3
+    assert extra[2].startswith("1 image whose id is none of the set's")
+    assert extra[2].endswith("'one/1' in line 7003")
 
 
 def test_a_manifest_of_another_set(tmp_path: Path) -> None:
@@ -312,7 +303,7 @@ def test_a_manifest_of_another_set(tmp_path: Path) -> None:
     assert ran.json["ok"] is False
     assert against["set"] == "iqiyi-vid-2019"
     assert len(against["missing"]) == 5
-    assert against["too_much"] == [
+    assert against["extra"] == [
         "3,425 videos in split 'test', where the set has train, val; the first are line 2, line 3, line 4, ..."
     ]
 
@@ -324,7 +315,7 @@ def test_rows_of_the_demo_are_named(tmp_path: Path) -> None:
     ran = vidface("manifest", "check", path, "--against", "demo", code=1)
     assert [line for line in ran.out.splitlines() if not line.startswith("agrees")] == [
         "missing: 2 videos: 'distractor0058', 'distractor0059'",
-        "too much: 1 video: 'more'",
+        "extra: 1 video: 'more'",
         "differs: identity of 1 video: 'id0000_v1' has 'somebody', in the set 'person00309'",
         "differs: split of 1 video: 'id0000_v1' has 'val', in the set 'train'",
         f"{path}: 4 differences from demo; media were not looked for",
@@ -476,5 +467,5 @@ def test_the_part_of_lfw_that_is_there_is_of_lfw(shared_data: Path, tmp_path: Pa
     parts = ["/".join(name.split("/")[-2:]) for name in names]
     rows = [(part.removesuffix(".jpg"), part, part.split("/")[0], "val") for part in parts]
     found = compare_manifest(write(tmp_path / "lfw.csv", rows), read_known("lfw"))
-    assert found.too_much == []
+    assert found.extra == []
     assert found.missing[0] == f"{13_233 - len(rows):,} images: {len(rows):,} here, 13,233 in the set"

@@ -17,10 +17,11 @@ from sklearn.model_selection import KFold
 
 from vidface.backbones import Backbone, ModelCard, load_backbone
 from vidface.errors import StoreError
+from vidface.scores.protocols.pairs import TARGETS
 from vidface.training.datasets.bin_file import write_bin
 from vidface.training.datasets.pair_set import PairSet
 from vidface.training.datasets.pairs import open_pairs
-from vidface.training.verify import TARGETS, squared_distances, verify
+from vidface.training.verify import squared_distances, verify
 
 SIDE = 8
 

@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
-from vidface.embeddings.cluster import _cluster_chunk, _size_norm_chunk, over_videos
+from vidface.embeddings.cluster import _cluster_chunk, over_videos
 from vidface.embeddings.embed import embed_sweep, pool_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.embeddings.pooling import pool_frames
@@ -101,9 +101,9 @@ def _whole_way(path: Path, threads: int, repeats: int) -> None:
     weighted = "  with --pool size-norm"
     work: dict[str, Callable[[], object]] = {
         "bare product of every video, rows in memory": lambda: [rows @ rows.T for rows in videos],
-        ours: lambda: whole(_cluster_chunk, THRESHOLD),
-        weighted: lambda: whole(_size_norm_chunk, THRESHOLD),
-        swept: lambda: whole(_sweep_chunk, SWEEP),
+        ours: lambda: whole(_cluster_chunk, (THRESHOLD, "largest")),
+        weighted: lambda: whole(_cluster_chunk, (THRESHOLD, "size-norm")),
+        swept: lambda: whole(_sweep_chunk, (SWEEP, "largest")),
         "  of it: reading the file": read,
         "  public functions, video by video, from memory": step_by_step,
         "  cluster_frames, unit rows in memory": lambda: [cluster_frames(rows, THRESHOLD) for rows in videos],
@@ -132,7 +132,8 @@ def _workers(path: Path, repeats: int) -> None:
     source = read_features(path)
 
     def whole(workers: int) -> None:
-        for _ in over_videos(source, _cluster_chunk, THRESHOLD, engine=local_engine(workers), label="bench"):
+        how, engine = (THRESHOLD, "largest"), local_engine(workers)
+        for _ in over_videos(source, _cluster_chunk, how, engine=engine, label="bench"):
             pass
 
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n == 1 or n <= len(os.sched_getaffinity(0))]

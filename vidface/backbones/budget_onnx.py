@@ -27,7 +27,7 @@ from vidface.backbones.onnx_layers import (
     node_cost,
     unfolded,
 )
-from vidface.errors import ModelError, printable
+from vidface.errors import ModelError, printable, shortened
 
 __all__ = ["graph_budget", "onnx_budget"]
 
@@ -54,7 +54,7 @@ def onnx_budget(path: Path, card: ModelCard | None, input_size: tuple[int, int] 
         if has_data:
             _load_small(model, path.resolve().parent)
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"{path}: not an ONNX model, or a damaged one: {_one_line(error)}") from error
+        raise ModelError(f"{path}: not an ONNX model, or a damaged one: {shortened(error)}") from error
     return graph_budget(
         model, str(path), card.input_size if card else input_size, card.dimension if card else None
     )
@@ -187,7 +187,7 @@ def _infer(
         ValueError,
         RuntimeError,
     ) as error:
-        raise ModelError(f"{name}: its shapes do not fit together: {_one_line(error)}") from error
+        raise ModelError(f"{name}: its shapes do not fit together: {shortened(error)}") from error
     shapes: dict[str, tuple[int, ...]] = {t.name: tuple(t.dims) for t in plain.graph.initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         sides = _sides(value)
@@ -210,8 +210,3 @@ def _load_small(model: onnx.ModelProto, folder: Path) -> None:
 
 def _shown(dims: Sequence[int | None]) -> str:
     return " x ".join("?" if side is None else str(side) for side in dims) or "not an array"
-
-
-def _one_line(error: Exception) -> str:
-    text = printable(str(error))
-    return text if len(text) <= 200 else text[:200] + " ..."

@@ -102,8 +102,7 @@ class MobileFaceNet(nn.Module):
 def build(spec: Spec, input_size: tuple[int, int] = (112, 112)) -> MobileFaceNet:
     """The network of a spec with fresh weights, in training mode.
 
-    The weights depend on ``torch.manual_seed`` alone. Input: float32 [N, 3, H, W], normalised as the card
-    says;
+    The weights depend on ``torch.manual_seed`` alone. Input: float32 [N, 3, H, W], normalised as the card says;
     output: float32 [N, D], not L2-normalised. The global depthwise kernel covers the last feature map,
     (H / 16, W / 16) for the networks of the paper.
 

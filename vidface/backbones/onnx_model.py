@@ -24,7 +24,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from vidface.backbones.card import ModelCard
 from vidface.backbones.onnx_files import external_files
 from vidface.backbones.onnx_prelu import prelu_as_convolutions
-from vidface.errors import ModelError, UsageError, printable
+from vidface.errors import ModelError, UsageError, shortened
 from vidface.runtime import cpu_count
 
 __all__ = ["normalise", "open_onnx", "open_onnx_bytes", "output_dimension"]
@@ -266,7 +266,6 @@ def _describe(session: Any, refused_half: bool) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    text = printable(str(error))
+    text = str(error)
     # "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : what happened": the person wants the last part.
-    text = text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text
-    return text if len(text) <= 200 else text[:200] + " ..."
+    return shortened(text.split(" : ", 3)[-1] if text.startswith("[ONNXRuntimeError]") else text)

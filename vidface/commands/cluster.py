@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidface.commands.options import FILE, StageCommand, json_option, overwrite_option
+from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option, overwrite_option
 from vidface.commands.output import print_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     },
 )
 @click.argument("features", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="The embeddings file to write.")
+@click.option("-o", "--output", type=NEW_FILE, required=True, help="The embeddings file to write.")
 @overwrite_option
 @json_option
 def cluster(

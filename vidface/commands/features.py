@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidface.commands.options import FILE, StageCommand, json_option, manifest_option, overwrite_option
-from vidface.commands.output import counted, print_json
+from vidface.commands.options import (
+    FILE,
+    NEW_FILE,
+    StageCommand,
+    json_option,
+    manifest_option,
+    overwrite_option,
+)
+from vidface.commands.output import by_kind, print_json
 from vidface.errors import UsageError
 from vidface.scores.text import faces_line
 
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     },
 )
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="The features file to write.")
+@click.option("-o", "--output", type=NEW_FILE, required=True, help="The features file to write.")
 @overwrite_option
 @json_option
 def extract(
@@ -72,7 +79,7 @@ def extract(
             click.echo(faces_line(result.faces, result.frames))
         if result.faults:
             click.echo(
-                f"videos: {counted(result.status)}; faults: {counted(result.faults)}, in {result.faults_file}"
+                f"videos: {by_kind(result.status)}; faults: {by_kind(result.faults)}, in {result.faults_file}"
             )
     return int(set(result.status) - {"ok"} != set())
 
@@ -82,7 +89,7 @@ def features() -> None:
     """Make a features file of what another tool extracted; cluster, sweep and score go on from it."""
 
 
-_OUTPUT = click.option("-o", "--output", type=FILE, required=True, help="The features file to write.")
+_OUTPUT = click.option("-o", "--output", type=NEW_FILE, required=True, help="The features file to write.")
 
 
 @features.command("from-iqiyi")
@@ -160,20 +167,22 @@ def _print(result: FeaturesResult, as_json: bool) -> int:
         done = "already there" if result.already_done else "written"
         click.echo(f"{result.output}: {done}: {result.videos} videos, {result.rows} rows")
         words = {name.replace("_", " "): n for name, n in result.counts.items() if name != "read" and n}
-        left_out = f"; left out: {counted(words)}" if words else ""
+        left_out = f"; left out: {by_kind(words)}" if words else ""
         click.echo(f"rows in the source: {result.counts.get('read', 0)}{left_out}")
         if result.unlisted:
             some = ", ".join(result.unlisted[:3]) + (", ..." if len(result.unlisted) > 3 else "")
             click.echo(f"left out: {len(result.unlisted)} videos that are not in the manifest: {some}")
         if result.faults:
-            kinds = counted(result.faults)
-            click.echo(f"videos: {counted(result.status)}; faults: {kinds}, in {result.faults_file}")
+            kinds = by_kind(result.faults)
+            click.echo(f"videos: {by_kind(result.status)}; faults: {kinds}, in {result.faults_file}")
     return int(set(result.status) - {"ok"} != set())
 
 
 @click.command()
 @click.argument("files", metavar="FILES...", type=FILE, nargs=-1, required=True)
-@click.option("-o", "--output", type=FILE, required=True, help="The features or embeddings file to write.")
+@click.option(
+    "-o", "--output", type=NEW_FILE, required=True, help="The features or embeddings file to write."
+)
 @overwrite_option
 @json_option
 def merge(files: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool) -> int:
@@ -210,6 +219,6 @@ def merge(files: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool)
         if result.faces is not None:
             click.echo(faces_line(result.faces, result.frames))
         if set(result.status) - {"ok"}:
-            listed = f"; faults: {counted(result.faults)}, in {output.with_name(FAULTS_FILE)}"
-            click.echo(f"videos: {counted(result.status)}{listed if result.faults else ''}")
+            listed = f"; faults: {by_kind(result.faults)}, in {output.with_name(FAULTS_FILE)}"
+            click.echo(f"videos: {by_kind(result.status)}{listed if result.faults else ''}")
     return int(set(result.status) - {"ok"} != set())

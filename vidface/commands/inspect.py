@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.commands.options import (
-    FILE,
-    StageCommand,
-    json_option,
-)
+from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option
 from vidface.commands.output import print_json
 from vidface.errors import StoreError, UsageError, printable
 
@@ -34,7 +30,9 @@ PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a
 @click.option(
     "--manifest", "manifest_path", type=FILE, help="Where the videos lie: needed to show pictures of them."
 )
-@click.option("--sheet", type=FILE, help="Write a contact sheet (.png): frames, boxes, tracks, what is kept.")
+@click.option(
+    "--sheet", type=NEW_FILE, help="Write a contact sheet (.png): frames, boxes, tracks, what is kept."
+)
 @json_option
 @click.pass_context
 def inspect_command(

@@ -8,9 +8,14 @@ from typing import Any
 
 import click
 
-from vidface.commands.options import DIRECTORY, FILE, json_option, spare_inputs
+from vidface.commands.options import DIRECTORY, FILE, NEW_FILE, json_option
 from vidface.commands.output import print_compared, print_made, print_problems
 from vidface.errors import UsageError
+from vidface.files.atomic import spare_inputs
+
+_OUTPUT = click.option(
+    "-o", "--output", type=NEW_FILE, required=True, help="The manifest: .csv, .jsonl or .parquet."
+)
 
 
 @click.group()
@@ -20,7 +25,7 @@ def manifest() -> None:
 
 @manifest.command("from-folder")
 @click.argument("folder", type=DIRECTORY)
-@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@_OUTPUT
 @click.option(
     "--enrol",
     default=1,
@@ -39,7 +44,7 @@ def manifest_from_folder(folder: Path, output: Path, enrol: int, pictures: bool,
 
 @manifest.command("from-ytf")
 @click.argument("folder", type=DIRECTORY)
-@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@_OUTPUT
 @json_option
 def manifest_from_ytf(folder: Path, output: Path, as_json: bool) -> int:
     """From YouTube Faces: FOLDER is aligned_images_DB or frame_images_DB."""
@@ -60,7 +65,7 @@ def manifest_from_ytf(folder: Path, output: Path, as_json: bool) -> int:
     multiple=True,
     help="An official feature pickle, for the names of unlisted validation videos; repeatable.",
 )
-@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@_OUTPUT
 @json_option
 def manifest_from_iqiyi(
     train_list: Path,
@@ -87,7 +92,7 @@ def manifest_from_iqiyi(
 @click.option(
     "--identities", type=FILE, help="Your own labels: line i for line i of FILELIST, empty or 0 for nobody."
 )
-@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@_OUTPUT
 @json_option
 def manifest_from_lfrc(filelist: Path, identities: Path | None, output: Path, as_json: bool) -> int:
     """From the challenge's FILELIST; its order is kept, as the submission needs it."""
@@ -104,7 +109,7 @@ def manifest_from_lfrc(filelist: Path, identities: Path | None, output: Path, as
     type=FILE,
     help="Line i is the identity of line i of FILELIST; empty, 0 or -1 for a distractor.",
 )
-@click.option("-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet.")
+@_OUTPUT
 @json_option
 def manifest_from_trillionpairs(filelist: Path, labels: Path | None, output: Path, as_json: bool) -> int:
     """From a list of images, FILELIST (LFRC's image track, Trillion-Pairs); its order is kept."""
@@ -124,9 +129,7 @@ def _ijb_command(command: Callable[..., int]) -> Callable[..., int]:
             type=DIRECTORY,
             help="Cut the faces by the set's own points, 112x112, and write them here; the rows point to them.",
         ),
-        click.option(
-            "-o", "--output", type=FILE, required=True, help="The manifest: .csv, .jsonl or .parquet."
-        ),
+        _OUTPUT,
         click.argument("images", type=DIRECTORY),
         click.argument("meta", type=DIRECTORY),
     ):
@@ -158,11 +161,11 @@ def manifest_from_ijbc(output: Path, as_json: bool, **options: Any) -> int:
 @click.option(
     "--against",
     metavar="SET",
-    help="Compare the rows with a known set, such as iqiyi-vid-2019, or your own SET.toml; without looking for media.",
+    help="Compare the rows with a known set, such as iqiyi-vid-2019, or your own SET.toml. Media are not looked for.",
 )
 @json_option
 def manifest_check(path: Path, root: Path | None, against: str | None, as_json: bool) -> int:
-    """List every problem of a manifest with its line, or what a known set has more or less."""
+    """List every problem of a manifest with its line, or how it differs from a known set."""
     if against is None:
         from vidface.manifest.manifest import check_manifest
 

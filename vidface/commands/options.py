@@ -10,12 +10,24 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 import click
 
-from vidface.files.atomic import spare_inputs as spare_inputs  # for the commands
-
 if TYPE_CHECKING:  # pydantic takes its time
     from vidface.files.options import Options
 
+
+class _NewFile(click.Path):
+    """An output: a folder, or no name at all, is refused before any work."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("name a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 FILE = click.Path(path_type=Path)
+NEW_FILE = _NewFile()
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -31,17 +43,6 @@ def manifest_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Print one JSON object instead of text."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(command)
-
-
-def fpr_rule_option(command: Command) -> Command:
-    """Which point of the curve a target means."""
-    return click.option(
-        "--fpr-rule",
-        type=click.Choice(["at-most", "nearest", "interpolated"]),
-        default="at-most",
-        show_default=True,
-        help="Which point of the curve an FPR target means; it is printed with the numbers.",
-    )(command)
 
 
 def normalise_option(command: Command) -> Command:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidface.errors import visible
+from vidface.scores.text import counted
 
 if TYPE_CHECKING:
     from vidface.manifest.against import Compared
@@ -53,38 +54,23 @@ def print_problems(path: Path, problems: Sequence[Problem], as_json: bool) -> in
 
 def print_compared(path: Path, found: Compared, as_json: bool) -> int:
     """Say how a manifest and a known set differ, a line a difference; returns the exit code."""
+    differences = {"missing": found.missing, "extra": found.extra, "differs": found.differs}
     if as_json:
         counts = [{**count._asdict(), "agrees": count.agrees} for count in found.counts]
-        against = {"set": found.known, "rows": found.rows, "counts": counts}
-        lists = {"missing": found.missing, "too_much": found.too_much, "differs": found.differs}
-        print_json(
-            {
-                "file": str(path),
-                "ok": found.agrees,
-                "problems": _as_dicts(found.problems),
-                "against": {**against, **lists},
-            }
-        )
+        against = {"set": found.known, "rows": found.rows, "counts": counts, **differences}
+        problems = _as_dicts(found.problems)
+        print_json({"file": str(path), "ok": found.agrees, "problems": problems, "against": against})
     elif found.problems:
         print_problems(path, found.problems, as_json)
         click.echo(f"{path}: not compared with {found.known} before that is mended")
     else:
         agreeing = [count.text(found.rows) for count in found.counts if count.agrees]
-        differences = {
-            "missing": found.missing,
-            "too much": found.too_much,
-            "differs": found.differs,
-        }
         for kind, lines in {"agrees": agreeing, **differences}.items():
             for line in lines:
                 click.echo(visible(f"{kind}: {line}"))
         total = sum(map(len, differences.values()))
-        verdict = (
-            f"{total} difference{'s' * (total > 1)} from {found.known}"
-            if total
-            else f"agrees with {found.known}"
-        )
-        click.echo(f"{path}: {verdict}; media were not looked for")
+        verdict = f"{counted(total, 'difference')} from" if total else "agrees with"
+        click.echo(f"{path}: {verdict} {found.known}; media were not looked for")
     return int(not found.agrees)
 
 
@@ -92,6 +78,6 @@ def _as_dicts(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     return [{"line": p.line, "kind": p.kind, "message": p.message} for p in problems]
 
 
-def counted(counts: Mapping[str, int]) -> str:
+def by_kind(counts: Mapping[str, int]) -> str:
     """Counts as text: ``2 failed, 7 ok``."""
     return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))

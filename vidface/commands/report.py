@@ -11,6 +11,7 @@ import click
 from vidface.commands.options import DIRECTORY, FILE, Command, json_option, read_targets
 from vidface.commands.output import print_json
 from vidface.errors import UsageError, printable
+from vidface.scores.metrics.fpr_rules import FPR_RULES
 from vidface.scores.protocols.table import OF_EMBEDDINGS, used_by
 
 
@@ -52,7 +53,7 @@ def _scored_as(before: str) -> Callable[[Command], Command]:
 @_scored_as("RUN was scored")
 @click.option(
     "--fpr-rule",
-    type=click.Choice(["at-most", "nearest", "interpolated"]),
+    type=click.Choice(FPR_RULES),
     help="Which point of the curve an FPR target means [default: as RUN was scored].",
 )
 @json_option

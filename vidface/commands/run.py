@@ -6,11 +6,7 @@ from pathlib import Path
 
 import click
 
-from vidface.commands.options import (
-    DIRECTORY,
-    FILE,
-    json_option,
-)
+from vidface.commands.options import DIRECTORY, FILE, json_option
 from vidface.commands.output import print_json
 
 

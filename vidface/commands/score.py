@@ -10,15 +10,16 @@ from click.core import ParameterSource
 
 from vidface.commands.options import (
     FILE,
+    NEW_FILE,
     StageCommand,
     json_option,
     manifest_option,
     normalise_option,
-    spare_inputs,
 )
 from vidface.commands.output import print_json, print_problems
 from vidface.errors import UsageError
-from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, load, misplaced_file, used_by
+from vidface.files.atomic import spare_inputs
+from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, check_files, load, used_by
 
 if TYPE_CHECKING:
     from vidface.embeddings.options import SweepPoolOptions
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 @click.command(cls=StageCommand, models={"options": "vidface.scores.options:ScoreOptions"})
 @click.argument("scored", type=FILE)
 @click.option("--manifest", "manifest_path", type=FILE, help=f"Who is where (all but {used_by('meta')}).")
-@click.option("-o", "--output", type=FILE, help="Write scores.json.")
+@click.option("-o", "--output", type=NEW_FILE, help="Write scores.json.")
 @click.option(
-    "--det", type=FILE, help=f"Write the DET curve: .csv, or drawn as .svg or .png ({used_by('det')})."
+    "--det", type=NEW_FILE, help=f"Write the DET curve: .csv, or drawn as .svg or .png ({used_by('det')})."
 )
 @normalise_option
 @json_option
@@ -50,9 +51,9 @@ def score(
     from vidface.scores.score import score_file
 
     protocol = options.protocol
-    _check_files(protocol, manifest=manifest_path, pairs=options.pairs, meta=options.meta)
-    _check_det(protocol, det)
-    _check_used(protocol, *SPLITS, *AIMS, "device")
+    check_files(protocol, manifest=manifest_path, pairs=options.pairs, meta=options.meta)
+    _check_used(protocol, "det", *SPLITS, *AIMS, "device")
+    _check_det(det)
     for written in (output, det):
         spare_inputs(written, [scored, manifest_path, options.pairs])
     _check_templates(options, normalise=normalise)
@@ -72,19 +73,6 @@ def score(
     return int(counts.get("zero_embeddings", 0) > 0 or counts.get("left_out", 0) > 0)
 
 
-def _check_files(protocol: str, **paths: Path | None) -> None:
-    """Look whether the files that a protocol needs are said, and no others.
-
-    Raises:
-        UsageError: naming the first that is not.
-    """
-    name = misplaced_file(protocol, **paths)
-    if name is not None and paths[name] is None:
-        raise UsageError(f"--protocol {protocol} needs --{name}")
-    if name is not None:
-        raise UsageError(f"--protocol {protocol} does not use --{name}: leave it out")
-
-
 def _check_used(protocol: str, *names: str) -> None:
     """Look whether the protocol uses each of these options that was said.
 
@@ -98,14 +86,12 @@ def _check_used(protocol: str, *names: str) -> None:
             raise UsageError(f"--protocol {protocol} does not use --{name.replace('_', '-')}: leave it out")
 
 
-def _check_det(protocol: str, path: Path | None) -> None:
-    """Look whether a DET curve can be had and written, before any work is done.
+def _check_det(path: Path | None) -> None:
+    """Look whether a DET curve can be written, before any work is done.
 
     Raises:
         UsageError: it cannot.
     """
-    if path is not None and "det" not in TABLE[protocol].uses:
-        raise UsageError(f"--protocol {protocol} does not use --det: leave it out")
     if path is not None and path.suffix.lower() not in (".csv", ".svg", ".png"):
         raise UsageError(f"--det {path}: name a .csv file, or .svg or .png for a figure")
 
@@ -137,7 +123,7 @@ def _check_templates(options: ScoreOptions, *, normalise: bool) -> None:
 )
 @click.argument("features", type=FILE)
 @manifest_option
-@click.option("-o", "--output", type=FILE, help="Write the table as JSON.")
+@click.option("-o", "--output", type=NEW_FILE, help="Write the table as JSON.")
 @json_option
 def sweep(
     features: Path,
@@ -158,7 +144,7 @@ def sweep(
     from vidface.scores.sweep import sweep as run
     from vidface.scores.sweep import sweep_table
 
-    _check_files(told.protocol, pairs=told.pairs)
+    check_files(told.protocol, pairs=told.pairs)
     _check_used(told.protocol, "device")
     spare_inputs(output, [features, manifest_path, told.pairs])
     cosines = parse_thresholds(sweep_options.thresholds)
@@ -179,7 +165,7 @@ def sweep(
 @click.argument("scored", metavar="[EMBEDDINGS]", type=FILE, required=False)
 @manifest_option
 @click.option("--format", "form", type=click.Choice(["iqiyi", "lfrc"]), help="Which challenge file to write.")
-@click.option("-o", "--output", type=FILE, help="The submission file to write.")
+@click.option("-o", "--output", type=NEW_FILE, help="The submission file to write.")
 @click.option("--check", "checked", type=FILE, help="Check this submission file instead.")
 @normalise_option
 @json_option

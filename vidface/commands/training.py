@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from vidface.commands.options import (
-    FILE,
-    StageCommand,
-    fpr_rule_option,
-    json_option,
-    spare_inputs,
-)
+from vidface.commands.options import FILE, StageCommand, json_option
 from vidface.commands.output import print_json
 from vidface.errors import UsageError
+from vidface.files.atomic import spare_inputs
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES
 
 if TYPE_CHECKING:
     from vidface.features.options import ModelOptions
@@ -160,7 +156,13 @@ def _long_tail_lines(tail: LongTail) -> list[str]:
 @click.option("--images", type=FILE, help="Where a CSV list finds its images: a folder, .tar or .rec.")
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Add the mirrored image's embedding.")
 @click.option("--resize", is_flag=True, help="Resize images of another size.")
-@fpr_rule_option
+@click.option(
+    "--fpr-rule",
+    type=click.Choice(FPR_RULES),
+    default=DEFAULT_RULE,
+    show_default=True,
+    help="Which point of the curve an FPR target means; it is printed with the numbers.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("-o", "--output", type=FILE, help="Also write everything to this JSON file.")
 @json_option
@@ -182,7 +184,8 @@ def verify(
     be used.
     """
     from vidface.files.json_files import write_json
-    from vidface.training.verify import FOLDS, definition, open_all
+    from vidface.scores.protocols.pairs import FOLDS
+    from vidface.training.verify import definition, open_all
     from vidface.training.verify import verify as run
 
     if output is not None:

@@ -29,13 +29,50 @@ from vidface.files.atomic import write_atomic
 from vidface.frames.write import write_clip
 from vidface.manifest.manifest import write_manifest
 
-__all__ = ["FPS", "NOISE_SHARES", "FaceSource", "drawn_faces", "faces_from_folder", "make_benchmark"]
+__all__ = ["FPS", "NOISE_SHARES", "FaceSource", "Plan", "drawn_faces", "faces_from_folder", "make_benchmark"]
 
 FPS = 8.0
 """Frames a second of the clips: all of them are sampled by the usual 8 fps."""
 
 NOISE_SHARES = {"other": 0.5, "not-a-face": 0.25, "occluded": 0.25}
 """The kinds of noise and how much of it each makes up, rounded in favour of ``other``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How large a benchmark is.
+
+    Attributes:
+        identities: How many people have an identity; they are drawn by lot.
+        videos_per_identity: Videos of each of them, at least two.
+        frames_per_video: Frames that show the person himself.
+        noise_frames: Further frames, in the shares of `NOISE_SHARES`, at random places.
+        distractors: How many videos of people without identity.
+        seed: Decides everything; the order in which the file system lists the pictures does not matter.
+        enrolment_videos: Videos of each identity that are of the split ``train``.
+    """
+
+    identities: int
+    videos_per_identity: int
+    frames_per_video: int
+    noise_frames: int
+    distractors: int
+    seed: int
+    enrolment_videos: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UsageError: they make no sense.
+        """
+        if self.identities < 1 or self.frames_per_video < 1 or self.noise_frames < 0 or self.distractors < 0:
+            raise UsageError("a benchmark needs identities and frames, and no negative numbers")
+        if not 1 <= self.enrolment_videos < self.videos_per_identity:
+            raise UsageError(
+                f"{self.videos_per_identity} videos per identity with {self.enrolment_videos} for enrolment: "
+                "at least one must be for enrolment and one for the gallery"
+            )
 
 
 @dataclass(frozen=True)
@@ -59,14 +96,8 @@ class _Video:
 def make_benchmark(
     output: Path,
     faces: FaceSource,
+    plan: Plan,
     *,
-    identities: int,
-    videos_per_identity: int,
-    frames_per_video: int,
-    noise_frames: int,
-    distractors: int,
-    seed: int,
-    enrolment_videos: int = 1,
     lossless: bool = False,
     as_folders: bool = False,
     workers: int = 1,
@@ -81,13 +112,7 @@ def make_benchmark(
     Args:
         output: The folder; made if missing. Videos of the same names and the two tables are replaced.
         faces: Drawn or real people.
-        identities: How many people have an identity; they are drawn by lot.
-        videos_per_identity: Videos of each of them, at least two.
-        frames_per_video: Frames that show the person himself.
-        noise_frames: Further frames, in the shares of `NOISE_SHARES`, at random places.
-        distractors: How many videos of people without identity.
-        seed: Decides everything; the order in which the file system lists the pictures does not matter.
-        enrolment_videos: Videos of each identity that are of the split ``train``.
+        plan: How many videos, of whom.
         lossless: Clips that give back the very pixels.
         as_folders: Folders of PNG pictures in place of clips; the same pixels as lossless clips.
         workers: Processes that draw and encode; the files do not depend on it.
@@ -96,27 +121,11 @@ def make_benchmark(
         The path of the manifest.
 
     Raises:
-        UsageError: numbers that make no sense, or more people or pictures asked for than there are.
+        UsageError: more people or pictures asked for than there are.
         MediaError: a picture cannot be used.
         StoreError: a file cannot be written.
     """
-    if identities < 1 or frames_per_video < 1 or noise_frames < 0 or distractors < 0:
-        raise UsageError("a benchmark needs identities and frames, and no negative numbers")
-    if not 1 <= enrolment_videos < videos_per_identity:
-        raise UsageError(
-            f"{videos_per_identity} videos per identity with {enrolment_videos} for enrolment: "
-            "at least one must be for enrolment and one for the gallery"
-        )
-    videos = _plan(
-        faces,
-        identities,
-        videos_per_identity,
-        enrolment_videos,
-        frames_per_video,
-        noise_frames,
-        distractors,
-        seed,
-    )
+    videos = _cast(faces, plan)
     suffix = "" if as_folders else ".mp4"
     places = [f"videos/{video.video_id}{suffix}" for video in videos]
     try:
@@ -125,7 +134,7 @@ def make_benchmark(
         for name in ("manifest.csv", "truth.csv"):
             (output / name).unlink(missing_ok=True)
         Parallel(n_jobs=workers)(
-            delayed(_write)(output / place, video, faces, seed, lossless, as_folders)
+            delayed(_write)(output / place, video, faces, plan.seed, lossless, as_folders)
             for place, video in zip(places, videos, strict=True)
         )
         with write_atomic(output / "truth.csv") as file:
@@ -152,48 +161,42 @@ def _lot(names: list[str], seed: int, what: str) -> list[str]:
     return sorted(names, key=lambda name: (blake2b(f"{seed}/{what}/{name}".encode()).digest(), name))
 
 
-def _plan(
-    faces: FaceSource,
-    identities: int,
-    videos_per_identity: int,
-    enrolment_videos: int,
-    frames_per_video: int,
-    noise_frames: int,
-    distractors: int,
-    seed: int,
-) -> list[_Video]:
-    occluded = int(noise_frames * NOISE_SHARES["occluded"])
-    things = int(noise_frames * NOISE_SHARES["not-a-face"])
-    others = noise_frames - occluded - things
-    needed = max(faces.min_images, frames_per_video * videos_per_identity)
+def _cast(faces: FaceSource, plan: Plan) -> list[_Video]:
+    """Who is in which video, and what its frames show."""
+    occluded = int(plan.noise_frames * NOISE_SHARES["occluded"])
+    things = int(plan.noise_frames * NOISE_SHARES["not-a-face"])
+    others = plan.noise_frames - occluded - things
+    needed = max(faces.min_images, plan.frames_per_video * plan.videos_per_identity)
     able = [name for name, n in faces.counts.items() if n >= needed]
-    chosen = _lot(able, seed, "identity")[:identities]
-    if len(chosen) < identities:
+    chosen = _lot(able, plan.seed, "identity")[: plan.identities]
+    if len(chosen) < plan.identities:
         raise UsageError(
-            f"{identities} identities asked for, but only {len(chosen)} people have the {needed} pictures "
+            f"{plan.identities} identities asked for, but only {len(chosen)} people have the {needed} pictures "
             "that an identity needs"
         )
-    rest = [name for name in _lot(list(faces.counts), seed, "rest") if name not in set(chosen)]
-    extras = [name for name in rest if faces.counts[name] >= frames_per_video][:distractors]
-    if len(extras) < distractors:
+    rest = [name for name in _lot(list(faces.counts), plan.seed, "rest") if name not in set(chosen)]
+    extras = [name for name in rest if faces.counts[name] >= plan.frames_per_video][: plan.distractors]
+    if len(extras) < plan.distractors:
         raise UsageError(
-            f"{distractors} distractors asked for, but only {len(extras)} people are left for them"
+            f"{plan.distractors} distractors asked for, but only {len(extras)} people are left for them"
         )
     passers = _Passers(
-        faces, [name for name in rest if name not in set(extras)], max(1, frames_per_video // 2)
+        faces, [name for name in rest if name not in set(extras)], max(1, plan.frames_per_video // 2)
     )
 
     cast = [
-        (name, name, f"id{place:04d}_v{take + 1}", "train" if take < enrolment_videos else "val")
+        (name, name, f"id{place:04d}_v{take + 1}", "train" if take < plan.enrolment_videos else "val")
         for place, name in enumerate(chosen)
-        for take in range(videos_per_identity)
+        for take in range(plan.videos_per_identity)
     ] + [(name, "", f"distractor{place:04d}", "val") for place, name in enumerate(extras)]
-    left = {name: _shuffled(faces, name, seed) for name, *_ in cast}
+    left = {name: _shuffled(faces, name, plan.seed) for name, *_ in cast}
     # First everybody's own frames, so that covered ones only take pictures that are left over.
-    own = [[_Shot("person", name, left[name].pop()) for _ in range(frames_per_video)] for name, *_ in cast]
+    own = [
+        [_Shot("person", name, left[name].pop()) for _ in range(plan.frames_per_video)] for name, *_ in cast
+    ]
     videos = []
     for number, (name, identity, video_id, split) in enumerate(cast):
-        rng = np.random.default_rng([seed, number, 7])
+        rng = np.random.default_rng([plan.seed, number, 7])
         runs = passers.runs(rng, others)
         hidden = [_Shot("occluded", name, left[name].pop()) for _ in range(min(occluded, len(left[name])))]
         strangers = passers.runs(rng, occluded - len(hidden))

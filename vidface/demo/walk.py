@@ -13,7 +13,7 @@ import numpy as np
 
 import vidface
 from vidface.backbones import load_backbone
-from vidface.demo.benchmark import make_benchmark
+from vidface.demo.benchmark import Plan, make_benchmark
 from vidface.demo.sources import FaceSource, drawn_faces, faces_from_folder
 from vidface.errors import UsageError
 from vidface.files.atomic import write_atomic
@@ -174,7 +174,7 @@ def _make(output: Path, source: FaceSource, plan: dict[str, Any]) -> None:
         refuse_changed(output, read_json(mark), plan)
         return
     numbers = {name: value for name, value in plan.items() if name not in ("faces", "program_version")}
-    make_benchmark(output, source, workers=cpu_count(), **numbers)
+    make_benchmark(output, source, Plan(**numbers), workers=cpu_count())
     write_json(mark, plan)
 
 

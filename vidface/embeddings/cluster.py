@@ -100,11 +100,8 @@ def cluster(
             **{name: value for name, value in of_features.items() if value is not None},
             "program_version": vidface.__version__,
         }
-        function = {"largest": _cluster_chunk, "size": _size_chunk, "size-norm": _size_norm_chunk}[
-            options.pool
-        ]
-        what = f"{options.by}s"
-        chunks = over_videos(source, function, options.cosine(), engine=engine, label="cluster", what=what)
+        how, what = (options.cosine(), options.pool), f"{options.by}s"
+        chunks = over_videos(source, _cluster_chunk, how, engine=engine, label="cluster", what=what)
         write_embeddings(output, source, chunks, attributes)
     return ClusterResult(read_embeddings(output), already_done=False)
 
@@ -228,26 +225,15 @@ def _chunks(offsets: npt.NDArray[np.int64], rows: int) -> Iterator[tuple[int, in
         start = stop
 
 
-def _cluster_chunk(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
-    blocks = [pool_videos(block, bounds, threshold) for block, bounds in video_blocks(path, offsets)]
-    embeddings, kept, labels = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return EmbeddingRows(embeddings, kept, labels)
-
-
-def _size_chunk(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
-    return _weighted_chunk(path, offsets, threshold, by_norm=False)
-
-
-def _size_norm_chunk(path: Path, offsets: npt.NDArray[np.int64], threshold: float | None) -> EmbeddingRows:
-    return _weighted_chunk(path, offsets, threshold, by_norm=True)
-
-
-def _weighted_chunk(
-    path: Path, offsets: npt.NDArray[np.int64], threshold: float | None, *, by_norm: bool
+def _cluster_chunk(
+    path: Path, offsets: npt.NDArray[np.int64], how: tuple[float | None, str]
 ) -> EmbeddingRows:
+    """The embeddings of a chunk of videos, by a threshold and a way of pooling."""
+    threshold, pool = how
     blocks = [
-        embed_weighted(block, bounds, threshold, by_norm=by_norm)
+        pool_videos(block, bounds, threshold)
+        if pool == "largest"
+        else embed_weighted(block, bounds, threshold, by_norm=pool == "size-norm")
         for block, bounds in video_blocks(path, offsets)
     ]
-    embeddings, kept, labels, weights = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return EmbeddingRows(embeddings, kept, labels, weights)
+    return EmbeddingRows(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))

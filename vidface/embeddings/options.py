@@ -12,7 +12,7 @@ class ThresholdOptions(Options):
     """Which frames of a video are one cluster."""
 
     threshold: float | Literal["none"] = option(
-        0.4, "Cosine that joins two frames, or none.", in_file="always", reads="threshold"
+        0.4, "Cosine from which two frames are joined, or none.", in_file="always", reads="threshold"
     )
 
     def cosine(self) -> float | None:
@@ -25,7 +25,7 @@ class PoolOptions(Options):
 
     pool: Literal["largest", "size", "size-norm"] = option(
         "largest",
-        "Average the largest cluster, or all frames by the size of their cluster, or by that and their norm.",
+        "Average the largest cluster; or all frames, weighted by the size of their cluster, or by that and their norm.",
         in_file="always",
         attribute="pooling",
     )
@@ -34,7 +34,9 @@ class PoolOptions(Options):
 class ThreadOptions(Options):
     """How many threads cluster."""
 
-    workers: int | None = option(None, "Threads [default: one a core]; with ray the cluster decides.", ge=1)
+    workers: int | None = option(
+        None, "Threads [default: one a core]; with ray the Ray cluster decides.", ge=1
+    )
 
 
 class PoolingOptions(PoolOptions, ThresholdOptions):
@@ -54,7 +56,7 @@ class ClusterOptions(ShareOptions, RecipeClusterOptions):
 
     by: Literal["video", "track"] = option(
         "video",
-        "An embedding a video, or a track of a video (after extract --faces detect): VIDEO#TRACK.",
+        "One embedding per video, or per track of a video (after extract --faces detect): VIDEO#TRACK.",
         in_file="unless default",
     )
 

@@ -48,8 +48,7 @@ class ExtractResult:
     """What a run of extract did: counts of videos by status, of frames, and where the files are.
 
     Where faces were detected, ``faces`` says what became of them all, by `vidface.files.store.FACE_COUNTS`, and
-    ``frames``
-    counts the rows: faces that are in the file.
+    ``frames`` counts the rows: faces that are in the file.
     """
 
     output: Path

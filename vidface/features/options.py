@@ -18,7 +18,9 @@ class EngineOptions(Options):
     name: Literal["local", "ray"] = option(
         "local", "Where the work runs; ray needs the extra vidface[ray].", flag="--engine"
     )
-    address: str | None = option(None, "Of the Ray cluster: auto, or HOST:PORT [default: one started here].")
+    address: str | None = option(
+        None, "Address of the Ray cluster: auto, or HOST:PORT [default: one is started here]."
+    )
 
 
 class ShareOptions(Options):
@@ -26,7 +28,7 @@ class ShareOptions(Options):
 
     shard: Shard | None = option(
         None,
-        "Only share I of N of the videos; `vidface merge` joins the N files.",
+        "Share I of N of the videos only; `vidface merge` joins the N files.",
         in_file="unless default",
         metavar="I/N",
         reads="shard",
@@ -37,7 +39,9 @@ class RecipeModelOptions(Options):
     """Which model runs, and where."""
 
     model: Path = option(..., "ONNX model, or weights (safetensors, plain .pth).")
-    device: Literal["auto", "cpu", "cuda"] = option("auto", None)
+    device: Literal["auto", "cpu", "cuda"] = option(
+        "auto", "Where the network runs; auto: on a GPU if there is one."
+    )
     half: bool = option(False, "Half precision, on a GPU.", in_file="always")
 
 
@@ -47,7 +51,9 @@ class ModelOptions(RecipeModelOptions):
     input_size: tuple[int, int] | None = option(
         None, "HEIGHTxWIDTH, e.g. 112x112 (where there is no card).", reads="size"
     )
-    colour_order: Literal["rgb", "bgr"] | None = option(None, "(where there is no card)")
+    colour_order: Literal["rgb", "bgr"] | None = option(
+        None, "Of the network's input (where there is no card)."
+    )
     mean: tuple[float, ...] | None = option(
         None, "Of pixels 0..255: three numbers (where there is no card).", reads="numbers"
     )
@@ -70,7 +76,9 @@ class ModelOptions(RecipeModelOptions):
 class RecipeExtractOptions(RecipeModelOptions):
     """``[extract]`` of a recipe."""
 
-    decoder: Literal["pyav", "decord"] = option("pyav", None, in_file="always", carried=True)
+    decoder: Literal["pyav", "decord"] = option(
+        "pyav", "What decodes videos.", in_file="always", carried=True
+    )
     fps: float | Literal["all"] = option(
         8.0,
         "Frames a second by presentation time, or all.",
@@ -88,7 +96,7 @@ class RecipeExtractOptions(RecipeModelOptions):
     )
     faces: Literal["aligned", "detect"] = option(
         "aligned",
-        "Each frame is an aligned face, or faces are found in it. The next seven are of detect.",
+        "Each frame is an aligned face, or faces are found in it. The next seven options are for detect.",
         in_file="unless default",
         carried=True,
     )
@@ -107,7 +115,7 @@ class RecipeExtractOptions(RecipeModelOptions):
     )
     min_score: float | None = option(
         None,
-        "What the detector gives less is no face [default: 0.7].",
+        "Leave out faces with a lower detection score [default: 0.7].",
         in_file="unless default",
         ge=0,
         le=1,
@@ -121,7 +129,7 @@ class RecipeExtractOptions(RecipeModelOptions):
     )
     min_sharpness: float | None = option(
         None,
-        "Leave out faces more blurred [default: none].",
+        "Leave out faces that are less sharp [default: none].",
         in_file="unless default",
         metavar="SHARPNESS",
         ge=0,
@@ -138,17 +146,19 @@ class RecipeExtractOptions(RecipeModelOptions):
     resize: bool = option(
         False, "Resize frames of another size (the challenge forbids it).", in_file="always"
     )
-    dtype: Literal["float32", "float16"] = option("float32", "Of the stored features.", in_file="always")
-    batch_size: int = option(32, None, ge=1)
+    dtype: Literal["float32", "float16"] = option(
+        "float32", "Number type of the stored features.", in_file="always"
+    )
+    batch_size: int = option(32, "Faces that the network takes at a time.", ge=1)
     decoder_timeout: float = option(
         120.0,
-        "Give a video up whose decoder gives no frame for so long; raise it where the disk is slow.",
+        "Give up a video whose decoder returns no frame for so long; raise it if the disk is slow.",
         metavar="SECONDS",
         gt=0,
     )
     workers: int | None = option(
         None,
-        "Decoding processes; 0: threads of this process [default: one a core]. ray: actors, 1 or more.",
+        "Decoding processes; 0: threads of this process [default: one a core]. With ray: actors, 1 or more.",
         ge=0,
     )
 

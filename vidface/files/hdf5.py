@@ -88,14 +88,16 @@ _DAMAGE = (
 
 
 def attributes_of(file: h5py.File) -> dict[str, Any]:
-    """The attributes that are a text, a number or a flag, as `create` writes them; others say nothing to us."""
+    """The attributes that are a text, a number or a flag, as values of Python; others say nothing to us."""
     found: dict[str, Any] = {}
     for name in file.attrs:
         value = file.attrs[name]
         if isinstance(value, bytes):
             value = value.decode()
-        if isinstance(value, str | np.bool_ | np.integer | np.floating):
+        if isinstance(value, str):
             found[name] = value
+        elif isinstance(value, np.bool_ | np.integer | np.floating):
+            found[name] = value.item()
     return found
 
 

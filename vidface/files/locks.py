@@ -159,7 +159,11 @@ def waiting(path: Path) -> Iterator[None]:
 
 
 def refuse_changed(
-    output: Path, made_with: Mapping[str, Any], now: Mapping[str, Any], *, way_on: str = ""
+    output: Path,
+    made_with: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    way_on: str = "delete it to start anew",
 ) -> None:
     """Refuse to go on with an output that was made from something else.
 
@@ -167,7 +171,7 @@ def refuse_changed(
         output: the file or folder that exists.
         made_with: what it was made with.
         now: what this call would make it with; only these keys are compared.
-        way_on: what else can be done, beside what always can.
+        way_on: what can be done, beside choosing another output.
 
     Raises:
         ChangedError: naming every key that differs, with both values.
@@ -179,8 +183,7 @@ def refuse_changed(
     ]
     if changed:
         raise ChangedError(
-            f"{output} was made otherwise ({'; '.join(changed)}): choose another output, or delete it to start "
-            f"anew{way_on}"
+            f"{output} was made otherwise ({'; '.join(changed)}): choose another output, or {way_on}"
         )
 
 

@@ -1,14 +1,14 @@
-"""What a stage is told: one pydantic model a stage, whose fields say all there is to say of an option, once.
+"""The options of a stage: one pydantic model per stage, whose fields say all that there is to say of an option, once.
 
 From a field come the option of the command line (`vidface.commands.options`), the key of a recipe's table
-(`vidface.runs.recipe`), what a file was made from and its attributes (`vidface.files.outputs`, the stages), and a line
-of ``docs/options.md``.
+(`vidface.runs.recipe`), what a file was made from and its attributes (the stages, by `vidface.files.stage_output`), and
+a line of ``docs/options.md``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, Field
 
@@ -46,6 +46,26 @@ class Options(BaseModel, extra="forbid"):
         return {name: value for name, value in made_from.items() if value not in (None, absent[name])}
 
 
+class Shown(TypedDict, total=False):
+    """How the command line shows a field and reads it, and which values it may have; each may be left out.
+
+    Attributes:
+        metavar: what is shown as its value.
+        reads: how its text is read, a key of `vidface.commands.options.READERS`; else its type says.
+        flag: its name, where it is another than the field's.
+        choices: all that may be said, where its type does not list them.
+        ge, gt, le: its limits, as pydantic takes them.
+    """
+
+    metavar: str
+    reads: str
+    flag: str
+    choices: Iterable[str]
+    ge: float
+    gt: float
+    le: float
+
+
 def option(
     default: Any,
     help: str | None,  # noqa: A002 - its name in click
@@ -53,35 +73,29 @@ def option(
     in_file: InFile | None = None,
     attribute: str | None = None,
     carried: bool = False,
-    metavar: str | None = None,
-    reads: str | None = None,
-    flag: str | None = None,
-    choices: Iterable[str] | None = None,
-    **limits: Any,
+    **shown: Unpack[Shown],
 ) -> Any:
     """A field of `Options`; its name, with dashes, is the option's.
 
     Args:
         default: ``...`` where it must be said; a function of the fields before it where it depends on them.
         help: for people.
-        in_file: whether it decides what is in the file that is made: its value then stands there, ``always``, or
-            ``unless default``, as it must be with an option that there was not when files were made already.
+        in_file: whether it decides what is in the file that is made: its value is then an attribute of the file,
+            ``always``, or ``unless default``. An option that is added later must be of the second kind: files that
+            are there already do not have it.
         attribute: its name there, where it is another.
-        carried: it also stands in the files that are made from that file.
-        metavar: what the command line shows as its value.
-        reads: how the command line reads its text, a key of `vidface.commands.options.READERS`; None: its type says.
-        flag: its name on the command line, where it is another.
-        choices: all that may be said, where its type does not list them.
-        limits: ``ge``, ``gt``, ``le`` as pydantic takes them.
+        carried: it is also an attribute of the files that are made from that file.
+        shown: see `Shown`.
     """
+    limits: dict[str, Any] = {name: value for name, value in shown.items() if name in ("ge", "gt", "le")}
     extra: Any = {
         "in_file": in_file,
         "attribute": attribute,
         "carried": carried,
-        "metavar": metavar,
-        "reads": reads,
-        "flag": flag,
-        "choices": None if choices is None else tuple(choices),
+        "metavar": shown.get("metavar"),
+        "reads": shown.get("reads"),
+        "flag": shown.get("flag"),
+        "choices": tuple(shown["choices"]) if "choices" in shown else None,
     }
     if callable(default):
         return Field(default_factory=default, description=help, json_schema_extra=extra, **limits)

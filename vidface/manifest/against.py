@@ -1,4 +1,4 @@
-"""A manifest beside a set that the program knows: what is missing, what is too much, which count differs.
+"""A manifest beside a set that the program knows: what is missing, what is extra, which count differs.
 
 Media are not looked for: features of another tool, or a matrix for a submission, need none.
 
@@ -62,7 +62,7 @@ class Compared:
         rows: What a row stands for: videos, images or faces.
         problems: Of the rows themselves; if there are any, nothing is compared.
         counts: Every count that was compared.
-        missing, too_much, differs: What does not agree, a line each.
+        missing, extra, differs: What does not agree, a line each.
     """
 
     known: str
@@ -70,13 +70,13 @@ class Compared:
     problems: list[Problem]
     counts: list[ComparedCount] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    too_much: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
     differs: list[str] = field(default_factory=list)
 
     @property
     def agrees(self) -> bool:
         """Whether nothing was found."""
-        return not (self.problems or self.missing or self.too_much or self.differs)
+        return not (self.problems or self.missing or self.extra or self.differs)
 
 
 def compare_manifest(path: Path, known: KnownSet) -> Compared:
@@ -97,7 +97,7 @@ def compare_manifest(path: Path, known: KnownSet) -> Compared:
     wanted = None if known.manifest.listed is None else _listed(known, known.manifest.listed)
     _compare_counts(found, rows, known, named=wanted is not None)
     if wanted is None:
-        _compare_shapes(found, lines, rows, known)
+        _compare_patterns(found, lines, rows, known)
     else:
         _compare_rows(found, rows, wanted)
     return found
@@ -108,7 +108,7 @@ def _compare_counts(found: Compared, rows: Sequence[Row], known: KnownSet, *, na
     for both in _counted(rows, known):
         found.counts.append(both)
         if not both.agrees and not named:
-            lines = found.missing if both.in_manifest < both.in_set else found.too_much
+            lines = found.missing if both.in_manifest < both.in_set else found.extra
             lines.append(both.text(found.rows))
 
 
@@ -129,28 +129,28 @@ def _number(rows: Sequence[Row], count: Count) -> int:
     return len(identities)
 
 
-def _compare_shapes(found: Compared, lines: Sequence[int], rows: Sequence[Row], known: KnownSet) -> None:
+def _compare_patterns(found: Compared, lines: Sequence[int], rows: Sequence[Row], known: KnownSet) -> None:
     """Find rows that are in no split of the set, or whose id or identity is of another kind."""
     splits = known.manifest.splits
     strange: dict[str, list[str]] = defaultdict(list)  # reason -> places
     for line, (video_id, _, identity, split) in zip(lines, rows, strict=True):
-        shapes = splits.get(split, splits.get("*", ()))
-        if splits and not shapes:
+        patterns = splits.get(split, splits.get("*", ()))
+        if splits and not patterns:
             has = ", ".join(splits)
             place = f"in split {show(split)}" if split else "without a split"
             strange[f"{place}, where the set has {has}"].append(f"line {line}")
-        elif splits and not _is_one_of(video_id, shapes):
-            reason = f"whose id is none of the set's: not {' or '.join(shapes)}"
+        elif splits and not _is_one_of(video_id, patterns):
+            reason = f"whose id is none of the set's: not {' or '.join(patterns)}"
             strange[reason].append(f"{show(video_id)} in line {line}")
         elif identity and known.manifest.identities and not _is_one_of(identity, known.manifest.identities):
             reason = f"whose identity is none of the set's: not {' or '.join(known.manifest.identities)}"
             strange[reason].append(f"{show(identity)} in line {line}")
     for reason, places in strange.items():
-        found.too_much.append(f"{_some(len(places), found.rows)} {reason}; {_first(places)}")
+        found.extra.append(f"{_some(len(places), found.rows)} {reason}; {_first(places)}")
 
 
-def _is_one_of(text: str, shapes: Iterable[str]) -> bool:
-    return any(fnmatchcase(text, shape) for shape in shapes)
+def _is_one_of(text: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in patterns)
 
 
 def _listed(known: KnownSet, path: Path) -> dict[str, Row]:
@@ -170,7 +170,7 @@ def _compare_rows(found: Compared, rows: Sequence[Row], wanted: Mapping[str, Row
     have = {row[0]: row for row in rows}
     for names, lines in (
         ([name for name in wanted if name not in have], found.missing),
-        ([name for name in have if name not in wanted], found.too_much),
+        ([name for name in have if name not in wanted], found.extra),
     ):
         if names:
             lines.append(f"{_some(len(names), found.rows)}: {_first([show(name) for name in names])}")

@@ -89,9 +89,9 @@ class InManifest(_Table):
     Attributes:
         command: The command that makes it, or that reads the set where no manifest is made.
         rows: What a row stands for.
-        splits: Split -> shapes of its video ids, with the wildcards of a shell (``*``, ``?``, ``[0-9]``); the split
+        splits: Split -> patterns of its video ids, with the wildcards of a shell (``*``, ``?``, ``[0-9]``); the split
             ``*`` is any. Empty: any id in any split.
-        identities: Shapes of the identities. Empty: any.
+        identities: Patterns of the identities. Empty: any.
         listed: A manifest beside the TOML with every row of the set; None where only counts are known. Absolute once
             it is read.
         example: A few rows, as CSV with the line of the columns.

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 COLUMNS = ("video_id", "path", "identity", "split")
-
-
 _NEEDED = ("video_id", "path")
-
 
 Row = tuple[str, str, str, str]
 

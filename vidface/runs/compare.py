@@ -31,8 +31,8 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import iqiyi, lfrc
-from vidface.scores.protocols.challenges import RANKS
 from vidface.scores.protocols.iqiyi import Wanted, identity_values, ranks_by_search, ranks_in, wanted_videos
+from vidface.scores.protocols.protocol import RANKS
 from vidface.scores.protocols.table import load
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vidface.errors import UsageError
 from vidface.files.locks import short
 from vidface.manifest.manifest import Manifest, read_manifest
@@ -117,7 +115,7 @@ def open_compared(
             path if run is None else run.embeddings,
             {"file": sniff(path)}
             if run is None
-            else {k: _plain(v) for k, v in run.attributes.items() if k not in _NOT_MADE_WITH},
+            else {k: v for k, v in run.attributes.items() if k not in _NOT_MADE_WITH},
             DEFAULT_RULE if run is None else run.options.fpr_rule,
         )
         for path, run in zip(paths, runs, strict=True)
@@ -171,7 +169,3 @@ def _names(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
         name if told.count(name) == 1 else f"{name} ({told[: i + 1].count(name)})"
         for i, name in enumerate(told)
     ]
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

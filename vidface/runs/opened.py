@@ -24,9 +24,9 @@ from vidface.runs.score_form import is_score, is_sweep
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.options import RECORDED, ScoreOptions, read_options
 from vidface.scores.protocols.lfrc import check_targets
-from vidface.scores.protocols.table import TABLE, check_embeddings, load, misplaced_file
+from vidface.scores.protocols.table import TABLE, check_embeddings, check_files, load
 
-__all__ = ["Run", "check_scorable", "choose_options", "list_inputs", "open_run", "run_entry"]
+__all__ = ["Run", "choose_options", "list_inputs", "open_run", "run_entry"]
 
 RUN_FILE = "run.json"
 PATHS = ("manifest", "features", "pairs")
@@ -128,20 +128,9 @@ def choose_options(before: Mapping[str, Any], asked: Mapping[str, Any]) -> Score
             kept.pop("pairs", None)
     chosen = read_options({**kept, **asked})
     check_targets(chosen.targets)
-    check_scorable(chosen)
+    check_embeddings(chosen.protocol)
+    check_files(chosen.protocol, pairs=chosen.pairs)
     return chosen
-
-
-def check_scorable(options: ScoreOptions) -> None:
-    """Look whether embeddings can be scored so.
-
-    Raises:
-        UsageError: the protocol scores features of images, or the list of pairs is missing, or is of no use.
-    """
-    check_embeddings(options.protocol)
-    if misplaced_file(options.protocol, pairs=options.pairs):
-        what = "needs --pairs" if options.pairs is None else "does not use --pairs: leave it out"
-        raise UsageError(f"--protocol {options.protocol} {what}")
 
 
 def list_inputs(options: ScoreOptions, manifest: Manifest) -> dict[str, Any]:

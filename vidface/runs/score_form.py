@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from vidface.scores.protocols.challenges import RANKS
+from vidface.scores.protocols.protocol import RANKS
 from vidface.scores.protocols.table import TABLE, load
 
 __all__ = ["is_score", "is_sweep"]

@@ -65,7 +65,7 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
     found = read_embeddings(path)
     names = [name for name in (*MADE_FROM, *CARRIED) if name not in ("features_sha256", "manifest_sha256")]
     names = ["content_sha256", *names]
-    inputs |= {name: _plain(found.attributes[name]) for name in names if name in found.attributes}
+    inputs |= {name: found.attributes[name] for name in names if name in found.attributes}
     rows = rows_of(found.video_ids, manifest, path, found.attributes)
     return Scored(
         inputs,
@@ -137,7 +137,3 @@ def merge_numbers(result: dict[str, Any], part: dict[str, Any]) -> None:
             result[key] += value
         else:
             result[key] = value
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -62,7 +62,6 @@ def sweep(
     source = read_features(features)
     rows = rows_of(source.video_ids, manifest, features, source.attributes)
     n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
-    function = {"largest": _sweep_chunk, "size": _size_sweep_chunk, "size-norm": _size_norm_sweep_chunk}[pool]
     table = []
     inputs: dict[str, Any] = {}
     kept = np.zeros(len(thresholds), np.int64)
@@ -72,8 +71,9 @@ def sweep(
         try:
             with pooled.open("wb") as file:
                 video = 0
+                how = list(thresholds), pool
                 for embeddings, counts in over_videos(
-                    source, function, list(thresholds), engine=engine, label="sweep"
+                    source, _sweep_chunk, how, engine=engine, label="sweep"
                 ):
                     for t, chunk in enumerate(embeddings):
                         file.seek(4 * (t * of_one + video * source.dimension))
@@ -111,26 +111,15 @@ def sweep(
 
 
 def _sweep_chunk(
-    path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None], pool: str = "largest"
+    path: Path, offsets: npt.NDArray[np.int64], how: tuple[list[float | None], str]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Embeddings float32 [T, v, D] of a chunk of videos, and the number of kept frames [T]."""
+    thresholds, pool = how
     blocks = [
         embed_sweep(block, bounds, thresholds, pool=pool) for block, bounds in video_blocks(path, offsets)
     ]
     embeddings, kept = (np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True))
     return embeddings, kept.sum(axis=1)
-
-
-def _size_sweep_chunk(
-    path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    return _sweep_chunk(path, offsets, thresholds, "size")
-
-
-def _size_norm_sweep_chunk(
-    path: Path, offsets: npt.NDArray[np.int64], thresholds: list[float | None]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    return _sweep_chunk(path, offsets, thresholds, "size-norm")
 
 
 def _best(table: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -21,14 +21,12 @@ from vidface.runtime import progress
 from vidface.scores.metrics.folds import THRESHOLDS, ten_folds
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.scores.metrics.listed_pairs import Operating, auc, tpr_of_listed_pairs
+from vidface.scores.protocols.pairs import FOLDS, TARGETS
 from vidface.scores.text import too_few
 from vidface.training.datasets.pair_set import PairSet
 from vidface.training.datasets.pairs import is_bin, open_pairs
 
-__all__ = ["FOLDS", "TARGETS", "ImageFault", "definition", "open_all", "squared_distances", "verify"]
-
-FOLDS = 10
-TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
+__all__ = ["ImageFault", "definition", "open_all", "squared_distances", "verify"]
 
 
 class ImageFault(TypedDict):

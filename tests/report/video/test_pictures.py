@@ -20,7 +20,7 @@ from vidface.features.engines.reading import Block, VideoEnd
 from vidface.files.store import FACE_COUNTS, FeaturesInfo, read_features
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.report.video import pictures as pictures_module
-from vidface.report.video.pictures import fit_square, frame_pictures, open_pictures
+from vidface.report.video.pictures import fit_square, open_pictures
 
 D = 4
 
@@ -52,6 +52,14 @@ def two(tmp_path: Path) -> tuple[Manifest, FeaturesInfo, dict[str, np.ndarray]]:
     manifest = read_manifest(write_manifest(tmp_path / "set.csv", rows))
     times = {"folder": [0, 0.125, 0.25, 0.375], "gone": [0.0], "clip": [0, 0.25, 0.375, 0.625]}
     return manifest, features_file(tmp_path / "features.h5", times), frames
+
+
+def frame_pictures(
+    manifest: Manifest, info: FeaturesInfo, video: int, rows: list[int], size: int
+) -> list[np.ndarray | None]:
+    """Thumbnails of some rows of one video."""
+    with open_pictures(manifest, info) as pictures:
+        return pictures.thumbnails(video, rows, size)
 
 
 def test_rows_are_found_by_their_time_in_the_order_asked_for(two: Any) -> None:

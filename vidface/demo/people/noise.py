@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from vidface.demo.people.drawing import Frame, draw_person
+from vidface.demo.people.drawing import Frame
 from vidface.demo.people.head import SIZE, Points, smooth
 
-__all__ = ["draw_noise", "draw_thing", "occlude"]
-
-
-def draw_noise(
-    kind: Literal["not-a-face", "occluded"], index: int, *, seed: int, person: int | None = None
-) -> Frame:
-    """Draw a noise frame.
-
-    Args:
-        kind: ``not-a-face`` (object, scene, texture) or ``occluded`` (a person of whom little is seen).
-        index: Number of the picture.
-        seed: Number of the population.
-        person: Who is covered; needed for ``occluded`` only.
-
-    Returns:
-        uint8 [112, 112, 3], RGB.
-
-    Raises:
-        ValueError: ``occluded`` without a person.
-    """
-    if kind == "not-a-face":
-        return draw_thing(index, seed=seed)
-    if person is None:
-        raise ValueError("an occluded frame needs the number of a person")
-    return occlude(draw_person(person, index, seed=seed), index, seed=seed)
+__all__ = ["draw_thing", "occlude"]
 
 
 def draw_thing(index: int, *, seed: int) -> Frame:

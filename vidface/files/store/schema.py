@@ -17,7 +17,6 @@ UNIT_TOLERANCE = 1e-3
 
 Fault = dict[str, str]
 
-
 FACE_DATASETS = (*FaceRows._fields, "face_counts")
 
 

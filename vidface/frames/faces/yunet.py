@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vidface.errors import ModelError
+from vidface.errors import ModelError, shortened
 from vidface.frames.faces.align import opencv
 from vidface.frames.faces.faces import Detect, Faces, check_frame, sound_faces
 from vidface.frames.faces.weights import Known
@@ -65,8 +65,7 @@ def open_yunet(weights: Path, *, min_score: float) -> Detect:
     except OSError as error:
         raise ModelError(f"{weights}: the detector's weights cannot be read: {error.strerror}") from None
     except cv2.error as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{weights}: not the weights of YuNet, or damaged: {reason}") from None
+        raise ModelError(f"{weights}: not the weights of YuNet, or damaged: {shortened(error)}") from None
     finally:
         cv2.utils.logging.setLogLevel(before)
 

@@ -35,10 +35,10 @@ from vidface.report.drawing.html import environment, page_table, render, shown
 from vidface.report.run.content import Cell, Cmc, Curves, OperatingPoint, Table
 from vidface.runs.compare_result import SHOWN, Comparison, tpr_label, verdict
 from vidface.scores.metrics.listed_pairs import fpr_fraction
+from vidface.scores.protocols.iqiyi import CUT_OFF
 
 __all__ = ["check_output", "write_comparison"]
 
-RANKS = 100  # as far as CMC curves go
 DATA, FIGURES = "data", "figures"
 CSV_OF = {"differences": "differences", "roc": "rates", "det": "rates", "cmc": "cmc"}  # of every figure
 TABLES = ("differences", "made-with", "people", "videos", "cmc", "rates")
@@ -214,17 +214,17 @@ def _most_changed(lists: Sequence[Sequence[int]]) -> list[int]:
 
 
 def _cmc(found: Comparison) -> NDArray[np.float64]:
-    """float64 [S, RANKS]: share of identities with a hit among the first k."""
+    """float64 [S, CUT_OFF]: share of identities with a hit among the first k."""
     best = np.full((len(found.runs), len(found.wanted.names)), np.iinfo(np.int64).max)
     for row, ranks in zip(best, found.ranks, strict=True):
         ranked = ranks > 0
         np.minimum.at(row, found.wanted.identity[ranked], ranks[ranked])
-    return np.asarray((best[:, :, None] <= np.arange(1, RANKS + 1)).mean(axis=1))
+    return np.asarray((best[:, :, None] <= np.arange(1, CUT_OFF + 1)).mean(axis=1))
 
 
 def _cmc_table(found: Comparison, names: list[str]) -> Table:
     rates = _cmc(found)
-    rows: list[list[Cell]] = [[k + 1, *rates[:, k].tolist()] for k in range(RANKS)]
+    rows: list[list[Cell]] = [[k + 1, *rates[:, k].tolist()] for k in range(CUT_OFF)]
     return Table("cmc", "Identification rate", ["rank", *names], rows)
 
 
@@ -244,7 +244,7 @@ def _drawings(found: Comparison) -> list[Drawing]:
     if curves := _curves(found):
         drawings += [roc_figure(curves), det_figure(curves)]
     if found.wanted.names:
-        ranks = np.arange(1, RANKS + 1)
+        ranks = np.arange(1, CUT_OFF + 1)
         runs = zip(found.runs, _cmc(found), strict=True)
         drawings.append(
             cmc_figure([(shown(run.name), Cmc(ranks, rate, len(found.wanted.names))) for run, rate in runs])

@@ -20,6 +20,7 @@ from vidface.report.drawing.figures_drawing import COLOURS, SERIES, Drawing, dra
 from vidface.report.drawing.html import interval
 from vidface.report.run.content import Cmc, Curves
 from vidface.scores.metrics.listed_pairs import equal_error_rate_of_curve
+from vidface.scores.protocols.protocol import RANKS
 from vidface.scores.text import counted
 
 __all__ = ["LIMIT", "cmc_figure", "det_figure", "roc_figure", "thinned"]
@@ -215,9 +216,7 @@ def _deviate_axis(
 
 def _marked(cmc: Cmc) -> list[tuple[int, float]]:
     return [
-        (int(rank), float(rate))
-        for rank, rate in zip(cmc.ranks, cmc.rate, strict=True)
-        if int(rank) in (1, 5, 10)
+        (int(rank), float(rate)) for rank, rate in zip(cmc.ranks, cmc.rate, strict=True) if int(rank) in RANKS
     ]
 
 

@@ -213,7 +213,6 @@ class Confused:
         videos: its gallery videos.
         found: how many of them are among the first 100.
         ranked: its ranking, as far as it is worth showing.
-        ranked_of: how long the whole ranking is.
         missed: gallery videos of the identity that are not among the first 100.
         picture: of one of its enrolment videos.
     """
@@ -224,7 +223,6 @@ class Confused:
     videos: int
     found: int
     ranked: list[Ranked]
-    ranked_of: int
     missed: list[str]
     picture: Pixels | None
 

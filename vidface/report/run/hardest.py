@@ -75,7 +75,6 @@ def confused_people(
                 len(gallery[name]),
                 sum(right),
                 ranked,
-                len(ranking),
                 missed,
                 None,
             )

@@ -6,8 +6,6 @@ import platform
 from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 
-import numpy as np
-
 import vidface
 from vidface.files.faults import FAULTS_FILE, read_faults
 from vidface.files.store import Embeddings, Fault, FeaturesInfo
@@ -86,7 +84,7 @@ def fault_tables(faults: list[Fault], found: Embeddings) -> tuple[Table, Table]:
 
 
 def _plain(value: object) -> Cell:
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool):
         return "yes" if value else "no"
     return value if isinstance(value, str | int | float) else str(value)
 

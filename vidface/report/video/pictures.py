@@ -25,7 +25,7 @@ from vidface.files.store import FeaturesInfo
 from vidface.frames.frame import Pixels
 from vidface.manifest.manifest import Manifest
 
-__all__ = ["Pictures", "Shot", "frame_pictures", "open_pictures"]
+__all__ = ["Pictures", "Shot", "open_pictures"]
 
 SILENT_SECONDS = 20.0  # between two frames: who waits for a report has less patience than who extracts
 VIDEO_SECONDS = 120.0  # for one video
@@ -178,14 +178,6 @@ def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
     )
     with Decoders(reading) as decoders:
         yield Pictures(manifest, info, decoders)
-
-
-def frame_pictures(
-    manifest: Manifest, info: FeaturesInfo, video: int, rows: Sequence[int], size: int = 64
-) -> list[Pixels | None]:
-    """Thumbnails of some rows of one video; of many videos `open_pictures` reads them faster. See `Pictures`."""
-    with open_pictures(manifest, info) as pictures:
-        return pictures.thumbnails(video, rows, size)
 
 
 def fit_square(pixels: Pixels, size: int) -> Pixels:

@@ -9,13 +9,11 @@ import vidface
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols.protocol import Measure, Result, reason
+from vidface.scores.protocols.protocol import RANKS, Measure, Result, reason
 from vidface.scores.scored import Scored, check_device, where_unusable, zero_embeddings
 from vidface.scores.text import columns, counts_line, interval, number, rule_line, tpr_label
 
-__all__ = ["RANKS", "begin", "finish", "lines", "measures"]
-
-RANKS = (1, 5, 10)
+__all__ = ["begin", "finish", "lines", "measures"]
 
 
 def begin(scored: Scored, options: ScoreOptions) -> dict[str, Any]:

@@ -32,12 +32,11 @@ from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import templates as protocol
 from vidface.scores.protocols.ijb_features import open_source
-from vidface.scores.protocols.protocol import Measure, Protocol, Result, reason
+from vidface.scores.protocols.protocol import RANKS, Measure, Protocol, Result, reason
 from vidface.scores.scored import merge_numbers
 from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
 __all__ = ["PROTOCOLS", "score_templates"]
-
 
 Integers = npt.NDArray[np.int64]
 
@@ -220,7 +219,7 @@ def _measures(scores: Mapping[str, Any]) -> list[Measure]:
     if scores["identification"]:
         mean = scores["identification"]["mean"]
         found += [Measure(f"TPIR at FPIR {target}", value) for target, value in mean["tpir@fpir"].items()]
-        found += [Measure(f"rank{k}", mean[f"rank{k}"]) for k in protocol.RANKS]
+        found += [Measure(f"rank{k}", mean[f"rank{k}"]) for k in RANKS]
     return found
 
 
@@ -255,7 +254,7 @@ def _search_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
             )
         ]
         rows.append((f"TPIR at FPIR {target}", *cells, number(value)))
-    for rank in ("rank1", "rank5", "rank10"):
+    for rank in (f"rank{k}" for k in RANKS):
         cells = [
             cell
             for name, each in galleries.items()

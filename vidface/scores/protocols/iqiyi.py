@@ -22,9 +22,8 @@ from vidface.scores.metrics.bootstrap import bootstrap_mean
 from vidface.scores.metrics.ranking import average_precision_at_k, rank_k_hits
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import challenges
-from vidface.scores.protocols.challenges import RANKS
 from vidface.scores.protocols.lfrc import TARGETS
-from vidface.scores.protocols.protocol import Protocol, Result
+from vidface.scores.protocols.protocol import RANKS, Protocol, Result
 from vidface.scores.scored import Scored, merge_numbers
 
 CUT_OFF = 100

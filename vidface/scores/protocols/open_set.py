@@ -13,8 +13,8 @@ from vidface.errors import UsageError
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols.open_set_numbers import RANKS, TARGETS, open_set_numbers
-from vidface.scores.protocols.protocol import Measure, Protocol, Result, reason
+from vidface.scores.protocols.open_set_numbers import TARGETS, open_set_numbers
+from vidface.scores.protocols.protocol import RANKS, Measure, Protocol, Result, reason
 from vidface.scores.scored import Scored, where_unusable, zero_embeddings
 from vidface.scores.text import columns, counts_line, interval, number, rate
 
@@ -133,7 +133,7 @@ def _threshold_rows(told: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
     for target, found in told.items():
         own, one = found["own"], found["one"]
-        spread = f"{own['lowest']:.4f} .. {own['highest']:.4f}"
+        spread = interval((own["lowest"], own["highest"]))
         for name, rates, threshold in (
             ("its own threshold", own, spread),
             ("one for all", one, number(one["threshold"])),

@@ -20,15 +20,15 @@ from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
+from vidface.scores.protocols.protocol import RANKS
 
 if TYPE_CHECKING:
     from vidface.scores.metrics.identity_thresholds import IdentityThresholds, Judged
     from vidface.scores.metrics.open_set import Det, Identification, SearchOutcomes
 
-__all__ = ["RANKS", "TARGETS", "open_set_numbers"]
+__all__ = ["TARGETS", "open_set_numbers"]
 
 TARGETS = ("1e-1", "1e-2", "1e-3")
-RANKS = (1, 5, 10)
 STEPS = 200  # of the curve in the result; a file has them all
 
 

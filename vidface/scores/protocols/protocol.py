@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["Measure", "Protocol", "Result", "reason"]
+__all__ = ["RANKS", "Measure", "Protocol", "Result", "reason"]
+
+RANKS = (1, 5, 10)  # of rank-k, in every protocol that ranks
 
 
 class Measure(NamedTuple):

@@ -14,7 +14,16 @@ from vidface.errors import UsageError
 if TYPE_CHECKING:
     from vidface.scores.protocols.protocol import Protocol
 
-__all__ = ["OF_EMBEDDINGS", "TABLE", "Entry", "check_embeddings", "load", "misplaced_file", "used_by"]
+__all__ = [
+    "OF_EMBEDDINGS",
+    "TABLE",
+    "Entry",
+    "check_embeddings",
+    "check_files",
+    "load",
+    "misplaced_file",
+    "used_by",
+]
 
 SPLITS = ("enrolment_split", "gallery_split")
 AIMS = ("targets", "fpr_rule")
@@ -70,6 +79,18 @@ def misplaced_file(name: str, **given: object) -> str | None:
     """The first of these files that the protocol needs and that is None, or that is given and not used."""
     needs = TABLE[name].needs
     return next((file for file, path in given.items() if (file in needs) != (path is not None)), None)
+
+
+def check_files(name: str, **given: object) -> None:
+    """Look whether the files that a protocol needs are given (not None), and no others; they are named as options.
+
+    Raises:
+        UsageError: naming the first that is not.
+    """
+    file = misplaced_file(name, **given)
+    if file is not None:
+        what = f"needs --{file}" if given[file] is None else f"does not use --{file}: leave it out"
+        raise UsageError(f"--protocol {name} {what}")
 
 
 def check_embeddings(name: str) -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
+from vidface.scores.protocols.protocol import RANKS
 from vidface.scores.text import too_few
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFINITIONS",
     "FPIR_TARGETS",
-    "RANKS",
     "TARGETS",
     "Blocks",
     "Searches",
@@ -43,7 +43,6 @@ Blocks = Callable[[], Iterable[tuple[Integers, npt.NDArray[Any]]]]
 
 TARGETS = ("1e-6", "1e-5", "1e-4", "1e-3", "1e-2", "1e-1")
 FPIR_TARGETS = ("1e-3", "1e-2", "1e-1")
-RANKS = (1, 5, 10)
 DEFINITIONS = {
     "template": "the mean over the images of each medium, summed over the media of a template, L2-normalised; cosine",
     "1:1": "TPR at FPR over the listed pairs; no interval, as pairs share templates and name no subjects",

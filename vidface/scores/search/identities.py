@@ -1,9 +1,8 @@
 """Passes of `vidface.scores.metrics.identity_thresholds` over every score of an identity, a few identities at a time.
 
 Scores are of `vidface.embeddings.exact.tile32`: the bits of `dot32`. The k-th highest of them all is found without
-holding
-them: float32 numbers have keys, whole numbers of 32 bits in the same order; one pass counts keys by their upper half, a
-second one those of the halves that matter by their lower half.
+holding them: float32 numbers have keys, whole numbers of 32 bits in the same order; one pass counts keys by their upper
+half, a second one those of the halves that matter by their lower half.
 """
 
 from __future__ import annotations

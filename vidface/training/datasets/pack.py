@@ -87,6 +87,8 @@ def pack(
         raise UsageError("--shards is for --to tar")
     if min_images > 1 and to == "bin":
         raise UsageError("--min-images is not for --to bin: the list says which images are taken")
+    if not output.name:  # the folder "."
+        raise UsageError(f"{output}: exists; remove it or name another output")
     index = output.with_suffix(".idx")
     # A run killed between the names of its two files leaves the first, and the second under its partial name.
     killed = any(output.parent.glob(f".{glob.escape(output.name)}.*.partial"))

@@ -14,14 +14,12 @@ import numpy as np
 
 from vidface.errors import ManifestError, UsageError
 from vidface.files.atomic import read_regular
+from vidface.manifest.pairs.formats import COLUMNS, LABELS
 from vidface.manifest.rows import show
 from vidface.training.datasets.open import open_images
 from vidface.training.datasets.pair_set import PairSet, note_repeats
 
 __all__ = ["is_bin", "open_pairs"]
-
-COLUMNS = ["first", "second", "same"]
-_SAME = {"0": False, "1": True}
 
 
 def open_pairs(path: Path, images: Path | None = None) -> PairSet:
@@ -103,7 +101,7 @@ def _read_list(path: Path, images: Path) -> PairSet:
         else:
             first.append(index[row[0]])
             second.append(index[row[1]])
-            same.append(_SAME[row[2]])
+            same.append(LABELS[row[2]])
             places.append(f"{path}:{line}")
     if not same:
         reason = f": all {left_out} are left out, {problems[-1]}" if left_out else ""
@@ -125,7 +123,7 @@ def _problem(row: list[str], index: Mapping[str, int]) -> str:
     """What keeps a row from being a pair, or nothing."""
     if len(row) != 3:
         return f"{len(row)} fields instead of {','.join(COLUMNS)}" if len(row) > 1 else show(row[0])
-    if row[2] not in _SAME:
+    if row[2] not in LABELS:
         return f"same must be 1 or 0, not {show(row[2])}"
     unknown = [name for name in row[:2] if name not in index]
     return f"no image {' and no image '.join(map(show, unknown))}" if unknown else ""
