@@ -25,7 +25,7 @@ from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
 from vidface.features.options import MADE_FROM, ExtractOptions
-from vidface.files.faults import FAULTS_FILE, read_faults
+from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.json_files import read_json, write_json
 from vidface.files.shares import Shard, shard_range, shard_text
 from vidface.files.stage_output import is_same, stage_output
@@ -172,15 +172,14 @@ def _read_made_from(features: Path) -> dict[str, Any]:
 
 def _result(output: Path, *, resumed: int, already_done: bool) -> ExtractResult:
     info = read_features(output)
-    faults_file = output.with_name(FAULTS_FILE)
-    mine = [fault for fault in read_faults(faults_file) if fault.get("output") == output.name]
+    mine = faults_of(output)
     return ExtractResult(
         output=output,
         videos=len(info.video_ids),
         frames=int(info.offsets[-1]),
         status=dict(Counter(info.status)),
         faults=dict(Counter(fault["kind"] for fault in mine)),
-        faults_file=faults_file,
+        faults_file=output.with_name(FAULTS_FILE),
         resumed_videos=resumed,
         already_done=already_done,
         faces=face_totals(output),

@@ -30,6 +30,16 @@ def record_faults(output: Path, faults: Iterable[Fault]) -> Path:
     return path
 
 
+def faults_of(output: Path) -> list[Fault]:
+    """What is listed of an output.
+
+    Raises:
+        StoreError: as in `read_faults`.
+    """
+    listed = read_faults(output.with_name(FAULTS_FILE))
+    return [fault for fault in listed if fault.get("output") == output.name]
+
+
 def read_faults(path: Path) -> list[Fault]:
     """The lines of a faults file; empty where there is none.
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vidface.errors import printable
+from vidface.errors import UsageError, printable
 from vidface.files.atomic import read_regular
 
-__all__ = ["listed", "read_toml"]
+__all__ = ["listed", "read_told", "read_toml"]
 
 _MOST_LISTED = 10
 _LARGEST = 1 << 20  # bytes
@@ -45,6 +45,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError("nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError is one; long numbers and impossible dates raise it as well
         raise ValueError(printable(str(error))) from None
+
+
+def read_told(path: Path, what: str) -> dict[str, Any]:
+    """The content of a TOML file that the call names; ``what`` it should be, such as a recipe.
+
+    Raises:
+        UsageError: there is none, or it is as `read_toml` refuses it.
+    """
+    try:
+        return read_toml(path)
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(f"{path}: no such {what}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not TOML: {error}") from None
 
 
 def listed(problems: Sequence[str]) -> str:

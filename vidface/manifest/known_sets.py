@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 import vidface
 from vidface.errors import UsageError, printable
-from vidface.files.toml import listed, read_toml
+from vidface.files.toml import listed, read_told
 
 __all__ = ["Checksum", "Count", "InManifest", "KnownSet", "known_names", "read_known"]
 
@@ -183,12 +183,7 @@ def read_known(name: str) -> KnownSet:
     path = Path(name) if name.endswith(".toml") else _folder() / f"{name}.toml"
     if not name.endswith(".toml") and name not in known_names():
         raise UsageError(_no_such_set(name))
-    try:
-        content = read_toml(path)
-    except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"{path}: no such data manifest") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
+    content = read_told(path, "data manifest")
     try:
         found = KnownSet.model_validate(content)
     except ValidationError as error:

@@ -27,7 +27,7 @@ from vidface.features.options import EngineOptions, ExtractOptions, RecipeExtrac
 from vidface.files.atomic import sha256_file
 from vidface.files.json_files import read_json, write_json
 from vidface.files.stage_output import is_same
-from vidface.files.toml import listed, read_toml
+from vidface.files.toml import listed, read_told
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.runs.opened import list_inputs, run_entry
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
@@ -80,12 +80,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         UsageError: not there, not TOML, or a field is unknown, missing or of the wrong kind; all are named.
     """
-    try:
-        content = read_toml(path)
-    except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"{path}: no such recipe") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
+    content = read_told(path, "recipe")
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from vidface.backbones.spec import Spec, parse_spec
 from vidface.errors import ModelError, UsageError
-from vidface.files.toml import listed, read_toml
+from vidface.files.toml import listed, read_told
 from vidface.training.losses.objective import Objective
 
 __all__ = ["Augmentation", "Loss", "Plateau", "Stage", "TrainingRecipe", "read_training_recipe"]
@@ -223,12 +223,7 @@ def read_training_recipe(path: Path) -> TrainingRecipe:
         UsageError: not there, not TOML, or a field is unknown, missing or of the wrong kind; all are named.
         ModelError: the architecture is unknown.
     """
-    try:
-        content = read_toml(path)
-    except (FileNotFoundError, IsADirectoryError):
-        raise UsageError(f"{path}: no such recipe") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
+    content = read_told(path, "recipe")
     if "stages" in content:
         raise UsageError(f"{path}: unknown field stages: stages are written as [[stage]] tables")
     written = content.pop("stage", [])

@@ -22,7 +22,7 @@ import vidface
 from vidface.errors import StoreError, printable
 from vidface.features.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
 from vidface.files.atomic import sha256_file
-from vidface.files.faults import FAULTS_FILE, read_faults
+from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.stage_output import stage_output
 from vidface.files.store import (
     Fault,
@@ -252,8 +252,7 @@ def _all_faults(shards: Sequence[Path], unlisted: Mapping[str, int]) -> Iterator
 
 def _result(output: Path, *, already_done: bool) -> FeaturesResult:
     info = read_features(output)
-    faults_file = output.with_name(FAULTS_FILE)
-    mine = [fault for fault in read_faults(faults_file) if fault.get("output") == output.name]
+    mine = faults_of(output)
     counts: Any = info.attributes.get("source_rows", "{}")
     return FeaturesResult(
         output=output,
@@ -261,7 +260,7 @@ def _result(output: Path, *, already_done: bool) -> FeaturesResult:
         rows=int(info.offsets[-1]),
         status=dict(Counter(info.status)),
         faults=dict(Counter(fault["kind"] for fault in mine)),
-        faults_file=faults_file,
+        faults_file=output.with_name(FAULTS_FILE),
         counts=json.loads(counts),
         unlisted=[fault["video"] for fault in mine if fault["kind"] == NOT_LISTED],
         already_done=already_done,
