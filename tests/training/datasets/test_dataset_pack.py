@@ -147,7 +147,7 @@ def test_what_exists_is_not_replaced(to: Form, name: str, there: str, source: Pa
         pack(source, tmp_path / name, to=to)
     assert (tmp_path / there).read_text() == "mine"
     with pytest.raises(UsageError, match="exists; remove it"):
-        pack(source, Path("."), to=to)
+        pack(source, Path(), to=to)
 
 
 def test_a_set_killed_between_the_names_of_its_two_files_is_written_anew(
