@@ -83,9 +83,9 @@ def test_an_output_that_is_a_folder(
     words: list[str], option: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
-    for name in (".", tmp_path):
-        assert f"File '{name}' is a directory" in vidface(*words, option, name, code=2).err
-    assert "name a file" in vidface(*words, option, "", code=2).err
+    for name in (".", tmp_path, ""):
+        error = vidface(*words, option, name, code=2).error
+        assert error == f"error: {name or repr(name)}: is a folder; name a file"
 
 
 @pytest.mark.parametrize(("option", "value"), [("--targets", "1e-3"), ("--fpr-rule", "nearest")])

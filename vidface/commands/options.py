@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 import click
 
+from vidface.errors import UsageError
+
 if TYPE_CHECKING:  # pydantic takes its time
     from vidface.files.options import Options
 
@@ -17,17 +19,14 @@ if TYPE_CHECKING:  # pydantic takes its time
 class _NewFile(click.Path):
     """An output: a folder, or no name at all, is refused before any work."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, dir_okay=False, readable=False)
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not str(value):
-            self.fail("name a file", param, ctx)
+        if not str(value) or Path(value).is_dir():
+            raise UsageError(f"{value or repr(value)}: is a folder; name a file")
         return super().convert(value, param, ctx)
 
 
 FILE = click.Path(path_type=Path)
-NEW_FILE = _NewFile()
+NEW_FILE = _NewFile(path_type=Path)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 Command = TypeVar("Command", bound=Callable[..., Any])

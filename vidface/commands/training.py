@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from vidface.commands.options import FILE, StageCommand, json_option
+from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option
 from vidface.commands.output import print_json
 from vidface.errors import UsageError
 from vidface.files.atomic import spare_inputs
@@ -164,7 +164,7 @@ def _long_tail_lines(tail: LongTail) -> list[str]:
     help="Which point of the curve an FPR target means; it is printed with the numbers.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option("-o", "--output", type=FILE, help="Also write everything to this JSON file.")
+@click.option("-o", "--output", type=NEW_FILE, help="Also write everything to this JSON file.")
 @json_option
 def verify(
     pairs: tuple[Path, ...],
@@ -219,8 +219,6 @@ def _check_verify_output(output: Path, inputs: Sequence[Path]) -> None:
     """Refuse before the work what could not be written after it, or would be written over what is measured."""
     if not output.parent.is_dir():
         raise UsageError(f"{output}: the folder {output.parent} does not exist; create it first")
-    if output.is_dir():
-        raise UsageError(f"{output}: is a folder; name a file")
     spare_inputs(output, inputs)
 
 

@@ -114,7 +114,7 @@ def _refuse_other_kinds(path: Path, attributes: Mapping[str, Any], kinds: Sequen
 
 
 def _is_newer(version: Any) -> bool:
-    return isinstance(version, np.integer) and int(version) > SCHEMA_VERSION
+    return isinstance(version, int) and version > SCHEMA_VERSION
 
 
 def _refuse_unsafe(path: Path, file: h5py.File) -> None:

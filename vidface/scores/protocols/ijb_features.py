@@ -114,9 +114,7 @@ def _open_features(path: Path, faces: Faces) -> Source:
 
     names = ("content_sha256", "model_name", "model_sha256", "flip", "decoder")
     inputs = {"scored": path.name, "kind": "features"} | {
-        name: value.item() if isinstance(value := info.attributes[name], np.generic) else value
-        for name in names
-        if name in info.attributes
+        name: info.attributes[name] for name in names if name in info.attributes
     }
     extra = int(np.count_nonzero(listed < 0))
     warnings = [f"{extra} videos of {path.name} are not in {FACES} and play no part"] if extra else []
