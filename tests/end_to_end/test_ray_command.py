@@ -259,15 +259,17 @@ def test_a_killed_node(work: Work, nodes: Nodes, second: subprocess.Popen[bytes]
 
 
 def test_ctrl_c_leaves_the_cluster(work: Work, nodes: Nodes, tmp_path: Path) -> None:
-    for attempt in range(5):  # a run may be through before it is told
+    for attempt in range(
+        5
+    ):  # a run may be through before it is told; on a busy machine Ray's own threads may abort on it
         output = tmp_path / str(attempt) / "features.h5"
         output.parent.mkdir()
         run = start(work, output, nodes)
         os.killpg(run.pid, signal.SIGINT)
         _, err = run.communicate(timeout=60)
-        if not output.exists():
+        if not output.exists() and b"An unexpected system state has occurred" not in err:
             break
     said = [line for line in err.decode().splitlines() if line and not line.startswith("extract: ")]
-    assert run.returncode == 130 and len(said) == 1 and said[0].startswith("stopped: ")
+    assert run.returncode == 130 and len(said) == 1 and said[0].startswith("stopped: "), err
     assert nodes.head.poll() is None
     finish(start(work, output, nodes), output, work)
