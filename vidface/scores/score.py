@@ -9,7 +9,7 @@ from vidface.manifest.manifest import Manifest
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.protocol import Result
 from vidface.scores.protocols.table import check_embeddings, load
-from vidface.scores.scored import Scored, read_scored
+from vidface.scores.scored import Scored, read_scored, zero_embeddings
 
 __all__ = ["score", "score_file"]
 
@@ -32,7 +32,7 @@ def score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> dict[str
             features of images.
     """
     check_embeddings(options.protocol)
-    return load(options.protocol).score(scored, manifest, options).scores
+    return _score(scored, manifest, options).scores
 
 
 def score_file(
@@ -50,7 +50,14 @@ def score_file(
         StoreError: the file cannot be used.
         ManifestError, UsageError: as `score` raises.
     """
-    protocol = load(options.protocol)
     if manifest is None:
-        return protocol.score(path, options)
-    return protocol.score(read_scored(path, manifest, normalise=normalise), manifest, options)
+        return load(options.protocol).score(path, options)
+    return _score(read_scored(path, manifest, normalise=normalise), manifest, options)
+
+
+def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
+    """What the protocol gives; videos without a usable frame are counted also where it does not count its own."""
+    result = load(options.protocol).score(scored, manifest, options)
+    if scored.embeddings is not None:
+        result.scores["counts"].setdefault("zero_embeddings", zero_embeddings(scored.embeddings))
+    return result

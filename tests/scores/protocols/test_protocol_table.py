@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from command_line import vidface
 
@@ -21,6 +22,7 @@ from vidface.manifest.manifest import read_manifest
 from vidface.manifest.manifest import write_manifest as write_rows
 from vidface.scores.options import RECORDED, RecipeScoreOptions, ScoreOptions, SplitOptions, SweepOptions
 from vidface.scores.protocols import table
+from vidface.scores.protocols.protocol import Protocol, Result
 from vidface.scores.protocols.table import OF_EMBEDDINGS, TABLE, check_embeddings, load, used_by
 from vidface.scores.score import score
 from vidface.scores.scored import Scored
@@ -202,3 +204,23 @@ def test_what_scores_features_scores_no_embeddings(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not embeddings"):
         check_embeddings("ijbc")
     check_embeddings("openset")
+
+
+def test_videos_without_a_frame_are_counted_also_where_a_protocol_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As compare, score's exit code and a report need it of whatever protocol is added."""
+    write_rows(tmp_path / "set.csv", [("a", "a", "p", "val"), ("b", "b", "p", "val"), ("c", "c", "", "val")])
+    rows = np.array([[1, 0], [0, 0], [0, 0]], np.float32)
+    scores = {"protocol": "lfrc", "counts": {}, "warnings": []}
+    added = Protocol("lfrc", lambda *_given: Result(scores), str, lambda _scores: [], ())
+    monkeypatch.setattr("vidface.scores.score.load", lambda _name: added)
+    found = score(
+        Scored({}, embeddings=rows), read_manifest(tmp_path / "set.csv"), ScoreOptions(protocol="lfrc")
+    )
+    assert found["counts"] == {"zero_embeddings": 2}
+    scores["counts"] = {"zero_embeddings": 1}  # a protocol that looks at two of the three videos
+    found = score(
+        Scored({}, embeddings=rows), read_manifest(tmp_path / "set.csv"), ScoreOptions(protocol="lfrc")
+    )
+    assert found["counts"] == {"zero_embeddings": 1}
