@@ -135,7 +135,7 @@ def test_thousands_of_equal_pairs_are_cut_by_id() -> None:
     ("rows", "who", "ids", "said"),
     [
         (np.zeros((2, 3)), np.zeros(3, int), ["a", "b"], "must be"),
-        (np.zeros((2, 3)), np.zeros(2, int), ["a"], "must be"),
+        (np.zeros((2, 3)), np.zeros(2, int), ["a"], "1 video_ids for 2 rows"),
         (np.full((2, 3), np.nan), np.zeros(2, int), ["a", "b"], "not finite"),
     ],
 )
