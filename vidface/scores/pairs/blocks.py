@@ -130,7 +130,8 @@ def checked_float32(distractors: Any, start: int, stop: int) -> NDArray[np.float
     if stored.dtype == np.float16:
         widen_rows(stored, rows)
     else:
-        rows[:] = stored
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused
+            rows[:] = stored
     refuse_rows(rows, "distractors", start)
     return rows
 
