@@ -62,7 +62,7 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
             merge_numbers(result, protocol_pairs.score_folds(scores, listed.same, folds, fpr_rule=fpr_rule))
     except ValueError as error:
         raise ManifestError(
-            f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}"
+            f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}{_why_fewer(listed)}"
         ) from None
     used = np.unique([listed.first, listed.second])
     zero = ~scored.embeddings[used].any(axis=1)
@@ -96,6 +96,14 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
             "inputs": {**scored.inputs, **listed.inputs, "program_version": vidface.__version__},
         }
     )
+
+
+def _why_fewer(listed: ListedPairs) -> str:
+    """What was left out of a list, for a message; nothing where nothing was."""
+    if not listed.left_out:
+        return ""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in listed.left_out.items())
+    return f"; left out: {reasons}" + (f"; the first: {listed.problems[0]}" if listed.problems else "")
 
 
 def _people(manifest: Manifest) -> NDArray[np.int64]:
@@ -136,10 +144,9 @@ def frame_choice(scored: Scored, used: Sequence[int]) -> str:
 def _list_warnings(listed: ListedPairs, path: Path) -> list[str]:
     warnings = []
     if listed.left_out:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in listed.left_out.items())
-        first = f"; the first: {listed.problems[0]}" if listed.problems else ""
+        why = _why_fewer(listed).removeprefix("; left out: ")
         warnings.append(
-            f"{sum(listed.left_out.values())} of {listed.listed} listed pairs are left out: {reasons}{first}"
+            f"{sum(listed.left_out.values())} of {listed.listed} listed pairs are left out: {why}"
         )
     if listed.repeated:
         warnings.append(f"{listed.repeated} pairs stand in the list more than once and count each time")
