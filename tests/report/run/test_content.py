@@ -129,8 +129,8 @@ def pairs(videos: Videos, embeddings: dict[str, np.ndarray]) -> list[tuple[float
 def test_the_headline_is_what_score_says(content: Content, run: Run) -> None:
     scores = score(read_scored(run.embeddings, run.manifest), run.manifest, run.options)
     said = {number.label: number for number in content.headline}
-    assert list(said) == ["mAP@100", "rank-1", "rank-5", "rank-10", *(f"TPR at FPR {t}" for t in TARGETS)]
-    for label, name in (("mAP@100", "mAP@100"), ("rank-1", "rank1"), ("rank-10", "rank10")):
+    assert list(said) == ["mAP@100", "hit@1", "hit@5", "hit@10", *(f"TPR at FPR {t}" for t in TARGETS)]
+    for label, name in (("mAP@100", "mAP@100"), ("hit@1", "hit@1"), ("hit@10", "hit@10")):
         assert said[label][1:4] == (scores[name], *scores["ci95"][name])
     for target in TARGETS[:2]:
         number = said[f"TPR at FPR {target}"]
@@ -255,7 +255,7 @@ def test_cmc_against_whole_rankings(
     assert content.cmc.rate.tolist() == [np.mean(np.array(first) <= k) for k in range(1, 101)]
     said = {number.label: number.value for number in content.headline}
     for k in (1, 5, 10):
-        assert content.cmc.rate[k - 1] == said[f"rank-{k}"]
+        assert content.cmc.rate[k - 1] == said[f"hit@{k}"]
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ def protocol_words(run: Run, scores: Mapping[str, Any]) -> list[tuple[str, str]]
     if scores["mAP@100"] is not None:
         words.append(
             (
-                "iQIYI-VID (mAP@100, rank-k)",
+                "iQIYI-VID (mAP@100, hit@k)",
                 f"A person's template is the L2-normalised mean of the embeddings of their enrolment videos (split "
                 f"'{options.enrolment_split}'). It is searched by exact inner product among all videos of the gallery "
                 f"(split '{options.gallery_split}'), distractors included; equal scores are ordered by video id. "
