@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from vidface.runs.opened import Run, open_run, run_entry
 from vidface.scores.options import ScoreOptions
 from vidface.scores.score import score
 from vidface.scores.scored import read_scored
-from vidface.scores.sweep import sweep
+from vidface.scores.sweep import sweep, sweep_table
 
 WIDTH, THRESHOLD, TARGETS = 24, 0.35, ["1e-1", "1e-2", "1e-9"]
 
@@ -365,9 +366,28 @@ def test_a_sweep_of_the_run_and_one_made_now_are_the_same(folder: Path, run: Run
     said = {number.label: number.value for number in stored.headline}
     for name, values in found.measures.items():
         assert values[1] == said[name]  # the row of the chosen threshold is the run itself
-    best = [name for name, values in found.measures.items() if values[1] == max(values)]
+    best = [name for name, (one, chosen, other) in found.measures.items() if chosen > max(one, other)]
     assert best and found.warning is not None
     assert f"threshold 0.35 is the best of this sweep by {', '.join(best)}, and" in found.warning
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [((0.5, 0.5, 0.5), False), ((0.4, 0.5, 0.5), False), ((0.4, 0.5, 0.4), True)],
+)
+def test_a_threshold_that_ties_with_another_is_not_called_the_best(
+    run: Run, values: Any, warned: bool
+) -> None:
+    table = sweep(run.features, run.manifest, [None, THRESHOLD, 0.9], run.options)
+    for row, value in zip(table["rows"], values, strict=True):
+        row["mAP@100"], row["tpr@fpr"] = value, dict.fromkeys(TARGETS)
+    found = gather(dataclasses.replace(run, sweep=table), pictures=False).sweep
+    assert found.chosen == "0.35"
+    assert (found.warning is not None) == warned
+    starred = [
+        line.count("*") for line in sweep_table(table | {"best": {"mAP@100": "0.35"}}).split("\n")[1:4]
+    ]
+    assert starred == [0, int(len(set(values)) > 1), 0]
 
 
 def test_a_threshold_that_is_not_the_best_needs_no_warning(run: Run) -> None:
