@@ -33,7 +33,7 @@ def test_values_and_precisions_are_those_of_score(some: ComparedSet) -> None:
     paths = some.embeddings("a.h5", 1.0, failed=9), some.embeddings("b.h5", 0.6)
     found = some.compare(*paths, targets=["1e-1", "1e-2", "1e-3"], replicates=REPLICATES)
     names = [measure.name for measure in found.measures]
-    assert names == ["mAP@100", "rank1", "rank5", "rank10", *(f"TPR at FPR 1e-{k}" for k in (1, 2, 3))]
+    assert names == ["mAP@100", "hit@1", "hit@5", "hit@10", *(f"TPR at FPR 1e-{k}" for k in (1, 2, 3))]
     for run, path in enumerate(paths):
         wanted = score(
             read_scored(path, some.manifest), some.manifest, ScoreOptions(targets=["1e-1", "1e-2", "1e-3"])

@@ -32,7 +32,7 @@ from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import iqiyi, lfrc
 from vidface.scores.protocols.iqiyi import Wanted, identity_values, ranks_by_search, ranks_in, wanted_videos
-from vidface.scores.protocols.protocol import RANKS
+from vidface.scores.protocols.protocol import HITS
 from vidface.scores.protocols.table import load
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
 
@@ -214,7 +214,7 @@ def _measure(
 
 def _table(measured: Sequence[_Measured], rankable: bool, targets: Sequence[str]) -> list[Measure]:
     """A row a measure; those that no run has are left out, a warning says why."""
-    names = ["mAP@100", *(f"rank{k}" for k in RANKS)] if rankable else []
+    names = ["mAP@100", *HITS] if rankable else []
     table = []
     for name in [*names, *map(tpr_label, targets)]:
         values: list[Value | None] = []

@@ -35,7 +35,7 @@ class Measure:
     """One measure of all runs.
 
     Attributes:
-        name: ``mAP@100``, ``rank1`` ... or ``TPR at FPR 1e-4`` ...
+        name: ``mAP@100``, ``hit@1`` ... or ``TPR at FPR 1e-4`` ...
         values: of every run; None where it cannot be had.
         differences: of every run to the first, which has None.
     """

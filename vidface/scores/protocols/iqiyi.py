@@ -23,13 +23,14 @@ from vidface.scores.metrics.ranking import average_precision_at_k, rank_k_hits
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import challenges
 from vidface.scores.protocols.lfrc import TARGETS
-from vidface.scores.protocols.protocol import RANKS, Protocol, Result
+from vidface.scores.protocols.protocol import HITS, RANKS, Protocol, Result
 from vidface.scores.scored import Scored, merge_numbers
 
 CUT_OFF = 100
 DEFINITION = (
     "AP = sum over hits at rank k <= 100 of (hits up to k) / k, divided by ALL gallery videos of the identity; "
-    "mAP = mean over the identities of the gallery; rank-k = share of them with a hit among the first k"
+    "mAP = mean over the identities of the gallery; hit@k = share of them with any of their videos among the first k "
+    "(rank-k of openset counts every video as a search of its own)"
 )
 
 
@@ -104,7 +105,7 @@ def score_rankings(
         gallery_split: the split whose identities are the ground truth.
 
     Returns:
-        ``mAP@100``, ``rank1``, ``rank5``, ``rank10``; ``ci95`` with the 95 % intervals of the same names; ``counts``;
+        ``mAP@100``, ``hit@1``, ``hit@5``, ``hit@10``; ``ci95`` with the 95 % intervals of the same names; ``counts``;
         ``warnings``; ``per_identity``, identity -> AP.
 
     Raises:
@@ -114,7 +115,7 @@ def score_rankings(
     relevant_videos = Counter(identity for identity in gallery.values() if identity)
     values = {
         "mAP@100": average_precision_at_k(hits, np.array([relevant_videos[name] for name in truth])),
-        **{f"rank{k}": rank_k_hits(hits, k).astype(np.float64) for k in RANKS},
+        **hit_values(hits),
     }
     enrolled = {
         identity
@@ -182,6 +183,11 @@ def ranked_hits(
         ranked = list(dict.fromkeys(rankings.get(identity, ())))[:CUT_OFF]
         hits[row, : len(ranked)] = [gallery.get(video) == identity for video in ranked]
     return gallery, truth, hits
+
+
+def hit_values(hits: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+    """1 for every identity with a hit among the first k, else 0, float64 [I], for every name of `HITS`."""
+    return {name: rank_k_hits(hits, k).astype(np.float64) for name, k in zip(HITS, RANKS, strict=True)}
 
 
 def _listed(splits: Sequence[str]) -> str:
@@ -278,13 +284,13 @@ def ranks_in(rankings: Mapping[str, Sequence[str]], manifest: Manifest, wanted: 
 
 
 def identity_values(ranks: NDArray[np.int64], wanted: Wanted) -> dict[str, NDArray[np.float64]]:
-    """AP at 100 and the hits of rank-k, float64 [I] each, whose means are mAP@100 and the rank-k rates."""
+    """AP at 100 and the hits among the first k, float64 [I] each, whose means are mAP@100 and `HITS`."""
     hits = np.zeros((len(wanted.names), CUT_OFF), bool)
     found = (ranks > 0) & (ranks <= CUT_OFF)
     hits[wanted.identity[found], ranks[found] - 1] = True
     return {
         "mAP@100": average_precision_at_k(hits, np.bincount(wanted.identity, minlength=len(wanted.names))),
-        **{f"rank{k}": rank_k_hits(hits, k).astype(np.float64) for k in RANKS},
+        **hit_values(hits),
     }
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["RANKS", "Measure", "Protocol", "Result", "reason"]
+__all__ = ["HITS", "RANKS", "Measure", "Protocol", "Result", "reason"]
 
-RANKS = (1, 5, 10)  # of rank-k, in every protocol that ranks
+RANKS = (1, 5, 10)  # in every protocol that ranks
+# Of identities, any of whose videos may be the hit; `rank1` is of single mated searches (ISO/IEC 19795-1).
+HITS = tuple(f"hit@{k}" for k in RANKS)
 
 
 class Measure(NamedTuple):
