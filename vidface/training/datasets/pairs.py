@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vidface.errors import ManifestError, UsageError
+from vidface.files.atomic import require_regular
 from vidface.manifest.names import NameIndex
 from vidface.manifest.pairs.formats import parse_list
 from vidface.manifest.pairs.parsed import PairLine
@@ -60,7 +61,7 @@ def is_bin(path: Path) -> bool:
             raise ManifestError(f"{path}: a pipe can be read only once: write the pairs to a file")
         if path.is_dir():  # CFP's pairs
             return False
-        with path.open("rb") as file:
+        with require_regular(path).open("rb") as file:
             return file.read(1) in (b"\x80", b"(", b"]", b"}")
     except OSError as error:
         raise ManifestError(f"{path}: pairs cannot be read: {error.strerror or error}") from None
