@@ -1,4 +1,4 @@
-"""Pointers of Git LFS in the place of files, as a clone without LFS leaves them: every reader says so, and what to run."""
+"""Pointers of Git LFS in the place of files, as a clone without it leaves them: every reader says what to run."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ def read_arrays(features: Path, index: Path, video_ids: Sequence[str]) -> Foreig
         video_ids: of the manifest. The index may have them in the other Unicode form, or with the suffix of the media.
 
     Raises:
-        StoreError: a file is missing or damaged; two names mean one video; a line of the index is not of this form (named
-            by its number); or the two files have different numbers of rows.
+        StoreError: a file is missing or damaged; two names mean one video; a line of the index is not of this form
+            (named by its number); or the two files have different numbers of rows.
     """
     matrix = open_matrix(features, rows="frames")
     names, codes, times = _read_index(index)
