@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -33,16 +33,31 @@ def manifest() -> None:
     show_default=True,
     help="Videos of each person for enrolment, without split folders.",
 )
+@click.option(
+    "--identity-from",
+    type=click.Choice(["first-folder", "last-folder"]),
+    help="Videos lie deeper, as DIR/PERSON/VIDEO/CLIP (first) or DIR/YEAR/PERSON/VIDEO (last).",
+)
 @click.option("--pictures", is_flag=True, help="Each image is a video of its own: DIR/PERSON/IMAGE.")
 @json_option
 def manifest_from_folder(
-    folder: Path, output: Path, root: Path | None, enrol: int, pictures: bool, as_json: bool
+    folder: Path,
+    output: Path,
+    root: Path | None,
+    enrol: int,
+    identity_from: Literal["first-folder", "last-folder"] | None,
+    pictures: bool,
+    as_json: bool,
 ) -> int:
     """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames."""
     from vidface.manifest.sources import from_folder, from_pictures
 
-    convert = from_pictures if pictures else from_folder
-    return print_made(output, convert(folder, output, enrol=enrol, root=root), as_json)
+    if pictures:
+        if identity_from == "last-folder":
+            raise UsageError("--pictures takes the first folder for the person: leave --identity-from out")
+        return print_made(output, from_pictures(folder, output, enrol=enrol, root=root), as_json)
+    made = from_folder(folder, output, enrol=enrol, root=root, identity_from=identity_from)
+    return print_made(output, made, as_json)
 
 
 @manifest.command("from-ytf")
