@@ -16,7 +16,7 @@ from vidface.commands.options import (
     manifest_option,
     overwrite_option,
 )
-from vidface.commands.output import by_kind, print_json
+from vidface.commands.output import by_kind, lost_nodes, print_json
 from vidface.errors import UsageError
 from vidface.scores.text import faces_line
 
@@ -68,6 +68,7 @@ def extract(
                 "already_done": result.already_done,
                 "device": backbone.device,
                 **({} if result.faces is None else {"faces": result.faces}),
+                **lost_nodes(where),
             }
         )
     else:
