@@ -5,6 +5,7 @@
     ├── MediaError              one video or image that cannot be read; carries a fault kind
     ├── ModelError              weights, model or card that cannot be used
     ├── StoreError              an HDF5, JSON or submission file that is missing, damaged or of another kind
+    ├── ClusterError            the Ray cluster was lost, or gave the work up               exit 3
     └── UsageError              the call itself is wrong, or refused as it would mix results  exit 2
         └── ChangedError        an output exists that was made with another model, manifest or option
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 __all__ = [
     "ChangedError",
+    "ClusterError",
     "ManifestError",
     "MediaError",
     "ModelError",
@@ -55,6 +57,12 @@ class ModelError(VidfaceError):
 
 class StoreError(VidfaceError):
     """A result file that is missing, damaged, or of another kind or schema version."""
+
+
+class ClusterError(VidfaceError):
+    """The Ray cluster was lost, or gave the work up: the work may be well, and what is finished is kept."""
+
+    exit_code = 3
 
 
 class UsageError(VidfaceError):

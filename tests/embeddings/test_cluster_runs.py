@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -92,6 +93,26 @@ def test_runs_are_a_bounded_number_ahead_and_an_error_is_raised(
         for result in stage.over_videos(source, task, 44, engine=local_engine(2), label="x"):
             found.append(result)
     assert found == [start for start in expected if start < 44]
+
+
+@pytest.mark.parametrize("task", [stage._cluster_chunk, _sweep_chunk])
+def test_another_file_on_a_node(features: Path, task: Any) -> None:
+    """A machine that has other features at the same path: here an engine that changes the path stands for it."""
+    other = features.with_name("other.h5")
+    rows = np.ones((sum(LENGTHS), 24), np.float32)
+    video = store.VideoRows("v", rows, np.zeros(len(rows), np.float32), "ok", [])
+    store.write_shard(other.with_suffix(".s"), [video], 24, "float32")
+    store.join_shards([other.with_suffix(".s")], other, {"model_name": "m"})
+
+    def elsewhere(function: Any, tasks: Any) -> Any:
+        for each in tasks:
+            yield function(*(other if isinstance(word, Path) else word for word in each))
+
+    source = store.read_features(features)
+    engine = local_engine(1)._replace(map_ordered=elsewhere)
+    how = (0.2, "largest") if task is stage._cluster_chunk else ([0.2], "largest")
+    with pytest.raises(StoreError, match=r"other\.h5: not the features that the command began with: "):
+        list(stage.over_videos(source, task, how, engine=engine, label="x"))
 
 
 def test_blocks_of_rows_are_the_rows(features: Path) -> None:

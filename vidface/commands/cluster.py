@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option, overwrite_option
-from vidface.commands.output import print_json
+from vidface.commands.output import lost_nodes, print_json
 
 if TYPE_CHECKING:
     from vidface.embeddings.options import ClusterOptions
@@ -55,6 +55,7 @@ def cluster(
                 "pool": options.pool,
                 "by": options.by,
                 "already_done": result.already_done,
+                **lost_nodes(where),
             }
         )
     else:

@@ -17,7 +17,7 @@ from vidface.commands.options import (
     overwrite_option,
     root_option,
 )
-from vidface.commands.output import by_kind, print_json
+from vidface.commands.output import by_kind, lost_nodes, print_json
 from vidface.errors import UsageError
 from vidface.scores.text import faces_line
 
@@ -71,6 +71,7 @@ def extract(
                 "already_done": result.already_done,
                 "device": backbone.device,
                 **({} if result.faces is None else {"faces": result.faces}),
+                **lost_nodes(where),
             }
         )
     else:

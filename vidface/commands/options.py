@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 import click
 
+from vidface.commands.watched import watch
 from vidface.errors import UsageError
 
 if TYPE_CHECKING:  # pydantic takes its time
@@ -183,6 +184,8 @@ class StageCommand(click.Command):
             }
             said = {name: each for name, each in told.items() if each is not None or name not in depends}
             ctx.params[parameter] = model.model_construct(**said)
+        if getattr(ctx.params.get("engine"), "name", None) == "ray":
+            watch()  # before anything heavy is imported: threads of libraries do not survive it
         return super().invoke(ctx)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
+import io
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +17,41 @@ from vidface.errors import visible
 from vidface.scores.text import counted
 
 if TYPE_CHECKING:
+    from vidface.features.engines import Engine
     from vidface.manifest.against import Compared
     from vidface.manifest.manifest import Problem
     from vidface.manifest.sources import Converted
 
 
+# What ASCII has for the letters that we print ourselves, each as wide as the letter where columns depend on it.
+_STAND_INS = {"█": "#", "░": "-", "·": ".", "–": "-", "±": "+-"}
+
+
+def stand_in_for_letters() -> None:
+    """Let stdout and stderr print what their encoding lacks: bars as ASCII, other letters as escapes."""
+
+    def stand_in(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError), "it is of writing alone"
+        letters = error.object[error.start : error.end]
+        known = (_STAND_INS.get(x) or x.encode("ascii", "backslashreplace").decode() for x in letters)
+        return "".join(known), error.end
+
+    codecs.register_error("vidface", stand_in)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="vidface")
+
+
 def print_json(value: Mapping[str, Any]) -> None:
-    """One JSON object on one line; NaN is an error, not a token."""
-    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """One JSON object on one line; NaN is an error, not a token. Where stdout is not UTF-8 it is ASCII."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    in_ascii = codecs.lookup(encoding).name != "utf-8"
+    click.echo(json.dumps(value, ensure_ascii=in_ascii, allow_nan=False))
+
+
+def lost_nodes(engine: Engine) -> dict[str, Any]:
+    """The key for machines that were lost on the way; none where all stayed."""
+    return {"lost_nodes": list(engine.lost)} if engine.lost else {}
 
 
 def print_made(output: Path, made: Converted, as_json: bool) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
 
 from vidface.commands.options import DIRECTORY, FILE, json_option
 from vidface.commands.output import print_json
+from vidface.commands.watched import watch
+from vidface.errors import VidfaceError
 
 
 @click.command()
@@ -16,6 +19,8 @@ from vidface.commands.output import print_json
 @json_option
 def run(recipe: Path, overwrite: bool, as_json: bool) -> int:
     """Run the stages that RECIPE (TOML) chains; finished ones are not run again."""
+    if _on_ray(recipe):
+        watch()
     from vidface.runs.recipe import run_recipe
 
     say = (lambda _line: None) if as_json else click.echo
@@ -23,6 +28,16 @@ def run(recipe: Path, overwrite: bool, as_json: bool) -> int:
     if as_json:
         print_json(result)
     return int(result["faults"] > 0)
+
+
+def _on_ray(recipe: Path) -> bool:
+    """Whether a recipe says so, as far as it can be read; what is wrong with it is said where it is read in full."""
+    from vidface.files.toml import read_told
+
+    with contextlib.suppress(VidfaceError, OSError):
+        engine = read_told(recipe, "recipe").get("engine")
+        return isinstance(engine, dict) and engine.get("name") == "ray"
+    return False
 
 
 @click.command()

@@ -16,7 +16,7 @@ from vidface.commands.options import (
     manifest_option,
     normalise_option,
 )
-from vidface.commands.output import print_json, print_problems
+from vidface.commands.output import lost_nodes, print_json, print_problems
 from vidface.errors import UsageError
 from vidface.files.atomic import spare_inputs
 from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, check_files, load, used_by
@@ -155,7 +155,7 @@ def sweep(
     if output:
         write_json(output, result)
     if as_json:
-        print_json(result)
+        print_json(result | lost_nodes(where))
     else:
         click.echo(sweep_table(result))
     return int(result["rows"][0]["counts"].get("zero_embeddings", 0) > 0)

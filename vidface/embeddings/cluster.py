@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from vidface.errors import StoreError, UsageError
 from vidface.features.engines import Engine
 from vidface.features.engines.local import local_engine
 from vidface.features.options import CARRIED
+from vidface.files.code import code_sha256
 from vidface.files.shares import shard_range, shard_text
 from vidface.files.stage_output import stage_output
 from vidface.files.store import (
@@ -100,6 +102,7 @@ def cluster(
             **ClusterOptions.written(made_from),
             **{name: value for name, value in of_features.items() if value is not None},
             "program_version": vidface.__version__,
+            **({} if options.shard is None else {"code_sha256": code_sha256()}),
         }
         how, what = (options.cosine(), options.pool), f"{options.by}s"
         chunks = over_videos(source, _cluster_chunk, how, engine=engine, label="cluster", what=what)
@@ -168,17 +171,44 @@ def over_videos(
     """
     stamp = _stamp(source.path)
     chunks = list(_chunks(source.offsets, CHUNK_ROWS))
-    tasks = ((source.path, source.offsets[a : b + 1], argument) for a, b in chunks)
+    content = str(source.attributes["content_sha256"])
+    tasks = ((function, source.path, content, source.offsets[a : b + 1], argument) for a, b in chunks)
     map_ordered = (engine or local_engine()).map_ordered
     with progress(label, len(source.video_ids), what) as advance, ThreadPoolExecutor(1) as aside:
         # Beside the work, which leaves the file in memory: of both, hashing is the shorter.
         verified = aside.submit(verify_file, source.path, source.attributes)
-        for (start, stop), result in zip(chunks, map_ordered(function, tasks), strict=True):
+        for (start, stop), result in zip(chunks, map_ordered(_of_content, tasks), strict=True):
             yield result
             advance(stop - start)
         verified.result()
         if _stamp(source.path) != stamp:
             raise StoreError(f"{source.path}: was changed while it was read; run again")
+
+
+def _of_content(
+    function: Callable[[Path, npt.NDArray[np.int64], Any], Result],
+    path: Path,
+    content: str,
+    offsets: npt.NDArray[np.int64],
+    argument: Any,
+) -> Result:
+    """The task itself, wherever it runs: on another machine another file may lie at that path.
+
+    Raises:
+        StoreError: it does.
+    """
+    if _content(path, _stamp(path)) != content:
+        raise StoreError(
+            f"{path}: not the features that the command began with: have the same file on all machines, and leave it "
+            "as it is while it is read"
+        )
+    return function(path, offsets, argument)
+
+
+@lru_cache(maxsize=16)
+def _content(path: Path, _version: tuple[int, ...]) -> str:
+    """What a features file says that it holds; ``_version`` tells one state of it from the next."""
+    return str(read_attributes(path, "features").get("content_sha256"))
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

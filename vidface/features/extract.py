@@ -25,6 +25,7 @@ from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
 from vidface.features.options import MADE_FROM, ExtractOptions
+from vidface.files.code import code_sha256
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.json_files import read_json, write_json
 from vidface.files.shares import Shard, shard_range, shard_text
@@ -102,11 +103,15 @@ def extract(
         made_from_file = parts / "identity.json"
         known = made_from_file.exists()
         was = ExtractOptions.where_absent() | (read_json(made_from_file) if known else {})
-        if not (known and is_same(parts, was, made_from, overwrite=overwrite)):
+        by_this = {
+            **made_from,
+            "code_sha256": code_sha256(),
+        }  # the file itself may be of other code: it is whole
+        if not (known and is_same(parts, was, by_this, overwrite=overwrite)):
             if parts.exists():  # nobody knows of what it is, or it may be thrown away
                 shutil.rmtree(parts)
             parts.mkdir()
-            write_json(made_from_file, made_from)
+            write_json(made_from_file, by_this)
         job = ExtractJob(
             videos=[Video(video, manifest.video_path(i)) for i, video in enumerate(manifest.video_ids)],
             reading=read_options(options, backbone.card.input_size, faces),
@@ -118,6 +123,7 @@ def extract(
             **ExtractOptions.written(made_from),
             "device": backbone.device,
             "program_version": vidface.__version__,
+            **({} if options.shard is None else {"code_sha256": code_sha256()}),
         }
         shards = [parts / name for name, _ in chunks]
         out.list_faults(shard_faults(shards))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -68,17 +69,65 @@ def test_a_node_with_another_model(ray_engine: Engine, job: ExtractJob, tmp_path
 def test_a_node_with_other_software(
     ray_engine: Engine, job: ExtractJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidface.features.engines import ray_work
+    from vidface.features.engines import ray_nodes
 
-    theirs = dict(ray_work._software())
-    wanted = tuple({**theirs, "numpy": "1.0", "vidface": "9"}.items())
-    monkeypatch.setattr(ray_work, "_software", lambda: wanted)
+    theirs = dict(ray_nodes.software())
+    wanted = tuple({**theirs, "numpy": "1.0", "vidface": "9", "vidface's code": "0ddc0de"}.items())
+    monkeypatch.setattr(ray_nodes, "software", lambda: wanted)
     said = refusal(ray_engine, job)
     assert f"vidface is {theirs['vidface']} there, 9 where the command runs" in said
+    # Two clones of one version: what is edited in one shows in its digest.
+    assert re.search("vidface's code is [0-9a-f]{12} there, 0ddc0de where the command runs", said)
     assert f"numpy is {theirs['numpy']} there, 1.0 where the command runs" in said
     assert "torch" not in said
     with pytest.raises(UsageError, match="has other software"):
         list(ray_engine.map_ordered(abs, [(1,)]))
+
+
+@pytest.mark.parametrize("told", ["2 frames 000000000000", "9 bytes 000000000000", "not there"])
+def test_a_node_with_another_video(
+    ray_engine: Engine, job: ExtractJob, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    from vidface.features.engines import ray_work
+
+    monkeypatch.setattr(ray_work, "fingerprint", lambda _path: told)  # here alone: nodes look for themselves
+    said = refusal(ray_engine, job)
+    assert re.match(
+        rf"{job.videos[0].path}: 2 frames [0-9a-f]{{12}} \(on node .*\), {told} where the command", said
+    )
+
+
+def test_what_tells_videos_apart(tmp_path: Path) -> None:
+    from vidface.features.engines.ray_nodes import EDGE_BYTES, fingerprint
+
+    size = 3 * EDGE_BYTES
+
+    def of(content: bytes) -> str:
+        (tmp_path / "clip").write_bytes(content)
+        return fingerprint(tmp_path / "clip")
+
+    zeros = bytes(size)
+    different = [zeros, zeros + b"\0", b"\1" + zeros[1:], zeros[1:] + b"\1", b"", b"\0"]
+    assert len({of(content) for content in different}) == len(different)
+    assert of(zeros) == of(zeros) and of(zeros).startswith("196,608 bytes ")
+
+    folder = write_folder(tmp_path / "frames", frames_of(0, 3))
+    seen = {fingerprint(folder)}
+    (folder / ".hidden.png").write_bytes(b"x")  # neither is read
+    (folder / "notes.txt").write_bytes(b"x")
+    assert {fingerprint(folder)} == seen
+    (folder / "2.png").rename(folder / "3.png")
+    seen.add(fingerprint(folder))
+    (folder / "3.png").write_bytes(b"x")
+    seen.add(fingerprint(folder))
+    (folder / "3.png").unlink()
+    seen.add(fingerprint(folder))
+    assert len(seen) == 4
+
+    assert fingerprint(tmp_path / "none") == "not there"
+    os.mkfifo(tmp_path / "pipe")
+    assert fingerprint(tmp_path / "pipe") == "not a regular file"
+    assert fingerprint(tmp_path / ("n" * 300)) == "File name too long"
 
 
 def test_a_network_on_a_gpu_needs_one_in_the_cluster(ray_engine: Engine, job: ExtractJob) -> None:
@@ -91,18 +140,18 @@ def test_a_network_on_a_gpu_needs_one_in_the_cluster(ray_engine: Engine, job: Ex
 
 
 def test_errors_of_other_nodes_say_where(ray_engine: Engine) -> None:
-    from vidface.features.engines.ray_work import Home, _away_from, _home
+    from vidface.features.engines.ray_nodes import Home, away_from, home
 
-    def raised(home: Home, error: Exception) -> str:
-        with pytest.raises(type(error)) as caught, _away_from(home):
+    def raised(where: Home, error: Exception) -> str:
+        with pytest.raises(type(error)) as caught, away_from(where):
             raise error
         return str(caught.value)
 
-    far = Home("192.0.2.77", Path.cwd(), _home().software)
-    assert raised(_home(), StoreError("x.h5: damaged")) == "x.h5: damaged"
-    assert raised(far, StoreError("x.h5: damaged")) == f"x.h5: damaged (on node {_home().node})"
+    far = Home("192.0.2.77", Path.cwd(), home().software)
+    assert raised(home(), StoreError("x.h5: damaged")) == "x.h5: damaged"
+    assert raised(far, StoreError("x.h5: damaged")) == f"x.h5: damaged (on node {home().node})"
     assert raised(far, FileNotFoundError(2, "No such file", "x.h5")).endswith(
-        f"No such file (on node {_home().node}): 'x.h5'"
+        f"No such file (on node {home().node}): 'x.h5'"
     )
 
 

@@ -44,7 +44,9 @@ class Engine(NamedTuple):
             ``advance`` is told how many more videos are done.
         map_ordered: (function, tasks) -> ``function(*task)`` of every task, in order. The function is a module's own,
             its arguments and results are plain data: they may travel to another machine.
+        lost: the machines that were lost on the way; their work was done again.
     """
 
     extract_chunks: Callable[[ExtractJob, Sequence[range], Callable[[int], None]], Iterator[list[VideoRows]]]
     map_ordered: Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
+    lost: Sequence[str] = ()

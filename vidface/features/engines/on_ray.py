@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,14 @@ _ASK = (
     "import ray, sys; ray.init(sys.argv[1], namespace='vidface', log_to_driver=False, logging_level='error')"
 )
 
-# Ray reads these when it is imported. It tells of every lost process, and on stdout, where our results go.
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": ".", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+# Ray reads these when it is imported. It tells of every lost process, and on stdout, where our results go. A head that
+# is gone is given up after some seconds, not after a minute.
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
+}
 
 
 @contextmanager
@@ -38,11 +46,12 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
     """The engine of a cluster; see `vidface.features.engines.open_engine`.
 
     A cluster that was there before goes on after the block; one that was started here ends with it. A program that has
-    called ``ray.init`` itself keeps its connection.
+    called ``ray.init`` itself keeps its connection. Where the head or this machine's node is lost, Ray ends the process
+    without a word; the command line has a parent for that, `vidface.commands.watched`.
     """
     if workers == 0:
         raise UsageError("--workers 0 is of --engine local; with ray say 1 or more, or leave it out")
-    for name, value in _QUIET.items():
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -50,28 +59,47 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
         raise UsageError("--engine ray needs Ray: pip install -e '.[ray]'") from None
     from vidface.features.engines.ray_work import extract_chunks, map_ordered
 
-    engine = Engine(partial(extract_chunks, workers=workers), map_ordered)
+    lost: list[str] = []
+    engine = Engine(
+        partial(extract_chunks, workers=workers, lost=lost), partial(map_ordered, lost=lost), lost
+    )
     if ray.is_initialized():
         yield engine
         return
-    quiet: dict[str, Any] = {"namespace": "vidface", "log_to_driver": False, "logging_level": "error"}
-    with tempfile.TemporaryDirectory(prefix="vidface-ray-", ignore_cleanup_errors=True) as folder:
-        if address is not None:
-            _ask(address)
+    if address is not None:
+        _ask(address)
+    with ExitStack() as stack:
+        how: dict[str, Any] = {"address": address or "local", "namespace": "vidface"}
+        how |= {"log_to_driver": False, "logging_level": "error"}
+        if address is None:
+            folder = tempfile.TemporaryDirectory(prefix="vidface-ray-", ignore_cleanup_errors=True)
+            how |= {
+                "num_cpus": cpu_count(),
+                "include_dashboard": False,
+                "_temp_dir": stack.enter_context(folder),
+            }
         try:
-            with _without_stderr():
-                if address is None:
-                    ray.init(
-                        "local", num_cpus=cpu_count(), include_dashboard=False, _temp_dir=folder, **quiet
-                    )
-                else:
-                    ray.init(address, **quiet)
+            with _without_stderr(), _as_before():
+                ray.init(**how)
         except (RuntimeError, ValueError, OSError, SystemExit, ray.exceptions.RayError) as error:
             raise VidfaceError(f"Ray does not start: {printable(str(error))[:300]}") from error
         try:
             yield engine
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _as_before() -> Iterator[None]:
+    """What Ray makes meanwhile is this user's alone, its token above all; how SIGTERM is met stays as it was."""
+    mask, on_main = os.umask(0o077), threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        if on_main:
+            signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager

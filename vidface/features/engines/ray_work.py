@@ -9,27 +9,34 @@ Actors on GPUs are not yet run on a GPU.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import platform
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, lru_cache
-from importlib import metadata
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import vidface
 from vidface.backbones import load_backbone
-from vidface.errors import UsageError, VidfaceError, printable
+from vidface.errors import ClusterError, UsageError, printable
 from vidface.features.engines.batches import embed_chunk, face_embedder
 from vidface.features.engines.contract import Embed, ExtractJob
 from vidface.features.engines.isolated import Decoders
+from vidface.features.engines.ray_nodes import (
+    ON_NODE,
+    Home,
+    Nodes,
+    away_from,
+    fingerprint,
+    home,
+    node,
+    nodes,
+    require_same,
+)
 from vidface.features.engines.reading import Message, ReadOptions, Video
 from vidface.features.options import ExtractOptions
 from vidface.files.store import VideoRows
@@ -37,19 +44,13 @@ from vidface.runtime import cpu_count
 
 RETRIES = 20  # of work whose process or node died; bounded, since it may itself be what kills
 CHUNKS_AN_ACTOR = 2  # one that it works at, one that is decoded meanwhile
-_ON_NODE = " (on node "
-PACKAGES = ("av", "decord2", "numba", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "torch")
-OF_DETECTION = ("opencv-python", "opencv-python-headless", "uniface")  # matters only where faces are detected
-
-Software = tuple[tuple[str, str], ...]
-
-
-class Home(NamedTuple):
-    """The machine where the command runs: its address, its folder, and what it works with."""
-
-    node: str
-    folder: Path
-    software: Software
+LOOK_SECONDS = 1.0  # between two looks at the cluster while a result is waited for
+LOOKERS = 16  # threads that look at the videos of a chunk: on a disk of the network each waits for answers
+_ACTOR_BYTES = 1 << 20  # claimed, not held: Ray places what claims nothing anywhere, also two on one node
+# What Ray says where a node cannot even take the work.
+_OTHER_CODE = re.compile(
+    r"failed to import on the worker|No module named '?vidface[\w.]*|Can't get attribute .*"
+)
 
 
 class Network(NamedTuple):
@@ -72,7 +73,12 @@ class _Running(NamedTuple):
 
 
 def extract_chunks(
-    job: ExtractJob, chunks: Sequence[range], advance: Callable[[int], None], *, workers: int | None
+    job: ExtractJob,
+    chunks: Sequence[range],
+    advance: Callable[[int], None],
+    *,
+    workers: int | None,
+    lost: list[str],
 ) -> Iterator[list[VideoRows]]:
     """The features of every chunk, in order; see `vidface.features.engines.contract.Engine`. Rows may be read-only.
 
@@ -82,24 +88,29 @@ def extract_chunks(
     Args:
         job, chunks, advance: as the contract says.
         workers: actors; None: one a GPU where this machine's network is on a GPU, else one a node.
+        lost: gets the address of every node that is lost meanwhile.
     """
     if not chunks:
         return
-    home = _home()
-    if job.reading.faces is not None:
-        home = home._replace(software=home.software + _versions(OF_DETECTION))
-    actors = _embedders(job, workers, home)
+    here, seen = home(detection=job.reading.faces is not None), Nodes(lost)
+    actors = _embedders(job, workers, here)
     bound = CHUNKS_AN_ACTOR * len(actors) + -(-2 * _cores() // max(map(len, chunks)))
     upcoming = iter(chunks)
     waiting: deque[_Running] = deque()
     try:
         while True:
             for chunk in islice(upcoming, bound - len(waiting)):
-                waiting.append(_submit(job, chunk, actors, waiting, home))
+                waiting.append(_submit(job, chunk, actors, waiting, here))
             if not waiting:
                 return
+            decoded = 0  # as far as can be told from here, a decoded video is done
+            while not _is_there(waiting[0].rows):
+                seen.look()
+                ready = _count(waiting[0].decoded)
+                advance(max(0, ready - decoded))
+                decoded = max(decoded, ready)
             rows: list[VideoRows] = _get(waiting[0].rows)
-            advance(len(waiting.popleft().chunk))
+            advance(len(waiting.popleft().chunk) - decoded)
             yield rows
     finally:
         if ray.is_initialized():  # else Ray would start again, to end what has ended with it
@@ -108,40 +119,41 @@ def extract_chunks(
         _cancel(decoded for running in waiting for decoded in running.decoded)
 
 
-def map_ordered(function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+def map_ordered(
+    function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], *, lost: list[str]
+) -> Iterator[Any]:
     """``function(*task)`` for every task, in order, two tasks a core of the cluster at a time.
 
-    Results may be read-only.
+    Results may be read-only. ``lost`` is as in `extract_chunks`.
     """
-    home, bound = _home(), 2 * _cores()
+    here, seen, bound = home(), Nodes(lost), 2 * _cores()
     upcoming = iter(tasks)
     running: deque[Any] = deque()
     try:
         while True:
             running.extend(
-                _call.remote(home, function, task) for task in islice(upcoming, bound - len(running))
+                _call.remote(here, function, task) for task in islice(upcoming, bound - len(running))
             )
             if not running:
                 return
+            while not _is_there(running[0]):
+                seen.look()
             yield _get(running.popleft())
     finally:
         _cancel(running)
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
-def _call(home: Home, function: Callable[..., Any], task: tuple[Any, ...]) -> Any:
-    with _away_from(home):
+def _call(command: Home, function: Callable[..., Any], task: tuple[Any, ...]) -> Any:
+    with away_from(command):
         return function(*task)
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
-def _decode(home: Home, reading: ReadOptions, video: Video, there: bool) -> list[Message]:
-    """All messages of a video. ``there``: the command's machine has the file, so it must be here too."""
-    with _away_from(home):
-        if there and not video.path.exists():
-            raise UsageError(
-                f"{video.path}: not there{_ON_NODE}{_node()}): all nodes must have the videos at the same path"
-            )
+def _decode(command: Home, reading: ReadOptions, video: Video, told: str) -> list[Message]:
+    """All messages of a video, which is ``told`` by the `fingerprint` that it has where the command runs."""
+    with away_from(command):
+        require_same(video.path, told)
         return list(_decoders(reading).read(video))
 
 
@@ -152,18 +164,18 @@ def _decoders(reading: ReadOptions) -> Decoders:
 
 
 # Without a claim to a core: on a cluster of one core the tasks that feed it could never run.
-@ray.remote(num_cpus=0, max_restarts=RETRIES, max_task_retries=RETRIES)
+@ray.remote(num_cpus=0, memory=_ACTOR_BYTES, max_restarts=RETRIES, max_task_retries=RETRIES)
 class _Embedder:
     """Holds the network of a job. It is loaded by the first chunk, whose error can be told; one of __init__ cannot."""
 
-    def __init__(self, home: Home, network: Network) -> None:
-        self._home, self._network = home, network
+    def __init__(self, command: Home, network: Network) -> None:
+        self._command, self._network = command, network
         self._embed: Embed | None = None
 
     def embed_chunk(self, video_ids: list[str], decoded: list[Any]) -> list[VideoRows]:
         """The rows of a chunk; ``decoded`` are the references to its videos' messages."""
         network = self._network
-        with _away_from(self._home):
+        with away_from(self._command):
             if self._embed is None:
                 self._embed = _load(network)
             return embed_chunk(
@@ -192,21 +204,21 @@ def _load(network: Network) -> Embed:
     )
     if backbone.sha256 != network.sha256:
         raise UsageError(
-            f"{options.model}: another model{_ON_NODE}{_node()}): all nodes must have the same model and card at the "
+            f"{options.model}: another model{ON_NODE}{node()}): all nodes must have the same model and card at the "
             "same path"
         )
     if backbone.device != network.device:
         raise UsageError(
             f"the network runs on {network.device} where the command runs, "
-            f"but on {backbone.device}{_ON_NODE}{_node()}): use machines of one kind"
+            f"but on {backbone.device}{ON_NODE}{node()}): use machines of one kind"
         )
     return face_embedder(backbone, options)
 
 
-def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
+def _embedders(job: ExtractJob, workers: int | None, command: Home) -> list[Any]:
     on_gpu = not job.backbone.device.startswith("cpu")
     if on_gpu:
-        gpus = int(sum(node["Resources"].get("GPU", 0) for node in _nodes()))
+        gpus = int(sum(each["Resources"].get("GPU", 0) for each in nodes()))
         if not gpus:
             raise UsageError(
                 f"the network runs on {job.backbone.device} here, but the Ray cluster has no GPU: say --device cpu"
@@ -214,11 +226,11 @@ def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
         count = min(workers or gpus, gpus)  # more would wait for a GPU for ever, and their chunks with them
         places: list[Any] = ["SPREAD"]
     else:
-        # Named one by one: Ray does not spread what claims nothing. Where a node is gone another takes its actor.
+        # Named one by one, so that no node has two; where one is gone another takes its actor.
         places = [
-            NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
-            for node in _nodes()
-            if node["Resources"].get("CPU", 0) >= 1
+            NodeAffinitySchedulingStrategy(each["NodeID"], soft=True)
+            for each in nodes()
+            if each["Resources"].get("CPU", 0) >= 1
         ]
         count = workers or len(places)
     network = Network(
@@ -229,17 +241,22 @@ def _embedders(job: ExtractJob, workers: int | None, home: Home) -> list[Any]:
         track=job.reading.faces and job.reading.faces.track,
     )
     return [
-        _Embedder.options(num_gpus=int(on_gpu), scheduling_strategy=place).remote(home, network)  # type: ignore[attr-defined]
+        _Embedder.options(num_gpus=int(on_gpu), scheduling_strategy=place).remote(command, network)  # type: ignore[attr-defined]
         for place in islice(cycle(places), count)
     ]
 
 
 def _submit(
-    job: ExtractJob, chunk: range, actors: Sequence[Any], waiting: Iterable[_Running], home: Home
+    job: ExtractJob, chunk: range, actors: Sequence[Any], waiting: Iterable[_Running], command: Home
 ) -> _Running:
     """Set a chunk on its way, to the actor that has least to do."""
     videos = [job.videos[video] for video in chunk]
-    decoded = [_decode.remote(home, job.reading, video, video.path.exists()) for video in videos]
+    with ThreadPoolExecutor(LOOKERS) as pool:
+        told = pool.map(fingerprint, [video.path for video in videos])
+        decoded = [
+            _decode.remote(command, job.reading, video, its_print)
+            for video, its_print in zip(videos, told, strict=True)
+        ]
     unfinished = Counter(
         running.actor for running in waiting if not ray.wait([running.rows], timeout=0, fetch_local=False)[0]
     )
@@ -248,32 +265,38 @@ def _submit(
     return _Running(chunk, decoded, rows, actor)
 
 
-def _nodes() -> list[dict[str, Any]]:
-    """Every living node, as Ray describes it."""
-    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
 def _cores() -> int:
     """Cores of the whole cluster."""
-    cores = int(sum(node["Resources"].get("CPU", 0) for node in _nodes()))
+    cores = int(sum(each["Resources"].get("CPU", 0) for each in nodes()))
     if not cores:
         raise UsageError("the Ray cluster has no core to work on: start a node with --num-cpus 1 or more")
     return cores
+
+
+def _is_there(result: Any) -> bool:
+    """Whether a result is there; waits a little for it."""
+    return bool(ray.wait([result], timeout=LOOK_SECONDS, fetch_local=False)[0])
+
+
+def _count(results: list[Any]) -> int:
+    """How many results are there."""
+    return len(ray.wait(results, num_returns=len(results), timeout=0, fetch_local=False)[0])
 
 
 def _get(reference: Any) -> Any:
     """A result, or what the work has raised, as it would have raised it here."""
     try:
         return ray.get(reference)
-    except RayTaskError as error:
-        cause: BaseException = error.cause
-        if isinstance(cause, RuntimeError) and "failed to import on the worker" in str(cause):
-            raise UsageError(
-                f"a node has no vidface that could be imported: {printable(str(error))}"
-            ) from error
-        raise cause from error
     except RayError as error:
-        raise VidfaceError(f"Ray gave the work up: {printable(str(error))[:300]}") from error
+        if found := _OTHER_CODE.search(str(error)):
+            raise UsageError(
+                f"a node has no vidface that could be imported, or another one ({printable(found.group())}): install "
+                "the same on all"
+            ) from error
+        if isinstance(error, RayTaskError):
+            cause: BaseException = error.cause
+            raise cause from error
+        raise ClusterError(f"Ray gave the work up: {printable(str(error))[:300]}") from error
 
 
 def _cancel(references: Iterable[Any]) -> None:
@@ -281,71 +304,3 @@ def _cancel(references: Iterable[Any]) -> None:
     if ray.is_initialized():
         for reference in references:
             ray.cancel(reference, force=True)
-
-
-@contextlib.contextmanager
-def _away_from(home: Home) -> Iterator[None]:
-    """Work for the command on a node: with the same software only, and errors say which node it was.
-
-    Raises:
-        UsageError: this node has other software.
-    """
-    _arrive(home)
-    try:
-        yield
-    except (VidfaceError, OSError) as error:
-        if _node() != home.node and _ON_NODE not in str(error):
-            where = f"{_ON_NODE}{_node()})"
-            if isinstance(error, OSError):
-                error.strerror = f"{error.strerror}{where}"
-            else:
-                error.args = (f"{error}{where}", *error.args[1:])
-        raise
-
-
-def _home() -> Home:
-    return Home(_node(), Path.cwd(), _software())
-
-
-def _node() -> str:
-    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-
-
-@cache
-def _software() -> Software:
-    """What decides the bytes beside the input, as (name, version)."""
-    return (
-        ("vidface", vidface.__version__),
-        ("Python", ".".join(platform.python_version_tuple()[:2])),
-        *_versions(PACKAGES),
-    )
-
-
-def _versions(distributions: Sequence[str]) -> Software:
-    return tuple((name, _version(name)) for name in distributions)
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "missing"
-
-
-@lru_cache(1)
-def _arrive(home: Home) -> None:
-    """Go where the command is, so that a path means the same here; refuse to work where results could differ.
-
-    Raises:
-        UsageError: this node has another vidface, Python or library than the machine where the command runs.
-    """
-    here = dict(_software() + _versions(OF_DETECTION))
-    different = [
-        f"{name} is {here[name]} there, {theirs} where the command runs"
-        for name, theirs in home.software
-        if here[name] != theirs
-    ]
-    if different:
-        raise UsageError(f"node {_node()} has other software: {'; '.join(different)}: install the same")
-    with contextlib.suppress(OSError):  # it matters to relative paths alone, and these are missed by name
-        os.chdir(home.folder)

@@ -1,0 +1,71 @@
+"""A small process that waits beside a command that works on Ray, and says how it ended.
+
+Ray's C++ ends the process that uses it when the node under it or the head of the cluster is lost: without a word, and
+with exit status 1, which means faults of videos. So such a command runs in a child process, and its parent speaks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from vidface.errors import ClusterError
+
+_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+_ours: list[int] = []  # in the child: where its parent reads the exit status
+
+
+def watch() -> None:
+    """Go on in a child process; in the parent this does not return.
+
+    Signals that end a command are handed on to the child, which is in a process group of its own: a terminal sends
+    Ctrl-C to a whole group. It ends with its parent.
+
+    Raises:
+        click.exceptions.Exit: in the parent, with the exit status of the child.
+        ClusterError: in the parent, where the child has ended without one.
+        KeyboardInterrupt: in the parent, where that was after a signal.
+    """
+    reads, writes = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reads)
+        os.setpgid(0, 0)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _ours.append(writes)
+        return
+    os.close(writes)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handed_on: list[int] = []
+
+    def hand_on(number: int, _frame: FrameType | None) -> None:
+        handed_on.append(number)
+        os.kill(child, number)
+
+    for number in before:
+        signal.signal(number, hand_on)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    if told := os.read(reads, 1):
+        raise click.exceptions.Exit(told[0])
+    if ended == -signal.SIGKILL:
+        os.kill(os.getpid(), signal.SIGKILL)  # as whoever killed it would see it without a parent
+    if handed_on:
+        signal.raise_signal(handed_on[0])
+    raise ClusterError(
+        "the Ray cluster is lost: its head, or Ray's own process on this machine, has ended; what is finished is kept: "
+        "mend the cluster and call the command again"
+    )
+
+
+def tell(status: int) -> None:
+    """Say the exit status to the parent, where there is one: what Ray does when the process ends changes nothing."""
+    while _ours:
+        os.write(_ours.pop(), bytes([status]))
