@@ -54,6 +54,12 @@ def lost_nodes(engine: Engine) -> dict[str, Any]:
     return {"lost_nodes": list(engine.lost)} if engine.lost else {}
 
 
+def print_warnings(warnings: Sequence[str]) -> None:
+    """What may cost the user something, a line each, on stderr."""
+    for warning in warnings:
+        click.echo(visible(f"warning: {warning}"), err=True)
+
+
 def print_made(output: Path, made: Converted, as_json: bool) -> int:
     """Say what a converter wrote, and all that it left out, by reason."""
     if as_json:
