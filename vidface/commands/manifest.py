@@ -33,13 +33,24 @@ def manifest() -> None:
     help="Videos of each person for enrolment, without split folders.",
 )
 @click.option("--pictures", is_flag=True, help="Each image is a video of its own: DIR/PERSON/IMAGE.")
+@click.option(
+    "--unknown",
+    multiple=True,
+    metavar="NAME",
+    help="A folder NAME in place of PERSON holds people nobody knows, as _unknown and _distractors do; repeatable.",
+)
 @json_option
-def manifest_from_folder(folder: Path, output: Path, enrol: int, pictures: bool, as_json: bool) -> int:
-    """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames."""
+def manifest_from_folder(
+    folder: Path, output: Path, enrol: int, pictures: bool, unknown: tuple[str, ...], as_json: bool
+) -> int:
+    """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames.
+
+    The videos in DIR/_unknown and DIR/_distractors get no identity: they are of people nobody knows.
+    """
     from vidface.manifest.sources import from_folder, from_pictures
 
     convert = from_pictures if pictures else from_folder
-    return print_made(output, convert(folder, output, enrol=enrol), as_json)
+    return print_made(output, convert(folder, output, enrol=enrol, unknown=unknown), as_json)
 
 
 @manifest.command("from-ytf")

@@ -26,12 +26,14 @@ from vidface.files.store import (
     EmbeddingRows,
     Embeddings,
     FeaturesInfo,
+    attribute_of,
     read_attributes,
     read_embeddings,
     read_features,
     read_tracks,
     row_blocks,
     verify_file,
+    warnings_of,
     write_embeddings,
 )
 from vidface.runtime import progress
@@ -99,6 +101,7 @@ def cluster(
             **ClusterOptions.written(made_from),
             **{name: value for name, value in of_features.items() if value is not None},
             "program_version": vidface.__version__,
+            **attribute_of(warnings_of(features, source.attributes)),
         }
         how, what = (options.cosine(), options.pool), f"{options.by}s"
         chunks = over_videos(source, _cluster_chunk, how, engine=engine, label="cluster", what=what)

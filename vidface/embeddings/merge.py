@@ -23,6 +23,7 @@ from vidface.files.shares import Shard, parse_shard, shard_text
 from vidface.files.stage_output import stage_output
 from vidface.files.store import (
     FeaturesInfo,
+    attribute_of,
     embedding_chunks,
     face_totals,
     join_shards,
@@ -31,6 +32,7 @@ from vidface.files.store import (
     read_info,
     shard_faults,
     verify_file,
+    warnings_of,
     write_embeddings,
 )
 
@@ -128,6 +130,12 @@ def _common(shards: Sequence[FeaturesInfo]) -> dict[str, Any]:
     names = {name for shard in shards for name in shard.attributes} - OF_ONE_SHARD
     common: dict[str, Any] = {}
     for name in sorted(names, key=lambda name: (place.get(name, len(place)), name)):
+        if name == "warnings":  # each of every shard's
+            said = dict.fromkeys(
+                text for shard in shards for text in warnings_of(shard.path, shard.attributes)
+            )
+            common |= attribute_of(list(said))
+            continue
         if name == "device":
             common[name] = " + ".join(sorted({str(shard.attributes.get(name)) for shard in shards}))
             continue

@@ -30,6 +30,7 @@ from vidface.files.json_files import read_json, write_json
 from vidface.files.shares import Shard, shard_range, shard_text
 from vidface.files.stage_output import is_same, stage_output
 from vidface.files.store import (
+    attribute_of,
     face_totals,
     join_shards,
     read_attributes,
@@ -118,6 +119,7 @@ def extract(
             **ExtractOptions.written(made_from),
             "device": backbone.device,
             "program_version": vidface.__version__,
+            **attribute_of(getattr(backbone, "warnings", [])),
         }
         shards = [parts / name for name, _ in chunks]
         out.list_faults(shard_faults(shards))

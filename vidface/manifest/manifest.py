@@ -18,12 +18,14 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from vidface.errors import ManifestError
+from vidface.errors import ManifestError, Warned
 from vidface.files.atomic import remove_dead_partials, write_atomic
 from vidface.manifest.formats import format_of, parse
-from vidface.manifest.rows import COLUMNS, Problem, Row, show
+from vidface.manifest.identities import suspicions
+from vidface.manifest.rows import COLUMNS, Parsed, Problem, Row, show
 
 __all__ = ["COLUMNS", "Manifest", "Problem", "Row", "check_manifest", "read_manifest", "write_manifest"]
 
@@ -63,6 +65,11 @@ class Manifest:
         """Return where the media of row ``i`` lie."""
         return self.root / self.paths[i]
 
+    @cached_property
+    def warnings(self) -> list[Warned]:
+        """What is odd about identities and splits, and costs whoever scores by them; see `suspicions`."""
+        return [found.warning for found in suspicions(self.identities, self.splits)]
+
 
 def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
     """Read a manifest that can be used as it is.
@@ -78,8 +85,8 @@ def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
     """
     path = Path(path)
     root = _root(path, root)
-    rows, problems = _load(path, root)
-    fatal = [problem for problem in problems if problem.kind not in _NOT_FATAL]
+    _, rows, problems = _load(path, root)
+    fatal = [problem for problem in problems if not (problem.warning or problem.kind in _NOT_FATAL)]
     if fatal:
         more = f" ({len(fatal) - 1} more; run: vidface manifest check {path})" if len(fatal) > 1 else ""
         raise ManifestError(fatal[0].at(path) + more)
@@ -96,13 +103,20 @@ def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
     (around an id, identity or split), ``too-long``, ``too-large`` (what a Parquet file unpacks to),
     ``outside-root``, ``duplicate-id``, ``confusable-id`` (ids that differ only by case or Unicode form),
     ``confusable-identity`` (identities that differ only by Unicode form; case may differ). Others:
-    ``missing-file``, ``duplicate-path``.
+    ``missing-file``, ``duplicate-path``. Warnings, which are no problems: those of `suspicions`.
 
     Raises:
         ManifestError: The file cannot be opened, or its suffix is not that of a manifest.
     """
     path = Path(path)
-    return _load(path, _root(path, root))[1]
+    lines, rows, problems = _load(path, _root(path, root))
+    return sorted([*problems, *row_warnings(lines, rows)], key=lambda problem: problem.line)
+
+
+def row_warnings(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
+    """What is odd about the rows, but may be as it should; see `suspicions`."""
+    found = suspicions([row[2] for row in rows], [row[3] for row in rows])
+    return [Problem(lines[odd.row], odd.kind, str(odd.warning), warning=True) for odd in found]
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> int:
@@ -140,14 +154,14 @@ def _root(path: Path, root: Path | None) -> Path:
     return Path(root)
 
 
-def _load(path: Path, root: Path) -> tuple[list[Row], list[Problem]]:
+def _load(path: Path, root: Path) -> Parsed:
     """Parse a manifest and check its rows; problems come ordered by line."""
     lines, rows, problems = parse(path)
     if not rows and not problems:
         problems.append(Problem(0, "empty", "no videos in it; a manifest has one row a video"))
     problems += row_problems(lines, rows)
     problems += _media_problems(lines, rows, root)
-    return rows, sorted(problems, key=lambda problem: problem.line)
+    return Parsed(lines, rows, sorted(problems, key=lambda problem: problem.line))
 
 
 def _digest(rows: Sequence[Row]) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vidface.errors import ManifestError, UsageError, printable
 from vidface.features.engines import Engine
-from vidface.files.store import Embeddings, FeaturesInfo, read_embeddings, read_features
+from vidface.files.store import Embeddings, FeaturesInfo, read_embeddings, read_features, warnings_of
 from vidface.frames.frame import Pixels
 from vidface.report.run.content import Cmc, Confused, Content, Pair, Strip
 from vidface.report.run.hardest import confused_people
@@ -92,7 +92,7 @@ def gather(
     faults = faults_of(run)
     numbers = headline(scores)
     told = {number.note for number in numbers}  # beside the number they are about
-    warnings = [*run.notes, *(warning for warning in scores["warnings"] if warning not in told)]
+    warnings = [*(warning for warning in scores["warnings"] if warning not in told), *run.notes]
     table = run.sweep
     if thresholds is not None and run.features is not None:
         table = sweep(run.features, run.manifest, thresholds, run.options, engine=engine)
@@ -177,7 +177,8 @@ def _score(opened: _Opened) -> tuple[dict[str, Any], dict[str, list[str]] | None
         scores = run.scores
     else:
         status = Counter(opened.found.status[row] for row in opened.rows.tolist())
-        scored = Scored({}, embeddings=opened.embeddings, rankings=rankings, status=dict(status))
+        said = warnings_of(run.embeddings, run.attributes)
+        scored = Scored({}, opened.embeddings, rankings, dict(status), said)
         scores = score(scored, run.manifest, options)
     return scores, rankings if rankings is not None and scores["mAP@100"] is not None else None
 
