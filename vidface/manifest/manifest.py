@@ -119,6 +119,15 @@ def row_warnings(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
     return [Problem(lines[odd.row], odd.kind, str(odd.warning), warning=True) for odd in found]
 
 
+def rows_sha256(path: Path) -> str | None:
+    """The ``sha256`` that the `Manifest` of a file would have, without a look at its media; None where it is none."""
+    try:
+        _, rows, problems = parse(path)
+    except ManifestError:
+        return None
+    return None if problems or not rows else _digest(rows)
+
+
 def write_manifest(path: Path, rows: Iterable[Row]) -> int:
     """Write ``(video_id, path, identity, split)`` rows, whole or not at all; the suffix decides the format.
 
@@ -167,7 +176,7 @@ def _load(path: Path, root: Path) -> Parsed:
 def _digest(rows: Sequence[Row]) -> str:
     """Hash the rows; no field holds a control character, so the two separators make it unambiguous."""
     text = "\n".join("\x1f".join(row) for row in rows)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
