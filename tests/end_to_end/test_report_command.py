@@ -76,7 +76,10 @@ def test_what_is_refused(small: Small, tmp_path: Path) -> None:
     assert "holds something else than a report" in vidface(*arguments, full, code=2).error
     assert [path.name for path in full.iterdir()] == ["thesis.tex"]
     new = tmp_path / "new"
-    assert "say --manifest FILE" in vidface("report", small.embeddings, "-o", new, code=2).error
+    lonely = tmp_path / "lonely"
+    lonely.mkdir()
+    shutil.copy(small.embeddings, lonely / "e.h5")
+    assert "pass --manifest FILE" in vidface("report", lonely / "e.h5", "-o", new, code=2).error
     assert "no such video" in vidface(*arguments, new, "--video", "x\x1b[2J", code=2).error
     assert "cannot read 'high'" in vidface(*arguments, new, "--thresholds", "high", code=2).error
     moved = tmp_path / "moved"

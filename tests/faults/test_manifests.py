@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import frames_of, vidface, write_folder, write_manifest
+from command_line import cells_of, frames_of, read_features, vidface, write_folder, write_manifest
 
 from vidface.files.store import EmbeddingRows, FeaturesInfo, write_embeddings
 
@@ -93,7 +94,53 @@ def test_a_link_out_of_the_root(tmp_path: Path, what: str) -> None:
     (inside / "link").symlink_to(target)
     manifest = put(inside, HEAD + f"a,{path},,\n")
     assert kinds(manifest) == [(2, "outside-root")]
-    assert "symbolic link" in refused(manifest)
+    words = ("extract", manifest, "-o", inside / "f.h5", "--model", "gone.onnx")
+    assert "symbolic link" in vidface(*words, code=1).error
+    # What opens no media does not look for them.
+    assert "gone.h5: no such file" in vidface("score", "gone.h5", "--manifest", manifest, code=1).error
+
+
+@pytest.mark.parametrize(("written", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_path_in_the_other_unicode_form(tmp_path: Path, model: Path, written: str, on_disk: str) -> None:
+    """Lists are NFC mostly; what a Mac's archive unpacks to is NFD. The rows stay as they are written."""
+    name = "Zo\u00eb/caf\u00e9"
+    frames = frames_of(0, 3)
+    write_folder(tmp_path / "set" / unicodedata.normalize(on_disk, name), frames)
+    row = (unicodedata.normalize(written, name), unicodedata.normalize(written, name))
+    manifest = write_manifest(tmp_path / "set" / "set.csv", [row])
+    assert vidface("manifest", "check", manifest, "--json", code=0).json["ok"]
+    output = tmp_path / "features.h5"
+    vidface("extract", manifest, "-o", output, "--model", model, "--workers", 0, code=0)
+    ids, status, features = read_features(output)
+    assert (ids, status) == ([row[0]], ["ok"])
+    assert np.allclose(features[0], cells_of(frames), atol=1e-5)
+    sheet = ("--manifest", manifest, "--sheet", tmp_path / "sheet.png", "--json")
+    for typed in (name, unicodedata.normalize("NFD", name)):  # and a person may type either
+        seen = vidface("inspect", output, typed, *sheet, code=0).json
+        assert (seen["video"], seen["notes"]) == (row[0], [])
+
+
+def test_a_path_that_differs_by_more_than_its_form_is_named_with_escapes(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for name in ("Caf\u00e9", "x\u00e9\u00ea", "x\u00e9e\u0302"):
+        (folder / unicodedata.normalize("NFD", name) if name < "b" else folder / name).mkdir(parents=True)
+    rows = [("a", "caf\u00e9"), ("b", "xe\u0301e\u0302"), ("c", "cafe")]
+    manifest = write_manifest(folder / "set.csv", rows)
+    told = vidface("manifest", "check", manifest, "--json", code=1).json["problems"]
+    assert [(problem["line"], problem["kind"]) for problem in told] == [
+        (n, "missing-file") for n in (2, 3, 4)
+    ]
+    assert "there is 'Cafe\\u0301', which differs by case or Unicode form" in told[0]["message"]
+    assert "2 differ from it by Unicode form alone: 'x\\xe9e\\u0302' and 'x\\xe9\\xea'" in told[1]["message"]
+    assert told[2]["message"].endswith(f"under {folder}")
+
+
+def test_one_file_under_both_unicode_forms_is_one_path(tmp_path: Path) -> None:
+    (tmp_path / "set" / "caf\u00e9").mkdir(parents=True)
+    manifest = write_manifest(tmp_path / "set" / "set.csv", [("a", "caf\u00e9"), ("b", "cafe\u0301")])
+    (problem,) = vidface("manifest", "check", manifest, "--json", code=1).json["problems"]
+    assert (problem["line"], problem["kind"]) == (3, "duplicate-path")
+    assert "another Unicode form" in problem["message"]
 
 
 def test_a_frame_that_is_a_link_out_of_its_folder(tmp_path: Path, model: Path) -> None:

@@ -78,7 +78,7 @@ def test_some_ids_that_match_no_video_cost_their_pairs_only(
 
 def test_malformed_lines_are_named(scored: tuple[Path, Path], tmp_path: Path) -> None:
     path = csv_list(tmp_path / "p.csv", PAIRS)
-    bad = ["p0/0,p0/1", "p0/0,p0/1,1,3", "p0/0,p0/1,true", "p0/0,p0/1,-1", '"p0/0,p0/1,1', ",p0/1,1"]
+    bad = ["p0/0,p0/1", "p0/0,p0/1,1,3", "p0/0,p0/1,yes", "p0/0,p0/1,-1", '"p0/0,p0/1,1', ",p0/1,1"]
     path.write_text(path.read_text() + "\n".join(bad) + "\n")
     result = score(scored, path, "--json", code=1).json
     assert result["left_out"] == {"malformed line": 6}
@@ -138,7 +138,9 @@ def test_labels_the_wrong_way_round_are_told_for_every_pair(
         (b"first,second,same\np0/0,p0/\x001,1\n", "NUL characters"),
         (b"first,second,label\np0/0,p0/1,1\n", "no list of pairs that is known"),
         (b"first,second,same,split\np0/0,p0/1,1,1\n", "the columns are first,second,same or"),
-        (b"p0/0;p0/1;1\n", "no list of pairs that is known"),
+        (b"p0/0|p0/1|1\n", "no list of pairs that is known"),
+        (b"name,images\nAnn,3\n", "a list of people with numbers of images, not of pairs"),
+        (b"4038\nAnn\t3\n", "a list of people with numbers of images, not of pairs"),
         (b"0 p0/0 1\n", "can't be told whether the first or the third word is the label"),
         (b"\x1b[31m x\n", r"begins with '\\x1b[31m x'"),
     ],
@@ -181,6 +183,34 @@ def test_pairs_of_one_kind_have_no_rate(scored: tuple[Path, Path], tmp_path: Pat
     for protocol in ("pairs", "folds"):
         error = score(scored, path, protocol=protocol, code=1).error
         assert "24 pairs 24 can be used" in error and "both" in error
+    rows = [(one, other, same or "no") for one, other, same in PAIRS]
+    error = score(scored, csv_list(tmp_path / "p.csv", rows), code=1).error
+    assert (
+        f"left out: 24 malformed line; the first: {path}:26: left out: malformed line: same must be 1 or 0"
+        in error
+    )
+
+
+@pytest.mark.parametrize(
+    ("different", "same"), [("-1", "1"), ("False", "True"), ("false", "TRUE"), ("0.0", "1.0")]
+)
+def test_labels_of_another_program(
+    scored: tuple[Path, Path], tmp_path: Path, different: str, same: str
+) -> None:
+    rows = [(one, other, same if label else different) for one, other, label in PAIRS]
+    result = score(scored, csv_list(tmp_path / "p.csv", rows), "--json", code=0).json
+    expected = whole(scored, tmp_path)
+    for name in ("accuracy", "auc", "eer", "tpr@fpr", "counts"):
+        assert result[name] == expected[name]
+
+
+def test_a_third_label_is_left_out_and_counted(scored: tuple[Path, Path], tmp_path: Path) -> None:
+    """-1 alone is two people; beside 0 it may be a pair that nobody looked at."""
+    path = csv_list(tmp_path / "p.csv", [*PAIRS, ("p0/0", "p5/1", -1), ("p1/0", "p5/1", -1)])
+    result = score(scored, path, "--json", code=1).json
+    assert result["left_out"] == {"malformed line": 2}
+    assert result["accuracy"] == whole(scored, tmp_path)["accuracy"]
+    assert f"{path}:50" in result["problems"][0] and "has 0 as well" in result["problems"][0]
 
 
 def test_too_few_pairs_for_folds(scored: tuple[Path, Path], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from vidface.commands.options import (
     json_option,
     manifest_option,
     overwrite_option,
+    root_option,
 )
 from vidface.commands.output import by_kind, print_json
 from vidface.errors import UsageError
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
 )
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
 @click.option("-o", "--output", type=NEW_FILE, required=True, help="The features file to write.")
+@root_option
 @overwrite_option
 @json_option
 def extract(
     manifest_path: Path,
     output: Path,
+    root: Path | None,
     options: ExtractOptions,
     engine: EngineOptions,
     overwrite: bool,
@@ -50,7 +53,7 @@ def extract(
     from vidface.features.extract import extract as run
     from vidface.manifest.manifest import read_manifest
 
-    videos = read_manifest(manifest_path)
+    videos = read_manifest(manifest_path, root=root)
     faces = choose_faces(options)
     backbone = options.load()
     with open_engine(engine.name, workers=options.workers, address=engine.address) as where:
@@ -119,7 +122,7 @@ def features_from_iqiyi(
     if any(least is not None and math.isnan(least) for least in (min_score, min_quality)):
         raise UsageError("--min-score and --min-quality must be numbers")
 
-    truth = read_manifest(manifest_path)
+    truth = read_manifest(manifest_path, media=False)
     limits = {"min_score": min_score, "min_quality": min_quality}
     result = from_iqiyi(pickles, truth, output, **limits, overwrite=overwrite)
     return _print(result, as_json)
@@ -144,7 +147,7 @@ def features_from_arrays(
     from vidface.features.foreign.write import from_arrays
     from vidface.manifest.manifest import read_manifest
 
-    manifest = read_manifest(manifest_path)
+    manifest = read_manifest(manifest_path, media=False)
     return _print(from_arrays(array, index, manifest, output, overwrite=overwrite), as_json)
 
 

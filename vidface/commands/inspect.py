@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option
+from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option, root_option
 from vidface.commands.output import print_json
 from vidface.errors import StoreError, UsageError, printable
 
@@ -30,6 +30,7 @@ PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a
 @click.option(
     "--manifest", "manifest_path", type=FILE, help="Where the videos lie: needed to show pictures of them."
 )
+@root_option
 @click.option(
     "--sheet", type=NEW_FILE, help="Write a contact sheet (.png): frames, boxes, tracks, what is kept."
 )
@@ -42,6 +43,7 @@ def inspect_command(
     pooling: PoolingOptions,
     embeddings: Path | None,
     manifest_path: Path | None,
+    root: Path | None,
     sheet: Path | None,
     as_json: bool,
 ) -> int:
@@ -62,11 +64,11 @@ def inspect_command(
         raise UsageError(f"{sheet}: a contact sheet is a .png file")
     manifest: Manifest | None = None
     if features.is_dir():
-        run = open_run(features, manifest=manifest_path)
+        run = open_run(features, manifest=manifest_path, root=root)
         features, manifest = _features_of(run), run.manifest
         embeddings = embeddings or (None if told else run.embeddings)
     elif manifest_path is not None:
-        manifest = read_manifest(manifest_path)
+        manifest = read_manifest(manifest_path, root=root)
     if sheet is not None and manifest is None:
         raise UsageError("--sheet needs --manifest: it says where the videos lie")
     seen = inspect(features, video, threshold=pooling.cosine(), pool=pooling.pool, embeddings=embeddings)
@@ -185,7 +187,7 @@ def find_command(picture: Path, searched: Path, options: FindOptions, as_json: b
     from vidface.report.video.find import face_of_picture, find
     from vidface.runs.opened import open_run
 
-    searched = _features_of(open_run(searched)) if searched.is_dir() else searched
+    searched = _features_of(open_run(searched, media=False)) if searched.is_dir() else searched
     detect = None
     if not options.aligned:
         detect = open_detector(options.detector_weights, options.detector, min_score=PICTURE_SCORE)

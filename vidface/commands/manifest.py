@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vidface.commands.options import DIRECTORY, FILE, NEW_FILE, json_option
+from vidface.commands.options import DIRECTORY, FILE, NEW_FILE, json_option, root_option
 from vidface.commands.output import print_compared, print_made, print_problems
 from vidface.errors import UsageError
 from vidface.files.atomic import spare_inputs
@@ -26,6 +26,7 @@ def manifest() -> None:
 @manifest.command("from-folder")
 @click.argument("folder", type=DIRECTORY)
 @_OUTPUT
+@root_option
 @click.option(
     "--enrol",
     default=1,
@@ -41,7 +42,13 @@ def manifest() -> None:
 )
 @json_option
 def manifest_from_folder(
-    folder: Path, output: Path, enrol: int, pictures: bool, unknown: tuple[str, ...], as_json: bool
+    folder: Path,
+    output: Path,
+    root: Path | None,
+    enrol: int,
+    pictures: bool,
+    unknown: tuple[str, ...],
+    as_json: bool,
 ) -> int:
     """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames.
 
@@ -50,18 +57,19 @@ def manifest_from_folder(
     from vidface.manifest.sources import from_folder, from_pictures
 
     convert = from_pictures if pictures else from_folder
-    return print_made(output, convert(folder, output, enrol=enrol, unknown=unknown), as_json)
+    return print_made(output, convert(folder, output, enrol=enrol, unknown=unknown, root=root), as_json)
 
 
 @manifest.command("from-ytf")
 @click.argument("folder", type=DIRECTORY)
 @_OUTPUT
+@root_option
 @json_option
-def manifest_from_ytf(folder: Path, output: Path, as_json: bool) -> int:
+def manifest_from_ytf(folder: Path, output: Path, root: Path | None, as_json: bool) -> int:
     """From YouTube Faces: FOLDER is aligned_images_DB or frame_images_DB."""
     from vidface.manifest.sources import from_ytf
 
-    return print_made(output, from_ytf(folder, output), as_json)
+    return print_made(output, from_ytf(folder, output, root=root), as_json)
 
 
 @manifest.command("from-iqiyi")
@@ -77,6 +85,7 @@ def manifest_from_ytf(folder: Path, output: Path, as_json: bool) -> int:
     help="An official feature pickle, for the names of unlisted validation videos; repeatable.",
 )
 @_OUTPUT
+@root_option
 @json_option
 def manifest_from_iqiyi(
     train_list: Path,
@@ -85,6 +94,7 @@ def manifest_from_iqiyi(
     val_folder: Path | None,
     pickles: tuple[Path, ...],
     output: Path,
+    root: Path | None,
     as_json: bool,
 ) -> int:
     """From the lists of iQIYI-VID 2019, with its videos or its official features."""
@@ -93,9 +103,8 @@ def manifest_from_iqiyi(
 
     spare_inputs(output, [train_list, val_list, *pickles])
     names = (name for _, name in iqiyi_names(pickles))
-    return print_made(
-        output, from_iqiyi(train_list, val_list, train_folder, val_folder, output, names=names), as_json
-    )
+    made = from_iqiyi(train_list, val_list, train_folder, val_folder, output, names=names, root=root)
+    return print_made(output, made, as_json)
 
 
 @manifest.command("from-lfrc")
@@ -104,13 +113,16 @@ def manifest_from_iqiyi(
     "--identities", type=FILE, help="Your own labels: line i for line i of FILELIST, empty or 0 for nobody."
 )
 @_OUTPUT
+@root_option
 @json_option
-def manifest_from_lfrc(filelist: Path, identities: Path | None, output: Path, as_json: bool) -> int:
+def manifest_from_lfrc(
+    filelist: Path, identities: Path | None, output: Path, root: Path | None, as_json: bool
+) -> int:
     """From the challenge's FILELIST; its order is kept, as the submission needs it."""
     from vidface.manifest.sources import from_lfrc
 
     spare_inputs(output, [filelist, identities])
-    return print_made(output, from_lfrc(filelist, output, identities=identities), as_json)
+    return print_made(output, from_lfrc(filelist, output, identities=identities, root=root), as_json)
 
 
 @manifest.command("from-trillionpairs")
@@ -121,13 +133,16 @@ def manifest_from_lfrc(filelist: Path, identities: Path | None, output: Path, as
     help="Line i is the identity of line i of FILELIST; empty, 0 or -1 for a distractor.",
 )
 @_OUTPUT
+@root_option
 @json_option
-def manifest_from_trillionpairs(filelist: Path, labels: Path | None, output: Path, as_json: bool) -> int:
+def manifest_from_trillionpairs(
+    filelist: Path, labels: Path | None, output: Path, root: Path | None, as_json: bool
+) -> int:
     """From a list of images, FILELIST (LFRC's image track, Trillion-Pairs); its order is kept."""
     from vidface.manifest.sources import from_trillionpairs
 
     spare_inputs(output, [filelist, labels])
-    return print_made(output, from_trillionpairs(filelist, output, labels=labels), as_json)
+    return print_made(output, from_trillionpairs(filelist, output, labels=labels, root=root), as_json)
 
 
 def _ijb_command(command: Callable[..., int]) -> Callable[..., int]:
@@ -140,6 +155,7 @@ def _ijb_command(command: Callable[..., int]) -> Callable[..., int]:
             type=DIRECTORY,
             help="Cut the faces by the set's own points, 112x112, and write them here; the rows point to them.",
         ),
+        root_option,
         _OUTPUT,
         click.argument("images", type=DIRECTORY),
         click.argument("meta", type=DIRECTORY),
@@ -168,7 +184,7 @@ def manifest_from_ijbc(output: Path, as_json: bool, **options: Any) -> int:
 
 @manifest.command("check")
 @click.argument("path", type=FILE)
-@click.option("--root", type=DIRECTORY, help="Folder that paths start from [default: the manifest's].")
+@root_option
 @click.option(
     "--against",
     metavar="SET",

@@ -39,6 +39,15 @@ def manifest_option(command: Command) -> Command:
     )
 
 
+def root_option(command: Command) -> Command:
+    """Name the folder that a manifest's paths start from, for commands that open media."""
+    return click.option(
+        "--root",
+        type=DIRECTORY,
+        help="Folder that the manifest's paths start from; it is only read [default: the manifest's own].",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """Print one JSON object instead of text."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(command)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vidface.commands.options import DIRECTORY, FILE, Command, json_option, read_targets
+from vidface.commands.options import DIRECTORY, FILE, Command, json_option, read_targets, root_option
 from vidface.commands.output import print_json
 from vidface.errors import UsageError, printable
 from vidface.scores.metrics.fpr_rules import FPR_RULES
@@ -44,6 +44,7 @@ def _scored_as(before: str) -> Callable[[Command], Command]:
 @click.argument("run", type=FILE)
 @click.option("-o", "--output", type=DIRECTORY, required=True, help="Folder for the page, figures and CSV.")
 @click.option("--manifest", "manifest_path", type=FILE, help="Who is where [default: as RUN says].")
+@root_option
 @click.option("--features", type=FILE, help="What the embeddings were made from [default: as RUN says].")
 @click.option(
     "--thresholds", help="Sweep these now: none, cosines, ranges [default: the sweep that RUN has]."
@@ -61,6 +62,7 @@ def report(
     run: Path,
     output: Path,
     manifest_path: Path | None,
+    root: Path | None,
     features: Path | None,
     thresholds: str | None,
     videos: tuple[str, ...],
@@ -83,7 +85,14 @@ def report(
     environment()  # both say how they are installed, and that before minutes of work
     with new_figure():
         pass
-    opened = open_run(run, manifest=manifest_path, features=features, options=options)
+    opened = open_run(
+        run,
+        manifest=manifest_path,
+        root=root,
+        features=features,
+        options=options,
+        media=not no_pictures,
+    )
     content = gather(
         opened,
         thresholds=None if thresholds is None else parse_thresholds(thresholds),

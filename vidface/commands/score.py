@@ -57,7 +57,7 @@ def score(
     for written in (output, det):
         spare_inputs(written, [scored, manifest_path, options.pairs])
     _check_templates(options, normalise=normalise)
-    truth = None if manifest_path is None else read_manifest(manifest_path)
+    truth = None if manifest_path is None else read_manifest(manifest_path, media=False)
     result, curve = score_file(scored, truth, options, normalise=normalise)
     if output:
         write_json(output, result)
@@ -149,7 +149,7 @@ def sweep(
     spare_inputs(output, [features, manifest_path, told.pairs])
     cosines = parse_thresholds(sweep_options.thresholds)
     options = read_options(dict(told))
-    truth = read_manifest(manifest_path)
+    truth = read_manifest(manifest_path, media=False)
     with open_engine(engine.name, workers=pooling.workers, address=engine.address) as where:
         result = run(features, truth, cosines, options, pool=pooling.pool, engine=where)
     if output:
@@ -188,7 +188,7 @@ def submit(
     if checked is None and (scored is None or form is None or output is None):
         raise UsageError("say EMBEDDINGS --format iqiyi|lfrc -o FILE to write a submission, or --check FILE")
     spare_inputs(output, [scored, manifest_path])
-    truth = read_manifest(manifest_path)
+    truth = read_manifest(manifest_path, media=False)
     if checked is not None:
         known = None if scored is None else read_scored(scored, truth, normalise=normalise)
         problems = check_submission(checked, truth, known, gallery_split=splits.gallery_split)

@@ -157,7 +157,7 @@ def _is_one_of(text: str, patterns: Iterable[str]) -> bool:
 
 def _listed(known: KnownSet, path: Path) -> dict[str, Row]:
     """The rows of a set by id, which must be as many as it says."""
-    manifest = read_manifest(path)
+    manifest = read_manifest(path, media=False)
     rows = list(zip(manifest.video_ids, manifest.paths, manifest.identities, manifest.splits, strict=True))
     for both in _counted(rows, known):
         if not both.agrees:

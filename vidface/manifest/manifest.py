@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import operator
-import os
 import re
-import stat
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -25,6 +23,8 @@ from vidface.errors import ManifestError, Warned
 from vidface.files.atomic import remove_dead_partials, write_atomic
 from vidface.manifest.formats import format_of, parse
 from vidface.manifest.identities import suspicions
+from vidface.manifest.media import find_media
+from vidface.manifest.names import folded
 from vidface.manifest.rows import COLUMNS, Parsed, Problem, Row, show
 
 __all__ = ["COLUMNS", "Manifest", "Problem", "Row", "check_manifest", "read_manifest", "write_manifest"]
@@ -50,7 +50,8 @@ class Manifest:
         paths: Video files or folders of frames, relative to ``root``, with ``/`` between folders.
         identities: Who is in the video; empty for an unknown person or a distractor.
         splits: ``train``, ``val``, ``test``, the user's own, or empty.
-        sha256: Of the rows, not of the file: CSV and Parquet of the same rows agree.
+        sha256: Of the rows, not of the file: CSV and Parquet of the same rows agree. The root is no part of it.
+        places: Path as written -> as it is on the disk, where its Unicode form is the other one.
     """
 
     path: Path
@@ -60,10 +61,11 @@ class Manifest:
     identities: list[str]
     splits: list[str]
     sha256: str
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def video_path(self, i: int) -> Path:
         """Return where the media of row ``i`` lie."""
-        return self.root / self.paths[i]
+        return self.root / self.places.get(self.paths[i], self.paths[i])
 
     @cached_property
     def warnings(self) -> list[Warned]:
@@ -71,27 +73,28 @@ class Manifest:
         return [found.warning for found in suspicions(self.identities, self.splits)]
 
 
-def read_manifest(path: Path, *, root: Path | None = None) -> Manifest:
+def read_manifest(path: Path, *, root: Path | None = None, media: bool = True) -> Manifest:
     """Read a manifest that can be used as it is.
 
     Media files that are missing, and two ids for one path, are not errors here; `check_manifest` names them.
 
     Args:
         path: A ``.csv``, ``.jsonl`` or ``.parquet`` file.
-        root: Where the paths start; the manifest's own folder unless given.
+        root: Where the paths start; the manifest's own folder unless given. Nothing is written there.
+        media: Whether media will be opened; if not, nobody looks for them, and it does not matter where they lie.
 
     Raises:
         ManifestError: The first problem, with file and line, and how many more there are.
     """
     path = Path(path)
-    root = _root(path, root)
-    _, rows, problems = _load(path, root)
-    fatal = [problem for problem in problems if not (problem.warning or problem.kind in _NOT_FATAL)]
+    root = _root(path, root) if media else root or path.parent
+    (_, rows, problems), places = _load(path, root, media=media)
+    fatal = [problem for problem in problems if problem.kind not in _NOT_FATAL]
     if fatal:
         more = f" ({len(fatal) - 1} more; run: vidface manifest check {path})" if len(fatal) > 1 else ""
         raise ManifestError(fatal[0].at(path) + more)
     video_ids, paths, identities, splits = (list(column) for column in zip(*rows, strict=True))
-    return Manifest(path, root, video_ids, paths, identities, splits, _digest(rows))
+    return Manifest(path, root, video_ids, paths, identities, splits, _digest(rows), places)
 
 
 def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
@@ -109,23 +112,17 @@ def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
         ManifestError: The file cannot be opened, or its suffix is not that of a manifest.
     """
     path = Path(path)
-    lines, rows, problems = _load(path, _root(path, root))
+    (lines, rows, problems), _ = _load(path, _root(path, root))
     return sorted([*problems, *row_warnings(lines, rows)], key=lambda problem: problem.line)
 
 
 def row_warnings(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
     """What is odd about the rows, but may be as it should; see `suspicions`."""
-    found = suspicions([row[2] for row in rows], [row[3] for row in rows])
+    identities, splits = (
+        [row[column] if len(row[column]) <= _LONGEST[column] else "" for row in rows] for column in (2, 3)
+    )
+    found = suspicions(identities, splits)
     return [Problem(lines[odd.row], odd.kind, str(odd.warning), warning=True) for odd in found]
-
-
-def rows_sha256(path: Path) -> str | None:
-    """The ``sha256`` that the `Manifest` of a file would have, without a look at its media; None where it is none."""
-    try:
-        _, rows, problems = parse(path)
-    except ManifestError:
-        return None
-    return None if problems or not rows else _digest(rows)
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> int:
@@ -163,20 +160,29 @@ def _root(path: Path, root: Path | None) -> Path:
     return Path(root)
 
 
-def _load(path: Path, root: Path) -> Parsed:
-    """Parse a manifest and check its rows; problems come ordered by line."""
+def _load(path: Path, root: Path, *, media: bool = True) -> tuple[Parsed, dict[str, str]]:
+    """Parse a manifest and check its rows; problems come ordered by line. See `find_media` for the second."""
     lines, rows, problems = parse(path)
     if not rows and not problems:
         problems.append(Problem(0, "empty", "no videos in it; a manifest has one row a video"))
     problems += row_problems(lines, rows)
-    problems += _media_problems(lines, rows, root)
-    return Parsed(lines, rows, sorted(problems, key=lambda problem: problem.line))
+    places: dict[str, str] = {}
+    if media:
+        listed = ((line, row[1]) for line, row in zip(lines, rows, strict=True) if _can_be_found(row[1]))
+        missing, places = find_media(listed, root)
+        problems += missing
+    return Parsed(lines, rows, sorted(problems, key=lambda problem: problem.line)), places
+
+
+def _can_be_found(path: str) -> bool:
+    """Whether a path is one that may be looked for; what is wrong with another, `row_problems` says."""
+    return bool(path) and len(path) <= _LONGEST[1] and not (_LEAVES_ROOT.search(path) or CONTROL.search(path))
 
 
 def _digest(rows: Sequence[Row]) -> str:
     """Hash the rows; no field holds a control character, so the two separators make it unambiguous."""
     text = "\n".join("\x1f".join(row) for row in rows)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
@@ -206,7 +212,7 @@ def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
         if not video_id:
             problems.append(Problem(line, "empty", "no video_id"))
             continue
-        first = ids.setdefault(_fold(video_id), row)
+        first = ids.setdefault(folded(video_id), row)
         if first == row:
             continue
         kind, other = "duplicate-id", rows[first][0]
@@ -253,62 +259,3 @@ def _identity_problems(lines: Sequence[int], identities: dict[str, int]) -> list
             message += f"in line {lines[identities[first]]}"
             problems.append(Problem(lines[row], "confusable-identity", message))
     return problems
-
-
-def _fold(text: str) -> str:
-    """Return what two texts share that a person, or a file system, may take for one another."""
-    if text.isascii():
-        return text.lower()
-    # Folding can undo the normal form, hence twice.
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-
-
-def _media_problems(lines: Sequence[int], rows: Sequence[Row], root: Path) -> list[Problem]:
-    """Find media that are missing, listed twice, or outside the root by way of a symbolic link."""
-    problems = []
-    home = os.path.realpath(root)
-    folders: dict[str, bool | None] = {}  # as the rows write them: under the root, outside it, or not there
-    seen: dict[str, int] = {}
-    for row, (line, (_, path, _, _)) in enumerate(zip(lines, rows, strict=True)):
-        if not path or len(path) > _LONGEST[1] or _LEAVES_ROOT.search(path) or CONTROL.search(path):
-            continue  # reported already, and nothing to look for
-        first = seen.setdefault(path, row)
-        if first != row:
-            message = f"path {show(path)} is already in line {lines[first]}"
-            problems.append(Problem(line, "duplicate-path", message))
-            continue
-        folder = path.rpartition("/")[
-            0
-        ]  # with a final slash, the path itself: lstat would follow a link there
-        if folder not in folders:
-            folders[folder] = _is_inside(f"{home}/{folder}", home)
-        inside = folders[folder]
-        status = _status(f"{home}/{path}") if inside else None
-        if status and stat.S_ISLNK(status.st_mode):
-            inside = _is_inside(f"{home}/{path}", home)
-            status = _status(os.path.realpath(f"{home}/{path}")) if inside else None
-        if inside is False:
-            message = (
-                f"path {show(path)} leaves the root through a symbolic link; move the media under the root"
-            )
-            problems.append(Problem(line, "outside-root", message))
-        elif status is None:
-            problems.append(Problem(line, "missing-file", f"no file or folder {show(path)} under {root}"))
-        elif not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            problems.append(Problem(line, "missing-file", f"{show(path)} is neither a file nor a folder"))
-    return problems
-
-
-def _is_inside(place: str, home: str) -> bool | None:
-    """Tell whether a place really lies under a folder, all links followed; None if nothing is there."""
-    real = os.path.realpath(place)
-    if not (real + "/").startswith(home.rstrip("/") + "/"):
-        return False
-    return True if _status(real) else None
-
-
-def _status(place: str) -> os.stat_result | None:
-    try:
-        return os.lstat(place)
-    except OSError:
-        return None

@@ -79,11 +79,11 @@ def open_compared(
     for path in opened:
         # The others are scored as the first is; of how they were before, only the rule is told.
         asked = options if first is None else {}
-        runs.append(None if path is None else open_run(path, manifest=manifest, options=asked))
+        runs.append(None if path is None else open_run(path, manifest=manifest, options=asked, media=False))
         first = first or runs[-1]
     if first is None and manifest is None:
         raise UsageError("submission files do not say which manifest they belong to: say --manifest FILE")
-    truth = first.manifest if first is not None else read_manifest(manifest or Path())
+    truth = first.manifest if first is not None else read_manifest(manifest or Path(), media=False)
     chosen = choose_options({}, options) if first is None else first.options
     for path, run in zip(paths, runs, strict=True):
         if run is not None and first is not None:

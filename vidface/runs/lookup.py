@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from vidface.errors import StoreError
+from vidface.errors import ManifestError, StoreError
 from vidface.files.store import read_attributes
 from vidface.manifest.formats import FORMATS
-from vidface.manifest.manifest import rows_sha256
+from vidface.manifest.manifest import read_manifest
 
 __all__ = ["find_features", "find_manifest", "looked_in"]
 
@@ -26,7 +26,10 @@ def find_manifest(start: Path, sha256: str) -> Path | None:
     """The nearest manifest with these rows; ``sha256`` is that of `vidface.manifest.manifest.Manifest`."""
 
     def fits(path: Path) -> bool:
-        return path.stat().st_size <= LARGEST and rows_sha256(path) == sha256
+        try:
+            return path.stat().st_size <= LARGEST and read_manifest(path, media=False).sha256 == sha256
+        except ManifestError:
+            return False
 
     return _nearest(start, tuple(FORMATS), fits)
 
@@ -45,7 +48,7 @@ def find_features(start: Path, sha256: str) -> Path | None:
 
 def looked_in(start: Path) -> str:
     """Where was looked, in words."""
-    return f"{', '.join(map(str, _folders(start)))} and the folders in there"
+    return ", ".join(map(str, _folders(start)))
 
 
 def _nearest(start: Path, suffixes: tuple[str, ...], fits: Callable[[Path], bool]) -> Path | None:
@@ -66,11 +69,11 @@ def _folders(start: Path) -> list[Path]:
 
 
 def _files(start: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Files directly in the folders, then those in the folders within them."""
+    """Files directly in the folders, then those one folder below the file's own and the working directory."""
     folders = _folders(start)
     for folder in folders:
         yield from _in(folder, suffixes)
-    for folder in folders:
+    for folder in dict.fromkeys([start.resolve(), Path.cwd()]):
         for inner in islice(_in(folder, ()), MOST_FOLDERS):
             if inner not in folders:
                 yield from _in(inner, suffixes)

@@ -31,7 +31,7 @@ from vidface.scores.protocols.table import TABLE, check_embeddings, check_files,
 __all__ = ["Run", "choose_options", "list_inputs", "open_run", "run_entry"]
 
 RUN_FILE = "run.json"
-PATHS = ("manifest", "features", "pairs")
+PATHS = ("manifest", "root", "features", "pairs")
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,20 @@ def open_run(
     path: Path,
     *,
     manifest: Path | None = None,
+    root: Path | None = None,
     features: Path | None = None,
     options: Mapping[str, Any] | None = None,
+    media: bool = True,
 ) -> Run:
     """Open a run.
 
     Args:
         path: a recipe's output folder, the folder of a demo (its run is in ``results``), or an embeddings file.
         manifest: None: as the folder's ``run.json`` says, or one near the embeddings whose rows they were made from.
+        root: where its paths start; None: as ``run.json`` says of its manifest, else the manifest's own folder.
         features: likewise.
         options: some of those of `ScoreOptions`; what is left out, or None, is as the run was scored, else as usual.
+        media: whether videos will be opened, for pictures.
 
     Raises:
         UsageError: the manifest is not found, a target is no rate, or the protocol cannot score this.
@@ -87,7 +91,12 @@ def open_run(
     attributes = read_attributes(embeddings, "embeddings")
     told = _told(embeddings)
     notes: list[str] = []
-    truth = read_manifest(manifest or _manifest_of(embeddings, attributes, told))
+    if manifest is None:
+        manifest = _manifest_of(embeddings, attributes, told)
+        if root is None and "root" in told:
+            root = embeddings.parent / str(told["root"])
+            media = media and root.is_dir()  # a disk that is not there costs the pictures alone
+    truth = read_manifest(manifest, root=root, media=media)
     if attributes.get("manifest_sha256") != truth.sha256:
         notes.append(f"{embeddings.name} was made from another manifest than {truth.path.name}")
     before = {name: told[name] for name in (*RECORDED, "pairs") if name in told}
@@ -157,9 +166,12 @@ def list_inputs(options: ScoreOptions, manifest: Manifest) -> dict[str, Any]:
     return {} if options.pairs is None else read_pairs(options.pairs, manifest).inputs
 
 
-def run_entry(folder: Path, manifest: Path, features: Path, options: ScoreOptions) -> dict[str, Any]:
+def run_entry(
+    folder: Path, manifest: Path, features: Path, options: ScoreOptions, *, root: Path | None = None
+) -> dict[str, Any]:
     """What a recipe writes into its ``run.json`` as ``run``: paths from the folder, and how it scores."""
     paths = {"manifest": manifest, "features": features}
+    paths |= {} if root is None else {"root": root}
     paths |= {} if options.pairs is None else {"pairs": options.pairs}
     told = {name: value for name, value in options.record().items() if name in RECORDED}
     return {name: Path(os.path.relpath(path, folder)).as_posix() for name, path in paths.items()} | told

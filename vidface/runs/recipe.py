@@ -54,11 +54,13 @@ class Recipe(BaseModel, extra="forbid"):
     """A whole recipe; a stage without its table is left out, but for cluster.
 
     It begins with ``[extract]``, or with ``features``, a file that was extracted before. ``[sweep]`` scores by the
-    options of ``[score]``, and ``[submit]`` ranks its splits.
+    options of ``[score]``, and ``[submit]`` ranks its splits. ``root`` is the folder that the manifest's paths start
+    from, where it is not the manifest's own.
     """
 
     manifest: Path
     output: Path
+    root: Path | None = None
     features: Path | None = None
     engine: EngineOptions = Field(default_factory=EngineOptions)
     extract: RecipeExtractOptions | None = None
@@ -144,7 +146,7 @@ def run_recipe(path: Path, say: Say, *, overwrite: bool = False) -> dict[str, An
         VidfaceError: as the stages raise.
     """
     recipe = read_recipe(path)
-    manifest = read_manifest(recipe.manifest)
+    manifest = read_manifest(recipe.manifest, root=recipe.root, media=recipe.extract is not None)
     with _engine(recipe, None):  # a Ray of our own starts once, and the engines of the stages find it
         return _run_stages(recipe, manifest, say, overwrite)
 
@@ -179,7 +181,7 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
     inputs = {"embeddings": found.attributes["content_sha256"], "manifest": manifest.sha256}
     scores = None
     scored = read_scored(embeddings, manifest)
-    _describe(folder, run_entry(folder, recipe.manifest, features, options))
+    _describe(folder, run_entry(folder, recipe.manifest, features, options, root=recipe.root))
     if recipe.score is not None:
         scores_file = folder / "scores.json"
 

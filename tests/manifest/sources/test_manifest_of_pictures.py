@@ -65,7 +65,7 @@ def test_links_that_lead_out_are_left_out(tmp_path: Path) -> None:
     result = from_pictures(inside, tmp_path / "in" / "set.csv")
     assert result.rows == 1
     assert result.ignored == {
-        "link that leaves the manifest's folder": ["Ann/2.jpg"],
+        "link that leaves the root": ["Ann/2.jpg"],
         "link to a folder above": ["Ann/up"],
     }
 

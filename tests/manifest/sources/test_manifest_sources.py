@@ -130,7 +130,7 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     assert result.ignored == {
         "hidden": [".DS_Store", "a/.hidden.mp4"],
         "file that is no video or image": ["a/notes.txt", "empty/deep/x.txt", "read.me"],
-        "link that leaves the manifest's folder": ["away"],
+        "link that leaves the root": ["away"],
         "link to a folder above": ["b/up"],
         "neither file nor folder": ["dead.mp4"],
         "folder without videos or frames": ["empty/deep", "empty"],

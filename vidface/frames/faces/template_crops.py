@@ -24,7 +24,7 @@ from vidface.frames.faces.align import align_faces, opencv
 from vidface.frames.folder import IMAGE_ERRORS, decode_image
 from vidface.manifest.formats import format_of
 from vidface.manifest.rows import show
-from vidface.manifest.sources.converted import Converted, prefix_of
+from vidface.manifest.sources.converted import Converted, home_of, prefix_of
 from vidface.manifest.sources.ijb import aligned_name, check_names, from_ijb
 from vidface.manifest.sources.template_lists import (
     CROPS,
@@ -52,6 +52,7 @@ def make_manifest(
     *,
     aligned: Path | None = None,
     workers: int | None = None,
+    root: Path | None = None,
 ) -> Converted:
     """Write the manifest of a set, and before that, where asked for, the aligned faces that it then points to.
 
@@ -62,6 +63,7 @@ def make_manifest(
         output: the manifest.
         aligned: the folder for aligned faces; made if need be. Faces that are there already are kept.
         workers: threads; None for one a core.
+        root: where the manifest's paths start; None is the folder of ``output``.
 
     Raises:
         ManifestError: a list or folder cannot be used; see `from_ijb`.
@@ -70,13 +72,14 @@ def make_manifest(
         UsageError: OpenCV is not installed, or another run is writing there.
     """
     if aligned is None:
-        return from_ijb(kind, meta, images, output)
+        return from_ijb(kind, meta, images, output, root=root)
     format_of(output)
     prefix_of(images, images / "manifest")  # it is a folder
-    if not aligned.resolve().is_relative_to(output.parent.resolve()):
-        raise ManifestError(f"{aligned}: not under {output.parent.resolve()}, the manifest's folder")
+    home = home_of(output, root)
+    if not aligned.resolve().is_relative_to(home):
+        raise ManifestError(f"{aligned}: not under {home}, where the manifest's paths start")
     unreadable = align_crops(kind, meta, images, aligned, workers=workers)
-    return from_ijb(kind, meta, aligned, output, aligned=True, unreadable=unreadable)
+    return from_ijb(kind, meta, aligned, output, aligned=True, unreadable=unreadable, root=root)
 
 
 def align_crops(

@@ -1,88 +1,131 @@
-"""The formats of pair lists that are one text file: our CSV, YouTube Faces, LFW, and lists of three words.
+"""The formats of pair lists that are one text file, told by their content; our CSV, YouTube Faces, and three words.
 
-Sources: LFW's own README (names and numbers, sets of matched then mismatched pairs); YouTube Faces' ``splits.txt`` as
-it is mirrored (five fields, no header) and the programs that read it or ``splits_corrected.txt`` (some skip a header;
-the corrected list has six fields, and the last is what they take); the three words are what public training code
-writes for AgeDB-30 and CFP-FP when it unpacks the ``.bin`` sets.
+Sources: YouTube Faces' ``splits.txt`` as it is mirrored (five fields, no header) and the programs that read it or
+``splits_corrected.txt`` (some skip a header; the corrected list has six fields, and the last is what they take); the
+three words are what public training code writes for AgeDB-30 and CFP-FP when it unpacks the ``.bin`` sets, and how
+VoxCeleb's trials are published (the label first). `vidface.manifest.pairs.lfw` has LFW's and what is like it.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vidface.errors import ManifestError
-from vidface.manifest.pairs.parsed import PairLine, Parsed, digest, read_text
+from vidface.manifest.pairs.cfp import parse_folder
+from vidface.manifest.pairs.lfw import (
+    is_head_of_csv,
+    is_list_of_people,
+    is_mismatch,
+    is_two_lines,
+    read_lfw,
+    read_two_lines,
+)
+from vidface.manifest.pairs.parsed import (
+    NOT_SPLIT,
+    Lines,
+    PairLine,
+    Parsed,
+    digest,
+    is_number,
+    read_text,
+    split_line,
+)
 from vidface.manifest.rows import show
 
 COLUMNS = ["first", "second", "same"]
-LABELS = {"0": False, "1": True}
+# Also as tables of other programs have them; what -1 means beside 0 is not clear, see `_leave_out_third_label`.
+LABELS = {
+    **{"0": False, "1": True, "-1": False, "false": False, "true": True},
+    **{"0.0": False, "1.0": True, "-1.0": False},
+}
 KNOWN = (
-    "a CSV that begins with first,second,same[,fold]; splits.txt of YouTube Faces; pairs.txt of LFW; lines of two "
-    "names and 0 or 1; the folder Split/FP of CFP"
+    "a CSV that begins with first,second,same[,fold]; splits.txt of YouTube Faces; pairs.txt or pairs.csv of LFW; the "
+    "lists of CALFW and CPLFW; lines of two names and 0 or 1, such as VoxCeleb's; the folder Split/FP of CFP"
 )
 
-Lines = Sequence[tuple[int, str]]  # number and text of the lines that have any
 
-
-def parse_file(path: Path) -> Parsed:
-    """Read a list whose format is told by its content.
+def parse_list(path: Path) -> Parsed:
+    """Read a list of pairs, whose format is told by its content, or CFP's folder of them.
 
     Raises:
         ManifestError: it cannot be read, is empty, or is none of the known formats.
     """
+    if path.is_dir():
+        return parse_folder(path)
     text, raw = read_text(path)
     numbered = enumerate(io.StringIO(text, newline=None), 1)
-    lines = [(number, line.strip()) for number, line in numbered if line.strip()]
+    written = [(number, line.strip()) for number, line in numbered if line.strip()]
+    lines = _without_comments(written)
     if not lines:
         raise ManifestError(f"{path}: an empty file, no list of pairs")
     parsed = _reader_of(path, [line for _, line in lines[:2]], lines)(path, lines)
+    _leave_out_third_label(parsed)
+    if comments := len(written) - len(lines):
+        parsed.notes.append(f"{path.name}: {comments} lines begin with # and are taken for comments")
     parsed.sha256 = digest(raw)
     return parsed
 
 
+def _without_comments(lines: Lines) -> Lines:
+    """Leave out lines that begin with ``#`` and a space, or stand above all others: a name may begin with ``#``."""
+    begun = False
+    found = []
+    for number, line in lines:
+        begun = begun or not line.startswith("#")
+        if begun and not (line == "#" or line.startswith(("# ", "#\t"))):
+            found.append((number, line))
+    return found
+
+
 def _reader_of(path: Path, begin: list[str], lines: Lines) -> Callable[[Path, Lines], Parsed]:
-    if [field.strip('"') for field in _fields(begin[0])[:3]] == COLUMNS:
+    if any(_is_header(split_line(begin[0], separator)) for separator in _SEPARATORS):
         return _read_csv
     if any(_is_ytf(_fields(line)) for line in begin):
         return _read_ytf
+    if is_list_of_people(begin):
+        raise ManifestError(
+            f"{path}: a list of people with numbers of images, not of pairs; LFW's pairs are in pairs.txt or pairs.csv"
+        )
     words = begin[0].split()
-    if len(words) <= 2 and all(_is_number(word) for word in words):
-        return _read_lfw
-    if any(_is_mismatch(line.split()) for _, line in lines):
-        return _read_lfw
-    if len(words) == 3 and (words[0] in LABELS or words[2] in LABELS):
+    if is_head_of_csv(begin[0]) or (len(words) <= 2 and all(is_number(word) for word in words)):
+        return read_lfw
+    if any(is_mismatch(line) for _, line in lines):
+        return read_lfw
+    if is_two_lines(begin):
+        return read_two_lines
+    if _separator_of_words(begin[0]) != "":
         return _read_words
     raise ManifestError(
         f"{path}:{lines[0][0]}: no list of pairs that is known, it begins with {show(begin[0])}; known are {KNOWN}"
     )
 
 
+_SEPARATORS = (",", ";", "\t")
+
+
+def _is_header(fields: Sequence[str]) -> bool:
+    return [field.lower() for field in fields[:3]] == COLUMNS
+
+
 def _read_csv(path: Path, lines: Lines) -> Parsed:
     parsed = Parsed("CSV")
-    header: list[str] = []
-    for (
-        number,
-        line,
-    ) in lines:  # each by itself: a quote that is not closed costs its own line, not all that follow
-        place = f"{path}:{number}"
-        try:
-            (row,) = csv.reader([line], strict=True)
-        except csv.Error as error:
-            parsed.trouble(place, f"not CSV: {error}")
-            continue
-        row = [field.strip() for field in row]
-        if not header:
-            header = row
-            if header not in (COLUMNS, [*COLUMNS, "fold"]):
-                raise ManifestError(
-                    f"{place}: the columns are first,second,same or first,second,same,fold, not {show(','.join(row))}"
-                )
+    number, line = lines[0]
+    separator = next(each for each in _SEPARATORS if _is_header(split_line(line, each)))
+    header = [field.lower() for field in split_line(line, separator)]
+    if header not in (COLUMNS, [*COLUMNS, "fold"]):
+        raise ManifestError(
+            f"{path}:{number}: the columns are first,second,same or first,second,same,fold, not "
+            f"{show(','.join(header))}"
+        )
+    for number, line in lines[1:]:  # each by itself: an open quote costs its own line, not all that follow
+        place, row = f"{path}:{number}", split_line(line, separator)
+        if row == NOT_SPLIT:
+            parsed.trouble(place, f"not CSV, is a quote missing or too many: {show(line)}")
         elif len(row) != len(header):
             parsed.trouble(place, f"{len(row)} fields instead of {','.join(header)}")
-        elif len(row) > 3 and not _is_number(row[3]):
+        elif len(row) > 3 and not is_number(row[3]):
             parsed.trouble(place, f"fold must be a whole number, not {show(row[3])}")
         else:
             _add(parsed, place, row[0], row[1], row[2], int(row[3]) if len(row) > 3 else None)
@@ -94,14 +137,14 @@ def _read_ytf(path: Path, lines: Lines) -> Parsed:
     corrected = 0
     for place, line in enumerate(lines):
         where, fields = f"{path}:{line[0]}", _fields(line[1])
-        if place == 0 and not _is_number(fields[0]) and "/" not in line[1]:
+        if place == 0 and not is_number(fields[0]) and "/" not in line[1]:
             continue  # some copies have a line of the fields' names
         if not _is_ytf(fields):
             parsed.trouble(
                 where, f"not split, pair, Name/video, Name/video, ..., 0 or 1, but {show(line[1])}"
             )
             continue
-        corrected += len(fields) > 5 and fields[-2] in LABELS and fields[-2] != fields[-1]
+        corrected += len(fields) > 5 and fields[-2] in ("0", "1") and fields[-2] != fields[-1]
         _add(parsed, where, fields[2], fields[3], fields[-1], int(fields[0]))
     if corrected:
         parsed.notes.append(
@@ -110,51 +153,21 @@ def _read_ytf(path: Path, lines: Lines) -> Parsed:
     return parsed
 
 
-def _read_lfw(path: Path, lines: Lines) -> Parsed:
-    parsed = Parsed("LFW pairs", flat=True)
-    head = [int(word) for word in lines[0][1].split() if _is_number(word)]
-    if len(head) != len(lines[0][1].split()):
-        head = []
-    block, before = 1, True
-    for number, line in lines[1:] if head else lines:
-        place, words = f"{path}:{number}", line.split()
-        same = len(words) == 3
-        if not ((same and all(map(_is_number, words[1:]))) or _is_mismatch(words)):
-            parsed.trouble(place, f"neither name n1 n2 nor name1 n1 name2 n2, but {show(line)}")
-            continue
-        block += same and not before
-        before = same
-        first = _lfw_name(words[0], words[1])
-        second = _lfw_name(words[0], words[2]) if same else _lfw_name(words[2], words[3])
-        parsed.lines.append(PairLine(place, first, second, same, block if len(head) == 2 else None))
-    if head:
-        _check_head(parsed, path, head, len(lines) - 1, block)
-    return parsed
-
-
-def _check_head(parsed: Parsed, path: Path, head: list[int], found: int, blocks: int) -> None:
-    """Compare an LFW list with its first line: how many folds, and how many matched (and mismatched) pairs in each."""
-    folds, each = head if len(head) == 2 else (1, head[0])
-    promised = 2 * folds * each
-    if len(head) == 1 and found == each:
-        promised = each  # of both kinds together
-    parsed.missing = max(promised - found, 0)
-    if promised != found:
-        parsed.notes.append(f"{path}: {found} pairs, where its first line says {promised}")
-    if len(head) == 2 and blocks != folds:
-        parsed.notes.append(f"{path}: {blocks} blocks of pairs, where its first line says {folds} folds")
-        parsed.lines = [line._replace(fold=None) for line in parsed.lines]
-
-
-def _lfw_name(person: str, number: str) -> str:
-    return f"{person}/{person}_{int(number):04d}"
+def _separator_of_words(line: str) -> str | None:
+    """What stands between two names and a label, None for white space; empty if the line is no such thing."""
+    for separator in ("\t", ";", ",", None):
+        words = split_line(line, separator)
+        if len(words) == 3 and (_is_label(words[0]) or _is_label(words[2])):
+            return separator
+    return ""
 
 
 def _read_words(path: Path, lines: Lines) -> Parsed:
     parsed = Parsed("two names and 0 or 1")
-    words = [line.split() for _, line in lines]
-    at_end = sum(len(found) == 3 and found[2] in LABELS for found in words)
-    at_start = sum(len(found) == 3 and found[0] in LABELS for found in words)
+    separator = _separator_of_words(lines[0][1])
+    words = [split_line(line, separator) for _, line in lines]
+    at_end = sum(len(found) == 3 and _is_label(found[2]) for found in words)
+    at_start = sum(len(found) == 3 and _is_label(found[0]) for found in words)
     if at_end == at_start:
         raise ManifestError(
             f"{path}: it can't be told whether the first or the third word is the label; write it as CSV with "
@@ -170,13 +183,32 @@ def _read_words(path: Path, lines: Lines) -> Parsed:
     return parsed
 
 
+def _is_label(text: str) -> bool:
+    return text.lower() in LABELS
+
+
 def _add(parsed: Parsed, place: str, first: str, second: str, same: str, fold: int | None) -> None:
-    if same not in LABELS:
+    if not _is_label(same):
         parsed.trouble(place, f"same must be 1 or 0, not {show(same)}")
     elif not (first and second):
         parsed.trouble(place, "a name is empty")
     else:
-        parsed.lines.append(PairLine(place, first, second, LABELS[same], fold))
+        parsed.labels.append(same.lower().removesuffix(".0"))
+        parsed.lines.append(PairLine(place, first, second, LABELS[same.lower()], fold))
+
+
+def _leave_out_third_label(parsed: Parsed) -> None:
+    """-1 means two people where it stands for 0; in a list that has 0 as well it means something else."""
+    if not {"0", "-1"} <= set(parsed.labels):
+        return
+    kept = []
+    for line, label in zip(parsed.lines, parsed.labels, strict=True):
+        if label == "-1":
+            parsed.trouble(line.place, "same is -1, in a list that has 0 as well: what is meant is not clear")
+        else:
+            kept.append(line)
+    parsed.lines = kept
+    parsed.troubles.sort(key=lambda trouble: int(trouble.place.rpartition(":")[2]))
 
 
 def _fields(line: str) -> list[str]:
@@ -184,12 +216,4 @@ def _fields(line: str) -> list[str]:
 
 
 def _is_ytf(fields: Sequence[str]) -> bool:
-    return len(fields) >= 5 and _is_number(fields[0]) and _is_number(fields[1]) and "/" in fields[2]
-
-
-def _is_mismatch(words: Sequence[str]) -> bool:
-    return len(words) == 4 and _is_number(words[1]) and _is_number(words[3])
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 10
+    return len(fields) >= 5 and is_number(fields[0]) and is_number(fields[1]) and "/" in fields[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from vidface.errors import ManifestError
 from vidface.manifest.manifest import Manifest
-from vidface.manifest.pairs.cfp import parse_folder
-from vidface.manifest.pairs.formats import parse_file
+from vidface.manifest.names import NameIndex
+from vidface.manifest.pairs.formats import parse_list
 from vidface.manifest.pairs.parsed import PairLine, Parsed, Trouble
 from vidface.manifest.rows import show
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".mp4", ".avi")
 NO_VIDEO, SEVERAL = "no such video", "more than one such video"
 ITSELF, OPPOSITE = "a video with itself", "listed as same and as different"
 MISSING = "promised by the first line, not there"
@@ -59,15 +58,15 @@ class ListedPairs:
 def read_pairs(path: Path, manifest: Manifest) -> ListedPairs:
     """Read a list of pairs of a manifest's videos, in any format that `vidface.manifest.pairs` knows.
 
-    A name matches an id that is the same, or is the same when the suffix of an image or video is left off either; in
-    LFW lists also the image's name without its person. The label is the list's: the identities of the manifest are
-    only compared with it. Pairs listed again count again, as published numbers count them; a pair that is listed with
-    both labels, and a video with itself, are left out.
+    A name matches an id as `NameIndex` finds it: the same, or the same in the other Unicode form, or without the suffix
+    of an image or video; in lists of LFW and its kin also the image's name without its folder. The label is the list's:
+    the identities of the manifest are only compared with it. Pairs listed again count again, as published numbers count
+    them; a pair that is listed with both labels, and a video with itself, are left out.
 
     Raises:
         ManifestError: the list cannot be read or is of no known format, or none of its pairs can be used.
     """
-    parsed = parse_folder(path) if path.is_dir() else parse_file(path)
+    parsed = parse_list(path)
     rows, lines, troubles = _match(parsed, manifest)
     keep, more = _consistent(rows, lines)
     troubles += more
@@ -105,19 +104,10 @@ def read_pairs(path: Path, manifest: Manifest) -> ListedPairs:
 
 def _match(parsed: Parsed, manifest: Manifest) -> tuple[list[tuple[int, int]], list[PairLine], list[Trouble]]:
     """The rows of every line whose two names are videos, those lines, and trouble with the others."""
-    exact = {video: row for row, video in enumerate(manifest.video_ids)}
-    bare: dict[str, list[int]] = defaultdict(list)
-    for video, row in exact.items():
-        bare[_without_suffix(video)].append(row)
+    index = NameIndex(manifest.video_ids)
 
     def find(name: str) -> list[int]:
-        name = name.removeprefix("./")  # as `find` and `tar` write names
-        if name in exact:
-            return [exact[name]]
-        found = bare.get(_without_suffix(name), [])
-        if not found and parsed.flat:
-            found = bare.get(_without_suffix(name).rpartition("/")[2], [])
-        return found
+        return index.find(name) or (index.find_last(name) if parsed.flat else [])
 
     rows, lines, troubles = [], [], list(parsed.troubles)
     for line in parsed.lines:
@@ -132,11 +122,6 @@ def _match(parsed: Parsed, manifest: Manifest) -> tuple[list[tuple[int, int]], l
             rows.append((found[0][0], found[1][0]))
             lines.append(line)
     return rows, lines, troubles
-
-
-def _without_suffix(name: str) -> str:
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in SUFFIXES else name
 
 
 def _consistent(rows: list[tuple[int, int]], lines: list[PairLine]) -> tuple[list[int], list[Trouble]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,9 @@ from vidface.errors import ManifestError
 from vidface.files.atomic import read_regular
 
 MALFORMED = "malformed line"
+NOT_SPLIT = ["\0"]  # of a line whose quotes do not close; no line of a list holds NUL
+
+Lines = Sequence[tuple[int, str]]  # number and text of the lines that have any
 
 
 class PairLine(NamedTuple):
@@ -42,7 +47,8 @@ class Parsed:
         missing: Pairs that the list itself promises but does not hold.
         notes: What the user should know, one line each.
         sha256: Of the bytes that were read.
-        flat: Whether ``PERSON/IMAGE`` may stand for ``IMAGE`` alone.
+        flat: Whether ``PERSON/IMAGE`` may stand for ``IMAGE`` alone, and the other way.
+        labels: How the label of each of ``lines`` is written, where every line has one.
     """
 
     form: str
@@ -52,6 +58,7 @@ class Parsed:
     notes: list[str] = field(default_factory=list)
     sha256: str = ""
     flat: bool = False
+    labels: list[str] = field(default_factory=list)
 
     def trouble(self, place: str, detail: str) -> None:
         """Note a line that is no pair of this format."""
@@ -68,6 +75,8 @@ def read_text(path: Path) -> tuple[str, bytes]:
         raw = read_regular(path)
     except OSError as error:
         raise ManifestError(f"{path}: pairs cannot be read: {error.strerror or error}") from None
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ManifestError(f"{path}: not UTF-8 text but UTF-16; save it as UTF-8")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -77,6 +86,26 @@ def read_text(path: Path) -> tuple[str, bytes]:
     if "\0" in text:
         raise ManifestError(f"{path}: holds NUL characters, so it is no list of pairs; save it as UTF-8 text")
     return text, raw
+
+
+def split_line(line: str, separator: str | None) -> list[str]:
+    """The fields of a line, without quotes and the white space around them; `NOT_SPLIT` where a quote does not close.
+
+    ``separator`` None is any white space.
+    """
+    try:
+        if separator is None:
+            (fields,) = csv.reader([" ".join(line.split())], delimiter=" ", strict=True)
+        else:
+            (fields,) = csv.reader([line], delimiter=separator, strict=True, skipinitialspace=True)
+    except csv.Error:
+        return list(NOT_SPLIT)
+    return [field.strip() for field in fields]
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number from 0 up, of at most nine digits."""
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def digest(*contents: bytes) -> str:

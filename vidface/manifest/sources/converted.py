@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from vidface.errors import ManifestError
 from vidface.files.atomic import read_regular
 from vidface.manifest.identities import suspicions
 from vidface.manifest.manifest import Row, write_manifest
+from vidface.manifest.media import find_media
 
 Ignored = defaultdict[str, list[str]]
 
@@ -64,19 +66,48 @@ def write_converted(
     return Converted(count, len(people), splits, unknown, missing, left_out, notes)
 
 
-def prefix_of(folder: Path, output: Path) -> str:
-    """Return what leads from the manifest's folder to ``folder``: ``""`` or with a final slash."""
-    if not folder.is_dir():
-        raise ManifestError(f"{folder}: no such folder")
-    root = output.parent.resolve()
-    place = folder.resolve()
-    if not place.is_relative_to(root):
+def prefix_of(folder: Path, output: Path, root: Path | None = None) -> str:
+    """Return what leads from the root to ``folder``: ``""`` or with a final slash.
+
+    Args:
+        folder: where the media are.
+        output: the manifest.
+        root: the folder that its paths start from; None is the manifest's own.
+
+    Raises:
+        ManifestError: ``folder`` is not under the root, or one of them is no folder.
+    """
+    for place in (folder, root):
+        if place is not None and not place.is_dir():
+            raise ManifestError(f"{place}: no such folder")
+    top, place = (output.parent if root is None else root).resolve(), folder.resolve()
+    if not place.is_relative_to(top):
+        if root is not None:
+            raise ManifestError(f"{folder}: not under {root}, the root; name a folder above it with --root")
         better = repr(str(place.parent / output.name))  # whole, however long: it is to be typed
         raise ManifestError(
-            f"{folder}: not under {root}, the manifest's folder; write it above, as -o {better}"
+            f"{folder}: not under {top}, the manifest's folder; write it above, as -o {better}, or name the folder "
+            "that its paths are to start from with --root, here and wherever videos are opened"
         )
-    relative = place.relative_to(root).as_posix()
+    relative = place.relative_to(top).as_posix()
     return "" if relative == "." else relative + "/"
+
+
+def home_of(output: Path, root: Path | None) -> str:
+    """The real place of the root, which no link may leave."""
+    return os.path.realpath(output.parent if root is None else root)
+
+
+def base_of(filelist: Path, root: Path | None) -> Path:
+    """The folder that the names in a list start from: the list's own, or the root where the list lies outside of it."""
+    outside = root is not None and not filelist.resolve().is_relative_to(root.resolve())
+    return root if root is not None and outside else filelist.parent
+
+
+def count_missing(rows: Sequence[Row], output: Path, root: Path | None) -> int:
+    """How many rows have media that are not there."""
+    problems, _ = find_media(((line, row[1]) for line, row in enumerate(rows)), Path(home_of(output, root)))
+    return sum(problem.kind == "missing-file" for problem in problems)
 
 
 def text_of(path: Path) -> str:

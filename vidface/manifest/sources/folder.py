@@ -14,16 +14,12 @@ from vidface.files.atomic import natural_key
 from vidface.manifest.formats import format_of
 from vidface.manifest.identities import is_nobody, suspicions
 from vidface.manifest.manifest import Row
+from vidface.manifest.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vidface.manifest.rows import show
-from vidface.manifest.sources.converted import Converted, Ignored, prefix_of, write_converted
+from vidface.manifest.sources.converted import Converted, Ignored, home_of, prefix_of, write_converted
 
 SPLITS = ("train", "val", "test")
 UNKNOWN = ("_distractors", "_unknown")
-IMAGES = {".jpg", ".jpeg", ".png"}
-VIDEOS = {
-    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".vob"),
-    *(".ts", ".mts", ".m2ts", ".flv", ".ogv", ".ogg", ".wmv", ".asf"),
-}
 
 
 class Node(NamedTuple):
@@ -35,7 +31,9 @@ class Node(NamedTuple):
     children: list[Node]
 
 
-def from_folder(folder: Path, output: Path, *, enrol: int = 1, unknown: Collection[str] = ()) -> Converted:
+def from_folder(
+    folder: Path, output: Path, *, enrol: int = 1, unknown: Collection[str] = (), root: Path | None = None
+) -> Converted:
     """Write the manifest of a folder, whose own layout says who is who.
 
     A *video* is a file with a video's suffix, or a folder with images directly in it. The layout is one of
@@ -51,12 +49,12 @@ def from_folder(folder: Path, output: Path, *, enrol: int = 1, unknown: Collecti
 
     The id of a video is its path in ``folder``, for files without the suffix: ``<identity>/<stem>``, with the
     split in front where there is one. Hidden entries, other files, folders without any video, and links that
-    leave the manifest's folder or lead back up are ignored and returned by reason. A folder whose name is given to
-    nobody in particular (``strangers``, ``others`` ...) is a person as any other; a note says so.
+    leave the root or lead back up are ignored and returned by reason. A folder whose name is given to nobody in
+    particular (``strangers``, ``others`` ...) is a person as any other; a note says so.
 
     Raises:
         ManifestError: The layout is none of these or a mixture; two files would have one id; ``folder`` is
-            not under the folder of ``output``; there is no video; a name cannot stand in a manifest.
+            not under ``root``, or the folder of ``output``; there is no video; a name cannot stand in a manifest.
         StoreError: The manifest cannot be written.
         UsageError: ``enrol`` is negative, or no folder of a person is called as one of ``unknown``.
     """
@@ -64,9 +62,9 @@ def from_folder(folder: Path, output: Path, *, enrol: int = 1, unknown: Collecti
         raise UsageError(f"enrol is {enrol}; it must be 0 or more videos of each identity")
     format_of(output)
     met: set[str] = set()
-    prefix = prefix_of(folder, output)
+    prefix = prefix_of(folder, output, root)
     ignored: Ignored = defaultdict(list)
-    images, top = nodes_in(folder, folder, os.path.realpath(output.parent), ignored)
+    images, top = nodes_in(folder, folder, home_of(output, root), ignored)
     if images:
         raise ManifestError(
             f"{folder}: has images directly in it, so it is one video; give the folder above it"
@@ -175,9 +173,9 @@ def nodes_in(folder: Path, base: Path, home: str, ignored: Ignored) -> tuple[int
                 ignored["folder without videos or frames"].append(name)
         elif not entry.is_file():
             ignored["neither file nor folder"].append(name)
-        elif suffix in IMAGES:
+        elif suffix in IMAGE_SUFFIXES:
             images += 1
-        elif suffix in VIDEOS:
+        elif suffix in VIDEO_SUFFIXES:
             nodes.append(Node(entry.name, 0, True, []))
         else:
             ignored["file that is no video or image"].append(name)
@@ -194,7 +192,7 @@ def reason_to_skip(entry: os.DirEntry[str], folder: Path, home: str) -> str:
     if entry.is_symlink():
         real = os.path.realpath(entry.path)
         if not real.startswith(home.rstrip("/") + "/"):
-            return "link that leaves the manifest's folder"
+            return "link that leaves the root"
         if (os.path.realpath(folder) + "/").startswith(real + "/"):
             return "link to a folder above"
     return ""

@@ -27,6 +27,7 @@ def from_ijb(
     *,
     aligned: bool = False,
     unreadable: Sequence[str] = (),
+    root: Path | None = None,
 ) -> Converted:
     """Write the manifest of IJB-B or IJB-C: the id of an image is its name, its media the picture of that name.
 
@@ -40,15 +41,15 @@ def from_ijb(
         output: the manifest.
         aligned: the pictures are what aligning wrote, with names as `aligned_name`.
         unreadable: names of images that could not be aligned, to be told.
+        root: where the paths start; None is the folder of ``output``.
 
     Raises:
-        ManifestError: the list cannot be used, an image's name leaves the folder, or the folder is not under that of
-            ``output``.
+        ManifestError: the list cannot be used, an image's name leaves the folder, or the folder is not under the root.
         StoreError: the manifest cannot be written.
     """
     format_of(output)
     path = list_path(meta, kind, FACES)
-    prefix = prefix_of(folder, output)
+    prefix = prefix_of(folder, output, root)
     images = read_faces(path).images
     check_names(path, images)
     names = [aligned_name(image) for image in images] if aligned else images

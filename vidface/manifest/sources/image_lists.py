@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from vidface.errors import ManifestError
 from vidface.manifest.formats import format_of
 from vidface.manifest.manifest import row_problems
-from vidface.manifest.sources.converted import Converted, lines_of, prefix_of, write_converted
+from vidface.manifest.sources.converted import (
+    Converted,
+    base_of,
+    count_missing,
+    lines_of,
+    prefix_of,
+    write_converted,
+)
 
 __all__ = ["from_trillionpairs"]
 
 NOBODY = ("", "0", "-1")
 
 
-def from_trillionpairs(filelist: Path, output: Path, *, labels: Path | None = None) -> Converted:
+def from_trillionpairs(
+    filelist: Path, output: Path, *, labels: Path | None = None, root: Path | None = None
+) -> Converted:
     """Write the manifest of a list of images, in its order: row i of a submission is its line i.
 
     A line is the path of one image, relative to the list's folder; it is the image's id as well. Spaces within it
@@ -26,6 +34,8 @@ def from_trillionpairs(filelist: Path, output: Path, *, labels: Path | None = No
         output: the manifest.
         labels: text, line i is the identity of the list's line i; an empty line, 0 or -1 is a distractor. Without
             labels nobody is known.
+        root: where the manifest's paths start; None is the folder of ``output``. The names of a list that lies outside
+            of it start there as well.
 
     Raises:
         ManifestError: The list is empty or an empty line stands in it, a path is repeated or leaves the folder; the
@@ -33,7 +43,7 @@ def from_trillionpairs(filelist: Path, output: Path, *, labels: Path | None = No
         StoreError: The manifest cannot be written.
     """
     format_of(output)
-    prefix = prefix_of(filelist.parent, output)
+    prefix = prefix_of(base_of(filelist, root), output, root)
     names = lines_of(filelist)
     while names and not names[-1]:
         names.pop()
@@ -56,5 +66,4 @@ def from_trillionpairs(filelist: Path, output: Path, *, labels: Path | None = No
     for problem in row_problems(range(1, len(bare) + 1), bare):  # a prefix must not hide an absolute path
         raise ManifestError(f"{filelist}:{problem.line}: {problem.message}")
     rows = [(name, prefix + name, person, "test") for name, person in zip(names, people, strict=True)]
-    missing = sum(not os.path.exists(filelist.parent / name) for name in names)  # noqa: PTH110 - Path raises where a name is too long
-    return write_converted(output, rows, missing=missing)
+    return write_converted(output, rows, missing=count_missing(rows, output, root))

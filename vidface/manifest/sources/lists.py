@@ -11,10 +11,13 @@ from vidface.errors import ManifestError
 from vidface.files.atomic import natural_key
 from vidface.manifest.formats import format_of
 from vidface.manifest.manifest import Row, row_problems
+from vidface.manifest.names import composed
 from vidface.manifest.rows import show
 from vidface.manifest.sources.converted import (
     Converted,
     Ignored,
+    base_of,
+    count_missing,
     lines_of,
     prefix_of,
     text_of,
@@ -35,6 +38,7 @@ def from_iqiyi(
     output: Path,
     *,
     names: Iterable[str] = (),
+    root: Path | None = None,
 ) -> Converted:
     """Write the manifest of iQIYI-VID 2019 from its two lists, and its videos or the names in its feature files.
 
@@ -53,10 +57,11 @@ def from_iqiyi(
         train_folder, val_folder: where the media are; None: they are not at hand.
         output: the manifest.
         names: of the videos in the official feature pickles, with ``.mp4`` or without.
+        root: where the manifest's paths start; None is the folder of ``output``.
 
     Raises:
         ManifestError: A line is not of this form; a video has two identities or is in both lists; a folder is
-            not under the folder of ``output``.
+            not under ``root``, or the folder of ``output``.
         StoreError: The manifest cannot be written.
     """
     format_of(output)
@@ -86,19 +91,18 @@ def from_iqiyi(
 
     folders = {"train": train_folder, "val": val_folder}
     prefixes = {
-        split: "" if folder is None else prefix_of(folder, output) for split, folder in folders.items()
+        split: "" if folder is None else prefix_of(folder, output, root) for split, folder in folders.items()
     }
     there = {split: {} if folder is None else _names(folder) for split, folder in folders.items()}
+    forms = {split: {composed(name): name for name in names_there} for split, names_there in there.items()}
     rows: list[Row] = []
     missing = 0
     used: set[str] = set()
     for video_id, (identity, split, _) in listed.items():
         name = video_id + ".mp4"
-        if name not in there[split]:
-            if video_id in there[split]:
-                name = video_id
-            elif folders[split] is not None:
-                missing += 1
+        found_there = forms[split].get(composed(name)) or forms[split].get(composed(video_id))
+        missing += found_there is None and folders[split] is not None
+        name = found_there or name
         used.add(prefixes[split] + name)
         rows.append((video_id, prefixes[split] + name, identity, split))
     if prefixes["train"] != prefixes["val"]:
@@ -143,7 +147,9 @@ def from_iqiyi(
     return made
 
 
-def from_lfrc(filelist: Path, output: Path, *, identities: Path | None = None) -> Converted:
+def from_lfrc(
+    filelist: Path, output: Path, *, identities: Path | None = None, root: Path | None = None
+) -> Converted:
     """Write the manifest of an LFRC 2019 file list, in its order: row i of a submission is its line i.
 
     The first word of a line is the video's name, both its id and its folder of frames beside the list; the
@@ -154,6 +160,8 @@ def from_lfrc(filelist: Path, output: Path, *, identities: Path | None = None) -
         filelist: the official list.
         output: the manifest.
         identities: text, line i is the identity of the list's line i; an empty line or 0 is nobody known.
+        root: where the manifest's paths start; None is the folder of ``output``. The names of a list that lies outside
+            of it start there as well.
 
     Raises:
         ManifestError: An empty line among the others, a repeated name or one that leaves the folder; the list
@@ -161,7 +169,7 @@ def from_lfrc(filelist: Path, output: Path, *, identities: Path | None = None) -
         StoreError: The manifest cannot be written.
     """
     format_of(output)
-    prefix = prefix_of(filelist.parent, output)
+    prefix = prefix_of(base_of(filelist, root), output, root)
     names: list[str] = []
     for line, fields in _lines(filelist):
         if line != len(names) + 1:
@@ -174,8 +182,7 @@ def from_lfrc(filelist: Path, output: Path, *, identities: Path | None = None) -
     bare = [(name, name, "", "test") for name in names]  # a prefix must not hide an absolute name
     for problem in row_problems(range(1, len(rows) + 1), bare):
         raise ManifestError(f"{filelist}:{problem.line}: {problem.message}")
-    missing = sum(not os.path.exists(filelist.parent / name) for name in names)  # noqa: PTH110 - Path raises where a name is too long
-    return write_converted(output, rows, missing=missing)
+    return write_converted(output, rows, missing=count_missing(rows, output, root))
 
 
 def _names(folder: Path) -> dict[str, bool]:

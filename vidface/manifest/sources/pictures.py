@@ -11,10 +11,10 @@ from vidface.errors import ManifestError, UsageError
 from vidface.files.atomic import natural_key
 from vidface.manifest.formats import format_of
 from vidface.manifest.manifest import Row
+from vidface.manifest.names import IMAGE_SUFFIXES
 from vidface.manifest.rows import show
-from vidface.manifest.sources.converted import Converted, Ignored, prefix_of
+from vidface.manifest.sources.converted import Converted, Ignored, home_of, prefix_of
 from vidface.manifest.sources.folder import (
-    IMAGES,
     SPLITS,
     UNKNOWN,
     check_unknown,
@@ -23,28 +23,29 @@ from vidface.manifest.sources.folder import (
 )
 
 
-def from_pictures(folder: Path, output: Path, *, enrol: int = 1, unknown: Collection[str] = ()) -> Converted:
+def from_pictures(
+    folder: Path, output: Path, *, enrol: int = 1, unknown: Collection[str] = (), root: Path | None = None
+) -> Converted:
     """Write the manifest of a folder in which every image is a video of its own.
 
     The layout is ``folder/<identity>/<image>``, also with more folders between (CFP: ``001/frontal/01.jpg``), or
     ``folder/<image>`` for images of nobody known. The id is the path in ``folder`` without the suffix:
     ``<identity>/<stem>``. Splits, and the folders ``_distractors``, ``_unknown`` and ``unknown``, are those of
-    `from_folder`. What
-    is no JPEG or PNG image by its suffix, hidden entries, and links that leave the manifest's folder or lead back up
-    are ignored and returned by reason.
+    `from_folder`. What is no JPEG or PNG image by its suffix, hidden entries, and links that leave the root or lead
+    back up are ignored and returned by reason.
 
     Raises:
-        ManifestError: two images would have one id; the folders at the top are splits; ``folder`` is not under the
-            folder of ``output``; there is no image; a name cannot stand in a manifest.
+        ManifestError: two images would have one id; the folders at the top are splits; ``folder`` is not under
+            ``root``, or the folder of ``output``; there is no image; a name cannot stand in a manifest.
         StoreError: The manifest cannot be written.
         UsageError: ``enrol`` is negative, or no folder of a person is called as one of ``unknown``.
     """
     if enrol < 0:
         raise UsageError(f"enrol is {enrol}; it must be 0 or more pictures of each identity")
     format_of(output)
-    prefix = prefix_of(folder, output)
+    prefix = prefix_of(folder, output, root)
     ignored: Ignored = defaultdict(list)
-    images = _images(folder, folder, os.path.realpath(output.parent), ignored)
+    images = _images(folder, folder, home_of(output, root), ignored)
     if not images:
         left_out = ", ".join(f"{len(names)} {reason}" for reason, names in ignored.items())
         raise ManifestError(
@@ -98,7 +99,7 @@ def _images(folder: Path, base: Path, home: str, ignored: Ignored) -> list[str]:
                 ignored["folder without images"].append(name)
         elif not entry.is_file():
             ignored["neither file nor folder"].append(name)
-        elif path.suffix.lower() in IMAGES:
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
             images.append(name)
         else:
             ignored["file that is no image"].append(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,14 +9,14 @@ from vidface.errors import ManifestError
 from vidface.manifest.formats import format_of
 from vidface.manifest.manifest import Row
 from vidface.manifest.rows import show
-from vidface.manifest.sources.converted import Converted, Ignored, prefix_of, write_converted
+from vidface.manifest.sources.converted import Converted, Ignored, home_of, prefix_of, write_converted
 from vidface.manifest.sources.folder import nodes_in
 
 SPLIT = "test"
 PARTS = ("aligned_images_DB", "frame_images_DB")
 
 
-def from_ytf(folder: Path, output: Path) -> Converted:
+def from_ytf(folder: Path, output: Path, *, root: Path | None = None) -> Converted:
     """Write the manifest of ``aligned_images_DB`` or ``frame_images_DB``: ``<person>/<video>/*.jpg``.
 
     The id of a video is ``<person>/<video>``, as ``splits.txt`` names it; the identity is ``<person>``, the split
@@ -26,18 +25,19 @@ def from_ytf(folder: Path, output: Path) -> Converted:
     reason.
 
     Raises:
-        ManifestError: the layout is another one; ``folder`` is not under the folder of ``output``; no video is there.
+        ManifestError: the layout is another one; ``folder`` is not under ``root``, or the folder of ``output``; no
+            video is there.
         StoreError: The manifest cannot be written.
     """
     format_of(output)
-    prefix = prefix_of(folder, output)
+    prefix = prefix_of(folder, output, root)
     inside = [name for name in PARTS if (folder / name).is_dir()]
     if inside:
         raise ManifestError(
             f"{folder}: the whole set; give {' or '.join(str(folder / name) for name in inside)}"
         )
     ignored: Ignored = defaultdict(list)
-    images, people = nodes_in(folder, folder, os.path.realpath(output.parent), ignored)
+    images, people = nodes_in(folder, folder, home_of(output, root), ignored)
     if images:
         raise ManifestError(
             f"{folder}: has images directly in it, where <person>/<video>/<frame>.jpg belongs"

@@ -18,6 +18,7 @@ from vidface.errors import ManifestError, UsageError, printable
 from vidface.features.engines import Engine
 from vidface.files.store import Embeddings, FeaturesInfo, read_embeddings, read_features, warnings_of
 from vidface.frames.frame import Pixels
+from vidface.manifest.names import NameIndex
 from vidface.report.run.content import Cmc, Confused, Content, Pair, Strip
 from vidface.report.run.hardest import confused_people
 from vidface.report.run.headline import counts_table, headline, protocol_words, sweep_of
@@ -81,9 +82,10 @@ def gather(
         raise UsageError(
             "--thresholds needs the features that the embeddings were made from: say --features FILE"
         )
-    known = set(run.manifest.video_ids)
-    for video in videos:
-        if video not in known:
+    index = NameIndex(run.manifest.video_ids)
+    shown = {video: index.find(video) for video in videos}
+    for video, places in shown.items():
+        if len(places) != 1:
             raise UsageError(f"--video {printable(video)}: there is no such video in {run.manifest.path}")
     opened = _open(run)
     protocol = load(run.options.protocol)
@@ -124,7 +126,7 @@ def gather(
     if plane is None:
         missing["map"] = "fewer than three videos have a usable frame"
     detected = opened.info is not None and "faces" in opened.info.attributes
-    strips = _strips(opened, videos)
+    strips = _strips(opened, [run.manifest.video_ids[place] for (place,) in shown.values()])
     if not strips:
         missing["strips"] = "no video has a frame"
     content = Content(

@@ -156,6 +156,7 @@ def inspect(
     """
     info = read_features(features)
     place, track = find_video(info, video)
+    video = info.video_ids[place] + ("" if track is None else f"#{track}")  # as the file spells it
     start, stop = (int(bound) for bound in info.offsets[place : place + 2])
     faces = store.read_faces(features, start, stop) if "faces" in info.attributes else None
     first, last = 0, stop - start

@@ -10,6 +10,7 @@ import numpy as np
 
 from vidface.errors import UsageError, printable
 from vidface.files.store import FeaturesInfo
+from vidface.manifest.names import NameIndex
 
 __all__ = ["find_video"]
 
@@ -19,18 +20,22 @@ LONGEST = 256  # letters of a name that is compared with what was typed
 def find_video(info: FeaturesInfo, video: str) -> tuple[int, int | None]:
     """The place of a video in its file, and the number of the track that ``ID#TRACK`` names.
 
+    A name in the other Unicode form, or with the suffix of the media, is found as well.
+
     Raises:
         UsageError: it is not there; close ones are named.
     """
-    places = {video_id: place for place, video_id in enumerate(info.video_ids)}
-    if video in places:
-        return places[video], None
+    index = NameIndex(info.video_ids)
+    found = index.find(video)
+    if len(found) == 1:
+        return found[0], None
     name, mark, track = video.rpartition("#")
-    if mark and track.isdecimal() and name in places and "faces" in info.attributes:
-        return places[name], int(track)
+    of_track = index.find(name) if mark and track.isdecimal() and "faces" in info.attributes else []
+    if len(of_track) == 1:
+        return of_track[0], int(track)
     close = ", ".join(printable(name) for name in _close(video, info.video_ids))
     hint = f"; close: {close}" if close else ""
-    raise UsageError(f"{info.path}: no video {printable(video)} among {len(places)}{hint}")
+    raise UsageError(f"{info.path}: no video {printable(video)} among {len(info.video_ids)}{hint}")
 
 
 def _close(video: str, names: Sequence[str], most: int = 3) -> list[str]:

@@ -72,7 +72,7 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
             merge_numbers(result, protocol_pairs.score_folds(scores, listed.same, folds, fpr_rule=fpr_rule))
     except ValueError as error:
         raise ManifestError(
-            f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}"
+            f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}{_why_fewer(listed)}"
         ) from None
     if failed := _failed(result, scores, usable, listed, fpr_rule):
         result["failed"] = failed
@@ -147,6 +147,14 @@ def _failed(
     return found
 
 
+def _why_fewer(listed: ListedPairs) -> str:
+    """What was left out of a list, for a message; nothing where nothing was."""
+    if not listed.left_out:
+        return ""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in listed.left_out.items())
+    return f"; left out: {reasons}" + (f"; the first: {listed.problems[0]}" if listed.problems else "")
+
+
 def _people(manifest: Manifest) -> NDArray[np.int64]:
     """int64 [V], a number for everybody; a video of nobody known has its own."""
     codes, names = identity_codes(manifest)
@@ -185,10 +193,8 @@ def frame_choice(scored: Scored, used: Sequence[int]) -> str:
 def _list_warnings(listed: ListedPairs, path: Path) -> list[str]:
     warnings: list[str] = []
     if listed.left_out:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in listed.left_out.items())
-        first = f"; the first: {listed.problems[0]}" if listed.problems else ""
-        count = sum(listed.left_out.values())
-        text = f"{count} of {listed.listed} listed pairs are left out: {reasons}{first}"
+        count, why = sum(listed.left_out.values()), _why_fewer(listed).removeprefix("; left out: ")
+        text = f"{count} of {listed.listed} listed pairs are left out: {why}"
         warnings.append(Warned(text, count / listed.listed))
     if listed.repeated:
         warnings.append(f"{listed.repeated} pairs stand in the list more than once and count each time")
