@@ -94,7 +94,11 @@ def gather(
     faults = faults_of(run)
     numbers = headline(scores)
     told = {number.note for number in numbers}  # beside the number they are about
-    warnings = [*(warning for warning in scores["warnings"] if warning not in told), *run.notes]
+    said = scores["warnings"]
+    before = [
+        warning for warning in run.manifest.warnings if warning not in said
+    ]  # scores of an older version
+    warnings = [*before, *(warning for warning in said if warning not in told), *run.notes]
     table = run.sweep
     if thresholds is not None and run.features is not None:
         table = sweep(run.features, run.manifest, thresholds, run.options, engine=engine)
