@@ -11,9 +11,14 @@
 
 A message says what is wrong, where (file and line, video id) and what to do. The command line prints it
 after ``error:`` and exits; no traceback is shown.
+
+What lets the work be done, but costs the user something, is a warning: a sentence in a list, the most costly one first.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Self
 
 __all__ = [
     "ChangedError",
@@ -24,6 +29,8 @@ __all__ = [
     "StoreError",
     "UsageError",
     "VidfaceError",
+    "Warned",
+    "by_cost",
     "printable",
     "shortened",
     "visible",
@@ -73,6 +80,24 @@ class UsageError(VidfaceError):
 
 class ChangedError(UsageError):
     """An output exists that was made with another model, manifest or option."""
+
+
+class Warned(str):
+    """A warning: one sentence, and which share of what is scored it touches; that of a plain text is 0."""
+
+    __slots__ = ("share",)
+    share: float
+
+    def __new__(cls, text: str, share: float) -> Self:
+        """``share``: 0..1; what touches everything has 1."""
+        warned = super().__new__(cls, text)
+        warned.share = share
+        return warned
+
+
+def by_cost(warnings: Iterable[str]) -> list[str]:
+    """Warnings as they are shown everywhere: each once, the one that touches most first; else in their order."""
+    return sorted(dict.fromkeys(warnings), key=lambda text: -getattr(text, "share", 0.0))
 
 
 def printable(text: str) -> str:

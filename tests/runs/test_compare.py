@@ -56,7 +56,7 @@ def test_values_and_precisions_are_those_of_score(some: ComparedSet) -> None:
     )
     assert gain[1].verdict == 1 and gain[1].low > 0
     assert found.unusable == [9, 0]
-    assert "a: 9 videos have no usable frame: never ranked, score 0 in pairs" in found.warnings
+    assert "a: 9 of 112 videos have no usable frame: never ranked, score 0 in pairs" in found.warnings
 
 
 def test_the_interval_in_map_agrees_with_scipy(some: ComparedSet) -> None:

@@ -167,6 +167,7 @@ def _print(result: FeaturesResult, as_json: bool) -> int:
                 "source_rows": result.counts,
                 "not_in_manifest": result.unlisted,
                 "already_done": result.already_done,
+                "warnings": result.warnings,
             }
         )
     else:
@@ -181,6 +182,8 @@ def _print(result: FeaturesResult, as_json: bool) -> int:
         if result.faults:
             kinds = by_kind(result.faults)
             click.echo(f"videos: {by_kind(result.status)}; faults: {kinds}, in {result.faults_file}")
+        for warning in result.warnings:
+            click.echo(f"warning: {warning}")
     return int(set(result.status) - {"ok"} != set())
 
 

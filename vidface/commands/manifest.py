@@ -39,6 +39,12 @@ def manifest() -> None:
     help="Videos lie deeper, as DIR/PERSON/VIDEO/CLIP (first) or DIR/YEAR/PERSON/VIDEO (last).",
 )
 @click.option("--pictures", is_flag=True, help="Each image is a video of its own: DIR/PERSON/IMAGE.")
+@click.option(
+    "--unknown",
+    multiple=True,
+    metavar="NAME",
+    help="A folder NAME in place of PERSON holds people nobody knows, as _unknown and _distractors do; repeatable.",
+)
 @json_option
 def manifest_from_folder(
     folder: Path,
@@ -47,16 +53,22 @@ def manifest_from_folder(
     enrol: int,
     identity_from: Literal["first-folder", "last-folder"] | None,
     pictures: bool,
+    unknown: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames."""
+    """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames.
+
+    The videos in DIR/_unknown and DIR/_distractors get no identity: they are of people nobody knows.
+    """
     from vidface.manifest.sources import from_folder, from_pictures
 
     if pictures:
         if identity_from == "last-folder":
             raise UsageError("--pictures takes the first folder for the person: leave --identity-from out")
-        return print_made(output, from_pictures(folder, output, enrol=enrol, root=root), as_json)
-    made = from_folder(folder, output, enrol=enrol, root=root, identity_from=identity_from)
+        return print_made(
+            output, from_pictures(folder, output, enrol=enrol, unknown=unknown, root=root), as_json
+        )
+    made = from_folder(folder, output, enrol=enrol, unknown=unknown, root=root, identity_from=identity_from)
     return print_made(output, made, as_json)
 
 

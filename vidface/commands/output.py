@@ -78,14 +78,20 @@ def print_made(output: Path, made: Converted, as_json: bool) -> int:
 
 
 def print_problems(path: Path, problems: Sequence[Problem], as_json: bool) -> int:
-    """List the problems of a file, each with its line; returns the exit code."""
+    """List the problems of a file, each with its line, then the warnings; returns the exit code, 1 for problems."""
+    wrong = [problem for problem in problems if not problem.warning]
+    odd = [problem for problem in problems if problem.warning]
     if as_json:
-        print_json({"file": str(path), "ok": not problems, "problems": _as_dicts(problems)})
+        warnings = [problem.message for problem in odd]
+        print_json({"file": str(path), "ok": not wrong, "problems": _as_dicts(wrong), "warnings": warnings})
     else:
-        for problem in problems:
+        for problem in wrong:
             click.echo(f"{path}:{problem.line}: {problem.kind}: {problem.message}")
-        click.echo(f"{path}: {len(problems) or 'no'} problem{'s' * (len(problems) != 1)}")
-    return int(bool(problems))
+        for problem in odd:
+            click.echo(f"warning: {path}:{problem.line}: {problem.message}")
+        more = f", {counted(len(odd), 'warning')}" if odd else ""
+        click.echo(f"{path}: {len(wrong) or 'no'} problem{'s' * (len(wrong) != 1)}{more}")
+    return int(bool(wrong))
 
 
 def print_compared(path: Path, found: Compared, as_json: bool) -> int:
@@ -95,15 +101,26 @@ def print_compared(path: Path, found: Compared, as_json: bool) -> int:
         counts = [{**count._asdict(), "agrees": count.agrees} for count in found.counts]
         against = {"set": found.known, "rows": found.rows, "counts": counts, **differences}
         problems = _as_dicts(found.problems)
-        print_json({"file": str(path), "ok": found.agrees, "problems": problems, "against": against})
+        warnings = [odd.message for odd in found.warnings]
+        print_json(
+            {
+                "file": str(path),
+                "ok": found.agrees,
+                "problems": problems,
+                "warnings": warnings,
+                "against": against,
+            }
+        )
     elif found.problems:
-        print_problems(path, found.problems, as_json)
+        print_problems(path, [*found.problems, *found.warnings], as_json)
         click.echo(f"{path}: not compared with {found.known} before that is mended")
     else:
         agreeing = [count.text(found.rows) for count in found.counts if count.agrees]
         for kind, lines in {"agrees": agreeing, **differences}.items():
             for line in lines:
                 click.echo(visible(f"{kind}: {line}"))
+        for odd in found.warnings:
+            click.echo(f"warning: {path}:{odd.line}: {odd.message}")
         total = sum(map(len, differences.values()))
         verdict = f"{counted(total, 'difference')} from" if total else "agrees with"
         click.echo(f"{path}: {verdict} {found.known}; media were not looked for")

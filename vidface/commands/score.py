@@ -17,7 +17,7 @@ from vidface.commands.options import (
     normalise_option,
 )
 from vidface.commands.output import lost_nodes, print_json, print_problems
-from vidface.errors import UsageError
+from vidface.errors import UsageError, by_cost
 from vidface.files.atomic import spare_inputs
 from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, check_files, load, used_by
 
@@ -205,11 +205,15 @@ def submit(
     )
     unusable = 0 if found.embeddings is None else zero_embeddings(found.embeddings)
     what = "identities" if form == "iqiyi" else "videos"
+    warnings = by_cost([*found.warnings, *truth.warnings])
     if as_json:
-        print_json({"output": str(output), "format": form, "rows": rows, "zero_embeddings": unusable})
+        told = {"output": str(output), "format": form, "rows": rows}
+        print_json({**told, "zero_embeddings": unusable, "warnings": warnings})
     else:
         click.echo(f"{output}: written: {rows} {what}, {output.stat().st_size:,} bytes")
         if unusable:
             how = "left out of the rankings" if form == "iqiyi" else "zero rows"
             click.echo(f"{unusable} videos have no usable frame: {how}")
+        for warning in warnings:
+            click.echo(f"warning: {warning}")
     return int(unusable > 0)

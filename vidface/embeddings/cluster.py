@@ -28,6 +28,7 @@ from vidface.files.store import (
     EmbeddingRows,
     Embeddings,
     FeaturesInfo,
+    attribute_of,
     read_attributes,
     read_embeddings,
     read_features,
@@ -35,6 +36,7 @@ from vidface.files.store import (
     refuse_not_finite,
     row_blocks,
     verify_file,
+    warnings_of,
     write_embeddings,
 )
 from vidface.runtime import progress
@@ -103,6 +105,7 @@ def cluster(
             **{name: value for name, value in of_features.items() if value is not None},
             "program_version": vidface.__version__,
             **({} if options.shard is None else {"code_sha256": code_sha256()}),
+            **attribute_of(warnings_of(features, source.attributes)),
         }
         how, what = (options.cosine(), options.pool), f"{options.by}s"
         chunks = over_videos(source, _cluster_chunk, how, engine=engine, label="cluster", what=what)

@@ -18,11 +18,13 @@ import numpy as np
 from vidface.embeddings.options import EMBEDDINGS_ATTRIBUTES
 from vidface.errors import UsageError
 from vidface.features.options import FEATURES_ATTRIBUTES
+from vidface.features.warned import fault_warnings
 from vidface.files.locks import short
 from vidface.files.shares import Shard, parse_shard, shard_text
 from vidface.files.stage_output import stage_output
 from vidface.files.store import (
     FeaturesInfo,
+    attribute_of,
     embedding_chunks,
     face_totals,
     join_shards,
@@ -31,6 +33,7 @@ from vidface.files.store import (
     read_info,
     shard_faults,
     verify_file,
+    warnings_of,
     write_embeddings,
 )
 
@@ -83,6 +86,9 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
     )
     of_features = attributes["kind"] == "features"
     faults = list(shard_faults(paths)) if of_features else []
+    if faults:
+        said = [*warnings_of(output, attributes), *fault_warnings(faults, len(whole.video_ids))]
+        attributes |= attribute_of(said)
     made_from = {**attributes, "shard": None}
 
     def read(path: Path) -> dict[str, Any]:
@@ -128,6 +134,12 @@ def _common(shards: Sequence[FeaturesInfo]) -> dict[str, Any]:
     names = {name for shard in shards for name in shard.attributes} - OF_ONE_SHARD
     common: dict[str, Any] = {}
     for name in sorted(names, key=lambda name: (place.get(name, len(place)), name)):
+        if name == "warnings":  # each of every shard's
+            said = dict.fromkeys(
+                text for shard in shards for text in warnings_of(shard.path, shard.attributes)
+            )
+            common |= attribute_of(list(said))
+            continue
         if name == "device":
             common[name] = " + ".join(sorted({str(shard.attributes.get(name)) for shard in shards}))
             continue

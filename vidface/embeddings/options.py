@@ -65,5 +65,5 @@ class ClusterOptions(ShareOptions, RecipeClusterOptions):
 MADE_FROM = in_order(("features_sha256", "threshold", "pooling", "shard", "by"), ClusterOptions)
 EMBEDDINGS_ATTRIBUTES = (
     *("kind", "schema_version", *MADE_FROM, *CARRIED),
-    *("features_shard", "program_version", "dimension"),
+    *("features_shard", "program_version", "warnings", "dimension"),
 )

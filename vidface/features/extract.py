@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
 from vidface.features.options import MADE_FROM, ExtractOptions
+from vidface.features.warned import fault_warnings
 from vidface.files.code import code_sha256
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.json_files import read_json, write_json
 from vidface.files.shares import Shard, shard_range, shard_text
 from vidface.files.stage_output import is_same, stage_output
 from vidface.files.store import (
-    Fault,
+    attribute_of,
     face_totals,
     join_shards,
     read_attributes,
@@ -103,19 +104,12 @@ def extract(
     with stage_output(output, made_from, _read_made_from, inputs=inputs, overwrite=overwrite) as out:
         if out.already_done:
             shutil.rmtree(parts, ignore_errors=True)
-            warnings = [
-                *backbone.warnings,
-                *_warnings(faults_of(output), len(read_features(output).video_ids)),
-            ]
             resumed = sum(len(chunk) for _, chunk in chunks)
-            return _result(output, warnings, resumed=resumed, already_done=True)
+            return _result(output, backbone.warnings, resumed=resumed, already_done=True)
         made_from_file = parts / "identity.json"
         known = made_from_file.exists()
         was = ExtractOptions.where_absent() | (read_json(made_from_file) if known else {})
-        by_this = {
-            **made_from,
-            "code_sha256": code_sha256(),
-        }  # the file itself may be of other code: it is whole
+        by_this = {**made_from, "code_sha256": code_sha256()}  # a file that is whole may be of other code
         if not (known and is_same(parts, was, by_this, overwrite=overwrite)):
             if parts.exists():  # nobody knows of what it is, or it may be thrown away
                 shutil.rmtree(parts)
@@ -132,15 +126,17 @@ def extract(
             **ExtractOptions.written(made_from),
             "device": backbone.device,
             "program_version": vidface.__version__,
-            **({} if options.shard is None else {"code_sha256": code_sha256()}),
         }
         shards = [parts / name for name, _ in chunks]
-        videos = sum(len(chunk) for _, chunk in chunks)
-        warnings = [*backbone.warnings, *_warnings(shard_faults(shards), videos)]
+        if options.shard is None:
+            warnings = fault_warnings(shard_faults(shards), len(manifest.video_ids))
+            attributes |= attribute_of([*backbone.warnings, *warnings])
+        else:  # `merge` counts the faults of all, and looks whether one code made them
+            attributes |= attribute_of(backbone.warnings) | {"code_sha256": code_sha256()}
         out.list_faults(shard_faults(shards))
         join_shards(shards, output, attributes, keep_faults=options.shard is not None)
         shutil.rmtree(parts)
-        return _result(output, warnings, resumed=resumed, already_done=False)
+        return _result(output, backbone.warnings, resumed=resumed, already_done=False)
 
 
 def _extract_shards(job: ExtractJob, chunks: list[tuple[str, range]], parts: Path, engine: Engine) -> int:
@@ -187,19 +183,7 @@ def _read_made_from(features: Path) -> dict[str, Any]:
     return ExtractOptions.where_absent() | read_attributes(features, "features")
 
 
-def _warnings(faults: Iterable[Fault], videos: int) -> list[str]:
-    """What the faults of a run say of all its videos."""
-    counts = Counter(fault["kind"] for fault in faults)
-    said = {
-        "resized": "have frames of another shape than the model's input, or far larger, that were resized whole: if "
-        "faces are to be found in them, use --faces detect instead of --resize",
-        "wrong-size": "have frames that are not of the model's size: if faces are to be found in them, "
-        "use --faces detect",
-    }
-    return [f"{counts[kind]} of {videos} videos {what}" for kind, what in said.items() if counts[kind]]
-
-
-def _result(output: Path, warnings: list[str], *, resumed: int, already_done: bool) -> ExtractResult:
+def _result(output: Path, of_model: Sequence[str], *, resumed: int, already_done: bool) -> ExtractResult:
     info = read_features(output)
     mine = faults_of(output)
     return ExtractResult(
@@ -211,6 +195,6 @@ def _result(output: Path, warnings: list[str], *, resumed: int, already_done: bo
         faults_file=output.with_name(FAULTS_FILE),
         resumed_videos=resumed,
         already_done=already_done,
-        warnings=warnings,
+        warnings=[*of_model, *fault_warnings(mine, len(info.video_ids))],
         faces=face_totals(output),
     )

@@ -188,7 +188,7 @@ MADE_FROM = in_order(
 )
 FEATURES_ATTRIBUTES = (
     *("kind", "schema_version", *MADE_FROM),
-    *("device", "program_version", "dimension"),
+    *("device", "program_version", "warnings", "dimension"),
 )
 # What an embeddings file says of the features that it was made from.
 CARRIED = in_order(

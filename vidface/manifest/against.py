@@ -17,7 +17,7 @@ from typing import NamedTuple
 from vidface.errors import UsageError
 from vidface.manifest.formats import parse
 from vidface.manifest.known_sets import Count, KnownSet
-from vidface.manifest.manifest import read_manifest, row_problems
+from vidface.manifest.manifest import read_manifest, row_problems, row_warnings
 from vidface.manifest.rows import Problem, Row, show
 
 __all__ = ["Compared", "ComparedCount", "compare_manifest"]
@@ -63,6 +63,7 @@ class Compared:
         problems: Of the rows themselves; if there are any, nothing is compared.
         counts: Every count that was compared.
         missing, extra, differs: What does not agree, a line each.
+        warnings: What is odd about the rows, but may be as it should.
     """
 
     known: str
@@ -72,6 +73,7 @@ class Compared:
     missing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
     differs: list[str] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
 
     @property
     def agrees(self) -> bool:
@@ -91,7 +93,7 @@ def compare_manifest(path: Path, known: KnownSet) -> Compared:
         raise UsageError(f"a manifest cannot be compared with {known.name}: {known.manifest.not_comparable}")
     lines, rows, problems = parse(path)
     problems = sorted([*problems, *row_problems(lines, rows)], key=lambda problem: problem.line)
-    found = Compared(known.name, known.manifest.rows, problems)
+    found = Compared(known.name, known.manifest.rows, problems, warnings=row_warnings(lines, rows))
     if problems:
         return found
     wanted = None if known.manifest.listed is None else _listed(known, known.manifest.listed)

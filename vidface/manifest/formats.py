@@ -161,7 +161,7 @@ class Format(NamedTuple):
     write: Callable[[BinaryIO, Iterable[Row]], None]
 
 
-_FORMATS = {
+FORMATS = {
     ".csv": Format(_read_csv, _write_csv),
     ".jsonl": Format(_read_jsonl, _write_jsonl),
     ".parquet": Format(_read_parquet, _write_parquet),
@@ -174,7 +174,7 @@ def format_of(path: Path) -> Format:
     Raises:
         ManifestError: The suffix says nothing.
     """
-    form = _FORMATS.get(path.suffix.lower())
+    form = FORMATS.get(path.suffix.lower())
     if form is None:
-        raise ManifestError(f"{path}: not the name of a manifest; it must end in {', '.join(_FORMATS)}")
+        raise ManifestError(f"{path}: not the name of a manifest; it must end in {', '.join(FORMATS)}")
     return form

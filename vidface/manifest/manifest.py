@@ -16,14 +16,16 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from vidface.errors import ManifestError
+from vidface.errors import ManifestError, Warned
 from vidface.files.atomic import remove_dead_partials, write_atomic
 from vidface.manifest.formats import format_of, parse
+from vidface.manifest.identities import suspicions
 from vidface.manifest.media import find_media
 from vidface.manifest.names import folded
-from vidface.manifest.rows import COLUMNS, Problem, Row, show
+from vidface.manifest.rows import COLUMNS, Parsed, Problem, Row, show
 
 __all__ = ["COLUMNS", "Manifest", "Problem", "Row", "check_manifest", "read_manifest", "write_manifest"]
 
@@ -65,6 +67,11 @@ class Manifest:
         """Return where the media of row ``i`` lie."""
         return self.root / self.places.get(self.paths[i], self.paths[i])
 
+    @cached_property
+    def warnings(self) -> list[Warned]:
+        """What is odd about identities and splits, and costs whoever scores by them; see `suspicions`."""
+        return [found.warning for found in suspicions(self.identities, self.splits)]
+
 
 def read_manifest(path: Path, *, root: Path | None = None, media: bool = True) -> Manifest:
     """Read a manifest that can be used as it is.
@@ -81,7 +88,7 @@ def read_manifest(path: Path, *, root: Path | None = None, media: bool = True) -
     """
     path = Path(path)
     root = _root(path, root) if media else root or path.parent
-    rows, problems, places = _load(path, root, media=media)
+    (_, rows, problems), places = _load(path, root, media=media)
     fatal = [problem for problem in problems if problem.kind not in _NOT_FATAL]
     if fatal:
         more = f" ({len(fatal) - 1} more; run: vidface manifest check {path})" if len(fatal) > 1 else ""
@@ -99,13 +106,23 @@ def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
     (around an id, identity or split), ``too-long``, ``too-large`` (what a Parquet file unpacks to),
     ``outside-root``, ``duplicate-id``, ``confusable-id`` (ids that differ only by case or Unicode form),
     ``confusable-identity`` (identities that differ only by Unicode form; case may differ). Others:
-    ``missing-file``, ``duplicate-path``.
+    ``missing-file``, ``duplicate-path``. Warnings, which are no problems: those of `suspicions`.
 
     Raises:
         ManifestError: The file cannot be opened, or its suffix is not that of a manifest.
     """
     path = Path(path)
-    return _load(path, _root(path, root))[1]
+    (lines, rows, problems), _ = _load(path, _root(path, root))
+    return sorted([*problems, *row_warnings(lines, rows)], key=lambda problem: problem.line)
+
+
+def row_warnings(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
+    """What is odd about the rows, but may be as it should; see `suspicions`."""
+    identities, splits = (
+        [row[column] if len(row[column]) <= _LONGEST[column] else "" for row in rows] for column in (2, 3)
+    )
+    found = suspicions(identities, splits)
+    return [Problem(lines[odd.row], odd.kind, str(odd.warning), warning=True) for odd in found]
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> int:
@@ -146,8 +163,8 @@ def _root(path: Path, root: Path | None) -> Path:
     return Path(root)
 
 
-def _load(path: Path, root: Path, *, media: bool = True) -> tuple[list[Row], list[Problem], dict[str, str]]:
-    """Parse a manifest and check its rows; problems come ordered by line. See `find_media` for the third."""
+def _load(path: Path, root: Path, *, media: bool = True) -> tuple[Parsed, dict[str, str]]:
+    """Parse a manifest and check its rows; problems come ordered by line. See `find_media` for the second."""
     lines, rows, problems = parse(path)
     if not rows and not problems:
         problems.append(Problem(0, "empty", "no videos in it; a manifest has one row a video"))
@@ -157,7 +174,7 @@ def _load(path: Path, root: Path, *, media: bool = True) -> tuple[list[Row], lis
         listed = ((line, row[1]) for line, row in zip(lines, rows, strict=True) if _can_be_found(row[1]))
         missing, places = find_media(listed, root)
         problems += missing
-    return rows, sorted(problems, key=lambda problem: problem.line), places
+    return Parsed(lines, rows, sorted(problems, key=lambda problem: problem.line)), places
 
 
 def _can_be_found(path: str) -> bool:

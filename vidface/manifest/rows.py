@@ -22,11 +22,13 @@ class Problem:
             row, from 1; 0 for the file as a whole.
         kind: A word for machines.
         message: What is wrong and what to do, one line, without the file's name.
+        warning: It may be as it should: the file can be used, but a look is worth while.
     """
 
     line: int
     kind: str
     message: str
+    warning: bool = False
 
     def at(self, path: Path) -> str:
         """Return ``file:line: message``, or ``file: message`` where no line is meant."""

@@ -8,12 +8,12 @@ bootstrap over identities (`vidface.scores.metrics.bootstrap`), for TPR at FPR w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.errors import ManifestError, UsageError
+from vidface.errors import ManifestError, UsageError, Warned, by_cost
 from vidface.manifest.manifest import Manifest
 from vidface.runs.compare_inputs import Compared, made_with
 from vidface.runs.compare_numbers import compare_numbers
@@ -31,10 +31,18 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import iqiyi, lfrc
-from vidface.scores.protocols.iqiyi import Wanted, identity_values, ranks_by_search, ranks_in, wanted_videos
-from vidface.scores.protocols.protocol import HITS
+from vidface.scores.protocols.iqiyi_ranks import (
+    Wanted,
+    failed_of,
+    identity_values,
+    ranks_by_search,
+    ranks_in,
+    wanted_videos,
+)
+from vidface.scores.protocols.protocol import HITS, cost_words
 from vidface.scores.protocols.table import load
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
+from vidface.submission import check_ranking
 
 __all__ = ["compare"]
 
@@ -140,7 +148,7 @@ def compare(
         table,
         replicates,
         counts,
-        list(dict.fromkeys(warnings)),
+        by_cost([*manifest.warnings, *warnings]),
         wanted,
         ranks,
         np.array([one.values["mAP@100"] if rankable else [] for one in measured], np.float64),
@@ -161,6 +169,7 @@ class _Measured(NamedTuple):
     pairs: tuple[int, int] | None
     curve: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None
     warnings: list[str]
+    failed: dict[str, Any]  # what failed trials cost a measure, see `vidface.scores.protocols.protocol.cost`
 
 
 def _measure(
@@ -177,29 +186,43 @@ def _measure(
     from vidface.scores.pairs.replicates import tpr_replicates
 
     embeddings = scored.embeddings
-    warnings: list[str] = []
+    warnings = list(scored.warnings)
     ranks = np.zeros(len(wanted.videos), np.int64)
     values: dict[str, NDArray[np.float64]] = {}
+    failed: dict[str, Any] = {}
     if wanted.names:
         if embeddings is None:
-            ranks = ranks_in(scored.rankings or {}, manifest, wanted)
+            name = str(scored.inputs["scored"])
+            warnings += check_ranking(name, scored.rankings or {}, manifest, options.gallery_split)
+            rankings = scored.rankings or {}
+            ranks = ranks_in(rankings, manifest, wanted)
+            failed = failed_of(ranks, wanted, None, {name for name, videos in rankings.items() if videos})
         else:
             ranks = ranks_by_search(embeddings, manifest, wanted, options.enrolment_split)
+            usable = np.asarray(embeddings.any(axis=1), np.bool_)
+            enrolled = {
+                name
+                for name, split, there in zip(
+                    manifest.identities, manifest.splits, usable.tolist(), strict=True
+                )
+                if there and split == options.enrolment_split
+            }
+            failed = failed_of(ranks, wanted, usable, enrolled)
         values = identity_values(ranks, wanted)
     points = {name: float(each.mean()) for name, each in values.items()}
     replicates = {name: mean_replicates(each, replicates=drawn.shape[1]) for name, each in values.items()}
     unusable = 0 if embeddings is None else zero_embeddings(embeddings)
     if unusable:
-        warnings.append(f"{unusable} videos have no usable frame: never ranked, score 0 in pairs")
+        text = f"{unusable} of {len(people):,} videos have no usable frame: never ranked, score 0 in pairs"
+        warnings.append(Warned(text, unusable / len(people)))
+    found = _Measured(
+        embeddings is None, unusable, ranks, values, points, replicates, None, None, warnings, failed
+    )
     if "pairs" not in load(options.protocol).figures:
-        return _Measured(
-            embeddings is None, unusable, ranks, values, points, replicates, None, None, warnings
-        )
+        return found
     if embeddings is None:
         warnings.append("a ranking holds no embeddings: TPR at FPR is not compared")
-        return _Measured(
-            embeddings is None, unusable, ranks, values, points, replicates, None, None, warnings
-        )
+        return found
     result = tpr_of_all_pairs(embeddings, people, targets)
     warnings += result.warnings
     known = {target: value for target, value in zip(targets, result.tpr, strict=True) if value is not None}
@@ -208,8 +231,8 @@ def _measure(
     points |= {tpr_label(target): value for target, value in known.items()}
     replicates |= {tpr_label(target): each for target, each in zip(known, again, strict=True)}
     curve = spread.edges, rates_at_edges(spread.different), rates_at_edges(spread.same)
-    pairs = result.genuine_pairs, result.impostor_pairs
-    return _Measured(embeddings is None, unusable, ranks, values, points, replicates, pairs, curve, warnings)
+    failed |= lfrc.failed_pairs(embeddings, people, result, {target: tpr_label(target) for target in targets})
+    return found._replace(pairs=(result.genuine_pairs, result.impostor_pairs), curve=curve)
 
 
 def _table(measured: Sequence[_Measured], rankable: bool, targets: Sequence[str]) -> list[Measure]:
@@ -235,7 +258,8 @@ def _table(measured: Sequence[_Measured], rankable: bool, targets: Sequence[str]
             else:
                 differences.append(None)
         if any(value is not None for value in values):
-            table.append(Measure(name, values, differences))
+            beside = [cost_words(one.failed[name]) if name in one.failed else "" for one in measured]
+            table.append(Measure(name, values, differences, beside))
     return table
 
 

@@ -30,6 +30,7 @@ _NOT_MADE_WITH = {
         "rows_sum",
         "features_sha256",
         "manifest_sha256",
+        "warnings",
     ),
 }
 

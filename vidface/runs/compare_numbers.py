@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from vidface.errors import UsageError
+from vidface.errors import UsageError, by_cost
 from vidface.manifest.manifest import Manifest
 from vidface.runs.compare_inputs import Compared, made_with
 from vidface.runs.compare_result import Comparison, Measure, Value, gathered_warnings
 from vidface.runtime import progress
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols.iqiyi import Wanted
+from vidface.scores.protocols.iqiyi_ranks import Wanted
 from vidface.scores.protocols.table import load
 from vidface.scores.score import score
 from vidface.scores.scored import read_scored
@@ -50,7 +50,7 @@ def compare_numbers(runs: Sequence[Compared], manifest: Manifest, options: Score
             for at, value in enumerate(values)
         ]
         if any(value is not None for value in values):
-            table.append(Measure(column[0].label, values, differences))
+            table.append(Measure(column[0].label, values, differences, [each.beside for each in column]))
     warnings = gathered_warnings(runs, [one["warnings"] for one in scores])
     if not table:
         raise UsageError(f"nothing can be compared: {'; '.join(dict.fromkeys(warnings))}")
@@ -68,7 +68,7 @@ def compare_numbers(runs: Sequence[Compared], manifest: Manifest, options: Score
         table,
         0,
         {"videos": len(manifest.video_ids), **counts},
-        warnings,
+        by_cost(warnings),
         Wanted(empty, empty, [], empty),
         nothing.astype(np.int64),
         nothing,

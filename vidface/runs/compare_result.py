@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vidface.errors import Warned
 from vidface.manifest.manifest import Manifest
 from vidface.runs.compare_inputs import Compared
 from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
-from vidface.scores.protocols.iqiyi import Wanted
+from vidface.scores.protocols.iqiyi_ranks import Wanted
 from vidface.scores.protocols.table import TABLE
 from vidface.scores.text import signed, tpr_label
 
@@ -38,11 +39,18 @@ class Measure:
         name: ``mAP@100``, ``hit@1`` ... or ``TPR at FPR 1e-4`` ...
         values: of every run; None where it cannot be had.
         differences: of every run to the first, which has None.
+        beside: what failed trials cost each value, in words; empty where none failed.
     """
 
     name: str
     values: list[Value | None]
     differences: list[Difference | None]
+    beside: list[str] = field(default_factory=list)
+
+    def words(self, run: int) -> str:
+        """The difference of a run to the first, and what failed trials cost its value; to be read after its name."""
+        gain = verdict(self.differences[run]) if run else ""
+        return "; ".join(part for part in (gain, *self.beside[run : run + 1]) if part)
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,10 @@ def gathered_warnings(runs: Sequence[Compared], warnings: Sequence[Sequence[str]
         for text in texts:
             whose.setdefault(text, []).append(run.name)
     return [
-        text if len(names) == len(runs) else f"{', '.join(names)}: {text}" for text, names in whose.items()
+        Warned(
+            text if len(names) == len(runs) else f"{', '.join(names)}: {text}", getattr(text, "share", 0.0)
+        )
+        for text, names in whose.items()
     ]
 
 

@@ -17,9 +17,11 @@ from pydantic import ValidationError
 
 from vidface.errors import StoreError, UsageError
 from vidface.files.json_files import read_json
+from vidface.files.locks import short
 from vidface.files.store import read_attributes
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.manifest.pairs import read_pairs
+from vidface.runs.lookup import find_features, find_manifest, looked_in
 from vidface.runs.score_form import is_score, is_sweep
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.options import RECORDED, ScoreOptions, read_options
@@ -74,14 +76,14 @@ def open_run(
 
     Args:
         path: a recipe's output folder, the folder of a demo (its run is in ``results``), or an embeddings file.
-        manifest: where the folder's ``run.json`` does not say it, or another one is meant.
+        manifest: None: as the folder's ``run.json`` says, or one near the embeddings whose rows they were made from.
         root: where its paths start; None: as ``run.json`` says of its manifest, else the manifest's own folder.
         features: likewise.
         options: some of those of `ScoreOptions`; what is left out, or None, is as the run was scored, else as usual.
         media: whether videos will be opened, for pictures.
 
     Raises:
-        UsageError: nothing says which manifest, a target is no rate, or the protocol cannot score this.
+        UsageError: the manifest is not found, a target is no rate, or the protocol cannot score this.
         StoreError: something is missing or damaged, or ``features`` is not what the embeddings were made from.
         ManifestError: the manifest cannot be used.
     """
@@ -90,11 +92,9 @@ def open_run(
     told = _told(embeddings)
     notes: list[str] = []
     if manifest is None:
-        if "manifest" not in told:
-            raise UsageError(f"{path}: does not say which manifest it was made from; say --manifest FILE")
-        manifest = embeddings.parent / told["manifest"]
+        manifest = _manifest_of(embeddings, attributes, told)
         if root is None and "root" in told:
-            root = embeddings.parent / told["root"]
+            root = embeddings.parent / str(told["root"])
             media = media and root.is_dir()  # a disk that is not there costs the pictures alone
     truth = read_manifest(manifest, root=root, media=media)
     if attributes.get("manifest_sha256") != truth.sha256:
@@ -115,6 +115,27 @@ def open_run(
         scores=_scores(embeddings.parent / "scores.json", attributes, truth, chosen, notes),
         sweep=_sweep(embeddings.parent / "sweep.json", attributes, truth, chosen, notes),
         notes=notes,
+    )
+
+
+def _manifest_of(embeddings: Path, attributes: Mapping[str, Any], told: Mapping[str, Any]) -> Path:
+    """The manifest that ``run.json`` names, or else one near the embeddings that they were made from.
+
+    Raises:
+        UsageError: there is none.
+    """
+    named = embeddings.parent / str(told["manifest"]) if "manifest" in told else None
+    if named is not None and named.is_file():
+        return named
+    sha256 = attributes.get("manifest_sha256")
+    found = None if sha256 is None else find_manifest(embeddings.parent, sha256)
+    if found is not None:
+        return found
+    wanted = "it does not say which" if sha256 is None else f"SHA-256 of its rows {short(sha256)}"
+    gone = "" if named is None else f"{RUN_FILE} names {named}, which is not there, and "
+    raise UsageError(
+        f"{embeddings}: {gone}the manifest that it was made from ({wanted}) is not in {looked_in(embeddings.parent)}: "
+        "pass --manifest FILE"
     )
 
 
@@ -206,17 +227,23 @@ def _features_of(
     notes: list[str],
 ) -> Path | None:
     """The features file that the embeddings were made from."""
-    path = asked or embeddings.parent / told.get("features", "features.h5")
-    if asked is None and not path.is_file():
-        notes.append(f"the features of {embeddings.name} are not there ({path}); say --features FILE")
-        return None
-    sha256 = read_attributes(path, "features").get("content_sha256")
-    if sha256 is not None and sha256 == attributes.get("features_sha256"):
-        return path
-    if asked is not None:
-        raise StoreError(f"{asked}: {embeddings} was made from other features")
-    notes.append(f"{path.name} beside {embeddings.name} is not what it was made from; say --features FILE")
-    return None
+    sha256 = attributes.get("features_sha256")
+    named = embeddings.parent / told.get("features", "features.h5")
+    if asked is not None or named.is_file():
+        path = asked or named
+        there = read_attributes(path, "features").get("content_sha256")
+        if there is not None and there == sha256:
+            return path
+        if asked is not None:
+            raise StoreError(f"{asked}: {embeddings} was made from other features")
+    found = None if sha256 is None else find_features(embeddings.parent, sha256)
+    if found is None:
+        wanted = "it does not say which" if sha256 is None else f"content_sha256 {short(sha256)}"
+        notes.append(
+            f"the features that {embeddings.name} was made from ({wanted}) are not in {looked_in(embeddings.parent)}: "
+            "pass --features FILE"
+        )
+    return found
 
 
 def _scores(

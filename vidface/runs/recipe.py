@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from vidface.embeddings.cluster import cluster
 from vidface.embeddings.options import ClusterOptions, RecipeClusterOptions
 from vidface.embeddings.thresholds import parse_thresholds
-from vidface.errors import UsageError
+from vidface.errors import UsageError, by_cost
 from vidface.features.detection import choose_faces
 from vidface.features.engines import Engine, open_engine
 from vidface.features.extract import ExtractResult, extract
@@ -139,6 +139,7 @@ def run_recipe(path: Path, say: Say, *, overwrite: bool = False) -> dict[str, An
 
     Returns:
         ``output``; ``ran`` and ``already_done``, lists of stages; ``files``; ``scores``, the score object or None;
+        ``warnings``, those of the scores, else those of the embeddings and the manifest;
         ``status``, videos by status; ``faults``, how many videos are not ``ok`` plus problems of the submissions.
 
     Raises:
@@ -208,6 +209,10 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
         key = {**key, "thresholds": thresholds, **rule}
         done["sweep"] = once("sweep", key, sweep_file, write_sweep)
         say(f"sweep{_again(done['sweep'])}:\n{sweep_table(read_json(sweep_file))}")
+    warnings = by_cost([*scored.warnings, *manifest.warnings]) if scores is None else scores["warnings"]
+    if recipe.score is None and recipe.sweep is None:  # else they stand below the numbers
+        for warning in warnings:
+            say(f"warning: {warning}")
     problems = 0
     for form in recipe.submit.formats if recipe.submit else ():
         file = folder / SUBMISSIONS[form]
@@ -229,6 +234,7 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
         "already_done": [stage for stage, already in done.items() if already],
         "files": sorted(file.name for file in folder.iterdir() if not file.name.startswith(".")),
         "scores": scores,
+        "warnings": warnings,
         "status": dict(Counter(found.status)),
         "faults": sum(status != "ok" for status in found.status) + problems,
     }

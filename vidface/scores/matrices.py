@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
+from vidface.features.halves import halves_warning
 from vidface.files.npy import open_matrix
 from vidface.files.store import UNIT_TOLERANCE
 from vidface.submission import read_lfrc, sniff
@@ -63,7 +64,11 @@ def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) ->
                 norms = np.linalg.norm(block, axis=1)
                 block /= np.where(norms > 0, norms, 1)[:, None]
             embeddings[start : start + BLOCK] = block
-    return Matrix(embeddings, _check_lengths(path, lengths, normalise))
+    warnings = _check_lengths(path, lengths, normalise)
+    two = halves_warning(
+        embeddings, "if the two should be added, as most do, add them before they are scored"
+    )
+    return Matrix(embeddings, [*two, *warnings])
 
 
 def _check_lengths(path: Path, lengths: npt.NDArray[np.float64], normalise: bool) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vidface.errors import by_cost
 from vidface.manifest.manifest import Manifest
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.protocol import Result
@@ -51,13 +52,20 @@ def score_file(
         ManifestError, UsageError: as `score` raises.
     """
     if manifest is None:
-        return load(options.protocol).score(path, options)
+        result = load(options.protocol).score(path, options)
+        result.scores["warnings"] = by_cost(result.scores["warnings"])
+        return result
     return _score(read_scored(path, manifest, normalise=normalise), manifest, options)
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """What the protocol gives; videos without a usable frame are counted also where it does not count its own."""
+    """What the protocol gives; videos without a usable frame are counted also where it does not count its own.
+
+    Warnings are those of the embeddings, of the manifest and of the protocol, the most costly first.
+    """
     result = load(options.protocol).score(scored, manifest, options)
+    said = [*scored.warnings, *manifest.warnings, *result.scores["warnings"]]
+    result.scores["warnings"] = by_cost(said)
     if scored.embeddings is not None:
         result.scores["counts"].setdefault("zero_embeddings", zero_embeddings(scored.embeddings))
     return result

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.embeddings.options import MADE_FROM
-from vidface.errors import StoreError, UsageError
+from vidface.errors import StoreError, UsageError, Warned
 from vidface.features.options import CARRIED
 from vidface.files.atomic import sha256_file
-from vidface.files.store import read_embeddings
+from vidface.files.store import read_embeddings, warnings_of
 from vidface.manifest.manifest import Manifest
 from vidface.scores.matrices import read_matrix
 from vidface.submission import read_iqiyi, sniff
@@ -67,8 +67,14 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
     names = ["content_sha256", *names]
     inputs |= {name: found.attributes[name] for name in names if name in found.attributes}
     rows = rows_of(found.video_ids, manifest, path, found.attributes)
+    warnings = warnings_of(path, found.attributes)
+    if len(found.video_ids) > len(rows):
+        text = f"{len(found.video_ids) - len(rows):,} of the {len(found.video_ids):,} videos of {path.name} are not in"
+        text += f" {manifest.path.name} and play no part"
+        warnings.append(Warned(text, 1 - len(rows) / len(found.video_ids)))
     return Scored(
         inputs,
+        warnings=warnings,
         embeddings=found.embeddings[rows],
         status=dict(Counter(found.status[row] for row in rows.tolist())),
         frames=found.frames[rows],
@@ -106,6 +112,16 @@ def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:
     return int(np.count_nonzero(~embeddings.any(axis=1)))
 
 
+def unusable_warning(
+    what: str, scored: Scored, manifest: Manifest, rows: Sequence[int] | None = None
+) -> Warned:
+    """How many videos, of some rows or of all, have no usable frame, what becomes of them, and which they are."""
+    assert scored.embeddings is not None
+    looked_at = scored.embeddings if rows is None else scored.embeddings[rows]
+    unusable, of = zero_embeddings(looked_at), len(looked_at)
+    return Warned(f"{unusable} of {of:,} {what}; {where_unusable(scored, manifest, rows)}", unusable / of)
+
+
 def where_unusable(scored: Scored, manifest: Manifest, rows: Sequence[int] | None = None) -> str:
     """Which videos, of some rows or of all, have no usable frame: a matrix has no list of faults beside it."""
     if scored.embeddings is None or scored.inputs.get("kind") not in ("npy", "lfrc"):
@@ -131,8 +147,8 @@ def check_device(device: str) -> None:
 def merge_numbers(result: dict[str, Any], part: dict[str, Any]) -> None:
     """Add one protocol's numbers to the others; lists and tables of both are kept."""
     for key, value in part.items():
-        if key in ("ci95", "counts"):
-            result[key] |= value
+        if key in ("ci95", "counts", "failed"):
+            result[key] = {**result.get(key, {}), **value}
         elif key == "warnings":
             result[key] += value
         else:

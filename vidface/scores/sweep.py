@@ -13,11 +13,11 @@ import vidface
 from vidface.embeddings.cluster import POOLING, over_videos, video_blocks
 from vidface.embeddings.embed import embed_sweep
 from vidface.embeddings.thresholds import threshold_text
-from vidface.errors import StoreError
+from vidface.errors import StoreError, by_cost
 from vidface.features.engines import Engine
 from vidface.files.atomic import disk_is_full
 from vidface.files.locks import scratch_folder
-from vidface.files.store import read_features
+from vidface.files.store import read_features, warnings_of
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.options import ScoreOptions
@@ -52,7 +52,7 @@ def sweep(
     Returns:
         ``rows``, a score object a threshold of clustering, with that ``threshold`` and ``kept``, the share of frames
         that stayed, but without ``per_identity`` and a ``threshold`` of its own; ``best``, protocol measure ->
-        threshold; ``inputs``.
+        threshold; ``warnings``, those of all rows; ``inputs``.
 
     Raises:
         StoreError: the features file lacks videos of the manifest, or there is no space left beside it.
@@ -62,6 +62,7 @@ def sweep(
     source = read_features(features)
     rows = rows_of(source.video_ids, manifest, features, source.attributes)
     n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
+    warnings = warnings_of(features, source.attributes)
     table = []
     inputs: dict[str, Any] = {}
     kept = np.zeros(len(thresholds), np.int64)
@@ -90,7 +91,7 @@ def sweep(
             ) from None
         for t, threshold in enumerate(thresholds):
             embeddings = np.fromfile(pooled, np.float32, of_one, offset=4 * t * of_one)
-            scored = Scored({}, embeddings=embeddings.reshape(n_videos, source.dimension)[rows])
+            scored = Scored({}, embeddings.reshape(n_videos, source.dimension)[rows], warnings=warnings)
             result = score(scored, manifest, options)
             for name in ("per_identity", "threshold"):  # the latter of accuracy by folds
                 result.pop(name, None)
@@ -100,6 +101,7 @@ def sweep(
     return {
         "rows": table,
         "best": _best(table),
+        "warnings": by_cost(_warnings(table)),
         "inputs": {
             "features_sha256": source.attributes["content_sha256"],
             "manifest_sha256": manifest.sha256,
@@ -135,6 +137,11 @@ def _best(table: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return best
 
 
+def _warnings(table: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The warnings of all rows."""
+    return [warning for row in table for warning in row["warnings"]]
+
+
 def _columns(table: Sequence[Mapping[str, Any]]) -> list[list[Measure]]:
     """The measures of all rows, a list a measure."""
     measures = load(table[0]["protocol"]).measures
@@ -161,10 +168,18 @@ def sweep_table(sweep: Mapping[str, Any]) -> str:
                 star = " "
             cells.append(number(column[at].value) + star)
         table.append(cells)
-    warnings = dict.fromkeys(warning for row in rows for warning in row["warnings"])
     notes = ["* best of its column"]
+    # Videos fail whatever the threshold: what they cost is said once, of the first.
+    notes += [
+        f"{column[0].label} at threshold {rows[0]['threshold']}: {column[0].beside}"
+        for column in shown
+        if column[0].beside
+    ]
     if any(
         column[0].target for column in shown
     ):  # what is reached differs from row to row: it is in the JSON
         notes.append(rule_line({"fpr_rule": rows[0].get("fpr_rule", DEFAULT_RULE)}))
+    warnings = sweep.get(
+        "warnings", list(dict.fromkeys(_warnings(rows)))
+    )  # files from before have none of all rows
     return "\n".join([columns(table), "", *notes, *(f"warning: {text}" for text in warnings)])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Align the cells of all rows: the first column to the left, the others to the right."""
+def columns(rows: Sequence[Sequence[str]], beside: Sequence[str] = ()) -> str:
+    """Align the cells of all rows: the first column to the left, the others to the right; words ``beside`` follow."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -17,7 +18,8 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
         )
         for row in rows
     ]
-    return "\n".join(line.rstrip() for line in lines)
+    words = itertools.zip_longest(lines, beside[: len(lines)], fillvalue="")
+    return "\n".join(f"{line}  {said}".rstrip() for line, said in words)
 
 
 def number(value: float | None) -> str:

@@ -12,11 +12,20 @@ from typing import Literal
 from vidface.errors import StoreError
 from vidface.files.atomic import require_regular
 from vidface.files.npy import looks_like_npy
-from vidface.submission.check import check_iqiyi, check_lfrc
+from vidface.submission.check import check_iqiyi, check_lfrc, check_ranking
 from vidface.submission.iqiyi import read_iqiyi, write_iqiyi
 from vidface.submission.lfrc import looks_like_lfrc, read_lfrc, write_lfrc
 
-__all__ = ["check_iqiyi", "check_lfrc", "read_iqiyi", "read_lfrc", "sniff", "write_iqiyi", "write_lfrc"]
+__all__ = [
+    "check_iqiyi",
+    "check_lfrc",
+    "check_ranking",
+    "read_iqiyi",
+    "read_lfrc",
+    "sniff",
+    "write_iqiyi",
+    "write_lfrc",
+]
 
 _HEAD = 1 << 16
 

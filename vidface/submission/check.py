@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from vidface.errors import StoreError
+from vidface.errors import StoreError, Warned
 from vidface.files.store import UNIT_TOLERANCE
 from vidface.manifest.manifest import Manifest
 from vidface.manifest.rows import Problem, show
@@ -87,6 +87,65 @@ def _video_problems(line: Line, splits: dict[str, str], gallery_split: str) -> l
                 "not-in-gallery", f"video {show(name)} is in {show(splits[name])}, not {show(gallery_split)}"
             )
     return problems
+
+
+def check_ranking(
+    name: str, rankings: Mapping[str, Sequence[str]], manifest: Manifest, gallery_split: str
+) -> list[Warned]:
+    """What of a ranking is not scored, or can only be wrong, as it is about other videos or people than the manifest.
+
+    Args:
+        name: of the file, for messages.
+        rankings: identity -> video ids, best first.
+        manifest: the ground truth.
+        gallery_split: the split that may be ranked.
+
+    Raises:
+        StoreError: none of its videos, or none of its identities, is in the manifest: it is of another set.
+    """
+    splits = dict(zip(manifest.video_ids, manifest.splits, strict=True))
+    people = set(manifest.identities)
+    ranked = [video for videos in rankings.values() for video in videos]
+    unknown = [video for video in ranked if video not in splits]
+    outside = [video for video in ranked if splits.get(video, gallery_split) != gallery_split]
+    nobody = [identity for identity in rankings if identity not in people]
+    named = next((identity for identity in manifest.identities if identity), "")
+    for strange, all_of_it, what, like in (
+        (unknown, ranked, "ranked videos", f"ids look like {show(manifest.video_ids[0])}"),
+        (nobody, rankings, "identities", f"identities look like {show(named)}"),
+    ):
+        if strange and len(strange) == len(all_of_it):
+            raise StoreError(
+                f"{name}: none of its {len(strange):,} {what} is in {manifest.path}: the first is {show(strange[0])}, "
+                f"the manifest's {like}"
+            )
+    again = len(ranked) - sum(len(set(videos)) for videos in rankings.values())
+    most = sum(len(set(videos)) > MOST_VIDEOS for videos in rankings.values())
+    where = "vidface submit --check lists them"
+    found = [
+        (
+            len(unknown),
+            len(ranked),
+            f"ranked videos are not in the manifest and count as wrong answers: {where}",
+        ),
+        (
+            len(outside),
+            len(ranked),
+            f"ranked videos are not in the split {show(gallery_split)} and are wrong: {where}",
+        ),
+        (
+            len(nobody),
+            len(rankings),
+            f"identities of {name} are not in the manifest and are not scored: {where}",
+        ),
+        (again, len(ranked), "ranked videos repeat another of their identity: the first counts"),
+        (most, len(rankings), f"identities have over {MOST_VIDEOS} videos: the first {MOST_VIDEOS} count"),
+    ]
+    warnings = []
+    for number, of, text in found:
+        if number:
+            warnings.append(Warned(f"{number:,} of {of:,} {text}", number / of))
+    return warnings
 
 
 def check_lfrc(

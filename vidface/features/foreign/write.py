@@ -20,6 +20,7 @@ import numpy as np
 import vidface
 from vidface.errors import StoreError, printable
 from vidface.features.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
+from vidface.features.halves import halves_warning
 from vidface.features.usable import left_out, usable_rows
 from vidface.files.atomic import sha256_file
 from vidface.files.faults import FAULTS_FILE, faults_of
@@ -27,10 +28,12 @@ from vidface.files.stage_output import stage_output
 from vidface.files.store import (
     Fault,
     VideoRows,
+    attribute_of,
     join_shards,
     read_attributes,
     read_features,
     shard_faults,
+    warnings_of,
     write_shard,
 )
 from vidface.manifest.manifest import Manifest
@@ -49,7 +52,8 @@ SHARD_VIDEOS = 4_096
 class FeaturesResult:
     """What was written: videos of the manifest by status, rows, and what became of all rows of the source.
 
-    ``unlisted`` are the names that the manifest does not have; ``faults`` counts these too, by kind.
+    ``unlisted`` are the names that the manifest does not have; ``faults`` counts these too, by kind. ``warnings`` are
+    those that the file holds.
     """
 
     output: Path
@@ -61,6 +65,7 @@ class FeaturesResult:
     counts: dict[str, int]
     unlisted: list[str]
     already_done: bool
+    warnings: list[str]
 
 
 def from_iqiyi(
@@ -166,6 +171,9 @@ def _write(
                 "times": foreign.times_are,
                 "source_rows": json.dumps(dict(counts)),
                 "program_version": vidface.__version__,
+                **attribute_of(
+                    halves_warning(foreign.features, "if the two should be added, add them first")
+                ),
             }
             (work / "vectors").unlink(missing_ok=True)  # room for the output, once the map of it is gone too
             unlisted = foreign.unlisted
@@ -259,4 +267,5 @@ def _result(output: Path, *, already_done: bool) -> FeaturesResult:
         counts=json.loads(counts),
         unlisted=[fault["video"] for fault in mine if fault["kind"] == NOT_LISTED],
         already_done=already_done,
+        warnings=warnings_of(output, info.attributes),
     )

@@ -9,7 +9,8 @@ Embeddings file: ``embeddings`` float32 [V, D], L2-normalised or all zero; ``vid
 Where all frames count by their weight: ``weights`` float32 [F], the share of every frame in its video's embedding;
 ``kept`` then counts the frames with a share.
 What the rows were made from stands in the attributes of the file, ``content_sha256`` among them, so that every later
-file can name its input exactly, and ``rest_sha256`` of all but the rows, in features ``rows_sum`` of those: they are
+file can name its input exactly, what was to be said of them all in ``warnings``, a JSON list that is there if it holds
+something, and ``rest_sha256`` of all but the rows, in features ``rows_sum`` of those: they are
 compared where a whole file is read, see `vidface.files.store.checksums`. A file with share I of N of the videos has the
 attribute ``shard``, "I/N"; if it holds features, also ``faults``, a JSON text for each. A file is written beside its
 name, synced and renamed: HDF5 that is killed while being appended to cannot be opened again.
@@ -40,7 +41,9 @@ from vidface.files.store.schema import (
     Fault,
     FeaturesInfo,
     VideoRows,
+    attribute_of,
     offsets_of,
+    warnings_of,
 )
 from vidface.files.store.shards import join_shards, joined_sha256, shard_faults, write_shard
 
@@ -54,6 +57,7 @@ __all__ = [
     "Fault",
     "FeaturesInfo",
     "VideoRows",
+    "attribute_of",
     "embedding_chunks",
     "face_totals",
     "join_shards",
@@ -72,6 +76,7 @@ __all__ = [
     "row_blocks",
     "shard_faults",
     "verify_file",
+    "warnings_of",
     "write_embeddings",
     "write_shard",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from vidface.errors import StoreError, Warned, printable
 from vidface.files.faces import FaceRows
 
 COPY_ROWS = 8192  # rows moved at a time where a file is joined or hashed: 17 MB at 512 x float32
@@ -90,6 +93,26 @@ class Embeddings:
             return np.asarray(self.labels[start:stop] == 0)
         equal = (1 - 1e-6) / max(stop - start, 1)  # the shares are rounded
         return np.asarray(self.weights[start:stop] >= equal)
+
+
+def attribute_of(warnings: Sequence[str]) -> dict[str, str]:
+    """The attribute ``warnings`` of a file, a JSON list; without any there is none."""
+    return {"warnings": json.dumps(list(warnings), ensure_ascii=False)} if warnings else {}
+
+
+def warnings_of(path: Path, attributes: Mapping[str, Any]) -> list[str]:
+    """What was to be said when the features of a features or embeddings file were made: it touches all of them.
+
+    Raises:
+        StoreError: the attribute is not a list of texts.
+    """
+    try:
+        found = json.loads(attributes.get("warnings", "[]"))
+    except (TypeError, ValueError, RecursionError):
+        found = None
+    if not (isinstance(found, list) and all(isinstance(text, str) for text in found)):
+        raise StoreError(f"{path}: damaged (its warnings are no list of texts): make or fetch it again")
+    return [Warned(printable(text), 1.0) for text in found]
 
 
 def offsets_of(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:

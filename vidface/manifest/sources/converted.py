@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vidface.errors import ManifestError
 from vidface.files.atomic import read_regular
+from vidface.manifest.identities import suspicions
 from vidface.manifest.manifest import Row, write_manifest
 from vidface.manifest.media import find_media
 
@@ -48,7 +49,8 @@ def write_converted(
         people[identity].add(split)
     unknown = sum(not identity for _, _, identity, _ in rows)
     people.pop("", None)
-    notes = []
+    odd = suspicions([identity for _, _, identity, _ in rows], [split for _, _, _, split in rows])
+    notes = [str(each.warning) for each in odd]
     if not people:
         notes.append("no video has an identity: there is nobody to search for, and no pair of one person")
     lonely = sum("val" in splits and "train" not in splits for splits in people.values())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from vidface.errors import ManifestError, UsageError
 from vidface.files.atomic import natural_key
 from vidface.manifest.formats import format_of
+from vidface.manifest.identities import is_nobody, suspicions
 from vidface.manifest.manifest import Row
 from vidface.manifest.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vidface.manifest.rows import show
@@ -35,6 +37,7 @@ def from_folder(
     output: Path,
     *,
     enrol: int = 1,
+    unknown: Collection[str] = (),
     root: Path | None = None,
     identity_from: IdentityFrom | None = None,
 ) -> Converted:
@@ -45,27 +48,29 @@ def from_folder(
     - ``folder/<video>``: identity empty, split ``val``;
     - ``folder/<identity>/<video>``: the first ``enrol`` videos of an identity, in natural order, go to
       ``train`` and the others to ``val``. One video at least is left for ``val``, so an identity with a
-      single video has no enrolment. Folders called ``_distractors`` or ``_unknown`` hold videos without
-      identity, all ``val``;
+      single video has no enrolment. Folders called ``_distractors`` or ``_unknown``, or as one of ``unknown``,
+      hold videos without identity, all ``val``;
     - ``folder/<split>/<identity>/<video>`` or ``folder/<split>/<video>`` (identity empty), where every folder
-      at the top is called ``train``, ``val`` or ``test``; ``_distractors`` and ``_unknown`` as above, but in
-      their split, and ``enrol`` is not used.
+      at the top is called ``train``, ``val`` or ``test``; ``_distractors``, ``_unknown`` and those of
+      ``unknown`` as above, but in their split, and ``enrol`` is not used.
 
     The id of a video is its path in ``folder``, for files without the suffix: ``<identity>/<stem>``, with the
     split in front where there is one. With ``identity_from`` videos may lie at any depth below an identity, see
     `by_people`; ``enrol`` then counts what lies in one folder below the identity's as one video, so that clips of
     one recording are not both enrolled and searched. Hidden entries, other files, folders without any video,
-    and links that leave the root or lead back up are ignored and returned by reason.
+    and links that leave the root or lead back up are ignored and returned by reason. A folder whose name is given
+    to nobody in particular (``strangers``, ``others`` ...) is a person as any other; a note says so.
 
     Raises:
         ManifestError: The layout is none of these or a mixture; two files would have one id; ``folder`` is
             not under ``root``, or the folder of ``output``; there is no video; a name cannot stand in a manifest.
         StoreError: The manifest cannot be written.
-        UsageError: ``enrol`` is negative.
+        UsageError: ``enrol`` is negative, or no folder of a person is called as one of ``unknown``.
     """
     if enrol < 0:
         raise UsageError(f"enrol is {enrol}; it must be 0 or more videos of each identity")
     format_of(output)
+    met: set[str] = set()
     prefix = prefix_of(folder, output, root)
     ignored: Ignored = defaultdict(list)
     images, top = nodes_in(folder, folder, home_of(output, root), ignored)
@@ -95,7 +100,8 @@ def from_folder(
         for person in people:
             count = len(person.children)
             name = person.name.rpartition("/")[2]
-            identity = "" if name in UNKNOWN else name
+            met.add(name)
+            identity = "" if name in UNKNOWN or name in unknown else name
             train = _enrolled(person.children, enrol) if identity else 0
             splits = [split] * count if split else ["train"] * train + ["val"] * (count - train)
             add((*parents, person.name), person.children, identity, splits)
@@ -131,7 +137,32 @@ def from_folder(
             add_people((), top, None)
         else:
             add((), top, "", ["val"] * len(top))
-    return write_converted(output, rows, ignored=ignored)
+    check_unknown(unknown, met, folder)
+    return write_of_folder(output, rows, ignored)
+
+
+def check_unknown(unknown: Collection[str], met: Collection[str], folder: Path) -> None:
+    """Look whether all folders are there that are said to hold nobody known.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for name in unknown:
+        if name not in met:
+            near = [other for other in met if is_nobody(other) or other.casefold() == name.casefold()]
+            hint = f"; did you mean {show(min(near))}?" if near else ""
+            raise UsageError(f"--unknown {show(name)}: no folder of a person in {folder} is called so{hint}")
+
+
+def write_of_folder(output: Path, rows: Sequence[Row], ignored: Ignored) -> Converted:
+    """Write the manifest; of names that are probably of nobody it is noted how they are no person."""
+    made = write_converted(output, rows, ignored=ignored)
+    odd = suspicions([identity for _, _, identity, _ in rows], [])
+    names = [name for each in odd if each.kind == "missing-value" for name in each.names]
+    if names:
+        flags = " ".join(f"--unknown {shlex.quote(name)}" for name in names)
+        made.notes.insert(1, f"to leave out the identity of what lies in these folders, pass {flags}")
+    return made
 
 
 def by_people(top: Sequence[Node], identity_from: IdentityFrom) -> list[Node]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 from vidface.errors import ManifestError, UsageError
@@ -12,24 +13,32 @@ from vidface.manifest.formats import format_of
 from vidface.manifest.manifest import Row
 from vidface.manifest.names import IMAGE_SUFFIXES
 from vidface.manifest.rows import show
-from vidface.manifest.sources.converted import Converted, Ignored, home_of, prefix_of, write_converted
-from vidface.manifest.sources.folder import SPLITS, UNKNOWN, reason_to_skip
+from vidface.manifest.sources.converted import Converted, Ignored, home_of, prefix_of
+from vidface.manifest.sources.folder import (
+    SPLITS,
+    UNKNOWN,
+    check_unknown,
+    reason_to_skip,
+    write_of_folder,
+)
 
 
-def from_pictures(folder: Path, output: Path, *, enrol: int = 1, root: Path | None = None) -> Converted:
+def from_pictures(
+    folder: Path, output: Path, *, enrol: int = 1, unknown: Collection[str] = (), root: Path | None = None
+) -> Converted:
     """Write the manifest of a folder in which every image is a video of its own.
 
     The layout is ``folder/<identity>/<image>``, also with more folders between (CFP: ``001/frontal/01.jpg``), or
     ``folder/<image>`` for images of nobody known. The id is the path in ``folder`` without the suffix:
-    ``<identity>/<stem>``. Splits, and the folders ``_distractors`` and ``_unknown``, are those of `from_folder`. What
-    is no JPEG or PNG image by its suffix, hidden entries, and links that leave the root or lead back up are ignored and
-    returned by reason.
+    ``<identity>/<stem>``. Splits, and the folders ``_distractors``, ``_unknown`` and ``unknown``, are those of
+    `from_folder`. What is no JPEG or PNG image by its suffix, hidden entries, and links that leave the root or lead
+    back up are ignored and returned by reason.
 
     Raises:
         ManifestError: two images would have one id; the folders at the top are splits; ``folder`` is not under
             ``root``, or the folder of ``output``; there is no image; a name cannot stand in a manifest.
         StoreError: The manifest cannot be written.
-        UsageError: ``enrol`` is negative.
+        UsageError: ``enrol`` is negative, or no folder of a person is called as one of ``unknown``.
     """
     if enrol < 0:
         raise UsageError(f"enrol is {enrol}; it must be 0 or more pictures of each identity")
@@ -42,10 +51,11 @@ def from_pictures(folder: Path, output: Path, *, enrol: int = 1, root: Path | No
         raise ManifestError(
             f"{folder}: no .jpg, .jpeg or .png image in it" + (f"; left out: {left_out}" if left_out else "")
         )
+    check_unknown(unknown, {image.partition("/")[0] for image in images if "/" in image}, folder)
     people: dict[str, list[str]] = defaultdict(list)
     for image in images:
         first, slash, _ = image.partition("/")
-        people[first if slash and first not in UNKNOWN else ""].append(image)
+        people[first if slash and first not in (*UNKNOWN, *unknown) else ""].append(image)
     if people.keys() <= {*SPLITS, ""} and people.keys() != {""}:
         raise ManifestError(
             f"{folder}: its folders are splits ({', '.join(sorted(people))}): give each by itself"
@@ -66,7 +76,7 @@ def from_pictures(folder: Path, output: Path, *, enrol: int = 1, root: Path | No
         identity, number, count = place[image]
         split = "train" if identity and number < min(enrol, count - 1) else "val"
         rows.append((video_id, prefix + image, identity, split))
-    return write_converted(output, rows, ignored=ignored)
+    return write_of_folder(output, rows, ignored)
 
 
 def _images(folder: Path, base: Path, home: str, ignored: Ignored) -> list[str]:

@@ -108,11 +108,8 @@ def table_rows(found: Comparison, escape: Escape) -> list[list[str]]:
     """The head, then a row for every measure and run: both names, value, 95 % interval, verdict against the first."""
     rows = [["measure", "run", "value", "95 % interval", f"against {found.runs[0].name}"]]
     for measure in found.measures:
-        for at, (run, value, gain) in enumerate(
-            zip(found.runs, measure.values, measure.differences, strict=True)
-        ):
-            words = verdict(gain) if at else ""
-            rows.append(["" if at else measure.name, run.name, *value_texts(value), words])
+        for at, (run, value) in enumerate(zip(found.runs, measure.values, strict=True)):
+            rows.append(["" if at else measure.name, run.name, *value_texts(value), measure.words(at)])
     return [list(map(escape, row)) for row in rows]
 
 
@@ -146,6 +143,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
             {
                 "measure": measure.name,
                 "values": [None if value is None else value._asdict() for value in measure.values],
+                "failed": measure.beside,
                 "differences": [
                     None if gain is None else {**gain._asdict(), "words": verdict(gain)}
                     for gain in measure.differences

@@ -49,7 +49,7 @@ class Table:
 
 
 class Number(NamedTuple):
-    """One measure of the headline with its 95 % interval; None where it cannot be had, and ``note`` says why."""
+    """One measure of the headline with its 95 % interval, or None; ``note`` says why, or what failed trials cost it."""
 
     label: str
     value: float | None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vidface.errors import ManifestError, UsageError, printable
 from vidface.features.engines import Engine
-from vidface.files.store import Embeddings, FeaturesInfo, read_embeddings, read_features
+from vidface.files.store import Embeddings, FeaturesInfo, read_embeddings, read_features, warnings_of
 from vidface.frames.frame import Pixels
 from vidface.manifest.names import NameIndex
 from vidface.report.run.content import Cmc, Confused, Content, Pair, Strip
@@ -94,7 +94,11 @@ def gather(
     faults = faults_of(run)
     numbers = headline(scores)
     told = {number.note for number in numbers}  # beside the number they are about
-    warnings = [*run.notes, *(warning for warning in scores["warnings"] if warning not in told)]
+    said = scores["warnings"]
+    before = [
+        warning for warning in run.manifest.warnings if warning not in said
+    ]  # scores of an older version
+    warnings = [*before, *(warning for warning in said if warning not in told), *run.notes]
     table = run.sweep
     if thresholds is not None and run.features is not None:
         table = sweep(run.features, run.manifest, thresholds, run.options, engine=engine)
@@ -179,7 +183,8 @@ def _score(opened: _Opened) -> tuple[dict[str, Any], dict[str, list[str]] | None
         scores = run.scores
     else:
         status = Counter(opened.found.status[row] for row in opened.rows.tolist())
-        scored = Scored({}, embeddings=opened.embeddings, rankings=rankings, status=dict(status))
+        said = warnings_of(run.embeddings, run.attributes)
+        scored = Scored({}, opened.embeddings, rankings, dict(status), said)
         scores = score(scored, run.manifest, options)
     return scores, rankings if rankings is not None and scores["mAP@100"] is not None else None
 

@@ -31,12 +31,12 @@ _COUNTED = {
 
 
 def headline(scores: Mapping[str, Any]) -> list[Number]:
-    """Every measure of the protocol with its 95 % interval; why there is no number stands beside it."""
+    """Every measure of the protocol with its 95 % interval; beside it why there is none, or what failures cost it."""
     numbers = []
     for each in load(scores["protocol"]).measures(scores):
         low, high = each.interval or (None, None)
         label = re.sub(r"^rank(?=\d)", "rank-", each.label)
-        numbers.append(Number(label, each.value, low, high, each.note))
+        numbers.append(Number(label, each.value, low, high, each.note or each.beside))
     return numbers
 
 

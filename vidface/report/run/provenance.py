@@ -16,6 +16,10 @@ from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT
 __all__ = ["fault_tables", "faults_of", "made_with_table"]
 
 LIBRARIES = ("numpy", "numba", "h5py", "openTSNE", "matplotlib")
+# Of the files themselves, or shown elsewhere.
+_OF_THE_FILE = {
+    *("kind", "schema_version", "content_sha256", "rest_sha256", "rows_sum", "program_version", "warnings"),
+}
 FAULT = ("video", "stage", "kind", "detail", "output")
 
 
@@ -25,7 +29,7 @@ def made_with_table(run: Run, info: FeaturesInfo | None) -> Table:
     features = {} if info is None else info.attributes
     rows: list[list[Cell]] = []
     for name in dict.fromkeys([*embeddings, *features]):
-        if name in ("kind", "schema_version", "content_sha256", "rest_sha256", "rows_sum", "program_version"):
+        if name in _OF_THE_FILE:
             continue
         rows.append([name.replace("_", " "), _plain(embeddings.get(name, features.get(name)))])
     rows += [

@@ -9,8 +9,8 @@ import vidface
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols.protocol import HITS, RANKS, Measure, Result, reason
-from vidface.scores.scored import Scored, check_device, where_unusable, zero_embeddings
+from vidface.scores.protocols.protocol import HITS, RANKS, Measure, Result, reason, with_costs
+from vidface.scores.scored import Scored, check_device, unusable_warning, zero_embeddings
 from vidface.scores.text import columns, counts_line, interval, number, rule_line, tpr_label
 
 __all__ = ["begin", "finish", "lines", "measures", "ranked"]
@@ -47,8 +47,9 @@ def finish(result: dict[str, Any], scored: Scored, manifest: Manifest) -> Result
         result["counts"]["zero_embeddings"] = unusable = zero_embeddings(scored.embeddings)
         if unusable:
             result["warnings"].append(
-                f"{unusable} videos have no usable frame: never ranked, score 0 in pairs; "
-                f"{where_unusable(scored, manifest)}"
+                unusable_warning(
+                    "videos have no usable frame: never ranked, score 0 in pairs", scored, manifest
+                )
             )
     result["inputs"] = {**scored.inputs, "program_version": vidface.__version__}
     return Result(result)
@@ -64,7 +65,7 @@ def ranked(scores: Mapping[str, Any]) -> dict[str, str]:
 
 def measures(scores: Mapping[str, Any]) -> list[Measure]:
     """mAP@100 and hit@k, then TPR at every FPR target; a protocol that did not run adds none."""
-    intervals, found = scores["ci95"], []
+    intervals, found = scores["ci95"], list[Measure]()
     rule = scores.get("fpr_rule", DEFAULT_RULE)  # not said before there were other rules
     for name, stored in ranked(scores).items():
         if scores[stored] is not None:
@@ -76,13 +77,14 @@ def measures(scores: Mapping[str, Any]) -> list[Measure]:
         label, ends = tpr_label(target, rule), intervals["tpr@fpr"][target]
         column, key = f"TPR@FPR={target}", f"tpr@fpr={target}"
         found.append(Measure(label, value, ends, target, note, column=column, key=key))
-    return found
+    return with_costs(scores, found)
 
 
 def lines(scores: Mapping[str, Any]) -> str:
     """A table of measures with 95 % intervals, then counts and warnings."""
+    shown = measures(scores)
     rows = [("measure", "value", "95 % interval")]
-    rows += [(each.label, number(each.value), interval(each.interval)) for each in measures(scores)]
-    told = [columns(rows), "", counts_line(scores["counts"])]
+    rows += [(each.label, number(each.value), interval(each.interval)) for each in shown]
+    told = [columns(rows, ["", *(each.beside for each in shown)]), "", counts_line(scores["counts"])]
     told += [rule_line(scores)] if scores["tpr@fpr"] else []
     return "\n".join(told + [f"warning: {warning}" for warning in scores["warnings"]])

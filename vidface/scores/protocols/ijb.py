@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import vidface
-from vidface.errors import ManifestError, StoreError, UsageError
+from vidface.errors import ManifestError, StoreError, UsageError, Warned
 from vidface.files.atomic import sha256_file
 from vidface.files.store import UNIT_TOLERANCE
 from vidface.manifest.rows import show
@@ -32,7 +32,7 @@ from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import templates as protocol
 from vidface.scores.protocols.ijb_features import open_source
-from vidface.scores.protocols.protocol import RANKS, Measure, Protocol, Result, reason
+from vidface.scores.protocols.protocol import RANKS, Measure, Protocol, Result, reason, with_costs
 from vidface.scores.scored import merge_numbers
 from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
@@ -188,15 +188,17 @@ def _scores_of(path: Path, faces: Faces, faces_path: Path, *, in_order: bool) ->
 
 def _notes(faces: Faces, lengths: npt.NDArray[np.float64], empty: int, norm: bool) -> list[str]:
     """What the user should know about the features."""
-    notes = []
-    lost = np.flatnonzero(lengths == 0)
+    notes: list[str] = []
+    lost, templates = np.flatnonzero(lengths == 0), len(np.unique(faces.templates))
     if len(lost):
-        notes.append(
+        text = (
             f"{len(lost)} images have no feature, the first is {show(faces.images[lost[0]])}: they are left out of the "
             "mean of their media"
         )
+        notes.append(Warned(text, len(lost) / len(lengths)))
     if empty:
-        notes.append(f"{empty} templates have no image with a feature: they score 0 with everybody")
+        text = f"{empty} templates have no image with a feature: they score 0 with everybody"
+        notes.append(Warned(text, empty / templates))
     there = lengths[lengths > 0]
     if norm and len(there) > 1 and np.abs(there - 1).max() < UNIT_TOLERANCE:
         notes.append(
@@ -220,18 +222,18 @@ def _measures(scores: Mapping[str, Any]) -> list[Measure]:
         mean = scores["identification"]["mean"]
         found += [Measure(f"TPIR at FPIR {target}", value) for target, value in mean["tpir@fpir"].items()]
         found += [Measure(f"rank{k}", mean[f"rank{k}"]) for k in RANKS]
-    return found
+    return with_costs(scores, found)
 
 
 def _lines(scores: Mapping[str, Any]) -> str:
     """1:1 as a table of TPR with the FPR really reached, 1:N as one of both galleries and their mean."""
     lines = [f"{scores['protocol']}: {scores['variant']}", ""]
     if scores["tpr@fpr"]:
-        rows = [("1:1", "value", "FPR reached")]
+        rows, beside = [("1:1", "value", "FPR reached")], ["", *(each.beside for each in _measures(scores))]
         for target, value in scores["tpr@fpr"].items():
             reached = scores["fpr_reached"][target]
             rows.append((tpr_label(target, scores["fpr_rule"]), number(value), rate(reached)))
-        lines += [columns(rows), ""]
+        lines += [columns(rows, beside), ""]
     if scores["identification"]:
         lines += [columns(_search_rows(scores)), ""]
     lines += [counts_line(scores["counts"]), rule_line(scores)]

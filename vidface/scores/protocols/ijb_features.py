@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vidface.errors import StoreError, UsageError
+from vidface.errors import StoreError, UsageError, Warned
+from vidface.features.halves import compare_halves, halves_warning
 from vidface.files.atomic import require_regular, sha256_file
 from vidface.files.npy import looks_like_npy, open_matrix
-from vidface.files.store import read_features, row_blocks, verify_file
+from vidface.files.store import read_features, row_blocks, verify_file, warnings_of
 from vidface.manifest.rows import show
 from vidface.manifest.sources.template_lists import FACES, Faces
 from vidface.scores.protocols.templates import Blocks
@@ -51,19 +52,29 @@ def open_source(path: Path, faces: Faces, flip_halves: bool) -> Source:
         raise StoreError(f"{path}: neither a features file (HDF5) nor a .npy matrix")
     else:
         source = _open_features(path, faces)
+    _, first = next(iter(source.blocks()), (None, np.empty((0, source.dimension))))
     if not flip_halves:
-        return source
+        return source._replace(
+            warnings=source.warnings + halves_warning(first, "pass --flip-halves to add the two")
+        )
     if source.dimension % 2:
         raise UsageError(
             f"{path}: rows of {source.dimension} numbers have no two halves: leave --flip-halves out"
         )
-    half = source.dimension // 2
+    half, found = source.dimension // 2, compare_halves(first)
+    warnings: list[str] = []
+    if found is not None and not found.are_two:
+        text = (
+            f"--flip-halves adds the halves of each row, but they are no two embeddings of one image (their median "
+            f"cosine is {found.own:.2f}, of two rows' {found.other:.2f}): leave it out if a row is one embedding"
+        )
+        warnings = [Warned(text, 1.0)]
 
     def summed() -> Iterator[tuple[Integers, npt.NDArray[Any]]]:
         for places, rows in source.blocks():
             yield places, rows[:, :half].astype(np.float64) + rows[:, half:]
 
-    return source._replace(blocks=summed, dimension=half)
+    return source._replace(blocks=summed, dimension=half, warnings=source.warnings + warnings)
 
 
 def _open_npy(path: Path, faces: Faces) -> Source:
@@ -116,6 +127,8 @@ def _open_features(path: Path, faces: Faces) -> Source:
     inputs = {"scored": path.name, "kind": "features"} | {
         name: info.attributes[name] for name in names if name in info.attributes
     }
-    extra = int(np.count_nonzero(listed < 0))
-    warnings = [f"{extra} videos of {path.name} are not in {FACES} and play no part"] if extra else []
+    extra, warnings = int(np.count_nonzero(listed < 0)), warnings_of(path, info.attributes)
+    if extra:
+        text = f"{extra} of {len(listed):,} videos of {path.name} are not in {FACES} and play no part"
+        warnings.append(Warned(text, extra / len(listed)))
     return Source(blocks, info.dimension, inputs, False, warnings)

@@ -20,9 +20,9 @@ from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols.lfrc import identity_codes
-from vidface.scores.protocols.protocol import Measure, Protocol, Result, reason
-from vidface.scores.scored import Scored, check_device, where_unusable, zero_embeddings
+from vidface.scores.protocols.lfrc import failed_pairs, identity_codes
+from vidface.scores.protocols.protocol import Measure, Protocol, Result, cost, reason, with_costs
+from vidface.scores.scored import Scored, check_device, unusable_warning, zero_embeddings
 from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
 __all__ = ["DEFINITIONS", "IDENTIFICATION_TARGETS", "PROTOCOLS", "TARGETS", "score_images"]
@@ -75,7 +75,8 @@ def score_images(
 
     Returns:
         ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached`` of verification, target -> value or None; ``identification``
-        with the same and ``rank1``; ``ci95``; ``counts``; ``warnings``.
+        with the same and ``rank1``; ``ci95``; ``counts``; ``warnings``; ``failed``, what images without an embedding
+        cost, where there are any.
     """
     from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
     from vidface.scores.metrics.mate_search import search_among_distractors
@@ -91,7 +92,16 @@ def score_images(
     intervals = _intervals(pairs.targets, pairs.tpr, pairs.hits_by_identity, pairs.pairs_by_identity)
     searched = _intervals(search.targets, search.tpr, search.hits_by_identity, search.mated_by_identity)
     first = _intervals(["rank1"], [search.rank1], search.first_by_identity[None], search.mated_by_identity)
+    labels = {target: f"verification, {tpr_label(target, fpr_rule)}" for target in targets}
+    failed = failed_pairs(rows, people, pairs, labels)
+    there = np.bincount(people[rows.any(axis=1)], minlength=1)
+    lost = search.mated - int((there * (there - 1)).sum())
+    if lost:
+        why = "searches with a mate have an image without an embedding and score 0"
+        names_of = [f"identification, {tpr_label(target, fpr_rule)}" for target in IDENTIFICATION_TARGETS]
+        failed |= {name: cost(why, lost, search.mated, None) for name in (*names_of, _FIRST)}
     return {
+        **({"failed": failed} if failed else {}),
         **_by_target(pairs),
         "identification": {**_by_target(search), "rank1": search.rank1},
         "ci95": {"tpr@fpr": intervals, "identification": {"tpr@fpr": searched, **first}},
@@ -147,10 +157,8 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     counts, unusable = numbers.pop("counts"), zero_embeddings(scored.embeddings)
     warnings = [*scored.warnings, *numbers.pop("warnings")]
     if unusable:
-        warnings.append(
-            f"{unusable} images have no embedding: they score 0 with everybody and stay counted; "
-            f"{where_unusable(scored, manifest)}"
-        )
+        what = "images have no embedding: they score 0 with everybody and stay counted"
+        warnings.append(unusable_warning(what, scored, manifest))
     if scored.status is not None:
         counts["status"] = scored.status
     return Result(
@@ -184,7 +192,7 @@ def _measures(scores: Mapping[str, Any]) -> list[Measure]:
             found.append(Measure(label, value, ends["tpr@fpr"][target], of_options, note))
     ends = scores["ci95"]["identification"]
     found.append(Measure(_FIRST, scores["identification"]["rank1"], ends["rank1"]))
-    return found
+    return with_costs(scores, found)
 
 
 def _lines(scores: Mapping[str, Any]) -> str:
@@ -195,9 +203,11 @@ def _lines(scores: Mapping[str, Any]) -> str:
         for _, part, _ in _parts(scores)
         for target in part["tpr@fpr"]
     ]
-    for each, more in zip(_measures(scores), [*reached, ("", "")], strict=True):
+    shown = _measures(scores)
+    for each, more in zip(shown, [*reached, ("", "")], strict=True):
         rows.append((each.label, number(each.value), interval(each.interval), *more))
-    lines = [columns(rows), "", counts_line(scores["counts"]), rule_line({"fpr_rule": scores["fpr_rule"]})]
+    table = columns(rows, ["", *(each.beside for each in shown)])
+    lines = [table, "", counts_line(scores["counts"]), rule_line({"fpr_rule": scores["fpr_rule"]})]
     return "\n".join(lines + [f"warning: {warning}" for warning in scores["warnings"]])
 
 

@@ -3,28 +3,28 @@
 A template is the L2-normalised mean of the embeddings of the identity's enrolment videos. The ground truth is the
 identities of the gallery split; a gallery video without identity is a distractor and stays in the gallery.
 
-Several systems are compared by the same definitions, kept apart by identity so that they can be drawn again. Tested in
-``tests/runs/test_compare.py``: the values are those of ``vidface score``.
+An identity without a usable video is a query that scores 0. What such queries and videos cost is said beside the value.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.errors import ManifestError
+from vidface.errors import ManifestError, Warned
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_mean
 from vidface.scores.metrics.ranking import average_precision_at_k, rank_k_hits
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import challenges
 from vidface.scores.protocols.lfrc import TARGETS
-from vidface.scores.protocols.protocol import HITS, RANKS, Protocol, Result
+from vidface.scores.protocols.protocol import HITS, RANKS, Protocol, Result, cost
 from vidface.scores.scored import Scored, merge_numbers
+from vidface.submission import check_ranking
 
 CUT_OFF = 100
 DEFINITION = (
@@ -92,6 +92,7 @@ def score_rankings(
     *,
     enrolment_split: str = "train",
     gallery_split: str = "val",
+    usable: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Score rankings, from memory or from a submission file, against the manifest's gallery.
 
@@ -103,10 +104,12 @@ def score_rankings(
         manifest: the ground truth.
         enrolment_split: only counted.
         gallery_split: the split whose identities are the ground truth.
+        usable: bool [V], which videos of the manifest have a usable frame; None: that is not known.
 
     Returns:
         ``mAP@100``, ``hit@1``, ``hit@5``, ``hit@10``; ``ci95`` with the 95 % intervals of the same names; ``counts``;
-        ``warnings``; ``per_identity``, identity -> AP.
+        ``warnings``; ``per_identity``, identity -> AP; and ``failed``, what queries and videos that fail cost each,
+        where any do.
 
     Raises:
         ManifestError: no identity has a gallery video.
@@ -126,10 +129,20 @@ def score_rankings(
     warnings = []
     if missing:
         warnings.append(
-            f"{len(missing)} of {len(truth)} identities of the gallery are not ranked and score 0 "
-            f"(no usable enrolment video, or missing from the submission): {_some(missing)}"
+            Warned(
+                f"{len(missing)} of {len(truth)} identities of the gallery are not ranked and score 0 "
+                f"(no usable enrolment video, or missing from the submission): {_some(missing)}",
+                len(missing) / len(truth),
+            )
         )
+    found = Counter(
+        identity
+        for row, (identity, split) in enumerate(zip(manifest.identities, manifest.splits, strict=True))
+        if split == gallery_split and (usable is None or usable[row])
+    )
+    failed = failed_queries(hits, truth, relevant_videos, found, set(missing), ranked=usable is not None)
     return {
+        **({"failed": failed} if failed else {}),
         **{name: float(np.mean(value)) for name, value in values.items()},
         "ci95": {name: list(bootstrap_mean(value)) for name, value in values.items()},
         "counts": {
@@ -190,108 +203,56 @@ def hit_values(hits: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
     return {name: rank_k_hits(hits, k).astype(np.float64) for name, k in zip(HITS, RANKS, strict=True)}
 
 
+def failed_queries(
+    hits: NDArray[np.bool_],
+    truth: Sequence[str],
+    wanted: Mapping[str, int],
+    found: Mapping[str, int],
+    missing: set[str],
+    *,
+    ranked: bool,
+) -> dict[str, Any]:
+    """What each measure loses by queries and gallery videos that cannot be found; empty where all can.
+
+    Args:
+        hits: bool [I, 100], of all queries.
+        truth: the I queries.
+        wanted: identity -> its gallery videos.
+        found: identity -> those of them that have a usable frame.
+        missing: queries without a ranking.
+        ranked: whether the rankings are those of embeddings, not of a submission.
+    """
+    rest = np.array([name not in missing and found.get(name, 0) > 0 for name in truth], np.bool_)
+    lost = len(truth) - int(rest.sum())
+    videos = sum(wanted[name] - found.get(name, 0) for name, there in zip(truth, rest, strict=True) if there)
+    if not (lost or videos):
+        return {}
+    if lost:
+        failed, of = lost, len(truth)
+        why = (
+            "queries have no usable enrolment or gallery video and score 0"
+            if ranked
+            else "queries are not ranked"
+        )
+        why += f", and {videos:,} gallery videos of others are never found" if videos else ""
+    else:
+        failed, of = videos, sum(wanted[name] for name in truth)
+        why = "gallery videos of somebody have no usable frame and are never found"
+    relevant = np.array([found.get(name, 0) for name in truth], np.int64)[rest]
+    values = {"mAP@100": average_precision_at_k(hits[rest], relevant)}
+    values |= hit_values(hits[rest])
+    return {
+        name: cost(why, failed, of, float(np.mean(each)) if len(each) else None)
+        for name, each in values.items()
+    }
+
+
 def _listed(splits: Sequence[str]) -> str:
     return ", ".join(f"'{split}' ({n})" for split, n in Counter(splits).most_common(5)) or "none"
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-class Wanted(NamedTuple):
-    """The gallery videos that somebody should be found in.
-
-    Attributes:
-        videos: int64 [N], rows of the manifest, in its order.
-        identity: int64 [N], which of ``names``.
-        names: the I identities of the gallery, in text order.
-        gallery: int64 [G], rows of all gallery videos, distractors among them.
-    """
-
-    videos: NDArray[np.int64]
-    identity: NDArray[np.int64]
-    names: list[str]
-    gallery: NDArray[np.int64]
-
-
-def wanted_videos(manifest: Manifest, gallery_split: str) -> Wanted:
-    """The ground truth of the iqiyi protocol; empty where the gallery split has no identity."""
-    gallery = np.flatnonzero(np.array(manifest.splits, object) == gallery_split)
-    videos = np.array([v for v in gallery.tolist() if manifest.identities[v]], np.int64)
-    names = sorted({manifest.identities[v] for v in videos.tolist()})
-    number = {name: i for i, name in enumerate(names)}
-    identity = np.array([number[manifest.identities[v]] for v in videos.tolist()], np.int64)
-    return Wanted(videos, identity, names, gallery)
-
-
-def ranks_by_search(
-    embeddings: NDArray[np.float32], manifest: Manifest, wanted: Wanted, enrolment_split: str
-) -> NDArray[np.int64]:
-    """The rank of every wanted video in the whole ranking of its identity, also beyond 100.
-
-    Args:
-        embeddings: float32 [V, D], unit or zero rows, row i for video i of the manifest.
-        manifest: who is in which video.
-        wanted: from `wanted_videos`.
-        enrolment_split: the videos that templates are made of.
-
-    Returns:
-        int64 [N]; 0 where a video is never ranked: it, or all enrolment videos of its identity, have no usable frame.
-    """
-    from vidface.scores.search.ranks import gallery_ranks
-    from vidface.scores.search.retrieval import identity_templates
-
-    ranks = np.zeros(len(wanted.videos), np.int64)
-    usable = np.any(embeddings != 0, axis=1)
-    enrolled = [
-        v
-        for v, (split, name) in enumerate(zip(manifest.splits, manifest.identities, strict=True))
-        if split == enrolment_split and name
-    ]
-    names, templates = identity_templates(embeddings[enrolled], [manifest.identities[v] for v in enrolled])
-    has_template = {name for name, row in zip(names, templates, strict=True) if row.any()}
-    template = {name: row for row, name in enumerate(names)}
-    searched = wanted.gallery[usable[wanted.gallery]]
-    column = {v: c for c, v in enumerate(searched.tolist())}
-    known = [
-        n
-        for n, (v, i) in enumerate(zip(wanted.videos.tolist(), wanted.identity.tolist(), strict=True))
-        if usable[v] and wanted.names[i] in has_template
-    ]
-    if known:
-        ranks[known] = gallery_ranks(
-            templates,
-            embeddings[searched],
-            [manifest.video_ids[v] for v in searched.tolist()],
-            [template[wanted.names[wanted.identity[n]]] for n in known],
-            [column[int(wanted.videos[n])] for n in known],
-        )
-    return ranks
-
-
-def ranks_in(rankings: Mapping[str, Sequence[str]], manifest: Manifest, wanted: Wanted) -> NDArray[np.int64]:
-    """The rank of every wanted video in rankings that are given: int64 [N], 0 where it is not among the first 100.
-
-    Repeated videos are dropped (the first stays) before ranks are counted, as `score_rankings` does.
-    """
-    place = {
-        (name, video): rank
-        for name in wanted.names
-        for rank, video in enumerate(list(dict.fromkeys(rankings.get(name, ())))[:CUT_OFF], 1)
-    }
-    asked = zip(wanted.videos.tolist(), wanted.identity.tolist(), strict=True)
-    return np.array([place.get((wanted.names[i], manifest.video_ids[v]), 0) for v, i in asked], np.int64)
-
-
-def identity_values(ranks: NDArray[np.int64], wanted: Wanted) -> dict[str, NDArray[np.float64]]:
-    """AP at 100 and the hits among the first k, float64 [I] each, whose means are mAP@100 and `HITS`."""
-    hits = np.zeros((len(wanted.names), CUT_OFF), bool)
-    found = (ranks > 0) & (ranks <= CUT_OFF)
-    hits[wanted.identity[found], ranks[found] - 1] = True
-    return {
-        "mAP@100": average_precision_at_k(hits, np.bincount(wanted.identity, minlength=len(wanted.names))),
-        **hit_values(hits),
-    }
 
 
 def add(result: dict[str, Any], scored: Scored, manifest: Manifest, options: ScoreOptions) -> None:
@@ -301,10 +262,14 @@ def add(result: dict[str, Any], scored: Scored, manifest: Manifest, options: Sco
         ManifestError: a split is empty, or nobody is enrolled or in the gallery.
     """
     splits = {"enrolment_split": options.enrolment_split, "gallery_split": options.gallery_split}
-    rankings = scored.rankings
-    if rankings is None and scored.embeddings is not None:
-        rankings = rank_gallery(scored.embeddings, manifest, **splits)
-    merge_numbers(result, score_rankings(rankings or {}, manifest, **splits))
+    rankings, usable = scored.rankings, None
+    if rankings is not None and scored.embeddings is None:
+        name = str(scored.inputs.get("scored", "ranking"))
+        result["warnings"] += check_ranking(name, rankings, manifest, options.gallery_split)
+    if scored.embeddings is not None:
+        usable = np.asarray(scored.embeddings.any(axis=1), np.bool_)
+        rankings = rank_gallery(scored.embeddings, manifest, **splits) if rankings is None else rankings
+    merge_numbers(result, score_rankings(rankings or {}, manifest, **splits, usable=usable))
     result["definitions"] |= {
         "iqiyi": DEFINITION,
         "splits": f"{options.enrolment_split} -> {options.gallery_split}",

@@ -6,8 +6,8 @@ the pairs with a score of 0, as it does for the organisers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,12 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import challenges
-from vidface.scores.protocols.protocol import Protocol, Result
+from vidface.scores.protocols.protocol import Protocol, Result, cost, rate_without
 from vidface.scores.scored import Scored, merge_numbers
+from vidface.scores.text import tpr_label
+
+if TYPE_CHECKING:
+    from vidface.scores.metrics.all_pairs import VerificationResult
 
 TARGETS = ("1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
 _POINT: dict[FprRule, str] = {
@@ -85,7 +89,8 @@ def score_all_pairs(
 
     Returns:
         ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``ci95`` with ``tpr@fpr``,
-        target -> [low, high] or None; ``counts``; ``warnings``.
+        target -> [low, high] or None; ``counts``; ``warnings``; and ``failed``, what genuine pairs with an unusable
+        video cost each, where there are any.
     """
     from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 
@@ -95,7 +100,11 @@ def score_all_pairs(
         target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
         for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)
     }
+    failed = failed_pairs(
+        embeddings, people, result, {target: tpr_label(target, fpr_rule) for target in targets}
+    )
     return {
+        **({"failed": failed} if failed else {}),
         "tpr@fpr": dict(zip(targets, result.tpr, strict=True)),
         "threshold@fpr": dict(zip(targets, result.threshold, strict=True)),
         "fpr_reached": dict(zip(targets, result.fpr, strict=True)),
@@ -107,6 +116,33 @@ def score_all_pairs(
             "impostor_pairs": result.impostor_pairs,
         },
         "warnings": result.warnings,
+    }
+
+
+def failed_pairs(
+    embeddings: npt.NDArray[np.float32],
+    people: npt.NDArray[np.int64],
+    result: VerificationResult,
+    labels: Mapping[str, str],
+) -> dict[str, Any]:
+    """What genuine pairs with an unusable video cost TPR at every target; empty where there is none.
+
+    Args:
+        embeddings: float32 [V, D], unit or zero rows.
+        people: int64 [V], from `identity_codes`.
+        result: of these.
+        labels: target -> the name of the measure.
+    """
+    known = people >= 0
+    usable = people[known & embeddings.any(axis=1)]
+    lost = result.genuine_pairs - sum(n * (n - 1) // 2 for n in np.bincount(usable, minlength=1).tolist())
+    why = "genuine pairs have a video without a usable frame and score 0"
+    return {
+        labels[target]: cost(
+            why, lost, result.genuine_pairs, rate_without(tpr, at, result.genuine_pairs, lost)
+        )
+        for target, tpr, at in zip(result.targets, result.tpr, result.threshold, strict=True)
+        if lost and tpr is not None
     }
 
 

@@ -10,13 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 import vidface
-from vidface.errors import ManifestError, UsageError
+from vidface.errors import ManifestError, UsageError, Warned
 from vidface.manifest.manifest import Manifest
 from vidface.manifest.pairs import ListedPairs, read_pairs
+from vidface.scores.metrics.fpr_rules import FprRule
+from vidface.scores.metrics.listed_pairs import auc, equal_error_rate
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import pairs as protocol_pairs
 from vidface.scores.protocols.lfrc import identity_codes
-from vidface.scores.protocols.protocol import Measure, Protocol, Result, reason
+from vidface.scores.protocols.protocol import (
+    Measure,
+    Protocol,
+    Result,
+    cost,
+    rate_without,
+    reason,
+    with_costs,
+)
 from vidface.scores.scored import Scored, merge_numbers
 from vidface.scores.text import columns, interval, number, rate, rule_line, tpr_label
 
@@ -64,6 +74,8 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
         raise ManifestError(
             f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}{_why_fewer(listed)}"
         ) from None
+    if failed := _failed(result, scores, usable, listed, fpr_rule):
+        result["failed"] = failed
     used = np.unique([listed.first, listed.second])
     zero = ~scored.embeddings[used].any(axis=1)
     zero_names = [manifest.video_ids[row] for row in used[zero].tolist()]
@@ -79,7 +91,7 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     result["warnings"] = (
         _list_warnings(listed, path)
         + [*scored.warnings]
-        + _zero_warnings(zero_names, result["counts"]["zero_pairs"])
+        + _zero_warnings(zero_names, result["counts"]["zero_pairs"], len(scores))
         + (_fold_warnings(listed, protocol) if by_folds else [])
         + result["warnings"]
     )
@@ -96,6 +108,43 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
             "inputs": {**scored.inputs, **listed.inputs, "program_version": vidface.__version__},
         }
     )
+
+
+def _failed(
+    result: Mapping[str, Any],
+    scores: NDArray[np.float64],
+    usable: NDArray[np.bool_],
+    listed: ListedPairs,
+    rule: FprRule,
+) -> dict[str, Any]:
+    """What pairs with an unusable video cost each measure, and beside the first one what the list lacks."""
+    same, rest = listed.same, usable
+    lost, lost_genuine = int((~rest).sum()), int((same & ~rest).sum())
+    found: dict[str, Any] = {}
+    left_out = sum(listed.left_out.values())
+    what = "have a video without a usable frame and score 0"
+    if lost:
+        values: dict[str, float | None] = {}
+        if "accuracy" in result:
+            values[_ACCURACY] = protocol_pairs.accuracy_of(scores[rest], same[rest], listed.folds, rest)
+        mixed = 0 < int(same[rest].sum()) < int(rest.sum())
+        values["AUC"] = auc(scores[rest], same[rest]) if mixed else None
+        values["EER"] = equal_error_rate(scores[rest], same[rest]) if mixed else None
+        found = {name: cost(f"pairs {what}", lost, len(rest), value) for name, value in values.items()}
+    if lost_genuine:
+        for target, value in result["tpr@fpr"].items():
+            without = rate_without(value, result["threshold@fpr"][target], int(same.sum()), lost_genuine)
+            if value is not None:
+                why = f"genuine pairs {what}"
+                found[tpr_label(target, rule)] = cost(why, lost_genuine, int(same.sum()), without)
+    if left_out:
+        first = _ACCURACY if "accuracy" in result else "AUC"
+        missing = cost("listed pairs are left out", left_out, listed.listed, None)
+        if first in found:
+            found[first]["why"] += f", {left_out:,} of {listed.listed:,} listed ones are left out"
+        else:
+            found[first] = missing
+    return found
 
 
 def _why_fewer(listed: ListedPairs) -> str:
@@ -142,29 +191,28 @@ def frame_choice(scored: Scored, used: Sequence[int]) -> str:
 
 
 def _list_warnings(listed: ListedPairs, path: Path) -> list[str]:
-    warnings = []
+    warnings: list[str] = []
     if listed.left_out:
-        why = _why_fewer(listed).removeprefix("; left out: ")
-        warnings.append(
-            f"{sum(listed.left_out.values())} of {listed.listed} listed pairs are left out: {why}"
-        )
+        count, why = sum(listed.left_out.values()), _why_fewer(listed).removeprefix("; left out: ")
+        text = f"{count} of {listed.listed} listed pairs are left out: {why}"
+        warnings.append(Warned(text, count / listed.listed))
     if listed.repeated:
         warnings.append(f"{listed.repeated} pairs stand in the list more than once and count each time")
     if listed.against_manifest:
         swapped = listed.against_manifest == len(listed.first)
-        warnings.append(
+        text = (
             f"{listed.against_manifest} pairs have another label in {path.name} than the identities of the manifest "
             f"say: the list counts{'; these are all: are its 1 and 0 swapped?' if swapped else ''}"
         )
+        warnings.append(Warned(text, listed.against_manifest / len(listed.first)))
     return warnings + listed.notes
 
 
-def _zero_warnings(names: Sequence[str], pairs: int) -> list[str]:
+def _zero_warnings(names: Sequence[str], pairs: int, of: int) -> list[str]:
     if not names:
         return []
-    return [
-        f"{len(names)} videos have no usable frame, the first is {names[0]!r}: their {pairs} pairs score 0"
-    ]
+    text = f"{len(names)} videos have no usable frame, the first is {names[0]!r}: their {pairs} pairs score 0"
+    return [Warned(text, pairs / of)]
 
 
 def _fold_warnings(listed: ListedPairs, protocol: str) -> list[str]:
@@ -192,22 +240,23 @@ def _measures(scores: Mapping[str, Any]) -> list[Measure]:
     for target, value in scores["tpr@fpr"].items():
         note = reason(scores, target) if value is None else ""
         found.append(Measure(tpr_label(target, rule), value, intervals["tpr@fpr"][target], target, note))
-    return found
+    return with_costs(scores, found)
 
 
 def _lines(scores: Mapping[str, Any]) -> str:
     """Measures with intervals, folds, counts, warnings, and the first problems of the list."""
-    rows = [("measure", "value", "95 % interval")]
+    rows, beside = [("measure", "value", "95 % interval")], [""]
     for each in _measures(scores):
         if each.value is None and each.label.startswith(_VAL):
             continue  # a warning says why
         rows.append((each.label, number(each.value), interval(each.interval)))
+        beside += [""] * (len(rows) - len(beside) - 1) + [each.beside]
         if each.label == _ACCURACY:
             rows.append(("  std over folds", number(scores["std"]), "-"))
             rows.append(("  standard error", number(scores["standard_error"]), "-"))
         elif each.label.startswith(_VAL):
             rows.append(("  FAR reached", rate(scores["val@far"]["far"]), "-"))
-    lines = [columns(rows), ""]
+    lines = [columns(rows, beside), ""]
     if "folds" in scores:
         lines += [_folds(scores), ""]
     counts = scores["counts"]

@@ -11,11 +11,11 @@ from typing import Any
 import vidface
 from vidface.errors import UsageError
 from vidface.manifest.manifest import Manifest
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
+from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols.open_set_numbers import TARGETS, open_set_numbers
-from vidface.scores.protocols.protocol import RANKS, Measure, Protocol, Result, reason
-from vidface.scores.scored import Scored, where_unusable, zero_embeddings
+from vidface.scores.protocols.open_set_numbers import TARGETS, fnir_label, open_set_numbers, rank_label
+from vidface.scores.protocols.protocol import RANKS, Measure, Protocol, Result, reason, with_costs
+from vidface.scores.scored import Scored, unusable_warning, zero_embeddings
 from vidface.scores.text import columns, counts_line, interval, number, rate
 
 __all__ = ["DEFINITIONS", "PROTOCOLS"]
@@ -68,10 +68,11 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     counts, unusable = numbers.pop("counts"), zero_embeddings(scored.embeddings[used])
     warnings = [*scored.warnings, *numbers.pop("warnings")]
     if unusable:
-        warnings.append(
-            f"{unusable} videos have no usable frame: as searches they score 0 with everybody and stay counted, in "
-            f"templates they are left out; {where_unusable(scored, manifest, used)}"
+        what = (
+            "videos have no usable frame: as searches they score 0 with everybody and stay counted, in templates they "
+            "are left out"
         )
+        warnings.append(unusable_warning(what, scored, manifest, used))
     if scored.status is not None:
         counts["status"] = scored.status
     result = {
@@ -92,10 +93,9 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
 
 def _measures(scores: Mapping[str, Any]) -> list[Measure]:
     rule, intervals = scores["fpr_rule"], scores["ci95"]
-    named = "" if rule == DEFAULT_RULE else f" ({rule})"
     found = [
         Measure(
-            f"FNIR at FPIR {target}{named}",
+            fnir_label(target, rule),
             value,
             intervals["fnir@fpir"][target],
             target,
@@ -104,20 +104,21 @@ def _measures(scores: Mapping[str, Any]) -> list[Measure]:
         )
         for target, value in scores["fnir@fpir"].items()
     ]
-    ranks = [f"rank{k}" for k in RANKS]
-    return found + [Measure(f"{name} of mated searches", scores[name], intervals[name]) for name in ranks]
+    found += [Measure(rank_label(k), scores[f"rank{k}"], intervals[f"rank{k}"]) for k in RANKS]
+    return with_costs(scores, found)
 
 
 def _lines(scores: Mapping[str, Any]) -> str:
     """FNIR at every FPIR, rank-k of the mated searches, and thresholds of single identities beside one for all."""
     rows: list[tuple[str, ...]] = [("measure", "value", "95 % interval", "FPIR reached", "threshold")]
-    for each in _measures(scores):
+    shown = _measures(scores)
+    for each in shown:
         reached, threshold = "", ""
         if each.target:
             reached = rate(scores["fpir_reached"][each.target])
             threshold = number(scores["threshold@fpir"][each.target])
         rows.append((each.label, number(each.value), interval(each.interval), reached, threshold))
-    lines = [columns(rows), ""]
+    lines = [columns(rows, ["", *(each.beside for each in shown)]), ""]
     told = {target: found for target, found in scores["identity_thresholds"].items() if found is not None}
     if told:
         lines += [columns(_threshold_rows(told)), ""]

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vidface.errors import ManifestError, UsageError
+from vidface.errors import ManifestError, UsageError, Warned
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.protocols.protocol import RANKS
+from vidface.scores.protocols.protocol import RANKS, cost
 
 if TYPE_CHECKING:
     from vidface.scores.metrics.identity_thresholds import IdentityThresholds, Judged
     from vidface.scores.metrics.open_set import Det, Identification, SearchOutcomes
 
-__all__ = ["TARGETS", "open_set_numbers"]
+__all__ = ["TARGETS", "fnir_label", "open_set_numbers", "rank_label"]
 
 TARGETS = ("1e-1", "1e-2", "1e-3")
 STEPS = 200  # of the curve in the result; a file has them all
@@ -53,7 +53,8 @@ def open_set_numbers(
 
     Returns:
         ``tpir@fpir``, ``fnir@fpir``, ``threshold@fpir``, ``fpir_reached``, target -> value or None; ``rank1``,
-        ``rank5``, ``rank10``; ``ci95``; ``det``; ``identity_thresholds``; ``per_identity``; ``counts``; ``warnings``.
+        ``rank5``, ``rank10``; ``ci95``; ``det``; ``identity_thresholds``; ``per_identity``; ``counts``; ``warnings``;
+        ``failed``, what mated searches without a usable video cost, where there are any.
         And the whole curve, None where there are no mated or no non-mated searches.
 
     Raises:
@@ -89,7 +90,8 @@ def open_set_numbers(
     probes, identities = embeddings[searched], np.arange(len(names))
 
     outcomes = search_outcomes(probes, templates, own, identities)
-    points, warnings = fnir_at_fpir(outcomes, targets, rule=fpr_rule)
+    points, notes = fnir_at_fpir(outcomes, targets, rule=fpr_rule)
+    warnings: list[str] = list(notes)
     # Who is drawn together: all searches of one person, and each video of nobody known.
     units = [person or f"\0{row}" for row, person in enumerate(people)]
     unit = np.unique(np.array(units, object), return_inverse=True)[1]
@@ -97,7 +99,10 @@ def open_set_numbers(
     curve = det(outcomes) if outcomes.mated.any() and not outcomes.mated.all() else None
     unusable = int(np.count_nonzero(~templates.any(axis=1)))
     if unusable:
-        warnings.append(f"{unusable} of {len(names)} enrolled identities have no usable video: they score 0")
+        text = f"{unusable} of {len(names)} enrolled identities have no usable video: they score 0"
+        warnings.append(Warned(text, unusable / len(names)))
+    usable = np.asarray(probes.any(axis=1), np.bool_) & np.asarray(templates.any(axis=1), np.bool_)[own]
+    failed = _failed(outcomes, points, usable, fpr_rule)
     warnings += [
         f"thresholds of single identities at {target} are not measured: in the half they are chosen on, searches of "
         f"other people are fewer than 1/{target}"
@@ -112,6 +117,7 @@ def open_set_numbers(
         "fpir_reached": "fpir",
     }
     result = {
+        **({"failed": failed} if failed else {}),
         **{
             key: {point.target: getattr(point, column) for point in points} for key, column in columns.items()
         },
@@ -142,6 +148,47 @@ def open_set_numbers(
         "warnings": warnings,
     }
     return result, curve
+
+
+def fnir_label(target: str, rule: FprRule) -> str:
+    """``FNIR at FPIR 1e-2``; with the rule where it is not the usual one."""
+    return f"FNIR at FPIR {target}" + ("" if rule == DEFAULT_RULE else f" ({rule})")
+
+
+def rank_label(k: int) -> str:
+    """Rank-k here is of searches, not of identities as elsewhere."""
+    return f"rank{k} of mated searches"
+
+
+def _failed(
+    outcomes: SearchOutcomes, points: Sequence[Identification], usable: npt.NDArray[np.bool_], rule: FprRule
+) -> dict[str, Any]:
+    """What mated searches cost whose video, or all of whose mate's, have no usable frame; empty where none fails.
+
+    Args:
+        outcomes: of P searches.
+        points: at the targets.
+        usable: bool [P], whether a search has a probe and, where it is mated, a template of its identity.
+        rule: of the points.
+    """
+    from vidface.scores.metrics.open_set import returned
+
+    rest, of = outcomes.mated & usable, int(outcomes.mated.sum())
+    lost = of - int(rest.sum())
+    why = "mated searches have no usable video, or their identity has none, and fail"
+
+    def entry(found: npt.NDArray[np.bool_] | None, *, misses: bool = False) -> dict[str, Any]:
+        share = None if found is None or not rest.any() else float(found[rest].mean())
+        return cost(why, lost, of, 1 - share if misses and share is not None else share)
+
+    if not lost:
+        return {}
+    failed = {rank_label(k): entry(outcomes.rank <= k) for k in RANKS}
+    for point in points:
+        if point.fnir is not None:
+            found = None if rule == "interpolated" else returned(outcomes, point.threshold)
+            failed[fnir_label(point.target, rule)] = entry(found, misses=True)
+    return failed
 
 
 def _first_half(manifest: Manifest, videos: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

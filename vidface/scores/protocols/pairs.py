@@ -27,6 +27,7 @@ __all__ = [
     "FOLDS",
     "TARGETS",
     "VAL_TARGET",
+    "accuracy_of",
     "definitions",
     "fold_numbers",
     "pair_scores",
@@ -165,6 +166,26 @@ def fold_numbers(folds: NDArray[np.int64] | None, pairs: int) -> NDArray[np.int6
     if given > MOST_FOLDS:
         raise ValueError(f"{given} folds; at most {MOST_FOLDS} are scored")
     return folds
+
+
+def accuracy_of(
+    scores: NDArray[np.float64],
+    same: NDArray[np.bool_],
+    folds: NDArray[np.int64] | None,
+    used: NDArray[np.bool_],
+) -> float | None:
+    """Accuracy by folds of the used pairs alone, each in the fold that it has among all; None where it is not defined.
+
+    Args:
+        scores: float64 [U], cosines of the used pairs.
+        same: bool [U].
+        folds: int64 [P], those that the list gives, or None.
+        used: bool [P], which pairs are used; U of them.
+    """
+    try:
+        return given_folds(np.clip(2 - 2 * scores, 0, 4), same, fold_numbers(folds, len(used))[used]).accuracy
+    except ValueError:  # too few, or all of one kind
+        return None
 
 
 def score_folds(

@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["HITS", "RANKS", "Measure", "Protocol", "Result", "reason"]
+__all__ = [
+    "HITS",
+    "RANKS",
+    "Measure",
+    "Protocol",
+    "Result",
+    "cost",
+    "cost_words",
+    "rate_without",
+    "reason",
+    "with_costs",
+]
 
 RANKS = (1, 5, 10)  # in every protocol that ranks
 # Of identities, any of whose videos may be the hit; `rank1` is of single mated searches (ISO/IEC 19795-1).
@@ -22,6 +33,7 @@ class Measure(NamedTuple):
         interval: both ends of its 95 % interval; None where there is none.
         target: the FPR or FPIR target among those of the options that it is at; empty for none.
         note: why there is no value.
+        beside: what failed trials cost the value, from `cost`, in words; empty where none failed.
         lower_is_better: of errors.
         column: its head in the table of a sweep; None: its label; empty: it is left out there.
         key: its name among the best of a sweep; None: its label; empty: no threshold is chosen by it.
@@ -35,6 +47,7 @@ class Measure(NamedTuple):
     lower_is_better: bool = False
     column: str | None = None
     key: str | None = None
+    beside: str = ""
 
 
 class Result(NamedTuple):
@@ -64,6 +77,44 @@ class Protocol:
     measures: Callable[[Mapping[str, Any]], list[Measure]]
     targets: tuple[str, ...]
     figures: tuple[Literal["rankings", "pairs"], ...] = ()
+
+
+def cost(why: str, failed: int, of: int, without: float | None) -> dict[str, Any]:
+    """What a measure loses by trials that fail for want of a usable video: an entry of ``failed`` in a score object.
+
+    Args:
+        why: what they are and what becomes of them, to be read after ``12 of 225``.
+        failed: how many fail.
+        of: how many there are.
+        without: the value over the others; None where it is not known.
+    """
+    return {"why": why, "failed": failed, "of": of, "without": without}
+
+
+def with_costs(scores: Mapping[str, Any], measures: Sequence[Measure]) -> list[Measure]:
+    """The measures of a score object, with what failed trials cost them said beside each."""
+    failed = scores.get("failed", {})
+    return [
+        each._replace(beside=cost_words(failed[each.label])) if each.label in failed else each
+        for each in measures
+    ]
+
+
+def cost_words(found: Mapping[str, Any]) -> str:
+    """A `cost` as it is said beside the value: ``12 of 225 queries ... score 0; 0.6400 without them``."""
+    text = f"{found['failed']:,} of {found['of']:,} {found['why']}"
+    return text if found["without"] is None else f"{text}; {found['without']:.4f} without them"
+
+
+def rate_without(value: float | None, threshold: float | None, of: int, lost: int) -> float | None:
+    """A rate of ``of`` trials over those that are not lost, at the same threshold; lost ones score exactly 0.
+
+    None where there is no rate, or no trial left, or no threshold that the rate is at.
+    """
+    if value is None or of <= lost or (threshold is None and value > 0):
+        return None
+    accepted = value * of - (lost if threshold is not None and threshold <= 0 else 0)
+    return accepted / (of - lost)
 
 
 def reason(scores: Mapping[str, Any], target: str, otherwise: str = "not measured") -> str:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from vidface.errors import Warned
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
-from vidface.scores.protocols.protocol import RANKS
-from vidface.scores.text import too_few
+from vidface.scores.protocols.protocol import RANKS, cost, rate_without
+from vidface.scores.text import too_few, tpr_label
 
 if TYPE_CHECKING:
     from vidface.scores.metrics.open_set import SearchOutcomes
@@ -164,7 +165,8 @@ def verify_templates(
         rule: which point of the curve a target means.
 
     Returns:
-        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``counts``; ``warnings``.
+        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``counts``; ``warnings``;
+        ``failed``, what pairs with a template without features cost, where there are any.
 
     Raises:
         ValueError: all pairs are of one kind.
@@ -173,15 +175,23 @@ def verify_templates(
 
     points = tpr_of_listed_pairs(listed_cosines(rows, first, second), same, targets, rule)
     impostors = int(np.count_nonzero(~same))
-    warnings = [
+    warnings: list[str] = [
         too_few("TPR at FPR", point.target, impostors, "impostor pairs")
         for point in points
         if point.tpr is None
     ]
     usable = np.asarray(rows.any(axis=1), np.bool_)
-    empty = int(np.count_nonzero(~(usable[first] & usable[second])))
+    without = ~(usable[first] & usable[second])
+    empty, lost, genuine = int(without.sum()), int((without & same).sum()), int(same.sum())
     if empty:
-        warnings.append(f"{empty:,} pairs have a template without any feature: they score 0")
+        text = f"{empty:,} of {len(same):,} pairs have a template without any feature: they score 0"
+        warnings.append(Warned(text, empty / len(same)))
+    why = "genuine pairs have a template without any feature and score 0"
+    failed = {
+        tpr_label(p.target, rule): cost(why, lost, genuine, rate_without(p.tpr, p.threshold, genuine, lost))
+        for p in points
+        if lost and p.tpr is not None
+    }
     repeats, opposite = _repeats(first, second, same, len(rows))
     if repeats:
         warnings.append(
@@ -192,6 +202,7 @@ def verify_templates(
     if with_itself:
         warnings.append(f"{with_itself:,} listed pairs are of a template with itself: they score 1")
     return {
+        **({"failed": failed} if failed else {}),
         "tpr@fpr": {point.target: point.tpr for point in points},
         "threshold@fpr": {point.target: point.threshold for point in points},
         "fpr_reached": {point.target: point.fpr for point in points},

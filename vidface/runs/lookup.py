@@ -1,0 +1,98 @@
+"""What a file was made from, looked for near it: it says the digest of its inputs, not where they lie.
+
+A manifest or a features file is taken only if it has the very digest. Tested in ``tests/runs/test_lookup.py``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from vidface.errors import ManifestError, StoreError
+from vidface.files.store import read_attributes
+from vidface.manifest.formats import FORMATS
+from vidface.manifest.manifest import read_manifest
+
+__all__ = ["find_features", "find_manifest", "looked_in"]
+
+MOST_FILES, MOST_FOLDERS = 200, 100  # looked at; what lies nearest comes first
+LARGEST = 1 << 28  # bytes of a manifest that nobody named: millions of rows
+ABOVE = 2  # folders above the file's own
+
+
+def find_manifest(start: Path, sha256: str) -> Path | None:
+    """The nearest manifest with these rows; ``sha256`` is that of `vidface.manifest.manifest.Manifest`."""
+
+    def fits(path: Path) -> bool:
+        try:
+            return path.stat().st_size <= LARGEST and read_manifest(path, media=False).sha256 == sha256
+        except ManifestError:
+            return False
+
+    return _nearest(start, tuple(FORMATS), fits)
+
+
+def find_features(start: Path, sha256: str) -> Path | None:
+    """The nearest features file with this ``content_sha256``."""
+
+    def fits(path: Path) -> bool:
+        try:
+            return read_attributes(path, "features").get("content_sha256") == sha256
+        except StoreError:
+            return False
+
+    return _nearest(start, (".h5", ".hdf5"), fits)
+
+
+def looked_in(start: Path) -> str:
+    """Where was looked, in words."""
+    return ", ".join(map(str, _folders(start)))
+
+
+def _nearest(start: Path, suffixes: tuple[str, ...], fits: Callable[[Path], bool]) -> Path | None:
+    for path in islice(_files(start, suffixes), MOST_FILES):
+        try:
+            if fits(path):
+                return path
+        except OSError:  # gone, or not ours to read
+            continue
+    return None
+
+
+def _folders(start: Path) -> list[Path]:
+    """The file's folder, those above it, and the working directory; never the root of the disk."""
+    home = start.resolve()
+    near = [home, *home.parents[:ABOVE], Path.cwd()]
+    return [folder for folder in dict.fromkeys(near) if folder != folder.parent]
+
+
+def _files(start: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """Files directly in the folders, then those one folder below the file's own and the working directory."""
+    folders = _folders(start)
+    for folder in folders:
+        yield from _in(folder, suffixes)
+    for folder in dict.fromkeys([start.resolve(), Path.cwd()]):
+        for inner in islice(_in(folder, ()), MOST_FOLDERS):
+            if inner not in folders:
+                yield from _in(inner, suffixes)
+
+
+def _in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of a folder with these suffixes, or without any its folders, in order; hidden ones are left out."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                entry.name
+                for entry in entries
+                if not entry.name.startswith(".")
+                and (
+                    entry.is_file() and entry.name.lower().endswith(suffixes)
+                    if suffixes
+                    else entry.is_dir(follow_symlinks=False)
+                )
+            ]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(found)]
