@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vidface.errors import MediaError
 
-__all__ = ["HEAD_BYTES", "container_of", "demuxer_for"]
+__all__ = ["HEAD_BYTES", "container_of", "demuxer_for", "picture_kind"]
 
 HEAD_BYTES = 2048
 
@@ -25,6 +25,22 @@ MAGIC = (
     (b"FLV\x01", "flv"),
     (b"OggS", "ogg"),
     (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "asf"),  # ASF header object
+)
+
+# Brands of HEIF files whose main part is a still picture, and other pictures that are met.
+HEIF = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2"), "HEIC"),
+    b"avif": "AVIF",
+}
+PICTURES = (
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
 )
 
 KNOWN = "mp4/mov, mkv/webm, avi, mpeg, ts/m2ts, flv, ogg, asf/wmv"
@@ -55,6 +71,18 @@ def container_of(head: bytes, file_size: int) -> str | None:
     return None
 
 
+def picture_kind(head: bytes) -> str | None:
+    """Name a still picture of a kind that is not read here, from its first 16 bytes; None where it is none.
+
+    Of HEIF pictures FFmpeg gives one of the tiles that they are made of, as if it were the whole.
+    """
+    if head[4:8] == b"ftyp":
+        return HEIF.get(head[8:12])
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    return next((kind for magic, kind in PICTURES if head.startswith(magic)), None)
+
+
 def _is_atom_length(head: bytes, file_size: int) -> bool:
     """Whether the first atom's length can be true: in a text that reads "free" there, it is absurd."""
     length = int.from_bytes(head[:4], "big")
@@ -83,6 +111,8 @@ def demuxer_for(path: Path) -> str:
         raise MediaError("unreadable", f"{path}: cannot be read: {error.strerror or error}") from error
     if not head:
         raise MediaError("empty-file", f"{path}: the file is empty")
+    if still := picture_kind(head):
+        raise MediaError("not-a-video", f"{path}: it is a {still} picture: convert it to JPEG or PNG")
     demuxer = container_of(head, size)
     if demuxer is None:
         raise MediaError(
