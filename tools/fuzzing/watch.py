@@ -22,7 +22,7 @@ import numpy as np
 import vidface.frames
 from vidface.errors import MediaError
 from vidface.frames import ReadReport, read_frames
-from vidface.frames.frame import MAX_PIXELS
+from vidface.frames.frame import MAX_PIXELS, NOTES
 
 __all__ = ["Problem", "Watch", "read_one"]
 
@@ -32,7 +32,7 @@ KINDS = {
     *("missing", "empty-file", "not-a-video", "unreadable", "no-frames", "unreadable-image", "too-large"),
     "decoder-refused",
 }
-FAULTS = {"truncated", "concealed", "partial", "unreadable-image", "too-large"}
+FAULTS = {"truncated", "concealed", "partial", "unreadable-image", "too-large", *NOTES}
 SOURCES = str(Path(vidface.frames.__file__).parent)
 IN_OPEN = 0x20  # of <sys/inotify.h>
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from vidface.errors import MediaError
 from vidface.files.pointers import NOT_FETCHED, pointer_in
 
-__all__ = ["HEAD_BYTES", "container_of", "demuxer_for"]
+__all__ = ["HEAD_BYTES", "container_of", "demuxer_for", "picture_kind"]
 
 HEAD_BYTES = 2048
 
@@ -26,6 +26,22 @@ MAGIC = (
     (b"FLV\x01", "flv"),
     (b"OggS", "ogg"),
     (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "asf"),  # ASF header object
+)
+
+# Brands of HEIF files whose main part is a still picture, and other pictures that are met.
+HEIF = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2"), "HEIC"),
+    b"avif": "AVIF",
+}
+PICTURES = (
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
 )
 
 KNOWN = "mp4/mov, mkv/webm, avi, mpeg, ts/m2ts, flv, ogg, asf/wmv"
@@ -54,6 +70,18 @@ def container_of(head: bytes, file_size: int) -> str | None:
         if file_size >= step and len(starts) > 0 and all(byte == 0x47 for byte in starts):
             return "mpegts"
     return None
+
+
+def picture_kind(head: bytes) -> str | None:
+    """Name a still picture of a kind that is not read here, from its first 16 bytes; None where it is none.
+
+    Of HEIF pictures FFmpeg gives one of the tiles that they are made of, as if it were the whole.
+    """
+    if head[4:8] == b"ftyp":
+        return HEIF.get(head[8:12])
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    return next((kind for magic, kind in PICTURES if head.startswith(magic)), None)
 
 
 def _is_atom_length(head: bytes, file_size: int) -> bool:
@@ -86,6 +114,8 @@ def demuxer_for(path: Path) -> str:
         raise MediaError("empty-file", f"{path}: the file is empty")
     if advice := pointer_in(head):
         raise MediaError(NOT_FETCHED, f"{path}: {advice}")
+    if still := picture_kind(head):
+        raise MediaError("not-a-video", f"{path}: it is a {still} picture: convert it to JPEG or PNG")
     demuxer = container_of(head, size)
     if demuxer is None:
         raise MediaError(

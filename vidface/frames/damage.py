@@ -15,12 +15,16 @@ from av.video.frame import VideoFrame
 
 from vidface.frames.demux import Log, Video, too_large
 from vidface.frames.frame import MAX_PIXELS
+from vidface.frames.joined import second_file
 
 __all__ = ["Damage"]
 
 # Codecs in which every packet is one picture, so a packet without a picture is a lost one. (VP8 to AV1 have
 # packets that are only referred to, MPEG-4 in AVI packs two pictures in one.)
 ONE_TO_ONE = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mjpeg", "ffv1", "png"})
+
+# Containers that are made to be joined by joining their bytes.
+JOINABLE = frozenset({"mpegts", "mpeg", "flv"})
 
 # Stated lengths are rounded, and count the last frame's own duration in different ways. On whole clips of
 # some 50 kinds the difference was at most 0.011 s.
@@ -37,14 +41,17 @@ class Damage:
         self._backwards = 0  # pictures whose time is before an earlier one's
         self.refused = 0  # packets that the decoder would not take
         self.stopped: str | None = None  # why the reading ended before the file did
+        self.restarts = 0  # how often time started anew
         self._corrupt = 0  # pictures that the decoder marked as damaged
         self._interlaced = False
         self._awaited: set[int] = set()  # times of packets that have given no picture yet
         self._end = 0.0  # where the last packet of the video stream ends, in seconds
         self._last_end = 0.0  # and of any stream
+        self._last_place = 0  # of a packet, in bytes of the file
 
     def see_packet(self, packet: Packet[Any]) -> None:
         """Note a packet of any stream before it is decoded."""
+        self._last_place = max(self._last_place, packet.pos or 0)
         if packet.pts is None or packet.time_base is None:
             return
         end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -88,6 +95,25 @@ class Damage:
             found.append(("partial", f"the times of {self._backwards} of {decoded} frames run backwards"))
         if self.stopped is not None:
             found.append(("partial", f"reading stopped after {decoded} frames: {self.stopped}"))
+        if self.restarts:
+            lossless = video.demuxer in JOINABLE
+            found.append(
+                (
+                    "joined" if lossless else "partial",
+                    f"its time starts anew {self.restarts} times, as where files were joined: each part is taken to "
+                    f"begin where the one before ends"
+                    + ("" if lossless else f"; frames can be lost between parts of a {video.demuxer} file"),
+                )
+            )
+        second = second_file(video.file, video.demuxer, self._last_place)
+        if second is not None:
+            found.append(
+                (
+                    "partial",
+                    f"a second {video.demuxer} file begins at byte {second:,}, and nothing or only a part of it was "
+                    f"read: join files with FFmpeg's concat, or list each as a video",
+                )
+            )
         missing = self._missing_seconds()
         rate = video.stream.average_rate
         frames = float(END_TOLERANCE_FRAMES / rate) if rate else 0.0

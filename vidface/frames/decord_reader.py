@@ -29,12 +29,12 @@ from typing import Any
 import av
 import numpy as np
 from av.packet import Packet
-from av.video.frame import VideoFrame
 
 from vidface.errors import MediaError, UsageError
+from vidface.frames.aspect import square
 from vidface.frames.demux import READ_ERRORS, Video, open_video
 from vidface.frames.frame import Frame, Pixels, ReadReport
-from vidface.frames.picture import ToRgb
+from vidface.frames.picture import Shown, ToRgb, is_hdr
 from vidface.frames.pyav import decode
 from vidface.frames.sampling import sample_by_time
 
@@ -76,6 +76,7 @@ class _Wanted:
     pts: int
     pixels: int  # H * W
     luma: np.ndarray[Any, np.dtype[np.float32]]  # at some pixels, see _luma
+    aspect: Fraction  # of its pixels, upright
 
 
 class _Cutter:
@@ -117,10 +118,10 @@ class _Cutter:
             self._open = _Piece()
 
 
-def read_with_decord(path: Path, *, fps: float | None, report: ReadReport) -> Iterator[Frame]:
+def read_with_decord(path: Path, *, fps: float | None, film: bool, report: ReadReport) -> Iterator[Frame]:
     """Read one video file; see ``vidface.frames.read_frames``."""
     _check_installed()
-    return _read(path, fps, report)
+    return _read(path, fps, film, report)
 
 
 def _check_installed() -> None:
@@ -135,12 +136,12 @@ def _check_installed() -> None:
         raise UsageError("decord2 is not installed: install it, or use --decoder pyav")
 
 
-def _read(path: Path, fps: float | None, report: ReadReport) -> Iterator[Frame]:
+def _read(path: Path, fps: float | None, film: bool, report: ReadReport) -> Iterator[Frame]:
     with open_video(path) as video:
         try:
-            for time, pixels in _led(video, fps, report):
+            for one, pixels in _led(video, fps, film, report):
                 report.sampled += 1
-                yield Frame(pixels, time)
+                yield Frame(square(pixels, one.aspect), one.time, one.aspect)
         except _RefusedError as why:
             detail = (
                 f"{path}: decord cannot be trusted with this {video.demuxer} file: {why}: use --decoder pyav"
@@ -150,19 +151,23 @@ def _read(path: Path, fps: float | None, report: ReadReport) -> Iterator[Frame]:
             report.faults.append(("decoder-refused", detail))
 
 
-def _led(video: Video, fps: float | None, report: ReadReport) -> Iterator[tuple[float, Pixels]]:
+def _led(video: Video, fps: float | None, film: bool, report: ReadReport) -> Iterator[tuple[_Wanted, Pixels]]:
     """Sample as PyAV does; the pixels are decord's. Frames wait until the piece that holds them is whole."""
     if video.demuxer == "avi" and video.stream.codec_context.name in ("h264", "hevc"):
         raise _RefusedError("AVI does not tell when B-frames are shown")
     cutter = _Cutter()
-    shown = decode(video, report, tap=cutter.add)
-    taken = sample_by_time(shown, fps) if fps is not None else ((time, frame) for time, _, frame in shown)
+    timed = decode(video, report, tap=cutter.add)
+    taken = sample_by_time(timed, fps) if fps is not None else ((time, shown) for time, _, shown in timed)
     to_rgb = ToRgb()
     waiting: deque[_Wanted] = deque()
-    for time, picture in taken:
-        if picture.pts is None:
+    for time, shown in taken:
+        if shown.picture.pts is None:
             raise _RefusedError("its frames carry no presentation times")
-        waiting.append(_wanted(video, time, picture, to_rgb))
+        if film and shown.picture.interlaced_frame:
+            raise _RefusedError("it does not deinterlace")
+        if is_hdr(shown.picture):
+            raise _RefusedError("it does not map the tones of HDR")
+        waiting.append(_wanted(video, time, shown, to_rgb))
         # A later frame came out of PyAV's decoder: it has given all of the pieces before.
         while cutter.done and waiting[-1].pts > max(pts for _, pts in cutter.done[0].packets):
             yield from _from_piece(video, cutter.done.popleft(), waiting)
@@ -173,16 +178,17 @@ def _led(video: Video, fps: float | None, report: ReadReport) -> Iterator[tuple[
         raise _RefusedError(f"the frame at {waiting[0].time:.3f} s belongs to no packet")
 
 
-def _wanted(video: Video, time: float, picture: VideoFrame, to_rgb: ToRgb) -> _Wanted:
+def _wanted(video: Video, time: float, shown: Shown, to_rgb: ToRgb) -> _Wanted:
     try:
         with video.log.capture():
-            pixels = to_rgb(picture)
+            pixels = to_rgb.upright(shown.picture)
     except MemoryError:
         raise
     except READ_ERRORS as error:
         raise _RefusedError(f"the frame at {time:.3f} s cannot be turned into RGB, {error}") from error
-    assert picture.pts is not None
-    return _Wanted(time, picture.pts, pixels.shape[0] * pixels.shape[1], _luma(pixels))
+    pts = shown.picture.pts
+    assert pts is not None
+    return _Wanted(time, pts, pixels.shape[0] * pixels.shape[1], _luma(pixels), to_rgb.aspect(shown))
 
 
 def _luma(pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -191,7 +197,7 @@ def _luma(pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
     return pixels[::step, ::step].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def _from_piece(video: Video, piece: _Piece, waiting: deque[_Wanted]) -> Iterator[tuple[float, Pixels]]:
+def _from_piece(video: Video, piece: _Piece, waiting: deque[_Wanted]) -> Iterator[tuple[_Wanted, Pixels]]:
     """Decode the waiting frames that lie in the piece, a bounded number at a time."""
     order = {pts: index for index, (_, pts) in enumerate(piece.packets)}
     if len(order) < len(piece.packets):
@@ -211,7 +217,7 @@ def _from_piece(video: Video, piece: _Piece, waiting: deque[_Wanted]) -> Iterato
             luma = _luma(pixels)
             if luma.shape != one.luma.shape or np.abs(luma - one.luma).max() > LUMA_TOLERANCE:
                 raise _RefusedError(f"it gives another picture at {one.time:.3f} s")
-            yield one.time, pixels
+            yield one, pixels
 
 
 def _decord_frames(video: Video, packets: list[tuple[bytes, int]], wanted: list[int]) -> list[Pixels]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -78,6 +79,7 @@ class Video:
         container: the open file.
         stream: the video stream, not yet decoding.
         log: FFmpeg's errors so far.
+        file: what FFmpeg reads.
     """
 
     path: Path
@@ -85,6 +87,7 @@ class Video:
     container: InputContainer
     stream: VideoStream
     log: Log
+    file: BinaryIO
 
     @property
     def states_duration(self) -> bool:
@@ -115,6 +118,13 @@ class _InPieces(io.FileIO):
         """Up to so many bytes; FFmpeg asks again where it needs more."""
         return super().read(PIECE_BYTES if size is None or size < 0 else min(size, PIECE_BYTES)) or b""
 
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """To a place in the file, or -1, which FFmpeg takes for a failure: of an error PyAV prints a traceback."""
+        try:
+            return super().seek(offset, whence)
+        except (OSError, OverflowError):
+            return -1
+
 
 @contextmanager
 def open_video(path: Path) -> Iterator[Video]:
@@ -144,7 +154,7 @@ def open_video(path: Path) -> Iterator[Video]:
             said = f" ({log.errors[-1]})" if log.errors else ""
             raise MediaError("unreadable", f"{path}: not readable as {demuxer}: {error}{said}") from error
         try:
-            yield Video(path, demuxer, container, _choose_stream(path, container), log)
+            yield Video(path, demuxer, container, _choose_stream(path, container), log, file)
         finally:
             container.close()
 

@@ -17,7 +17,9 @@ from PIL.PngImagePlugin import PngImageFile
 from vidface.errors import MediaError
 from vidface.files.atomic import natural_key
 from vidface.files.pointers import NOT_FETCHED, POINTER_BYTES, pointer_in
+from vidface.frames.containers import picture_kind
 from vidface.frames.frame import MAX_PIXELS, Frame, Pixels, ReadReport
+from vidface.frames.orientation import exif_matrix, turn
 from vidface.manifest.names import IMAGE_SUFFIXES
 
 __all__ = ["FOLDER_FPS", "SUFFIXES", "decode_image", "frame_files", "read_folder", "read_picture"]
@@ -121,10 +123,13 @@ def read_picture(path: Path, *, report: ReadReport) -> Iterator[Frame]:
 
 
 def read_image(path: Path) -> Pixels:
-    """Decode one JPEG or PNG image, whatever its name says. Transparency and EXIF orientation are ignored.
+    """Decode one JPEG or PNG image, whatever its name says, and turn it as its EXIF orientation says.
+
+    Transparency is ignored, and so is a resolution that differs across and down, as in viewers. Of several pictures in
+    a file (MPO, APNG) the first is read.
 
     Returns:
-        uint8 [H, W, 3], RGB. Of 16 bits a channel the upper 8 are kept.
+        uint8 [H, W, 3], RGB, upright. Of 16 bits a channel the upper 8 are kept.
 
     Raises:
         OSError, SyntaxError, ValueError, EOFError: as Pillow raises them where the file is not an image, cut
@@ -141,7 +146,7 @@ def decode_image(content: bytes) -> Pixels:
     """Decode the bytes of one JPEG or PNG image, as `read_image` does a file.
 
     Returns:
-        uint8 [H, W, 3], RGB.
+        uint8 [H, W, 3], RGB, upright.
 
     Raises:
         MediaError: ``unreadable-image``, where they are not an image, cut short or damaged; ``too-large``.
@@ -152,22 +157,33 @@ def decode_image(content: bytes) -> Pixels:
         raise MediaError("unreadable-image", _reason(error)) from None
 
 
+class _Jpeg(JpegImageFile):
+    """Does not look for a resolution in the EXIF, which is of no use here: where that is damaged, Pillow warns."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
 def _decode(file: BinaryIO) -> Pixels:
     head = file.read(POINTER_BYTES)
     if advice := pointer_in(head):
         raise MediaError(NOT_FETCHED, advice)
-    is_png = head.startswith(b"\x89PNG")
     file.seek(0)
+    if other := picture_kind(head):
+        raise ValueError(f"it is a {other} picture: convert it to JPEG or PNG")
+    is_png = head.startswith(b"\x89PNG")
     # Not Image.open: it prints a warning for a large picture, where this is a fault of its own.
-    image = PngImageFile(file) if is_png else JpegImageFile(file)
+    image = PngImageFile(file) if is_png else _Jpeg(file)
     if image.width * image.height > MAX_PIXELS:
         raise MediaError("too-large", f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels")
     image.load()
     if image.mode.startswith("I;16"):
         grey = (np.array(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
-    image.info.pop("transparency", None)  # converting would warn that it is lost
-    return np.array(image.convert("RGB"))
+        pixels = np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    else:
+        image.info.pop("transparency", None)  # converting would warn that it is lost
+        pixels = np.array(image.convert("RGB"))
+    return turn(pixels, exif_matrix(image.info))
 
 
 def _reason(error: Exception) -> str:

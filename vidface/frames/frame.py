@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ MAX_PIXELS = 2 * 7680 * 4320
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 # Kinds of `ReadReport.faults` that are only to be known: no frame is lost or wrong.
-NOTES = frozenset({"resized"})
+NOTES = frozenset({"joined", "pixel-aspect", "resized"})
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,16 @@ class Frame:
     """One picture and when it is shown.
 
     Attributes:
-        pixels: uint8 [H, W, 3], RGB, C-contiguous, upright.
+        pixels: uint8 [H, W, 3], RGB, C-contiguous, upright, of square pixels.
         pts_seconds: presentation time in seconds, 0 at the video's first frame. Frames of a folder carry no
             time: they get index / 8, since LFRC cuts its folders at 8 fps.
+        aspect: of a video the width of a pixel over its height as the file has it, upright; ``pixels`` were scaled
+            where it is not 1.
     """
 
     pixels: Pixels
     pts_seconds: float
+    aspect: Fraction = Fraction(1)
 
 
 @dataclass
@@ -46,7 +50,9 @@ class ReadReport:
         faults: (kind, detail) of damage that did not stop the reading: ``truncated`` (the video ends long
             before the length its container states), ``concealed`` (the decoder met errors, so some pictures
             are partly made up), ``partial`` (frames are lost, or their times contradict each other), ``too-large``
-            (frames over ``MAX_PIXELS`` are left out), ``unreadable-image`` (one image of a folder).
+            (frames over ``MAX_PIXELS`` are left out), ``unreadable-image`` (one image of a folder). Those of
+            ``NOTES`` are no damage: ``joined`` (its time starts anew, and was made to go on), ``pixel-aspect``
+            (what it says of the shape of its pixels cannot be true).
     """
 
     decoded: int = 0

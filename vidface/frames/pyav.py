@@ -15,33 +15,38 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from vidface.errors import MediaError
+from vidface.frames.aspect import PixelAspect
 from vidface.frames.damage import Damage
 from vidface.frames.demux import READ_ERRORS, Log, Video, open_video, too_large
+from vidface.frames.fields import deinterlace
 from vidface.frames.frame import MAX_PIXELS, Frame, ReadReport
-from vidface.frames.picture import ToRgb
+from vidface.frames.picture import Shown, ToRgb
 from vidface.frames.sampling import sample_by_time
+from vidface.frames.timeline import Timeline
 
 __all__ = ["read_with_pyav"]
 
 
-def read_with_pyav(path: Path, *, fps: float | None, report: ReadReport) -> Iterator[Frame]:
+def read_with_pyav(path: Path, *, fps: float | None, film: bool, report: ReadReport) -> Iterator[Frame]:
     """Read one video file; see ``vidface.frames.read_frames``."""
     to_rgb = ToRgb()
     refused: list[str] = []  # why a picture could not be turned into RGB
     with open_video(path) as video:
-        shown = decode(video, report)
-        taken = sample_by_time(shown, fps) if fps is not None else ((time, frame) for time, _, frame in shown)
-        for time, picture in taken:
+        timed = decode(video, report)
+        if film:
+            timed = deinterlace(timed)
+        taken = sample_by_time(timed, fps) if fps is not None else ((time, shown) for time, _, shown in timed)
+        for time, shown in taken:
             try:
                 with Log().capture():
-                    pixels = to_rgb(picture)
+                    pixels = to_rgb(shown)
             except MemoryError:  # no damage of the video's
                 raise
             except READ_ERRORS as error:  # its colours are tagged with what FFmpeg does not know
                 refused.append(str(error))
                 continue
             report.sampled += 1
-            yield Frame(pixels, time)
+            yield Frame(pixels, time, to_rgb.aspect(shown))
     if refused:
         detail = f"{len(refused)} of {report.sampled + len(refused)} frames cannot be turned into RGB: {refused[0]}"
         if report.sampled == 0:
@@ -51,7 +56,7 @@ def read_with_pyav(path: Path, *, fps: float | None, report: ReadReport) -> Iter
 
 def decode(
     video: Video, report: ReadReport, tap: Callable[[Packet[Any]], None] | None = None
-) -> Iterator[tuple[float, float, VideoFrame]]:
+) -> Iterator[tuple[float, float, Shown]]:
     """Decode every frame in presentation order, count it, and report the damage at the end.
 
     Args:
@@ -60,7 +65,7 @@ def decode(
         tap: called with each packet of the video stream before it is decoded.
 
     Yields:
-        (time, duration, picture): seconds since the first frame, never falling; duration 0 where unknown.
+        (time, duration, shown): seconds since the first frame, never falling; duration 0 where unknown.
 
     Raises:
         MediaError: ``no-frames``, where nothing could be decoded; ``too-large``, where that is since all is over
@@ -69,17 +74,17 @@ def decode(
     stream = video.stream
     unit = float(stream.time_base or 0)
     usual = float(1 / stream.average_rate) if stream.average_rate else 0.0
-    damage = Damage(video)
+    damage, aspect = Damage(video), PixelAspect(video)
     slots: deque[int] = deque()  # AVI only: the display slots that are not taken yet
     start, now = None, 0.0
-    for picture in _pictures(video, damage, slots, tap):
+    for picture in _pictures(video, damage, aspect, slots, tap):
         tick = slots.popleft() if slots else picture.pts
         time = tick * unit if tick is not None else (start or 0.0) + now + usual
         start = time if start is None else start
         damage.see_picture(picture, went_back=time - start < now)
         now = max(time - start, now)
         report.decoded += 1
-        yield now, picture.duration * unit or usual, picture
+        yield now, picture.duration * unit or usual, Shown(picture, aspect.of(picture))
     if report.decoded == 0:
         errors = video.log.errors + damage.decoder_log.errors
         if size := too_large(errors):
@@ -87,38 +92,51 @@ def decode(
         none = f"{damage.refused} packets are damaged" if damage.refused else "the file holds none"
         reason = damage.stopped or (errors[-1] if errors else none)
         raise MediaError("no-frames", f"{video.path}: no frame could be decoded: {reason}")
-    report.faults += damage.faults(report.decoded)
+    report.faults += damage.faults(report.decoded) + aspect.faults()
 
 
 def _pictures(
-    video: Video, damage: Damage, slots: deque[int], tap: Callable[[Packet[Any]], None] | None
+    video: Video,
+    damage: Damage,
+    aspect: PixelAspect,
+    slots: deque[int],
+    tap: Callable[[Packet[Any]], None] | None,
 ) -> Iterator[VideoFrame]:
     """All pictures of the stream, past packets that cannot be decoded, up to where the file cannot be read.
 
     AVI has no presentation times: its n-th chunk only says when the n-th picture is shown. These times go to
     ``slots``, in order; what FFmpeg guesses instead runs backwards where there are B-frames.
     """
+    timeline = Timeline()
     for packet in _packets(video, damage):
-        damage.see_packet(packet)
-        if packet.stream.index == video.stream.index:
+        if packet.stream.index != video.stream.index:
+            damage.see_packet(packet)
+        else:
+            damage.restarts += timeline.place(packet)
+            damage.see_packet(packet)
             if video.demuxer == "avi" and packet.dts is not None:
                 slots.append(packet.dts)
             if tap is not None:
                 tap(packet)
-            yield from _decoded(video, packet, damage)
+            pictures = _decoded(video, packet, damage)
+            aspect.see_packet(packet)
+            yield from pictures
     yield from _decoded(video, None, damage)  # those that the decoder still holds
 
 
 def _packets(video: Video, damage: Damage) -> Iterator[Packet[Any]]:
-    """All packets of pictures and sound: the sound shows whether the file goes on to its end."""
-    streams = [stream for stream in video.container.streams if stream.type in ("video", "audio")]
-    packets = video.container.demux(streams)
+    """The packets of all streams: sound and subtitles too show whether the file goes on to its end."""
+    packets = video.container.demux()
     while True:
         try:
             with video.log.capture():
                 packet = next(packets, None)
         except READ_ERRORS as error:
             damage.stopped = str(error)
+            return
+        except (
+            IndexError
+        ):  # all is read; then PyAV stumbles over streams that began in the middle of the file
             return
         if packet is None:
             return

@@ -21,6 +21,7 @@ def read_frames(
     decoder: str = "pyav",
     fps: float | None = 8.0,
     folder_frames: int | None = None,
+    film: bool = False,
     report: ReadReport,
 ) -> Iterator[Frame]:
     """Read a video file, a folder of frames, or a picture, one frame at a time.
@@ -35,6 +36,7 @@ def read_frames(
             or ``decord`` refuses.
         fps: frames a second to take, above 0; None takes every frame.
         folder_frames: of a folder at most so many images, evenly spaced; None takes it whole.
+        film: frames are whole scenes, not cut-out faces: those of a video that are interlaced are deinterlaced.
         report: filled while the frames are taken, complete when the iterator ends.
 
     Yields:
@@ -61,10 +63,10 @@ def read_frames(
     if decoder == "decord":
         from vidface.frames.decord_reader import read_with_decord
 
-        return read_with_decord(path, fps=fps, report=report)
+        return read_with_decord(path, fps=fps, film=film, report=report)
     from vidface.frames.pyav import read_with_pyav
 
-    return read_with_pyav(path, fps=fps, report=report)
+    return read_with_pyav(path, fps=fps, film=film, report=report)
 
 
 def load_decoder(name: str) -> None:

@@ -141,7 +141,7 @@ def _video_faces(
         order = order[tracks[order] == 0]
     counts = counts._replace(not_finite=sum(lost.values()), other_track=len(tracks) - len(order))
 
-    partial = bool(faults)
+    partial = any(kind not in NOTES for kind, _ in faults)
     filtered = _filtered(counts)
     if counts.frames and not len(order):
         kept = f"none of the {counts.found} faces" if counts.found else "no face"

@@ -44,6 +44,7 @@ class ReadOptions(NamedTuple):
         timeout: seconds that a decoding process may give no frame before its video is given up.
         faces: how faces are found in the frames; None: each frame is a face. With it there is an ``input_size``.
         folder_frames: of a folder at most so many images, evenly spaced; None takes it whole.
+        film: frames are whole scenes, not cut-out faces; see `vidface.frames.read_frames`.
     """
 
     decoder: str
@@ -53,6 +54,7 @@ class ReadOptions(NamedTuple):
     timeout: float = 120.0
     faces: FaceOptions | None = None
     folder_frames: int | None = None
+    film: bool = False
 
 
 def read_options(
@@ -67,6 +69,7 @@ def read_options(
         timeout=options.decoder_timeout,
         faces=faces,
         folder_frames=options.folder_frames,
+        film=faces is not None,
     )
 
 
@@ -141,6 +144,7 @@ def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
             decoder=reading.decoder,
             fps=reading.fps,
             folder_frames=reading.folder_frames,
+            film=reading.film,
             report=report,
         )
         for frame in frames:
@@ -189,8 +193,19 @@ def _block_of(frame: Frame, reading: ReadOptions, finder: Finder | None) -> Bloc
         return Block(pixels, [frame.pts_seconds] * len(pixels), faces)
     pixels = frame.pixels
     if reading.input_size is not None:
+        if frame.aspect != 1 and pixels.shape[:2] != reading.input_size and not reading.resize:
+            raise MediaError("not-square", _not_square(frame, reading.input_size))
         pixels = fit_frame(pixels, reading.input_size, resize=reading.resize)
     return Block(pixels[np.newaxis], [frame.pts_seconds])
+
+
+def _not_square(frame: Frame, size: tuple[int, int]) -> str:
+    height, width = frame.pixels.shape[:2]
+    return (
+        f"its pixels are {frame.aspect.numerator}:{frame.aspect.denominator}, not square, so its frames are shown at "
+        f"{width}x{height}; the model takes {size[1]}x{size[0]}: if the file is wrong there, write it again with "
+        f"square pixels (ffmpeg -vf setsar=1), else pass --resize, or --faces detect"
+    )
 
 
 def _joined(blocks: list[Block]) -> Block:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags
-from PIL.JpegImagePlugin import JpegImageFile
 
 from vidface.backbones import Backbone
 from vidface.embeddings.cluster import over_videos, video_blocks
@@ -34,16 +29,6 @@ __all__ = ["Face", "Found", "Hit", "face_of_picture", "find"]
 MAX_PICTURE_BYTES = 256 << 20
 # Of a face that fills its picture detectors see too little; with a border of half its size around, it is found.
 BORDER = 0.5
-# EXIF's orientation -> how to put the picture upright; phones write it, and detectors find no face that lies.
-UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.transpose(1, 0, 2),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda pixels: np.rot90(pixels),
-}
 
 
 @dataclass(frozen=True)
@@ -205,22 +190,10 @@ def _read_picture(path: Path) -> Pixels:
         content = path.read_bytes()
     except OSError as error:
         raise MediaError("unreadable", f"{path}: cannot be read: {error.strerror or error}") from None
-    with warnings.catch_warnings(action="ignore"):  # Pillow warns of damaged EXIF, where the pixels are fine
-        try:
-            pixels = decode_image(content)
-        except MediaError as error:
-            raise MediaError(error.kind, f"{path}: {error}") from None
-        turn = UPRIGHT.get(_orientation(content))
-    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
-
-
-def _orientation(content: bytes) -> int:
-    """EXIF's orientation of a JPEG picture; 1, as it is, where there is none that can be read."""
     try:
-        exif: Any = JpegImageFile(io.BytesIO(content)).getexif()
-        return int(exif.get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - Pillow reads what anybody wrote there, and raises anything; the pixels are fine
-        return 1
+        return decode_image(content)
+    except MediaError as error:
+        raise MediaError(error.kind, f"{path}: {error}") from None
 
 
 def _refuse_other_model(info: FeaturesInfo, backbone: Backbone) -> None:

@@ -175,6 +175,7 @@ def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
         input_size=None,
         timeout=SILENT_SECONDS,
         folder_frames=None if most is None else int(most),
+        film="faces" in info.attributes,
     )
     with Decoders(reading) as decoders:
         yield Pictures(manifest, info, decoders)
