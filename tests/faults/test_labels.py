@@ -300,3 +300,20 @@ def test_what_unusable_videos_cost_stands_beside_the_number(made: Made) -> None:
     assert "failed" not in json.dumps(score(made, [*made.people, *[""] * STRANGERS])), (
         "nothing where nothing fails"
     )
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(160, True), (120, False), (0, False)])
+def test_rows_in_another_order_than_the_manifest(tmp_path: Path, wrong: int, said: bool) -> None:
+    """What is weak, but no chance, stays quiet: a quarter of the rows in their places."""
+    random = np.random.default_rng(8)
+    people = [f"p{i}" for i in range(40) for _ in range(4)]
+    rows = np.repeat(random.normal(size=(40, 24)), 4, axis=0) + 0.1 * random.normal(size=(160, 24))
+    rows[:wrong] = random.permutation(rows[:wrong])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    names = [f"v{i}" for i in range(160)]
+    write_manifest(tmp_path / "set.csv", list(zip(names, names, people, ["val"] * 160, strict=True)))
+    np.save(tmp_path / "rows.npy", rows.astype(np.float32))
+    told = ("--manifest", tmp_path / "set.csv", "--protocol", "lfrc", "--targets", "1e-2", "--json")
+    warnings = vidface("score", tmp_path / "rows.npy", *told, code=0).json["warnings"]
+    assert [text.partition(" is ")[0] for text in warnings] == ["TPR at FPR 1e-2"] * said
+    assert all("in the order of the manifest's videos?" in text for text in warnings)
