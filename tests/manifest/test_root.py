@@ -56,6 +56,8 @@ def test_extract_from_a_root_gives_the_bytes_of_a_manifest_beside_the_media(
     here, away = home / "set.csv", home / "above" / "set.csv"
     vidface("manifest", "from-folder", disk, "--root", disk, "-o", here, code=0)
     assert here.read_text().splitlines()[1] == "p0/v0,p0/v0,p0,train"
+    told = vidface("manifest", "from-folder", disk, "--root", disk, "-o", here, code=0).out
+    assert f"note: paths start at {disk}: pass --root {disk} to extract" in told
     vidface("extract", here, "--root", disk, "--model", home / "model.onnx", "-o", home / "a.h5", code=0)
     # The same rows beside the media, in a copy of the set.
     away.parent.mkdir()
