@@ -30,8 +30,8 @@ def print_made(output: Path, made: Converted, as_json: bool) -> int:
     root: Path | None = click.get_current_context().params.get("root")
     if root is not None and root.resolve() != output.parent.resolve():
         made.notes.append(
-            f"paths start at {root}: pass --root {shlex.quote(str(root))} to extract, report, inspect and manifest check, or "
-            "write it as root into a recipe"
+            f"paths start at {root}: pass --root {shlex.quote(str(root))} to extract, report, inspect and "
+            "manifest check, or write it as root into a recipe"
         )
     if as_json:
         print_json({"output": str(output), **dataclasses.asdict(made)})
