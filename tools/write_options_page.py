@@ -38,7 +38,8 @@ which option. `vidface sweep` also takes the options of `[score]`, and `--pool` 
 
 In a recipe a flag is `true` or `false`, and `targets` a list of texts, `["1e-3", "1e-4"]`. Above its tables stand
 `manifest`, `output` (a folder), `root` (if the manifest's paths start elsewhere than beside it) and, in place of
-`[extract]`, `features`; `[submit] formats` is a list of `iqiyi` and `lfrc`. Paths start at the recipe. `pipelines/` has whole recipes.
+`[extract]`, `features`; `[submit] formats` is a list of `iqiyi` and `lfrc`. Paths start at the recipe.
+`pipelines/` has whole recipes.
 
 The column "in the file" names the attribute in which the output records an option. If the output already exists and
 was made with another value, it is refused; with `--overwrite` it is replaced, once the new one is whole.

@@ -304,6 +304,30 @@ def test_an_index_of_another_length(tmp_path: Path, manifest: Path) -> None:
     assert "lists 3 frames, but" in error and not (tmp_path / "f.h5").exists()
 
 
+def test_an_index_in_the_other_unicode_form_and_with_suffixes(tmp_path: Path) -> None:
+    ids = ["caf\u00e9/1", "Zoe\u0308/1", "b.mp4"]
+    rows = write_manifest(tmp_path / "set.csv", [(name, f"{place}.mp4") for place, name in enumerate(ids)])
+    features = np.eye(4, 6, dtype=np.float32)
+    np.save(tmp_path / "f.npy", features)
+    (tmp_path / "i.csv").write_text(
+        "video_id\nZo\u00eb/1.MOV\ncafe\u0301/1.MOV\nb\ncafe\u0301/1.MOV\n", "utf-8"
+    )
+    words = ("features", "from-arrays", tmp_path / "f.npy", "--index", tmp_path / "i.csv")
+    vidface(*words, "--manifest", rows, "-o", tmp_path / "f.h5", code=0)
+    found_ids, status, found = read_features(tmp_path / "f.h5")
+    assert (found_ids, status) == (ids, ["ok"] * 3)
+    assert np.array_equal(found[0], features[[1, 3]])
+    assert np.array_equal(found[1], features[[0]]) and np.array_equal(found[2], features[[2]])
+
+
+def test_two_names_of_one_video_in_an_index(tmp_path: Path, manifest: Path) -> None:
+    np.save(tmp_path / "f.npy", np.eye(2, 6, dtype=np.float32))
+    (tmp_path / "i.csv").write_text("video_id\na\na.mp4\n")
+    words = ("features", "from-arrays", tmp_path / "f.npy", "--index", tmp_path / "i.csv")
+    error = vidface(*words, "--manifest", manifest, "-o", tmp_path / "f.h5", code=1).error
+    assert "'a' and 'a.mp4' both mean the video 'a'" in error and not (tmp_path / "f.h5").exists()
+
+
 def test_nan_rows_of_an_array_are_left_out_and_counted(tmp_path: Path, manifest: Path) -> None:
     matrix = np.eye(6)
     matrix[1, 1], matrix[4, 0] = np.nan, -np.inf

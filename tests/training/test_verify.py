@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +271,37 @@ def test_real_faces_against_scikit_learn_and_plain_numpy(tmp_path: Path, shared_
                 assert result["tpr@fpr"][target] == tpr[fpr <= float(target) + 1e-12].max()
             assert {**result, "source": "", "problems": []} == {**results[0], "source": "", "problems": []}
         assert results[0]["accuracy"] > 0.97
+
+
+def test_folds_that_the_list_gives(tmp_path: Path) -> None:
+    """Pairs of one person stand first, as in CALFW: cut in that order, folds would be of one kind each."""
+    pixels = faces(80, seed=3)
+    same = [True] * 20 + [False] * 20
+    pixels[1:40:2] = pixels[0:40:2] // 2 + faces(80, seed=4)[1:40:2] // 2  # alike, but not as one
+    first, second = list(range(0, 80, 2)), list(range(1, 80, 2))
+    pairs = pairs_of([png(face) for face in pixels], first, second, same)
+    folds = np.tile(np.repeat(np.arange(1, 11), 2), 2)
+    given = verify(replace(pairs, folds=folds), mean_colours(Seen([])), flip=False)
+    distances = naive_distances(pixels, pairs, flip=False)
+    accuracies = []
+    for fold in range(1, 11):
+        rest = folds != fold
+        right = [np.mean((distances[rest] < t) == pairs.same[rest]) for t in np.arange(0, 4, 0.01)]
+        threshold = np.arange(0, 4, 0.01)[int(np.argmax(right))]
+        accuracies.append(np.mean((distances[~rest] < threshold) == pairs.same[~rest]))
+    assert given["fold_accuracies"] == pytest.approx(accuracies)
+    assert not [warning for warning in given["warnings"] if "one kind only" in warning]
+    cut = verify(pairs, mean_colours(Seen([])), flip=False)
+    assert "10 of 10 folds hold pairs of one kind only" in cut["warnings"][-1]
+
+
+def test_a_list_that_lost_one_kind_says_which_lines(tmp_path: Path) -> None:
+    pairs = replace(
+        pairs_of([png(face) for face in faces(4)], [0] * 12, [1] * 12, [True] * 12),
+        left_out=3,
+        problems=("x: a note", "p.csv:4: left out: no image 'a'", "p.csv:5: left out: no image 'b'"),
+    )
+    with pytest.raises(
+        StoreError, match=r"all pairs are of the same person; 3 pairs are left out, the first: p.csv:4"
+    ):
+        verify(pairs, mean_colours(Seen([])))

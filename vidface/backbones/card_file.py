@@ -87,7 +87,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return read_toml(path)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: not a readable TOML card: {error}") from error
+        raise ModelError(
+            f"{path}: not a readable TOML card: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def _from_text(name: str, value: object) -> object:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from vidface.errors import ModelError
+from vidface.files.pointers import pointer_at, pointer_in
 
 __all__ = ["external_files"]
 
@@ -49,6 +50,8 @@ def external_files(model: bytes, path: Path) -> list[Path]:
         ModelError: the content is no ONNX model, or a location is absolute, leaves the folder (also by way of
             a symbolic link) or does not exist.
     """
+    if advice := pointer_in(model):
+        raise ModelError(f"{path}: {advice}")
     folder = path.resolve().parent
     files = set()
     try:
@@ -65,6 +68,8 @@ def external_files(model: bytes, path: Path) -> list[Path]:
             )
         if not target.is_file():
             raise ModelError(f"{path}: its data file {location!r} is not beside it")
+        if advice := pointer_at(target):
+            raise ModelError(f"{target}: {advice}")
         files.add(target)
     return sorted(files)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -33,6 +33,11 @@ def manifest() -> None:
     show_default=True,
     help="Videos of each person for enrolment, without split folders.",
 )
+@click.option(
+    "--identity-from",
+    type=click.Choice(["first-folder", "last-folder"]),
+    help="Videos lie deeper, as DIR/PERSON/VIDEO/CLIP (first) or DIR/YEAR/PERSON/VIDEO (last).",
+)
 @click.option("--pictures", is_flag=True, help="Each image is a video of its own: DIR/PERSON/IMAGE.")
 @click.option(
     "--unknown",
@@ -46,6 +51,7 @@ def manifest_from_folder(
     output: Path,
     root: Path | None,
     enrol: int,
+    identity_from: Literal["first-folder", "last-folder"] | None,
     pictures: bool,
     unknown: tuple[str, ...],
     as_json: bool,
@@ -56,8 +62,15 @@ def manifest_from_folder(
     """
     from vidface.manifest.sources import from_folder, from_pictures
 
-    convert = from_pictures if pictures else from_folder
-    return print_made(output, convert(folder, output, enrol=enrol, unknown=unknown, root=root), as_json)
+    if pictures:
+        if identity_from == "last-folder":
+            raise UsageError("--pictures takes the first folder for the person: leave --identity-from out")
+        made = from_pictures(folder, output, enrol=enrol, unknown=unknown, root=root)
+    else:
+        made = from_folder(
+            folder, output, enrol=enrol, unknown=unknown, root=root, identity_from=identity_from
+        )
+    return print_made(output, made, as_json)
 
 
 @manifest.command("from-ytf")

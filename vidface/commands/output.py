@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,12 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def print_made(output: Path, made: Converted, as_json: bool) -> int:
     """Say what a converter wrote, and all that it left out, by reason."""
+    root: Path | None = click.get_current_context().params.get("root")
+    if root is not None and root.resolve() != output.parent.resolve():
+        made.notes.append(
+            f"paths start at {root}: pass --root {shlex.quote(str(root))} to extract, report, inspect and "
+            "manifest check, or write it as root into a recipe"
+        )
     if as_json:
         print_json({"output": str(output), **dataclasses.asdict(made)})
         return 0

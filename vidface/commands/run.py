@@ -6,20 +6,21 @@ from pathlib import Path
 
 import click
 
-from vidface.commands.options import DIRECTORY, FILE, json_option
+from vidface.commands.options import DIRECTORY, FILE, json_option, root_option
 from vidface.commands.output import print_json
 
 
 @click.command()
 @click.argument("recipe", type=FILE)
 @click.option("--overwrite", is_flag=True, help="Make again the stages whose inputs or options changed.")
+@root_option
 @json_option
-def run(recipe: Path, overwrite: bool, as_json: bool) -> int:
+def run(recipe: Path, overwrite: bool, root: Path | None, as_json: bool) -> int:
     """Run the stages that RECIPE (TOML) chains; finished ones are not run again."""
     from vidface.runs.recipe import run_recipe
 
     say = (lambda _line: None) if as_json else click.echo
-    result = run_recipe(recipe, say, overwrite=overwrite)
+    result = run_recipe(recipe, say, overwrite=overwrite, root=root)
     if as_json:
         print_json(result)
     return int(result["faults"] > 0)

@@ -83,7 +83,9 @@ def dataset_check(source: Path, workers: int | None, as_json: bool) -> int:
 @click.option("-o", "--output", type=FILE, required=True, help="The file to write; with --shards a folder.")
 @click.option("--to", type=click.Choice(["tar", "rec", "bin"]), required=True, help="Its form.")
 @click.option("--shards", type=click.IntRange(1), help="How many tar files, in a folder.")
-@click.option("--pairs", type=FILE, help="For a .bin: a CSV list first,second,same of PERSON/IMAGE names.")
+@click.option(
+    "--pairs", type=FILE, help="For a .bin: the list of pairs, first,second,same or of a known set."
+)
 @click.option(
     "--min-images", type=click.IntRange(1), default=1, show_default=True, help="People with fewer are cut."
 )
@@ -153,7 +155,7 @@ def _long_tail_lines(tail: LongTail) -> list[str]:
 
 @click.command(cls=StageCommand, models={"network": "vidface.features.options:ModelOptions"})
 @click.argument("pairs", metavar="PAIRS...", type=FILE, nargs=-1, required=True)
-@click.option("--images", type=FILE, help="Where a CSV list finds its images: a folder, .tar or .rec.")
+@click.option("--images", type=FILE, help="Where a list finds its images: a folder, .tar or .rec.")
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Add the mirrored image's embedding.")
 @click.option("--resize", is_flag=True, help="Resize images of another size.")
 @click.option(
@@ -176,7 +178,8 @@ def verify(
 ) -> int:
     """Ten-fold accuracy over listed pairs, for each of PAIRS.
 
-    A .bin file (LFW, CFP-FP, AgeDB-30), or a CSV list first,second,same of PERSON/IMAGE names with --images.
+    A .bin file (LFW, CFP-FP, AgeDB-30), or with --images a list: CSV first,second,same of PERSON/IMAGE names, or as LFW
+    and its kin have it (docs/protocols/pairs.md).
 
     The JSON object: ``model``, ``model_sha256``, ``device``, ``flip``, ``resize``, ``folds``, ``fpr_rule``,
     ``definition`` (in words), ``output``, ``faults`` (how many images and pairs could not be used) and ``sets``, an

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vidface.errors import StoreError, UsageError
+from vidface.files.pointers import POINTER_BYTES, refuse_pointer
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -140,9 +141,11 @@ def require_regular(path: Path) -> Path:
     """Give a path back that may be opened and read to its end; see `read_regular`.
 
     Raises:
-        OSError: It is not there, or not a regular file.
+        OSError: It is not there, not a regular file, or a pointer of Git LFS.
     """
     _refuse_others(path, path.stat().st_mode)
+    with path.open("rb") as handle:
+        refuse_pointer(path, handle.read(POINTER_BYTES))
     return path
 
 
@@ -150,13 +153,15 @@ def read_regular(path: Path) -> bytes:
     """Read a whole file; a pipe would wait for a writer for ever, and a device may have no end.
 
     Raises:
-        OSError: It is not a regular file, or cannot be read.
+        OSError: It is not a regular file, cannot be read, or is a pointer of Git LFS.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _refuse_others(path, os.fstat(descriptor).st_mode)
         with open(descriptor, "rb", closefd=False) as handle:
-            return handle.read()
+            content = handle.read()
+        refuse_pointer(path, content)
+        return content
     finally:
         os.close(descriptor)
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from vidface.errors import StoreError, printable
 from vidface.files.atomic import atomic_path
+from vidface.files.pointers import pointer_at
 
 __all__ = ["SCHEMA_VERSION", "attributes_of", "create", "open_file", "read_texts", "texts_of"]
 
@@ -65,6 +66,8 @@ def open_file(path: Path, *kinds: str) -> Iterator[h5py.File]:
     """Open for reading, a file of these kinds or any; whatever is wrong with it becomes one line that names it."""
     if not path.is_file():
         raise StoreError(f"{path}: no such file")
+    if advice := pointer_at(path):
+        raise StoreError(f"{path}: {advice}")
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:

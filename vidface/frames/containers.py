@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vidface.errors import MediaError
+from vidface.files.pointers import NOT_FETCHED, pointer_in
 
 __all__ = ["HEAD_BYTES", "container_of", "demuxer_for"]
 
@@ -69,7 +70,7 @@ def demuxer_for(path: Path) -> str:
     """Look at the file's first bytes and name the demuxer that FFmpeg must use.
 
     Raises:
-        MediaError: ``missing``, ``unreadable``, ``empty-file`` or ``not-a-video``.
+        MediaError: ``missing``, ``unreadable``, ``empty-file``, ``not-fetched`` or ``not-a-video``.
     """
     try:
         if not path.is_file():
@@ -83,6 +84,8 @@ def demuxer_for(path: Path) -> str:
         raise MediaError("unreadable", f"{path}: cannot be read: {error.strerror or error}") from error
     if not head:
         raise MediaError("empty-file", f"{path}: the file is empty")
+    if advice := pointer_in(head):
+        raise MediaError(NOT_FETCHED, f"{path}: {advice}")
     demuxer = container_of(head, size)
     if demuxer is None:
         raise MediaError(

@@ -16,13 +16,15 @@ from PIL.PngImagePlugin import PngImageFile
 
 from vidface.errors import MediaError
 from vidface.files.atomic import natural_key
+from vidface.files.pointers import NOT_FETCHED, POINTER_BYTES, pointer_in
 from vidface.frames.frame import MAX_PIXELS, Frame, Pixels, ReadReport
+from vidface.manifest.names import IMAGE_SUFFIXES
 
 __all__ = ["FOLDER_FPS", "SUFFIXES", "decode_image", "frame_files", "read_folder", "read_picture"]
 
 FOLDER_FPS = 8.0  # LFRC 2019 cuts its videos at 8 fps; a folder itself carries no times
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+SUFFIXES = frozenset(IMAGE_SUFFIXES)
 
 # What Pillow raises on damaged images; its PNG reader knows SyntaxError too.
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError)
@@ -151,7 +153,10 @@ def decode_image(content: bytes) -> Pixels:
 
 
 def _decode(file: BinaryIO) -> Pixels:
-    is_png = file.read(4) == b"\x89PNG"
+    head = file.read(POINTER_BYTES)
+    if advice := pointer_in(head):
+        raise MediaError(NOT_FETCHED, advice)
+    is_png = head.startswith(b"\x89PNG")
     file.seek(0)
     # Not Image.open: it prints a warning for a large picture, where this is a fault of its own.
     image = PngImageFile(file) if is_png else JpegImageFile(file)

@@ -141,7 +141,10 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> int:
     form = format_of(path)
     if not rows:
         raise ManifestError(f"{path}: not written, there are no videos to list")
-    problems = row_problems(range(1, len(rows) + 1), rows)
+    # What cannot be decoded here is no text of a file but a name on the disk.
+    problems = row_problems(
+        range(1, len(rows) + 1), rows, undecodable="rename the file or folder that has this name"
+    )
     if problems:
         first = problems[0]
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -185,8 +188,13 @@ def _digest(rows: Sequence[Row]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
-    """Find what is wrong with the text of the rows, without looking at the disk."""
+def row_problems(
+    lines: Sequence[int], rows: Sequence[Row], *, undecodable: str = "save the file as UTF-8"
+) -> list[Problem]:
+    """Find what is wrong with the text of the rows, without looking at the disk.
+
+    ``undecodable`` says what to do about a text that is not UTF-8.
+    """
     problems: list[Problem] = []
     ids: dict[str, int] = {}  # folded id -> the first row that has it
     identities: dict[str, int] = {}  # identity as written -> the first row that has it
@@ -196,7 +204,7 @@ def row_problems(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
             problems += _length_problems(line, fields)
             continue  # what is so long is not looked at: one text may come a million times
         if CONTROL.search("".join(fields)):
-            problems += _control_problems(line, fields)
+            problems += _control_problems(line, fields, undecodable)
         for name, text in (("video_id", video_id), ("identity", identity), ("split", split)):
             if text[:1].isspace() or text[-1:].isspace():
                 message = f"{name} {show(text)} starts or ends with white space; remove it"
@@ -235,12 +243,12 @@ def _length_problems(line: int, fields: Row) -> list[Problem]:
     ]
 
 
-def _control_problems(line: int, fields: Row) -> list[Problem]:
+def _control_problems(line: int, fields: Row, undecodable: str) -> list[Problem]:
     problems = []
     for name, text in zip(COLUMNS, fields, strict=True):
         found = CONTROL.search(text)
         if found and "\udc80" <= found[0] <= "\udcff":
-            message = f"{name} {show(text)} is not UTF-8; save the file as UTF-8"
+            message = f"{name} {show(text)} is not UTF-8; {undecodable}"
             problems.append(Problem(line, "undecodable", message))
         elif found:
             message = f"{name} {show(text)} has the control character {found[0]!a}; remove it"

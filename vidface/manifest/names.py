@@ -63,29 +63,34 @@ class NameIndex:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._exact = {name: place for place, name in enumerate(names)}
+        # These are filled when a name is not there as it is written: a set may have millions.
         self._composed: dict[str, list[int]] = defaultdict(list)
         self._bare: dict[str, list[int]] = defaultdict(list)
-        for name, place in self._exact.items():
-            whole = composed(name)
-            if not whole.isascii():
-                self._composed[whole].append(place)
-            self._bare[without_suffix(whole)].append(place)
-        self._last: dict[str, list[int]] = {}
+        self._last: dict[str, list[int]] = defaultdict(list)
 
     def find(self, name: str) -> list[int]:
         """Places of the names that this one may mean; no place or several: it does not say which."""
         tidy = name if name in self._exact else name.replace("\\", "/").removeprefix("./")
         if tidy in self._exact:
             return [self._exact[tidy]]
+        if not self._bare:
+            self._look_closer()
         whole = composed(tidy)
         return self._composed.get(whole) or self._bare.get(without_suffix(whole), [])
 
+    def _look_closer(self) -> None:
+        for name, place in self._exact.items():
+            whole = composed(name)
+            if not whole.isascii():
+                self._composed[whole].append(place)
+            self._bare[without_suffix(whole)].append(place)
+
     def find_last(self, name: str) -> list[int]:
         """The same for the last part of a path alone, on both sides: ``Ann_1.jpg`` is found as ``aligned/Ann_1``."""
-        last = without_suffix(composed(name)).replace("\\", "/").rpartition("/")[2]
-        if last in self._bare:
-            return self._bare[last]
+        last = name.replace("\\", "/").rpartition("/")[2]
+        if found := self.find(last):
+            return found
         if not self._last:
             for bare, places in self._bare.items():
-                self._last.setdefault(bare.rpartition("/")[2], []).extend(places)
-        return self._last.get(last, [])
+                self._last[bare.rpartition("/")[2]] += places
+        return self._last.get(without_suffix(composed(last)), [])

@@ -18,7 +18,7 @@ from vidface.errors import MediaError, StoreError, UsageError
 from vidface.frames.folder import decode_image
 from vidface.frames.frame import fit_frame
 from vidface.runtime import progress
-from vidface.scores.metrics.folds import THRESHOLDS, ten_folds
+from vidface.scores.metrics.folds import THRESHOLDS, cut_folds, given_folds
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.scores.metrics.listed_pairs import Operating, auc, tpr_of_listed_pairs
 from vidface.scores.protocols.pairs import FOLDS, TARGETS
@@ -49,7 +49,7 @@ def open_all(paths: Sequence[Path], images: Path | None) -> list[PairSet]:
         raise UsageError(f"{paths[0]}: a .bin file holds its own images: leave --images out")
     for path, held in zip(paths, holds_images, strict=True):
         if images is None and not held:
-            raise UsageError(f"{path}: a list of pairs needs its images: say --images DIR, TAR or REC")
+            raise UsageError(f"{path}: a list of pairs needs its images: pass --images DIR, TAR or REC")
     return [
         open_pairs(path, None if held else images) for path, held in zip(paths, holds_images, strict=True)
     ]
@@ -87,15 +87,17 @@ def verify(
         StoreError: fewer usable pairs than folds, or all of one kind.
     """
     try:  # what does not depend on the distances is said before the work: any will do here
-        ten_folds(~pairs.same, pairs.same, folds=FOLDS)
+        given_folds(~pairs.same, pairs.same, _folds(pairs, np.ones(len(pairs.same), np.bool_)))
     except ValueError as error:
-        raise StoreError(f"{pairs.source}: no accuracy can be had: {error}") from None
+        fewer = f"; {pairs.left_out} pairs are left out, {_first_left_out(pairs)}" if pairs.left_out else ""
+        raise StoreError(f"{pairs.source}: no accuracy can be had: {error}{fewer}") from None
     distances, usable, faults = squared_distances(
         pairs, backbone, flip=flip, resize=resize, batch_size=batch_size
     )
     same = pairs.same[usable]
     try:
-        result = ten_folds(distances[usable], same, folds=FOLDS)
+        folds = _folds(pairs, usable)
+        result = given_folds(distances[usable], same, folds)
     except ValueError as error:
         first = f"; {faults[0]['image']}: {faults[0]['detail']}" if faults else ""
         raise StoreError(
@@ -129,8 +131,21 @@ def verify(
         },
         "faults": faults,
         "problems": list(pairs.problems),
-        "warnings": _warnings(same, points),
+        "warnings": _warnings(same, folds, points),
     }
+
+
+def _folds(pairs: PairSet, usable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The fold of every usable pair: the list's, or ten in its order.
+
+    Raises:
+        ValueError: fewer pairs than folds.
+    """
+    return cut_folds(int(usable.sum()), FOLDS) if pairs.folds is None else pairs.folds[usable]
+
+
+def _first_left_out(pairs: PairSet) -> str:
+    return next((f"the first: {line}" for line in pairs.problems if ": left out: " in line), "none is named")
 
 
 def definition(flip: bool, fpr_rule: FprRule = DEFAULT_RULE) -> str:
@@ -138,8 +153,8 @@ def definition(flip: bool, fpr_rule: FprRule = DEFAULT_RULE) -> str:
     summed = "embedding + embedding of the mirrored image" if flip else "embedding (no flip)"
     return (
         f"{summed}, L2-normalised; squared Euclidean distance; same where it is below a threshold, of "
-        f"{THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g} in steps of 0.01; {FOLDS} folds in the order of the pairs, each with "
-        "the best threshold of the others; std: population standard deviation over folds; "
+        f"{THRESHOLDS[0]:g} to {THRESHOLDS[-1]:g} in steps of 0.01; {FOLDS} folds in the order of the pairs, or those "
+        "of the list, each with the best threshold of the others; std: population standard deviation over folds; "
         f"TPR at FPR: {FPR_RULE_TEXT[fpr_rule].partition(': ')[2]}"
     )
 
@@ -197,19 +212,18 @@ def _decoded(
             faults[image] = {"image": pairs.names[image], "kind": error.kind, "detail": str(error)}
 
 
-def _warnings(same: NDArray[np.bool_], points: Sequence[Operating]) -> list[str]:
+def _warnings(same: NDArray[np.bool_], folds: NDArray[np.int64], points: Sequence[Operating]) -> list[str]:
     different = int((~same).sum())
     warnings = [
         too_few("TPR at FPR", target, different, "pairs of different people")
         for target, tpr, *_ in points
         if tpr is None
     ]
-    one_kind = [
-        number for number, fold in enumerate(np.array_split(same, FOLDS), 1) if len(np.unique(fold)) == 1
-    ]
+    numbers = np.unique(folds)
+    one_kind = [number for number in numbers if len(np.unique(same[folds == number])) == 1]
     if one_kind:
         warnings.append(
-            f"{len(one_kind)} of {FOLDS} folds hold pairs of one kind only: folds follow the order of the list, "
+            f"{len(one_kind)} of {len(numbers)} folds hold pairs of one kind only: folds follow the order of the list, "
             "which should mix same and different"
         )
     return warnings

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
 import random
+import unicodedata
 from pathlib import Path
 
 import pytest
+from command_line import vidface
 
 from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import check_manifest, read_manifest
@@ -299,3 +302,87 @@ def test_the_lfrc_manifest_must_lie_above_the_list(tmp_path: Path) -> None:
     touch(tmp_path, "data/filelist.txt", "other/x")
     with pytest.raises(ManifestError, match="not under"):
         from_lfrc(tmp_path / "data" / "filelist.txt", tmp_path / "other" / "set.csv")
+
+
+VOX = [
+    "id1/aa/00001.mp4",
+    "id1/aa/00002.MP4",
+    "id1/bb/00001.mp4",
+    "id2/cc/00001.mp4",
+    "id2/dd/1.jpg",
+    "id3/x.mp4",
+]
+
+
+def deep(tmp_path: Path, *names: str, which: str, enrol: int = 1) -> Rows:
+    touch(tmp_path / "faces", *names)
+    words = ("manifest", "from-folder", tmp_path / "faces", "--identity-from", which, "--enrol", enrol)
+    vidface(*words, "-o", tmp_path / "set.csv", code=0)
+    return rows_of(tmp_path / "set.csv")
+
+
+def test_videos_at_any_depth_below_a_person(tmp_path: Path) -> None:
+    """As VoxCeleb's IDENTITY/VIDEO/CLIP; clips of one recording are never both enrolled and searched."""
+    assert deep(tmp_path, *VOX, which="first-folder") == [
+        ("id1/aa/00001", "faces/id1/aa/00001.mp4", "id1", "train"),
+        ("id1/aa/00002", "faces/id1/aa/00002.MP4", "id1", "train"),
+        ("id1/bb/00001", "faces/id1/bb/00001.mp4", "id1", "val"),
+        ("id2/cc/00001", "faces/id2/cc/00001.mp4", "id2", "train"),
+        ("id2/dd", "faces/id2/dd", "id2", "val"),
+        ("id3/x", "faces/id3/x.mp4", "id3", "val"),
+    ]
+
+
+def test_people_at_any_depth(tmp_path: Path) -> None:
+    names = ["2019/ann/1.mp4", "2019/ann/2.mp4", "2020/q1/bob.b/1.mp4", "2020/q1/_unknown/1.mp4"]
+    assert deep(tmp_path, *names, which="last-folder", enrol=0) == [
+        ("2019/ann/1", "faces/2019/ann/1.mp4", "ann", "val"),
+        ("2019/ann/2", "faces/2019/ann/2.mp4", "ann", "val"),
+        ("2020/q1/_unknown/1", "faces/2020/q1/_unknown/1.mp4", "", "val"),
+        ("2020/q1/bob.b/1", "faces/2020/q1/bob.b/1.mp4", "bob.b", "val"),
+    ]
+
+
+def test_splits_above_people_with_deep_videos(tmp_path: Path) -> None:
+    names = ["train/id1/aa/1.mp4", "test/id1/bb/1.mp4", "test/id2/cc/1.mp4"]
+    assert deep(tmp_path, *names, which="first-folder") == [
+        ("test/id1/bb/1", "faces/test/id1/bb/1.mp4", "id1", "test"),
+        ("test/id2/cc/1", "faces/test/id2/cc/1.mp4", "id2", "test"),
+        ("train/id1/aa/1", "faces/train/id1/aa/1.mp4", "id1", "train"),
+    ]
+
+
+def test_a_deep_folder_says_how_it_is_read(tmp_path: Path) -> None:
+    assert "--identity-from first-folder" in refusal(tmp_path, "id1/aa/1.mp4", "id2/bb/1.mp4")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9/1.mp4", b"ann/caf\xe9.mp4"])
+def test_a_name_that_is_not_utf_8_is_to_be_renamed(tmp_path: Path, name: bytes) -> None:
+    path = os.fsencode(tmp_path / "faces") + b"/" + name
+    os.makedirs(os.path.dirname(path))  # noqa: PTH103, PTH120 - bytes
+    Path(os.fsdecode(path)).touch()
+    error = vidface("manifest", "from-folder", tmp_path / "faces", "-o", tmp_path / "set.csv", code=1).error
+    assert "is not UTF-8; rename the file or folder" in error and "save the file" not in error
+    assert "caf\\udce9" in error
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_iqiyi_s_lists_and_videos_in_two_unicode_forms(tmp_path: Path, form: str) -> None:
+    """Else the video of the list would be missing, and its file a distractor."""
+    listed, there = unicodedata.normalize(form, "caf\u00e9"), "cafe\u0301" if form == "NFC" else "caf\u00e9"
+    touch(tmp_path / "videos", f"{there}.mp4", "x.mp4")
+    (tmp_path / "train.txt").write_text("x.mp4 2\n")
+    (tmp_path / "val.txt").write_text(f"1 {listed}.mp4\n")
+    made = from_iqiyi(
+        tmp_path / "train.txt", tmp_path / "val.txt", *[tmp_path / "videos"] * 2, tmp_path / "set.csv"
+    )
+    assert (made.missing, made.unknown) == (0, 0)
+    assert rows_of(tmp_path / "set.csv")[1] == (listed, f"videos/{there}.mp4", "1", "val")
+
+
+@pytest.mark.parametrize("command", ["from-lfrc", "from-trillionpairs"])
+def test_lists_and_media_in_two_unicode_forms(tmp_path: Path, command: str) -> None:
+    touch(tmp_path / "faces", "cafe\u0301/1.jpg")
+    (tmp_path / "faces" / "list.txt").write_text("caf\u00e9\n")
+    words = ("manifest", command, tmp_path / "faces" / "list.txt", "-o", tmp_path / "set.csv", "--json")
+    assert vidface(*words, code=0).json["missing"] == 0

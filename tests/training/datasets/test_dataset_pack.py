@@ -186,3 +186,27 @@ def test_what_a_killed_run_left_is_cleared_away(source: Path, tmp_path: Path) ->
     (tmp_path / ".out.123.parts" / "out-00000.tar").write_bytes(b"half")
     pack(source, tmp_path / "out", to="tar", shards=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_pairs_of_a_list_with_folds_are_packed_fold_by_fold(tmp_path: Path) -> None:
+    """A .bin file says its folds by their order alone; CALFW's own list has all pairs of one person first."""
+    files = {f"x/P_{n}.jpg": jpeg(n) for n in range(1, 9)}
+    images = write_people(tmp_path / "images", files)
+    listed = [(1, 2, 1), (3, 4, 2), (5, 6, 0), (7, 8, 0)]
+    path = tmp_path / "pairs_CALFW.txt"
+    path.write_text("".join(f"P_{a}.jpg {token}\nP_{b}.jpg {token}\n" for a, b, token in listed))
+    made = pack(images, tmp_path / "calfw.bin", to="bin", pairs=path)
+    assert (made.pairs, made.unusable_pairs) == (4, 0)
+    contents_packed, same = pickle.loads((tmp_path / "calfw.bin").read_bytes())  # noqa: S301 - written just now
+    assert contents_packed == [files[f"x/P_{n}.jpg"] for n in (1, 2, 5, 6, 3, 4, 7, 8)]
+    assert same == [True, False, True, False]
+
+
+def test_lfw_s_own_list_is_packed(tmp_path: Path) -> None:
+    files = {f"A_B/A_B_000{n}.jpg": jpeg(n) for n in (1, 2)} | {"C_D/C_D_0001.jpg": jpeg(9)}
+    images = write_people(tmp_path / "lfw", files)
+    (tmp_path / "pairs.txt").write_text("1\t1\nA_B\t1\t2\nA_B\t1\tC_D\t1\n")
+    made = pack(images, tmp_path / "lfw.bin", to="bin", pairs=tmp_path / "pairs.txt")
+    packed, same = pickle.loads((tmp_path / "lfw.bin").read_bytes())  # noqa: S301 - written just now
+    one, two, other = files.values()
+    assert (made.pairs, packed, same) == (2, [one, two, one, other], [True, False])

@@ -6,13 +6,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from face_sets import contents, write_people
+from face_sets import contents, jpeg, write_people
 
 from vidface.errors import ManifestError, StoreError, UsageError
 from vidface.training.datasets.bin_file import write_bin
 from vidface.training.datasets.pair_set import PairSet
 from vidface.training.datasets.pairs import is_bin, open_pairs
 
+NAMES = ("Ann_Lee", "Bo_Li", "Cy_Ng")
 FILES = contents({"ada": 3, "Bo, junior": 2, "Zoë": 1})
 ROWS = [
     ("ada/1.jpg", "ada/2.jpg", True),
@@ -134,17 +135,17 @@ def test_what_the_images_lack_is_told_too(tmp_path: Path, people: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"", "no pair that can be used"),
+        (b"", "an empty file, no list of pairs"),
         (b"first,second,same\n", "no pair that can be used"),
         (
             b"first,second,same\nx/1.jpg,y/1.jpg,1\n",
             r"all 1 are left out, .*pairs.csv:2: left out: no image 'x/1.jpg'",
         ),
         (
-            b"a,b,c\n",
-            r"pairs.csv:1: neither a .bin file nor a list of pairs, which begins with first,second,same",
+            b"first,second,same\nx/1.jpg,y/1.jpg,1\nx/1.jpg,z/1.jpg,1\n",
+            r"the first: .*pairs.csv:2: left out: no image 'x/1.jpg' and no image 'y/1.jpg'; the images are called 'Bo",
         ),
-        (b"ada/1.jpg,ada/2.jpg,1\n", "which begins with first,second,same"),
+        (b"a,b,c\n", r"pairs.csv:1: no list of pairs that is known, it begins with 'a,b,c'"),
         (b"\xff\xfef\x00i\x00", "not UTF-8 text"),
         (b"first,second,same\n\xff", "not UTF-8 text"),
         (b"\xff\xd8\xff\xe0", "not UTF-8 text"),
@@ -189,3 +190,75 @@ def test_a_pipe_does_not_lose_its_first_bytes_in_silence(tmp_path: Path) -> None
     assert writer.is_alive(), "the pipe was opened"
     assert pipe.read_bytes().startswith(b"first,second,same"), "and lets the writer go"
     writer.join(10)
+
+
+LFW = {
+    f"{name}/{name}_{number:04d}": jpeg(31 * place + number)
+    for place, name in enumerate(NAMES)
+    for number in (1, 2, 3)
+}
+
+
+def lfw_pairs() -> list[tuple[str, str, bool, int]]:
+    """Two folds by hand, with a pair of either kind in each."""
+    ann, bo, cy = NAMES
+    return [
+        (f"{ann}/{ann}_0001", f"{ann}/{ann}_0003", True, 1),
+        (f"{ann}/{ann}_0002", f"{bo}/{bo}_0001", False, 1),
+        (f"{bo}/{bo}_0001", f"{bo}/{bo}_0002", True, 2),
+        (f"{bo}/{bo}_0003", f"{cy}/{cy}_0001", False, 2),
+    ]
+
+
+LISTS = {
+    "pairs.txt": ["2\t1", "Ann_Lee\t1\t3", "Ann_Lee\t2\tBo_Li\t1", "Bo_Li\t1\t2", "Bo_Li\t3\tCy_Ng\t1"],
+    "pairs.csv": [
+        "name,imagenum1,imagenum2,",
+        "Ann_Lee,1,3,",
+        "Ann_Lee,2,Bo_Li,1",
+        "Bo_Li,1,2,",
+        "Bo_Li,3,Cy_Ng,1",
+    ],
+    "pairs_CALFW.txt": [
+        *("Ann_Lee_0001.jpg 1", "Ann_Lee_0003.jpg 1", "Ann_Lee_0002.jpg 0", "Bo_Li_0001.jpg 0"),
+        *("Bo_Li_0001.jpg 2", "Bo_Li_0002.jpg 2", "Bo_Li_0003.jpg 0", "Cy_Ng_0001.jpg 0"),
+    ],
+    "words.txt": [f"{int(same)} {one}.wav {other}.wav" for one, other, same, _ in lfw_pairs()],
+    "no suffix.csv": ["first;second;same;fold", *(f"{a};{b};{int(s)};{f}" for a, b, s, f in lfw_pairs())],
+    "backslashes.csv": [
+        "first,second,same",
+        *(f".\\{one}.JPG,{other}.JPG,{same}".replace("/", "\\") for one, other, same, _ in lfw_pairs()),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_of_every_known_format(tmp_path: Path, name: str) -> None:
+    folder = write_people(tmp_path / "lfw", {f"{image}.jpg": content for image, content in LFW.items()})
+    path = tmp_path / name
+    path.write_text("\n".join(LISTS[name]) + "\n")
+    tar = tmp_path / "lfw.tar"
+    with tarfile.open(tar, "w") as out:
+        out.add(folder, arcname=".")
+    for images in (folder, tar):
+        pairs = open_pairs(path, images)
+        assert content_of(pairs) == [(LFW[one], LFW[other], same) for one, other, same, _ in lfw_pairs()]
+        assert pairs.left_out == 0
+    folds = [fold for *_, fold in lfw_pairs()]
+    has_folds = name in ("pairs.txt", "pairs_CALFW.txt", "no suffix.csv")
+    assert (None if pairs.folds is None else pairs.folds.tolist()) == (folds if has_folds else None)
+
+
+def test_a_name_in_the_other_unicode_form_and_one_of_two_images(tmp_path: Path) -> None:
+    files = {
+        "Zoe\u0308/1.jpg": jpeg(1),
+        "ada/1.jpg": jpeg(2),
+        "ada/1.png": jpeg(3, kind="PNG"),
+        "ada/2.jpg": jpeg(4),
+    }
+    folder = write_people(tmp_path / "people", files)
+    path = as_csv(tmp_path / "pairs.csv", ["Zo\u00eb/1,ada/2,0", "ada/1,ada/2,1", "ada/1.png,ada/2.jpg,1"])
+    pairs = open_pairs(path, folder)
+    one, _, png, two = files.values()
+    assert content_of(pairs) == [(one, two, False), (png, two, True)]
+    assert pairs.problems == (f"{path}:3: left out: more than one image 'ada/1'",)

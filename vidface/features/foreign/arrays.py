@@ -17,6 +17,7 @@ from vidface.features.foreign.foreign import AS_GIVEN, FPS, Foreign
 from vidface.files.atomic import require_regular
 from vidface.files.npy import open_matrix
 from vidface.files.store import offsets_of
+from vidface.manifest.names import NameIndex
 from vidface.manifest.rows import show
 
 __all__ = ["read_arrays"]
@@ -34,11 +35,11 @@ def read_arrays(features: Path, index: Path, video_ids: Sequence[str]) -> Foreig
         features: float16, float32 or float64 [R, D]; see `vidface.files.npy.open_matrix`.
         index: CSV with the header ``video_id`` or ``video_id,time``, its lines in the order of the rows. The lines of a
             video may stand apart: they are put together, in the order of their times, else in that of the file.
-        video_ids: of the manifest.
+        video_ids: of the manifest. The index may have them in the other Unicode form, or with the suffix of the media.
 
     Raises:
-        StoreError: a file is missing or damaged; a line of the index is not of this form (named by its number); or the
-            two files have different numbers of rows.
+        StoreError: a file is missing or damaged; two names mean one video; a line of the index is not of this form
+            (named by its number); or the two files have different numbers of rows.
     """
     matrix = open_matrix(features, rows="frames")
     names, codes, times = _read_index(index)
@@ -46,8 +47,7 @@ def read_arrays(features: Path, index: Path, video_ids: Sequence[str]) -> Foreig
         raise StoreError(
             f"{index}: lists {len(codes)} frames, but {features} has {len(matrix)} rows; one line a row is needed"
         )
-    place = {video: i for i, video in enumerate(video_ids)}
-    of_name = np.array([place.get(name, -1) for name in names], np.int64)
+    of_name = _places(index, names, video_ids)
     places = of_name[codes]
     seconds = times if times is not None else np.zeros(len(codes), np.float32)
     order = np.lexsort((seconds, places))  # stable: rows of one time stay in the file's order
@@ -71,6 +71,25 @@ def read_arrays(features: Path, index: Path, video_ids: Sequence[str]) -> Foreig
         counts=dict(Counter({"read": len(codes), "not_in_manifest": sum(unlisted.values())})),
         times_are=AS_GIVEN if times is not None else f"number within the video / {FPS:g}",
     )
+
+
+def _places(path: Path, names: Sequence[str], video_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """int64, the video that each name means; -1 for none.
+
+    Raises:
+        StoreError: two names mean one video: their rows would be mixed up.
+    """
+    index = NameIndex(video_ids)
+    found = [index.find(name) for name in names]
+    places = np.array([where[0] if len(where) == 1 else -1 for where in found], np.int64)
+    first: dict[int, str] = {}
+    for name, place in zip(names, places.tolist(), strict=True):
+        other = first.setdefault(place, name)
+        if place >= 0 and other != name:
+            raise StoreError(
+                f"{path}: {other!a} and {name!a} both mean the video {video_ids[place]!a} of the manifest; write one"
+            )
+    return places
 
 
 def _read_index(path: Path) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:

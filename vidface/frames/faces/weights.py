@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidface.errors import ModelError
-from vidface.files.atomic import sha256_file
+from vidface.files.atomic import require_regular, sha256_file
 
 __all__ = ["Known", "Weights", "find_weights", "weights_folder", "weights_of_user"]
 
@@ -50,7 +50,7 @@ def weights_of_user(path: Path) -> Weights:
         ModelError: it cannot be read.
     """
     try:
-        return Weights(path, sha256_file(path))
+        return Weights(path, sha256_file(require_regular(path)))
     except OSError as error:
         raise ModelError(f"{path}: the detector's weights cannot be read: {error.strerror}") from None
 

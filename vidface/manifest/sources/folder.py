@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from vidface.errors import ManifestError, UsageError
 from vidface.files.atomic import natural_key
@@ -18,12 +18,13 @@ from vidface.manifest.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vidface.manifest.rows import show
 from vidface.manifest.sources.converted import Converted, Ignored, home_of, prefix_of, write_converted
 
+IdentityFrom = Literal["first-folder", "last-folder"]
 SPLITS = ("train", "val", "test")
 UNKNOWN = ("_distractors", "_unknown")
 
 
 class Node(NamedTuple):
-    """A video (height 0) or a folder that holds only nodes one lower than itself."""
+    """A video (height 0), or a folder with others in it, the highest of them one lower than itself."""
 
     name: str
     height: int
@@ -32,7 +33,13 @@ class Node(NamedTuple):
 
 
 def from_folder(
-    folder: Path, output: Path, *, enrol: int = 1, unknown: Collection[str] = (), root: Path | None = None
+    folder: Path,
+    output: Path,
+    *,
+    enrol: int = 1,
+    unknown: Collection[str] = (),
+    root: Path | None = None,
+    identity_from: IdentityFrom | None = None,
 ) -> Converted:
     """Write the manifest of a folder, whose own layout says who is who.
 
@@ -48,9 +55,11 @@ def from_folder(
       ``unknown`` as above, but in their split, and ``enrol`` is not used.
 
     The id of a video is its path in ``folder``, for files without the suffix: ``<identity>/<stem>``, with the
-    split in front where there is one. Hidden entries, other files, folders without any video, and links that
-    leave the root or lead back up are ignored and returned by reason. A folder whose name is given to nobody in
-    particular (``strangers``, ``others`` ...) is a person as any other; a note says so.
+    split in front where there is one. With ``identity_from`` videos may lie at any depth below an identity, see
+    `by_people`; ``enrol`` then counts what lies in one folder below the identity's as one video, so that clips of
+    one recording are not both enrolled and searched. Hidden entries, other files, folders without any video,
+    and links that leave the root or lead back up are ignored and returned by reason. A folder whose name is given to
+    nobody in particular (``strangers``, ``others`` ...) is a person as any other; a note says so.
 
     Raises:
         ManifestError: The layout is none of these or a mixture; two files would have one id; ``folder`` is
@@ -71,14 +80,16 @@ def from_folder(
         )
     if not top:
         raise ManifestError(f"{folder}: no videos or folders of frames in it; {_left_out(ignored)}")
+    if identity_from is not None:
+        top = by_people(top, identity_from)
     rows: list[Row] = []
     seen: dict[str, str] = {}
 
     def add(parents: tuple[str, ...], videos: Sequence[Node], identity: str, splits: Sequence[str]) -> None:
         for video, split in zip(videos, splits, strict=True):
             path = "/".join((*parents, video.name))
-            stem = Path(video.name).stem if video.is_file else video.name
-            video_id = "/".join((*parents, stem))
+            video_id = "/".join((*parents, video.name))
+            video_id = video_id.removesuffix(Path(video.name).suffix) if video.is_file else video_id
             if video_id in seen:
                 both = f"{show(seen[video_id])} and {show(path)}"
                 raise ManifestError(f"{folder}: {both} would both have the id {show(video_id)}; rename one")
@@ -88,9 +99,10 @@ def from_folder(
     def add_people(parents: tuple[str, ...], people: Sequence[Node], split: str | None) -> None:
         for person in people:
             count = len(person.children)
-            met.add(person.name)
-            identity = "" if person.name in UNKNOWN or person.name in unknown else person.name
-            train = min(enrol, count - 1) if identity else 0
+            name = person.name.rpartition("/")[2]
+            met.add(name)
+            identity = "" if name in UNKNOWN or name in unknown else name
+            train = _enrolled(person.children, enrol) if identity else 0
             splits = [split] * count if split else ["train"] * train + ["val"] * (count - train)
             add((*parents, person.name), person.children, identity, splits)
 
@@ -103,19 +115,22 @@ def from_folder(
                 f"{folder}: {both}; let all folders at the top be train, val or test, or none"
             )
         for node in named:
+            _one_height(folder, [node])
             if node.height == 1:
                 add((node.name,), node.children, "", [node.name] * len(node.children))
             elif node.height == 2:
                 add_people((node.name,), node.children, node.name)
             else:
                 raise ManifestError(
-                    f"{folder / node.name}: deeper than <split>/<identity>/<video>; flatten it"
+                    f"{folder / node.name}: deeper than <split>/<identity>/<video>; say who is who with "
+                    "--identity-from first-folder, or last-folder"
                 )
     else:
         height = _one_height(folder, top)
         if height > 1:
             message = (
-                "deeper than <identity>/<video>; flatten it, or call the folders at its top train, val, test"
+                "deeper than <identity>/<video>; say who is who with --identity-from first-folder (or last-folder), or "
+                "call the folders at its top train, val, test"
             )
             raise ManifestError(f"{folder}: {message}")
         if height == 1:
@@ -148,6 +163,43 @@ def write_of_folder(output: Path, rows: Sequence[Row], ignored: Ignored) -> Conv
         flags = " ".join(f"--unknown {shlex.quote(name)}" for name in names)
         made.notes.insert(1, f"to leave out the identity of what lies in these folders, pass {flags}")
     return made
+
+
+def by_people(top: Sequence[Node], identity_from: IdentityFrom) -> list[Node]:
+    """The same videos as ``<identity>/<video>``, with names of videos and people that are paths.
+
+    ``first-folder`` takes the first folder of a path for the identity (VoxCeleb's ``<identity>/<video>/<clip>``),
+    ``last-folder`` the last one (``<year>/<identity>/<video>``). Splits at the top stay there.
+    """
+    if all(node.name in SPLITS and node.height for node in top):
+        return [node._replace(height=2, children=by_people(node.children, identity_from)) for node in top]
+    people: dict[str, list[Node]] = {}
+    found = [node for node in top if not node.height]  # of nobody
+    for person in top:
+        for video in _videos(person.children, person.name):
+            folders, _, name = video.name.rpartition("/")
+            first, _, rest = video.name.partition("/")
+            who, name = (first, rest) if identity_from == "first-folder" else (folders, name)
+            people.setdefault(who, []).append(video._replace(name=name))
+    return found + [Node(who, 1, False, videos) for who, videos in people.items()]
+
+
+def _videos(nodes: Sequence[Node], parents: str) -> Iterator[Node]:
+    """Every video below, in order, called by its path."""
+    for node in nodes:
+        name = f"{parents}/{node.name}"
+        if node.height:
+            yield from _videos(node.children, name)
+        else:
+            yield node._replace(name=name)
+
+
+def _enrolled(videos: Sequence[Node], enrol: int) -> int:
+    """How many of a person's videos go to ``train``: what is in one folder goes together, and one such is left."""
+    recordings = [video.name.partition("/")[0] for video in videos]
+    each = list(dict.fromkeys(recordings))
+    taken = set(each[: min(enrol, len(each) - 1)])
+    return sum(recording in taken for recording in recordings)
 
 
 def nodes_in(folder: Path, base: Path, home: str, ignored: Ignored) -> tuple[int, list[Node]]:
@@ -202,12 +254,15 @@ def _node(folder: Path, base: Path, home: str, ignored: Ignored) -> Node | None:
     images, children = nodes_in(folder, base, home, ignored)
     if images:
         return Node(folder.name, 0, False, [])
-    return Node(folder.name, 1 + _one_height(folder, children), False, children) if children else None
+    height = 1 + max((child.height for child in children), default=0)
+    return Node(folder.name, height, False, children) if children else None
 
 
 def _one_height(folder: Path, nodes: Sequence[Node]) -> int:
-    """Return the height that all nodes share, or refuse to guess what a mixture means."""
+    """Return the height that all nodes share, also below, or refuse to guess what a mixture means."""
     for node in nodes:
+        if node.children:
+            _one_height(folder / node.name, node.children)
         if node.height != nodes[0].height:
             both = f"{show(nodes[0].name)} and {show(node.name)}"
             what = "one is a video, or holds videos less deep than the other"

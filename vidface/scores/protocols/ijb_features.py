@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vidface.errors import StoreError, UsageError, Warned
 from vidface.features.halves import compare_halves, halves_warning
-from vidface.files.atomic import sha256_file
+from vidface.files.atomic import require_regular, sha256_file
 from vidface.files.npy import looks_like_npy, open_matrix
 from vidface.files.store import read_features, row_blocks, verify_file, warnings_of
 from vidface.manifest.rows import show
@@ -42,7 +42,7 @@ def open_source(path: Path, faces: Faces, flip_halves: bool) -> Source:
         StoreError: they cannot be used, or are not those of the set's images.
     """
     try:
-        with path.open("rb") as handle:
+        with require_regular(path).open("rb") as handle:
             head = handle.read(8)
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None

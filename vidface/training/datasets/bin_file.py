@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vidface.errors import StoreError
 from vidface.files.atomic import read_regular, write_atomic
+from vidface.files.pointers import pointer_in
 from vidface.files.unpickle import load_plain
 from vidface.training.datasets.pair_set import PairSet, note_repeats
 
@@ -46,7 +47,8 @@ def write_bin(path: Path, images: Iterable[bytes | NDArray[np.uint8]], same: Seq
             content = image.tobytes() if isinstance(image, np.ndarray) else bytes(image)
             if not looks_like_image(content):
                 raise StoreError(
-                    f"{path}: not written: {image_name(count)} is neither a JPEG nor a PNG image: pass encoded images"
+                    f"{path}: not written: {image_name(count)} is "
+                    + (pointer_in(content) or "neither a JPEG nor a PNG image: pass encoded images")
                 )
             file.write(b"B" + struct.pack("<I", len(content)))
             file.write(content)

@@ -12,11 +12,10 @@ from unicodedata import category
 import numpy as np
 from numpy.typing import NDArray
 
+from vidface.manifest.names import IMAGE_SUFFIXES
 from vidface.manifest.rows import show
 
 __all__ = ["IMAGE_SUFFIXES", "LeftOut", "NumberedNames", "PackedNames", "SelectedNames", "usable_name"]
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class _Names(Sequence[str]):

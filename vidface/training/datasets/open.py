@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vidface.errors import StoreError, UsageError
 from vidface.files.atomic import natural_key
+from vidface.files.pointers import pointer_in
 from vidface.training.datasets.folder import open_folder
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.rec import open_rec
@@ -49,6 +50,8 @@ def open_images(path: Path) -> ImageSet:
         raise UsageError(f"{path}: no such file or folder; say {EXPECTED}")
     with path.open("rb") as file:
         head = file.read(512)
+    if advice := pointer_in(head):
+        raise StoreError(f"{path}: {advice}")
     if head.startswith(MAGIC):
         return open_rec(path)
     for magic, tool in COMPRESSED.items():

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from vidface.errors import UsageError
 from vidface.files.locks import exclusive
 from vidface.runtime import progress
@@ -71,8 +73,8 @@ def pack(
             .bin file.
         to: which form.
         shards: how many tar files of about as many images each.
-        pairs: for a .bin file, the list of pairs: first,second,same. Nothing is written while a line of it
-            cannot be used.
+        pairs: for a .bin file, the list of pairs, of any format that `open_pairs` reads. Nothing is written while a
+            line of it cannot be used.
         min_images: people with fewer are left out.
 
     Raises:
@@ -137,14 +139,16 @@ def _pack_pairs(pairs: PairSet, output: Path) -> Packed:
         return Packed([], None, 0, unusable_pairs=pairs.left_out, problems=pairs.problems)
     total = 2 * len(pairs.same)
     with progress("pack", total, "images") as advance:
+        # Folds of a .bin file are cut in its order, so those of the list come one after the other.
+        order = np.arange(len(pairs.same)) if pairs.folds is None else np.argsort(pairs.folds, kind="stable")
 
         def contents() -> Iterator[bytes]:
-            for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+            for pair in zip(pairs.first[order].tolist(), pairs.second[order].tolist(), strict=True):
                 for place in pair:
                     yield pairs.read(place)
                     advance(1)
 
-        write_bin(output, contents(), pairs.same.tolist())
+        write_bin(output, contents(), pairs.same[order].tolist())
     return Packed([output], None, total, pairs=len(pairs.same), problems=pairs.problems)
 
 

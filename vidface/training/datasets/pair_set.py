@@ -25,6 +25,7 @@ class PairSet:
         problems: what was found when the list was opened, one line each, with its line or pair number. Pairs that
             are listed twice, or are of one image with itself, are among the P all the same.
         left_out: how many listed pairs are not among the P: their images are not there, or the line is no pair.
+        folds: int64 [P], the fold the list puts a pair in; None where it has none.
     """
 
     names: Sequence[str]
@@ -35,6 +36,7 @@ class PairSet:
     source: str
     problems: tuple[str, ...] = ()
     left_out: int = 0
+    folds: NDArray[np.int64] | None = None
 
 
 def note_repeats(

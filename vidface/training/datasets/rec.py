@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidface.errors import MediaError, StoreError, UsageError
-from vidface.files.atomic import write_atomic
+from vidface.files.atomic import require_regular, write_atomic
 from vidface.training.datasets.files import Stamp, read_at, stamp_of
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.names import LeftOut, NumberedNames
@@ -54,7 +54,7 @@ def open_rec(path: Path) -> ImageSet:
         StoreError: the .rec or .idx file is damaged, cut short, or they do not belong together.
     """
     try:
-        stamp = stamp_of(path)
+        stamp = stamp_of(require_regular(path))
         index = read_index(path.with_suffix(".idx"), stamp.size)
         left_out = LeftOut()
         try:

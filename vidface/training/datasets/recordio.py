@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidface.errors import MediaError, StoreError, UsageError
+from vidface.files.pointers import pointer_at
 from vidface.manifest.rows import show
 from vidface.training.datasets.files import Stamp, read_at
 
@@ -142,6 +143,8 @@ def read_index(path: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int
         raise UsageError(
             f"{path}: not there; a .rec file is opened by the .idx file of the same name beside it"
         )
+    if advice := pointer_at(path):
+        raise StoreError(f"{path}: {advice}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # an empty file: told below

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vidface.errors import MediaError, StoreError
 from vidface.files.atomic import natural_key, write_atomic
+from vidface.files.pointers import pointer_at
 from vidface.manifest.rows import show
 from vidface.training.datasets.files import Stamp, read_at, stamp_of
 from vidface.training.datasets.images import ImageSet
@@ -93,6 +94,8 @@ def open_tars(shards: Sequence[Path], source: str) -> ImageSet:
 def _files(shard: Path) -> Iterator[tarfile.TarInfo]:
     """Every member; an archive without its end marker, or with more behind it, is an error."""
     size = shard.stat().st_size
+    if advice := pointer_at(shard):
+        raise StoreError(f"{shard}: {advice}")
     with shard.open("rb") as file:
         try:
             with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
