@@ -248,7 +248,7 @@ def _numbers(values: NDArray[np.float64]) -> str:
 
 
 def _by(names: Sequence[str]) -> str:
-    return f" by its graph ({_some(names)})" if names else ""
+    return f" (its graph has {_some(names)})" if names else ""
 
 
 def _some(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import click
 
 from vidface.commands.options import DIRECTORY, FILE, json_option, read_size
 from vidface.commands.output import print_json
+from vidface.commands.tried import tried, tried_lines
 from vidface.scores.text import columns
 
 if TYPE_CHECKING:
@@ -34,16 +35,17 @@ _MOST_FACES = 256  # enough to see a difference, whatever the folder holds
 def budget(
     model: str, limits: str, input_size: tuple[int, int] | None, with_layers: bool, as_json: bool
 ) -> int:
-    """What MODEL costs: FLOPs, MACs, parameters, size; ends with 1 where it is over the limits.
+    """What MODEL costs: FLOPs, MACs, parameters, size; exits with status 1 if it is over the limits.
 
     MODEL is step0 to step5, y1 or y2, a model card, an ONNX model, or weights (safetensors, plain
-    .pth) with their card.
+    .pth) with their card. A file with a card is also tried on three images, and what that shows is printed.
     """
     from vidface.backbones.budget import LIMITS, exceeded, read_budget
 
     found = read_budget(model, input_size)
     over = exceeded(found, LIMITS[limits]) if limits != "none" else []
     # What was not counted may be what is over: then nothing is promised.
+    trial = _tried(model)
     within = None if limits == "none" or (found.not_counted and not over) else not over
     if as_json:
         verdict = {
@@ -51,9 +53,18 @@ def budget(
             "within": within,
             "over": [{"limit": e.limit, "value": e.value, "allowed": e.allowed} for e in over],
         }
-        print_json({**_budget_json(found), **verdict, **({"layers": _rows(found)} if with_layers else {})})
+        print_json(
+            {
+                **_budget_json(found),
+                **verdict,
+                "tried": trial,
+                **({"layers": _rows(found)} if with_layers else {}),
+            }
+        )
     else:
         click.echo(_budget_text(found, with_layers))
+        if trial is not None:
+            click.echo(tried_lines(trial))
         for excess in over:
             click.echo(f"limits {limits}: over: {excess.text}")
         if within:
@@ -63,6 +74,16 @@ def budget(
         elif limits != "none" and not over:
             click.echo(f"limits {limits}: not shown to be within: not all was counted")
     return int(limits != "none" and not within)
+
+
+def _tried(model: str) -> dict[str, Any] | None:
+    """What trying a file with a card shows; None for the name of a network, a card alone, a file without one."""
+    path = Path(model)
+    if path.suffix == ".toml":
+        beside = (path.with_suffix(suffix) for suffix in (".onnx", ".safetensors", ".pth", ".pt"))
+        path = next((file for file in beside if file.is_file()), path)
+    there = path.suffix != ".toml" and path.is_file() and path.with_suffix(".toml").is_file()
+    return tried(path) if there else None
 
 
 @click.command("export")

@@ -179,9 +179,9 @@ def verify(
     A .bin file (LFW, CFP-FP, AgeDB-30), or a CSV list first,second,same of PERSON/IMAGE names with --images.
 
     The JSON object: ``model``, ``model_sha256``, ``device``, ``flip``, ``resize``, ``folds``, ``fpr_rule``,
-    ``definition`` (in words), ``output``, ``faults`` (how many images and pairs could not be used) and ``sets``, an
-    object a file as `vidface.training.verify.verify` describes it. Exit code 1 where an image or a pair could not
-    be used.
+    ``definition`` (in words), ``output``, ``warnings`` (of the model), ``faults`` (how many images and pairs could not
+    be used) and ``sets``, an object a file as `vidface.training.verify.verify` describes it. Exit code 1 where an image
+    or a pair could not be used.
     """
     from vidface.files.json_files import write_json
     from vidface.scores.protocols.pairs import FOLDS
@@ -203,6 +203,7 @@ def verify(
         "fpr_rule": options["fpr_rule"],
         "definition": definition(options["flip"], options["fpr_rule"]),
         "output": None if output is None else str(output),
+        "warnings": backbone.warnings,
         "faults": sum(each["counts"]["failed_images"] + each["counts"]["left_out"] for each in sets),
         "sets": sets,
     }
@@ -259,6 +260,7 @@ def _verify_lines(result: Mapping[str, Any]) -> str:
             "",
             f"{result['model']} on {result['device']}: {result['definition']}",
             *_rule_lines(result),
+            *(f"warning: {warning}" for warning in result["warnings"]),
             *_notes(result["sets"]),
         ]
     )
