@@ -87,7 +87,7 @@ def test_budget_tries_a_file_with_its_card_and_judges_as_before(model: Path) -> 
     )
     assert vidface("budget", "y1", "--json", code=0).json["tried"] is None
     model.with_suffix(".toml").unlink()
-    assert vidface("budget", model, "--json", code=0).json["tried"] is None
+    assert vidface("budget", model, "--limits", "none", "--json", code=0).json["tried"] is None
 
 
 def test_lengths_are_those_of_the_output(model: Path) -> None:
