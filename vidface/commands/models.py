@@ -30,10 +30,16 @@ _MOST_FACES = 256  # enough to see a difference, whatever the folder holds
     help="light: 1 GFLOPs on the organisers' counter, 20 MB, 512-d; large: 30 GFLOPs, 512-d.",
 )
 @click.option("--input-size", callback=read_size, help="HEIGHTxWIDTH, where the model does not say.")
+@click.option("--model-output", metavar="NAME", help="Which of several outputs, where no card names it.")
 @click.option("--layers", "with_layers", is_flag=True, help="A row for every layer.")
 @json_option
 def budget(
-    model: str, limits: str, input_size: tuple[int, int] | None, with_layers: bool, as_json: bool
+    model: str,
+    limits: str,
+    input_size: tuple[int, int] | None,
+    model_output: str | None,
+    with_layers: bool,
+    as_json: bool,
 ) -> int:
     """What MODEL costs: FLOPs, MACs, parameters, size; exits with status 1 if it is over the limits.
 
@@ -42,10 +48,10 @@ def budget(
     """
     from vidface.backbones.budget import LIMITS, exceeded, read_budget
 
-    found = read_budget(model, input_size)
+    found = read_budget(model, input_size, model_output)
     over = exceeded(found, LIMITS[limits]) if limits != "none" else []
     # What was not counted may be what is over: then nothing is promised.
-    trial = _tried(model)
+    trial = _tried(model, model_output)
     within = None if limits == "none" or (found.not_counted and not over) else not over
     if as_json:
         verdict = {
@@ -76,14 +82,14 @@ def budget(
     return int(limits != "none" and not within)
 
 
-def _tried(model: str) -> dict[str, Any] | None:
+def _tried(model: str, output: str | None) -> dict[str, Any] | None:
     """What trying a file with a card shows; None for the name of a network, a card alone, a file without one."""
     path = Path(model)
     if path.suffix == ".toml":
         beside = (path.with_suffix(suffix) for suffix in (".onnx", ".safetensors", ".pth", ".pt"))
         path = next((file for file in beside if file.is_file()), path)
     there = path.suffix != ".toml" and path.is_file() and path.with_suffix(".toml").is_file()
-    return tried(path) if there else None
+    return tried(path, {"output": output}) if there else None
 
 
 @click.command("export")
