@@ -98,9 +98,9 @@ def printable(text: str) -> str:
 
 
 def shortened(error: object) -> str:
-    """What a library says of an error, for a message: as `printable`, and not too long."""
+    """What a library says of an error, for a message: as `printable`, and of a long text its beginning and its end."""
     text = printable(str(error))
-    return text if len(text) <= 200 else text[:200] + " ..."
+    return text if len(text) <= 300 else f"{text[:120]} ... {text[-175:]}"
 
 
 def visible(text: str) -> str:

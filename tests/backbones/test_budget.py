@@ -207,7 +207,7 @@ def test_a_file_named_like_a_network_is_reached_by_its_path(
         ("huge.toml", "architecture: 1000000000 blocks, up to 32 channels wide: at most 1000"),
         ("wide.toml", "its card: architecture: 1 blocks, up to 1000000000 channels wide: at most 1000"),
         ("wrong.toml", "wrong.toml: its card says dimension 7, its architecture 6"),
-        ("bare.safetensors", "no card bare.toml beside it"),
+        ("bare.safetensors", "its card bare.toml must name an architecture"),
         ("other.safetensors", "weights of another network"),
         ("old.pth", "can run code when it is loaded: refused"),
         ("text.onnx", "not an ONNX model, or a damaged one"),

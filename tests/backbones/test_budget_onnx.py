@@ -450,7 +450,6 @@ def test_data_outside_its_folder_is_refused_before_onnx_reads_it(
 @pytest.mark.parametrize(
     ("change", "card", "size", "message"),
     [
-        ({"layout": "nhwc"}, None, None, r"its input is \? x 16 x 32 x 3; a face model takes N x 3 x H x W"),
         (
             {"size": ("H", "W")},
             None,
@@ -461,7 +460,6 @@ def test_data_outside_its_folder_is_refused_before_onnx_reads_it(
         ({}, {"dimension": 7}, None, "gives embeddings of 6 numbers, its card says dimension 7"),
         ({}, {"input_size": [32, 32]}, None, "its input is . x 3 x 16 x 32, not 32 x 32"),
         ({"size": ("H", "W")}, None, (64, 64), "its shapes do not fit together"),
-        ({"output": "four"}, None, None, "shapes do not fit together|its output is 1 x 6 x 1 x 1"),
         ({"batch": 0}, None, None, "its input is 0 x 3 x 16 x 32; sizes must be positive"),
     ],
 )
@@ -485,7 +483,7 @@ def test_two_inputs_and_an_unknown_dimension() -> None:
     nodes = [helper.make_node("Add", ["x", "other"], ["z"]), *POOLED]
     model = model_of(nodes, output=["N", 3])
     model.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 3, 8, 8]))
-    with pytest.raises(ModelError, match="has 2 inputs and 1 outputs; a face model has one of each"):
+    with pytest.raises(ModelError, match="has 2 inputs; a face model has one"):
         graph_budget(model, "m")
     model = model_of(vendor(), {"w": floats(3, 3, 1, 1)}, output=["N", "D"], domains=["com.vendor"])
     with pytest.raises(ModelError, match="cannot be told from the graph: say it in a card"):

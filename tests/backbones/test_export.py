@@ -235,7 +235,7 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
         ("none.safetensors", "out.onnx", "none.safetensors: model cannot be read: No such file"),
         ("none.toml", "out.onnx", "none.safetensors: model cannot be read: No such file"),
         ("old.pth", "out.onnx", "can run code when it is loaded: refused"),
-        ("bare.safetensors", "out.onnx", "no card bare.toml beside it"),
+        ("bare.safetensors", "out.onnx", "its card bare.toml must name an architecture"),
         ("plain.safetensors", "out.onnx", 'must name an architecture, for example architecture = "step5"'),
         ("wrong.safetensors", "out.onnx", "its card says dimension 7, its architecture 6"),
         ("cut.safetensors", "out.onnx", "not a safetensors file, or a damaged one"),

@@ -348,10 +348,6 @@ def no_rows() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     return [*POOL, helper.make_node("Slice", ["f", "s", "e"], ["y"])], ends
 
 
-def one_row() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    return [*POOL, helper.make_node("ReduceMean", ["f"], ["y"], axes=[0])], []
-
-
 def three_axes() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     return [helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[56, 56], strides=[56, 56])], []
 
@@ -366,7 +362,7 @@ def wrong_dimension() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
 
 @pytest.mark.parametrize(
     "made",
-    [cyclic, huge_weight, negative_weight, huge_result, other_domain, no_rows, one_row, three_axes, integers,
+    [cyclic, huge_weight, negative_weight, huge_result, other_domain, no_rows, three_axes, integers,
      wrong_dimension],
 )  # fmt: skip
 def test_onnx_that_is_no_face_model(

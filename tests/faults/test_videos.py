@@ -141,7 +141,40 @@ def test_frames_of_another_size(tmp_path: Path, extract_beside_good: Any) -> Non
     write_video(tmp_path / "set" / "bad.mp4", np.full((3, 96, 64, 3), 90, np.uint8))
     found = extract_beside_good("bad.mp4")
     assert (found.status, found.kinds, len(found.features)) == ("failed", {"wrong-size"}, 0)
-    assert "64x96" in found.faults[0]["detail"] and "--resize" in found.faults[0]["detail"]
+    detail = found.faults[0]["detail"]
+    assert "64x96" in detail and detail.index("--faces detect") < detail.index("--resize")
+    assert found.ran.json["warnings"] == [
+        "1 of 3 videos have frames that are not of the model's size: if faces are to be found in them, "
+        "use --faces detect"
+    ]
+
+
+def test_whole_scenes_that_are_resized(tmp_path: Path, model: Path) -> None:
+    """Squeezed into the input of a network they give numbers, so that it is said; faces stored larger are no scenes."""
+    shapes = {
+        "wide": (96, 160),
+        "large": (500, 500),
+        "tall": (224, 192),
+        "face": (224, 224),
+        "small": (40, 40),
+    }
+    for name, shape in shapes.items():
+        write_folder(tmp_path / "set" / name, np.full((2, *shape, 3), 90, np.uint8))
+    manifest = write_manifest(tmp_path / "set" / "m.csv", [(name, name) for name in shapes])
+    output = tmp_path / "f.h5"
+    command = ("extract", manifest, "-o", output, "--model", model, "--resize")
+    for _ in range(2):  # also where all is there already
+        ran = vidface(*command, "--json")
+        assert ran.json["status"] == {"ok": 5} and ran.json["faults"] == {"resized": 3}
+        (warning,) = ran.json["warnings"]
+        assert (
+            warning.startswith("3 of 5 videos have frames")
+            and "--faces detect instead of --resize" in warning
+        )
+    assert f"warning: {warning}" in vidface(*command).err
+    faults = read_lines(tmp_path / "faults.jsonl")
+    assert [fault["video"] for fault in faults] == ["wide", "large", "tall"]
+    assert faults[0]["detail"].endswith("resized whole: 2 of 160x96")
 
 
 def test_nan_from_the_model(tmp_path: Path, model: Path) -> None:

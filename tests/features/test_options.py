@@ -39,6 +39,7 @@ ONLY_ON_THE_COMMAND_LINE: dict[str, dict[str, tuple[str, Any]]] = {
         "colour_order": ("bgr", "bgr"),
         "mean": ("1,2,3", (1.0, 2.0, 3.0)),
         "std": ("4", (4.0, 4.0, 4.0)),
+        "model_output": ("feature", "feature"),
         "shard": ("2/3", (2, 3)),
     },
     "cluster": {"by": ("track", "track"), "shard": ("2/3", (2, 3))},

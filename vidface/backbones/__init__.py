@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 from vidface.backbones.card import ModelCard
 from vidface.backbones.card_file import read_card
 from vidface.backbones.kinds import model_kind
+from vidface.backbones.opened import Embed, Opened
 from vidface.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from vidface.backbones.probe import Findings
 
 __all__ = ["Backbone", "ModelCard", "load_backbone", "read_card"]
 
@@ -37,12 +41,16 @@ class Backbone:
             std are handled inside. On a CPU a face has the same bits whatever batch it came in and whatever
             the number of threads; on a GPU they may differ by rounding. NaN is passed through. Raises
             UsageError for faces of another shape or dtype.
+        warnings: what the probe found that may cost the user something, most costly first.
+        findings: all that the probe found; None where it was not made.
     """
 
     card: ModelCard
     sha256: str
     device: str
-    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    embed: Embed
+    warnings: list[str] = field(default_factory=list)
+    findings: Findings | None = None
 
 
 def load_backbone(
@@ -52,8 +60,9 @@ def load_backbone(
     device: str = "auto",
     half: bool = False,
     threads: int | None = None,
+    probed: bool = True,
 ) -> Backbone:
-    """Open a model with its card.
+    """Open a model with its card, and try it on a few images: see `vidface.backbones.probe`.
 
     Args:
         path: an ONNX model, or weights of the paper's networks (safetensors, or a .pth of torch 1.6 or later).
@@ -61,9 +70,10 @@ def load_backbone(
         device: "cpu", "cuda", or "auto": a GPU where the library finds one.
         half: half precision on a GPU; an ONNX model decides itself (see `device` of the result).
         threads: compute threads on a CPU; None: all cores this process may use.
+        probed: False: it was tried elsewhere already.
 
     Raises:
-        ModelError: the model or its card cannot be used.
+        ModelError: the model or its card cannot be used, or its embeddings cannot be relied on.
         UsageError: a device that is not there, or half precision on a CPU.
     """
     if device not in ("auto", "cpu", "cuda"):
@@ -73,18 +83,21 @@ def load_backbone(
     if kind != "onnx":
         from vidface.backbones.torch_model import open_torch
 
+        if card.output is not None:
+            raise ModelError(f"{path}: weights have one output: take `output` out of the card")
         files = [path]
-        where, run = open_torch(path, card, device, half, threads)
+        opened = open_torch(path, card, device, half, threads)
     else:
         from vidface.backbones.onnx_files import external_files
         from vidface.backbones.onnx_model import open_onnx
 
         if card.architecture is not None:
             raise ModelError(f"{path}: an ONNX model holds its own architecture: take it out of the card")
-        where, run = open_onnx(path, card, device, half, threads)
+        opened = open_onnx(path, card, device, half, threads)
         files = [path, *external_files(path.read_bytes(), path)]
-    if half and where.startswith("cpu"):
-        raise UsageError(f"half precision is for GPUs: leave it out, the model runs on {where}")
+    if half and opened.where.startswith("cpu"):
+        raise UsageError(f"half precision is for GPUs: leave it out, the model runs on {opened.where}")
+    findings = _probe(opened, card, path, kind) if probed else None
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         shape = (*card.input_size, 3)
@@ -92,9 +105,24 @@ def load_backbone(
             height, width, _ = shape
             found = " x ".join(map(str, images.shape))
             raise UsageError(f"faces must be uint8 N x {height} x {width} x 3, not {images.dtype} {found}")
-        return run(images)
+        return opened.embed(images)
 
-    return Backbone(card=card, sha256=_sha256(files, card), device=where, embed=embed)
+    return Backbone(
+        card=card,
+        sha256=_sha256(files, card),
+        device=opened.where,
+        embed=embed,
+        warnings=list(findings.warnings) if findings else [],
+        findings=findings,
+    )
+
+
+def _probe(opened: Opened, card: ModelCard, path: Path, kind: str) -> Findings:
+    from vidface.backbones.onnx_facts import Facts, graph_facts  # here, since they import large libraries
+    from vidface.backbones.probe import pixel_range, probe
+
+    facts = graph_facts(path.read_bytes(), pixel_range(card)) if kind == "onnx" else Facts()
+    return probe(opened, card, facts, path)
 
 
 def _sha256(files: list[Path], card: ModelCard) -> str:
@@ -102,5 +130,7 @@ def _sha256(files: list[Path], card: ModelCard) -> str:
     for path in files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    digest.update(json.dumps(card.model_dump(), sort_keys=True).encode())
+    # A field that came later and is not given changes no hash of before.
+    fields = {name: v for name, v in card.model_dump().items() if v is not None or name == "architecture"}
+    digest.update(json.dumps(fields, sort_keys=True).encode())
     return digest.hexdigest()

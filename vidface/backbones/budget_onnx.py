@@ -27,18 +27,22 @@ from vidface.backbones.onnx_layers import (
     node_cost,
     unfolded,
 )
+from vidface.backbones.opened import choose_output
 from vidface.errors import ModelError, printable, shortened
 
 __all__ = ["graph_budget", "onnx_budget"]
 
 
-def onnx_budget(path: Path, card: ModelCard | None, input_size: tuple[int, int] | None) -> Budget:
+def onnx_budget(
+    path: Path, card: ModelCard | None, input_size: tuple[int, int] | None, output: str | None = None
+) -> Budget:
     """Count an ONNX model.
 
     Args:
         path: the model; external data is read only from its own folder, and of that only small tensors.
         card: its card, if it has one: gives the input size, and must agree with the graph.
         input_size: (height, width), where there is no card and the graph leaves it free.
+        output: which output is the embedding, where there is no card and the graph has several.
 
     Raises:
         ModelError: the file is no ONNX model, is damaged, reads files outside its folder, is no face model,
@@ -55,21 +59,26 @@ def onnx_budget(path: Path, card: ModelCard | None, input_size: tuple[int, int] 
             _load_small(model, path.resolve().parent)
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(f"{path}: not an ONNX model, or a damaged one: {shortened(error)}") from error
-    return graph_budget(
-        model, str(path), card.input_size if card else input_size, card.dimension if card else None
-    )
+    if card is None:
+        return graph_budget(model, str(path), input_size, embedding=output)
+    return graph_budget(model, str(path), card.input_size, card.dimension, card.output)
 
 
 def graph_budget(
-    model: onnx.ModelProto, name: str, input_size: tuple[int, int] | None = None, dimension: int | None = None
+    model: onnx.ModelProto,
+    name: str,
+    input_size: tuple[int, int] | None = None,
+    dimension: int | None = None,
+    embedding: str | None = None,
 ) -> Budget:
     """Count a graph.
 
     Args:
-        model: with one input N x 3 x H x W and one output N x D.
+        model: with one input, N x 3 x H x W or N x H x W x 3, and an output N x D.
         name: what to call it, also in errors.
         input_size: (height, width); None takes what the graph says.
         dimension: what its card says; None takes what the graph says.
+        embedding: the output that is the embedding; None: it has only one.
 
     Raises:
         ModelError: as for `onnx_budget`.
@@ -78,10 +87,12 @@ def graph_budget(
         raise ModelError(f"{name}: not an ONNX model, or a damaged one: it has names that are not text")
     shapes, size, batch = _infer(model, name, input_size)
     # Where the inference could not follow, the file's own word on its output is all there is.
-    output = shapes.get(model.graph.output[0].name) or _sides(model.graph.output[0])
-    if output and len(output) != 2:
+    outputs = {value.name: shapes.get(value.name) or _sides(value) for value in model.graph.output}
+    output = outputs[choose_output({key: _shown(value) for key, value in outputs.items()}, embedding, name)]
+    inner = [side for side in output[1:] or output if side != 1]
+    if len(inner) > 1:
         raise ModelError(f"{name}: its output is {_shown(output)}; a face model gives N x D")
-    found = output[1] if output else None
+    found = inner[0] if inner else 1 if output else None
     if found is None and dimension is None:
         raise ModelError(
             f"{name}: the length of its embedding cannot be told from the graph: say it in a card"
@@ -150,24 +161,25 @@ def _infer(
     """(shapes of all values that are known, input size, batch size they hold for)."""
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]  # old files list weights too
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        raise ModelError(
-            f"{name}: has {len(inputs)} inputs and {len(model.graph.output)} outputs; a face model has one of each"
-        )
+    if len(inputs) != 1:
+        raise ModelError(f"{name}: has {len(inputs)} inputs; a face model has one")
     dims = _sides(inputs[0])
-    if len(dims) != 4 or dims[1] not in (3, None):
-        raise ModelError(f"{name}: its input is {_shown(dims)}; a face model takes N x 3 x H x W")
-    for side, told in zip(dims[2:], input_size or (None, None), strict=True):
+    last = len(dims) == 4 and dims[3] == 3 and dims[1] != 3
+    if len(dims) != 4 or (not last and dims[1] not in (3, None)):
+        raise ModelError(
+            f"{name}: its input is {_shown(dims)}; a face model takes N x 3 x H x W or N x H x W x 3"
+        )
+    for side, told in zip(dims[1:3] if last else dims[2:], input_size or (None, None), strict=True):
         if side is None and told is None:
             raise ModelError(f"{name}: leaves its input size free: say for example --input-size 112x112")
         if None not in (side, told) and side != told:
             raise ModelError(
                 f"{name}: its input is {_shown(dims)}, not {_shown(input_size or ())}: leave the size out"
             )
-    told_all = (1, 3, *(input_size or (0, 0)))
-    batch, _, height, width = (
-        told if side is None else side for side, told in zip(dims, told_all, strict=True)
-    )
+    known = input_size or (0, 0)
+    told_all = (1, *known, 3) if last else (1, 3, *known)
+    full = [told if side is None else side for side, told in zip(dims, told_all, strict=True)]
+    batch, height, width = full[0], full[1 if last else 2], full[2 if last else 3]
     if min(batch, height, width) < 1:
         raise ModelError(f"{name}: its input is {_shown(dims)}; sizes must be positive")
     # What the file says of inner shapes may be for another size, or wrong: only what follows counts.
@@ -175,7 +187,7 @@ def _infer(
     plain.CopyFrom(model)
     del plain.graph.value_info[:]
     value = next(value for value in plain.graph.input if value.name == inputs[0].name)
-    for dim, side in zip(value.type.tensor_type.shape.dim, (batch, 3, height, width), strict=True):
+    for dim, side in zip(value.type.tensor_type.shape.dim, full, strict=True):
         dim.dim_value = side
     try:
         inferred = shape_inference.infer_shapes(plain, strict_mode=True, data_prop=True).graph
@@ -198,7 +210,8 @@ def _infer(
 
 def _sides(value: onnx.ValueInfoProto) -> list[int | None]:
     """Shape of a value as the file says it: None for a side that is free; empty also where nothing is said."""
-    return [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
+    sides = value.type.tensor_type.shape.dim
+    return [d.dim_value if d.HasField("dim_value") and d.dim_value != -1 else None for d in sides]
 
 
 def _load_small(model: onnx.ModelProto, folder: Path) -> None:

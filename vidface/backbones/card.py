@@ -34,6 +34,7 @@ class ModelCard(BaseModel, extra="forbid", frozen=True):
         dimension: length of the embedding.
         licence: under which licence the weights may be used.
         source: where they come from.
+        output: for an ONNX model with several outputs: the name of the one that is the embedding.
         architecture: for weights only: a name ("step0" to "step5", "y1", "y2") or a table of
             widths with the fields of `vidface.backbones.spec.Spec`.
     """
@@ -46,6 +47,7 @@ class ModelCard(BaseModel, extra="forbid", frozen=True):
     dimension: _PositiveInt
     licence: str
     source: str
+    output: str | None = None
     architecture: str | dict[str, Any] | None = None
 
 

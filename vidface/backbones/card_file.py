@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vidface.backbones.card import ModelCard, validated
-from vidface.backbones.spec import parse_spec
+from vidface.backbones.kinds import model_kind
+from vidface.backbones.spec import no_architecture, parse_spec
 from vidface.errors import ModelError
 from vidface.files.toml import read_toml
 
@@ -29,7 +30,8 @@ def read_card(model_path: Path, overrides: Mapping[str, object]) -> ModelCard:
     Args:
         model_path: the model or weights file.
         overrides: options by field name; None means not given. Sizes may be text ("112x112"), triples too
-            ("127.5,127.5,127.5"). With a card they may only repeat what it says.
+            ("127.5,127.5,127.5"). With a card they may only repeat what it says, or say
+            what it leaves open.
 
     Returns:
         The checked card. Without a card file the name is the model's stem, licence and source are "not
@@ -46,18 +48,20 @@ def read_card(model_path: Path, overrides: Mapping[str, object]) -> ModelCard:
         merged = validated({**card.model_dump(), **options}, "options")
         for name in options:
             ours, theirs = getattr(card, name), getattr(merged, name)
-            if ours != theirs:
+            if ours is not None and ours != theirs:
                 raise ModelError(
                     f"{card_path}: {name} is {_shown(ours)}, but the option says {_shown(theirs)}: "
                     "leave the option out, or correct the card"
                 )
-        return card
+        return merged
     if not model_path.is_file():
         raise ModelError(f"{model_path}: no such model file")
+    if "architecture" not in options and model_kind(model_path) != "onnx":
+        raise no_architecture(model_path)
     if missing := [name for name in _OPTIONS if name not in options]:
         raise ModelError(
             f"{model_path}: no card {card_path.name} beside it, and {', '.join(missing)} not given: "
-            f"write the card, or say for example {' '.join(_OPTIONS[name] for name in missing)}"
+            f"write the card, or pass for example {' '.join(_OPTIONS[name] for name in missing)}"
         )
     values: dict[str, object] = {
         "name": model_path.stem,
@@ -75,12 +79,10 @@ def read_card(model_path: Path, overrides: Mapping[str, object]) -> ModelCard:
 def _dimension_of(model_path: Path, card: ModelCard) -> int:
     if card.architecture is not None:
         return parse_spec(card.architecture).dimension
-    if model_path.suffix in (".safetensors", ".pth", ".pt"):
-        raise ModelError(f"{model_path}: weights need a card that names their architecture")
     # Imported here, since it needs a large library that weights can do without.
     from vidface.backbones.onnx_model import output_dimension
 
-    return output_dimension(model_path, card.input_size)
+    return output_dimension(model_path, card)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from vidface.backbones.card import ModelCard
 from vidface.errors import ModelError
 
-__all__ = ["STEPS", "Spec", "card_spec", "parse_spec"]
+__all__ = ["STEPS", "Spec", "card_spec", "no_architecture", "parse_spec"]
 
 Row = tuple[int, int, int, int]
 
@@ -181,6 +181,21 @@ def parse_spec(architecture: str | Mapping[str, object]) -> Spec:
     return Spec(blocks=tuple(tuple(row) for row in rows), **values)  # type: ignore[arg-type]
 
 
+def no_architecture(path: Path) -> ModelError:
+    """The error for weights of which nothing says what network they belong to; it says what is in the file.
+
+    Raises:
+        ModelError: the file holds no weights.
+    """
+    from vidface.backbones.weights import held_in  # here, since it takes torch
+
+    return ModelError(
+        f"{path}: holds {held_in(path)}, and nothing says of which network: its card {path.with_suffix('.toml').name} "
+        f'must name an architecture, for example architecture = "step5" (known: {", ".join(STEPS)}); export any other '
+        "network to ONNX, with torch.onnx.export, which needs `pip install onnx onnxscript`: see docs/models.md"
+    )
+
+
 def card_spec(card: ModelCard, path: Path) -> Spec:
     """The spec of a model's card.
 
@@ -192,7 +207,7 @@ def card_spec(card: ModelCard, path: Path) -> Spec:
         ModelError: it names no architecture, one that is not allowed, or one of another dimension.
     """
     if card.architecture is None:
-        raise ModelError(f'{path}: its card must name an architecture, for example architecture = "step5"')
+        raise no_architecture(path)
     try:
         spec = parse_spec(card.architecture)
     except ModelError as error:

@@ -9,7 +9,6 @@ The GPU code is written for real but was not run on a GPU yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +19,17 @@ from torch import Tensor
 from vidface.backbones.card import ModelCard
 from vidface.backbones.folding import fold
 from vidface.backbones.mobilefacenet import MobileFaceNet, build
+from vidface.backbones.opened import Form, Opened
 from vidface.backbones.spec import Spec, card_spec
 from vidface.backbones.weights import load_weights
 from vidface.errors import UsageError
 
 __all__ = ["load_network", "open_torch"]
 
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-
 _GPU_CHUNK = 256  # faces sent to a GPU at a time
 
 
-def open_torch(
-    path: Path, card: ModelCard, device: str, half: bool, threads: int | None
-) -> tuple[str, Embed]:
+def open_torch(path: Path, card: ModelCard, device: str, half: bool, threads: int | None) -> Opened:
     """Build the card's architecture, fill it with weights, and make it ready to embed.
 
     Args:
@@ -42,9 +38,6 @@ def open_torch(
         device: "auto", "cpu" or "cuda".
         half: on a GPU, run in float16 (normalisation stays in float32).
         threads: compute threads on a CPU; None: all cores this process may use.
-
-    Returns:
-        What it runs on, as text, and the function from uint8 RGB [N, H, W, 3] to float32 [N, D].
 
     Raises:
         ModelError: the card names no architecture, or one that the weights do not fit.
@@ -66,9 +59,7 @@ def open_torch(
     return open_onnx_bytes(graph, path, card, threads)
 
 
-def _open_on_gpu(
-    network: MobileFaceNet, spec: Spec, card: ModelCard, dtype: torch.dtype
-) -> tuple[str, Embed]:
+def _open_on_gpu(network: MobileFaceNet, spec: Spec, card: ModelCard, dtype: torch.dtype) -> Opened:
     """The network on the first GPU. Not yet run on one."""
     place = torch.device("cuda:0")
     folded = fold(network).to(place, dtype)
@@ -99,8 +90,10 @@ def _open_on_gpu(
             embeddings: NDArray[np.float32] = torch.cat(chunks).cpu().numpy()
         return embeddings
 
-    name = f"torch {torch.__version__}, {'float16' if dtype == torch.float16 else 'float32'}"
-    return f"{place} ({name})", embed
+    precision = "float16" if dtype == torch.float16 else "float32"
+    shape = f"N x {spec.dimension}"
+    form = Form(precision, "NCHW", None, "", {"embeddings": shape}, "embeddings", spec.dimension)
+    return Opened(f"{place} (torch {torch.__version__}, {precision})", form, embed, embed)
 
 
 def load_network(path: Path, card: ModelCard) -> tuple[MobileFaceNet, Spec]:

@@ -17,7 +17,7 @@ from vidface.commands.options import (
     overwrite_option,
     root_option,
 )
-from vidface.commands.output import by_kind, print_json
+from vidface.commands.output import by_kind, print_json, print_warnings
 from vidface.errors import UsageError
 from vidface.scores.text import faces_line
 
@@ -70,10 +70,12 @@ def extract(
                 "resumed_videos": result.resumed_videos,
                 "already_done": result.already_done,
                 "device": backbone.device,
+                "warnings": result.warnings,
                 **({} if result.faces is None else {"faces": result.faces}),
             }
         )
     else:
+        print_warnings(result.warnings)
         gone_on = f", {result.resumed_videos} of them from before" if result.resumed_videos else ""
         done = "already there" if result.already_done else "written"
         rows = "frames" if result.faces is None else "faces"

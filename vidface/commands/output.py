@@ -25,6 +25,12 @@ def print_json(value: Mapping[str, Any]) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
+def print_warnings(warnings: Sequence[str]) -> None:
+    """What may cost the user something, a line each, on stderr."""
+    for warning in warnings:
+        click.echo(visible(f"warning: {warning}"), err=True)
+
+
 def print_made(output: Path, made: Converted, as_json: bool) -> int:
     """Say what a converter wrote, and all that it left out, by reason."""
     root: Path | None = click.get_current_context().params.get("root")

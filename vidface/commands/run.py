@@ -51,14 +51,23 @@ def demo(output: Path, faces: Path | None, model: Path | None, as_json: bool) ->
 
 
 @click.command()
+@click.option("--model", type=FILE, help="Also try this model, with its card, on three images.")
 @json_option
-def doctor(as_json: bool) -> int:
+def doctor(model: Path | None, as_json: bool) -> int:
     """Say what this machine has, and what stands in the way."""
     from vidface.commands.doctor import examine, report_lines
+    from vidface.commands.tried import tried, tried_lines
 
     findings = examine()
+    trial = None if model is None else tried(model)
+    if trial is not None:
+        findings["model"] = trial
+        if trial["refused"] is not None:
+            findings["problems"].append(f"{model} cannot be used: {trial['refused']}")
     if as_json:
         print_json(findings)
     else:
+        if trial is not None:
+            click.echo(f"{model}\n{tried_lines(trial)}\n")
         click.echo(report_lines(findings))
     return int(bool(findings["problems"]))

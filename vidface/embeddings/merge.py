@@ -17,6 +17,7 @@ import numpy as np
 
 from vidface.embeddings.options import EMBEDDINGS_ATTRIBUTES
 from vidface.errors import UsageError
+from vidface.features.extract import fault_warnings
 from vidface.features.options import FEATURES_ATTRIBUTES
 from vidface.files.locks import short
 from vidface.files.shares import Shard, parse_shard, shard_text
@@ -85,7 +86,9 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
     )
     of_features = attributes["kind"] == "features"
     faults = list(shard_faults(paths)) if of_features else []
-    made_from = {**attributes, "shard": None}
+    if of_features and (counted := fault_warnings(faults, len(whole.video_ids))):
+        attributes |= attribute_of([*warnings_of(output, attributes), *counted])
+    made_from = {**{name: value for name, value in attributes.items() if name != "warnings"}, "shard": None}
 
     def read(path: Path) -> dict[str, Any]:
         return read_info(path, attributes["kind"]).attributes

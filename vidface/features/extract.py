@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from vidface.files.json_files import read_json, write_json
 from vidface.files.shares import Shard, shard_range, shard_text
 from vidface.files.stage_output import is_same, stage_output
 from vidface.files.store import (
+    Fault,
     attribute_of,
     face_totals,
     join_shards,
@@ -49,7 +51,8 @@ class ExtractResult:
     """What a run of extract did: counts of videos by status, of frames, and where the files are.
 
     Where faces were detected, ``faces`` says what became of them all, by `vidface.files.store.FACE_COUNTS`, and
-    ``frames`` counts the rows: faces that are in the file.
+    ``frames`` counts the rows: faces that are in the file. ``warnings`` are what the model's probe and the videos gave
+    reason for, most costly first.
     """
 
     output: Path
@@ -60,6 +63,7 @@ class ExtractResult:
     faults_file: Path
     resumed_videos: int
     already_done: bool
+    warnings: list[str]
     faces: dict[str, int] | None = None
 
 
@@ -99,7 +103,12 @@ def extract(
     with stage_output(output, made_from, _read_made_from, inputs=inputs, overwrite=overwrite) as out:
         if out.already_done:
             shutil.rmtree(parts, ignore_errors=True)
-            return _result(output, resumed=sum(len(chunk) for _, chunk in chunks), already_done=True)
+            warnings = [
+                *backbone.warnings,
+                *fault_warnings(faults_of(output), len(read_features(output).video_ids)),
+            ]
+            resumed = sum(len(chunk) for _, chunk in chunks)
+            return _result(output, warnings, resumed=resumed, already_done=True)
         made_from_file = parts / "identity.json"
         known = made_from_file.exists()
         was = ExtractOptions.where_absent() | (read_json(made_from_file) if known else {})
@@ -119,13 +128,17 @@ def extract(
             **ExtractOptions.written(made_from),
             "device": backbone.device,
             "program_version": vidface.__version__,
-            **attribute_of(getattr(backbone, "warnings", [])),
         }
         shards = [parts / name for name, _ in chunks]
+        videos = sum(len(chunk) for _, chunk in chunks)
+        counted = fault_warnings(shard_faults(shards), videos)
+        warnings = [*backbone.warnings, *counted]
+        # Of a share the model's alone: what is counted is counted again over all of them, by merge.
+        attributes |= attribute_of(warnings if options.shard is None else backbone.warnings)
         out.list_faults(shard_faults(shards))
         join_shards(shards, output, attributes, keep_faults=options.shard is not None)
         shutil.rmtree(parts)
-        return _result(output, resumed=resumed, already_done=False)
+        return _result(output, warnings, resumed=resumed, already_done=False)
 
 
 def _extract_shards(job: ExtractJob, chunks: list[tuple[str, range]], parts: Path, engine: Engine) -> int:
@@ -172,7 +185,19 @@ def _read_made_from(features: Path) -> dict[str, Any]:
     return ExtractOptions.where_absent() | read_attributes(features, "features")
 
 
-def _result(output: Path, *, resumed: int, already_done: bool) -> ExtractResult:
+def fault_warnings(faults: Iterable[Fault], videos: int) -> list[str]:
+    """What the faults of a run say of all its videos."""
+    counts = Counter(fault["kind"] for fault in faults)
+    said = {
+        "resized": "have frames of another shape than the model's input, or far larger, that were resized whole: if "
+        "faces are to be found in them, use --faces detect instead of --resize",
+        "wrong-size": "have frames that are not of the model's size: if faces are to be found in them, "
+        "use --faces detect",
+    }
+    return [f"{counts[kind]} of {videos} videos {what}" for kind, what in said.items() if counts[kind]]
+
+
+def _result(output: Path, warnings: list[str], *, resumed: int, already_done: bool) -> ExtractResult:
     info = read_features(output)
     mine = faults_of(output)
     return ExtractResult(
@@ -184,5 +209,6 @@ def _result(output: Path, *, resumed: int, already_done: bool) -> ExtractResult:
         faults_file=output.with_name(FAULTS_FILE),
         resumed_videos=resumed,
         already_done=already_done,
+        warnings=warnings,
         faces=face_totals(output),
     )

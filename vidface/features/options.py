@@ -60,10 +60,16 @@ class ModelOptions(RecipeModelOptions):
     std: tuple[float, ...] | None = option(
         None, "Of pixels 0..255: three numbers (where there is no card).", reads="numbers"
     )
+    model_output: str | None = option(
+        None,
+        "Which output of an ONNX model is the embedding (where the card names none).",
+        metavar="NAME",
+    )
 
     def card(self) -> dict[str, object]:
         """The fields of a card that were said."""
         told = {name: getattr(self, name) for name in ("input_size", "colour_order", "mean", "std")}
+        told["output"] = self.model_output
         return {name: value for name, value in told.items() if value is not None}
 
     def load(self) -> Backbone:

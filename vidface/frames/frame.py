@@ -10,13 +10,16 @@ from PIL import Image
 
 from vidface.errors import MediaError
 
-__all__ = ["MAX_PIXELS", "Frame", "Pixels", "ReadReport", "fit_frame"]
+__all__ = ["MAX_PIXELS", "NOTES", "Frame", "Pixels", "ReadReport", "fit_frame", "is_no_face_crop"]
 
 # A frame may hold as many pixels as an 8K one, twice over: more is a mistake or a bomb, which is refused by its header,
 # as `too-large`, before there is memory for its pixels.
 MAX_PIXELS = 2 * 7680 * 4320
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+# Kinds of `ReadReport.faults` that are only to be known: no frame is lost or wrong.
+NOTES = frozenset({"resized"})
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,19 @@ def fit_frame(pixels: Pixels, size: tuple[int, int], *, resize: bool) -> Pixels:
         raise MediaError(
             "wrong-size",
             f"the frame is {pixels.shape[1]}x{pixels.shape[0]}, the model takes {width}x{height}: "
-            "align and crop the faces first, or allow --resize",
+            "find and align the faces in it with --faces detect, or align and crop them first; pass --resize "
+            "only if each frame is a cropped face already",
         )
     image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     return np.array(image)
+
+
+def is_no_face_crop(pixels: Pixels, size: tuple[int, int]) -> bool:
+    """Whether a frame, [H, W, 3], has another shape than the backbone's (height, width), or is far larger.
+
+    A cropped face may be stored somewhat larger than a network takes it; a scene that is squeezed whole into its input
+    gives plausible, wrong scores.
+    """
+    down, across = pixels.shape[0] / size[0], pixels.shape[1] / size[1]
+    most, least = max(down, across), min(down, across)
+    return bool(most > 3 or most > 1.1 * least)

@@ -170,6 +170,8 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
         say(f"extract: {extracted.videos} videos, {extracted.frames} {rows}{_again(extracted.already_done)}")
         if extracted.faces is not None:
             say(faces_line(extracted.faces, extracted.frames))
+        for warning in extracted.warnings:
+            say(f"warning: {warning}")
 
     embeddings = folder / "embeddings.h5"
     with _engine(recipe, recipe.cluster.workers) as engine:

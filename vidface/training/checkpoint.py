@@ -17,9 +17,9 @@ from torch import Tensor
 from vidface.errors import StoreError
 from vidface.files.atomic import write_atomic
 
-__all__ = ["load_checkpoint", "optimiser_tensors", "part_of", "restore_optimiser", "save_checkpoint"]
+__all__ = ["STATE", "load_checkpoint", "optimiser_tensors", "part_of", "restore_optimiser", "save_checkpoint"]
 
-_STATE = "vidface"
+STATE = "vidface"
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -34,7 +34,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[st
         StoreError: it cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = safetensors.torch.save(plain, {_STATE: json.dumps(state)})
+    content = safetensors.torch.save(plain, {STATE: json.dumps(state)})
     with write_atomic(path) as handle:
         handle.write(content)
 
@@ -49,7 +49,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-        state = json.loads(metadata[_STATE])
+        state = json.loads(metadata[STATE])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise StoreError(f"{path}: not a checkpoint of a training run, or a damaged one: {error}") from error
     return tensors, state

@@ -45,6 +45,7 @@ from vidface.training.network import first_classifier, normalised, update_averag
 from vidface.training.recipe import Stage, TrainingRecipe
 from vidface.training.sampler import epoch_batches, epoch_steps
 from vidface.training.schedule import plateau_drops, rate
+from vidface.training.start import Start
 from vidface.training.validation import Faces, measure
 
 __all__ = ["BEST", "LAST", "Setting", "train_stage"]
@@ -79,7 +80,7 @@ class Setting:
 
 
 def train_stage(
-    setting: Setting, number: int, folder: Path, before: Path | None, made_with: Mapping[str, Any]
+    setting: Setting, number: int, folder: Path, start: Start | None, made_with: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Train one stage, or go on with it.
 
@@ -87,7 +88,7 @@ def train_stage(
         setting: what all stages share.
         number: of the stage, from 0.
         folder: for its checkpoints and metrics; exists.
-        before: the best checkpoint of the stage before; None: start from fresh weights.
+        start: from the best checkpoint of the stage before, or weights that the recipe names; None: fresh weights.
         made_with: what decides the result; a checkpoint made with anything else is refused.
 
     Returns:
@@ -107,10 +108,9 @@ def train_stage(
     torch.manual_seed(recipe.seed)
     network = build(recipe.spec, recipe.input_size)
     weights = first_classifier(len(images.identities), recipe.spec.dimension, recipe.seed)
-    if before is not None:
-        start, _ = load_checkpoint(before)
-        network.load_state_dict(part_of(start, "network"))
-        weights = start["classifier"]
+    if start is not None:
+        network.load_state_dict(start.network)
+        weights = weights if start.classifier is None else start.classifier
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
     classifier = nn.Parameter(weights[first:last].to(device))
     average = copy.deepcopy(network) if stage.ema else network  # what is validated and kept
@@ -119,7 +119,7 @@ def train_stage(
     state: dict[str, Any] = {"epoch": 0, "step": 0, "sums": {}, "history": [], "faults": {}, "lines": 0}
     if (folder / LAST).exists():
         tensors, state = load_checkpoint(folder / LAST)
-        refuse_changed(folder, state["made_with"], made_with)
+        refuse_changed(folder, state["made_with"], {"weights": None, **made_with})
         network.load_state_dict(part_of(tensors, "network"))
         average.load_state_dict(part_of(tensors, "average" if stage.ema else "network"))
         classifier.data.copy_(tensors["classifier"][first:last])

@@ -92,6 +92,8 @@ class Stage(_Table):
 
     Attributes:
         name: also the name of its folder.
+        weights: of the first stage alone: a file of weights to start from, see `vidface.training.start`; None: fresh
+            ones.
         loss: what is minimised.
         images_per_identity: None: images are shuffled. K: PK sampling, batches of K images of each of
             batch_size / K people (Hermans et al., the paper's [12]; it uses 4).
@@ -107,6 +109,7 @@ class Stage(_Table):
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
+    weights: Path | None = None
     loss: Loss = Loss()
     images_per_identity: Annotated[int, Field(ge=2)] | None = None
     epochs: Annotated[int, Field(ge=1)]
@@ -202,6 +205,10 @@ class TrainingRecipe(_Table):
         names = [stage.name for stage in self.stages]
         if doubled := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two stages are called {sorted(doubled)[0]!r}")
+        if later := [stage.name for stage in self.stages[1:] if stage.weights is not None]:
+            raise ValueError(
+                f"stage {later[0]}: weights: the first stage alone starts from a file, every other from the one before"
+            )
         if self.people.validation + self.people.test >= 1:
             raise ValueError("people: validation and test leave nobody to train on")
         if not self.pairs and not self.people.validation:
@@ -233,7 +240,11 @@ def read_training_recipe(path: Path) -> TrainingRecipe:
         raise UsageError(f"{path}: has no [[stage]]: not a recipe to train by")
     stages: list[dict[str, Any]] = []
     for stage in written:
-        before = {key: value for key, value in stages[-1].items() if key != "name"} if stages else {}
+        before = (
+            {key: value for key, value in stages[-1].items() if key not in ("name", "weights")}
+            if stages
+            else {}
+        )
         stages.append(_merged(before, stage))
     try:
         recipe = TrainingRecipe.model_validate({**content, "stages": stages})
@@ -247,8 +258,12 @@ def read_training_recipe(path: Path) -> TrainingRecipe:
         recipe.spec  # noqa: B018 - an unknown architecture is said now
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+    first = recipe.stages[0]
+    if first.weights is not None:
+        first = first.model_copy(update={"weights": (base / first.weights).resolve()})
     return recipe.model_copy(
         update={
+            "stages": (first, *recipe.stages[1:]),
             "data": (base / recipe.data).resolve(),
             "output": (base / recipe.output).resolve(),
             "pairs": {name: (base / pairs).resolve() for name, pairs in recipe.pairs.items()},

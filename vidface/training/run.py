@@ -41,6 +41,7 @@ from vidface.training.network import MEAN, STD
 from vidface.training.people import Divided, divide
 from vidface.training.recipe import TrainingRecipe, read_training_recipe
 from vidface.training.sampler import epoch_steps
+from vidface.training.start import Start, of_checkpoint, read_start
 from vidface.training.table import markdown, stage_table
 from vidface.training.validation import FPR_TARGET, Faces, held_out, measure, open_sets
 
@@ -84,18 +85,20 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
         ran, done, results = [], [], []
         _refuse_batches(recipe, divided.training, world)
         shared = _shared(recipe, divided)
+        start = _start(recipe, shared["images"], say)
         before: Path | None = None
         for number, stage in enumerate(recipe.stages):
             folder = recipe.output / f"{number + 1}-{stage.name}"
             made_with = {
                 **shared,
-                **stage.model_dump(mode="json"),
+                **stage.model_dump(mode="json", exclude={"weights"}),
+                **({} if start is None or number else {"weights": start.sha256}),
                 "stage_before": "none" if before is None else sha256_file(before),
             }
             skipped = only is not None and stage.name != only
             if (folder / "stage.json").exists():
                 result = read_json(folder / "stage.json")
-                refuse_changed(folder, result.pop("made_with"), made_with)
+                refuse_changed(folder, result.pop("made_with"), {"weights": None, **made_with})
                 done.append(stage.name)
             elif skipped and names.index(stage.name) < names.index(str(only)):
                 raise UsageError(
@@ -107,7 +110,8 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
                 folder.mkdir(parents=True, exist_ok=True)
                 if world.rank == 0:
                     _clear(folder)
-                trained = train_stage(setting, number, folder, before, made_with)
+                begun = start if before is None else of_checkpoint(before)
+                trained = train_stage(setting, number, folder, begun, made_with)
                 result = _finished(setting, number, folder, trained, test, made_with)
                 ran.append(stage.name)
             results.append({**result, "model": str(folder / "model.safetensors")})  # folders may be moved
@@ -152,6 +156,15 @@ def _refuse_batches(recipe: TrainingRecipe, images: ImageSet, world: World) -> N
             raise UsageError(
                 f"stage {stage.name}: batch_size {stage.batch_size} is no multiple of {world.size} processes"
             )
+
+
+def _start(recipe: TrainingRecipe, images: str, say: Say) -> Start | None:
+    path = recipe.stages[0].weights
+    if path is None:
+        return None
+    start = read_start(path, recipe, images)
+    say(start.said)
+    return start
 
 
 def _silent(_line: str) -> None:
@@ -229,6 +242,8 @@ def _finished(
 
 
 def _save_model(recipe: TrainingRecipe, network: torch.nn.Module, folder: Path, stage: str) -> None:
+    weights = recipe.stages[0].weights
+    begun = "" if weights is None else f", starting from the weights {weights.name}"
     card = ModelCard(
         name=recipe.name,
         input_size=recipe.input_size,
@@ -237,7 +252,7 @@ def _save_model(recipe: TrainingRecipe, network: torch.nn.Module, folder: Path, 
         std=(STD, STD, STD),
         dimension=recipe.spec.dimension,
         licence=recipe.licence,
-        source=f"trained by vidface, recipe {recipe.name}, stage {stage}",
+        source=f"trained by vidface, recipe {recipe.name}, stage {stage}{begun}",
         architecture=asdict(recipe.spec),
     )
     save_weights(network, folder / "model.safetensors")

@@ -19,7 +19,7 @@ from vidface.features.options import ExtractOptions
 from vidface.files.faces import FILTERED, NO_FACES, FaceCounts, FaceRows, join_faces
 from vidface.files.store import Fault, VideoRows
 from vidface.frames.faces.link import MOST_JOINED, link_tracks
-from vidface.frames.frame import Pixels
+from vidface.frames.frame import NOTES, Pixels
 
 
 def face_embedder(backbone: Backbone, options: ExtractOptions) -> Embed:
@@ -105,7 +105,8 @@ def _video_rows(
         faults.append(_not_finite(finite, "frames"))
     if not finite.any() and not faults:
         faults.append(("no-frames", "no frame could be read"))
-    status = "failed" if not finite.any() else "partial" if faults else "ok"
+    partial = any(kind not in NOTES for kind, _ in faults)
+    status = "failed" if not finite.any() else "partial" if partial else "ok"
     return VideoRows(video_id, features[finite], timestamps[finite], status, _listed(video_id, faults))
 
 

@@ -189,6 +189,7 @@ def _load(network: Network) -> Embed:
         device="cuda" if on_gpu else "cpu",
         half=options.half,
         threads=cpu_count(),
+        probed=False,  # it is the same file as where the command runs, which has
     )
     if backbone.sha256 != network.sha256:
         raise UsageError(

@@ -6,6 +6,7 @@ Its frames are aligned faces already, or faces are found in them by `vidface.fea
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ from vidface.errors import MediaError, VidfaceError
 from vidface.features.engines.detection import DetectionError, FaceOptions, Finder
 from vidface.files.faces import FaceCounts, FaceRows, join_faces
 from vidface.frames import Frame, ReadReport, fit_frame, read_frames
-from vidface.frames.frame import Pixels
+from vidface.frames.frame import Pixels, is_no_face_crop
 
 if TYPE_CHECKING:  # a decoding process must be there at once, and needs no pydantic
     from vidface.features.options import ExtractOptions
@@ -132,6 +133,7 @@ def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
     report = ReadReport()
     finder = None if reading.faces is None else Finder(reading.faces, _face_size(reading))
     waiting: list[Block] = []
+    squeezed: Counter[str] = Counter()
     begun = time.monotonic()
     try:
         frames = read_frames(
@@ -143,6 +145,8 @@ def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
         )
         for frame in frames:
             waiting.append(_block_of(frame, reading, finder))
+            if finder is None and reading.input_size and is_no_face_crop(frame.pixels, reading.input_size):
+                squeezed[f"{frame.pixels.shape[1]}x{frame.pixels.shape[0]}"] += 1
             full = reading.input_size is None or sum(len(block.times) for block in waiting) >= BLOCK_FRAMES
             if full or time.monotonic() - begun > BLOCK_SECONDS:
                 yield _joined(waiting)
@@ -167,6 +171,9 @@ def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
         return
     if waiting:
         yield _joined(waiting)
+    if squeezed:
+        sizes = ", ".join(f"{count} of {size}" for size, count in squeezed.most_common(3))
+        report.faults.append(("resized", f"frames that hardly are cropped faces were resized whole: {sizes}"))
     yield VideoEnd(report.faults, counts=None if finder is None else finder.counts)
 
 

@@ -1,0 +1,118 @@
+"""Weights that the first stage of a recipe starts from, instead of fresh ones: fine-tuning.
+
+    weights = "face.safetensors"     in the first [[stage]]: what a model file may be (safetensors, plain .pth), or a
+                                     checkpoint of an earlier run (best_checkpoint.safetensors)
+
+The network is taken whole or refused. The weights of the classes belong to the people they were trained on: they are
+taken from a checkpoint of the same images, and begin anew otherwise, which is said.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vidface.backbones.card_file import read_card
+from vidface.backbones.kinds import model_kind
+from vidface.backbones.mobilefacenet import build
+from vidface.backbones.spec import card_spec
+from vidface.backbones.weights import fill, load_weights
+from vidface.errors import UsageError
+from vidface.files.atomic import sha256_file
+from vidface.training.checkpoint import STATE, load_checkpoint, part_of
+from vidface.training.network import MEAN, STD
+from vidface.training.recipe import TrainingRecipe
+
+__all__ = ["Start", "of_checkpoint", "read_start"]
+
+
+class Start(NamedTuple):
+    """What a first stage starts from.
+
+    Attributes:
+        network: the network's state, by name.
+        classifier: float32 [C, D], the class weights; None: they begin anew.
+        sha256: of the file, if a recipe names it.
+        said: a line for people: what is taken from where.
+    """
+
+    network: dict[str, Tensor]
+    classifier: Tensor | None
+    sha256: str = ""
+    said: str = ""
+
+
+def of_checkpoint(path: Path) -> Start:
+    """What the next stage starts from: the weights that a stage has kept."""
+    tensors, _ = load_checkpoint(path)
+    return Start(part_of(tensors, "network"), tensors["classifier"])
+
+
+def read_start(path: Path, recipe: TrainingRecipe, images: str) -> Start:
+    """Read the weights that a recipe starts from.
+
+    Args:
+        path: the file.
+        recipe: says the network that they must fit, and so does a card beside the file.
+        images: digest of the images that are trained on, as checkpoints hold it.
+
+    Raises:
+        ModelError: no such file, no weights, or those of another network.
+        UsageError: an ONNX model, or a card that says another network, or other pixels than training feeds.
+        StoreError: a damaged checkpoint.
+    """
+    if model_kind(path) == "onnx":
+        raise UsageError(
+            f"{path}: an ONNX model cannot be trained on: name the weights that it was exported from "
+            "(safetensors, plain .pth)"
+        )
+    network = build(recipe.spec, recipe.input_size)
+    classifier = None
+    anew = "the file holds none of classes"
+    if _is_checkpoint(path):
+        tensors, state = load_checkpoint(path)
+        fill(network, part_of(tensors, "average") or part_of(tensors, "network"), path)
+        if state["made_with"]["images"] == images:
+            classifier = tensors["classifier"]
+        else:
+            anew = f"those of the file are of {len(tensors['classifier'])} other people"
+    else:
+        _check_card(path, recipe)
+        load_weights(network, path)
+    classes = f"class weights begin anew ({anew})" if classifier is None else "class weights too"
+    return Start(
+        dict(network.state_dict()),
+        classifier,
+        sha256_file(path),
+        f"weights from {path.name}: the network; {classes}",
+    )
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a run of training wrote it, with its state in the header."""
+    if model_kind(path) != "safetensors":
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            return STATE in (file.metadata() or {})
+    except SafetensorError:
+        return False  # whoever reads it says what is wrong
+
+
+def _check_card(path: Path, recipe: TrainingRecipe) -> None:
+    """A card beside the weights must say the recipe's network, and the pixels that training feeds it."""
+    if not path.with_suffix(".toml").is_file():
+        return
+    card = read_card(path, {})
+    if card_spec(card, path) != recipe.spec or card.input_size != recipe.input_size:
+        raise UsageError(
+            f"{path}: its card says another architecture or input_size than the recipe: say the card's in the recipe"
+        )
+    if card.colour_order != "rgb" or set(card.mean) != {MEAN} or set(card.std) != {STD}:
+        raise UsageError(
+            f"{path}: by its card it takes pixels in {card.colour_order}, mean {list(card.mean)}, std {list(card.std)}"
+            f"; training feeds rgb, (x - {MEAN:g}) / {STD:g}: it cannot start from these weights"
+        )
