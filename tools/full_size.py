@@ -100,7 +100,7 @@ def main() -> None:
             f"{name:14} {seconds:9.1f} {count / seconds:14,.0f} {unit + '/s':>9} {of_floor} {peak / 1e9:9.2f}"
         )
     scores = json.loads((folder / "scores.json").read_text())
-    print(f"\nmAP@100 {scores['mAP@100']:.4f}, rank-1 {scores['rank1']:.4f}")
+    print(f"\nmAP@100 {scores['mAP@100']:.4f}, hit@1 {scores['hit@1']:.4f}")
     print("TPR at FPR " + ", ".join(f"{target}: {tpr:.4f}" for target, tpr in measured_at(scores)))
     check(folder, manifest, offsets, scores, asked.threshold)
 

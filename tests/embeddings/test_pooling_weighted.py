@@ -175,9 +175,11 @@ def test_one_frame_zero_frames_equal_frames_and_frames_that_cancel_out(by_norm: 
 @pytest.mark.parametrize(
     ("norms", "labels", "message"),
     [
-        ([1, 2], [0], "both be"),
-        ([[1]], [[0]], "both be"),
+        ([1, 2], [0], r"labels must be \[2\]"),
+        ([[1]], [[0]], r"norms must be \[n\]"),
+        ([1], [0.5], "whole numbers"),
         ([1, -1], [0, 0], "negative"),
+        ([1, 1], [0, -1], "below 0"),
         ([np.nan], [0], "finite"),
     ],
 )

@@ -23,7 +23,7 @@ from python2_pickle import python2_pickle
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocols" / "foreign.md"
 PEOPLE, VIDEOS, FRAMES, STRANGERS = 12, 3, 3, 8
 TARGETS = ("--targets", "1e-1,1e-2,2e-3")
-NUMBERS = ("mAP@100", "rank1", "rank5", "tpr@fpr", "per_identity", "counts")
+NUMBERS = ("mAP@100", "hit@1", "hit@5", "tpr@fpr", "per_identity", "counts")
 
 
 class Faces(NamedTuple):
@@ -108,7 +108,7 @@ def test_embeddings_that_a_script_pooled(faces: Faces, name: str, written: str) 
     write_by_script(faces.folder, name)
     found, wanted = scores(faces, faces.folder / written), clustered(faces, faces.features, "none")
     assert 0.1 < wanted["mAP@100"] < 0.9  # strangers in most videos: there is something to get wrong
-    for number in ("mAP@100", "rank1", "rank5"):
+    for number in ("mAP@100", "hit@1", "hit@5"):
         assert found[number] == pytest.approx(wanted[number], abs=1e-6), number
     assert found["per_identity"] == pytest.approx(wanted["per_identity"], abs=1e-6)
     for target, value in wanted["tpr@fpr"].items():

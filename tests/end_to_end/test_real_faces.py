@@ -123,7 +123,7 @@ def test_cluster_and_score_give_the_row_of_the_sweep(
     ran = vidface("cluster", features, "-o", embeddings, "--threshold", 0.3, "--json", code=0).json
     one = vidface("score", embeddings, "--manifest", manifest, "-o", scores, "--json", code=0).json
     (row,) = [row for row in table["rows"] if row["threshold"] == "0.3"]
-    for name in ("mAP@100", "rank1", "rank5", "rank10", "tpr@fpr", "threshold@fpr", "ci95", "definitions"):
+    for name in ("mAP@100", "hit@1", "hit@5", "hit@10", "tpr@fpr", "threshold@fpr", "ci95", "definitions"):
         assert one[name] == row[name], name
     assert one["mAP@100"] == pytest.approx(np.mean(list(one["per_identity"].values())), abs=1e-12)
     assert ran["kept"] / ran["frames"] == row["kept"]
@@ -220,7 +220,7 @@ def retrieval(embeddings: np.ndarray, rows: list[dict[str, str]]) -> dict[str, f
         first_hits.append(first or 10**6)
     return {
         "mAP@100": sum(precisions) / len(precisions),
-        **{f"rank{k}": sum(first <= k for first in first_hits) / len(first_hits) for k in (1, 5, 10)},
+        **{f"hit@{k}": sum(first <= k for first in first_hits) / len(first_hits) for k in (1, 5, 10)},
     }
 
 

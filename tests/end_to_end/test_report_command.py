@@ -40,7 +40,7 @@ def test_the_numbers_are_those_of_score(report: Path, small: Small) -> None:
     scores = vidface("score", small.embeddings, "--manifest", small.manifest, "--json", code=1).json
     said = {row["measure"]: row["value"] for row in rows_of(report / "data" / "headline.csv")}
     assert float(said["mAP@100"]) == scores["mAP@100"]
-    assert float(said["rank-5"]) == scores["rank5"]
+    assert float(said["hit@5"]) == scores["hit@5"]
     for target in ("1e-2", "1e-3"):
         assert float(said[f"TPR at FPR {target}"]) == scores["tpr@fpr"][target]
     assert said["TPR at FPR 1e-6"] == ""
@@ -115,7 +115,7 @@ def test_a_recipes_folder_is_enough_and_pictures_can_be_left_out(small: Small, t
     said = vidface("report", tmp_path / "out", "-o", tmp_path / "r", "--no-pictures", "--json", code=0).json
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert said["headline"]["TPR at FPR 1e-2"] == scores["tpr@fpr"]["1e-2"]
-    assert list(said["headline"]) == ["mAP@100", "rank-1", "rank-5", "rank-10", "TPR at FPR 1e-2"]
+    assert list(said["headline"]) == ["mAP@100", "hit@1", "hit@5", "hit@10", "TPR at FPR 1e-2"]
     assert said["missing"] == {}
     (warning,) = said["warnings"]
     assert re.fullmatch(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command_line import vidface
 
-RETRIEVAL = ("mAP@100", "rank1", "rank5", "rank10")
+RETRIEVAL = ("mAP@100", "hit@1", "hit@5", "hit@10")
 
 
 class Files(NamedTuple):

@@ -110,6 +110,10 @@ def test_numbers_that_are_none_in_the_features(files: Path, value: float, dtype:
     assert "row 13 of its features holds NaN or infinity" in cluster(files)
     sweep = vidface("sweep", files / "features.h5", "--manifest", files / "set.csv", code=1)
     assert "row 13" in sweep.error
+    with h5py.File(files / "features.h5") as file:
+        video = int(np.searchsorted(file["offsets"][:], 13, side="right")) - 1
+    inspect = vidface("inspect", files / "features.h5", IDS[video], code=1)
+    assert "row 13 of its features holds NaN or infinity" in inspect.error
 
 
 @pytest.mark.parametrize(

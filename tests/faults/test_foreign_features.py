@@ -343,6 +343,29 @@ def test_nan_rows_of_an_array_are_left_out_and_counted(tmp_path: Path, manifest:
     ]
 
 
+def test_zero_rows_of_an_array_are_left_out_and_counted(tmp_path: Path, manifest: Path) -> None:
+    matrix = np.eye(6)
+    matrix[1] = matrix[2] = 0
+    matrix[4] = 1e-60  # zero where it is stored, as float32
+    np.save(tmp_path / "f.npy", matrix)
+    (tmp_path / "index.csv").write_text("video_id\na\na\nb\nc\nc\nd\n")
+    told = ("features", "from-arrays", tmp_path / "f.npy", "--index", tmp_path / "index.csv")
+    made = vidface(*told, "--manifest", manifest, "-o", tmp_path / "f.h5", "--json", code=1).json
+    assert (made["status"], made["rows"]) == ({"partial": 2, "failed": 1, "ok": 1}, 3)
+    assert made["source_rows"] == {"read": 6, "not_in_manifest": 0, "not_finite": 0, "zero_features": 3}
+    assert faults(manifest) == [(video, "zero-features") for video in "abc"]
+
+
+def test_zero_vectors_in_a_feature_pickle(manifest: Path) -> None:
+    features = good()
+    for video, k in (("b", 0), ("c", 0), ("c", 1)):
+        features[video][k][4][:] = 0
+    take(manifest, features, 1)
+    _, status, rows = read_features(manifest.with_name("f.h5"))
+    assert (status, [len(r) for r in rows]) == (["ok", "partial", "failed", "ok"], [2, 1, 0, 2])
+    assert faults(manifest) == [("b", "zero-features"), ("c", "zero-features")]
+
+
 def test_features_of_another_set_are_refused(tmp_path: Path, manifest: Path) -> None:
     """Not one id that is known: no features file of nothing but failed videos."""
     np.save(tmp_path / "f.npy", np.eye(2, 6))

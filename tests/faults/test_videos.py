@@ -202,6 +202,20 @@ def test_nan_from_the_model(tmp_path: Path, model: Path) -> None:
     assert "1 of 3 frames" in faults[0]["detail"]
 
 
+def test_zeros_from_the_model(tmp_path: Path) -> None:
+    """A frame that the model gives nothing but zeros for has no direction: left out and counted."""
+    zero = pooling_model(tmp_path / "zero.onnx", mean=100.0)
+    light, grey = (picture(np.full((4, 4, 3), value)) for value in (164, 100))
+    write_folder(tmp_path / "mixed", [light, grey, light])
+    write_folder(tmp_path / "grey", [grey, grey])
+    manifest = write_manifest(tmp_path / "manifest.csv", [(name, name) for name in ("mixed", "grey")])
+    output = tmp_path / "features.h5"
+    ran = vidface("extract", manifest, "-o", output, "--model", zero, "--json", code=1)
+    assert ran.json["faults"] == {"zero-features": 2}
+    _, status, features = read_features(output)
+    assert (status, [len(rows) for rows in features]) == (["partial", "failed"], [2, 0])
+
+
 @pytest.mark.parametrize(
     "path", ["../outside.mp4", "sub/../../outside.mp4", "ABSOLUTE", "link.mp4", "linked/outside.mp4"]
 )

@@ -117,7 +117,7 @@ def test_score_npy_and_bin_alike(tmp_path: Path, manifest: Path) -> None:
     assert wanted[0]["inputs"]["kind"] == "npy" and wanted[0]["inputs"]["normalised"] is False
     raw = vidface("score", write_npy(tmp_path / "raw.npy", scaled), *told, "--normalise", code=0).json
     assert raw["warnings"][0] == "9 of 10 rows were not of unit length (2 to 10) and were normalised"
-    for name in ("mAP@100", "rank1", "tpr@fpr", "per_identity", "ci95"):
+    for name in ("mAP@100", "hit@1", "tpr@fpr", "per_identity", "ci95"):
         assert wanted[0][name] == wanted[1][name] == raw[name]
     assert raw["warnings"][1:] == wanted[0]["warnings"]
 

@@ -31,6 +31,7 @@ from vidface.files.store import (
     read_embeddings,
     read_features,
     read_tracks,
+    refuse_not_finite,
     row_blocks,
     verify_file,
     warnings_of,
@@ -205,16 +206,12 @@ def video_blocks(
         ([F, D], int64 [w+1]) as `vidface.embeddings.embed.pool_videos` takes them, valid until the next is asked for.
 
     Raises:
-        StoreError: a row is not finite: it would be noise at any threshold, and nobody would know.
+        StoreError: a row is not finite.
     """
     cuts = [0, *(stop for _, stop in _chunks(offsets, BLOCK_ROWS))]
     blocks = row_blocks(path, [int(offsets[cut]) for cut in cuts])
     for start, stop, block in zip(cuts[:-1], cuts[1:], blocks, strict=True):
-        if not np.isfinite(block).all():
-            row = int(offsets[start]) + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
-            raise StoreError(
-                f"{path}: row {row} of its features holds NaN or infinity: extract the videos again"
-            )
+        refuse_not_finite(path, block, int(offsets[start]))
         yield block, offsets[start : stop + 1] - offsets[start]
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.exact import aligned_rows, as_read, unit_rows, unit_rows_and_norms
+from vidface.embeddings.arrays import integers
+from vidface.embeddings.exact import aligned_rows, as_read, refuse_wrong, unit_rows, unit_rows_and_norms
 from vidface.embeddings.pooling import POOLS, pool_label, pool_weighted, weigh
 from vidface.embeddings.union_find import grow, rank, rising
 
@@ -37,6 +38,10 @@ def pool_videos(
     Returns:
         (embeddings, kept, labels): float32 [v, D], ``pool_frames`` of every video's largest cluster; int64 [v],
         how many frames that has; int32 [F], ``cluster_frames`` of every video.
+
+    Raises:
+        ValueError: features that are not [F, D] or not finite, offsets that do not fit, or a threshold that is no
+            number.
     """
     embeddings, kept, labels, _ = _embed(features, offsets, [threshold], "largest")
     return embeddings[0], kept[0], labels
@@ -91,21 +96,17 @@ def _embed(
     kept = np.empty((len(thresholds), len(bounds) - 1), np.int64)
     labels = np.empty(rows if len(thresholds) == 1 else 0, np.int32)
     weights = np.empty(0 if pool == "largest" else len(labels), np.float32)
-    _embed_videos(
-        rows16, rows32, bounds, levels, level_of, POOLS.index(pool), (embeddings, kept, labels, weights)
+    refuse_wrong(
+        _embed_videos(
+            rows16, rows32, bounds, levels, level_of, POOLS.index(pool), (embeddings, kept, labels, weights)
+        )
     )
     return embeddings, kept, labels, weights
 
 
 def _bounds(offsets: ArrayLike, rows: int) -> NDArray[np.int64]:
-    bounds = np.ascontiguousarray(offsets, np.int64)
-    if (
-        bounds.ndim != 1
-        or not len(bounds)
-        or bounds[0] != 0
-        or bounds[-1] != rows
-        or (np.diff(bounds) < 0).any()
-    ):
+    bounds = np.ascontiguousarray(integers(offsets, "offsets"), np.int64)
+    if not len(bounds) or bounds[0] != 0 or bounds[-1] != rows or (np.diff(bounds) < 0).any():
         raise ValueError(f"offsets must ascend from 0 to {rows}, the number of rows")
     return bounds
 
@@ -113,8 +114,11 @@ def _bounds(offsets: ArrayLike, rows: int) -> NDArray[np.int64]:
 @njit(cache=True, nogil=True)
 def _embed_videos(
     rows16: Any, rows32: Any, bounds: Any, levels: Any, level_of: Any, pool: Any, out: Any
-) -> None:
-    """Fill ``out``: embeddings and kept of every threshold, and labels and weights of all rows where there is room."""
+) -> Any:
+    """Fill ``out``: embeddings and kept of every threshold, and labels and weights of all rows where there is room.
+
+    Returns -1, or a row that is not finite; then ``out`` is not filled to the end.
+    """
     embeddings, kept, labels, weights = out
     largest, by_norm = pool == _LARGEST, pool == _SIZE_NORM
     scratch = _room(bounds, rows16.shape[1])
@@ -125,9 +129,11 @@ def _embed_videos(
         a, b = bounds[v], bounds[v + 1]
         unit = scratch[: b - a]
         if largest:
-            unit_rows(rows16[a:b], rows32[a:b], unit)
+            wrong = unit_rows(rows16[a:b], rows32[a:b], unit)
         else:
-            unit_rows_and_norms(rows16[a:b], rows32[a:b], unit, norms[: b - a])
+            wrong = unit_rows_and_norms(rows16[a:b], rows32[a:b], unit, norms[: b - a])
+        if wrong >= 0:
+            return a + wrong
         clusters = np.zeros((levels.size + 1, b - a), np.int32)  # the last row: None, all frames are one
         for level in range(levels.size + 1):
             same[level], pooled[level] = level, -1
@@ -157,6 +163,7 @@ def _embed_videos(
         if weights.size:
             for i in range(b - a):
                 weights[a + i] = np.float32(shares[i])
+    return -1
 
 
 @njit(cache=True)

@@ -15,6 +15,8 @@ Float16 rows become float32 many times as fast as by numpy's cast: sign and digi
 whose zero lies elsewhere, is put right by a product with a power of two, which is exact. Tested in
 ``tests/embeddings/test_half.py`` with all 65,536 numbers.
 
+Kernels, such as dots, are not in `__all__`: they check neither a shape nor an index.
+
 Callers cached by numba are not rebuilt when only this file changes: after an edit, run ``make clean-compiled``.
 """
 
@@ -31,19 +33,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "TILE_LEFT",
-    "TILE_RIGHT",
-    "aligned_rows",
-    "dot32",
-    "dot64",
-    "normalise_rows",
-    "tile32",
-    "unit_rows",
-    "unit_rows_and_norms",
-    "widen",
-    "widen_rows",
-]
+__all__ = ["normalise_rows", "widen_rows"]
 
 TILE_LEFT, TILE_RIGHT = 4, 2  # rows on the two sides of a tile
 
@@ -204,7 +194,9 @@ def widen_rows(rows: NDArray[np.float16], out: NDArray[np.float32]) -> None:
         out: float32 [n, D], C-contiguous; every value is that of ``rows``, exactly.
     """
     if rows.dtype != np.float16 or out.dtype != np.float32 or rows.shape != out.shape:
-        raise ValueError(f"float16 rows {rows.shape} do not fit {out.dtype} {out.shape}")
+        raise ValueError(f"{rows.dtype} rows {rows.shape} do not fit {out.dtype} {out.shape}")
+    if not out.flags.c_contiguous:
+        raise ValueError("the answer must be C-contiguous")  # else it would be written to a copy
     _widen_all(rows.reshape(-1).view(np.int16), out.reshape(-1))
 
 
@@ -240,42 +232,62 @@ def normalise_rows(x: ArrayLike) -> NDArray[np.float32]:
         x: [n, D] features, float16 or float32 (other kinds are converted to float32). Not changed.
 
     Returns:
-        float32 [n, D]. Zero rows stay zero. A row with NaN or infinity comes out with NaN: check before.
+        float32 [n, D]. Zero rows stay zero.
+
+    Raises:
+        ValueError: not [n, D] of real numbers, or a row that is not finite.
     """
     rows16, rows32 = as_read(x)
     unit: NDArray[np.float32] = aligned_rows(max(len(rows16), len(rows32)), rows16.shape[1])
-    unit_rows(rows16, rows32, unit)
+    refuse_wrong(unit_rows(rows16, rows32, unit))
     return unit
+
+
+def refuse_wrong(row: int) -> None:
+    """Refuse the row that `unit_rows` found not to be finite; -1 for none."""
+    if row >= 0:
+        raise ValueError(f"features: row {row} is not finite: leave out what has NaN or infinity")
 
 
 def as_read(x: ArrayLike) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
     """The two arrays that ``unit_rows`` takes, one of them empty: bits of float16 rows, or other rows as float32."""
     rows = np.asarray(x)
-    if rows.ndim != 2:
-        raise ValueError(f"frames must be [n, D], not {rows.shape}")
+    if rows.ndim != 2 or rows.dtype.kind not in "fiub":
+        raise ValueError(f"frames must be [n, D] of real numbers, not {rows.dtype} {rows.shape}")
     none = (0, rows.shape[1])
     if rows.dtype == np.float16:
         return np.ascontiguousarray(rows, np.float16).view(np.int16), np.empty(none, np.float32)
-    return np.empty(none, np.int16), np.ascontiguousarray(rows, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is not finite
+        return np.empty(none, np.int16), np.ascontiguousarray(rows, dtype=np.float32)
 
 
 @njit(cache=True, nogil=True)
-def unit_rows(rows16: Any, rows32: Any, unit: Any) -> None:
+def unit_rows(rows16: Any, rows32: Any, unit: Any) -> Any:
     """Write unit rows, from the bits of float16 rows or from float32 rows, whichever are not empty.
 
     Args:
         rows16, rows32: int16 and float32 [n, D], C-contiguous, one of them [0, D].
         unit: float32 [n, D], C-contiguous, for the answer.
+
+    Returns:
+        The last row that is not finite, -1 for none: the length tells, for nothing.
     """
+    wrong = -1
     for i in range(unit.shape[0]):
-        _unit_row(rows16, rows32, unit, i)
+        if not np.isfinite(_unit_row(rows16, rows32, unit, i)):
+            wrong = i
+    return wrong
 
 
 @njit(cache=True, nogil=True)
-def unit_rows_and_norms(rows16: Any, rows32: Any, unit: Any, norms: Any) -> None:
+def unit_rows_and_norms(rows16: Any, rows32: Any, unit: Any, norms: Any) -> Any:
     """Write unit rows as ``unit_rows`` does, and float64 [n], the lengths that the rows had."""
+    wrong = -1
     for i in range(unit.shape[0]):
         norms[i] = _unit_row(rows16, rows32, unit, i)
+        if not np.isfinite(norms[i]):
+            wrong = i
+    return wrong
 
 
 @njit(cache=True)

@@ -3,7 +3,8 @@
 The mean of the kept frames' unit vectors is the reference's video embedding (LFRC 2019, video track: every frame
 normalised, summed, normalised again). The weighted means keep every frame, and let those count that have many others
 like them, and that look like faces; ``docs/pooling.md`` says how it was found. Tested in
-``tests/embeddings/test_pooling.py`` and ``tests/embeddings/test_pooling_weighted.py``.
+``tests/embeddings/test_pooling.py`` and ``tests/embeddings/test_pooling_weighted.py``. Kernels are not in `__all__`:
+they check neither a shape nor an index.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["POOLS", "pool_frames", "pool_label", "pool_weighted", "weigh", "weigh_frames"]
+from vidface.embeddings.arrays import booleans, integers, numbers, unit_rows_of
+
+__all__ = ["POOLS", "pool_frames", "weigh_frames"]
 
 POOLS = ("largest", "size", "size-norm")
 """How frames become an embedding: the mean of the largest cluster, or of all frames, weighted by the size of their
@@ -36,11 +39,12 @@ def pool_frames(unit: ArrayLike, keep: ArrayLike) -> NDArray[np.float32]:
     Returns:
         float32 [D] of unit length; zeros where nothing is kept or the kept rows cancel out (their mean is
         shorter than 1e-6). The mean is taken in float64.
+
+    Raises:
+        ValueError: shapes that don't fit, or rows that are neither of unit length nor zero.
     """
-    rows = np.ascontiguousarray(unit, dtype=np.float32)
-    kept = np.asarray(keep, dtype=bool)
-    if rows.ndim != 2 or kept.shape != rows.shape[:1]:
-        raise ValueError(f"frames must be [n, D] and keep [n], not {rows.shape} and {kept.shape}")
+    rows = unit_rows_of(unit, "frames")
+    kept = booleans(keep, "keep", len(rows))
     pooled = np.empty(rows.shape[1], np.float32)
     pool_label(rows, kept, True, pooled)
     return pooled
@@ -96,12 +100,10 @@ def weigh_frames(norms: ArrayLike, labels: ArrayLike, *, by_norm: bool) -> NDArr
     Raises:
         ValueError: shapes that don't fit, negative or non-finite norms, or negative labels.
     """
-    lengths = np.ascontiguousarray(norms, np.float64)
-    clusters = np.ascontiguousarray(labels, np.int32)
-    if lengths.ndim != 1 or clusters.shape != lengths.shape:
-        raise ValueError(f"norms and labels must both be [n], not {lengths.shape} and {clusters.shape}")
-    if not (np.isfinite(lengths).all() and (lengths >= 0).all() and (clusters >= 0).all()):
-        raise ValueError("norms must be finite, and neither norms nor labels negative")
+    lengths = np.ascontiguousarray(numbers(norms, "norms"))
+    clusters = integers(labels, "labels", len(lengths), at_least=0)
+    if (lengths < 0).any():
+        raise ValueError("norms must not be negative")
     weights = np.empty(len(lengths), np.float64)
     if len(lengths):
         weigh(lengths, np.unique(clusters, return_inverse=True)[1].astype(np.int32), by_norm, weights)

@@ -12,7 +12,7 @@ threshold joins its frames already, since then all do. Memory grows with frames 
 
 All use the same dot product (`vidface.embeddings.exact`), so that they agree to the last bit, also for a threshold that
 equals an occurring cosine. Tested in ``tests/embeddings/test_clustering.py`` against Union-Find in plain loops and
-scipy's connected components.
+scipy's connected components. Kernels are not in `__all__`: they check neither a shape nor an index.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import unit_rows_of
 from vidface.embeddings.exact import TILE_LEFT, TILE_RIGHT, aligned_rows, dot32, tile32
 
-__all__ = ["cluster_frames", "cluster_sweep", "grow", "rank", "rising"]
+__all__ = ["cluster_frames", "cluster_sweep"]
 
 # Multiples of TILE_LEFT; measured on videos of 31 and of 5,000 frames.
 _FIRST = 4  # frames of the first block: most frames of most videos are one edge away from one of them
@@ -47,6 +48,9 @@ def cluster_frames(unit: ArrayLike, threshold: float | None) -> NDArray[np.int32
         int32 [n]: 0 for the kept cluster, then 1, 2, ... by falling size; equal sizes by the larger sum of
         pairwise cosine, then by the earlier frame. Zero rows join nothing, whatever the threshold, and come
         after all others.
+
+    Raises:
+        ValueError: not [n, D], rows that are neither of unit length nor zero, or a threshold that is no number.
     """
     labels: NDArray[np.int32] = cluster_sweep(unit, [threshold])[0]
     return labels
@@ -61,10 +65,11 @@ def cluster_sweep(unit: ArrayLike, thresholds: Sequence[float | None]) -> NDArra
 
     Returns:
         int32 [T, n]: row t equals ``cluster_frames(unit, thresholds[t])``.
+
+    Raises:
+        ValueError: as ``cluster_frames``.
     """
-    rows = np.ascontiguousarray(unit, dtype=np.float32)
-    if rows.ndim != 2:
-        raise ValueError(f"frames must be [n, D], not {rows.shape}")
+    rows = unit_rows_of(unit, "frames")
     levels, level_of = rising(thresholds)
     labels = np.zeros((len(thresholds), len(rows)), np.int32)
     if len(levels):
@@ -75,6 +80,8 @@ def cluster_sweep(unit: ArrayLike, thresholds: Sequence[float | None]) -> NDArra
 def rising(thresholds: Sequence[float | None]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The distinct thresholds, float32, ascending, and the place of each given one among them; -1 for None."""
     given = [None if threshold is None else np.float32(threshold) for threshold in thresholds]
+    if any(threshold is not None and np.isnan(threshold) for threshold in given):
+        raise ValueError("a threshold of clustering is NaN: give a cosine, or None to keep all frames")
     levels = sorted({threshold for threshold in given if threshold is not None})
     places = [-1 if threshold is None else levels.index(threshold) for threshold in given]
     return np.array(levels, np.float32), np.array(places, np.int64)

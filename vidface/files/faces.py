@@ -60,7 +60,7 @@ class FaceCounts(NamedTuple):
         without_face: of these.
         found: faces.
         too_small, turned, blurred: what the filters of `vidface.frames.faces.quality` left out.
-        not_finite: faces whose features hold NaN or infinity.
+        not_finite: faces whose features hold NaN or infinity, or are all zero.
         other_track: of others than the main person, where only that one is kept.
     """
 

@@ -39,7 +39,7 @@ from vidface.scores.protocols.iqiyi_ranks import (
     ranks_in,
     wanted_videos,
 )
-from vidface.scores.protocols.protocol import RANKS, cost_words
+from vidface.scores.protocols.protocol import HITS, cost_words
 from vidface.scores.protocols.table import load
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
 from vidface.scores.text import few
@@ -238,7 +238,7 @@ def _measure(
 
 def _table(measured: Sequence[_Measured], rankable: bool, targets: Sequence[str]) -> list[Measure]:
     """A row a measure; those that no run has are left out, a warning says why."""
-    names = ["mAP@100", *(f"rank{k}" for k in RANKS)] if rankable else []
+    names = ["mAP@100", *HITS] if rankable else []
     table = []
     for name in [*names, *map(tpr_label, targets)]:
         values: list[Value | None] = []

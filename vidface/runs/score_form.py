@@ -8,12 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from vidface.scores.protocols.protocol import RANKS
+from vidface.scores.protocols.challenges import ranked
 from vidface.scores.protocols.table import TABLE, load
 
 __all__ = ["is_score", "is_sweep"]
-
-_RANKED = ("mAP@100", *(f"rank{k}" for k in RANKS))
 
 
 def is_score(value: dict[str, Any]) -> bool:
@@ -52,7 +50,7 @@ def _has_figures(value: dict[str, Any]) -> bool:
         rate is not None and _is_rate(rate) for rate in (people or {}).values()
     ):
         return False
-    if any(value[name] is not None and value["ci95"][name] is None for name in _RANKED):
+    if any(value[name] is not None and value["ci95"][name] is None for name in ranked(value).values()):
         return False
     return rates is None or (
         isinstance(thresholds, dict)

@@ -149,7 +149,7 @@ def _columns(table: Sequence[Mapping[str, Any]]) -> list[list[Measure]]:
 
 
 def sweep_table(sweep: Mapping[str, Any]) -> str:
-    """A sweep as the paper's table 5: a row a threshold; the best of each column has a star."""
+    """A sweep as the paper's table 5: a row a threshold; the best of each column has a star, unless all are equal."""
     rows = sweep["rows"]
     shown = [
         column
@@ -164,6 +164,8 @@ def sweep_table(sweep: Mapping[str, Any]) -> str:
         for column in shown:
             key = column[at].label if column[at].key is None else column[at].key
             star = "" if not key else "*" if sweep["best"].get(key) == row["threshold"] else " "
+            if star == "*" and len({each.value for each in column} - {None}) == 1:
+                star = " "
             cells.append(number(column[at].value) + star)
         table.append(cells)
     notes = ["* best of its column"]

@@ -66,7 +66,7 @@ def cut(values: list[int], sizes: Iterator[int]) -> list[Message]:
 
 
 @given(
-    st.lists(st.lists(st.integers(0, 255), max_size=9), max_size=6),
+    st.lists(st.lists(st.integers(1, 255), max_size=9), max_size=6),
     st.lists(st.integers(1, 5), min_size=54, max_size=54),
     st.integers(1, 12),
 )
@@ -117,6 +117,23 @@ def test_features_that_are_not_finite(bad: list[int], status: str) -> None:
     (fault,) = row.faults
     assert (row.status, fault["kind"]) == (status, "not-finite")
     assert fault["detail"].startswith(f"{len(bad)} of 3 frames")
+
+
+@pytest.mark.parametrize(("zero", "status"), [([9], "partial"), ([1, 2, 9], "failed")])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_features_that_are_all_zero_are_left_out_and_counted(
+    zero: list[int], status: str, dtype: str
+) -> None:
+    def some(pixels: np.ndarray) -> np.ndarray:
+        features = embed(pixels)
+        features[np.isin(pixels[:, 0, 0, 0], zero)] = 1e-20 if dtype == "float16" else 0  # below float16
+        return features
+
+    (row,) = run({"a": cut([1, 9, 2], iter([3]))}, embed=some, dtype=dtype)
+    assert row.features[:, 0].tolist() == [value for value in (1, 9, 2) if value not in zero]
+    (fault,) = row.faults
+    assert (row.status, fault["kind"]) == (status, "zero-features")
+    assert fault["detail"] == f"{len(zero)} of 3 frames gave features that are all zero: left out"
 
 
 def test_features_beyond_half_precision() -> None:

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from vidface.runs.opened import Run, open_run, run_entry
 from vidface.scores.options import ScoreOptions
 from vidface.scores.score import score
 from vidface.scores.scored import read_scored
-from vidface.scores.sweep import sweep
+from vidface.scores.sweep import sweep, sweep_table
 
 WIDTH, THRESHOLD, TARGETS = 24, 0.35, ["1e-1", "1e-2", "1e-9"]
 
@@ -129,8 +130,8 @@ def pairs(videos: Videos, embeddings: dict[str, np.ndarray]) -> list[tuple[float
 def test_the_headline_is_what_score_says(content: Content, run: Run) -> None:
     scores = score(read_scored(run.embeddings, run.manifest), run.manifest, run.options)
     said = {number.label: number for number in content.headline}
-    assert list(said) == ["mAP@100", "rank-1", "rank-5", "rank-10", *(f"TPR at FPR {t}" for t in TARGETS)]
-    for label, name in (("mAP@100", "mAP@100"), ("rank-1", "rank1"), ("rank-10", "rank10")):
+    assert list(said) == ["mAP@100", "hit@1", "hit@5", "hit@10", *(f"TPR at FPR {t}" for t in TARGETS)]
+    for label, name in (("mAP@100", "mAP@100"), ("hit@1", "hit@1"), ("hit@10", "hit@10")):
         assert said[label][1:4] == (scores[name], *scores["ci95"][name])
     for target in TARGETS[:2]:
         number = said[f"TPR at FPR {target}"]
@@ -255,7 +256,7 @@ def test_cmc_against_whole_rankings(
     assert content.cmc.rate.tolist() == [np.mean(np.array(first) <= k) for k in range(1, 101)]
     said = {number.label: number.value for number in content.headline}
     for k in (1, 5, 10):
-        assert content.cmc.rate[k - 1] == said[f"rank-{k}"]
+        assert content.cmc.rate[k - 1] == said[f"hit@{k}"]
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -365,9 +366,28 @@ def test_a_sweep_of_the_run_and_one_made_now_are_the_same(folder: Path, run: Run
     said = {number.label: number.value for number in stored.headline}
     for name, values in found.measures.items():
         assert values[1] == said[name]  # the row of the chosen threshold is the run itself
-    best = [name for name, values in found.measures.items() if values[1] == max(values)]
+    best = [name for name, (one, chosen, other) in found.measures.items() if chosen > max(one, other)]
     assert best and found.warning is not None
     assert f"threshold 0.35 is the best of this sweep by {', '.join(best)}, and" in found.warning
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [((0.5, 0.5, 0.5), False), ((0.4, 0.5, 0.5), False), ((0.4, 0.5, 0.4), True)],
+)
+def test_a_threshold_that_ties_with_another_is_not_called_the_best(
+    run: Run, values: Any, warned: bool
+) -> None:
+    table = sweep(run.features, run.manifest, [None, THRESHOLD, 0.9], run.options)
+    for row, value in zip(table["rows"], values, strict=True):
+        row["mAP@100"], row["tpr@fpr"] = value, dict.fromkeys(TARGETS)
+    found = gather(dataclasses.replace(run, sweep=table), pictures=False).sweep
+    assert found.chosen == "0.35"
+    assert (found.warning is not None) == warned
+    starred = [
+        line.count("*") for line in sweep_table(table | {"best": {"mAP@100": "0.35"}}).split("\n")[1:4]
+    ]
+    assert starred == [0, int(len(set(values)) > 1), 0]
 
 
 def test_a_threshold_that_is_not_the_best_needs_no_warning(run: Run) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exact_rows import completed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
@@ -30,9 +31,9 @@ def quantised(
     rows = centres[who] + random.integers(-1, 2, (videos, 16))
     rows[random.random(videos) < 0.05] = 0
     who[random.random(videos) < 0.2] = -1
-    far = np.zeros((others, 16))
+    far = np.zeros((others, 16 + videos))
     far[:, :4] = random.choice([-0.5, 0.5], (others, 4))
-    return (rows / 64).astype(np.float32), who, far.astype(np.float16) if others else None
+    return completed(rows / 64), who, far.astype(np.float16) if others else None
 
 
 def every_pair(rows: np.ndarray, who: np.ndarray, far: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -133,9 +134,8 @@ def test_nearest_takes_a_second_pass_for_ties_only(
 ) -> None:
     """20 impostors. Distinct: 1.6 of them are allowed, 2 are nearer. Else: 3.9, and after 2 come three that tie."""
     length = np.array([1.0, 0.9, 0.8, 0.7, 0.6]) if distinct else np.array([1.0, 0.5, 0.5, 0.25, 0.25])
-    rows = np.stack([length, np.zeros(5)], axis=1).astype(np.float32)
-    who = np.array([0, 1, 2, 3, 4])
-    rows, who = np.concatenate([rows, np.zeros((2, 2), np.float32)]), np.append(who, [9, 9])
+    rows = completed(np.concatenate([length, np.zeros(2)])[:, None])
+    who = np.array([0, 1, 2, 3, 4, 9, 9])
     counted = []
     scan = verification.scan_blocks
 

@@ -78,5 +78,5 @@ def test_wrong_calls() -> None:
         average_precision_at_k([[True, True]], [1])
     with pytest.raises(ValueError, match=r"\[Q, K\]"):
         average_precision_at_k([True], [1])
-    with pytest.raises(ValueError, match=r"\[Q, K\]"):
+    with pytest.raises(ValueError, match=r"n_relevant must be \[1\]"):
         average_precision_at_k([[True]], [1, 1])

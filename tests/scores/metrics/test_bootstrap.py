@@ -68,5 +68,5 @@ def test_wrong_calls() -> None:
         bootstrap_mean([])
     with pytest.raises(ValueError, match="with pairs"):
         bootstrap_ratio([0, 0], [0, 0])
-    with pytest.raises(ValueError, match=r"\[I\]"):
+    with pytest.raises(ValueError, match=r"totals must be \[1\]"):
         bootstrap_ratio([1], [1, 2])

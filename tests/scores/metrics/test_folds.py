@@ -104,8 +104,16 @@ def test_the_thresholds_of_the_protocol() -> None:
         ([0.0] * 10, [True] * 10, {}, "all pairs are of the same person"),
         ([0.0] * 10, [False] * 10, {}, "all pairs are of different people"),
         ([float("nan")] * 10, [True, False] * 5, {}, "not finite"),
-        ([0.0] * 10, [True, False] * 4, {}, r"must be \[P\]"),
-        ([[0.0]] * 10, [[True]] * 10, {}, r"must be \[P\]"),
+        ([0.0] * 10, [True, False] * 4, {}, r"same must be \[10\]"),
+        ([[0.0]] * 10, [[True]] * 10, {}, r"distances must be \[n\]"),
+        (
+            [0.0, 121.0] * 5,
+            [True, False] * 5,
+            {},
+            r"0 to 121: .* lie in 0\.\.4; divide every row by its length",
+        ),
+        ([0.0, -1.0] * 5, [True, False] * 5, {}, r"-1 to 0: .* lie in 0\.\.4"),
+        ([0.0] * 10, [0.5] * 10, {}, "true or false"),
         ([0.0] * 10, [True, False] * 5, {"thresholds": [2, 1]}, "ascend"),
         ([], [], {}, "0 pairs cannot be cut"),
     ],
@@ -168,7 +176,7 @@ def test_targets_outside_are_refused(target: str) -> None:
     [
         ([1.0, 2.0], [True, True], "both"),
         ([1.0, float("inf")], [True, False], "not finite"),
-        ([1.0], [True, False], r"must be \[P\]"),
+        ([1.0], [True, False], r"same must be \[1\]"),
     ],
 )
 def test_no_curve(scores: list[float], same: list[bool], said: str) -> None:

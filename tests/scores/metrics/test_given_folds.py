@@ -79,7 +79,7 @@ def test_a_threshold_is_never_chosen_on_its_own_fold() -> None:
     ("distances", "same", "fold", "said"),
     [
         ([0.0, 1.0], [True, False], [1, 1], "two folds"),
-        ([0.0, 1.0], [True, False], [1, 2, 3], r"fold must be \[P\]"),
+        ([0.0, 1.0], [True, False], [1, 2, 3], r"fold must be \[2\]"),
         ([], [], [], "two folds"),
         ([0.0, 1.0], [True, True], [1, 2], "all pairs are of the same person"),
     ],

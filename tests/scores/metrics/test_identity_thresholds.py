@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact_rows import completed_sides
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,6 +55,7 @@ def test_thresholds_are_those_of_a_loop(
         asked += random.normal(size=asked.shape).astype(np.float32)
         stored += random.normal(size=stored.shape).astype(np.float32)
     asked[random.random(probes) < 0.2] = 0
+    asked, stored = completed_sides(asked / 32, stored / 32)
     people, codes = random.integers(-1, rows, probes), random.integers(0, rows, rows)
     half = random.random(probes) < 0.6
     with pytest.MonkeyPatch.context() as patch:

@@ -96,7 +96,7 @@ def test_zones_change_nothing(
     cosines = rows.astype(np.float64) @ rows.astype(np.float64).T
     drawn = draw(40, 30, replicates=16)
     targets = ["3e-1", "1e-3", "5e-2"]
-    others = rows if spread == "known" else rows[::-1] * (np.arange(12) > 5)
+    others = rows if spread == "known" else rows[::-1, ::-1] * (np.arange(len(rows)) > 5)[:, None]
     told = pair_distribution(others, identities, [str(n) for n in range(len(rows))], listed=1)
     known = None if spread == "not known" else told
     found = tpr_replicates(rows, identities, targets, drawn, spread=known, most=most, block=16)
@@ -238,11 +238,11 @@ def test_wrong_calls_of_paired() -> None:
         tpr_replicates(rows, identities, ["1e-2"], draw(9))
     with pytest.raises(ValueError, match="not finite"):
         tpr_replicates(rows * np.nan, identities, ["1e-2"], draw(10, 5))
-    with pytest.raises(ValueError, match=r"\[V, D\]"):
+    with pytest.raises(ValueError, match="identities must be"):
         tpr_replicates(rows, identities[1:], ["1e-2"], draw(10, 5))
     with pytest.raises(ValueError, match="FPR target"):
         tpr_replicates(rows, identities, ["1"], draw(10, 5))
     with pytest.raises(ValueError, match="at least one identity"):
         mean_replicates([])
-    with pytest.raises(ValueError, match="at least one identity"):
+    with pytest.raises(ValueError, match="values must be"):
         mean_replicates([[0.5, 0.6]])

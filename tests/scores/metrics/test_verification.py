@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from exact_rows import completed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
@@ -27,7 +28,7 @@ def exact_data(seed: int, videos: int, people: int, values: int = 2) -> tuple[np
     rows = centres[who] + random.integers(-1, 2, (videos, 16))
     rows[random.random(videos) < 0.05] = 0
     who[random.random(videos) < 0.2] = -1
-    return (rows / 64).astype(np.float32), who
+    return completed(rows / 64), who
 
 
 def all_pairs(rows: np.ndarray, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +143,7 @@ def scores_of(rows: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndar
 
 def test_scores_that_rise_from_block_to_block() -> None:
     length = np.linspace(0.01, 1, 1500).astype(np.float32)
-    rows = np.stack([length, 0 * length], axis=1)
+    rows = completed(length[:, None])
     who = np.full(1500, -1)
     who[:2] = 7
     scores = np.outer(length, length)[np.triu_indices(1500, 1)][1:]
@@ -169,9 +170,7 @@ def test_distractors_are_compared_with_videos_only(
     seed: int, videos: int, others: int, block: int, workers: int
 ) -> None:
     rows, who = exact_data(seed, videos, 8)
-    far = np.random.default_rng(seed + 1).choice([-0.5, 0.5], (others, 16)) * np.eye(
-        1, 16, 3
-    )  # four are not 0
+    far = np.zeros((others, rows.shape[1]))  # four are not 0
     far[:, :4] = np.random.default_rng(seed + 2).choice([-0.5, 0.5], (others, 4))
     result = tpr_of_all_pairs(
         rows, who, TARGETS, distractors=far.astype(np.float16), block=block, workers=workers
@@ -216,7 +215,7 @@ def test_distractors_must_be_of_unit_length() -> None:
         with pytest.raises(ValueError, match=message):
             tpr_of_all_pairs(np.eye(8, dtype=np.float32), [0] * 4 + [1] * 4, ["0.2"], distractors=wrong)
     far[5, 5] = np.nan
-    with pytest.raises(ValueError, match="row 5 has length nan"):
+    with pytest.raises(ValueError, match="row 5 is not finite"):
         tpr_of_all_pairs(np.eye(8, dtype=np.float32), [0] * 4 + [1] * 4, ["0.2"], distractors=far)
     far[5] = 0
     assert tpr_of_all_pairs(
@@ -248,7 +247,7 @@ def test_allowed_false_accepts_are_counted_exactly() -> None:
     """0.29 * 100 is 28.999... in floating point, one false accept too few."""
     assert int(0.29 * 100) == 28
     length = np.arange(1, 16) / 32
-    rows = np.stack([length, 0 * length], axis=1).astype(np.float32)
+    rows = completed(length[:, None])
     who = np.full(15, -1)
     who[[1, 4, 7]], who[[2, 6]], who[[10, 14]] = 0, 1, 2  # 5 of the 105 pairs are genuine
     result = tpr_of_all_pairs(rows, who, ["0.29", "0.57"])
@@ -276,7 +275,7 @@ def test_videos_without_identity_are_impostors_to_each_other() -> None:
 
 def test_one_step_above_the_refused_impostor_is_accepted() -> None:
     step = np.nextafter(np.float32(0.5), np.float32(1))
-    rows = np.float32([[1, 0], [step, 0], [0.5, 0], [0.75, 0.5]])
+    rows = completed(np.float32([[1, 0], [step, 0], [0.5, 0], [0.75, 0.5]]))
     # Impostors: 0.75, 0.5 (refused), step * 0.75, step / 2, 0.375; one of five may be accepted.
     result = tpr_of_all_pairs(rows, [0, 0, 1, 2], ["0.2"])
     assert result.threshold == [float(step)]
@@ -309,14 +308,15 @@ def test_no_impostors() -> None:
 
 @pytest.mark.parametrize("videos", [0, 1])
 def test_no_pairs(videos: int) -> None:
-    result = tpr_of_all_pairs(np.ones((videos, 4), np.float32), [0] * videos, ["1e-1"])
+    result = tpr_of_all_pairs(np.eye(videos, 4, dtype=np.float32), [0] * videos, ["1e-1"])
     assert result.tpr == [None]
     assert (result.genuine_pairs, result.impostor_pairs) == (0, 0)
     assert result.hits_by_identity.shape == (1, videos)
 
 
 def test_memory_does_not_grow_with_the_pairs() -> None:
-    rows, who = exact_data(3, 3000, 750)
+    random = np.random.default_rng(3)
+    rows, who = normalise_rows(random.normal(size=(3000, 16))), random.integers(0, 750, 3000)
     tpr_of_all_pairs(rows[:50], who[:50], ["1e-1"])
     tracemalloc.start()
     tpr_of_all_pairs(rows, who, ["1e-4"], block=256, workers=1)
@@ -332,7 +332,7 @@ def test_targets_outside_0_to_1(target: str) -> None:
 
 
 def test_wrong_calls() -> None:
-    with pytest.raises(ValueError, match=r"\[V, D\]"):
+    with pytest.raises(ValueError, match=r"identities must be \[2\]"):
         tpr_of_all_pairs(np.eye(2, dtype=np.float32), [0], ["1e-1"])
     with pytest.raises(ValueError, match="not finite"):
         tpr_of_all_pairs(np.float32([[1, np.nan], [0, 1]]), [0, 0], ["1e-1"])

@@ -85,6 +85,15 @@ def test_scores_on_the_edges_of_bins_belong_to_the_upper_bin() -> None:
     assert found.different.tolist() == expected.tolist()
 
 
+def test_cosines_that_leave_the_bins_by_the_length_of_the_rows_are_in_the_outer_ones() -> None:
+    """What is read may be longer than 1 by a thousandth."""
+    rows = np.float32([[1.0009, 0], [1.0009, 0], *[[-1.0009, 0]] * 9])
+    found = pair_distribution(rows, np.full(11, -1), [f"{i:02}" for i in range(11)], block=4)
+    assert found.different[0] == 2 * 9
+    assert found.different[-1] == 1 + 9 * 8 // 2
+    assert found.different.sum() == 11 * 10 // 2
+
+
 def test_a_product_as_wrong_as_rounding_can_make_it_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, who, ids = sample(5, 250, 30, 512)
     matmul, random = np.matmul, np.random.default_rng(0)
@@ -135,8 +144,9 @@ def test_thousands_of_equal_pairs_are_cut_by_id() -> None:
     ("rows", "who", "ids", "said"),
     [
         (np.zeros((2, 3)), np.zeros(3, int), ["a", "b"], "must be"),
-        (np.zeros((2, 3)), np.zeros(2, int), ["a"], "must be"),
+        (np.zeros((2, 3)), np.zeros(2, int), ["a"], "1 video_ids for 2 rows"),
         (np.full((2, 3), np.nan), np.zeros(2, int), ["a", "b"], "not finite"),
+        (np.float32([[1, 0], [-11, 0]]), np.zeros(2, int), ["a", "b"], "row 1 has length 11, not 1 or 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(rows: np.ndarray, who: np.ndarray, ids: list[str], said: str) -> None:

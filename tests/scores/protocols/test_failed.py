@@ -53,7 +53,7 @@ def test_rankings(seed: int) -> None:
     assert failed >= 2 and (entry["failed"], entry["of"]) == (failed, of)
     assert entry["without"] == pytest.approx(np.mean(values))
     assert entry["without"] > found["mAP@100"]
-    assert {"rank1", "rank5", "rank10"} < found["failed"].keys()
+    assert {"hit@1", "hit@5", "hit@10"} < found["failed"].keys()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,11 +8,13 @@ from small_sets import manifest_of, random_set
 
 from vidface.errors import ManifestError
 from vidface.manifest.manifest import Manifest
+from vidface.scores.protocols.challenges import measures
 from vidface.scores.protocols.iqiyi import rank_gallery, score_rankings
+from vidface.scores.protocols.open_set_numbers import open_set_numbers
 
 
 def naive(manifest: Manifest, embeddings: np.ndarray) -> dict[str, float]:
-    """mAP@100 and rank-k by loops: every template against every gallery video, sorted in Python."""
+    """mAP@100 and hit@k by loops: every template against every gallery video, sorted in Python."""
     rows = list(zip(manifest.video_ids, manifest.identities, manifest.splits, strict=True))
     truth = sorted({identity for _, identity, split in rows if split == "val" and identity})
     gallery = [i for i, row in enumerate(rows) if row[2] == "val"]
@@ -37,7 +39,7 @@ def naive(manifest: Manifest, embeddings: np.ndarray) -> dict[str, float]:
         ap.append(total / relevant)
         for k in hits:
             hits[k].append(any(rows[i][1] == identity for i in ranked[:k]))
-    return {"mAP@100": np.mean(ap), **{f"rank{k}": np.mean(value) for k, value in hits.items()}}
+    return {"mAP@100": np.mean(ap), **{f"hit@{k}": np.mean(value) for k, value in hits.items()}}
 
 
 @pytest.mark.parametrize(("people", "per_person", "distractors"), [(7, 3, 20), (3, 130, 60), (1, 1, 0)])
@@ -62,8 +64,34 @@ def test_a_distractor_stays_in_the_gallery_and_costs_rank() -> None:
     embeddings = np.array([[1, 0], [1, 0], [0.6, 0.8]], np.float32)
     scores = score_rankings(rank_gallery(embeddings, manifest_of(rows)), manifest_of(rows))
     assert scores["mAP@100"] == 0.5
-    assert (scores["rank1"], scores["rank5"]) == (0.0, 1.0)
+    assert (scores["hit@1"], scores["hit@5"]) == (0.0, 1.0)
     assert scores["counts"]["distractors"] == 1
+
+
+def test_any_one_video_of_an_identity_is_a_hit_while_each_is_a_search_of_its_own_in_an_open_set() -> None:
+    """Two numbers for the same embeddings have two names: one of p's two videos is nearer to q."""
+    rows = [
+        ("tp", "p", "train"),
+        ("tq", "q", "train"),
+        ("p1", "p", "val"),
+        ("p2", "p", "val"),
+        ("q1", "q", "val"),
+    ]
+    embeddings = np.array([[1, 0], [0, 1], [1, 0], [0.6, 0.8], [0, 1]], np.float32)
+    manifest = manifest_of(rows)
+    iqiyi = score_rankings(rank_gallery(embeddings, manifest), manifest)
+    openset, _ = open_set_numbers(embeddings, manifest, ["0.5"], enrolment_split="train", gallery_split="val")
+    assert iqiyi["hit@1"] == 1.0  # both of two identities
+    assert openset["rank1"] == 2 / 3  # two of three videos
+    assert not {"rank1", "rank5", "rank10"} & set(iqiyi) and not {"hit@1", "hit@5", "hit@10"} & set(openset)
+
+
+def test_score_files_of_before_hits_had_their_name_are_still_shown() -> None:
+    names = ("rank1", "rank5", "rank10")
+    scores = {"mAP@100": 0.5, **dict.fromkeys(names, 1.0), "tpr@fpr": None}
+    scores["ci95"] = {key: [0.4, 1.0] for key in ("mAP@100", *names)}
+    found = {each.label: (each.value, each.interval) for each in measures(scores)}
+    assert found == {"mAP@100": (0.5, [0.4, 1.0]), **{f"hit@{k}": (1.0, [0.4, 1.0]) for k in (1, 5, 10)}}
 
 
 def test_an_identity_without_enrolment_scores_zero_and_is_named() -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidface.embeddings.exact import normalise_rows
 from vidface.scores.search import ranks as module
 from vidface.scores.search.ranks import gallery_ranks
 from vidface.scores.search.retrieval import search
@@ -20,7 +21,9 @@ def test_ranks_are_those_of_a_whole_sort(seed: int, queries: int, videos: int, t
     if ties:
         asked, stored = np.sign(asked), np.sign(stored) * random.choice([0, 1], (videos, 1))
         stored[random.random(videos) < 0.5] = stored[0]
-    asked, stored = asked.astype(np.float32), stored.astype(np.float32)
+        asked, stored = np.float32(asked / np.sqrt(33)), np.float32(stored / np.sqrt(33))
+    else:
+        asked, stored = normalise_rows(asked), normalise_rows(stored)
     ids = [f"v{n}" for n in random.permutation(videos)]
     whose = random.integers(0, queries, 30)
     wanted = random.integers(0, videos, 30)
@@ -37,8 +40,8 @@ def test_ranks_are_those_of_a_whole_sort(seed: int, queries: int, videos: int, t
 
 def test_ranks_continue_the_search() -> None:
     random = np.random.default_rng(0)
-    stored = random.normal(size=(500, 16)).astype(np.float32)
-    stored[100:200] = stored[0] + 1e-7 * random.normal(
+    stored = normalise_rows(random.normal(size=(500, 16)))
+    stored[100:200] = stored[0] + 3e-8 * random.normal(
         size=(100, 16)
     )  # closer than float32 products can tell
     asked = stored[:20]
@@ -51,9 +54,12 @@ def test_ranks_continue_the_search() -> None:
 
 def test_wrong_calls_of_ranks() -> None:
     rows = np.eye(3, dtype=np.float32)
-    with pytest.raises(ValueError, match="don't fit"):
+    with pytest.raises(ValueError, match="same dimension"):
         gallery_ranks(rows, rows[:, :2], ["a", "b", "c"], [0], [0])
     with pytest.raises(ValueError, match="2 ids for 3"):
         gallery_ranks(rows, rows, ["a", "b"], [0], [0])
     with pytest.raises(ValueError, match="finite"):
         gallery_ranks(rows + np.inf, rows, ["a", "b", "c"], [0], [0])
+    for query, video in ((3, 0), (-1, 0), (0, 3), (0, -1)):  # they index memory
+        with pytest.raises(ValueError, match="looked up among 3"):
+            gallery_ranks(rows, rows, ["a", "b", "c"], [query], [video])

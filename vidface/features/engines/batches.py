@@ -16,6 +16,7 @@ from vidface.errors import printable
 from vidface.features.engines.contract import Embed
 from vidface.features.engines.reading import Block, Message, VideoEnd
 from vidface.features.options import ExtractOptions
+from vidface.features.usable import left_out, usable_rows
 from vidface.files.faces import FILTERED, NO_FACES, FaceCounts, FaceRows, join_faces
 from vidface.files.store import Fault, VideoRows
 from vidface.frames.faces.link import MOST_JOINED, link_tracks
@@ -100,14 +101,13 @@ def _video_rows(
     faults = list(end.faults)
     if end.lost:
         features, timestamps = features[:0], timestamps[:0]
-    finite = np.isfinite(features).all(axis=1)
-    if not finite.all():
-        faults.append(_not_finite(finite, "frames"))
-    if not finite.any() and not faults:
+    usable, lost = usable_rows(features)
+    faults += left_out(lost, len(features), "frames gave")
+    if not usable.any() and not faults:
         faults.append(("no-frames", "no frame could be read"))
     partial = any(kind not in NOTES for kind, _ in faults)
-    status = "failed" if not finite.any() else "partial" if partial else "ok"
-    return VideoRows(video_id, features[finite], timestamps[finite], status, _listed(video_id, faults))
+    status = "failed" if not usable.any() else "partial" if partial else "ok"
+    return VideoRows(video_id, features[usable], timestamps[usable], status, _listed(video_id, faults))
 
 
 def _video_faces(
@@ -126,11 +126,10 @@ def _video_faces(
     counts = end.counts or FaceCounts()
     if end.lost:
         features = features[:0]
-    finite = np.isfinite(features).all(axis=1)
-    if not finite.all():
-        faults.append(_not_finite(finite, "faces"))
-    timestamps, faces = timestamps[: len(finite)][finite], faces.rows(slice(len(finite))).rows(finite)
-    features = features[finite]
+    usable, lost = usable_rows(features)
+    faults += left_out(lost, len(features), "faces gave")
+    timestamps, faces = timestamps[: len(usable)][usable], faces.rows(slice(len(usable))).rows(usable)
+    features = features[usable]
     sizes = np.sqrt((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1))
     tracks = link_tracks(faces.tracks, timestamps, sizes, features)
     tracklets = len(np.unique(faces.tracks))
@@ -140,17 +139,17 @@ def _video_faces(
     order = np.lexsort((timestamps, tracks))
     if track == "main":
         order = order[tracks[order] == 0]
-    counts = counts._replace(not_finite=int(np.count_nonzero(~finite)), other_track=len(tracks) - len(order))
+    counts = counts._replace(not_finite=sum(lost.values()), other_track=len(tracks) - len(order))
 
     partial = bool(faults)
-    left_out = _left_out(counts)
+    filtered = _filtered(counts)
     if counts.frames and not len(order):
         kept = f"none of the {counts.found} faces" if counts.found else "no face"
         faults.append(
-            ("no-faces", f"{kept} in {counts.frames} frames{left_out and f' was kept: {left_out}'}")
+            ("no-faces", f"{kept} in {counts.frames} frames{filtered and f' was kept: {filtered}'}")
         )
-    elif left_out:
-        faults.append(("filtered", f"of {counts.found} faces left out: {left_out}"))
+    elif filtered:
+        faults.append(("filtered", f"of {counts.found} faces left out: {filtered}"))
     elif not len(order) and not faults:
         faults.append(("no-frames", "no frame could be read"))
     status = "failed" if not len(order) else "partial" if partial else "ok"
@@ -165,15 +164,10 @@ def _video_faces(
     )
 
 
-def _left_out(counts: FaceCounts) -> str:
+def _filtered(counts: FaceCounts) -> str:
     """What the filters have left out, by reason; empty where that is nothing."""
     named = counts._asdict()
     return ", ".join(f"{named[name]} {reason}" for name, reason in FILTERED.items() if named[name])
-
-
-def _not_finite(finite: npt.NDArray[np.bool_], what: str) -> tuple[str, str]:
-    wrong = np.count_nonzero(~finite)
-    return "not-finite", f"{wrong} of {len(finite)} {what} gave NaN or infinite features: left out"
 
 
 def _listed(video_id: str, faults: Sequence[tuple[str, str]]) -> list[Fault]:

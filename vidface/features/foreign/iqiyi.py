@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 from vidface.errors import StoreError
 from vidface.features.foreign.foreign import FPS, Foreign
+from vidface.features.usable import UNUSABLE, usable_rows
+from vidface.features.usable import left_out as why_left_out
 from vidface.files.atomic import disk_is_full, require_regular
 from vidface.files.store import offsets_of
 from vidface.files.unpickle import load_plain
@@ -203,12 +205,11 @@ def _faces(
         vectors.append(entry[4])
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is left out below
         stacked = np.array(vectors, dtype).reshape(len(vectors), dimension)
-    finite = np.isfinite(stacked).all(axis=1)
-    if not finite.all():
-        left_out["not_finite"] = int(np.count_nonzero(~finite))
-    numbers = np.array(frames, np.float64)[finite]
+    usable, lost = usable_rows(stacked)
+    left_out.update({kind.replace("-", "_"): count for kind, count in lost.items()})
+    numbers = np.array(frames, np.float64)[usable]
     order = np.argsort(numbers, kind="stable")
-    return numbers[order], stacked[finite][order], left_out
+    return numbers[order], stacked[usable][order], left_out
 
 
 def _what_is_wrong(entry: Any, dimension: int) -> str | None:
@@ -257,9 +258,8 @@ def _faults(entries: Any, rows: int, kept: int, left_out: Counter[str]) -> tuple
         said.append(
             ("malformed", f"{left_out['malformed']} of {rows} faces left out: {', '.join(sorted(reasons))}")
         )
-    if left_out["not_finite"]:
-        lost = left_out["not_finite"]
-        said.append(("not-finite", f"{lost} of {rows} faces have NaN or infinite features: left out"))
+    lost = {kind: count for kind in UNUSABLE if (count := left_out[kind.replace("-", "_")])}
+    said += why_left_out(lost, rows, "faces have")
     whole = not said
     filtered = ", ".join(
         f"{left_out[name]} below {option}" for name, option in _NAMES.items() if left_out[name]

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import vidface
 from vidface.errors import StoreError, printable
 from vidface.features.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
 from vidface.features.halves import halves_warning
+from vidface.features.usable import left_out, usable_rows
 from vidface.files.atomic import sha256_file
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.stage_output import stage_output
@@ -221,25 +221,20 @@ def _write_shards(foreign: Foreign, manifest: Manifest, work: Path, counts: Coun
 
 
 def _video(foreign: Foreign, i: int, video_id: str, counts: Counter[str]) -> VideoRows:
-    """The rows of one video, without those that hold NaN or infinity."""
+    """The rows of one video, without those that hold NaN or infinity, or nothing but zeros."""
     rows = foreign.order[foreign.offsets[i] : foreign.offsets[i + 1]]
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is left out
         features = foreign.features[rows].astype(foreign.dtype)
-    finite: npt.NDArray[np.bool_] = np.isfinite(features).all(axis=1)
-    faults = list(foreign.faults.get(i, []))
-    partial = i in foreign.partial
-    if not finite.all():
-        lost = int(np.count_nonzero(~finite))
-        counts["not_finite"] += lost
-        faults.append(("not-finite", f"{lost} of {len(rows)} rows have NaN or infinite features: left out"))
-        partial = True
-    if not finite.any() and not faults:
+    usable, lost = usable_rows(features)
+    counts.update({kind.replace("-", "_"): count for kind, count in lost.items()})
+    faults = [*foreign.faults.get(i, []), *left_out(lost, len(rows), "rows have")]
+    if not usable.any() and not faults:
         faults.append(("missing", "the source has no row of this video"))
-    status = "failed" if not finite.any() else "partial" if partial else "ok"
+    status = "failed" if not usable.any() else "partial" if lost or i in foreign.partial else "ok"
     return VideoRows(
         video_id,
-        features[finite],
-        foreign.times[rows][finite],
+        features[usable],
+        foreign.times[rows][usable],
         status,
         [_fault(video_id, kind, detail) for kind, detail in faults],
     )

@@ -31,6 +31,7 @@ from vidface.files.store.features import (
     read_rows,
     read_timestamps,
     read_tracks,
+    refuse_not_finite,
     row_blocks,
 )
 from vidface.files.store.schema import (
@@ -71,6 +72,7 @@ __all__ = [
     "read_rows",
     "read_timestamps",
     "read_tracks",
+    "refuse_not_finite",
     "row_blocks",
     "shard_faults",
     "verify_file",

@@ -119,9 +119,22 @@ def read_rows(path: Path, start: int, stop: int) -> npt.NDArray[Any]:
     """Rows ``start`` to ``stop`` (exclusive) of a features file, [rows, D], in the file's own dtype.
 
     Raises:
-        StoreError: as in `read_features`.
+        StoreError: as in `read_features`, or a row is not finite.
     """
-    return next(row_blocks(path, [start, stop]))
+    rows = next(row_blocks(path, [start, stop]))
+    refuse_not_finite(path, rows, start)
+    return rows
+
+
+def refuse_not_finite(path: Path, rows: npt.NDArray[Any], first: int) -> None:
+    """Refuse rows that hold NaN or infinity: they would be noise at any threshold, and nobody would know.
+
+    Raises:
+        StoreError: the number of the first such row; that of ``rows[0]`` is ``first``.
+    """
+    if not np.isfinite(rows).all():
+        row = first + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        raise StoreError(f"{path}: row {row} of its features holds NaN or infinity: extract the videos again")
 
 
 def read_timestamps(path: Path, start: int, stop: int) -> npt.NDArray[np.float32]:

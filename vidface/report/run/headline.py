@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def protocol_words(run: Run, scores: Mapping[str, Any]) -> list[tuple[str, str]]
     if scores["mAP@100"] is not None:
         words.append(
             (
-                "iQIYI-VID (mAP@100, rank-k)",
+                "iQIYI-VID (mAP@100, hit@k)",
                 f"A person's template is the L2-normalised mean of the embeddings of their enrolment videos (split "
                 f"'{options.enrolment_split}'). It is searched by exact inner product among all videos of the gallery "
                 f"(split '{options.gallery_split}'), distractors included; equal scores are ordered by video id. "
@@ -121,9 +121,7 @@ def sweep_of(sweep: Mapping[str, Any], run: Run) -> Sweep:
     best = [
         name
         for name, values in columns.items()
-        if chosen in thresholds
-        and (value := values[thresholds.index(chosen)]) is not None
-        and value == (min if name in smaller else max)(other for other in values if other is not None)
+        if chosen in thresholds and _is_alone_at_the_top(values, thresholds.index(chosen), name in smaller)
     ]
     warning = None
     if best:
@@ -140,6 +138,14 @@ def sweep_of(sweep: Mapping[str, Any], run: Run) -> Sweep:
         warning,
         smaller,
     )
+
+
+def _is_alone_at_the_top(values: Sequence[float | None], place: int, smaller_is_better: bool) -> bool:
+    """Whether a value is better than every other: where thresholds tie, none of them was chosen by its number."""
+    sign = -1 if smaller_is_better else 1
+    others = [sign * other for at, other in enumerate(values) if other is not None and at != place]
+    value = values[place]
+    return value is not None and bool(others) and sign * value > max(others)
 
 
 def _sentence(text: str) -> str:

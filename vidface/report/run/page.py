@@ -128,12 +128,11 @@ def _page_tables(content: Content) -> dict[str, PageTable]:
 
 def _starred(sweep: Sweep) -> PageTable:
     """A row a threshold; the best of each measure has a star, the chosen threshold an arrow."""
-    best = {
-        name: (min if name in sweep.smaller else max)(
-            (value for value in values if value is not None), default=None
-        )
-        for name, values in sweep.measures.items()
-    }
+    best: dict[str, float | None] = {}
+    for name, values in sweep.measures.items():
+        known = {value for value in values if value is not None}
+        # Where all thresholds tie, none is the best.
+        best[name] = (min if name in sweep.smaller else max)(known) if len(known) > 1 else None
     rows = []
     for at, threshold in enumerate(sweep.thresholds):
         kept = sweep.kept[at]

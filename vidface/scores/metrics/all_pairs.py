@@ -26,17 +26,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from vidface.embeddings.arrays import LONGEST, at_least_one, integers, unit_rows_of
 from vidface.runtime import cpu_count
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.pairs.blocks import (
     BLOCK,
-    DISTRACTOR_TOLERANCE,
     Pairs,
     by_identity,
     genuine_hits,
-    longest_row,
     products_of,
+    refuse_shape,
     scan_blocks,
 )
 from vidface.scores.pairs.impostors import Place, Product, Scan, places_at
@@ -108,23 +108,16 @@ def tpr_of_all_pairs(
         See ``VerificationResult``; I is the number of different identities, -1 not counted.
 
     Raises:
-        ValueError: shapes that don't fit, values that aren't finite, distractors that are not of unit length, or a
-            target outside (0, 1).
+        ValueError: shapes that don't fit, rows or distractors that are neither of unit length nor zero, or a target
+            outside (0, 1).
     """
-    rows, people = np.asarray(embeddings, dtype=np.float32), np.asarray(identities)
-    if rows.ndim != 2 or people.shape != rows.shape[:1]:
-        raise ValueError(f"embeddings must be [V, D] and identities [V], not {rows.shape} and {people.shape}")
-    if distractors is not None and (len(distractors.shape) != 2 or distractors.shape[1] != rows.shape[1]):
-        raise ValueError(f"distractors must be [M, {rows.shape[1]}], not {distractors.shape}")
-    longest = 1 + DISTRACTOR_TOLERANCE if distractors is not None else 0.0
-    for first in range(0, len(rows), block):
-        part = rows[first : first + block]
-        if not np.isfinite(part).all():
-            raise ValueError(f"values that are not finite in one of the videos from row {first} on")
-        longest = max(longest, longest_row(part))
+    at_least_one(workers=workers, block=block)
+    rows = unit_rows_of(embeddings)
+    if distractors is not None:
+        refuse_shape(distractors, rows.shape[1])
     fractions = [fpr_fraction(target) for target in targets]
 
-    order, until, starts, sizes = by_identity(people)
+    order, until, starts, sizes = by_identity(integers(identities, "identities", len(rows)))
     known = int(sizes.sum())
 
     pairs_by_identity = sizes.astype(np.int64) * (sizes - 1) // 2
@@ -149,7 +142,7 @@ def tpr_of_all_pairs(
     if measured:
         if (np.diff(order) != 1).any():
             rows = rows[order]
-        pairs = Pairs(np.ascontiguousarray(rows), until, distractors, longest)
+        pairs = Pairs(rows, until, distractors, LONGEST)
         workers = cpu_count() if workers is None else workers
         scan: Scan = partial(scan_blocks, pairs, block=block, workers=workers)
         product: Product = partial(products_of, workers=workers)

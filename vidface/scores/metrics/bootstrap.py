@@ -29,6 +29,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import at_least_one, booleans, integers, numbers
 from vidface.scores.metrics.listed_pairs import equal_error_rate_of_curve
 
 __all__ = [
@@ -87,11 +88,13 @@ def bootstrap_ratio(
         (low, high): the 2.5 and the 97.5 percentile of the replicates.
 
     Raises:
-        ValueError: no identity has a pair, or the shapes differ.
+        ValueError: no identity has a pair, the shapes differ, or hits are not between 0 and their total.
     """
-    found, pairs = np.asarray(hits, dtype=np.float64), np.asarray(totals, dtype=np.float64)
-    if found.shape != pairs.shape or found.ndim != 1:
-        raise ValueError(f"hits and totals must both be [I], not {found.shape} and {pairs.shape}")
+    at_least_one(replicates=replicates)
+    found = numbers(hits, "hits")
+    pairs = numbers(totals, "totals", len(found))
+    if ((found < 0) | (found > pairs * (1 + ROUNDING))).any():
+        raise ValueError("hits must lie between 0 and the total of their identity")
     found, pairs = found[pairs > 0], pairs[pairs > 0]
     if len(pairs) == 0:
         raise ValueError("an interval needs at least one identity with pairs")
@@ -114,10 +117,11 @@ def mean_replicates(values: ArrayLike, *, seed: int = 0, replicates: int = REPLI
         float64 [R].
 
     Raises:
-        ValueError: no values.
+        ValueError: no values, or values that are not finite.
     """
-    each = np.asarray(values, np.float64)
-    if each.ndim != 1 or len(each) == 0:
+    at_least_one(replicates=replicates)
+    each = numbers(values, "values")
+    if len(each) == 0:
         raise ValueError("an interval needs at least one identity")
     return _each_replicate(len(each), lambda drawn: each[drawn].mean(axis=1), seed, replicates)
 
@@ -168,7 +172,14 @@ def draw(
 
     Returns:
         uint8 [identities + others, R].
+
+    Raises:
+        ValueError: a number below 0.
     """
+    if min(identities, others, replicates) < 0:
+        raise ValueError(
+            f"{identities} identities, {others} others, {replicates} replicates: none can be below 0"
+        )
     random = np.random.default_rng(seed)
     drawn = np.zeros((replicates, identities + others), np.uint8)
     for row in drawn:
@@ -188,9 +199,16 @@ def interval(replicates: ArrayLike, *, comparisons: int = 1) -> Interval:
 
     Returns:
         (low, high).
+
+    Raises:
+        ValueError: no replicates, NaN among them, or fewer comparisons than 1.
     """
+    at_least_one(comparisons=comparisons)
+    each = numbers(replicates, "replicates")
+    if not len(each):
+        raise ValueError("an interval needs at least one replicate")
     tail = (1 - LEVEL) / (2 * comparisons)
-    low, high = np.quantile(np.asarray(replicates, np.float64), [tail, 1 - tail])
+    low, high = np.quantile(each, [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -210,8 +228,12 @@ def difference(
         first_replicates: [R], of the baseline.
         second_replicates: [R], replicate r from the same draw of identities.
         comparisons: how many systems are compared with this baseline.
+
+    Raises:
+        ValueError: replicates of another number, or not finite.
     """
-    gained = second_replicates - first_replicates
+    base = numbers(first_replicates, "first_replicates")
+    gained = numbers(second_replicates, "second_replicates", len(base)) - base
     gained[np.abs(gained) < ROUNDING] = (
         0  # changes that make up for each other leave nothing but the rounding of sums
     )
@@ -242,8 +264,18 @@ def auc_eer_intervals(
     Returns:
         ((low, high) of the AUC, (low, high) of the EER); None where more than 1 in 40 replicates lack pairs of a kind,
         so that there are no percentiles to speak of.
+
+    Raises:
+        ValueError: no pairs, shapes that do not fit, scores that are not finite, or people below 0.
     """
-    values, labels = np.asarray(scores, np.float64), np.asarray(same, np.bool_)
+    at_least_one(replicates=replicates)
+    values = numbers(scores, "scores")
+    if not len(values):
+        raise ValueError("an interval needs pairs")
+    labels = booleans(same, "same", len(values))
+    first, second = (
+        integers(side, name, len(values), at_least=0) for side, name in ((first, "first"), (second, "second"))
+    )
     order = np.argsort(-values, kind="stable")  # the highest score first
     _, people = np.unique([first[order], second[order]], return_inverse=True)
     one, other = people.reshape(2, -1)

@@ -14,13 +14,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import booleans, integers, numbers
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
+from vidface.scores.metrics.listed_pairs import fpr_fraction, tpr_of_listed_pairs
 
 __all__ = ["THRESHOLDS", "FoldResult", "ValResult", "cut_folds", "given_folds", "ten_folds", "val_at_far"]
 
 # 0 <= d <= 4 for the squared distance of unit vectors; 4 itself is not among them in the reference either.
 THRESHOLDS: NDArray[np.float64] = np.arange(0, 4, 0.01)
+ROUNDING = 0.02  # beyond 0..4: of rows whose lengths are 1 but for `UNIT_TOLERANCE`, and of 2 - 2 * cosine
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +60,8 @@ def ten_folds(
         thresholds: [T], ascending. Of equally good ones the first is taken.
 
     Raises:
-        ValueError: shapes that do not fit, distances that are not finite, fewer pairs than folds, fewer than two
-            folds, or pairs that are all of one kind, where every accuracy could be had by saying so.
+        ValueError: shapes that do not fit, distances outside 0..4, fewer pairs than folds, fewer than two folds, or
+            pairs that are all of one kind, where every accuracy could be had by saying so.
     """
     values, labels, levels = _checked(distances, same, thresholds)
     return _accuracy(values, labels, cut_folds(len(values), folds), levels)
@@ -94,25 +96,25 @@ def given_folds(
         ValueError: as `ten_folds`; all pairs are in one fold.
     """
     values, labels, levels = _checked(distances, same, thresholds)
-    numbers, place = np.unique(np.asarray(fold), return_inverse=True)
-    if place.shape != values.shape or len(numbers) < 2:
-        raise ValueError(f"fold must be [P] with two folds or more, not {place.shape} with {len(numbers)}")
+    given, place = np.unique(integers(fold, "fold", len(values)), return_inverse=True)
+    if len(given) < 2:
+        raise ValueError(f"fold must be [P] with two folds or more, not {place.shape} with {len(given)}")
     return _accuracy(values, labels, place, levels)
 
 
 def _checked(
     distances: ArrayLike, same: ArrayLike, thresholds: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    values, labels = np.asarray(distances, np.float64), np.asarray(same, np.bool_)
-    levels = np.asarray(thresholds, np.float64)
-    if values.ndim != 1 or labels.shape != values.shape or levels.ndim != 1 or levels.size == 0:
+    values = numbers(distances, "distances")
+    labels = booleans(same, "same", len(values))
+    levels = numbers(thresholds, "thresholds")
+    if levels.size == 0 or np.any(np.diff(levels) < 0):
+        raise ValueError("thresholds must be one or more, and ascend")
+    if len(values) and not (values.min() >= -ROUNDING and values.max() <= 4 + ROUNDING):
         raise ValueError(
-            f"distances and same must be [P] and thresholds [T], not {values.shape}, {labels.shape}"
+            f"distances are {values.min():.4g} to {values.max():.4g}: squared distances of rows of unit length lie in "
+            "0..4; divide every row by its length first"
         )
-    if np.any(np.diff(levels) < 0):
-        raise ValueError("thresholds must ascend")
-    if not np.isfinite(values).all():
-        raise ValueError("distances that are not finite")
     return values, labels, levels
 
 
@@ -179,11 +181,19 @@ def val_at_far(
     Returns:
         None where it can't be had: a fold without pairs of both kinds, others with fewer than 1 / target impostor
         pairs, or a rule without threshold.
+
+    Raises:
+        ValueError: shapes that do not fit, scores that are not finite, all pairs in one fold, or a target outside
+            (0, 1).
     """
-    values, labels, numbers = np.asarray(scores, np.float64), np.asarray(same, np.bool_), np.asarray(fold)
+    values = numbers(scores, "scores")
+    labels, given = booleans(same, "same", len(values)), integers(fold, "fold", len(values))
+    fpr_fraction(target)  # one that is none is refused whatever the folds
+    if len(np.unique(given)) < 2:
+        raise ValueError("fold must be [P] with two folds or more")
     rates = []
-    for number in np.unique(numbers):
-        test = numbers == number
+    for number in np.unique(given):
+        test = given == number
         if rule == "interpolated" or not _both(labels[test]) or not _both(labels[~test]):
             return None
         (point,) = tpr_of_listed_pairs(values[~test], labels[~test], [target], rule)

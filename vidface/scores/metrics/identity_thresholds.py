@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import at_least_one, booleans, integers, two_sides, unit_rows_of
 from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.search.identities import BINS, Scores, count_lower, count_upper, lower_place, upper_place
@@ -94,16 +95,22 @@ def identity_thresholds(
         workers: threads; None: one a core. Sets speed, not the result.
 
     Raises:
-        ValueError: a target outside (0, 1).
+        ValueError: shapes that don't fit, no probe or an empty gallery, a gallery row of nobody, rows that are neither
+            of unit length nor zero, or a target outside (0, 1).
     """
-    asked, people, half = np.asarray(probes), np.asarray(probe_codes, np.int64), np.asarray(choose, np.bool_)
+    at_least_one(workers=workers)
+    asked, enrolled_rows = two_sides(unit_rows_of(probes, "probes"), unit_rows_of(gallery, "gallery"))
+    people = integers(probe_codes, "probe_codes", len(asked))
+    enrolled = integers(gallery_codes, "gallery_codes", len(enrolled_rows), at_least=0)
+    half = booleans(choose, "choose", len(asked))
+    if not len(asked) or not len(enrolled):
+        raise ValueError("there is no probe, or the gallery is empty")
     fractions = [fpr_fraction(target) for target in targets]
     first = np.argsort(~half, kind="stable")  # those to choose on come first
-    asked, people, size = np.ascontiguousarray(asked[first], np.float32), people[first], int(half.sum())
-    enrolled = np.asarray(gallery_codes, np.int64)
+    asked, people, size = asked[first], people[first], int(half.sum())
     order = np.argsort(enrolled, kind="stable")
-    stored, names = np.ascontiguousarray(np.asarray(gallery)[order], np.float32), np.unique(enrolled)
-    bounds = np.searchsorted(enrolled[order], np.append(names, names[-1] + 1))
+    stored, names = enrolled_rows[order], np.unique(enrolled)
+    bounds = np.append(np.searchsorted(enrolled[order], names), len(enrolled))
     by_person = np.argsort(people, kind="stable")
     mine = [
         by_person[start:stop]

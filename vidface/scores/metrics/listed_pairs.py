@@ -16,17 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import booleans, numbers
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
 
 __all__ = [
-    "Cut",
     "Operating",
     "auc",
-    "cut_at",
     "equal_error_rate",
     "equal_error_rate_of_curve",
     "fpr_fraction",
-    "point_at",
     "tpr_of_listed_pairs",
 ]
 
@@ -196,7 +194,16 @@ def equal_error_rate_of_curve(fpr: NDArray[np.float64], fnr: NDArray[np.float64]
         fpr: float64 [N], rising. The ends, where nothing and where everything is accepted, may be left out. The result
             is as exact as the points are close.
         fnr: float64 [N], falling.
+
+    Raises:
+        ValueError: lengths that differ, or rates that are not finite, outside 0..1, or not in this order.
     """
+    fpr = numbers(fpr, "fpr")
+    fnr = numbers(fnr, "fnr", len(fpr))
+    if len(fpr) and (min(fpr[0], fnr[-1]) < 0 or max(fpr[-1], fnr[0]) > 1):
+        raise ValueError("fpr and fnr must lie in 0..1")
+    if (np.diff(fpr) < 0).any() or (np.diff(fnr) > 0).any():
+        raise ValueError("fpr must rise and fnr fall")
     fpr, fnr = np.concatenate([[0.0], fpr, [1.0]]), np.concatenate([[1.0], fnr, [0.0]])
     after = int(np.argmax(fpr >= fnr))
     gap = fnr[after - 1] - fpr[after - 1]  # above 0: after is the first where it is not
@@ -206,11 +213,8 @@ def equal_error_rate_of_curve(fpr: NDArray[np.float64], fnr: NDArray[np.float64]
 
 def _split(scores: ArrayLike, same: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The scores of genuine and of impostor pairs, ascending."""
-    values, labels = np.asarray(scores, np.float64), np.asarray(same, np.bool_)
-    if values.ndim != 1 or labels.shape != values.shape:
-        raise ValueError(f"scores and same must be [P], not {values.shape} and {labels.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError("scores that are not finite")
+    values = numbers(scores, "scores")
+    labels = booleans(same, "same", len(values))
     if not labels.any() or labels.all():
         raise ValueError("pairs of the same person and of different people are needed, both")
     return np.sort(values[labels]), np.sort(values[~labels])

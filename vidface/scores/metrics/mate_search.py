@@ -23,11 +23,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import at_least_one, integers, unit_rows_of
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import cut_at, fpr_fraction
-from vidface.scores.pairs.blocks import BLOCK, by_identity
+from vidface.scores.pairs.blocks import BLOCK, by_identity, refuse_shape
 from vidface.scores.search.best import best_distractor
 from vidface.scores.text import too_few
 
@@ -87,16 +88,13 @@ def search_among_distractors(
         workers, device, block: as for `best_distractor`.
 
     Raises:
-        ValueError: shapes that don't fit, values that aren't finite, an identity below 0, distractors that are not of
-            unit length, or a target outside (0, 1).
+        ValueError: shapes that don't fit, rows or distractors that are neither of unit length nor zero, an identity
+            below 0, or a target outside (0, 1).
     """
-    rows, people = np.asarray(embeddings, np.float32), np.asarray(identities)
-    if rows.ndim != 2 or people.shape != rows.shape[:1]:
-        raise ValueError(f"embeddings must be [V, D] and identities [V], not {rows.shape} and {people.shape}")
-    if len(distractors.shape) != 2 or distractors.shape[1] != rows.shape[1]:
-        raise ValueError(f"distractors must be [M, {rows.shape[1]}], not {distractors.shape}")
-    if not np.isfinite(rows).all():
-        raise ValueError("values that are not finite in the embeddings")
+    at_least_one(workers=workers, block=block)
+    rows = unit_rows_of(embeddings)
+    people = integers(identities, "identities", len(rows))
+    refuse_shape(distractors, rows.shape[1])
     if (people < 0).any():
         raise ValueError("an identity below 0: images of nobody known are distractors")
     fractions = [fpr_fraction(target) for target in targets]
@@ -130,7 +128,7 @@ def search_among_distractors(
             mated_by_identity,
         )
     workers = cpu_count() if workers is None else workers
-    rows = np.ascontiguousarray(rows[order])
+    rows = rows[order]
     best = best_distractor(rows, distractors, workers=workers, device=device, block=block)
     ascending, between = np.sort(best), rule == "interpolated"
     cuts = [cut_at(ascending, fraction * len(order), rule) for fraction in fractions]

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import at_least_one, booleans, integers, numbers, two_sides, unit_rows_of
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import fpr_fraction, point_at
 from vidface.scores.text import too_few
@@ -84,28 +85,23 @@ def search_outcomes(
         block: rows on a side of a block of scores; sets memory and speed, not the result.
 
     Raises:
-        ValueError: shapes that don't fit, an empty gallery, a gallery row of nobody, or values that aren't finite.
+        ValueError: shapes that don't fit, an empty gallery, a gallery row of nobody, or rows that are neither of unit
+            length nor zero.
     """
     from vidface.scores.search.best import scan_gallery
 
-    asked, stored = np.ascontiguousarray(probes, np.float32), np.ascontiguousarray(gallery, np.float32)
-    people, enrolled = np.asarray(probe_codes), np.asarray(gallery_codes)
-    if asked.ndim != 2 or stored.ndim != 2 or asked.shape[1] != stored.shape[1]:
-        raise ValueError(f"probes {asked.shape} and gallery {stored.shape} don't have the same dimension")
-    if people.shape != asked.shape[:1] or enrolled.shape != stored.shape[:1]:
-        raise ValueError(
-            f"{people.shape} codes for {len(asked)} probes, {enrolled.shape} for {len(stored)} gallery rows"
-        )
+    at_least_one(workers=workers, block=block)
+    asked, stored = two_sides(unit_rows_of(probes, "probes"), unit_rows_of(gallery, "gallery"))
+    people = integers(probe_codes, "probe_codes", len(asked))
+    enrolled = integers(gallery_codes, "gallery_codes", len(stored))
     if len(stored) == 0 or (enrolled < 0).any():
         raise ValueError("the gallery is empty, or one of its rows has no identity")
-    if not (np.isfinite(asked).all() and np.isfinite(stored).all()):
-        raise ValueError("probes and gallery must be finite")
     names, compact = np.unique(enrolled, return_inverse=True)
     order = np.argsort(compact, kind="stable")
     place = np.minimum(np.searchsorted(names, people), len(names) - 1)
     own = np.where(names[place] == people, place, -1).astype(np.int64)
     best, best_row, mate, rank = scan_gallery(
-        asked, stored[order], own, compact[order].astype(np.int64), order, workers=workers, block=block
+        asked, stored[order], own, compact[order], order, workers=workers, block=block
     )
     return SearchOutcomes(best, best_row, own >= 0, mate, rank)
 
@@ -170,6 +166,7 @@ def fnir_at_fpir(
 
 def returned(outcomes: SearchOutcomes, threshold: float | None, *, rank: int = 1) -> NDArray[np.bool_]:
     """Which mated searches return their mate: bool [P], among the first ``rank``, at ``threshold`` (None: never)."""
+    outcomes = _checked(outcomes)
     at_least = np.inf if threshold is None else threshold
     return outcomes.mated & (outcomes.rank <= rank) & (outcomes.mate >= at_least)
 
@@ -216,13 +213,26 @@ def closed_set_rates(outcomes: SearchOutcomes, ranks: Sequence[int] = (1, 5, 10)
 
     Non-mated searches play no part, and there is no threshold.
     """
+    outcomes = _checked(outcomes)
     places = outcomes.rank[outcomes.mated]
     return {k: float(np.mean(places <= k)) if len(places) else None for k in ranks}
 
 
+def _checked(outcomes: SearchOutcomes) -> SearchOutcomes:
+    """The same, or ValueError: lengths that differ, scores that are not finite, or a mate without a rank."""
+    mated = booleans(outcomes.mated, "mated")
+    rank = integers(outcomes.rank, "rank", len(mated), at_least=0)
+    numbers(outcomes.best, "best", len(mated))
+    if np.shape(outcomes.mate) != mated.shape or ((rank > 0) != mated).any():
+        raise ValueError("mated, mate and rank of search outcomes do not fit")
+    numbers(outcomes.mate[mated], "mate")
+    return outcomes
+
+
 def _sorted_scores(outcomes: SearchOutcomes, rank: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Ascending: the mate's score in every mated search, -inf beyond ``rank``; the best one in every other search."""
-    if rank < 1:
+    if not rank >= 1:
         raise ValueError(f"rank {rank}: candidate lists hold at least 1")
+    outcomes = _checked(outcomes)
     mated = np.where(outcomes.rank <= rank, outcomes.mate, np.float32(-np.inf))[outcomes.mated]
     return np.sort(mated), np.sort(outcomes.best[~outcomes.mated])

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import at_least_one, booleans, integers
+
 __all__ = ["average_precision_at_k", "cmc", "rank_k_hits"]
 
 
@@ -29,10 +31,8 @@ def average_precision_at_k(relevant: ArrayLike, n_relevant: ArrayLike) -> NDArra
         ValueError: a query without relevant items (its AP is not defined; leave it out), more hits than
             relevant items, or shapes that don't fit.
     """
-    hits = np.asarray(relevant, dtype=bool)
-    total = np.asarray(n_relevant)
-    if hits.ndim != 2 or total.shape != hits.shape[:1]:
-        raise ValueError(f"relevant must be [Q, K] and n_relevant [Q], not {hits.shape} and {total.shape}")
+    hits = booleans(relevant, "relevant [Q, K]", ndim=2)
+    total = integers(n_relevant, "n_relevant", len(hits))
     if (total < 1).any():
         raise ValueError(f"query {int(np.argmax(total < 1))} has no relevant items: leave it out of the mean")
     found = np.cumsum(hits, axis=1)
@@ -58,9 +58,8 @@ def rank_k_hits(relevant: ArrayLike, k: int) -> NDArray[np.bool_]:
     Raises:
         ValueError: k below 1, or relevant is not [Q, K].
     """
-    hits = np.asarray(relevant, dtype=bool)
-    if hits.ndim != 2 or k < 1:
-        raise ValueError(f"relevant must be [Q, K] and k at least 1, not {hits.shape} and {k}")
+    hits = booleans(relevant, "relevant [Q, K]", ndim=2)
+    at_least_one(k=k)
     return np.asarray(hits[:, :k].any(axis=1))
 
 
@@ -78,7 +77,7 @@ def cmc(relevant: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ValueError: relevant is not [Q, K], or there are no queries.
     """
-    hits = np.asarray(relevant, dtype=bool)
-    if hits.ndim != 2 or not len(hits):
+    hits = booleans(relevant, "relevant [Q, K]", ndim=2)
+    if not len(hits):
         raise ValueError(f"relevant must be [Q, K] with at least one query, not {hits.shape}")
     return np.asarray(np.logical_or.accumulate(hits, axis=1).mean(axis=0))

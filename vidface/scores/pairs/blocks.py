@@ -4,6 +4,9 @@ The score of a pair is `dot32` of its rows: the same bits on every machine, for 
 of block. The blocked product by BLAS, ten times as fast, only sorts pairs out: whatever order it adds in, it is off
 by less than `product_error`, so only the few pairs that close to a bracket or in it need their score. Tested in
 ``tests/scores/pairs/test_pair_scan.py``.
+
+All of this is inner work, on arrays that `vidface.embeddings.arrays` has let in; only distractors, which lie on disk,
+are checked here, as they are read.
 """
 
 from __future__ import annotations
@@ -15,31 +18,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from vidface.embeddings.arrays import refuse_rows
 from vidface.embeddings.exact import dot32, widen_rows
-from vidface.files.store import UNIT_TOLERANCE
 from vidface.runtime import in_threads
 
-__all__ = [
-    "Found",
-    "Pairs",
-    "blocks_of",
-    "by_identity",
-    "by_text",
-    "checked_float32",
-    "dot",
-    "genuine_hits",
-    "longest_row",
-    "outwards",
-    "product_error",
-    "scan_blocks",
-]
+__all__: list[str] = []
 
 BLOCK = 768  # videos on a side: 2.4 MB of scores stay in the cache; the bare product is fastest there too
 TOPS = 16  # blocks of distractors a job: one read serves them all
 CHUNK = 2**18  # scores kept in one piece: 1 MB
-# How far the length of a distractor's row may be from 1: whatever was read within `UNIT_TOLERANCE` is well inside, as
-# here squares are added in float32.
-DISTRACTOR_TOLERANCE = 10 * UNIT_TOLERANCE
 
 
 class Pairs(NamedTuple):
@@ -123,11 +110,6 @@ def product_error(dimension: int, longest: float) -> float:
     return total * longest**2 * 1.001 + dimension * 2.0**-125
 
 
-def longest_row(*parts: NDArray[np.float32]) -> float:
-    """The length of the longest row, or a little more, as its squares are added in float32; 0 without rows."""
-    return 1.001 * max(float(np.sqrt(np.einsum("ij,ij->i", rows, rows).max(initial=0))) for rows in parts)
-
-
 def outwards(
     low: NDArray[np.float32], high: NDArray[np.float32], error: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -148,14 +130,23 @@ def checked_float32(distractors: Any, start: int, stop: int) -> NDArray[np.float
     if stored.dtype == np.float16:
         widen_rows(stored, rows)
     else:
-        rows[:] = stored
-    squares = np.einsum("ij,ij->i", rows, rows)
-    wrong = np.flatnonzero(~((np.abs(squares - 1) <= 2 * DISTRACTOR_TOLERANCE) | (squares == 0)))
-    if len(wrong):
-        raise ValueError(
-            f"distractors: row {start + wrong[0]} has length {np.sqrt(squares[wrong[0]]):.4g}, not 1 or 0"
-        )
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused
+            rows[:] = stored
+    refuse_rows(rows, "distractors", start)
     return rows
+
+
+def refuse_shape(distractors: Any, dimension: int) -> None:
+    """Refuse distractors that are not [M, D] numbers of the dimension; their rows are looked at as they are read.
+
+    Raises:
+        ValueError: what they are instead.
+    """
+    shape, kind = getattr(distractors, "shape", None), getattr(distractors, "dtype", np.float32)
+    if shape is None or len(shape) != 2 or shape[1] != dimension:
+        raise ValueError(f"distractors must be [M, {dimension}], not {shape or type(distractors).__name__}")
+    if np.dtype(kind).kind != "f":
+        raise ValueError(f"distractors must be float16 or float32, not {kind}")
 
 
 def scan_blocks(

@@ -3,7 +3,7 @@
 Rows rounded to float16 are multiplied on tensor cores: that only sorts pairs out, as the product by BLAS does, with an
 error that is bounded below. What is that close to a bracket, or in it, gets its score in float32, in the order of
 `vidface.embeddings.exact.dot32` written as single torch operations, so the answer is the CPU's to the last bit. Tested
-in ``tests/scores/pairs/test_pair_scan_torch.py`` with the CPU as the device.
+in ``tests/scores/pairs/test_pair_scan_torch.py`` with the CPU as the device. Inner work, on `Pairs` of checked rows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vidface.scores.pairs.blocks import Found, Pairs, blocks_of, checked_float32, outwards, product_error
 
-__all__ = ["best_on_device", "half_error", "product_on_device", "scan_on_device"]
+__all__: list[str] = []
 
 BLOCK = 8192  # rows on a side: 128 MB of half-precision products
 RUN = 16  # rows whose products are looked at as one: most hold nothing

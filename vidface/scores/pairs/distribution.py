@@ -17,17 +17,10 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from vidface.embeddings.arrays import LONGEST, at_least_one, integers, texts, unit_rows_of
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count, in_threads
-from vidface.scores.pairs.blocks import (
-    BLOCK,
-    Pairs,
-    blocks_of,
-    by_identity,
-    by_text,
-    longest_row,
-    product_error,
-)
+from vidface.scores.pairs.blocks import BLOCK, Pairs, blocks_of, by_identity, by_text, product_error
 
 __all__ = ["BINS", "Distribution", "Extremes", "pair_distribution", "rates_at_edges"]
 
@@ -88,26 +81,15 @@ def pair_distribution(
         block: videos on a side of a block of scores; sets memory and speed, not the result.
 
     Raises:
-        ValueError: shapes that don't fit, or values that aren't finite.
+        ValueError: shapes that don't fit, or rows that are neither of unit length nor zero.
     """
-    rows, people = np.asarray(embeddings, dtype=np.float32), np.asarray(identities)
-    if rows.ndim != 2 or people.shape != rows.shape[:1] or len(video_ids) != len(rows):
-        raise ValueError(
-            f"embeddings must be [V, D], identities and video_ids [V], not {rows.shape}, {people.shape} and "
-            f"{len(video_ids)}"
-        )
-    longest = 0.0
-    for first in range(0, len(rows), block):
-        here = longest_row(rows[first : first + block])
-        if not np.isfinite(here):
-            raise ValueError(f"values that are not finite in one of the videos from row {first} on")
-        longest = max(longest, here)
-
-    order, until, _, _ = by_identity(people)
-    row_of, rank = by_text(video_ids)
+    at_least_one(workers=workers, block=block)
+    rows = unit_rows_of(embeddings)
+    order, until, _, _ = by_identity(integers(identities, "identities", len(rows)))
+    row_of, rank = by_text(texts(video_ids, "video_ids", len(rows)))
     if (np.diff(order) != 1).any():
         rows = rows[order]
-    pairs = Pairs(np.ascontiguousarray(rows), until, None, longest)
+    pairs = Pairs(rows, until, None, LONGEST)
     places = rank[order]
     workers = cpu_count() if workers is None else workers
     with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
@@ -130,8 +112,11 @@ def rates_at_edges(counts: ArrayLike) -> NDArray[np.float64]:
 
     Returns:
         float64 [B+1], falling from 1 to 0; NaN where there are no pairs at all.
+
+    Raises:
+        ValueError: counts that are not whole numbers, or negative.
     """
-    each = np.asarray(counts, np.int64)
+    each = integers(counts, "counts", at_least=0)
     above = np.concatenate([np.cumsum(each[::-1])[::-1], [0]])
     return np.asarray(above / above[0]) if above[0] else np.full(len(above), np.nan)
 
@@ -291,7 +276,9 @@ def _sort_block(
             place = (rest[c] + one) * scale
             number = np.int32(place)
             gap = place - np.float32(number)
-            own[c] = min(number, np.int32(BINS - 1))
+            own[c] = min(
+                max(number, np.int32(0)), np.int32(BINS - 1)
+            )  # rows a little longer than 1 leave -1..1
             marks[c] = (gap < margin) | (gap > upper) | (rest[c] >= floor)
         whole = rest.size // 4 * 4
         for c in range(0, whole, 4):

@@ -3,7 +3,8 @@
 A sample of pairs says between which two scores, a bracket, a rank must lie. One pass over all pairs counts the scores
 above each bracket and keeps those inside: the counts say which of the kept scores has the rank. Where the rank
 turns out to lie outside its bracket, the counts say on which side, and a wider one there is tried: a wrong guess
-costs time, never the answer. Tested in ``tests/scores/pairs/test_impostors.py``.
+costs time, never the answer. Inner work, on `Pairs` of checked rows. Tested in
+``tests/scores/pairs/test_impostors.py``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from vidface.scores.pairs.blocks import Found, Pairs, checked_float32, dot
 
-__all__ = ["Place", "Product", "Scan", "places_at", "scores_at"]
+__all__: list[str] = []
 
 FEW = 2**18  # so many pairs are all kept
 SAMPLE = 4096  # rows of the sample at most, times twice as many

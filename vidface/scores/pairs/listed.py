@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import integers, unit_rows_of
 from vidface.embeddings.exact import dot64
 from vidface.runtime import cpu_count, map_ordered
 
@@ -31,12 +32,10 @@ def listed_cosines(rows: ArrayLike, first: ArrayLike, second: ArrayLike) -> NDAr
         float64 [P]; 8 bytes a pair are all the memory that is taken.
 
     Raises:
-        ValueError: shapes that do not fit, or a place where no row is.
+        ValueError: shapes that do not fit, rows that are neither of unit length nor zero, or a place where no row is.
     """
-    unit = np.ascontiguousarray(rows, np.float32)
-    one, other = np.asarray(first), np.asarray(second)
-    if unit.ndim != 2 or one.ndim != 1 or one.shape != other.shape:
-        raise ValueError(f"rows {unit.shape} and pairs {one.shape}, {other.shape} do not fit")
+    unit, one = unit_rows_of(rows, "rows"), integers(first, "first")
+    other = integers(second, "second", len(one))
     for places in (one, other):
         if len(places) and not 0 <= places.min() <= places.max() < len(unit):
             raise ValueError(f"a pair names row {places.min()} or {places.max()} of {len(unit)}")

@@ -27,10 +27,11 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from vidface.embeddings.arrays import LONGEST, at_least_one, integers, unit_rows_of
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.listed_pairs import fpr_fraction
-from vidface.scores.pairs.blocks import BLOCK, Pairs, by_identity, longest_row
+from vidface.scores.pairs.blocks import BLOCK, Pairs, by_identity
 from vidface.scores.pairs.distribution import Distribution
 from vidface.scores.pairs.zones import Band, Work, edges_at, list_zones, ranks_near, zone_sums
 
@@ -76,21 +77,20 @@ def tpr_replicates(
         has no genuine or no impostor pair.
 
     Raises:
-        ValueError: shapes that don't fit, values that aren't finite, or a target outside (0, 1).
+        ValueError: shapes that don't fit, rows that are neither of unit length nor zero, or a target outside (0, 1).
     """
-    rows, people = np.asarray(embeddings, np.float32), np.asarray(identities)
-    if rows.ndim != 2 or people.shape != rows.shape[:1]:
-        raise ValueError(f"embeddings must be [V, D] and identities [V], not {rows.shape} and {people.shape}")
-    if not np.isfinite(rows).all():
-        raise ValueError("values that are not finite in the embeddings")
+    at_least_one(workers=workers, block=block)
+    rows = unit_rows_of(embeddings)
     fractions = [fpr_fraction(target) for target in targets]
-    order, until, _, sizes = by_identity(people)
+    order, until, _, sizes = by_identity(integers(identities, "identities", len(rows)))
     videos = np.concatenate([sizes, np.ones(len(order) - int(sizes.sum()), np.int64)])  # [U], of every unit
+    if drawn.ndim != 2 or drawn.dtype != np.uint8:
+        raise ValueError(f"drawn must be uint8 [units, replicates], not {drawn.dtype} {drawn.shape}")
     if len(drawn) != len(videos):
         raise ValueError(f"drawn has {len(drawn)} units, the set {len(videos)}")
     unit = np.repeat(np.arange(len(videos), dtype=np.int32), videos)  # [V], of every row
-    rows = np.ascontiguousarray(rows[order])
-    pairs = Pairs(rows, until, None, longest_row(rows))
+    rows = rows[order]
+    pairs = Pairs(rows, until, None, LONGEST)
 
     by_size = sorted(range(len(fractions)), key=fractions.__getitem__)
     genuine, impostors = _counts(videos, drawn)

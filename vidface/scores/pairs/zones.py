@@ -3,7 +3,7 @@
 Edges, falling scores, cut all impostor pairs into zones: zone z holds edges[z] <= score < edges[z-1], the last one all
 below the last edge. The score of a pair is `dot32` of its rows, so where a pair belongs is the same on every machine,
 for any number of threads and any size of block; a blocked product by BLAS only tells which pairs need theirs. Tested
-with `vidface.scores.pairs.replicates`, in ``tests/scores/metrics/test_paired.py``.
+with `vidface.scores.pairs.replicates`, which checks what is passed, in ``tests/scores/metrics/test_paired.py``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vidface.scores.pairs.blocks import (
 from vidface.scores.pairs.distribution import Distribution
 from vidface.scores.pairs.impostors import scores_at
 
-__all__ = ["Band", "Work", "edges_at", "list_zones", "ranks_near", "zone_sums"]
+__all__: list[str] = []
 
 FINEST = 2**12  # no zone is meant to hold fewer pairs
 STEP = 1.02  # between the ranks of the edges near a threshold: replicates differ by some such steps

@@ -12,11 +12,11 @@ from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols.protocol import RANKS, Measure, Result, reason, with_costs
+from vidface.scores.protocols.protocol import HITS, RANKS, Measure, Result, reason, with_costs
 from vidface.scores.scored import Scored, check_device, unusable_warning, zero_embeddings
 from vidface.scores.text import columns, counts_line, interval, number, rule_line, tpr_label
 
-__all__ = ["begin", "finish", "lines", "measures"]
+__all__ = ["begin", "finish", "lines", "measures", "ranked"]
 
 FEWEST, LEAST = 100, 1e-3  # genuine pairs, and the FPR, from which a rate is told from chance
 
@@ -32,7 +32,7 @@ def begin(scored: Scored, options: ScoreOptions) -> dict[str, Any]:
         "protocol": options.protocol,
         "fpr_rule": options.fpr_rule,
         "mAP@100": None,
-        **{f"rank{k}": None for k in RANKS},
+        **dict.fromkeys(HITS),
         "tpr@fpr": None,
         "threshold@fpr": None,
         "fpr_reached": None,
@@ -77,15 +77,23 @@ def _by_chance(result: Mapping[str, Any], scored: Scored) -> list[str]:
     return []
 
 
+def ranked(scores: Mapping[str, Any]) -> dict[str, str]:
+    """The measures of rankings, and the keys they have: in files of before ``hit@1`` was called ``rank1``."""
+    before = (f"rank{k}" for k in RANKS)
+    return {"mAP@100": "mAP@100"} | {
+        name: name if name in scores else old for name, old in zip(HITS, before, strict=True)
+    }
+
+
 def measures(scores: Mapping[str, Any]) -> list[Measure]:
-    """mAP@100 and rank-k, then TPR at every FPR target; a protocol that did not run adds none."""
+    """mAP@100 and hit@k, then TPR at every FPR target; a protocol that did not run adds none."""
     intervals, found = scores["ci95"], list[Measure]()
     rule = scores.get("fpr_rule", DEFAULT_RULE)  # not said before there were other rules
-    for name in ("mAP@100", *(f"rank{k}" for k in RANKS)):
-        if scores[name] is not None:
-            column = name if name in ("mAP@100", "rank1") else ""
+    for name, stored in ranked(scores).items():
+        if scores[stored] is not None:
+            column = name if name in ("mAP@100", HITS[0]) else ""
             key = name if name == "mAP@100" else ""
-            found.append(Measure(name, scores[name], intervals[name], column=column, key=key))
+            found.append(Measure(name, scores[stored], intervals[stored], column=column, key=key))
     for target, value in (scores["tpr@fpr"] or {}).items():
         note = "" if value is not None else reason(scores, target, "there are no genuine pairs")
         label, ends = tpr_label(target, rule), intervals["tpr@fpr"][target]

@@ -22,14 +22,15 @@ from vidface.scores.metrics.ranking import average_precision_at_k, rank_k_hits
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import challenges
 from vidface.scores.protocols.lfrc import TARGETS
-from vidface.scores.protocols.protocol import RANKS, Protocol, Result, cost
+from vidface.scores.protocols.protocol import HITS, RANKS, Protocol, Result, cost
 from vidface.scores.scored import Scored, merge_numbers
 from vidface.submission import check_ranking
 
 CUT_OFF = 100
 DEFINITION = (
     "AP = sum over hits at rank k <= 100 of (hits up to k) / k, divided by ALL gallery videos of the identity; "
-    "mAP = mean over the identities of the gallery; rank-k = share of them with a hit among the first k"
+    "mAP = mean over the identities of the gallery; hit@k = share of them with any of their videos among the first k "
+    "(rank-k of openset counts every video as a search of its own)"
 )
 
 
@@ -106,7 +107,7 @@ def score_rankings(
         usable: bool [V], which videos of the manifest have a usable frame; None: that is not known.
 
     Returns:
-        ``mAP@100``, ``rank1``, ``rank5``, ``rank10``; ``ci95`` with the 95 % intervals of the same names; ``counts``;
+        ``mAP@100``, ``hit@1``, ``hit@5``, ``hit@10``; ``ci95`` with the 95 % intervals of the same names; ``counts``;
         ``warnings``; ``per_identity``, identity -> AP; and ``failed``, what queries and videos that fail cost each,
         where any do.
 
@@ -117,7 +118,7 @@ def score_rankings(
     relevant_videos = Counter(identity for identity in gallery.values() if identity)
     values = {
         "mAP@100": average_precision_at_k(hits, np.array([relevant_videos[name] for name in truth])),
-        **{f"rank{k}": rank_k_hits(hits, k).astype(np.float64) for k in RANKS},
+        **hit_values(hits),
     }
     enrolled = {
         identity
@@ -234,11 +235,16 @@ def failed_queries(
         why = "gallery videos of somebody have no usable frame and are never found"
     relevant = np.array([found.get(name, 0) for name in truth], np.int64)[rest]
     values = {"mAP@100": average_precision_at_k(hits[rest], relevant)}
-    values |= {f"rank{k}": rank_k_hits(hits[rest], k).astype(np.float64) for k in RANKS}
+    values |= hit_values(hits[rest])
     return {
         name: cost(why, failed, of, float(np.mean(each)) if len(each) else None)
         for name, each in values.items()
     }
+
+
+def hit_values(hits: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+    """1 for every identity with a hit among the first k, else 0, float64 [I], for every name of `HITS`."""
+    return {name: rank_k_hits(hits, k).astype(np.float64) for name, k in zip(HITS, RANKS, strict=True)}
 
 
 def _listed(splits: Sequence[str]) -> str:

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidface.manifest.manifest import Manifest
-from vidface.scores.metrics.ranking import average_precision_at_k, rank_k_hits
-from vidface.scores.protocols.iqiyi import CUT_OFF, failed_queries
-from vidface.scores.protocols.protocol import RANKS
+from vidface.scores.metrics.ranking import average_precision_at_k
+from vidface.scores.protocols.iqiyi import CUT_OFF, failed_queries, hit_values
 
 __all__ = ["Wanted", "failed_of", "identity_values", "ranks_by_search", "ranks_in", "wanted_videos"]
 
@@ -107,11 +106,11 @@ def ranks_in(rankings: Mapping[str, Sequence[str]], manifest: Manifest, wanted: 
 
 
 def identity_values(ranks: NDArray[np.int64], wanted: Wanted) -> dict[str, NDArray[np.float64]]:
-    """AP at 100 and the hits of rank-k, float64 [I] each, whose means are mAP@100 and the rank-k rates."""
+    """AP at 100 and the hits among the first k, float64 [I] each, whose means are mAP@100 and hit@k."""
     hits = _hits(ranks, wanted)
     return {
         "mAP@100": average_precision_at_k(hits, np.bincount(wanted.identity, minlength=len(wanted.names))),
-        **{f"rank{k}": rank_k_hits(hits, k).astype(np.float64) for k in RANKS},
+        **hit_values(hits),
     }
 
 

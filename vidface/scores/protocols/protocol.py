@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 __all__ = [
+    "HITS",
     "RANKS",
     "Measure",
     "Protocol",
@@ -18,7 +19,9 @@ __all__ = [
     "with_costs",
 ]
 
-RANKS = (1, 5, 10)  # of rank-k, in every protocol that ranks
+RANKS = (1, 5, 10)  # in every protocol that ranks
+# Of identities, any of whose videos may be the hit; `rank1` is of single mated searches (ISO/IEC 19795-1).
+HITS = tuple(f"hit@{k}" for k in RANKS)
 
 
 class Measure(NamedTuple):

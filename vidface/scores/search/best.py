@@ -4,6 +4,8 @@ The blocked product by BLAS only sorts pairs out: it is off by less than `vidfac
 what surely lies below the best of a row (and, in a gallery, below the score of its mate) is never scored; the rest gets
 its score by `dot32`. Tested in ``tests/scores/metrics/test_open_set.py`` and
 ``tests/scores/metrics/test_mate_search.py`` against loops over all pairs.
+
+Inner work: `vidface.scores.metrics.open_set` and `vidface.scores.metrics.mate_search` check what is passed.
 """
 
 from __future__ import annotations
@@ -16,18 +18,12 @@ from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from vidface.embeddings.arrays import LONGEST
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count, in_threads
-from vidface.scores.pairs.blocks import (
-    BLOCK,
-    DISTRACTOR_TOLERANCE,
-    TOPS,
-    checked_float32,
-    longest_row,
-    product_error,
-)
+from vidface.scores.pairs.blocks import BLOCK, TOPS, checked_float32, product_error
 
-__all__ = ["best_distractor", "scan_gallery"]
+__all__: list[str] = []
 
 
 def scan_gallery(
@@ -56,7 +52,7 @@ def scan_gallery(
     mate = np.full(len(probes), np.nan, np.float32)
     rank = np.where(own >= 0, 1, 0)
     starts = np.searchsorted(codes, np.arange(codes[-1] + 2))
-    error = product_error(probes.shape[1], longest_row(probes, gallery))
+    error = product_error(probes.shape[1], LONGEST)
 
     def work(tops: Iterator[int]) -> None:
         scores = np.empty(block * block, np.float32)
@@ -164,7 +160,7 @@ def best_distractor(
     Raises:
         ValueError: a row of the distractors is neither zero nor of unit length.
     """
-    error = product_error(rows.shape[1], max(1 + DISTRACTOR_TOLERANCE, longest_row(rows)))
+    error = product_error(rows.shape[1], LONGEST)
     if device != "cpu":
         from vidface.scores.pairs.blocks_torch import best_on_device
 

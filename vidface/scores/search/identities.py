@@ -2,7 +2,7 @@
 
 Scores are of `vidface.embeddings.exact.tile32`: the bits of `dot32`. The k-th highest of them all is found without
 holding them: float32 numbers have keys, whole numbers of 32 bits in the same order; one pass counts keys by their upper
-half, a second one those of the halves that matter by their lower half.
+half, a second one those of the halves that matter by their lower half. Inner work, on arrays that were checked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vidface.embeddings.exact import TILE_LEFT, TILE_RIGHT, aligned_rows, tile32
 
-__all__ = ["BINS", "Scores", "count_lower", "count_upper", "lower_place", "upper_place"]
+__all__: list[str] = []
 
 ROWS = 64  # identities a job: each probe is read once for them all
 BINS = 2**16

@@ -15,8 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import LONGEST, integers, texts, two_sides, unit_rows_of
 from vidface.embeddings.exact import dot64
-from vidface.scores.pairs.blocks import by_text, longest_row, product_error
+from vidface.scores.pairs.blocks import by_text, product_error
 
 __all__ = ["gallery_ranks"]
 
@@ -33,8 +34,8 @@ def gallery_ranks(
     """Where videos stand in the rankings of queries.
 
     Args:
-        queries: float32 [Q, D], finite.
-        gallery: float32 [V, D], finite.
+        queries: float32 [Q, D], unit or zero rows.
+        gallery: float32 [V, D], unit or zero rows.
         gallery_ids: [V], the video ids; equal scores are ordered by them, in text order.
         of_query: int [N], the query in whose ranking ...
         videos: int [N], ... this gallery video is looked up.
@@ -43,23 +44,17 @@ def gallery_ranks(
         int64 [N], 1 for the first of a ranking.
 
     Raises:
-        ValueError: shapes that don't fit, or values that aren't finite.
+        ValueError: shapes that don't fit, rows that are neither of unit length nor zero, or a query or a video that
+            is not there.
     """
-    asked, stored = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(gallery, np.float32)
-    whose, wanted = np.asarray(of_query, np.int64), np.asarray(videos, np.int64)
-    if (
-        asked.ndim != 2
-        or stored.ndim != 2
-        or asked.shape[1] != stored.shape[1]
-        or whose.shape != wanted.shape
-    ):
-        raise ValueError(f"queries {asked.shape}, gallery {stored.shape} and what is looked up don't fit")
-    if len(gallery_ids) != len(stored):
-        raise ValueError(f"{len(gallery_ids)} ids for {len(stored)} videos")
-    if not (np.isfinite(asked).all() and np.isfinite(stored).all()):
-        raise ValueError("queries and gallery must be finite")
-    _, tie = by_text(gallery_ids)
-    error = product_error(asked.shape[1], longest_row(asked, stored))
+    asked, stored = two_sides(unit_rows_of(queries, "queries"), unit_rows_of(gallery, "gallery"))
+    whose = integers(of_query, "of_query").astype(np.int64)
+    wanted = integers(videos, "videos", len(whose)).astype(np.int64)
+    for places, there, what in ((whose, asked, "queries"), (wanted, stored, "videos")):
+        if len(places) and not 0 <= places.min() <= places.max() < len(there):
+            raise ValueError(f"{what} {places.min()} to {places.max()} are looked up among {len(there)}")
+    _, tie = by_text(texts(gallery_ids, "ids", len(stored)))
+    error = product_error(asked.shape[1], LONGEST)
 
     order = np.argsort(whose, kind="stable")
     above = np.zeros(len(order), np.int64)

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from vidface.embeddings.pooling import pool_frames
+from vidface.embeddings.arrays import LONGEST, at_least_one, texts, two_sides, unit_rows_of
+from vidface.embeddings.pooling import pool_label
 from vidface.runtime import cpu_count, map_ordered
-from vidface.scores.pairs.blocks import by_text
+from vidface.scores.pairs.blocks import by_text, product_error
 from vidface.scores.search.scan import rank_candidates, scan
 
 __all__ = ["identity_templates", "search"]
@@ -48,10 +49,13 @@ def identity_templates(
     Returns:
         (names, templates): the I identities in text order, and float32 [I, D], the L2-normalised mean of
         each one's videos. An identity without a usable video has a zero row.
+
+    Raises:
+        ValueError: shapes that don't fit, identities that aren't text, or rows that are neither of unit length nor
+            zero.
     """
-    rows = np.asarray(embeddings)
-    if rows.ndim != 2 or len(rows) != len(identities):
-        raise ValueError(f"{len(identities)} identities don't fit embeddings of shape {rows.shape}")
+    rows = unit_rows_of(embeddings)
+    texts(identities, "identities", len(rows))
     videos: dict[str, list[int]] = {}
     for video, identity in enumerate(identities):
         if identity:
@@ -59,7 +63,7 @@ def identity_templates(
     names = sorted(videos)
     templates = np.zeros((len(names), rows.shape[1]), np.float32)
     for template, name in zip(templates, names, strict=True):
-        template[:] = pool_frames(rows[videos[name]], np.ones(len(videos[name]), bool))
+        pool_label(rows[videos[name]], np.ones(len(videos[name]), bool), True, template)
     return names, templates
 
 
@@ -74,8 +78,8 @@ def search(
     """Find the k videos with the largest inner product for every query, exactly.
 
     Args:
-        queries: [Q, D], finite.
-        gallery: [V, D], finite. Zero rows score 0 with everybody.
+        queries: [Q, D], unit or zero rows.
+        gallery: [V, D], unit or zero rows; zero rows score 0 with everybody.
         gallery_ids: [V], the video ids; equal scores are ordered by them, in text order.
         k: how many videos a query gets, at most.
         workers: threads; None: one for every core this process may use. Sets speed, not the result.
@@ -85,16 +89,11 @@ def search(
         float64 and then by id; the scores returned are rounded. ``index`` points into the gallery as given.
 
     Raises:
-        ValueError: shapes that don't fit, values that aren't finite, or k below 1.
+        ValueError: shapes that don't fit, rows that are neither of unit length nor zero, or k below 1.
     """
-    asked = np.ascontiguousarray(queries, dtype=np.float32)
-    stored = np.ascontiguousarray(gallery, dtype=np.float32)
-    if asked.ndim != 2 or stored.ndim != 2 or asked.shape[1] != stored.shape[1]:
-        raise ValueError(f"queries {asked.shape} and gallery {stored.shape} don't have the same dimension")
-    if len(gallery_ids) != len(stored) or k < 1:
-        raise ValueError(f"{len(gallery_ids)} ids for {len(stored)} videos, k = {k}: k must be at least 1")
-    if not (np.isfinite(asked).all() and np.isfinite(stored).all()):
-        raise ValueError("queries and gallery must be finite")
+    at_least_one(k=k, workers=workers)
+    asked, stored = two_sides(unit_rows_of(queries, "queries"), unit_rows_of(gallery, "gallery"))
+    texts(gallery_ids, "ids", len(stored))
 
     depth = min(k, len(stored))
     scores = np.zeros((len(asked), depth), np.float32)
@@ -103,19 +102,18 @@ def search(
         return scores, index
 
     by_id, rank = by_text(gallery_ids)  # of two equal scores the lower rank comes first
-    lengths = _lengths(asked)
-    errors = _product_errors(lengths, _lengths(stored).max(), asked.shape[1])
+    error = product_error(asked.shape[1], LONGEST)
     index[:] = by_id[:depth]  # of a query that is zero: all scores are 0
-    open_queries = np.flatnonzero(lengths)
+    open_queries = np.flatnonzero(asked.any(axis=1))
     if faiss.get_num_gpus() > 0 and depth + _GPU_MARGIN <= min(_GPU_LIMIT, len(stored)):
-        open_queries = _search_on_gpus(asked, stored, rank, errors, open_queries, scores, index)
+        open_queries = _search_on_gpus(asked, stored, rank, error, open_queries, scores, index)
     workers = workers or cpu_count()
     capacity = min(max(_ROOM * depth, depth + 64), len(stored))
     step = max(1, min(_QUERIES, _CELLS // capacity, -(-len(open_queries) // workers)))
 
     def work(first: int) -> None:
         rows = open_queries[first : first + step]
-        scores[rows], index[rows] = _search_block(asked[rows], stored, rank, errors[rows], depth, capacity)
+        scores[rows], index[rows] = _search_block(asked[rows], stored, rank, error, depth, capacity)
 
     # The blocks are the work of the threads, so BLAS gets one for each.
     with threadpool_limits(1, user_api="blas"):
@@ -127,7 +125,7 @@ def _search_block(
     queries: NDArray[np.float32],
     stored: NDArray[np.float32],
     rank: NDArray[np.int64],
-    errors: NDArray[np.float64],
+    error: float,
     depth: int,
     capacity: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -138,39 +136,21 @@ def _search_block(
     held = np.zeros(count, np.int64)
     floors = np.full(count, -np.inf, np.float32)
     block = np.zeros((count, _VIDEOS), np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32: such queries keep every candidate
-        for first in range(0, len(stored), block.shape[1]):
-            part = stored[first : first + block.shape[1]]
-            np.matmul(queries, part.T, out=block[:, : len(part)])
-            scan(block, len(part), first, queries, stored, rank, errors, depth, videos, values, held, floors)
+    for first in range(0, len(stored), block.shape[1]):
+        part = stored[first : first + block.shape[1]]
+        np.matmul(queries, part.T, out=block[:, : len(part)])
+        scan(block, len(part), first, queries, stored, rank, error, depth, videos, values, held, floors)
     scores = np.empty((count, depth), np.float32)
     index = np.empty((count, depth), np.int64)
-    rank_candidates(queries, stored, rank, errors, depth, videos, values, held, scores, index)
+    rank_candidates(queries, stored, rank, error, depth, videos, values, held, scores, index)
     return scores, index
-
-
-def _product_errors(lengths: NDArray[np.float64], longest: float, dimension: int) -> NDArray[np.float64]:
-    """How far a product of float32 may be off for every query, with room for rounding the bound itself.
-
-    n roundings in any order are off by at most n u / (1 - n u) of the product of the lengths (Higham, Accuracy and
-    Stability of Numerical Algorithms, section 3.1), half of what is given here, and by what underflows. Infinite
-    where scores could leave float32.
-    """
-    products = lengths * longest
-    errors = dimension * (products * np.finfo(np.float32).eps + np.finfo(np.float32).tiny)
-    return np.where(products < np.finfo(np.float32).max / 4, errors, np.inf)
-
-
-def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    squares: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-    return np.sqrt(squares)
 
 
 def _search_on_gpus(
     asked: NDArray[np.float32],
     stored: NDArray[np.float32],
     rank: NDArray[np.int64],
-    errors: NDArray[np.float64],
+    error: float,
     rows: NDArray[np.int64],
     scores: NDArray[np.float32],
     index: NDArray[np.int64],
@@ -189,9 +169,9 @@ def _search_on_gpus(
         values, videos = engine.search(asked[part], width)
         found, best = np.empty((len(part), depth), np.float32), np.empty((len(part), depth), np.int64)
         held = np.full(len(part), width)
-        rank_candidates(asked[part], stored, rank, errors[part], depth, videos, values, held, found, best)
+        rank_candidates(asked[part], stored, rank, error, depth, videos, values, held, found, best)
         # What was not proposed scored at most as much as the last proposal.
-        proven = values[:, -1] < values[:, depth - 1] - 2 * errors[part]
+        proven = values[:, -1] < values[:, depth - 1] - 2 * error
         scores[part[proven]], index[part[proven]] = found[proven], best[proven]
         unproven.append(part[~proven])
     return np.concatenate(unproven)

@@ -1,6 +1,6 @@
 """The inner loops of `vidface.scores.search.retrieval`: what of a block may be among the best, and its order.
 
-Tested in ``tests/scores/search/test_retrieval.py``.
+Tested in ``tests/scores/search/test_retrieval.py``. Inner work: `search` checks what is passed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from vidface.embeddings.exact import dot64
 
-__all__ = ["rank_candidates", "scan"]
+__all__: list[str] = []
 
 _LANES = 16  # scores compared at once; LLVM splits them where the machine has narrower vectors
 _AHEAD = 4  # candidates whose rows are on their way from memory while one is scored
@@ -87,7 +87,7 @@ def scan(
     queries: Any,
     stored: Any,
     rank: Any,
-    errors: Any,
+    error: float,
     depth: int,
     videos: Any,
     values: Any,
@@ -102,7 +102,7 @@ def scan(
         queries: float32 [Q, D].
         stored: float32 [V, D], the gallery.
         rank: int64 [V], of two equal scores the lower rank comes first.
-        errors: float64 [Q], how far a product may be off; infinite where the products mean nothing.
+        error: how far a product may be off.
         depth: how many candidates are wanted.
         videos: int32 or int64 [Q, C], the candidates, C > depth or V.
         values: float32 [Q, C], their products.
@@ -122,7 +122,7 @@ def scan(
                     continue
                 if count == capacity:
                     count, floor = _drop(
-                        queries[q], stored, rank, errors[q], depth, videos[q], values[q], count, floor
+                        queries[q], stored, rank, error, depth, videos[q], values[q], count, floor
                     )
                     if row[column] < floor:
                         continue
@@ -144,13 +144,11 @@ def _drop(
     floor: Any,
 ) -> Any:
     """(how many candidates stay, the new floor): what cannot be among the best `depth` any more goes."""
-    kept = count
-    if error < np.inf:
-        floor = max(floor, _floor(values[:count], depth, error))
-        kept = 0
-        for c in range(count):  # no branch: half of them would be guessed wrong
-            videos[kept], values[kept] = videos[c], values[c]
-            kept += not values[c] < floor
+    floor = max(floor, _floor(values[:count], depth, error))
+    kept = 0
+    for c in range(count):  # no branch: half of them would be guessed wrong
+        videos[kept], values[kept] = videos[c], values[c]
+        kept += not values[c] < floor
     if 2 * kept > count:  # too many near ties: their exact scores tell them apart
         exact, order = _exact_order(query, stored, rank, videos[:kept])
         floor = max(floor, np.float32(exact[order[depth - 1]] - 2 * error))
@@ -209,7 +207,7 @@ def rank_candidates(
     queries: Any,
     stored: Any,
     rank: Any,
-    errors: Any,
+    error: float,
     depth: int,
     videos: Any,
     values: Any,
@@ -221,8 +219,7 @@ def rank_candidates(
     for q in range(len(queries)):
         count = held[q]
         mine = videos[q, :count]
-        if errors[q] < np.inf:
-            mine = mine[~(values[q, :count] < _floor(values[q, :count], depth, errors[q]))]
+        mine = mine[~(values[q, :count] < _floor(values[q, :count], depth, error))]
         exact, order = _exact_order(queries[q], stored, rank, mine)
         for place in range(depth):
             scores[q, place] = exact[order[place]]
