@@ -216,6 +216,7 @@ def test_nan_passes_through(tmp_path: Path) -> None:
         ({"architecture": None}, "its card tiny.toml must name an architecture"),
         ({"architecture": "step5", "dimension": 282, "input_size": [112, 112]}, "weights of another network"),
         ({"dimension": 7}, "says dimension 7, its architecture 6"),
+        ({"output": "feature"}, "weights have one output: take `output` out of the card"),
         ({"input_size": [20, 32]}, "20x32: each side must be a multiple"),
         ({"architecture": {**TINY, "ratio": 4}}, "unknown ratio"),
     ],

@@ -264,6 +264,8 @@ def test_budget_counts_every_form(tmp_path: Path, name: str) -> None:
     found = read_budget(str(path))
     assert (found.dimension, found.input_size) == (DIMENSION, (HEIGHT, WIDTH))
     assert sum(layer.macs for layer in found.layers) == 3 * HEIGHT * WIDTH * DIMENSION
+    path.with_suffix(".toml").unlink()
+    assert read_budget(str(path), output=card.get("output")).layers == found.layers
 
 
 # ---- what onnxruntime says

@@ -149,6 +149,30 @@ def test_a_class_of_the_training_script_is_named(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), path)
     text = refusal(path)
     assert "torch.nn.modules.linear.Linear" in text and "save the weights alone" in text
+    assert "export the network to ONNX: see docs/models.md" in text
+
+
+def test_weights_of_an_unknown_network_say_what_they_are_and_how_to_export(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": {"conv.weight": torch.zeros(4, 3, 1, 1), "fc.bias": torch.zeros(8)}}, path)
+    with pytest.raises(ModelError) as caught:
+        load_backbone(path)
+    text = str(caught.value)
+    assert "holds 2 tensors (conv.weight (4x3x1x1), fc.bias (8))" in text
+    assert "its card w.toml must name an architecture" in text and "step5" in text
+    assert "torch.onnx.export" in text and "pip install onnx onnxscript" in text and "docs/models.md" in text
+
+
+@pytest.mark.parametrize("kind", ["TorchScript", "torch.export"])
+def test_an_archive_that_is_a_program_is_refused_by_its_kind(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "w.pt"
+    if kind == "torch.export":
+        torch.export.save(torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(3, 2),)), path)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:  # as torch.jit.save names its parts
+            for name in ("w/data.pkl", "w/code/__torch__/w.py", "w/constants.pkl", "w/version"):
+                archive.writestr(name, b"")
+    assert f"{kind}" in refusal(path) and "export it to ONNX" in refusal(path)
 
 
 def test_files_of_old_torch_are_told_what_to_do(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_a_recipe_and_its_submissions(small, tmp_path: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["{none}"], 2, "a comparison needs two runs or more"),
-        (["{none}", "{low}"], 2, "does not say which manifest it was made from"),
+        (["{none}", "{low}"], 2, "pass --manifest FILE"),
         (["{none}", "{low}", "--manifest", "{manifest}", "--targets", "7"], 2, "'7' is not a rate"),
         (["{none}", "nowhere.h5", "--manifest", "{manifest}"], 1, "nowhere.h5: no such file"),
         (["{none}", "{manifest}", "--manifest", "{manifest}"], 1, "not an embeddings file"),

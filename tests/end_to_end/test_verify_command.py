@@ -87,6 +87,7 @@ def test_two_sets_in_one_table(
         "fpr_rule",
         "definition",
         "output",
+        "warnings",
         "faults",
         "sets",
     } == set(printed)

@@ -153,7 +153,7 @@ def test_listed_images_that_cannot_be_used_are_counted(images: Path) -> None:
         ).json
         assert found["counts"]["zero_embeddings"] == 3
         assert found["counts"]["images"] == 8
-        said = "3 images have no embedding: they score 0 with everybody and stay counted; "
+        said = "3 of 8 images have no embedding: they score 0 with everybody and stay counted; "
         where = f"the first is {bad[0]!r}, a row of zeros" if scored == matrix else "see faults.jsonl"
         assert said + where in found["warnings"]
 

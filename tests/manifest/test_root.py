@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def test_extract_from_a_root_gives_the_bytes_of_a_manifest_beside_the_media(
     here, away = home / "set.csv", home / "above" / "set.csv"
     vidface("manifest", "from-folder", disk, "--root", disk, "-o", here, code=0)
     assert here.read_text().splitlines()[1] == "p0/v0,p0/v0,p0,train"
+    told = vidface("manifest", "from-folder", disk, "--root", disk, "-o", here, code=0).out
+    assert f"note: paths start at {disk}: pass --root {disk} to extract" in told
     vidface("extract", here, "--root", disk, "--model", home / "model.onnx", "-o", home / "a.h5", code=0)
     # The same rows beside the media, in a copy of the set.
     away.parent.mkdir()
@@ -219,3 +222,34 @@ def test_what_opens_no_media_does_not_ask_where_they_lie(disk: Path, home: Path)
         "score", home / "e.h5", "--manifest", home / "set.csv", "--targets", "1e-1", "--json", code=0
     )
     assert scores.json["mAP@100"] == 1.0
+
+
+def test_a_root_on_the_command_line_goes_before_that_of_a_recipe(disk: Path, home: Path) -> None:
+    vidface("manifest", "from-folder", disk, "--root", disk, "-o", home / "set.csv", code=0)
+    (home / "recipe.toml").write_text(
+        'manifest = "set.csv"\nroot = "nowhere"\noutput = "out"\n[extract]\nmodel = "model.onnx"\n'
+    )
+    assert "nowhere: not a folder" in vidface("run", home / "recipe.toml", code=1).error
+    told = vidface("run", home / "recipe.toml", "--root", disk, "--json", code=0).json
+    assert told["status"] == {"ok": PEOPLE * TAKES}
+    assert json.loads((home / "out" / "run.json").read_text())["run"]["root"] == "../../disk/faces"
+
+
+def test_a_manifest_in_the_other_unicode_form_scores_the_same(disk: Path, home: Path) -> None:
+    """Somebody saved the list again, on another system: the ids look the same, and are."""
+    rows = [
+        (f"Zo\u00eb {p}/{v}", f"p{p}/v{v}", f"p{p}", "val" if v else "train")
+        for p in range(3)
+        for v in range(3)
+    ]
+    written = write_manifest(home / "set.csv", rows)
+    again = write_manifest(
+        home / "again.csv", [(unicodedata.normalize("NFD", row[0]), *row[1:]) for row in rows]
+    )
+    vidface("extract", written, "--root", disk, "--model", home / "model.onnx", "-o", home / "f.h5", code=0)
+    vidface("cluster", home / "f.h5", "-o", home / "e.h5", code=0)
+    scores = [
+        vidface("score", home / "e.h5", "--manifest", path, "--targets", "1e-1", "--json", code=0).json
+        for path in (written, again)
+    ]
+    assert scores[0]["mAP@100"] == scores[1]["mAP@100"] == 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import stats
 
 from vidface.errors import ManifestError, StoreError, UsageError
 from vidface.manifest.manifest import Manifest, write_manifest
-from vidface.report.comparison.text import as_json
+from vidface.report.comparison.text import as_json, text
 from vidface.runs.compare import compare
 from vidface.runs.compare_inputs import open_compared
 from vidface.runs.compare_result import verdict
@@ -95,6 +96,8 @@ def test_ranks_go_on_where_the_list_of_a_hundred_ends(tmp_path: Path) -> None:
             continue
         ranking = sorted(gallery, key=lambda v: (-float(template @ rows[v]), ids[v]))
         assert found.ranks[0, n] == ranking.index(video) + 1
+        strangers = sum(identities[v] != name for v in ranking[: ranking.index(video)])
+        assert found.ranks_among_strangers[0, n] == strangers + 1
         deep += found.ranks[0, n] > 100
         if found.ranks[0, n] <= 100:
             assert lists[name][found.ranks[0, n] - 1] == ids[video]
@@ -122,13 +125,37 @@ def test_what_changed_most_comes_first(some: ComparedSet) -> None:
     found = some.compare(some.embeddings("a.h5", 1.5), some.embeddings("b.h5", 0.5, failed=3))
     videos = found.changed_videos(1)
     last = len(found.wanted.gallery) + 1
-    ratios = [max(a, b) / min(a, b) for a, b in np.where(found.ranks > 0, found.ranks, last)[:, videos].T]
-    assert ratios == sorted(ratios, reverse=True) and set(videos) == set(
-        np.flatnonzero(found.ranks[0] != found.ranks[1]).tolist()
-    )
+    ranks = found.ranks_among_strangers
+    ratios = [max(a, b) / min(a, b) for a, b in np.where(ranks > 0, ranks, last)[:, videos].T]
+    assert ratios == sorted(ratios, reverse=True)
+    assert set(videos) == set(np.flatnonzero(ranks[0] != ranks[1]).tolist())
     people = found.changed_identities(1)
     changes = np.abs(np.diff(found.precision, axis=0))[0]
     assert changes[people].tolist() == sorted(changes[changes > 0].tolist(), reverse=True)
+
+
+def test_a_persons_own_videos_that_change_places_have_not_changed_their_rank(some: ComparedSet) -> None:
+    found = some.compare(some.embeddings("a.h5", 1.5), some.embeddings("b.h5", 0.5))
+    neighbours = np.array([[1, 2, 5], [2, 1, 5], [3, 1, 9]])
+    small = replace(
+        found,
+        wanted=found.wanted._replace(videos=found.wanted.videos[:3], identity=np.zeros(3, np.int64)),
+        ranks=neighbours,
+    )
+    assert small.ranks_among_strangers.tolist() == [[1, 1, 3], [1, 1, 3], [2, 1, 7]]
+    assert small.changed_videos(1) == []
+    assert set(small.changed_videos(2)) == {0, 2}
+
+
+def test_what_does_not_say_how_it_was_made_is_not_called_the_same(some: ComparedSet) -> None:
+    write_lfrc(some.folder / "m.bin", some.matrix(0.8))
+    found = some.compare(some.embeddings("a.h5", 1.0), some.folder / "m.bin")
+    assert found.differs == {"how it was made": ["known", "not known"]}
+    assert "nothing that differs is known" not in text(found)
+    alone = some.compare(some.folder / "m.bin", some.folder / "m.bin")
+    assert alone.differs == {"how it was made": ["not known", "not known"]}
+    known = some.compare(some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.8))
+    assert known.differs == {} and "nothing that differs is known" in text(known)
 
 
 def test_several_runs_get_wider_intervals(some: ComparedSet) -> None:

@@ -145,6 +145,11 @@ def test_images_that_fail_are_listed_and_their_pairs_left_out() -> None:
         assert result[key] == clean[key], key
     resized = verify(pairs, backbone, resize=True)
     assert "wrong-size" not in {fault["kind"] for fault in resized["faults"]}
+    assert not any("resized whole" in warning for warning in resized["warnings"])
+    images = [png(face) for face in pixels]
+    images[7], images[2] = png(faces(1, side=4 * SIDE)[0]), png(faces(1, side=2 * SIDE)[0][:, :SIDE])
+    whole = verify(pairs_of(images, first, second, same), backbone, resize=True)
+    assert whole["warnings"][0].startswith("2 of 24 images are of another shape than the model's input")
     assert resized["counts"]["pairs"] == 11
 
 

@@ -70,7 +70,7 @@ def exceeded(budget: Budget, limits: Limits) -> list[Excess]:
     return over
 
 
-def read_budget(model: str, input_size: tuple[int, int] | None = None) -> Budget:
+def read_budget(model: str, input_size: tuple[int, int] | None = None, output: str | None = None) -> Budget:
     """Count a network by its name or from its files; nothing of it is run.
 
     Args:
@@ -79,6 +79,8 @@ def read_budget(model: str, input_size: tuple[int, int] | None = None) -> Budget
             with their card, which must fit the architecture.
         input_size: (height, width). Needed only for an ONNX model that leaves it free and has no card; a named
             network has 112x112 unless told otherwise; a card may not be contradicted.
+
+        output: which output of an ONNX model is the embedding, if it has several and no card names one.
 
     Raises:
         ModelError: no such model, or one that cannot be used or counted.
@@ -89,7 +91,7 @@ def read_budget(model: str, input_size: tuple[int, int] | None = None) -> Budget
             return spec_budget(STEPS[model], input_size or (112, 112), model)
         if not path.exists():
             raise ModelError(f"{model}: no such file, and no name of a network: known are {', '.join(STEPS)}")
-    told: dict[str, object] = {} if input_size is None else {"input_size": input_size}
+    told: dict[str, object] = {"input_size": input_size, "output": output}
     if path.suffix == ".toml":
         if not path.is_file():
             raise ModelError(f"{path}: no such model card")
@@ -108,7 +110,7 @@ def read_budget(model: str, input_size: tuple[int, int] | None = None) -> Budget
     from vidface.backbones.budget_onnx import onnx_budget
 
     return onnx_budget(
-        path, read_card(path, told) if path.with_suffix(".toml").is_file() else None, input_size
+        path, read_card(path, told) if path.with_suffix(".toml").is_file() else None, input_size, output
     )
 
 

@@ -33,13 +33,16 @@ from vidface.errors import ModelError, printable, shortened
 __all__ = ["graph_budget", "onnx_budget"]
 
 
-def onnx_budget(path: Path, card: ModelCard | None, input_size: tuple[int, int] | None) -> Budget:
+def onnx_budget(
+    path: Path, card: ModelCard | None, input_size: tuple[int, int] | None, output: str | None = None
+) -> Budget:
     """Count an ONNX model.
 
     Args:
         path: the model; external data is read only from its own folder, and of that only small tensors.
         card: its card, if it has one: gives the input size, and must agree with the graph.
         input_size: (height, width), where there is no card and the graph leaves it free.
+        output: which output is the embedding, where there is no card and the graph has several.
 
     Raises:
         ModelError: the file is no ONNX model, is damaged, reads files outside its folder, is no face model,
@@ -57,7 +60,7 @@ def onnx_budget(path: Path, card: ModelCard | None, input_size: tuple[int, int] 
     except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(f"{path}: not an ONNX model, or a damaged one: {shortened(error)}") from error
     if card is None:
-        return graph_budget(model, str(path), input_size)
+        return graph_budget(model, str(path), input_size, embedding=output)
     return graph_budget(model, str(path), card.input_size, card.dimension, card.output)
 
 

@@ -25,14 +25,12 @@ from vidface.errors import ModelError
 
 __all__ = ["Findings", "pixel_range", "probe", "probe_images", "range_warnings"]
 
-# Distances of two embeddings of one image, as a share of their length. Rounding stays below 1e-5 in float32 and 1e-3 in
-# float16; dropout and batch statistics move an embedding by a tenth and more.
-_SAME, _ROUNDING = 2e-2, 1e-3
+# Distances of two embeddings of one image, as a share of their length. Rounding stays below 1e-5 in float32 and near
+# 1e-3 in float16; dropout and batch statistics move an embedding by a tenth and more.
+_SAME, _ROUNDING = 2e-2, 5e-3
 _ONE_EMBEDDING = 1e-4  # what different images must at least differ by
-_WIDEST, _NARROWEST = (
-    300.0,
-    0.25,
-)  # of the pixels' range; networks take -1..1, 0..1, -2..3, 0..255 or -123..151
+# Of the pixels' range; networks take -1..1, 0..1, -2..3, 0..255 or, with a mean taken off alone, -132..164.
+_LOWEST, _HIGHEST, _NARROWEST = -160.0, 300.0, 0.25
 _MOST_NUMBERS = 4096
 
 
@@ -161,17 +159,27 @@ def range_warnings(card: ModelCard, inside: Range | None) -> list[str]:
     width = float((high - low).min())
     from_to = f"{low.min():.4g} to {high.max():.4g}"
     warnings = []
-    if not (np.isfinite(low).all() and np.isfinite(high).all()) or max(-low.min(), high.max()) > _WIDEST:
+    small = {
+        name: values
+        for name, values in (("mean", mean), ("std", std))
+        if values.min() >= 0 and values.max() <= 1
+    }
+    scaled = ", ".join(f"{name} = {_numbers(values * 255)}" for name, values in small.items())
+    if (
+        not (np.isfinite(low).all() and np.isfinite(high).all())
+        or low.min() < _LOWEST
+        or high.max() > _HIGHEST
+    ):
         why = "networks take about -1 to 1, or 0 to 255"
         if std.max() < 0.1:
-            factors = ", ".join(f"{value:.6g}" for value in 1 / std)
-            why = f"std on its card is divided by; if these are factors, say std = [{factors}]"
-        elif std.max() <= 1 and mean.min() >= 0 and mean.max() <= 1:
+            why = f"std on its card is divided by; if these are factors, say std = {_numbers(1 / std)}"
+        elif "std" in small:
             why = (
-                "mean and std on its card are of pixels 0..1; of pixels 0..255 they are "
-                f"mean = {_numbers(mean * 255)}, std = {_numbers(std * 255)}"
+                f"{' and '.join(small)} on its card: of pixels 0..1, it seems; of pixels 0..255 say {scaled}"
             )
         warnings.append(f"the network gets pixels from {from_to}: {why}")
+    elif list(small) == ["mean"] and mean.any():
+        warnings.append(f"mean on its card is of pixels 0..1, it seems; of pixels 0..255 say {scaled}")
     elif width < _NARROWEST or np.any(low > 0.1 * (high - low)) or np.any(high < -0.1 * (high - low)):
         why = "check mean and std on its card"
         if inside is not None and (set(card.mean) != {0.0} or set(card.std) != {1.0}):
@@ -248,7 +256,7 @@ def _numbers(values: NDArray[np.float64]) -> str:
 
 
 def _by(names: Sequence[str]) -> str:
-    return f" by its graph ({_some(names)})" if names else ""
+    return f" (its graph has {_some(names)})" if names else ""
 
 
 def _some(names: Sequence[str]) -> str:

@@ -182,9 +182,15 @@ def parse_spec(architecture: str | Mapping[str, object]) -> Spec:
 
 
 def no_architecture(path: Path) -> ModelError:
-    """The error for weights of which nothing says what network they belong to."""
+    """The error for weights of which nothing says what network they belong to; it says what is in the file.
+
+    Raises:
+        ModelError: the file holds no weights.
+    """
+    from vidface.backbones.weights import held_in  # here, since it takes torch
+
     return ModelError(
-        f"{path}: weights alone do not say which network they belong to: its card {path.with_suffix('.toml').name} "
+        f"{path}: holds {held_in(path)}, and nothing says of which network: its card {path.with_suffix('.toml').name} "
         f'must name an architecture, for example architecture = "step5" (known: {", ".join(STEPS)}); export any other '
         "network to ONNX, with torch.onnx.export, which needs `pip install onnx onnxscript`: see docs/models.md"
     )

@@ -36,6 +36,8 @@ _DTYPES = {
 
 # Where training scripts keep the weights in a checkpoint that holds more than them.
 _NESTED = ("state_dict", "model")
+# What else torch writes as zip files, by a part of the names in them.
+_PROGRAMS = {"/code/": "a TorchScript archive", "/archive_format": "an archive of torch.export"}
 
 
 def read_torch_archive(path: Path) -> dict[str, torch.Tensor]:
@@ -62,7 +64,8 @@ def read_torch_archive(path: Path) -> dict[str, torch.Tensor]:
             content = _read(archive, path)
     except StoreError as error:
         raise ModelError(
-            f"{error}; save the weights alone, with torch.save(network.state_dict(), NEW)"
+            f"{error}; save the weights alone, with torch.save(network.state_dict(), NEW), or export the network to "
+            "ONNX: see docs/models.md"
         ) from None
     except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
         # as zipfile raises them for missing, damaged, exotic and encrypted archives
@@ -72,6 +75,10 @@ def read_torch_archive(path: Path) -> dict[str, torch.Tensor]:
 
 def _read(archive: zipfile.ZipFile, path: Path) -> Any:
     members = {member.filename: member for member in archive.infolist()}
+    if programs := [kind for part, kind in _PROGRAMS.items() if any(part in f"/{name}" for name in members)]:
+        raise ModelError(
+            f"{path}: {programs[0]}, which is a program: refused; export it to ONNX, as docs/models.md says"
+        )
     pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1 or len(members) != len(archive.infolist()):
         raise ModelError(f"{path}: a zip file, but not one that torch.save wrote: it must hold one data.pkl")

@@ -15,7 +15,7 @@ from vidface.backbones.kinds import model_kind
 from vidface.backbones.torch_archive import read_torch_archive
 from vidface.errors import ModelError, printable
 
-__all__ = ["fill", "load_weights", "save_weights"]
+__all__ = ["fill", "held_in", "load_weights", "save_weights"]
 
 
 def save_weights(module: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -56,7 +56,18 @@ def load_weights(module: nn.Module, path: Path) -> None:
         ModelError: no such file, neither of the two (a pickle is refused by its first bytes and never run),
             damaged, or names or shapes differ from the module's; the module is then unchanged.
     """
-    fill(module, read_torch_archive(path) if model_kind(path) == "torch" else _read_safetensors(path), path)
+    fill(module, _read(path), path)
+
+
+def held_in(path: Path) -> str:
+    """What a file of weights holds, for a message.
+
+    Raises:
+        ModelError: as in `load_weights`.
+    """
+    given = _read(path)
+    names = [f"{name} ({_shape(tensor)})" for name, tensor in given.items()]
+    return f"{len(given)} tensors ({_some(names)})"
 
 
 def fill(module: nn.Module, given: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -79,6 +90,10 @@ def fill(module: nn.Module, given: Mapping[str, torch.Tensor], path: Path) -> No
     if problems := [f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names]:
         raise ModelError(f"{path}: weights of another network: {'; '.join(problems)}: check the architecture")
     module.load_state_dict(given, strict=True)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    return read_torch_archive(path) if model_kind(path) == "torch" else _read_safetensors(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

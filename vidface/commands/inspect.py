@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option, root_option
-from vidface.commands.output import print_json
+from vidface.commands.output import print_json, print_warnings
 from vidface.errors import StoreError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -207,9 +207,11 @@ def find_command(picture: Path, searched: Path, options: FindOptions, as_json: b
                 "above": found.above,
                 "empty": found.empty,
                 "hits": [dataclasses.asdict(hit) for hit in found.hits],
+                "warnings": backbone.warnings,
             }
         )
     else:
+        print_warnings(backbone.warnings)
         click.echo("\n".join(_find_lines(picture, face, found, options.threshold)))
     return 0
 

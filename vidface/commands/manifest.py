@@ -65,10 +65,11 @@ def manifest_from_folder(
     if pictures:
         if identity_from == "last-folder":
             raise UsageError("--pictures takes the first folder for the person: leave --identity-from out")
-        return print_made(
-            output, from_pictures(folder, output, enrol=enrol, unknown=unknown, root=root), as_json
+        made = from_pictures(folder, output, enrol=enrol, unknown=unknown, root=root)
+    else:
+        made = from_folder(
+            folder, output, enrol=enrol, unknown=unknown, root=root, identity_from=identity_from
         )
-    made = from_folder(folder, output, enrol=enrol, unknown=unknown, root=root, identity_from=identity_from)
     return print_made(output, made, as_json)
 
 

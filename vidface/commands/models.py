@@ -11,6 +11,7 @@ import click
 
 from vidface.commands.options import DIRECTORY, FILE, json_option, read_size
 from vidface.commands.output import print_json
+from vidface.commands.tried import tried, tried_lines
 from vidface.scores.text import columns
 
 if TYPE_CHECKING:
@@ -29,21 +30,28 @@ _MOST_FACES = 256  # enough to see a difference, whatever the folder holds
     help="light: 1 GFLOPs on the organisers' counter, 20 MB, 512-d; large: 30 GFLOPs, 512-d.",
 )
 @click.option("--input-size", callback=read_size, help="HEIGHTxWIDTH, where the model does not say.")
+@click.option("--model-output", metavar="NAME", help="Which of several outputs, where no card names it.")
 @click.option("--layers", "with_layers", is_flag=True, help="A row for every layer.")
 @json_option
 def budget(
-    model: str, limits: str, input_size: tuple[int, int] | None, with_layers: bool, as_json: bool
+    model: str,
+    limits: str,
+    input_size: tuple[int, int] | None,
+    model_output: str | None,
+    with_layers: bool,
+    as_json: bool,
 ) -> int:
-    """What MODEL costs: FLOPs, MACs, parameters, size; ends with 1 where it is over the limits.
+    """What MODEL costs: FLOPs, MACs, parameters, size; exits with status 1 if it is over the limits.
 
     MODEL is step0 to step5, y1 or y2, a model card, an ONNX model, or weights (safetensors, plain
-    .pth) with their card.
+    .pth) with their card. A file with a card is also tried on three images, and what that shows is printed.
     """
     from vidface.backbones.budget import LIMITS, exceeded, read_budget
 
-    found = read_budget(model, input_size)
+    found = read_budget(model, input_size, model_output)
     over = exceeded(found, LIMITS[limits]) if limits != "none" else []
     # What was not counted may be what is over: then nothing is promised.
+    trial = _tried(model, model_output)
     within = None if limits == "none" or (found.not_counted and not over) else not over
     if as_json:
         verdict = {
@@ -51,9 +59,18 @@ def budget(
             "within": within,
             "over": [{"limit": e.limit, "value": e.value, "allowed": e.allowed} for e in over],
         }
-        print_json({**_budget_json(found), **verdict, **({"layers": _rows(found)} if with_layers else {})})
+        print_json(
+            {
+                **_budget_json(found),
+                **verdict,
+                "tried": trial,
+                **({"layers": _rows(found)} if with_layers else {}),
+            }
+        )
     else:
         click.echo(_budget_text(found, with_layers))
+        if trial is not None:
+            click.echo(tried_lines(trial))
         for excess in over:
             click.echo(f"limits {limits}: over: {excess.text}")
         if within:
@@ -63,6 +80,16 @@ def budget(
         elif limits != "none" and not over:
             click.echo(f"limits {limits}: not shown to be within: not all was counted")
     return int(limits != "none" and not within)
+
+
+def _tried(model: str, output: str | None) -> dict[str, Any] | None:
+    """What trying a file with a card shows; None for the name of a network, a card alone, a file without one."""
+    path = Path(model)
+    if path.suffix == ".toml":
+        beside = (path.with_suffix(suffix) for suffix in (".onnx", ".safetensors", ".pth", ".pt"))
+        path = next((file for file in beside if file.is_file()), path)
+    there = path.suffix != ".toml" and path.is_file() and path.with_suffix(".toml").is_file()
+    return tried(path, {"output": output}) if there else None
 
 
 @click.command("export")

@@ -6,6 +6,7 @@ import codecs
 import dataclasses
 import io
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,6 +63,12 @@ def print_warnings(warnings: Sequence[str]) -> None:
 
 def print_made(output: Path, made: Converted, as_json: bool) -> int:
     """Say what a converter wrote, and all that it left out, by reason."""
+    root: Path | None = click.get_current_context().params.get("root")
+    if root is not None and root.resolve() != output.parent.resolve():
+        made.notes.append(
+            f"paths start at {root}: pass --root {shlex.quote(str(root))} to extract, report, inspect and "
+            "manifest check, or write it as root into a recipe"
+        )
     if as_json:
         print_json({"output": str(output), **dataclasses.asdict(made)})
         return 0

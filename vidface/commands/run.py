@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vidface.commands.options import DIRECTORY, FILE, json_option
+from vidface.commands.options import DIRECTORY, FILE, json_option, root_option
 from vidface.commands.output import print_json
 from vidface.commands.watched import watch
 from vidface.errors import VidfaceError
@@ -16,15 +16,16 @@ from vidface.errors import VidfaceError
 @click.command()
 @click.argument("recipe", type=FILE)
 @click.option("--overwrite", is_flag=True, help="Make again the stages whose inputs or options changed.")
+@root_option
 @json_option
-def run(recipe: Path, overwrite: bool, as_json: bool) -> int:
+def run(recipe: Path, overwrite: bool, root: Path | None, as_json: bool) -> int:
     """Run the stages that RECIPE (TOML) chains; finished ones are not run again."""
     if _on_ray(recipe):
         watch()
     from vidface.runs.recipe import run_recipe
 
     say = (lambda _line: None) if as_json else click.echo
-    result = run_recipe(recipe, say, overwrite=overwrite)
+    result = run_recipe(recipe, say, overwrite=overwrite, root=root)
     if as_json:
         print_json(result)
     return int(result["faults"] > 0)
@@ -65,14 +66,23 @@ def demo(output: Path, faces: Path | None, model: Path | None, as_json: bool) ->
 
 
 @click.command()
+@click.option("--model", type=FILE, help="Also try this model, with its card, on three images.")
 @json_option
-def doctor(as_json: bool) -> int:
+def doctor(model: Path | None, as_json: bool) -> int:
     """Say what this machine has, and what stands in the way."""
     from vidface.commands.doctor import examine, report_lines
+    from vidface.commands.tried import tried, tried_lines
 
     findings = examine()
+    trial = None if model is None else tried(model)
+    if trial is not None:
+        findings["model"] = trial
+        if trial["refused"] is not None:
+            findings["problems"].append(f"{model} cannot be used: {trial['refused']}")
     if as_json:
         print_json(findings)
     else:
+        if trial is not None:
+            click.echo(f"{model}\n{tried_lines(trial)}\n")
         click.echo(report_lines(findings))
     return int(bool(findings["problems"]))

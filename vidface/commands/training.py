@@ -182,9 +182,9 @@ def verify(
     and its kin have it (docs/protocols/pairs.md).
 
     The JSON object: ``model``, ``model_sha256``, ``device``, ``flip``, ``resize``, ``folds``, ``fpr_rule``,
-    ``definition`` (in words), ``output``, ``faults`` (how many images and pairs could not be used) and ``sets``, an
-    object a file as `vidface.training.verify.verify` describes it. Exit code 1 where an image or a pair could not
-    be used.
+    ``definition`` (in words), ``output``, ``warnings`` (of the model), ``faults`` (how many images and pairs could not
+    be used) and ``sets``, an object a file as `vidface.training.verify.verify` describes it. Exit code 1 where an image
+    or a pair could not be used.
     """
     from vidface.files.json_files import write_json
     from vidface.scores.protocols.pairs import FOLDS
@@ -206,6 +206,7 @@ def verify(
         "fpr_rule": options["fpr_rule"],
         "definition": definition(options["flip"], options["fpr_rule"]),
         "output": None if output is None else str(output),
+        "warnings": backbone.warnings,
         "faults": sum(each["counts"]["failed_images"] + each["counts"]["left_out"] for each in sets),
         "sets": sets,
     }
@@ -262,6 +263,7 @@ def _verify_lines(result: Mapping[str, Any]) -> str:
             "",
             f"{result['model']} on {result['device']}: {result['definition']}",
             *_rule_lines(result),
+            *(f"warning: {warning}" for warning in result["warnings"]),
             *_notes(result["sets"]),
         ]
     )

@@ -86,10 +86,9 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
     )
     of_features = attributes["kind"] == "features"
     faults = list(shard_faults(paths)) if of_features else []
-    if faults:
-        said = [*warnings_of(output, attributes), *fault_warnings(faults, len(whole.video_ids))]
-        attributes |= attribute_of(said)
-    made_from = {**attributes, "shard": None}
+    if of_features and (counted := fault_warnings(faults, len(whole.video_ids))):
+        attributes |= attribute_of([*warnings_of(output, attributes), *counted])
+    made_from = {**{name: value for name, value in attributes.items() if name != "warnings"}, "shard": None}
 
     def read(path: Path) -> dict[str, Any]:
         return read_info(path, attributes["kind"]).attributes

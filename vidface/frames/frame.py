@@ -98,4 +98,5 @@ def is_no_face_crop(pixels: Pixels, size: tuple[int, int]) -> bool:
     gives plausible, wrong scores.
     """
     down, across = pixels.shape[0] / size[0], pixels.shape[1] / size[1]
-    return max(down, across) > 3 or max(down, across) > 1.1 * min(down, across)
+    most, least = max(down, across), min(down, across)
+    return bool(most > 3 or most > 1.1 * least)

@@ -2,7 +2,7 @@
 
 An identity is text and may be anything: so these are a list of what tables and tools write for a missing value, and a
 rule for what a person would read as the same name. Nothing is changed by them. Tested in
-``tests/manifest/test_identities.py`` and ``tests/faults/test_identities.py``.
+``tests/manifest/test_identities.py`` and ``tests/faults/test_labels.py``.
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vidface.embeddings.options import MADE_FROM
 from vidface.errors import UsageError
+from vidface.features.options import CARRIED
 from vidface.files.locks import short
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.runs.opened import Run, choose_options, open_run
@@ -132,8 +134,15 @@ def open_compared(
 
 
 def made_with(runs: Sequence[Compared]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """What the runs were made with: where they differ, and what is the same as far as it is known."""
-    differs, same = {}, {}
+    """What the runs were made with: where they differ, and what is the same as far as it is known.
+
+    A matrix or a ranking says nothing of how it was made, so no setting can be said to differ, or not to.
+    """
+    differs: dict[str, list[Any]] = {}
+    same: dict[str, Any] = {}
+    silent = [not any(name in run.made_with for name in (*MADE_FROM, *CARRIED)) for run in runs]
+    if any(silent):
+        differs["how it was made"] = ["not known" if unknown else "known" for unknown in silent]
     for name in dict.fromkeys(name for run in runs for name in run.made_with):
         values = [run.made_with.get(name) for run in runs]
         known = [value for value in values if value is not None]

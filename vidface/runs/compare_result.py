@@ -103,20 +103,36 @@ class Comparison:
         return f"FPR rule {FPR_RULE_TEXT[DEFAULT_RULE]}" if aimed else None
 
     @property
+    def ranks_among_strangers(self) -> NDArray[np.int64]:
+        """int64 [S, N]: 1 where no video of anybody else stands before a video, 0 where it is not ranked.
+
+        A person's own videos that change places with one another are no change.
+        """
+        among = np.zeros_like(self.ranks)
+        for row, ranks in zip(among, self.ranks, strict=True):
+            ranked = np.flatnonzero(ranks)
+            ranked = ranked[np.lexsort((ranks[ranked], self.wanted.identity[ranked]))]
+            _, starts, sizes = np.unique(self.wanted.identity[ranked], return_index=True, return_counts=True)
+            own_before = np.arange(len(ranked)) - np.repeat(starts, sizes)
+            row[ranked] = ranks[ranked] - own_before
+        return among
+
+    @property
     def comparisons(self) -> int:
         """How many runs are compared with the baseline."""
         return len(self.runs) - 1
 
     def changed_videos(self, run: int) -> list[int]:
-        """Gallery videos, numbers in ``wanted``, whose rank differs from the baseline's, the most changed first.
+        """Gallery videos, numbers in ``wanted``, whose rank among strangers differs, the most changed first.
 
         What counts is the ratio of the two ranks: from 1 to 10 is as much as from 100 to 1000. A video that is not
         ranked counts as behind the last one. Ties go by video id.
         """
         last = len(self.wanted.gallery) + 1
-        first, second = (np.where(ranks > 0, ranks, last) for ranks in self.ranks[[0, run]])
+        both = self.ranks_among_strangers[[0, run]]
+        first, second = np.where(both > 0, both, last)
         ratio = np.maximum(first, second) / np.minimum(first, second)
-        changed = np.flatnonzero(self.ranks[0] != self.ranks[run]).tolist()
+        changed = np.flatnonzero(both[0] != both[1]).tolist()
         ids = self.manifest.video_ids
         return sorted(changed, key=lambda n: (-ratio[n], ids[int(self.wanted.videos[n])]))
 

@@ -129,13 +129,14 @@ def _check_score(path: Path, options: RecipeScoreOptions) -> None:
         raise UsageError(f"{path}: score.{name}: the protocol {protocol} does not use it: leave it out")
 
 
-def run_recipe(path: Path, say: Say, *, overwrite: bool = False) -> dict[str, Any]:
+def run_recipe(path: Path, say: Say, *, overwrite: bool = False, root: Path | None = None) -> dict[str, Any]:
     """Run a recipe's stages in their order.
 
     Args:
         path: the recipe.
         say: is told a line, or a table, a stage.
         overwrite: make again what was made otherwise.
+        root: where the manifest's paths start, in place of the recipe's ``root``.
 
     Returns:
         ``output``; ``ran`` and ``already_done``, lists of stages; ``files``; ``scores``, the score object or None;
@@ -147,6 +148,8 @@ def run_recipe(path: Path, say: Say, *, overwrite: bool = False) -> dict[str, An
         VidfaceError: as the stages raise.
     """
     recipe = read_recipe(path)
+    if root is not None:
+        recipe = recipe.model_copy(update={"root": root.resolve()})
     manifest = read_manifest(recipe.manifest, root=recipe.root, media=recipe.extract is not None)
     with _engine(recipe, None):  # a Ray of our own starts once, and the engines of the stages find it
         return _run_stages(recipe, manifest, say, overwrite)

@@ -17,6 +17,7 @@ from vidface.features.options import CARRIED
 from vidface.files.atomic import sha256_file
 from vidface.files.store import read_embeddings, warnings_of
 from vidface.manifest.manifest import Manifest
+from vidface.manifest.names import composed
 from vidface.scores.matrices import read_matrix
 from vidface.submission import read_iqiyi, sniff
 
@@ -90,8 +91,11 @@ def rows_of(
     Raises:
         StoreError: the file lacks videos of the manifest.
     """
-    row = {video: i for i, video in enumerate(video_ids)}
-    missing = [video for video in manifest.video_ids if video not in row]
+    row = {
+        composed(video): i for i, video in enumerate(video_ids)
+    }  # the manifest may be in the other Unicode form
+    wanted = [composed(video) for video in manifest.video_ids]
+    missing = [video for video, name in zip(manifest.video_ids, wanted, strict=True) if name not in row]
     if missing:
         todo = "extract and cluster this manifest first"
         if "shard" in attributes:
@@ -104,7 +108,7 @@ def rows_of(
             f"{path}: lacks {len(missing)} of the {len(manifest.video_ids)} videos of {manifest.path}, "
             f"the first is '{missing[0]}'; {todo}"
         )
-    return np.array([row[video] for video in manifest.video_ids], np.int64)
+    return np.array([row[name] for name in wanted], np.int64)
 
 
 def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:

@@ -10,11 +10,11 @@ __all__ = ["MEAN", "STD", "first_classifier", "normalised", "update_average"]
 MEAN, STD = 127.5, 128.0  # of pixels 0..255, as the challenge has it
 
 
-def normalised(images: Tensor, device: torch.device) -> Tensor:
-    """uint8 RGB [N, H, W, 3] to what the network takes: float32 [N, 3, H, W], (x - 127.5) / 128, channels last."""
+def normalised(images: Tensor, device: torch.device, mean: float = MEAN, std: float = STD) -> Tensor:
+    """uint8 RGB [N, H, W, 3] to what the network takes: float32 [N, 3, H, W], (x - mean) / std, channels last."""
     moved = images.to(device, non_blocking=True)
     # [N, H, W, 3] seen as [N, 3, H, W] is channels_last already: nothing is copied.
-    return (moved.permute(0, 3, 1, 2).float() - MEAN) / STD
+    return (moved.permute(0, 3, 1, 2).float() - mean) / std
 
 
 def first_classifier(classes: int, dimension: int, seed: int) -> Tensor:

@@ -20,7 +20,7 @@ from vidface.scores.metrics.folds import ten_folds
 from vidface.training.data import read_face
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.pairs import open_pairs
-from vidface.training.network import normalised
+from vidface.training.network import MEAN, STD, normalised
 
 __all__ = ["FPR_TARGET", "Faces", "held_out", "measure", "open_sets"]
 
@@ -114,8 +114,20 @@ def _decoded(images: ImageSet, size: tuple[int, int]) -> NDArray[np.uint8]:
     return pixels
 
 
-def measure(network: nn.Module, faces: Faces, device: torch.device) -> dict[str, Any]:
+def measure(
+    network: nn.Module, faces: Faces, device: torch.device, *, mean: float = MEAN, std: float = STD
+) -> dict[str, Any]:
     """Score a network on a set; it is left in evaluation mode.
+
+    The network is given RGB, float32 [N, 3, H, W], (pixel - mean) / std of pixels 0..255. The defaults, 127.5 and 128,
+    are what `vidface train` trains with; pass those that another network was trained with, as others give plausible,
+    wrong numbers.
+
+    Args:
+        network: faces to embeddings [N, D] of any length.
+        faces: from `held_out` or `open_sets`.
+        device: where it runs.
+        mean, std: of the network's input.
 
     Returns:
         ``accuracy`` and ``accuracy_std`` of ten folds over the listed pairs (protocol.md's definition, no flip); with
@@ -128,7 +140,9 @@ def measure(network: nn.Module, faces: Faces, device: torch.device) -> dict[str,
     network.eval()
     with torch.inference_mode():
         parts = [
-            network(normalised(torch.from_numpy(faces.pixels[at : at + _BATCH]), device)).float().cpu()
+            network(normalised(torch.from_numpy(faces.pixels[at : at + _BATCH]), device, mean, std))
+            .float()
+            .cpu()
             for at in range(0, len(faces.pixels), _BATCH)
         ]
     unit = torch.nn.functional.normalize(torch.cat(parts)).numpy()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vidface.backbones import Backbone
 from vidface.errors import MediaError, StoreError, UsageError
 from vidface.frames.folder import decode_image
-from vidface.frames.frame import fit_frame
+from vidface.frames.frame import fit_frame, is_no_face_crop
 from vidface.runtime import progress
 from vidface.scores.metrics.folds import THRESHOLDS, cut_folds, given_folds
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
@@ -91,8 +91,9 @@ def verify(
     except ValueError as error:
         fewer = f"; {pairs.left_out} pairs are left out, {_first_left_out(pairs)}" if pairs.left_out else ""
         raise StoreError(f"{pairs.source}: no accuracy can be had: {error}{fewer}") from None
+    squeezed: list[int] = []
     distances, usable, faults = squared_distances(
-        pairs, backbone, flip=flip, resize=resize, batch_size=batch_size
+        pairs, backbone, flip=flip, resize=resize, batch_size=batch_size, squeezed=squeezed
     )
     same = pairs.same[usable]
     try:
@@ -131,7 +132,7 @@ def verify(
         },
         "faults": faults,
         "problems": list(pairs.problems),
-        "warnings": _warnings(same, folds, points),
+        "warnings": _squeezed_warning(squeezed, pairs) + _warnings(same, folds, points),
     }
 
 
@@ -160,9 +161,17 @@ def definition(flip: bool, fpr_rule: FprRule = DEFAULT_RULE) -> str:
 
 
 def squared_distances(
-    pairs: PairSet, backbone: Backbone, *, flip: bool, resize: bool, batch_size: int
+    pairs: PairSet,
+    backbone: Backbone,
+    *,
+    flip: bool,
+    resize: bool,
+    batch_size: int,
+    squeezed: list[int] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[ImageFault]]:
     """The squared Euclidean distance of every pair's L2-normalised embeddings.
+
+    ``squeezed`` is given the images that were resized and hardly are cropped faces.
 
     Returns:
         float64 [P], NaN where an image of the pair failed; bool [P], whether none did; and the faults.
@@ -173,7 +182,12 @@ def squared_distances(
     with progress("verify", len(used), "images") as advance:
         for start in range(0, len(used), batch_size):
             batch = used[start : start + batch_size]
-            faces = dict(_decoded(pairs, batch, backbone.card.input_size, resize, faults))
+            size = backbone.card.input_size
+            faces = {}
+            for image, pixels in _decoded(pairs, batch, size, resize, faults):
+                faces[image] = fit_frame(pixels, size, resize=True)
+                if squeezed is not None and is_no_face_crop(pixels, size):
+                    squeezed.append(image)
             if faces:
                 stacked = np.stack(list(faces.values()))
                 rows = backbone.embed(stacked)
@@ -198,6 +212,16 @@ def squared_distances(
     return distances, usable, [faults[image] for image in sorted(faults)]
 
 
+def _squeezed_warning(squeezed: list[int], pairs: PairSet) -> list[str]:
+    if not squeezed:
+        return []
+    images = len(np.unique([pairs.first, pairs.second]))
+    return [
+        f"{len(squeezed)} of {images} images are of another shape than the model's input, or far larger, and were "
+        "resized whole: cut out and align the faces first"
+    ]
+
+
 def _decoded(
     pairs: PairSet,
     batch: NDArray[np.int64],
@@ -207,7 +231,10 @@ def _decoded(
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     for image in batch.tolist():
         try:
-            yield image, fit_frame(decode_image(pairs.read(image)), size, resize=resize)
+            pixels = decode_image(pairs.read(image))
+            if not resize:
+                fit_frame(pixels, size, resize=False)  # refuses another size
+            yield image, pixels
         except MediaError as error:
             faults[image] = {"image": pairs.names[image], "kind": error.kind, "detail": str(error)}
 

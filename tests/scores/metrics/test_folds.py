@@ -112,6 +112,7 @@ def test_the_thresholds_of_the_protocol() -> None:
             {},
             r"0 to 121: .* lie in 0\.\.4; divide every row by its length",
         ),
+        ([0.0, -1.0] * 5, [True, False] * 5, {}, r"-1 to 0: .* lie in 0\.\.4"),
         ([0.0] * 10, [0.5] * 10, {}, "true or false"),
         ([0.0] * 10, [True, False] * 5, {"thresholds": [2, 1]}, "ascend"),
         ([], [], {}, "0 pairs cannot be cut"),

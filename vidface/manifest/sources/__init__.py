@@ -1,7 +1,8 @@
 """Manifests from what people have: folders of videos or pictures, iQIYI-VID's and LFRC's lists, YouTube Faces.
 
-Every converter writes a manifest, whole or not at all, with paths relative to the manifest's own folder, and
-returns counts of what it wrote and the names of what it left out. Missing media keep their rows.
+Every converter writes a manifest, whole or not at all, with paths relative to its root, the manifest's own folder
+unless another is named, and returns counts of what it wrote and the names of what it left out. Missing media keep their
+rows.
 
 Tested in ``tests/manifest/sources/``.
 """

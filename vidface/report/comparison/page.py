@@ -191,19 +191,20 @@ def _people(found: Comparison, names: list[str]) -> Table:
 
 def _videos(found: Comparison, names: list[str]) -> Table:
     order = _most_changed([found.changed_videos(run) for run in range(1, len(names))])
+    ranks = found.ranks_among_strangers
     rows: list[list[Cell]] = []
     for n in order:
         video = found.manifest.video_ids[int(found.wanted.videos[n])]
         identity = found.wanted.names[int(found.wanted.identity[n])]
-        rows.append([video, identity, *(rank or None for rank in found.ranks[:, n].tolist())])
+        rows.append([video, identity, *(rank or None for rank in ranks[:, n].tolist())])
     return Table(
         "videos",
         "Videos whose rank changed most",
         ["video", "identity", *(f"rank {name}" for name in names)],
         rows,
-        f"Rank of a gallery video in the list of its own identity; a dash: not ranked. {len(order):,} of "
-        f"{len(found.wanted.videos):,} videos have another rank in some run. The ratio of two ranks counts: from 1 "
-        "to 10 is as much as from 100 to 1,000.",
+        "Rank of a gallery video among the videos of other people in the list of its own identity: 1 if none of them "
+        f"is before it; a dash: not ranked. {len(order):,} of {len(found.wanted.videos):,} videos have another rank in "
+        "some run. The ratio of two ranks counts: from 1 to 10 is as much as from 100 to 1,000.",
     )
 
 

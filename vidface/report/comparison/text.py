@@ -125,6 +125,7 @@ def made_with_rows(found: Comparison, escape: Escape) -> list[list[str]]:
 def as_json(found: Comparison) -> dict[str, Any]:
     """The comparison as one JSON object; its keys are documented in ``docs/compare.md``."""
     ids, names = found.manifest.video_ids, found.wanted.names
+    among = found.ranks_among_strangers
     others = range(1, len(found.runs))
     return {
         "runs": [
@@ -170,6 +171,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
                     "video": ids[int(found.wanted.videos[n])],
                     "identity": names[int(found.wanted.identity[n])],
                     "rank": [rank or None for rank in found.ranks[[0, run], n].tolist()],
+                    "rank_among_strangers": [rank or None for rank in among[[0, run], n].tolist()],
                 }
                 for n in found.changed_videos(run)[:SHOWN]
             ]

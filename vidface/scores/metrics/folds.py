@@ -22,7 +22,7 @@ __all__ = ["THRESHOLDS", "FoldResult", "ValResult", "cut_folds", "given_folds", 
 
 # 0 <= d <= 4 for the squared distance of unit vectors; 4 itself is not among them in the reference either.
 THRESHOLDS: NDArray[np.float64] = np.arange(0, 4, 0.01)
-FARTHEST = 4.02  # squared, of rows whose lengths are 1 but for rounding and `UNIT_TOLERANCE`
+ROUNDING = 0.02  # beyond 0..4: of rows whose lengths are 1 but for `UNIT_TOLERANCE`, and of 2 - 2 * cosine
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ def _checked(
     levels = numbers(thresholds, "thresholds")
     if levels.size == 0 or np.any(np.diff(levels) < 0):
         raise ValueError("thresholds must be one or more, and ascend")
-    if len(values) and not (values.min() >= 0 and values.max() <= FARTHEST):
+    if len(values) and not (values.min() >= -ROUNDING and values.max() <= 4 + ROUNDING):
         raise ValueError(
             f"distances are {values.min():.4g} to {values.max():.4g}: squared distances of rows of unit length lie in "
             "0..4; divide every row by its length first"

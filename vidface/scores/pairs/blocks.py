@@ -142,7 +142,7 @@ def refuse_shape(distractors: Any, dimension: int) -> None:
     Raises:
         ValueError: what they are instead.
     """
-    shape, kind = getattr(distractors, "shape", None), getattr(distractors, "dtype", None)
+    shape, kind = getattr(distractors, "shape", None), getattr(distractors, "dtype", np.float32)
     if shape is None or len(shape) != 2 or shape[1] != dimension:
         raise ValueError(f"distractors must be [M, {dimension}], not {shape or type(distractors).__name__}")
     if np.dtype(kind).kind != "f":

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import vidface
+from vidface.errors import Warned
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
+from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.protocol import HITS, RANKS, Measure, Result, reason, with_costs
 from vidface.scores.scored import Scored, check_device, unusable_warning, zero_embeddings
 from vidface.scores.text import columns, counts_line, interval, number, rule_line, tpr_label
 
 __all__ = ["begin", "finish", "lines", "measures", "ranked"]
+
+FEWEST, LEAST = 100, 1e-3  # genuine pairs, and the FPR, from which a rate is told from chance
 
 
 def begin(scored: Scored, options: ScoreOptions) -> dict[str, Any]:
@@ -51,8 +56,25 @@ def finish(result: dict[str, Any], scored: Scored, manifest: Manifest) -> Result
                     "videos have no usable frame: never ranked, score 0 in pairs", scored, manifest
                 )
             )
+    result["warnings"] += _by_chance(result, scored)
     result["inputs"] = {**scored.inputs, "program_version": vidface.__version__}
     return Result(result)
+
+
+def _by_chance(result: Mapping[str, Any], scored: Scored) -> list[str]:
+    """Of rows without names: whether pairs of one person are accepted no more often than others, within 3 sigma."""
+    genuine, rates = result["counts"].get("genuine_pairs", 0), result["tpr@fpr"] or {}
+    if scored.inputs.get("kind") not in ("npy", "lfrc") or genuine < FEWEST:
+        return []
+    for target, value in rates.items():
+        fpr = float(fpr_fraction(target))
+        if value is not None and fpr >= LEAST and value <= fpr + 3 * math.sqrt(fpr * (1 - fpr) / genuine):
+            text = (
+                f"TPR at FPR {target} is {value:.4f}, as by chance: rows have no names; are they in the order of the "
+                "manifest's videos?"
+            )
+            return [Warned(text, 1.0)]
+    return []
 
 
 def ranked(scores: Mapping[str, Any]) -> dict[str, str]:

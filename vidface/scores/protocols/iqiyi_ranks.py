@@ -106,7 +106,7 @@ def ranks_in(rankings: Mapping[str, Sequence[str]], manifest: Manifest, wanted: 
 
 
 def identity_values(ranks: NDArray[np.int64], wanted: Wanted) -> dict[str, NDArray[np.float64]]:
-    """AP at 100 and the hits of rank-k, float64 [I] each, whose means are mAP@100 and the rank-k rates."""
+    """AP at 100 and the hits among the first k, float64 [I] each, whose means are mAP@100 and hit@k."""
     hits = _hits(ranks, wanted)
     return {
         "mAP@100": average_precision_at_k(hits, np.bincount(wanted.identity, minlength=len(wanted.names))),

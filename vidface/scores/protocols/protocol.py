@@ -118,5 +118,9 @@ def rate_without(value: float | None, threshold: float | None, of: int, lost: in
 
 
 def reason(scores: Mapping[str, Any], target: str, otherwise: str = "not measured") -> str:
-    """Why there is no number at a target: the warning that says so."""
-    return next((text for text in scores["warnings"] if f" {target} is" in text), otherwise)
+    """Why there is no number at a target: the warning that says so, alone or with others."""
+    for text in scores["warnings"]:
+        said, found, _ = text.partition(" is not measured")
+        if found and target in said.replace(",", "").split():
+            return str(text)
+    return otherwise
