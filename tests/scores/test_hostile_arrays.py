@@ -337,6 +337,7 @@ case(
             ("one axis", draw(3, 2, replicates=4)[:, 0]),
             ("another type", draw(3, 2, replicates=4).astype(float)),
             ("negative", -draw(3, 2, replicates=4).astype(np.int8)),
+            ("a list", draw(3, 2, replicates=4).tolist()),
         ],
     ),
     **WORK,

@@ -134,9 +134,7 @@ def refuse_not_finite(path: Path, rows: npt.NDArray[Any], first: int) -> None:
     """
     if not np.isfinite(rows).all():
         row = first + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        raise StoreError(
-            f"{path}: row {row} of its features holds NaN or infinity: extract the videos again"
-        )
+        raise StoreError(f"{path}: row {row} of its features holds NaN or infinity: extract the videos again")
 
 
 def read_timestamps(path: Path, start: int, stop: int) -> npt.NDArray[np.float32]:

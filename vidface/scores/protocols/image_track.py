@@ -22,7 +22,7 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRul
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.lfrc import identity_codes
 from vidface.scores.protocols.protocol import Measure, Protocol, Result, reason
-from vidface.scores.scored import Scored, check_device, where_unusable, zero_embeddings
+from vidface.scores.scored import Scored, check_device, refuse_count, where_unusable, zero_embeddings
 from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
 __all__ = ["DEFINITIONS", "IDENTIFICATION_TARGETS", "PROTOCOLS", "TARGETS", "score_images"]
@@ -76,7 +76,11 @@ def score_images(
     Returns:
         ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached`` of verification, target -> value or None; ``identification``
         with the same and ``rank1``; ``ci95``; ``counts``; ``warnings``.
+
+    Raises:
+        ValueError: another number of rows than images, or rows that are neither of unit length nor zero.
     """
+    refuse_count(embeddings, manifest)
     from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
     from vidface.scores.metrics.mate_search import search_among_distractors
 
