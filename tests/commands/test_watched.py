@@ -32,6 +32,8 @@ def end(how, json):
         os.kill(os.getpid(), signal.SIGABRT)
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if how == "crashes":
+        os.kill(os.getpid(), signal.SIGSEGV)
     if how == "aborts late":
         atexit.register(os.kill, os.getpid(), signal.SIGABRT)
     if how == "wrong":
@@ -84,6 +86,7 @@ def test_a_command_that_ray_ends_without_a_word(how: str) -> None:
         ("wrong", 2, ["error: it is wrong"]),
         ("gives up", 3, ["error: Ray gave the work up"]),
         ("killed", -signal.SIGKILL, []),
+        ("crashes", -signal.SIGSEGV, []),
     ],
 )
 def test_a_command_that_ends_itself(how: str, status: int, said: list[str]) -> None:
