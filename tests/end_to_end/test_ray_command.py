@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import json
 import os
 import secrets
 import shutil
@@ -177,11 +178,14 @@ def start(work: Work, output: Path, nodes: Nodes) -> subprocess.Popen[bytes]:
     return run
 
 
-def finish(run: subprocess.Popen[bytes], output: Path, work: Work) -> None:
+def finish(run: subprocess.Popen[bytes], output: Path, work: Work, *, may_lose: int = 0) -> None:
+    """``may_lose``: nodes that are named, unless the run ends before Ray gives them up."""
     out, err = run.communicate(timeout=200)
     said = [line for line in err.decode().splitlines() if not line.startswith("extract: ")]  # its progress
-    assert (run.returncode, said) == (1, [])  # 1: two videos failed
+    assert run.returncode == 1 and len(said) <= may_lose, said  # 1: two videos failed
     assert out.count(b"\n") == 1
+    for line, node in zip(said, json.loads(out).get("lost_nodes", []), strict=True):
+        assert line.startswith(f"warning: node {node} of the Ray cluster was lost: ")
     assert sha256(output) == work.features
     assert faults(output.parent, output.name) == work.faults
     assert sorted(path.name for path in output.parent.iterdir()) == ["faults.jsonl", output.name]
@@ -207,15 +211,22 @@ def test_a_cluster_of_its_own(shared_data: Path, tmp_path: Path) -> None:
         "--resize",
         "--json",
     ]
-    digests = []
-    before = set(Path(tempfile.gettempdir()).glob("vidface-ray-*"))
-    for engine in ("local", "ray"):
-        output = tmp_path / f"{engine}.h5"
-        ran = vidface_process(*words, "-o", output, "--engine", engine, env=ENVIRONMENT)
-        assert (ran.code, ran.err, ran.json["videos"]) == (0, "", len(clips))
-        digests.append(sha256(output))
-    assert digests[0] == digests[1]
-    assert set(Path(tempfile.gettempdir()).glob("vidface-ray-*")) <= before
+    # A socket's path has room for 107 letters: a short folder for temporary files.
+    with tempfile.TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True) as temporary:
+        home = tmp_path / "home"
+        home.mkdir()
+        env = {**ENVIRONMENT, "TMPDIR": temporary, "HOME": str(home)}
+        del env["RAY_AUTH_TOKEN"]
+        digests = []
+        for engine in ("local", "ray"):
+            output = tmp_path / f"{engine}.h5"
+            ran = vidface_process(*words, "-o", output, "--engine", engine, env=env)
+            assert (ran.code, ran.err, ran.json["videos"]) == (0, "", len(clips))
+            digests.append(sha256(output))
+        assert digests[0] == digests[1]
+        assert list(Path(temporary).glob("vidface-ray-*")) == []
+    [token] = (home / ".ray").iterdir()
+    assert token.stat().st_mode & 0o777 == 0o600  # whoever can read it may run anything
 
 
 def test_a_killed_worker(work: Work, nodes: Nodes, tmp_path: Path) -> None:
@@ -252,24 +263,70 @@ def test_a_killed_node(work: Work, nodes: Nodes, second: subprocess.Popen[bytes]
         if run.poll() is None:  # the second node holds the network
             nodes.kill(second)
             assert not (folder / "features.h5").exists()
-            finish(run, folder / "features.h5", work)
+            finish(run, folder / "features.h5", work, may_lose=1)
             return
         finish(run, folder / "features.h5", work)
     raise AssertionError("no run used the second node")
 
 
-def test_ctrl_c_leaves_the_cluster(work: Work, nodes: Nodes, tmp_path: Path) -> None:
-    for attempt in range(
-        5
-    ):  # a run may be through before it is told; on a busy machine Ray's own threads may abort on it
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_stops_a_run_leaves_the_cluster(work: Work, nodes: Nodes, tmp_path: Path, number: int) -> None:
+    for attempt in range(5):  # a run may be through before it is told
         output = tmp_path / str(attempt) / "features.h5"
         output.parent.mkdir()
         run = start(work, output, nodes)
-        os.killpg(run.pid, signal.SIGINT)
+        os.killpg(run.pid, number)
         _, err = run.communicate(timeout=60)
+        # On a busy machine Ray's own threads may abort on it, with many lines; the status is right all the same.
         if not output.exists() and b"An unexpected system state has occurred" not in err:
             break
     said = [line for line in err.decode().splitlines() if line and not line.startswith("extract: ")]
-    assert run.returncode == 130 and len(said) == 1 and said[0].startswith("stopped: "), err
+    assert run.returncode == 128 + number and len(said) == 1 and said[0].startswith("stopped: "), err
     assert nodes.head.poll() is None
     finish(start(work, output, nodes), output, work)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["raylet/raylet", "gcs/gcs_server"])
+def test_a_lost_cluster(work: Work, tmp_path: Path, what: str) -> None:
+    """Ray's process on this machine, or that of the head: one line, not the status of videos at fault."""
+    output = tmp_path / "features.h5"
+    nodes = Nodes()
+    try:
+        run = start(work, output, nodes)
+        [(lost, _)] = children_of(nodes.head.pid, what)
+        os.kill(lost, signal.SIGKILL)
+        out, err = run.communicate(timeout=60)
+    finally:
+        nodes.end([])
+    said = [line for line in err.decode().splitlines() if not line.startswith("extract: ")]
+    assert run.returncode == 3 and len(said) == 1 and said[0].startswith("error: the Ray cluster is lost: ")
+    assert list(json.loads(out)) == ["error"]
+    vidface(
+        "extract", work.manifest, "-o", output, "--model", work.model, code=1
+    )  # what was finished is used
+    assert sha256(output) == work.features
+
+
+@pytest.mark.long
+def test_every_node_has_one_actor(work: Work, nodes: Nodes, tmp_path: Path) -> None:
+    """Ray places actors that claim nothing at random: of three nodes some had two and some none."""
+    others = [nodes.join(), nodes.join()]
+    try:
+        time.sleep(2)  # until the head knows them
+        complete = 0
+        for attempt in range(3):
+            output = tmp_path / str(attempt) / "features.h5"
+            output.parent.mkdir()
+            run = start(work, output, nodes)
+            most = [0, 0, 0]
+            while run.poll() is None and most != [1, 1, 1]:
+                now = [len(children_of(node.pid, "ray::_Embedder")) for node in (nodes.head, *others)]
+                most = [max(pair) for pair in zip(most, now, strict=True)]
+            assert max(most) == 1
+            complete += most == [1, 1, 1]
+            finish(run, output, work)
+        assert complete  # a short run may end before the last actor is there
+    finally:
+        for node in others:
+            nodes.kill(node)

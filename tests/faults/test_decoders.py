@@ -277,17 +277,21 @@ def test_killed_while_a_decoder_hangs(tmp_path: Path, clips: Set) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["astray", "faults.jsonl", "features.h5"]
 
 
-def test_ctrl_c_while_a_decoder_hangs(tmp_path: Path, clips: Set) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_while_a_decoder_hangs(tmp_path: Path, clips: Set, number: int, code: int) -> None:
     env = astray(tmp_path / "astray")
     output = tmp_path / "features.h5"
     process = start(env, "extract", clips.manifest, "-o", output, "--model", clips.model, "--workers", 2)
     wait_for(lambda: named(process.pid, "hangs"))
     decoders = processes_of(process.pid)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)  # the decoder would hang for much longer
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (code, "")
     assert only_progress(err.rpartition("\n\nstopped: ")[0]) and err.count("stopped: ") == 1
     assert not any(map(alive, decoders))
+    assert [
+        path.name for path in tmp_path.iterdir() if path.name.startswith(".")
+    ] == []  # no lock, no half file
 
 
 @pytest.mark.parametrize(

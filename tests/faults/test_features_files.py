@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import multiprocessing
 import shutil
 import struct
@@ -533,6 +535,66 @@ def replace_raw(path: Path, name: str, value: Any) -> None:
     with h5py.File(path, "a") as file:
         del file[name]
         file[name] = value
+
+
+def test_a_file_that_is_open_elsewhere(files: Path) -> None:
+    """A notebook that has it open for writing holds the lock that HDF5 asks for."""
+    for name, command in (("features.h5", cluster), ("embeddings.h5", score)):
+        with (files / name).open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            said = command(files)
+        assert said == (
+            f"error: {files / name}: is open in a program that writes it: close it there, or set "
+            "HDF5_USE_FILE_LOCKING=FALSE"
+        )
+
+
+# As HDF5 puts them, the reason after a line end.
+READ_FAILED = (
+    "(file read failed: time = Mon Jan  1 00:00:00 2024\n, filename = 'f', errno = {}, error message = 'x')"
+)
+OPEN_FAILED = (
+    "Unable to synchronously open file (unable to open file: name = 'f', errno = {}, error message = 'x')"
+)
+LOCK_FAILED = "Unable to synchronously open file (unable to lock file, errno = {}, error message = 'x')"
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "said"),
+    [
+        (errno.EMFILE, OPEN_FAILED, "cannot be read: Too many open files"),
+        (errno.EACCES, OPEN_FAILED, "cannot be read: Permission denied"),
+        (errno.ENAMETOOLONG, OPEN_FAILED, "cannot be read: File name too long"),
+        (errno.ESTALE, READ_FAILED, "cannot be read: Stale file handle"),
+        (errno.EIO, READ_FAILED, "cannot be read: Input/output error"),
+        (errno.ENOLCK, LOCK_FAILED, "cannot be locked (No locks available): set HDF5_USE_FILE_LOCKING=FALSE"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+@pytest.mark.parametrize("numbered", [True, False], ids=["with a number", "words alone"])
+def test_what_the_system_says_of_a_file_is_told(
+    files: Path, monkeypatch: pytest.MonkeyPatch, number: int, text: str, said: str, numbered: bool
+) -> None:
+    def fails(*_given: object) -> None:
+        raise OSError(number, text.format(number)) if numbered else OSError(text.format(number))
+
+    def fails_later(*given: object) -> h5py.File:
+        file = real(*given)
+        monkeypatch.setattr(h5py.Dataset, "__getitem__", fails)
+        return file
+
+    real = h5py.File
+    for opened in (fails, fails_later):
+        monkeypatch.setattr(h5py, "File", opened)
+        error = vidface("score", files / "embeddings.h5", "--manifest", files / "set.csv", code=1).error
+        assert error.startswith(f"error: {files / 'embeddings.h5'}: {said}"), error
+
+
+def test_a_folder_in_place_of_a_file(files: Path) -> None:
+    for name, command in (("features.h5", cluster), ("embeddings.h5", score)):
+        (files / name).unlink()
+        (files / name).mkdir()
+        assert command(files) == f"error: {files / name}: is a folder"
 
 
 def test_a_magic_number_and_nothing_else(files: Path) -> None:

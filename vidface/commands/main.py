@@ -7,6 +7,7 @@ the data), 2 wrong usage, 3 the Ray cluster was lost, 130 and 143 stopped by Ctr
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -89,11 +90,10 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say how signals are met
         return
-    ours = os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        if os.getpid() != ours:  # a process that a library has forked: it is ended so
+        if multiprocessing.parent_process() is not None:  # of a library, which ends its processes so
             os.kill(os.getpid(), number)
         raise _TerminatedError
 

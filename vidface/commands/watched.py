@@ -6,6 +6,7 @@ with exit status 1, which means faults of videos. So such a command runs in a ch
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -46,7 +47,8 @@ def watch() -> None:
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
         handed_on.append(number)
-        os.kill(child, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
 
     for number in before:
         signal.signal(number, hand_on)
@@ -55,10 +57,12 @@ def watch() -> None:
         signal.signal(number, handler)
     if told := os.read(reads, 1):
         raise click.exceptions.Exit(told[0])
-    if ended == -signal.SIGKILL:
-        os.kill(os.getpid(), signal.SIGKILL)  # as whoever killed it would see it without a parent
     if handed_on:
         signal.raise_signal(handed_on[0])
+    if ended < 0 and ended != -signal.SIGABRT:  # by the kernel, say: seen as it would be without a parent
+        if ended != -signal.SIGKILL:
+            signal.signal(-ended, signal.SIG_DFL)
+        os.kill(os.getpid(), -ended)
     raise ClusterError(
         "the Ray cluster is lost: its head, or Ray's own process on this machine, has ended; what is finished is kept: "
         "mend the cluster and call the command again"

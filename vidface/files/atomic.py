@@ -149,6 +149,18 @@ def require_regular(path: Path) -> Path:
     return path
 
 
+def require_file(path: Path) -> None:
+    """Refuse a path where there is no file.
+
+    Raises:
+        StoreError: saying what is there instead.
+        OSError: it cannot be looked at.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "no such file"
+        raise StoreError(f"{path}: {what}")
+
+
 def read_regular(path: Path) -> bytes:
     """Read a whole file; a pipe would wait for a writer for ever, and a device may have no end.
 

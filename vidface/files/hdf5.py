@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError, printable
-from vidface.files.atomic import atomic_path
+from vidface.files.atomic import atomic_path, disk_is_full, require_file
 from vidface.files.pointers import pointer_at
 
 __all__ = ["SCHEMA_VERSION", "attributes_of", "create", "open_file", "read_texts", "texts_of"]
@@ -52,26 +52,29 @@ def create(path: Path, n_bytes: int) -> Iterator[h5py.File]:
                 file.close()
             except RuntimeError as error:
                 # HDF5 writes what it holds back while it closes; h5py has another class for what fails then.
-                raise OSError(_errno_in(str(error)), _first_line(error), str(path)) from None
+                number = _errno_in(error) or errno.EIO
+                raise OSError(number, os.strerror(number), str(path)) from None
 
 
-def _errno_in(message: str) -> int:
-    """The system's error number that HDF5 puts into its messages."""
-    found = re.search(r"errno = (\d+)", message)
-    return int(found[1]) if found else errno.EIO
+def _errno_in(error: Exception) -> int | None:
+    """The system's error number: of the error itself, or as HDF5 puts it into its messages; None: it is HDF5's own."""
+    found = re.search(r"errno = (\d+)", str(error))
+    number = int(found[1]) if found else getattr(error, "errno", None)
+    return number or None
 
 
 @contextmanager
 def open_file(path: Path, *kinds: str) -> Iterator[h5py.File]:
     """Open for reading, a file of these kinds or any; whatever is wrong with it becomes one line that names it."""
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file")
+    require_file(path)
     if advice := pointer_at(path):
         raise StoreError(f"{path}: {advice}")
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:
-        raise StoreError(f"{path}: not a readable HDF5 file ({_first_line(error)})") from None
+        raise StoreError(
+            f"{path}: {_system_says(error) or f'not a readable HDF5 file ({_first_line(error)})'}"
+        ) from None
     with file:
         try:
             _refuse_unsafe(path, file)
@@ -80,7 +83,21 @@ def open_file(path: Path, *kinds: str) -> Iterator[h5py.File]:
                 _refuse_other_kinds(path, attributes_of(file), kinds)
             yield file
         except _DAMAGE as error:
-            raise StoreError(f"{path}: damaged ({_first_line(error)})") from None
+            if isinstance(error, OSError) and disk_is_full(error):
+                raise  # of a file that is written from this one
+            raise StoreError(f"{path}: {_system_says(error) or f'damaged ({_first_line(error)})'}") from None
+
+
+def _system_says(error: Exception) -> str | None:
+    """Why the system does not let a file be read, with the way on; None where its content is at fault."""
+    number = _errno_in(error)
+    if number is None:
+        return None
+    if "unable to lock file" not in str(error):
+        return f"cannot be read: {os.strerror(number)}"
+    if number in (errno.EAGAIN, errno.EACCES):
+        return "is open in a program that writes it: close it there, or set HDF5_USE_FILE_LOCKING=FALSE"
+    return f"cannot be locked ({os.strerror(number)}): set HDF5_USE_FILE_LOCKING=FALSE if nobody writes it"
 
 
 # What h5py raises where a file is damaged, and what follows from numbers that cannot be.

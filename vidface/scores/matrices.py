@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from vidface.errors import StoreError
 from vidface.features.halves import halves_warning
+from vidface.files.atomic import require_file
 from vidface.files.npy import open_matrix
 from vidface.files.store import UNIT_TOLERANCE
 from vidface.submission import read_lfrc, sniff
@@ -42,8 +43,7 @@ def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) ->
         StoreError: missing, damaged, another number of rows, NaN or infinity in a row; or rows that are neither of
             unit length nor zero, without ``normalise``.
     """
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file")
+    require_file(path)
     source = open_matrix(path, rows="rows") if sniff(path) == "npy" else read_lfrc(path)
     if len(source) != rows:
         raise StoreError(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vidface.embeddings.options import MADE_FROM
 from vidface.errors import StoreError, UsageError, Warned
 from vidface.features.options import CARRIED
-from vidface.files.atomic import sha256_file
+from vidface.files.atomic import require_file, sha256_file
 from vidface.files.store import read_embeddings, warnings_of
 from vidface.manifest.manifest import Manifest
 from vidface.manifest.names import composed
@@ -48,8 +48,7 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
         StoreError: missing, damaged, it does not hold the videos of the manifest, or rows are not of unit length.
         UsageError: ``normalise`` of a ranking.
     """
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file")
+    require_file(path)
     kind = sniff(path)
     inputs: dict[str, Any] = {"scored": path.name, "kind": kind, "manifest_sha256": manifest.sha256}
     if kind == "iqiyi":

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from vidface.errors import StoreError, UsageError
+from vidface.errors import UsageError
+from vidface.files.atomic import require_file
 from vidface.files.locks import exclusive
 from vidface.manifest.manifest import Manifest, Problem
 from vidface.scores.protocols.iqiyi import rank_gallery
@@ -67,8 +68,7 @@ def check_submission(
         StoreError: no such file.
         UsageError: it is neither of the two kinds.
     """
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file")
+    require_file(path)
     kind = sniff(path)
     if kind == "iqiyi":
         return check_iqiyi(path, manifest, gallery_split=gallery_split)

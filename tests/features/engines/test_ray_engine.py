@@ -179,6 +179,35 @@ def test_few_videos_are_in_flight(ray_engine: Engine, job: ExtractJob) -> None:
                 break
 
 
+def test_a_lost_node_is_named_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    from vidface.features.engines import ray_nodes
+
+    living = {"a": "10.0.0.1", "b": "10.0.0.2"}
+
+    def nodes() -> list[dict[str, str]]:
+        return [{"NodeID": node, "NodeManagerAddress": address} for node, address in living.items()]
+
+    monkeypatch.setattr(ray_nodes, "nodes", nodes)
+    lost: list[str] = []
+    seen = ray_nodes.Nodes(lost)
+    seen.look()
+    living["c"] = "10.0.0.3"  # joins later
+    seen.look()
+    assert (lost, caplog.messages) == ([], [])
+    del living["b"], living["c"]
+    seen.look()
+    seen.look()
+    assert sorted(lost) == ["10.0.0.2", "10.0.0.3"] and len(caplog.messages) == 2
+    living["d"] = "10.0.0.2"  # the machine comes back, as another node
+    seen.look()
+    del living["d"]
+    seen.look()
+    assert lost[2:] == ["10.0.0.2"]
+    assert caplog.messages[2] == (
+        "warning: node 10.0.0.2 of the Ray cluster was lost: what it had not finished is done again"
+    )
+
+
 def test_what_is_no_cluster(job: ExtractJob) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

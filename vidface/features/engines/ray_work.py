@@ -102,6 +102,7 @@ def extract_chunks(
             for chunk in islice(upcoming, bound - len(waiting)):
                 waiting.append(_submit(job, chunk, actors, waiting, here))
             if not waiting:
+                seen.look()
                 return
             decoded = 0  # as far as can be told from here, a decoded video is done
             while not _is_there(waiting[0].rows):
@@ -135,6 +136,7 @@ def map_ordered(
                 _call.remote(here, function, task) for task in islice(upcoming, bound - len(running))
             )
             if not running:
+                seen.look()
                 return
             while not _is_there(running[0]):
                 seen.look()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError, printable
+from vidface.files.atomic import require_file
 from vidface.files.faces import FACE_COUNTS, NO_FACES, FaceRows
 from vidface.files.hdf5 import attributes_of, open_file, read_texts
 from vidface.files.store.schema import FeaturesInfo, offsets_of
@@ -164,10 +165,8 @@ def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
     Raises:
         StoreError: as in `read_features`, or the file ends before the rows do.
     """
-    try:
-        stat = path.stat()
-    except OSError:
-        raise StoreError(f"{path}: no such file") from None
+    require_file(path)
+    stat = path.stat()
     layout = _features_layout(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
     if not 0 <= bounds[0] <= bounds[-1] <= layout.rows:
         raise StoreError(f"{path}: damaged (rows {bounds[0]} to {bounds[-1]} of {layout.rows})")
@@ -188,7 +187,7 @@ def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
                 try:
                     count = raw.readinto(missing)
                 except OSError as error:
-                    raise StoreError(f"{path}: damaged ({error.strerror})") from None
+                    raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
                 if not count:
                     raise StoreError(f"{path}: damaged (it ends before row {stop})")
                 missing = missing[count:]
