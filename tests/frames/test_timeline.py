@@ -141,7 +141,7 @@ def packet(dts: int | None, pts: int | None, duration: int = 40) -> Packet[Any]:
 
 
 def test_a_step_back_of_some_frames_is_no_restart() -> None:
-    times = Timeline()
+    times = Timeline(0.001)
     given = [(0, 80), (40, 40), (80, 120), (200, 300), (120, 160), (None, 200), (240, 260)]
     packets = [packet(*one) for one in given]
     assert not any(times.place(one) for one in packets)
@@ -150,7 +150,7 @@ def test_a_step_back_of_some_frames_is_no_restart() -> None:
 
 def test_parts_meet_without_gap_or_overlap() -> None:
     """By hand: 4 frames of 40 ms shown up to 240, then time from 1000 back to 80, where the next part begins."""
-    times = Timeline()
+    times = Timeline(0.001)
     first = [packet(80, 80), packet(120, 200), packet(160, 120), packet(200, 160)]
     second = [packet(0, 80), packet(40, 120)]
     assert [times.place(one) for one in (*first, *second)] == [False] * 4 + [True, False]

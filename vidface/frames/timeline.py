@@ -23,9 +23,14 @@ STEP_AHEAD_SECONDS = 2**32 / 90_000
 
 
 class Timeline:
-    """Shifts the packets of one stream, in their order, so that time goes on."""
+    """Shifts the packets of one stream, in their order, so that time goes on.
 
-    def __init__(self) -> None:
+    Args:
+        unit: seconds of a tick.
+    """
+
+    def __init__(self, unit: float) -> None:
+        self._unit = unit
         self._shift = 0  # in ticks, of the part that is being read
         self._first = 0  # the first decoding time of this part as stored
         self._last: int | None = None  # and the last
@@ -37,13 +42,13 @@ class Timeline:
         Returns:
             Whether time starts anew with it.
         """
-        if packet.dts is None or packet.time_base is None:
-            if packet.pts is not None:
-                packet.pts += self._shift
+        stored, pts = packet.dts, packet.pts
+        if stored is None:
+            if self._shift and pts is not None:
+                packet.pts = pts + self._shift
             return False
-        stored, unit = packet.dts, float(packet.time_base)
-        shown = stored if packet.pts is None else packet.pts
-        step = 0.0 if self._last is None else (stored - self._last) * unit
+        shown = stored if pts is None else pts
+        step = 0.0 if self._last is None else (stored - self._last) * self._unit
         to_begin = stored <= self._first and step < -STEP_TO_BEGIN_SECONDS
         anew = to_begin or step < -STEP_BACK_SECONDS or step > STEP_AHEAD_SECONDS
         if anew or self._last is None:
@@ -56,6 +61,6 @@ class Timeline:
         self._shown = max(self._shown, shown + duration + self._shift)
         if self._shift:
             packet.dts = stored + self._shift
-            if packet.pts is not None:
-                packet.pts += self._shift
+            if pts is not None:
+                packet.pts = pts + self._shift
         return anew
