@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from vidface.demo.people.drawing import SIZE, Frame, draw_person
 from vidface.errors import MediaError, UsageError
+from vidface.frames.folder import decode_image
 
 __all__ = ["DRAWN_PICTURES", "FaceSource", "drawn_faces", "faces_from_folder"]
 
@@ -70,10 +68,11 @@ def faces_from_folder(folder: Path, *, min_images: int = 6) -> FaceSource:
     def picture(name: str, index: int, video: int) -> Frame:
         path = files[name][index]
         try:
-            with Image.open(path) as image:
-                frame = np.asarray(image.convert("RGB"))
+            frame = decode_image(path.read_bytes())
         except OSError as error:
             raise MediaError("unreadable", f"{path}: not a readable image: {error}") from error
+        except MediaError as error:
+            raise MediaError(error.kind, f"{path}: not a readable image: {error}") from None
         if frame.shape != (SIZE, SIZE, 3):
             high, wide = frame.shape[:2]
             raise MediaError(

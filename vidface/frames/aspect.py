@@ -44,8 +44,8 @@ class PixelAspect:
         self._changes: deque[tuple[int, Fraction]] = deque()  # (time of a packet, what holds from there on)
 
     def see_packet(self, packet: Packet[Any]) -> None:
-        """Note what the decoder knows now that it has taken a packet."""
-        if self._by_picture and packet.pts is not None:
+        """Note what the decoder knows now that it has taken a packet; headers come with key frames."""
+        if self._by_picture and packet.is_keyframe and packet.pts is not None:
             now = self._usable(self._context.sample_aspect_ratio)
             if now != (self._changes[-1][1] if self._changes else self._said):
                 self._changes.append((packet.pts, now))

@@ -12,7 +12,7 @@ from pathlib import Path
 from vidface.errors import MediaError
 from vidface.files.pointers import NOT_FETCHED, pointer_in
 
-__all__ = ["HEAD_BYTES", "container_of", "demuxer_for", "picture_kind"]
+__all__ = ["HEAD_BYTES", "HEIF", "container_of", "demuxer_for", "picture_kind"]
 
 HEAD_BYTES = 2048
 
@@ -30,8 +30,9 @@ MAGIC = (
 
 # Brands of HEIF files whose main part is a still picture, and other pictures that are met.
 HEIF = {
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2"), "HEIC"),
-    b"avif": "AVIF",
+    **dict.fromkeys(("heic", "heix", "heim", "heis"), "HEIC"),
+    **dict.fromkeys(("mif1", "mif2"), "HEIF"),
+    "avif": "AVIF",
 }
 PICTURES = (
     (b"GIF8", "GIF"),
@@ -73,15 +74,14 @@ def container_of(head: bytes, file_size: int) -> str | None:
 
 
 def picture_kind(head: bytes) -> str | None:
-    """Name a still picture of a kind that is not read here, from its first 16 bytes; None where it is none.
-
-    Of HEIF pictures FFmpeg gives one of the tiles that they are made of, as if it were the whole.
-    """
+    """Say in words what still picture it is, from its first 16 bytes; None for JPEG, PNG and what is no picture."""
     if head[4:8] == b"ftyp":
-        return HEIF.get(head[8:12])
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP"
-    return next((kind for magic, kind in PICTURES if head.startswith(magic)), None)
+        kind = HEIF.get(head[8:12].decode("latin-1"))
+    elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        kind = "WebP"
+    else:
+        kind = next((kind for magic, kind in PICTURES if head.startswith(magic)), None)
+    return kind and f"a picture in the {kind} format: convert it to JPEG or PNG"
 
 
 def _is_atom_length(head: bytes, file_size: int) -> bool:
@@ -114,11 +114,9 @@ def demuxer_for(path: Path) -> str:
         raise MediaError("empty-file", f"{path}: the file is empty")
     if advice := pointer_in(head):
         raise MediaError(NOT_FETCHED, f"{path}: {advice}")
-    if still := picture_kind(head):
-        raise MediaError("not-a-video", f"{path}: it is a {still} picture: convert it to JPEG or PNG")
     demuxer = container_of(head, size)
     if demuxer is None:
-        raise MediaError(
-            "not-a-video", f"{path}: its first bytes are of none of the known containers ({KNOWN})"
-        )
+        still = picture_kind(head)
+        said = f"it is {still}" if still else f"its first bytes are of none of the known containers ({KNOWN})"
+        raise MediaError("not-a-video", f"{path}: {said}")
     return demuxer

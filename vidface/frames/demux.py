@@ -26,7 +26,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vidface.errors import MediaError
-from vidface.frames.containers import demuxer_for
+from vidface.frames.containers import HEIF, demuxer_for
 from vidface.frames.frame import MAX_PIXELS
 
 __all__ = ["READ_ERRORS", "Log", "Video", "open_video", "too_large"]
@@ -131,7 +131,7 @@ def open_video(path: Path) -> Iterator[Video]:
     """Open a video file safely and choose its video stream; closes it at the end.
 
     Raises:
-        MediaError: ``missing``, ``empty-file``, ``not-a-video``, ``unreadable`` (its container is damaged),
+        MediaError: ``missing``, ``empty-file``, ``not-a-video`` (or a HEIF picture of tiles), ``unreadable`` (damaged),
             ``too-large`` (it states frames of more than ``MAX_PIXELS`` pixels) or ``no-frames`` (it has no video
             stream, as a sound file or one with a cover picture only).
     """
@@ -170,6 +170,11 @@ def _choose_stream(path: Path, container: InputContainer) -> VideoStream:
         raise MediaError("no-frames", f"{path}: has no video stream that can be decoded")
     best: Any = container.streams.best("video")
     stream = best if best in streams else streams[0]
+    kind = HEIF.get(container.metadata.get("major_brand", ""))
+    if kind and not stream.disposition & Disposition.default:  # its main picture is put together from streams
+        raise MediaError(
+            "not-a-video", f"{path}: a {kind} picture of several tiles: convert it to JPEG or PNG"
+        )
     context = stream.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise MediaError(

@@ -170,7 +170,7 @@ def _decode(file: BinaryIO) -> Pixels:
         raise MediaError(NOT_FETCHED, advice)
     file.seek(0)
     if other := picture_kind(head):
-        raise ValueError(f"it is a {other} picture: convert it to JPEG or PNG")
+        raise ValueError(f"it is {other}")
     is_png = head.startswith(b"\x89PNG")
     # Not Image.open: it prints a warning for a large picture, where this is a fault of its own.
     image = PngImageFile(file) if is_png else _Jpeg(file)

@@ -107,7 +107,7 @@ def _pictures(
     AVI has no presentation times: its n-th chunk only says when the n-th picture is shown. These times go to
     ``slots``, in order; what FFmpeg guesses instead runs backwards where there are B-frames.
     """
-    timeline = Timeline()
+    timeline = Timeline(float(video.stream.time_base or 0))
     for packet in _packets(video, damage):
         if packet.stream.index != video.stream.index:
             damage.see_packet(packet)
