@@ -113,6 +113,17 @@ def test_aligned_faces_whose_pixels_are_not_square(found: Found) -> None:
     assert "64:45" in detail and "159x112" in detail and "setsar=1" in detail and "--resize" in detail
 
 
+def test_resize_takes_aligned_faces_whose_pixels_are_not_square(tmp_path: Path) -> None:
+    """The frame that is shown, scaled to the model's size, is the stored one again, but for two scalings."""
+    root = tmp_path / "set"
+    root.mkdir()
+    write(root / "wide.mp4", frames_of(0, 4), aspect=Fraction(64, 45))
+    run = extracted(root, "--resize", code=0)
+    assert run.status == {"wide.mp4": "ok"}
+    inner = np.abs(run.rows["wide.mp4"] - cells_of(frames_of(0, 4)))
+    assert inner.mean() < LEVELS
+
+
 def test_what_is_shown_is_what_counts(found: Found) -> None:
     """Stored at 84x112 and shown at 112x112; and a ratio that rounds away leaves every row as it is."""
     assert found.status["shown-square.mp4"] == found.status["nearly.mp4"] == "ok"
