@@ -28,6 +28,9 @@ from command_line import (
 from PIL import ExifTags, Image
 
 from vidface.demo.benchmark import faces_from_folder
+from vidface.files.store import read_info
+from vidface.manifest.manifest import read_manifest
+from vidface.report.video.pictures import open_pictures
 from vidface.training.data import read_face
 from vidface.training.datasets.bin_file import write_bin
 from vidface.training.datasets.images import ImageSet
@@ -111,6 +114,17 @@ def test_aligned_faces_whose_pixels_are_not_square(found: Found) -> None:
     ((kind, detail),) = found.faults["wide.mp4"]
     assert kind == "not-square"
     assert "64:45" in detail and "159x112" in detail and "setsar=1" in detail and "--resize" in detail
+
+
+def test_resize_takes_aligned_faces_whose_pixels_are_not_square(tmp_path: Path) -> None:
+    """The frame that is shown, scaled to the model's size, is the stored one again, but for two scalings."""
+    root = tmp_path / "set"
+    root.mkdir()
+    write(root / "wide.mp4", frames_of(0, 4), aspect=Fraction(64, 45))
+    run = extracted(root, "--resize", code=0)
+    assert run.status == {"wide.mp4": "ok"}
+    inner = np.abs(run.rows["wide.mp4"] - cells_of(frames_of(0, 4)))
+    assert inner.mean() < LEVELS
 
 
 def test_what_is_shown_is_what_counts(found: Found) -> None:
@@ -245,3 +259,6 @@ def test_faces_in_pixels_that_are_not_square(tmp_path: Path, shared_data: Path) 
     )
     rows = [feature[0] / np.linalg.norm(feature[0]) for feature in read_features(tmp_path / "f.h5")[2]]
     assert rows[0] @ rows[1] > 0.97 and rows[0] @ rows[2] < 0.9
+    with open_pictures(read_manifest(manifest), read_info(tmp_path / "f.h5", "features")) as pictures:
+        (shot,) = pictures.shots(1, [0])  # reports and inspect cut faces out of the very same frame
+    assert shot.pixels.shape == (576, 1024, 3) and pictures.missing == {}

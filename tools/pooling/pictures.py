@@ -19,6 +19,7 @@ from PIL import Image, ImageFilter
 from vidface.backbones import load_backbone
 from vidface.demo.people.noise import draw_thing, occlude
 from vidface.demo.sources import drawn_faces
+from vidface.frames.folder import decode_image
 from vidface.training.datasets.open import open_images
 
 SEED = 2019
@@ -54,8 +55,7 @@ def tar_of_faces(path: Path) -> tuple[list[str], NDArray[np.int64], Iterator[Pic
 
     def pictures() -> Iterator[Picture]:
         for i in range(len(images.labels)):
-            with Image.open(io.BytesIO(images.read(i))) as image:
-                yield np.asarray(image.convert("RGB"))
+            yield decode_image(images.read(i))
 
     return list(images.identities), np.asarray(images.labels, np.int64), pictures()
 

@@ -2,8 +2,9 @@
 
 ``sampling`` chooses frames by time, ``containers`` tells a video from its first bytes, ``demux`` opens it
 safely, ``pyav`` and ``decord_reader`` decode it, ``folder`` reads frames that are images already, and
-``write`` makes clips. One contract test, ``tests/frames/test_frames_contract.py``, runs every decoder over the same
-numbered clips.
+``write`` makes clips. What a viewer would see is made by ``picture`` (colours), ``orientation``, ``aspect``,
+``fields`` and ``timeline``, by the rules of docs/frames.md. ``tests/frames/test_frames_contract.py``
+runs every decoder over the same numbered clips.
 """
 
 from __future__ import annotations

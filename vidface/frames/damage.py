@@ -97,10 +97,11 @@ class Damage:
             found.append(("partial", f"reading stopped after {decoded} frames: {self.stopped}"))
         if self.restarts:
             lossless = video.demuxer in JOINABLE
+            often = "once" if self.restarts == 1 else f"{self.restarts} times"
             found.append(
                 (
                     "joined" if lossless else "partial",
-                    f"its time starts anew {self.restarts} times, as where files were joined: each part is taken to "
+                    f"its time starts anew {often}, as where files were joined: each part is taken to "
                     f"begin where the one before ends"
                     + ("" if lossless else f"; frames can be lost between parts of a {video.demuxer} file"),
                 )
