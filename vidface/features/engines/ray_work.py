@@ -107,9 +107,9 @@ def extract_chunks(
             decoded = 0  # as far as can be told from here, a decoded video is done
             while not _is_there(waiting[0].rows):
                 seen.look()
-                ready = _count(waiting[0].decoded)
-                advance(max(0, ready - decoded))
-                decoded = max(decoded, ready)
+                if (ready := _count(waiting[0].decoded)) > decoded:
+                    advance(ready - decoded)
+                    decoded = ready
             rows: list[VideoRows] = _get(waiting[0].rows)
             advance(len(waiting.popleft().chunk) - decoded)
             yield rows
