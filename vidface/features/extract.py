@@ -25,10 +25,10 @@ from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
 from vidface.features.options import MADE_FROM, ExtractOptions
-from vidface.files.code import code_sha256
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.json_files import read_json, write_json
 from vidface.files.shares import Shard, shard_range, shard_text
+from vidface.files.software import software_text
 from vidface.files.stage_output import is_same, stage_output
 from vidface.files.store import (
     face_totals,
@@ -94,7 +94,7 @@ def extract(
     assert (faces is None) == (options.faces == "aligned"), "faces are those that the options chose"
     chunks = _share(len(manifest.video_ids), options.shard)
     made_from = _made_from(manifest, backbone, options, faces)
-    parts = output.with_name(output.name + ".parts")
+    parts, by = output.with_name(output.name + ".parts"), software_text(detection=faces is not None)
     inputs = [manifest.path, options.model, options.model.with_suffix(".toml"), options.detector_weights]
     with stage_output(output, made_from, _read_made_from, inputs=inputs, overwrite=overwrite) as out:
         if out.already_done:
@@ -103,10 +103,7 @@ def extract(
         made_from_file = parts / "identity.json"
         known = made_from_file.exists()
         was = ExtractOptions.where_absent() | (read_json(made_from_file) if known else {})
-        by_this = {
-            **made_from,
-            "code_sha256": code_sha256(),
-        }  # the file itself may be of other code: it is whole
+        by_this = {**made_from, "software": by}  # a file that is there may be of other software: it is whole
         if not (known and is_same(parts, was, by_this, overwrite=overwrite)):
             if parts.exists():  # nobody knows of what it is, or it may be thrown away
                 shutil.rmtree(parts)
@@ -123,7 +120,7 @@ def extract(
             **ExtractOptions.written(made_from),
             "device": backbone.device,
             "program_version": vidface.__version__,
-            **({} if options.shard is None else {"code_sha256": code_sha256()}),
+            **({} if options.shard is None else {"software": by}),
         }
         shards = [parts / name for name, _ in chunks]
         out.list_faults(shard_faults(shards))
