@@ -67,7 +67,7 @@ class StoreError(VidfaceError):
 
 
 class ClusterError(VidfaceError):
-    """The Ray cluster was lost, or gave the work up: the work may be well, and what is finished is kept."""
+    """The Ray cluster was lost, or gave the work up; what is finished is kept."""
 
     exit_code = 3
 

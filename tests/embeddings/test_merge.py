@@ -302,20 +302,20 @@ def test_a_killed_shard_goes_on(tmp_path: Path) -> None:
     assert (again.resumed_videos, again.already_done) == (5, True)
 
 
-def test_unfinished_work_of_other_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unfinished_work_of_other_software_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that goes on after an edit would be half of each."""
     with pytest.raises(KeyboardInterrupt):
         extracted(tmp_path / "f.h5", until=9)
-    monkeypatch.setattr(extracting, "code_sha256", lambda: "e" * 64)
+    monkeypatch.setattr(extracting, "software_text", lambda **_: "numpy 1.0")
     with pytest.raises(
-        ChangedError, match=r"f\.h5\.parts was made otherwise \(code_sha256 was .*, now eeeeee"
+        ChangedError, match=r"f\.h5\.parts was made otherwise \(software was vidface .*, now numpy 1\.0\)"
     ):
         extracted(tmp_path / "f.h5")
     assert extracted(tmp_path / "f.h5", overwrite=True).resumed_videos == 0
     with h5py.File(tmp_path / "f.h5") as whole:
-        assert (
-            "code_sha256" not in whole.attrs
-        )  # the bytes of a whole run do not depend on comments in the code
+        assert "software" not in whole.attrs  # the bytes of a whole run do not depend on comments in the code
 
 
 def test_another_shard_never_goes_into_the_same_output(tmp_path: Path) -> None:
@@ -431,8 +431,11 @@ def test_shards_of_faces_and_of_frames_do_not_mix(tmp_path: Path) -> None:
         ("dtype", "float16"),
         ("program_version", "0.0.1"),
         ("program_version", None),
-        ("code_sha256", "c" * 64),  # of two clones of one version, or of one that was edited in between
-        ("code_sha256", None),
+        (
+            "software",
+            "vidface 0.1.0, vidface's code 0ddc0de",
+        ),  # two clones of one version, or one that was edited
+        ("software", None),
     ],
 )
 def test_features_of_another_run_are_refused(tmp_path: Path, attribute: str, value: Any) -> None:
@@ -455,7 +458,7 @@ def test_features_of_another_run_are_refused(tmp_path: Path, attribute: str, val
         ("pooling", "another"),
         ("manifest_sha256", "c" * 64),
         ("program_version", "0.0.1"),
-        ("code_sha256", "c" * 64),
+        ("software", "numpy 1.0"),
     ],
 )
 def test_embeddings_of_another_run_are_refused(tmp_path: Path, attribute: str, value: str) -> None:
@@ -579,7 +582,7 @@ def test_the_order_of_the_attributes_is_that_of_the_first_files(
     extracted(tmp_path / "f.h5", (1, 2), faces=FACES, folder_frames=3)
     options = ClusterOptions(threshold=0.3, by="track", shard=(1, 2))
     cluster(tmp_path / "f.h5", tmp_path / "e.h5", options)
-    assert written == [[*order, "code_sha256", "dimension"] for order in (FEATURES_ORDER, EMBEDDINGS_ORDER)]
+    assert written == [[*order, "software", "dimension"] for order in (FEATURES_ORDER, EMBEDDINGS_ORDER)]
     for order, first in ((FEATURES_ATTRIBUTES, FEATURES_ORDER), (EMBEDDINGS_ATTRIBUTES, EMBEDDINGS_ORDER)):
         known = ["kind", "schema_version", *first, "dimension"]
         assert [name for name in order if name in known] == known  # others may have been added among them

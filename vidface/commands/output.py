@@ -44,14 +44,14 @@ def stand_in_for_letters() -> None:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """One JSON object on one line; NaN is an error, not a token. Where stdout is not UTF-8 it is ASCII."""
+    """One JSON object on one line; NaN is an error, not a token. If stdout is not UTF-8, it is ASCII."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     in_ascii = codecs.lookup(encoding).name != "utf-8"
     click.echo(json.dumps(value, ensure_ascii=in_ascii, allow_nan=False))
 
 
 def lost_nodes(engine: Engine) -> dict[str, Any]:
-    """The key for machines that were lost on the way; none where all stayed."""
+    """The key for machines that were lost on the way; none if all stayed."""
     return {"lost_nodes": list(engine.lost)} if engine.lost else {}
 
 

@@ -22,15 +22,15 @@ _ours: list[int] = []  # in the child: where its parent reads the exit status
 
 
 def watch() -> None:
-    """Go on in a child process; in the parent this does not return.
+    """Continue in a child process; in the parent this does not return.
 
     Signals that end a command are handed on to the child, which is in a process group of its own: a terminal sends
     Ctrl-C to a whole group. It ends with its parent.
 
     Raises:
         click.exceptions.Exit: in the parent, with the exit status of the child.
-        ClusterError: in the parent, where the child has ended without one.
-        KeyboardInterrupt: in the parent, where that was after a signal.
+        ClusterError: in the parent, if the child has ended without one.
+        KeyboardInterrupt: in the parent, if that was after a signal.
     """
     reads, writes = os.pipe()
     child = os.fork()
@@ -70,6 +70,6 @@ def watch() -> None:
 
 
 def tell(status: int) -> None:
-    """Say the exit status to the parent, where there is one: what Ray does when the process ends changes nothing."""
+    """Give the parent, if there is one, the exit status: what Ray does when the process ends changes nothing."""
     while _ours:
         os.write(_ours.pop(), bytes([status]))

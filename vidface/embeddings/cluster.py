@@ -21,8 +21,8 @@ from vidface.errors import StoreError, UsageError
 from vidface.features.engines import Engine
 from vidface.features.engines.local import local_engine
 from vidface.features.options import CARRIED
-from vidface.files.code import code_sha256
 from vidface.files.shares import shard_range, shard_text
+from vidface.files.software import software_text
 from vidface.files.stage_output import stage_output
 from vidface.files.store import (
     EmbeddingRows,
@@ -104,7 +104,7 @@ def cluster(
             **ClusterOptions.written(made_from),
             **{name: value for name, value in of_features.items() if value is not None},
             "program_version": vidface.__version__,
-            **({} if options.shard is None else {"code_sha256": code_sha256()}),
+            **({} if options.shard is None else {"software": software_text()}),
             **attribute_of(warnings_of(features, source.attributes)),
         }
         how, what = (options.cosine(), options.pool), f"{options.by}s"

@@ -150,7 +150,7 @@ def _common(shards: Sequence[FeaturesInfo]) -> dict[str, Any]:
                     f"{shard.path}: {name} is {short(value)}, but {short(common[name])} in {first.path}: "
                     "only shards of one run can be merged"
                 )
-    common.pop("code_sha256", None)  # compared here; the file of one run does not have it
+    common.pop("software", None)  # compared here; the file of one run does not have it
     return common
 
 

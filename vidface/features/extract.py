@@ -27,10 +27,10 @@ from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
 from vidface.features.options import MADE_FROM, ExtractOptions
 from vidface.features.warned import fault_warnings
-from vidface.files.code import code_sha256
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.json_files import read_json, write_json
 from vidface.files.shares import Shard, shard_range, shard_text
+from vidface.files.software import software_text
 from vidface.files.stage_output import is_same, stage_output
 from vidface.files.store import (
     attribute_of,
@@ -99,7 +99,7 @@ def extract(
     assert (faces is None) == (options.faces == "aligned"), "faces are those that the options chose"
     chunks = _share(len(manifest.video_ids), options.shard)
     made_from = _made_from(manifest, backbone, options, faces)
-    parts = output.with_name(output.name + ".parts")
+    parts, by = output.with_name(output.name + ".parts"), software_text(detection=faces is not None)
     inputs = [manifest.path, options.model, options.model.with_suffix(".toml"), options.detector_weights]
     with stage_output(output, made_from, _read_made_from, inputs=inputs, overwrite=overwrite) as out:
         if out.already_done:
@@ -109,7 +109,7 @@ def extract(
         made_from_file = parts / "identity.json"
         known = made_from_file.exists()
         was = ExtractOptions.where_absent() | (read_json(made_from_file) if known else {})
-        by_this = {**made_from, "code_sha256": code_sha256()}  # a file that is whole may be of other code
+        by_this = {**made_from, "software": by}  # a file that is there may be of other software: it is whole
         if not (known and is_same(parts, was, by_this, overwrite=overwrite)):
             if parts.exists():  # nobody knows of what it is, or it may be thrown away
                 shutil.rmtree(parts)
@@ -131,8 +131,8 @@ def extract(
         if options.shard is None:
             warnings = fault_warnings(shard_faults(shards), len(manifest.video_ids))
             attributes |= attribute_of([*backbone.warnings, *warnings])
-        else:  # `merge` counts the faults of all, and looks whether one code made them
-            attributes |= attribute_of(backbone.warnings) | {"code_sha256": code_sha256()}
+        else:  # `merge` counts the faults of all, and looks whether one software made them
+            attributes |= attribute_of(backbone.warnings) | {"software": by}
         out.list_faults(shard_faults(shards))
         join_shards(shards, output, attributes, keep_faults=options.shard is not None)
         shutil.rmtree(parts)

@@ -89,7 +89,7 @@ def open_file(path: Path, *kinds: str) -> Iterator[h5py.File]:
 
 
 def _system_says(error: Exception) -> str | None:
-    """Why the system does not let a file be read, with the way on; None where its content is at fault."""
+    """Why the system does not let a file be read, with the way on; None if its content is at fault."""
     number = _errno_in(error)
     if number is None:
         return None

@@ -73,7 +73,7 @@ def test_a_node_with_other_software(
 
     theirs = dict(ray_nodes.software())
     wanted = tuple({**theirs, "numpy": "1.0", "vidface": "9", "vidface's code": "0ddc0de"}.items())
-    monkeypatch.setattr(ray_nodes, "software", lambda: wanted)
+    monkeypatch.setattr(ray_nodes, "software", lambda **_: wanted)
     said = refusal(ray_engine, job)
     assert f"vidface is {theirs['vidface']} there, 9 where the command runs" in said
     # Two clones of one version: what is edited in one shows in its digest.

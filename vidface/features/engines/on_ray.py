@@ -46,7 +46,7 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
     """The engine of a cluster; see `vidface.features.engines.open_engine`.
 
     A cluster that was there before goes on after the block; one that was started here ends with it. A program that has
-    called ``ray.init`` itself keeps its connection. Where the head or this machine's node is lost, Ray ends the process
+    called ``ray.init`` itself keeps its connection. If the head or this machine's node is lost, Ray ends the process
     without a word; the command line has a parent for that, `vidface.commands.watched`.
     """
     if workers == 0:
@@ -98,7 +98,7 @@ def _as_before() -> Iterator[None]:
         yield
     finally:
         os.umask(mask)
-        if on_main:
+        if on_main and handler is not None:
             signal.signal(signal.SIGTERM, handler)
 
 

@@ -9,30 +9,24 @@ import contextlib
 import hashlib
 import logging
 import os
-import platform
-from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
-from importlib import metadata
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
 
-import vidface
 from vidface.errors import MediaError, UsageError, VidfaceError
 from vidface.files.atomic import require_regular
-from vidface.files.code import code_sha256
+from vidface.files.software import software
 from vidface.frames.folder import frame_files
 
 ON_NODE = " (on node "
-PACKAGES = ("av", "decord2", "numba", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "torch")
-OF_DETECTION = ("opencv-python", "opencv-python-headless", "uniface")  # matters only where faces are detected
 EDGE_BYTES = (
     1 << 16
 )  # of a video's begin and end that are compared: whatever encodes it again changes its index
 
 log = logging.getLogger("vidface")
-Software = tuple[tuple[str, str], ...]
 
 
 class Home(NamedTuple):
@@ -40,40 +34,17 @@ class Home(NamedTuple):
 
     node: str
     folder: Path
-    software: Software
+    software: tuple[tuple[str, str], ...]
 
 
 def home(*, detection: bool = False) -> Home:
     """What is said of this machine; with ``detection`` also the libraries that find faces are compared."""
-    return Home(node(), Path.cwd(), software() + (versions(OF_DETECTION) if detection else ()))
+    return Home(node(), Path.cwd(), software(detection=detection))
 
 
 def node() -> str:
     """The address of the machine where this process runs."""
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-
-
-@cache
-def software() -> Software:
-    """What decides the bytes beside the input, as (name, version)."""
-    return (
-        ("vidface", vidface.__version__),
-        ("vidface's code", code_sha256()[:12]),
-        ("Python", ".".join(platform.python_version_tuple()[:2])),
-        *versions(PACKAGES),
-    )
-
-
-def versions(distributions: Sequence[str]) -> Software:
-    """Their versions here, as (name, version)."""
-    return tuple((name, _version(name)) for name in distributions)
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "missing"
 
 
 @contextlib.contextmanager
@@ -103,7 +74,7 @@ def _arrive(where: Home) -> None:
     Raises:
         UsageError: this node has another vidface, Python or library than the machine where the command runs.
     """
-    here = dict(software() + versions(OF_DETECTION))
+    here = dict(software(detection=True))
     different = [
         f"{name} is {here[name]} there, {theirs} where the command runs"
         for name, theirs in where.software

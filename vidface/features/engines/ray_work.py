@@ -104,14 +104,18 @@ def extract_chunks(
             if not waiting:
                 seen.look()
                 return
-            decoded = 0  # as far as can be told from here, a decoded video is done
-            while not _is_there(waiting[0].rows):
-                seen.look()
-                ready = _count(waiting[0].decoded)
-                advance(max(0, ready - decoded))
-                decoded = max(decoded, ready)
-            rows: list[VideoRows] = _get(waiting[0].rows)
-            advance(len(waiting.popleft().chunk) - decoded)
+            done, running = 0, waiting[0]
+            while done < len(running.chunk):
+                there = _is_there(running.rows)
+                # As far as can be told from here, a decoded video is done.
+                now = len(running.chunk) if there else min(_count(running.decoded), len(running.chunk) - 1)
+                if now > done:
+                    advance(now - done)
+                    done = now
+                if not there:
+                    seen.look()
+            rows: list[VideoRows] = _get(running.rows)
+            waiting.popleft()
             yield rows
     finally:
         if ray.is_initialized():  # else Ray would start again, to end what has ended with it
