@@ -19,7 +19,6 @@ from vidface.manifest.rows import show
 
 __all__ = ["Suspicion", "is_nobody", "suspicions"]
 
-_NAMED = 3  # of the identities that a warning is about
 # What is written for nobody, in letters and digits alone; each also stands before or after one of `_FILLERS`.
 _FOR_NOBODY = """
     nan nat none null nil undefined missing tbd 1ind 1qnan notavailable notapplicable noname noid noidentity noface
@@ -53,24 +52,24 @@ class Suspicion(NamedTuple):
     names: list[str]
 
 
-def suspicions(identities: Sequence[str], splits: Sequence[str]) -> list[Suspicion]:
+def suspicions(identities: Sequence[str], splits: Sequence[str], *, named: int = 3) -> list[Suspicion]:
     """What is odd about the identities and splits of a manifest, a text a video; the kinds have one sentence each.
 
     ``missing-value``: an identity that is the text of a missing value, or 0 or -1 among other names or with far more
     videos than anybody. ``two-spellings``: identities that differ only by case, leading zeros, ``.0``, accents, or the
-    signs between their words. ``two-splits``: splits that do.
+    signs between their words. ``two-splits``: splits that do. A sentence names ``named`` of those that it is about.
     """
     counts = Counter(identities)
     counts.pop("", None)
     missing = _missing(counts)
-    found = [] if not missing else [_missing_values(missing, counts, identities)]
+    found = [] if not missing else [_missing_values(missing, counts, identities, named)]
     people = {name: count for name, count in counts.items() if name not in missing}
     if twice := _spelled_twice(people):
         touched = sum(people[name] for group in twice for name in group)
         text = (
             f"{sum(map(len, twice)):,} of {len(counts):,} identities differ from another only by spelling "
-            f"({_listed(twice)}) and count as different people, in {touched:,} of {len(identities):,} videos: if they "
-            "are the same, write each name in one way in the manifest"
+            f"({_listed(twice, named)}) and count as different people, in {touched:,} of {len(identities):,} videos: if "
+            "they are the same, write each name in one way in the manifest"
         )
         names = [name for group in twice for name in group]
         row = _first(identities, {name for group in twice for name in group[1:]})
@@ -81,7 +80,8 @@ def suspicions(identities: Sequence[str], splits: Sequence[str]) -> list[Suspici
         touched = sum(in_split[name] for name in rarer)
         text = (
             f"{touched:,} of {len(splits):,} videos are in a split that differs from another only by spelling "
-            f"({_listed(twice)}) and is left out where the other is asked for: write it in one way in the manifest"
+            f"({_listed(twice, named)}) and is left out where the other is asked for: write it in one way in the "
+            "manifest"
         )
         warning = Warned(text, touched / len(splits))
         found.append(Suspicion(_first(splits, rarer), "two-splits", warning, sorted(rarer)))
@@ -97,11 +97,11 @@ def is_nobody(name: str) -> bool:
 
 
 def _missing_values(
-    missing: Sequence[str], counts: Mapping[str, int], identities: Sequence[str]
+    missing: Sequence[str], counts: Mapping[str, int], identities: Sequence[str], named: int
 ) -> Suspicion:
     touched = sum(counts[name] for name in missing)
-    some = ", ".join(f"{show(name)} ({counts[name]:,})" for name in missing[:_NAMED])
-    some += f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    some = ", ".join(f"{show(name)} ({counts[name]:,})" for name in missing[:named])
+    some += f" and {len(missing) - named} more" if len(missing) > named else ""
     text = (
         f"{touched:,} of {len(identities):,} videos have the identity {some}, which looks like a missing value and "
         "counts as one person: if it is nobody, leave the identity empty in the manifest"
@@ -195,13 +195,13 @@ def _number(name: str) -> Decimal | None:
     return Decimal(text) if _NUMBER.fullmatch(text) else None
 
 
-def _listed(groups: Sequence[Sequence[str]]) -> str:
+def _listed(groups: Sequence[Sequence[str]], named: int) -> str:
     """``'Ann' and 'ann', '7' and '007'``; escaped, as two spellings may look the same."""
     some = [
-        " and ".join(ascii(name) if not name.isascii() else show(name) for name in group[:_NAMED])
+        " and ".join(ascii(name) if not name.isascii() else show(name) for name in group[:named])
         for group in groups
     ]
-    return ", ".join(some[:_NAMED]) + (f" and {len(groups) - _NAMED} more" if len(groups) > _NAMED else "")
+    return ", ".join(some[:named]) + (f" and {len(groups) - named} more" if len(groups) > named else "")
 
 
 def _first(texts: Sequence[str], wanted: set[str]) -> int:
