@@ -68,8 +68,8 @@ def suspicions(identities: Sequence[str], splits: Sequence[str], *, named: int =
         touched = sum(people[name] for group in twice for name in group)
         text = (
             f"{sum(map(len, twice)):,} of {len(counts):,} identities differ from another only by spelling "
-            f"({_listed(twice, named)}) and count as different people, in {touched:,} of {len(identities):,} videos: if "
-            "they are the same, write each name in one way in the manifest"
+            f"({_listed(twice, named)}) and count as different people, in {touched:,} of {len(identities):,} videos: "
+            "if they are the same, write each name in one way in the manifest"
         )
         names = [name for group in twice for name in group]
         row = _first(identities, {name for group in twice for name in group[1:]})
