@@ -69,6 +69,21 @@ def test_they_are_carried_and_come_first(tmp_path: Path, manifest: Path) -> None
         ]
 
 
+def test_a_manifest_of_half_the_videos_is_warned_of(tmp_path: Path, manifest: Path) -> None:
+    write_features(tmp_path / "f.h5", manifest, [])
+    vidface("cluster", tmp_path / "f.h5", "-o", tmp_path / "e.h5", code=0)
+    manifest.write_text("\n".join(manifest.read_text().splitlines()[:5]) + "\n")
+    told = ("--manifest", manifest, "--json")
+    for words, name in (
+        (("score", tmp_path / "e.h5"), "e.h5"),
+        (("compare", tmp_path / "e.h5", tmp_path / "e.h5"), "e.h5"),
+        (("report", tmp_path / "e.h5", "-o", tmp_path / "report", "--no-pictures"), "e.h5"),
+        (("sweep", tmp_path / "f.h5", "--thresholds", "0.3"), "f.h5"),
+    ):
+        said = vidface(*words, *told, code=0).json["warnings"][0]
+        assert said == f"4 of the 8 videos of {name} are not in set.csv and play no part"
+
+
 def test_without_any_there_is_no_attribute(tmp_path: Path, manifest: Path) -> None:
     write_features(tmp_path / "f.h5", manifest, [])
     vidface("cluster", tmp_path / "f.h5", "-o", tmp_path / "e.h5", code=0)

@@ -29,9 +29,11 @@ _FOR_NOBODY = """
 """
 # The same where it holds far more videos than anybody else: some people are called so.
 _FOR_SOME = "na nan nn x xx xxx noone extra extras random misc empty negative negatives bg crowd"
-_BESIDE = "a the person persons people face faces identity id man woman subject user name video videos"
+_BESIDE = "person persons people face faces identity id man woman subject user video videos"
 _NOBODY, _PERHAPS, _FILLERS = (frozenset(words.split()) for words in (_FOR_NOBODY, _FOR_SOME, _BESIDE))
 _NUMBER = re.compile(r"[+-]?\d{1,24}(\.\d{0,24})?(e[+-]?\d{1,2})?")
+_DASHES, _QUOTES = re.compile("[‐-―−﹣－]"), re.compile("['`´‘’ʼ\"]")
+_ZEROS, _ASCII_WORDS = re.compile(r"(?<![0-9])0+(?=[0-9])"), re.compile("[A-Za-z0-9]+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _FAR_MORE = 2  # times the videos of anybody else
 
@@ -168,28 +170,29 @@ def _read(name: str) -> str:
         # Accents above and below letters; the marks of Indic, Arabic or Japanese letters make other letters.
         text = "".join(each for each in parted if unicodedata.combining(each) < 200)
         text = unicodedata.normalize("NFKC", text)
-    words = _words(re.sub("['`´‘’ʼ\"]", "", text))
-    return " ".join(re.sub(r"(?<![0-9])0+(?=[0-9])", "", word) for word in words) or name
+    return " ".join(_ZEROS.sub("", word) for word in _words(_QUOTES.sub("", text))) or name
 
 
 def _words(text: str) -> list[str]:
     """What stands between white space, punctuation and symbols."""
     if text.isascii():
-        return re.findall("[A-Za-z0-9]+", text)
+        return _ASCII_WORDS.findall(text)
     return "".join(each if unicodedata.category(each)[0] in "LNM" else " " for each in text).split()
 
 
 def _plain(name: str) -> str:
     """Without case and compatibility forms: full-width digits are digits, marks without width are not there."""
+    if name.isascii():
+        return name.lower()
     text = unicodedata.normalize("NFKC", name).casefold()
     return text if text.isascii() else "".join(each for each in text if unicodedata.category(each) != "Cf")
 
 
 def _number(name: str) -> Decimal | None:
     """The number that a name is, whichever way it is written; None where it is none."""
-    if not any(map(str.isdecimal, name)):
+    if name.isascii() and name[:1] not in "+-0123456789":
         return None
-    text = re.sub("[‐-―−﹣－]", "-", _plain(name).strip())
+    text = _DASHES.sub("-", _plain(name))
     if _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
     return Decimal(text) if _NUMBER.fullmatch(text) else None
