@@ -296,7 +296,8 @@ def test_what_unusable_videos_cost_stands_beside_the_number(made: Made) -> None:
     )
     assert "6 of 72 genuine pairs" in next(line for line in lines if line.startswith("TPR"))
     whole = vidface("compare", matrix, matrix, "--manifest", manifest, "--targets", "1e-2", code=1).out
-    assert sum(words in line for line in whole.splitlines()) == 2 * 4
+    assert sum(words in line for line in whole.splitlines()) == 2, "beside mAP@100 of either"
+    assert sum(line.endswith("1.0000 without them") for line in whole.splitlines()) == 2 * 5
     assert "failed" not in json.dumps(score(made, [*made.people, *[""] * STRANGERS])), (
         "nothing where nothing fails"
     )

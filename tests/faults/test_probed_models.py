@@ -294,6 +294,11 @@ def test_extract_says_what_the_probe_found(tmp_path: Path) -> None:
     assert len(ran.json["warnings"]) == 1 and "pixels 0..1" in ran.json["warnings"][0]
     ran = vidface("extract", manifest, "-o", tmp_path / "g.h5", "--model", path)
     assert "warning: " in ran.err and "pixels 0..1" in ran.err
+    vidface("cluster", tmp_path / "g.h5", "-o", tmp_path / "e.h5", code=0)
+    scored = vidface(
+        "score", tmp_path / "e.h5", "--manifest", manifest, "--protocol", "lfrc", "--json", code=0
+    )
+    assert "pixels 0..1" in scored.json["warnings"][0], "whoever scores reads it, too"
     write_model(path, **batch_norm(training_mode=1))
     ran = vidface("extract", manifest, "-o", tmp_path / "h.h5", "--model", path, code=1)
     assert "exported in training mode" in ran.error and not (tmp_path / "h.h5").exists()

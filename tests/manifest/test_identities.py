@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
 from vidface.manifest.identities import is_nobody, suspicions
+from vidface.manifest.known_sets import known_names, read_known
 
 
 def kinds(identities: list[str], splits: list[str] | None = None) -> list[str]:
@@ -100,6 +104,12 @@ def test_zero_among_numbers_is_noticed_where_it_holds_far_more_videos_or_is_writ
     assert kinds([*people, *["0"] * 20]) == ["missing-value"]
     assert kinds([*(f"{i:04}" for i in range(1, 12)), "0"]) == ["missing-value"]
     assert kinds([*people, "-1"]) == ["missing-value"]
+
+
+@pytest.mark.parametrize("name", known_names())
+def test_the_sets_that_the_program_knows_are_quiet(name: str) -> None:
+    example = list(csv.DictReader(io.StringIO(read_known(name).manifest.example)))
+    assert kinds([row["identity"] for row in example], [row["split"] for row in example]) == []
 
 
 SPELLINGS = [

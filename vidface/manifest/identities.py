@@ -19,7 +19,6 @@ from vidface.manifest.rows import show
 
 __all__ = ["Suspicion", "is_nobody", "suspicions"]
 
-_NAMED = 3  # of the identities that a warning is about
 # What is written for nobody, in letters and digits alone; each also stands before or after one of `_FILLERS`.
 _FOR_NOBODY = """
     nan nat none null nil undefined missing tbd 1ind 1qnan notavailable notapplicable noname noid noidentity noface
@@ -30,9 +29,11 @@ _FOR_NOBODY = """
 """
 # The same where it holds far more videos than anybody else: some people are called so.
 _FOR_SOME = "na nan nn x xx xxx noone extra extras random misc empty negative negatives bg crowd"
-_BESIDE = "a the person persons people face faces identity id man woman subject user name video videos"
+_BESIDE = "person persons people face faces identity id man woman subject user video videos"
 _NOBODY, _PERHAPS, _FILLERS = (frozenset(words.split()) for words in (_FOR_NOBODY, _FOR_SOME, _BESIDE))
 _NUMBER = re.compile(r"[+-]?\d{1,24}(\.\d{0,24})?(e[+-]?\d{1,2})?")
+_DASHES, _QUOTES = re.compile("[‐-―−﹣－]"), re.compile("['`´‘’ʼ\"]")
+_ZEROS, _ASCII_WORDS = re.compile(r"(?<![0-9])0+(?=[0-9])"), re.compile("[A-Za-z0-9]+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _FAR_MORE = 2  # times the videos of anybody else
 
@@ -53,24 +54,24 @@ class Suspicion(NamedTuple):
     names: list[str]
 
 
-def suspicions(identities: Sequence[str], splits: Sequence[str]) -> list[Suspicion]:
+def suspicions(identities: Sequence[str], splits: Sequence[str], *, named: int = 3) -> list[Suspicion]:
     """What is odd about the identities and splits of a manifest, a text a video; the kinds have one sentence each.
 
     ``missing-value``: an identity that is the text of a missing value, or 0 or -1 among other names or with far more
     videos than anybody. ``two-spellings``: identities that differ only by case, leading zeros, ``.0``, accents, or the
-    signs between their words. ``two-splits``: splits that do.
+    signs between their words. ``two-splits``: splits that do. A sentence names ``named`` of those that it is about.
     """
     counts = Counter(identities)
     counts.pop("", None)
     missing = _missing(counts)
-    found = [] if not missing else [_missing_values(missing, counts, identities)]
+    found = [] if not missing else [_missing_values(missing, counts, identities, named)]
     people = {name: count for name, count in counts.items() if name not in missing}
     if twice := _spelled_twice(people):
         touched = sum(people[name] for group in twice for name in group)
         text = (
             f"{sum(map(len, twice)):,} of {len(counts):,} identities differ from another only by spelling "
-            f"({_listed(twice)}) and count as different people, in {touched:,} of {len(identities):,} videos: if they "
-            "are the same, write each name in one way in the manifest"
+            f"({_listed(twice, named)}) and count as different people, in {touched:,} of {len(identities):,} videos: "
+            "if they are the same, write each name in one way in the manifest"
         )
         names = [name for group in twice for name in group]
         row = _first(identities, {name for group in twice for name in group[1:]})
@@ -81,7 +82,8 @@ def suspicions(identities: Sequence[str], splits: Sequence[str]) -> list[Suspici
         touched = sum(in_split[name] for name in rarer)
         text = (
             f"{touched:,} of {len(splits):,} videos are in a split that differs from another only by spelling "
-            f"({_listed(twice)}) and is left out where the other is asked for: write it in one way in the manifest"
+            f"({_listed(twice, named)}) and is left out where the other is asked for: write it in one way in the "
+            "manifest"
         )
         warning = Warned(text, touched / len(splits))
         found.append(Suspicion(_first(splits, rarer), "two-splits", warning, sorted(rarer)))
@@ -97,11 +99,11 @@ def is_nobody(name: str) -> bool:
 
 
 def _missing_values(
-    missing: Sequence[str], counts: Mapping[str, int], identities: Sequence[str]
+    missing: Sequence[str], counts: Mapping[str, int], identities: Sequence[str], named: int
 ) -> Suspicion:
     touched = sum(counts[name] for name in missing)
-    some = ", ".join(f"{show(name)} ({counts[name]:,})" for name in missing[:_NAMED])
-    some += f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    some = ", ".join(f"{show(name)} ({counts[name]:,})" for name in missing[:named])
+    some += f" and {len(missing) - named} more" if len(missing) > named else ""
     text = (
         f"{touched:,} of {len(identities):,} videos have the identity {some}, which looks like a missing value and "
         "counts as one person: if it is nobody, leave the identity empty in the manifest"
@@ -168,40 +170,41 @@ def _read(name: str) -> str:
         # Accents above and below letters; the marks of Indic, Arabic or Japanese letters make other letters.
         text = "".join(each for each in parted if unicodedata.combining(each) < 200)
         text = unicodedata.normalize("NFKC", text)
-    words = _words(re.sub("['`´‘’ʼ\"]", "", text))
-    return " ".join(re.sub(r"(?<![0-9])0+(?=[0-9])", "", word) for word in words) or name
+    return " ".join(_ZEROS.sub("", word) for word in _words(_QUOTES.sub("", text))) or name
 
 
 def _words(text: str) -> list[str]:
     """What stands between white space, punctuation and symbols."""
     if text.isascii():
-        return re.findall("[A-Za-z0-9]+", text)
+        return _ASCII_WORDS.findall(text)
     return "".join(each if unicodedata.category(each)[0] in "LNM" else " " for each in text).split()
 
 
 def _plain(name: str) -> str:
     """Without case and compatibility forms: full-width digits are digits, marks without width are not there."""
+    if name.isascii():
+        return name.lower()
     text = unicodedata.normalize("NFKC", name).casefold()
     return text if text.isascii() else "".join(each for each in text if unicodedata.category(each) != "Cf")
 
 
 def _number(name: str) -> Decimal | None:
     """The number that a name is, whichever way it is written; None where it is none."""
-    if not any(map(str.isdecimal, name)):
+    if name.isascii() and name[:1] not in "+-0123456789":
         return None
-    text = re.sub("[‐-―−﹣－]", "-", _plain(name).strip())
+    text = _DASHES.sub("-", _plain(name))
     if _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
     return Decimal(text) if _NUMBER.fullmatch(text) else None
 
 
-def _listed(groups: Sequence[Sequence[str]]) -> str:
+def _listed(groups: Sequence[Sequence[str]], named: int) -> str:
     """``'Ann' and 'ann', '7' and '007'``; escaped, as two spellings may look the same."""
     some = [
-        " and ".join(ascii(name) if not name.isascii() else show(name) for name in group[:_NAMED])
+        " and ".join(ascii(name) if not name.isascii() else show(name) for name in group[:named])
         for group in groups
     ]
-    return ", ".join(some[:_NAMED]) + (f" and {len(groups) - _NAMED} more" if len(groups) > _NAMED else "")
+    return ", ".join(some[:named]) + (f" and {len(groups) - named} more" if len(groups) > named else "")
 
 
 def _first(texts: Sequence[str], wanted: set[str]) -> int:

@@ -35,6 +35,7 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 _LEAVES_ROOT = re.compile(r"^/|^[A-Za-z]:|\\|(?:^|/)\.\.(?:/|$)")
 # Characters of each column. Every id takes the room of the longest in the files that follow; 4,096 is Linux's own.
 _LONGEST = (1024, 4096, 1024, 1024)
+_NAMED = 100  # identities in a warning of check, which is where a person looks for them
 # Found by check, but no reason to stop: extract counts missing media as faults and goes on.
 _NOT_FATAL = {"missing-file", "duplicate-path"}
 
@@ -121,7 +122,7 @@ def row_warnings(lines: Sequence[int], rows: Sequence[Row]) -> list[Problem]:
     identities, splits = (
         [row[column] if len(row[column]) <= _LONGEST[column] else "" for row in rows] for column in (2, 3)
     )
-    found = suspicions(identities, splits)
+    found = suspicions(identities, splits, named=_NAMED)
     return [Problem(lines[odd.row], odd.kind, str(odd.warning), warning=True) for odd in found]
 
 

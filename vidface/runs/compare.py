@@ -39,7 +39,7 @@ from vidface.scores.protocols.iqiyi_ranks import (
     ranks_in,
     wanted_videos,
 )
-from vidface.scores.protocols.protocol import HITS, cost_words
+from vidface.scores.protocols.protocol import HITS, costs_in_words
 from vidface.scores.protocols.table import load
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
 from vidface.scores.text import few
@@ -240,7 +240,9 @@ def _table(measured: Sequence[_Measured], rankable: bool, targets: Sequence[str]
     """A row a measure; those that no run has are left out, a warning says why."""
     names = ["mAP@100", *HITS] if rankable else []
     table = []
-    for name in [*names, *map(tpr_label, targets)]:
+    labels = [*names, *map(tpr_label, targets)]
+    beside = [costs_in_words(labels, one.failed) for one in measured]
+    for at, name in enumerate(labels):
         values: list[Value | None] = []
         differences: list[Difference | None] = []
         for number, one in enumerate(measured):
@@ -259,8 +261,7 @@ def _table(measured: Sequence[_Measured], rankable: bool, targets: Sequence[str]
             else:
                 differences.append(None)
         if any(value is not None for value in values):
-            beside = [cost_words(one.failed[name]) if name in one.failed else "" for one in measured]
-            table.append(Measure(name, values, differences, beside))
+            table.append(Measure(name, values, differences, [said[at] for said in beside]))
     return table
 
 

@@ -67,14 +67,9 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
     names = ["content_sha256", *names]
     inputs |= {name: found.attributes[name] for name in names if name in found.attributes}
     rows = rows_of(found.video_ids, manifest, path, found.attributes)
-    warnings = warnings_of(path, found.attributes)
-    if len(found.video_ids) > len(rows):
-        text = f"{len(found.video_ids) - len(rows):,} of the {len(found.video_ids):,} videos of {path.name} are not in"
-        text += f" {manifest.path.name} and play no part"
-        warnings.append(Warned(text, 1 - len(rows) / len(found.video_ids)))
     return Scored(
         inputs,
-        warnings=warnings,
+        warnings=warnings_of(path, found.attributes) + unlisted(path, len(found.video_ids), manifest),
         embeddings=found.embeddings[rows],
         status=dict(Counter(found.status[row] for row in rows.tolist())),
         frames=found.frames[rows],
@@ -121,6 +116,15 @@ def refuse_count(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> Non
             f"embeddings: {len(embeddings)} rows for the {len(manifest.video_ids)} videos of {manifest.path}: it must "
             "have one each, in this order"
         )
+
+
+def unlisted(path: Path, videos: int, manifest: Manifest) -> list[str]:
+    """What is to be said of a file that holds more videos than those of the manifest: half of a set is easier."""
+    more = videos - len(manifest.video_ids)
+    text = (
+        f"{more:,} of the {videos:,} videos of {path.name} are not in {manifest.path.name} and play no part"
+    )
+    return [Warned(text, more / videos)] if more else []
 
 
 def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:

@@ -24,7 +24,7 @@ from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.protocol import Measure
 from vidface.scores.protocols.table import check_embeddings, load
 from vidface.scores.score import score
-from vidface.scores.scored import Scored, rows_of
+from vidface.scores.scored import Scored, rows_of, unlisted
 from vidface.scores.text import columns, few, number, rule_line
 
 
@@ -62,7 +62,7 @@ def sweep(
     source = read_features(features)
     rows = rows_of(source.video_ids, manifest, features, source.attributes)
     n_videos, n_frames = len(source.video_ids), int(source.offsets[-1])
-    warnings = warnings_of(features, source.attributes)
+    warnings = warnings_of(features, source.attributes) + unlisted(features, len(source.video_ids), manifest)
     table = []
     inputs: dict[str, Any] = {}
     kept = np.zeros(len(thresholds), np.int64)

@@ -124,7 +124,8 @@ def _page(found: Comparison, tables: dict[str, Table], drawings: Sequence[Drawin
                         "run": run.name,
                         "value": value_texts(value)[0],
                         "interval": value_texts(value)[1],
-                        "words": measure.words(number) if number else measure.words(0) or "the baseline",
+                        "words": verdict(gain) if number else "the baseline",
+                        "beside": "".join(measure.beside[number : number + 1]),
                         "sign": 0 if gain is None else gain.verdict,
                     }
                     for number, (run, value, gain) in enumerate(

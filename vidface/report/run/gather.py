@@ -34,7 +34,7 @@ from vidface.scores.protocols import iqiyi
 from vidface.scores.protocols.lfrc import identity_codes
 from vidface.scores.protocols.table import load
 from vidface.scores.score import score
-from vidface.scores.scored import Scored, rows_of
+from vidface.scores.scored import Scored, rows_of, unlisted
 from vidface.scores.sweep import sweep
 
 __all__ = ["gather"]
@@ -184,6 +184,7 @@ def _score(opened: _Opened) -> tuple[dict[str, Any], dict[str, list[str]] | None
     else:
         status = Counter(opened.found.status[row] for row in opened.rows.tolist())
         said = warnings_of(run.embeddings, run.attributes)
+        said += unlisted(run.embeddings, len(opened.found.video_ids), run.manifest)
         scored = Scored({}, opened.embeddings, rankings, dict(status), said)
         scores = score(scored, run.manifest, options)
     return scores, rankings if rankings is not None and scores["mAP@100"] is not None else None

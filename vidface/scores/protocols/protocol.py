@@ -13,7 +13,7 @@ __all__ = [
     "Protocol",
     "Result",
     "cost",
-    "cost_words",
+    "costs_in_words",
     "rate_without",
     "reason",
     "with_costs",
@@ -93,17 +93,25 @@ def cost(why: str, failed: int, of: int, without: float | None) -> dict[str, Any
 
 def with_costs(scores: Mapping[str, Any], measures: Sequence[Measure]) -> list[Measure]:
     """The measures of a score object, with what failed trials cost them said beside each."""
-    failed = scores.get("failed", {})
-    return [
-        each._replace(beside=cost_words(failed[each.label])) if each.label in failed else each
-        for each in measures
-    ]
+    words = costs_in_words([each.label for each in measures], scores.get("failed", {}))
+    return [each._replace(beside=said) for each, said in zip(measures, words, strict=True)]
 
 
-def cost_words(found: Mapping[str, Any]) -> str:
-    """A `cost` as it is said beside the value: ``12 of 225 queries ... score 0; 0.6400 without them``."""
-    text = f"{found['failed']:,} of {found['of']:,} {found['why']}"
-    return text if found["without"] is None else f"{text}; {found['without']:.4f} without them"
+def costs_in_words(labels: Sequence[str], failed: Mapping[str, Any]) -> list[str]:
+    """What is said beside each measure: ``12 of 225 queries ... score 0; 0.6400 without them``.
+
+    Why is said once, beside the first of them; beside others with the same reason stands the value without.
+    """
+    words, before = [], ""
+    for label in labels:
+        found = failed.get(label)
+        why = "" if found is None else f"{found['failed']:,} of {found['of']:,} {found['why']}"
+        parts = [why] if why != before else []
+        if found is not None and found["without"] is not None:
+            parts.append(f"{found['without']:.4f} without them")
+        words.append("; ".join(part for part in parts if part))
+        before = why or before
+    return words
 
 
 def rate_without(value: float | None, threshold: float | None, of: int, lost: int) -> float | None:
