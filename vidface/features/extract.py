@@ -13,6 +13,7 @@ runs wrote into the bytes of the run that takes all.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 
 import vidface
 from vidface.backbones import Backbone
+from vidface.backbones.card import ModelCard
 from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
@@ -37,6 +39,7 @@ from vidface.files.store import (
     shard_faults,
     write_shard,
 )
+from vidface.frames.faces.align import template
 from vidface.manifest.manifest import Manifest
 from vidface.runtime import progress
 
@@ -48,7 +51,8 @@ class ExtractResult:
     """What a run of extract did: counts of videos by status, of frames, and where the files are.
 
     Where faces were detected, ``faces`` says what became of them all, by `vidface.files.store.FACE_COUNTS`, and
-    ``frames`` counts the rows: faces that are in the file.
+    ``frames`` counts the rows: faces that are in the file; ``template`` says where in an aligned face the five points
+    are, (x, y).
     """
 
     output: Path
@@ -60,6 +64,7 @@ class ExtractResult:
     resumed_videos: int
     already_done: bool
     faces: dict[str, int] | None = None
+    template: list[list[float]] | None = None
 
 
 def extract(
@@ -91,6 +96,8 @@ def extract(
         UsageError: another run writes this output now, or the manifest is too short for so many shares.
     """
     assert (faces is None) == (options.faces == "aligned"), "faces are those that the options chose"
+    if faces is not None:
+        faces = faces._replace(template=_template(backbone.card))
     chunks = _share(len(manifest.video_ids), options.shard)
     made_from = _made_from(manifest, backbone, options, faces)
     parts = output.with_name(output.name + ".parts")
@@ -161,9 +168,16 @@ def _made_from(
         "colour_order": backbone.card.colour_order,
         "fps": "all" if options.fps == "all" else format(options.fps, "g"),
         "detector_sha256": detected.get("sha256"),
+        "template": faces and json.dumps(faces.template),
         "shard": shard_text(options.shard),
     }
     return {name: values[name] for name in MADE_FROM}
+
+
+def _template(card: ModelCard) -> tuple[tuple[float, float], ...]:
+    """Where faces have their points for a network: its card says it, or its input's size."""
+    points = card.template or template(card.input_size).round(6).tolist()
+    return tuple((float(x), float(y)) for x, y in points)
 
 
 def _read_made_from(features: Path) -> dict[str, Any]:
@@ -183,4 +197,5 @@ def _result(output: Path, *, resumed: int, already_done: bool) -> ExtractResult:
         resumed_videos=resumed,
         already_done=already_done,
         faces=face_totals(output),
+        template=json.loads(info.attributes.get("template", "null")),
     )

@@ -108,11 +108,13 @@ class VideoEnd(NamedTuple):
         faults: (kind, detail) of everything that was wrong with it.
         lost: its decoder did not survive it: frames that were handed out before don't count.
         counts: of the faces that were found; None where the rows are frames.
+        size: (height, width) of the last frame that faces were found in; None where there is none.
     """
 
     faults: list[tuple[str, str]]
     lost: bool = False
     counts: FaceCounts | None = None
+    size: tuple[int, int] | None = None
 
 
 Message = Block | VideoEnd
@@ -167,7 +169,10 @@ def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
         return
     if waiting:
         yield _joined(waiting)
-    yield VideoEnd(report.faults, counts=None if finder is None else finder.counts)
+    if finder is None:
+        yield VideoEnd(report.faults)
+    else:
+        yield VideoEnd(report.faults, counts=finder.counts, size=finder.frame_size)
 
 
 def _face_size(reading: ReadOptions) -> tuple[int, int]:
