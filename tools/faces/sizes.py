@@ -26,7 +26,7 @@ HEIGHTS: dict[str, float] = {
     **{"80 %": 0.8, "95 %": 0.95},
 }
 BEST = (120, 300)  # heights of a face, before and after, chosen on other people
-MIN_SCORE, PHOTOS = 0.7, 24
+MIN_SCORE, PHOTOS = 0.7, 18
 CONDITIONS = ("as it is", "grain", "blur")
 
 
@@ -168,22 +168,16 @@ def seen(material: Material, part: int, count: int) -> dict[tuple[str, str, str]
 
 
 def table(material: Material, part: int = 1, count: int = PHOTOS) -> list[list[str]]:
-    """Rows of a height and a frame are over all conditions; those of a condition are over the sizes that are found."""
+    """Rows of a height and a frame are over all conditions; those of a condition over all from 60 pixels."""
     found = seen(material, part, count)
     what = ("found", "points", "cosine", "below 0.85", "right points")
     rows = [["face", "frame", *(f"{name}, {when}" for when in ("before", "after") for name in what)]]
     for height, frame in itertools.product(HEIGHTS, FRAMES):
         rows.append([height, frame, *summary([found[height, frame, kind] for kind in CONDITIONS])])
-    large = [
-        key for key in found if not (key[0] == "30 pixels" or (key[0] == "60 pixels" and key[1] in LARGE))
-    ]
-    for kind in CONDITIONS:
-        rows.append(["60 pixels and more", kind, *summary([found[key] for key in large if key[2] == kind])])
-    rows.append(["60 pixels and more", "all", *summary([found[key] for key in large])])
+    for kinds in (*((kind,) for kind in CONDITIONS), CONDITIONS):
+        some = [cell for key, cell in found.items() if key[2] in kinds and key[0] != "30 pixels"]
+        rows.append(["60 pixels to 95 %", "all" if len(kinds) > 1 else f"all, {kinds[0]}", *summary(some)])
     return rows
-
-
-LARGE = ("4K", "12 MP")
 
 
 def summary(cells: list[list[list[Seen]]]) -> list[str]:
