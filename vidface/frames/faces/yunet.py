@@ -70,7 +70,8 @@ def open_yunet(weights: Path, *, min_score: float) -> Detect:
         network.setInputSize(image.shape[1::-1])
         found: npt.NDArray[np.float32] | None = network.detect(image)[1]
         rows = np.empty((0, 15)) if found is None else found.astype(np.float64)
-        return rows[np.isfinite(rows).all(axis=1) & (rows[:, 14] > 0)]
+        sound = np.isfinite(rows).all(axis=1) & (rows[:, 2:4] >= 1).all(axis=1) & (rows[:, 14] > 0)
+        return rows[sound]
 
     def detect(pixels: Pixels) -> Faces:
         check_frame(pixels)
