@@ -1,6 +1,6 @@
-"""Measure what docs/faces.md says: alignment, sharpness, tracklets and tracks, on real faces.
+"""Measure what docs/faces.md says: sizes of faces, alignment, sharpness, tracklets and tracks, on real faces.
 
-    .venv/bin/python tools/faces_study.py DATA [--write docs/faces.md] [alignment sharpness tracking linking]
+    .venv/bin/python tools/faces_study.py DATA [--write docs/faces.md] [sizes alignment sharpness tracking linking]
 
 DATA is the folder with lfw/, clips/ and models/. Only what stands between the marks of a table is replaced.
 """
@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from faces import alignment, linking, sharp, tracking
+from faces import alignment, linking, sharp, sizes, tracking
 from faces.material import Material
 
 TABLES = {
+    "sizes": sizes.table,
     "alignment": alignment.table,
     "sharpness": sharp.table,
     "tracking": tracking.table,

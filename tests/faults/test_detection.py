@@ -5,6 +5,7 @@ The detector is `made_up_detector`: it finds drawn faces whose place and person 
 
 from __future__ import annotations
 
+import json
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 from command_line import (
     SIDE,
@@ -38,6 +40,7 @@ from made_up_detector import (
     frame_of,
     weights_at,
 )
+from onnx import TensorProto, helper
 
 WORDS = {"crash": CRASH, "raise": RAISE, "hang": HANG, "exit": EXIT}
 COLUMNS = ("frames", "without_face", "found", "too_small", "turned", "blurred", "not_finite", "other_track")
@@ -255,6 +258,68 @@ def test_the_main_person_alone(clips: Set, run: Run, tmp_path: Path) -> None:
         for array, values in main.arrays[name].items():
             assert np.array_equal(values, all_of_it[array][all_of_it["tracks"] == 0]), (name, array)
     assert [main.counts[name]["other_track"] for name in names] == [6, 0, 3]
+
+
+def test_the_wrong_face_of_a_still(clips: Set, tmp_path: Path) -> None:
+    """A large face aside and a smaller one in the middle: of a still the one in the middle is the main person's."""
+    aside, middle = frames_of(1, 4), frames_of(2, 4)
+    drawn = [frame_of([Face(0, a), Face(1, b[:90, :90])]) for a, b in zip(aside, middle, strict=True)]
+    write_video(clips.folder / "still.mp4", np.array(drawn[:1]))
+    write_video(clips.folder / "film.mp4", np.array(drawn))
+    rows = [(name, f"{name}.mp4") for name in ("still", "film")]
+    manifest = write_manifest(clips.folder / "stills.csv", rows)
+    bands = {}
+    for track in ("main", "centre"):
+        output = tmp_path / f"{track}.h5"
+        extract(clips, output, "--faces", "detect", "--track", track, code=0, manifest=manifest)
+        found = read_found(output)
+        assert {int(n) for name in ("still", "film") for n in found.arrays[name]["tracks"]} == {0}
+        bands[track] = [found.arrays[name]["boxes"][:, 0] // BAND for name in ("still", "film")]
+        assert [len(of_a_video) for of_a_video in bands[track]] == [1, 4]
+    assert set(bands["main"][0]) == {1} and set(bands["main"][1]) == {0}
+    assert set(bands["centre"][0]) == set(bands["centre"][1]) == {1}
+
+
+def test_faces_for_a_network_that_is_not_square(clips: Set, tmp_path: Path) -> None:
+    """The template of 112x96 is that of 112x112 less 8 columns on either side, unless the card has another."""
+    manifest = write_manifest(clips.folder / "one.csv", [("good", "good-1.mp4")])
+    by_hand = [
+        [30.2946, 51.6963],
+        [65.5318, 51.5014],
+        [48.0252, 71.7366],
+        [33.5493, 92.3655],
+        [62.7299, 92.2041],
+    ]
+    own = [[20.0, 40.0], [60.0, 40.0], [40.0, 60.0], [24.0, 90.0], [56.0, 90.0]]
+    for name, line, points in (("narrow", "", by_hand), ("own", f"template = {own}\n", own)):
+        model, card = tmp_path / f"{name}.onnx", tmp_path / f"{name}.toml"
+        inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 112, 96])]
+        outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 12])]
+        pool = helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[56, 48], strides=[56, 48])
+        graph = helper.make_graph(
+            [pool, helper.make_node("Flatten", ["p"], ["y"])], "narrow", inputs, outputs
+        )
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+        card.write_text(
+            f'{line}name = "narrow"\ninput_size = [112, 96]\ncolour_order = "rgb"\nmean = [127.5, 127.5, 127.5]\n'
+            'std = [64.0, 64.0, 64.0]\ndimension = 12\nlicence = "CC0"\nsource = "a test"\n'
+        )
+        output = tmp_path / f"{name}.h5"
+        narrow = clips._replace(model=model)
+        ran = extract(narrow, output, "--faces", "detect", "--json", code=0, manifest=manifest)
+        assert ran.json["template"] == points
+        assert json.loads(read_found(output).attributes["template"]) == points
+    (x, y), (u, v) = own[:2]
+    ran = extract(narrow, output, "--faces", "detect", code=0, manifest=manifest)
+    assert (
+        f"aligned: 112x96 pixels (height x width), eyes at ({x:.2f}, {y:.2f}) and ({u:.2f}, {v:.2f})"
+        in ran.out
+    )
+    card.write_text(card.read_text().replace(line, ""))
+    assert "template was " in extract(narrow, output, "--faces", "detect", code=2, manifest=manifest).error
+    card.write_text(f"template = {own[::-1]}\n" + card.read_text())
+    ran = extract(narrow, tmp_path / "x.h5", "--faces", "detect", code=1, manifest=manifest)
+    assert "template: " in ran.error and "the image-left eye comes first" in ran.error
 
 
 # --- one line, before any work ---

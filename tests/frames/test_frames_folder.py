@@ -165,6 +165,8 @@ def test_fit_frame() -> None:
     with pytest.raises(MediaError, match="96x112, the model takes 112x112") as error:
         fit_frame(pixels, (112, 112), resize=False)
     assert error.value.kind == "wrong-size"
+    square = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
+    assert np.array_equal(fit_frame(square, (112, 96), resize=True), square[:, 8:104])  # not squeezed
     resized = fit_frame(pixels, (56, 48), resize=True)
     assert (resized.shape, resized.dtype) == ((56, 48, 3), np.uint8)
     # Shrinking averages: the mean stays, which point sampling of noise would not give pixel by pixel.

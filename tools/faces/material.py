@@ -35,7 +35,10 @@ class Material:
 
     @functools.cached_property
     def detector(self) -> Detector:
-        return open_detector(self.folder / "models" / "yunet.onnx", min_score=0.6)
+        return self.sure_detector(0.6)
+
+    def sure_detector(self, min_score: float) -> Detector:
+        return open_detector(self.folder / "models" / "yunet.onnx", min_score=min_score)
 
     def stored(self, name: str) -> dict[str, bytes]:
         """The images of a tar in lfw/, as they are stored."""

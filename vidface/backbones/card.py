@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError
 
 from vidface.errors import ModelError
 from vidface.files.toml import listed
@@ -20,6 +20,16 @@ __all__ = ["ModelCard", "card_text"]
 _PositiveInt = Annotated[int, Field(gt=0, strict=True)]  # strict: true is not 1
 _Side = Annotated[int, Field(gt=0, le=4096, strict=True)]
 _PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Point = tuple[FiniteFloat, FiniteFloat]
+_FivePoints = tuple[_Point, _Point, _Point, _Point, _Point]
+
+
+def _in_order(points: _FivePoints) -> _FivePoints:
+    if not points[0][0] < points[1][0]:
+        raise ValueError(
+            "the image-left eye comes first, then the other, the nose and the corners of the mouth"
+        )
+    return points
 
 
 class ModelCard(BaseModel, extra="forbid", frozen=True):
@@ -28,6 +38,9 @@ class ModelCard(BaseModel, extra="forbid", frozen=True):
     Attributes:
         name: what the model is called in results.
         input_size: (height, width) in pixels.
+        template: where faces that are detected have their five points, (x, y) in pixels of the input: image-left eye,
+            image-right eye, nose, image-left and image-right mouth corner; None: where
+            `vidface.frames.faces.align.template` has them.
         colour_order: order of the model's three input channels.
         mean: subtracted from the pixel values, in the order of the model's channels.
         std: divided by, in the order of the model's channels; above zero.
@@ -41,6 +54,7 @@ class ModelCard(BaseModel, extra="forbid", frozen=True):
 
     name: str
     input_size: tuple[_Side, _Side]
+    template: Annotated[_FivePoints, AfterValidator(_in_order)] | None = None
     colour_order: Literal["rgb", "bgr"]
     mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
     std: tuple[_PositiveFloat, _PositiveFloat, _PositiveFloat]

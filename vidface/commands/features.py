@@ -71,7 +71,7 @@ def extract(
                 "already_done": result.already_done,
                 "device": backbone.device,
                 "warnings": result.warnings,
-                **({} if result.faces is None else {"faces": result.faces}),
+                **({} if result.faces is None else {"faces": result.faces, "template": result.template}),
                 **lost_nodes(where),
             }
         )
@@ -83,6 +83,10 @@ def extract(
         click.echo(f"{output}: {done}: {result.videos} videos{gone_on}, {result.frames} {rows}")
         if result.faces is not None:
             click.echo(faces_line(result.faces, result.frames))
+            if result.template is not None:
+                height, width = backbone.card.input_size
+                eyes = " and ".join(f"({x:.2f}, {y:.2f})" for x, y in result.template[:2])
+                click.echo(f"aligned: {height}x{width} pixels (height x width), eyes at {eyes}")
         if result.faults:
             click.echo(
                 f"videos: {by_kind(result.status)}; faults: {by_kind(result.faults)}, in {result.faults_file}"

@@ -192,7 +192,8 @@ def find_command(picture: Path, searched: Path, options: FindOptions, as_json: b
     if not options.aligned:
         detect = open_detector(options.detector_weights, options.detector, min_score=PICTURE_SCORE)
     backbone = options.load()
-    face = face_of_picture(picture, detect=detect, size=backbone.card.input_size)
+    card = backbone.card
+    face = face_of_picture(picture, detect=detect, size=card.input_size, target=card.template)
     found = find(face.pixels, searched, backbone, threshold=options.threshold, top=options.top)
     if as_json:
         print_json(
@@ -223,7 +224,7 @@ def _find_lines(picture: Path, face: Face, found: Found, threshold: float) -> li
     lines = []
     if face.box is not None:
         x0, y0, x1, y1 = (round(value) for value in face.box)
-        seen = "one face" if face.faces == 1 else f"{face.faces} faces, the largest is taken"
+        seen = "one face" if face.faces == 1 else f"{face.faces} faces, a large one near the middle is taken"
         lines.append(f"{printable(str(picture))}: {seen}: {x0},{y0} to {x1},{y1}, score {face.score:.2f}")
     some = f"{found.above} of {found.compared} {found.units}" if found.above else "nobody"
     lines.append(

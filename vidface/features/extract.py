@@ -13,6 +13,7 @@ runs wrote into the bytes of the run that takes all.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from typing import Any
 
 import vidface
 from vidface.backbones import Backbone
+from vidface.backbones.card import ModelCard
 from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
@@ -41,6 +43,7 @@ from vidface.files.store import (
     shard_faults,
     write_shard,
 )
+from vidface.frames.faces.align import template
 from vidface.manifest.manifest import Manifest
 from vidface.runtime import progress
 
@@ -52,8 +55,8 @@ class ExtractResult:
     """What a run of extract did: counts of videos by status, of frames, and where the files are.
 
     Where faces were detected, ``faces`` says what became of them all, by `vidface.files.store.FACE_COUNTS`, and
-    ``frames`` counts the rows: faces that are in the file. ``warnings`` are what the model's probe and the videos gave
-    reason for, most costly first.
+    ``frames`` counts the rows: faces that are in the file; ``template`` says where in an aligned face the five points
+    are, (x, y). ``warnings`` are what the model's probe and the videos gave reason for, most costly first.
     """
 
     output: Path
@@ -66,6 +69,7 @@ class ExtractResult:
     already_done: bool
     warnings: list[str]
     faces: dict[str, int] | None = None
+    template: list[list[float]] | None = None
 
 
 def extract(
@@ -97,6 +101,8 @@ def extract(
         UsageError: another run writes this output now, or the manifest is too short for so many shares.
     """
     assert (faces is None) == (options.faces == "aligned"), "faces are those that the options chose"
+    if faces is not None:
+        faces = faces._replace(template=_template(backbone.card))
     chunks = _share(len(manifest.video_ids), options.shard)
     made_from = _made_from(manifest, backbone, options, faces)
     parts, by = output.with_name(output.name + ".parts"), software_text(detection=faces is not None)
@@ -174,9 +180,16 @@ def _made_from(
         "colour_order": backbone.card.colour_order,
         "fps": "all" if options.fps == "all" else format(options.fps, "g"),
         "detector_sha256": detected.get("sha256"),
+        "template": faces and json.dumps(faces.template),
         "shard": shard_text(options.shard),
     }
     return {name: values[name] for name in MADE_FROM}
+
+
+def _template(card: ModelCard) -> tuple[tuple[float, float], ...]:
+    """Where faces have their points for a network: its card says it, or its input's size."""
+    points = card.template or template(card.input_size).round(6).tolist()
+    return tuple((float(x), float(y)) for x, y in points)
 
 
 def _read_made_from(features: Path) -> dict[str, Any]:
@@ -197,4 +210,5 @@ def _result(output: Path, of_model: Sequence[str], *, resumed: int, already_done
         already_done=already_done,
         warnings=[*of_model, *fault_warnings(mine, len(info.video_ids))],
         faces=face_totals(output),
+        template=json.loads(info.attributes.get("template", "null")),
     )

@@ -113,9 +113,9 @@ class RecipeExtractOptions(RecipeModelOptions):
         metavar="NAME",
     )
     detector_weights: Path | None = option(None, "Its weights [default: looked for in the cache].")
-    track: Literal["main", "all"] | None = option(
+    track: Literal["main", "centre", "all"] | None = option(
         None,
-        "Keep each video's main person, or everybody [default: main].",
+        "Keep each video's main person (largest for long), the one in the middle, or everybody [default: main].",
         in_file="unless default",
         carried=True,
     )
@@ -182,7 +182,7 @@ MADE_FROM = in_order(
     (
         *("manifest_sha256", "model_name", "model_sha256", "colour_order", "decoder", "fps", "flip"),
         *("resize", "half", "dtype", "faces", "detector_sha256", "detector", "track", "min_score"),
-        *("min_face", "min_sharpness", "max_yaw", "folder_frames"),
+        *("min_face", "min_sharpness", "max_yaw", "folder_frames", "template"),
     ),
     ExtractOptions,
 )

@@ -69,7 +69,9 @@ def fit_frame(pixels: Pixels, size: tuple[int, int], *, resize: bool) -> Pixels:
     Args:
         pixels: uint8 [H, W, 3], RGB.
         size: (height, width) wanted, in pixels.
-        resize: scale with Pillow's bilinear filter, which averages over the source area when shrinking.
+        resize: scale with Pillow's bilinear filter, which averages over the source area when shrinking. For a size as
+            narrow as 112x96 of a square frame the middle columns are taken, as `vidface.frames.faces.align.template`
+            has it: a face would be squeezed else.
 
     Returns:
         uint8 [height, width, 3].
@@ -87,8 +89,9 @@ def fit_frame(pixels: Pixels, size: tuple[int, int], *, resize: bool) -> Pixels:
             "find and align the faces in it with --faces detect, or align and crop them first; pass --resize "
             "only if each frame is a cropped face already",
         )
-    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-    return np.array(image)
+    beside = _beside(pixels, size)
+    box = (beside, 0, pixels.shape[1] - beside, pixels.shape[0])
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR, box))
 
 
 def is_no_face_crop(pixels: Pixels, size: tuple[int, int]) -> bool:
@@ -97,6 +100,12 @@ def is_no_face_crop(pixels: Pixels, size: tuple[int, int]) -> bool:
     A cropped face may be stored somewhat larger than a network takes it; a scene that is squeezed whole into its input
     gives plausible, wrong scores.
     """
-    down, across = pixels.shape[0] / size[0], pixels.shape[1] / size[1]
-    most, least = max(down, across), min(down, across)
-    return bool(most > 3 or most > 1.1 * least)
+    across = pixels.shape[1] - 2 * _beside(pixels, size)
+    scales = pixels.shape[0] / size[0], across / size[1]
+    return bool(max(scales) > 3 or max(scales) > 1.1 * min(scales))
+
+
+def _beside(pixels: Pixels, size: tuple[int, int]) -> float:
+    """Columns to leave out on either side of a square frame for an input of 7 : 6, which shows the middle of it."""
+    down, across = pixels.shape[:2]
+    return across / 14 if down == across and 6 * size[0] == 7 * size[1] else 0

@@ -44,7 +44,14 @@ blocks = st.integers(0, 5).flatmap(
     )
 )
 counts = st.builds(FaceCounts, *[st.integers(0, 10**9)] * len(FaceCounts._fields))
-ends = st.builds(VideoEnd, st.lists(st.tuples(texts, texts), max_size=3), st.booleans(), st.none() | counts)
+sizes = st.tuples(st.integers(1, 10**5), st.integers(1, 10**5))
+ends = st.builds(
+    VideoEnd,
+    st.lists(st.tuples(texts, texts), max_size=3),
+    st.booleans(),
+    st.none() | counts,
+    st.none() | sizes,
+)
 
 
 @contextmanager

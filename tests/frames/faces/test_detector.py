@@ -17,7 +17,8 @@ from PIL import Image
 from vidface.errors import ModelError, UsageError
 from vidface.frames.faces.detector import Detector, detector_weights, open_detector
 from vidface.frames.faces.faces import Faces, sound_faces
-from vidface.frames.faces.yunet import KNOWN, LONGEST_SIDE
+from vidface.frames.faces.search import LONGEST_SIDE
+from vidface.frames.faces.yunet import KNOWN
 from vidface.frames.frame import Pixels
 
 
@@ -36,15 +37,16 @@ def same(a: Faces, b: Faces) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_a_face_is_found_as_opencv_finds_it(yunet: Detector, portrait: Pixels, shared_data: Path) -> None:
+def test_a_face_is_found_where_opencv_finds_it(yunet: Detector, portrait: Pixels) -> None:
     found = yunet(portrait)
     height, width = portrait.shape[:2]
     direct = cv2.FaceDetectorYN.create(str(yunet.weights), "", (width, height), 0.6, 0.3, 5000)
     (row,) = direct.detect(cv2.cvtColor(portrait, cv2.COLOR_RGB2BGR))[1]
     assert [array.dtype for array in found] == [np.float32] * 3
-    assert found.boxes.tolist() == [[row[0], row[1], row[0] + row[2], row[1] + row[3]]]
-    assert found.points.ravel().tolist() == row[4:14].tolist()
-    assert found.scores.tolist() == [float(row[14])]
+    box = [row[0], row[1], row[0] + row[2], row[1] + row[3]]
+    assert np.abs(found.boxes[0] - box).max() < 0.1 * row[3]
+    assert np.abs(found.points.ravel() - row[4:14]).max() < 0.05 * row[3]
+    assert found.scores[0] >= row[14] - 0.02
     eye, other, nose, mouth, corner = found.points[0]
     assert eye[0] < nose[0] < other[0] and mouth[0] < corner[0]
     assert max(eye[1], other[1]) < nose[1] < min(mouth[1], corner[1])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import UsageError
-from vidface.frames.faces.link import link_tracks
+from vidface.frames.faces.link import face_weights, link_tracks
 
 Float = npt.NDArray[np.float64]
 
@@ -162,10 +162,26 @@ def test_half_precision_and_large_numbers() -> None:
     ]
 
 
+def test_what_a_face_counts_by_hand() -> None:
+    """A frame of 800x600: a large face to the left, a smaller one in the middle; then the large one alone."""
+    boxes = np.array([(0, 250, 100, 350), (370, 270, 430, 330), (0, 250, 100, 350)], np.float32)
+    times, size = np.array([0.0, 0.0, 0.5]), (600, 800)
+    assert face_weights(boxes, times, size, "large").tolist() == [100, 60, 100]
+    # The middles lie 350, 0 and 350 pixels from (400, 300), which is 500 from a corner.
+    assert np.allclose(face_weights(boxes, times, size, "still"), [100 * 0.3, 60, 100 * 0.3])
+    assert face_weights(boxes, times, size, "centre").round(3).tolist() == [0, 1, 1]
+    for rule in ("large", "still", "centre"):
+        assert face_weights(boxes[:0], times[:0], size, rule).shape == (0,)
+    assert face_weights(boxes, times, None, "centre").tolist() == [100, 60, 100]
+    # Two faces at the same distance: the larger one.
+    pair = np.array([(300, 290, 320, 310), (475, 285, 505, 315)], np.float32)
+    assert face_weights(pair, times[:2], size, "centre").argmax() == 1
+
+
 def test_nothing_and_wrong_calls() -> None:
     none = np.empty(0)
     assert link_tracks(np.empty(0, np.int32), none, none, np.empty((0, 4))).shape == (0,)
-    with pytest.raises(UsageError, match="every face needs a tracklet, a time, a size and a feature"):
+    with pytest.raises(UsageError, match="every face needs a tracklet, a time, a weight and a feature"):
         link_tracks(np.zeros(2, np.int32), np.zeros(1), np.zeros(2), np.zeros((2, 3)))
     with pytest.raises(UsageError, match="the threshold must be a number"):
         link_tracks(np.zeros(1, np.int32), np.zeros(1), np.ones(1), np.ones((1, 3)), threshold=float("nan"))

@@ -19,7 +19,7 @@ from vidface.features.options import ExtractOptions
 from vidface.features.usable import left_out, usable_rows
 from vidface.files.faces import FILTERED, NO_FACES, FaceCounts, FaceRows, join_faces
 from vidface.files.store import Fault, VideoRows
-from vidface.frames.faces.link import MOST_JOINED, link_tracks
+from vidface.frames.faces.link import MOST_JOINED, face_weights, link_tracks
 from vidface.frames.frame import NOTES, Pixels
 
 
@@ -46,8 +46,8 @@ def embed_chunk(
 ) -> list[VideoRows]:
     """The features of a chunk of videos, from their messages in order.
 
-    With ``track`` rows are faces that were detected, of which ``main`` keeps each video's main person and ``all``
-    everybody; with None rows are frames. Memory holds one batch, and the features of the chunk.
+    With ``track`` rows are faces that were detected, of which ``main`` and ``centre`` keep each video's main person and
+    ``all`` everybody; with None rows are frames. Memory holds one batch, and the features of the chunk.
     """
     features = [np.empty((0, dimension), dtype)]
     times: list[list[float]] = []
@@ -130,14 +130,15 @@ def _video_faces(
     faults += left_out(lost, len(features), "faces gave")
     timestamps, faces = timestamps[: len(usable)][usable], faces.rows(slice(len(usable))).rows(usable)
     features = features[usable]
-    sizes = np.sqrt((faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1))
-    tracks = link_tracks(faces.tracks, timestamps, sizes, features)
+    rule = "centre" if track == "centre" else "still" if counts.frames == 1 else "large"
+    weights = face_weights(faces.boxes, timestamps, end.size, rule)
+    tracks = link_tracks(faces.tracks, timestamps, weights, features)
     tracklets = len(np.unique(faces.tracks))
     if tracklets > MOST_JOINED:
         detail = f"{tracklets} tracklets: the {MOST_JOINED} largest were joined to tracks, the others are tracks each"
         faults.append(("not-joined", detail))
     order = np.lexsort((timestamps, tracks))
-    if track == "main":
+    if track != "all":
         order = order[tracks[order] == 0]
     counts = counts._replace(not_finite=sum(lost.values()), other_track=len(tracks) - len(order))
 

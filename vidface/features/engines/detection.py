@@ -30,7 +30,10 @@ class FaceOptions(NamedTuple):
         min_face: pixels; a face whose box has a shorter side is left out.
         min_sharpness: an aligned face of less is left out; see `vidface.frames.faces.quality`.
         max_yaw: degrees; a face that is turned further to a side is left out. 90 leaves all.
-        track: ``main`` keeps the main person of every video, ``all`` everybody.
+        track: ``main`` keeps the main person of every video, ``centre`` the one who is nearest to the middle, ``all``
+            everybody.
+        template: five (x, y), where the points belong in an aligned face; None: where
+            `vidface.frames.faces.align.template` has them.
     """
 
     detector: str
@@ -41,6 +44,7 @@ class FaceOptions(NamedTuple):
     min_sharpness: float
     max_yaw: float
     track: str
+    template: tuple[tuple[float, float], ...] | None = None
 
 
 class DetectionError(Exception):
@@ -52,6 +56,7 @@ class Finder:
 
     Attributes:
         counts: what became of the faces until now.
+        frame_size: (height, width) of the last frame; None before the first.
     """
 
     def __init__(self, how: FaceOptions, size: tuple[int, int]) -> None:
@@ -61,6 +66,7 @@ class Finder:
             VidfaceError: the detector cannot be loaded, or its weights are others than ``how`` says.
         """
         self.counts = FaceCounts()
+        self.frame_size: tuple[int, int] | None = None
         self._how, self._size = how, size
         self._detect = load_detector(how)
         self._tracker = Tracker()
@@ -80,7 +86,7 @@ class Finder:
         """
         try:
             faces = self._detect(pixels)
-            aligned = align_faces(pixels, faces.points, self._size)
+            aligned = align_faces(pixels, faces.points, self._size, self._how.template)
             # All faces are followed, also those that are left out: a tracklet does not end where a face is blurred.
             tracklets = self._tracker.step(faces, aligned, seconds)
             sharp = sharpness(aligned)
@@ -94,6 +100,8 @@ class Finder:
         except Exception as error:
             _of_thread.how = None  # who knows what state the detector is in
             raise DetectionError(f"{type(error).__name__}: {error}") from error
+        height, width = pixels.shape[:2]
+        self.frame_size = height, width
         so_far = self.counts._asdict()
         here = {"frames": 1, "without_face": int(len(kept) == 0), "found": len(kept), **left_out}
         self.counts = FaceCounts(**{name: count + here.get(name, 0) for name, count in so_far.items()})

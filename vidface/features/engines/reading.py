@@ -112,11 +112,13 @@ class VideoEnd(NamedTuple):
         faults: (kind, detail) of everything that was wrong with it.
         lost: its decoder did not survive it: frames that were handed out before don't count.
         counts: of the faces that were found; None where the rows are frames.
+        size: (height, width) of the last frame that faces were found in; None where there is none.
     """
 
     faults: list[tuple[str, str]]
     lost: bool = False
     counts: FaceCounts | None = None
+    size: tuple[int, int] | None = None
 
 
 Message = Block | VideoEnd
@@ -178,7 +180,10 @@ def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
     if squeezed:
         sizes = ", ".join(f"{count} of {size}" for size, count in squeezed.most_common(3))
         report.faults.append(("resized", f"frames that hardly are cropped faces were resized whole: {sizes}"))
-    yield VideoEnd(report.faults, counts=None if finder is None else finder.counts)
+    if finder is None:
+        yield VideoEnd(report.faults)
+    else:
+        yield VideoEnd(report.faults, counts=finder.counts, size=finder.frame_size)
 
 
 def _face_size(reading: ReadOptions) -> tuple[int, int]:

@@ -52,7 +52,12 @@ def send(stream: BinaryIO, message: Message | Begun | VidfaceError) -> None:
             "found": message.faces is not None,
         }
     elif isinstance(message, VideoEnd):
-        header = {"faults": message.faults, "lost": message.lost, "counts": message.counts}
+        header = {
+            "faults": message.faults,
+            "lost": message.lost,
+            "counts": message.counts,
+            "size": message.size,
+        }
     elif isinstance(message, VidfaceError):
         header = {"error": str(message), "usage": isinstance(message, UsageError)}
     else:
@@ -124,7 +129,11 @@ def _said(header: dict[str, Any]) -> Begun | VideoEnd | VidfaceError | None:
         counts = header.get("counts")
         if counts is not None:
             counts = FaceCounts(*map(_count, counts))
-        return VideoEnd(faults, bool(header["lost"]), counts)
+        size = header.get("size")
+        if size is not None:
+            height, width = map(_count, size)
+            size = height, width
+        return VideoEnd(faults, bool(header["lost"]), counts, size)
     return None
 
 

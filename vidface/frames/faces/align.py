@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vidface.errors import UsageError
 from vidface.frames.frame import Pixels
 
-__all__ = ["TEMPLATE", "align_faces", "similarities", "template"]
+__all__ = ["TEMPLATE", "align_faces", "similarities", "template", "warp"]
 
 Array = npt.NDArray[np.float64]
 
@@ -29,11 +29,12 @@ _SIDE = 112
 def template(size: tuple[int, int] = (_SIDE, _SIDE)) -> Array:
     """Where the five points belong in a picture of ``size`` (height, width): float64 [5, 2], (x, y).
 
-    It grows with the shorter side and lies in the middle of the longer one. Pixel centres are whole numbers, so it is
-    the area of the pixels that is scaled: (x + 0.5) * s - 0.5.
+    For 112x96, and what is as narrow, it is that of 112x112 without 8 columns on either side, as networks of that
+    input are trained. Else it grows with the shorter side and lies in the middle of the longer one. Pixel centres are
+    whole numbers, so it is the area of the pixels that is scaled: (x + 0.5) * s - 0.5.
     """
     height, width = size
-    scale = min(height, width) / _SIDE
+    scale = (height if 6 * height == 7 * width else min(height, width)) / _SIDE
     middle = (np.array([width, height]) - _SIDE * scale) / 2
     return (TEMPLATE + 0.5) * scale - 0.5 + middle
 
@@ -64,7 +65,12 @@ def similarities(points: npt.ArrayLike, target: npt.ArrayLike) -> Array:
     return np.stack([np.stack([a.real, -a.imag, b.real], -1), np.stack([a.imag, a.real, b.imag], -1)], axis=1)
 
 
-def align_faces(pixels: Pixels, points: npt.NDArray[Any], size: tuple[int, int] = (_SIDE, _SIDE)) -> Pixels:
+def align_faces(
+    pixels: Pixels,
+    points: npt.NDArray[Any],
+    size: tuple[int, int] = (_SIDE, _SIDE),
+    target: npt.ArrayLike | None = None,
+) -> Pixels:
     """Cut faces out of a picture, upright and in one size.
 
     Args:
@@ -72,6 +78,7 @@ def align_faces(pixels: Pixels, points: npt.NDArray[Any], size: tuple[int, int] 
         points: [n, 5, 2], (x, y) in pixels of the picture: image-left eye, image-right eye, nose, image-left and
             image-right mouth corner.
         size: (height, width) of the faces.
+        target: [5, 2], (x, y), where the points belong in a face; None: where `template` has them.
 
     Returns:
         uint8 [n, height, width, 3]; black where a face reaches beyond the picture.
@@ -79,18 +86,54 @@ def align_faces(pixels: Pixels, points: npt.NDArray[Any], size: tuple[int, int] 
     Raises:
         UsageError: points of another shape, not finite, or all in one place; OpenCV is not installed.
     """
-    cv2 = opencv()
     points = np.asarray(points, np.float64)
     if points.ndim != 3 or points.shape[1:] != (5, 2):
         raise UsageError(f"points must be n x 5 x 2, not {' x '.join(map(str, points.shape))}")
-    height, width = size
-    matrices = similarities(points, template(size))
+    matrices = similarities(points, template(size) if target is None else target)
     if not np.isfinite(matrices).all():
         raise UsageError("points of a face must be finite numbers, and not all the same")
-    faces = np.empty((len(points), height, width, 3), np.uint8)
+    faces = np.empty((len(points), *size, 3), np.uint8)
     for matrix, face in zip(matrices, faces, strict=True):
-        cv2.warpAffine(pixels, matrix, (width, height), dst=face, flags=cv2.INTER_LINEAR)
+        face[:] = warp(pixels, matrix, size)
     return faces
+
+
+def warp(pixels: Pixels, matrix: Array, size: tuple[int, int]) -> Pixels:
+    """A picture moved by a similarity, float64 [2, 3]: uint8 [height, width, 3], black where it ends.
+
+    Pixels are read bilinearly, so where two or more pixels of the picture make one of the result, whole blocks of them
+    are averaged first: else most would be passed over, and noise and patterns of fine detail come out as they fall.
+    """
+    cv2 = opencv()
+    height, width = size
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if scale < 0.5:
+        pixels, matrix = _in_blocks(pixels, matrix, size, scale)
+    if not pixels.size:
+        return np.zeros((*size, 3), np.uint8)
+    return np.asarray(cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR))
+
+
+def _in_blocks(pixels: Pixels, matrix: Array, size: tuple[int, int], scale: float) -> tuple[Pixels, Array]:
+    """What a warp reads of a picture with each block of ``1 / scale`` pixels a side as one, and the warp of that."""
+    cv2 = opencv()
+    turn, shift = matrix[:, :2], matrix[:, 2]
+    height, width = size
+    corners = np.array([(-1, -1), (width, -1), (-1, height), (width, height)])
+    read = (corners - shift) @ np.linalg.inv(turn).T
+    most = np.array(pixels.shape[1::-1])
+    start = np.clip(np.floor(read.min(axis=0) - 1 / scale), 0, most).astype(int)
+    stop = np.clip(np.ceil(read.max(axis=0) + 1 / scale), 0, most).astype(int)
+    part = pixels[start[1] : stop[1], start[0] : stop[0]]
+    if not part.size:
+        return part, matrix
+    block = int(min(1 / scale + 1e-6, max(part.shape[:2])))
+    down, across = (-side % block for side in part.shape[:2])
+    if down or across:
+        part = cv2.copyMakeBorder(part, 0, down, 0, across, cv2.BORDER_CONSTANT)
+    rows, columns = (side // block for side in part.shape[:2])
+    part = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    return part, np.column_stack([block * turn, turn @ (start + (block - 1) / 2) + shift])
 
 
 def opencv() -> Any:

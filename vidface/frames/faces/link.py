@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vidface.errors import UsageError
 
-__all__ = ["LINK_THRESHOLD", "MOST_JOINED", "link_tracks"]
+__all__ = ["LINK_THRESHOLD", "MOST_JOINED", "face_weights", "link_tracks"]
 
 # For MobileFaceNet, chosen on virtual videos of LFW; another network may want another one.
 LINK_THRESHOLD = 0.45
@@ -24,10 +24,44 @@ LINK_THRESHOLD = 0.45
 MOST_JOINED = 3000
 
 
+def face_weights(
+    boxes: npt.NDArray[np.floating[Any]],
+    times: npt.NDArray[np.floating[Any]],
+    size: tuple[int, int] | None,
+    rule: str,
+) -> npt.NDArray[np.float64]:
+    """What each face counts when the main person is chosen: the person with the largest sum is.
+
+    Args:
+        boxes: [f, 4], (x0, y0, x1, y1), pixels.
+        times: [f], seconds, of the frame of every face.
+        size: (height, width) of the frames; None where it is not known: then all rules are ``large``.
+        rule: ``large``: the size, the root of the box's area. ``still``: the size, less the further the face is from
+            the middle, nothing in the corners. ``centre``: 1 for the face nearest to the middle of its frame, else
+            next to nothing; the size decides where that leaves a tie.
+
+    Returns:
+        float64 [f], above 0 but for a face in a corner.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    sizes = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+    if size is None or rule == "large":
+        return np.asarray(sizes)
+    middle = np.array(size[::-1]) / 2
+    away = np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - middle, axis=1) / np.linalg.norm(middle)
+    if rule == "still":
+        return np.asarray(sizes * (1 - away))
+    order = np.lexsort((-sizes, away, times))
+    first = np.append(True, np.diff(np.asarray(times)[order]) != 0)[: len(order)]
+    weights = 1e-9 * sizes
+    weights[order[first]] += 1
+    return np.asarray(weights)
+
+
 def link_tracks(
     tracklets: npt.NDArray[np.int32],
     times: npt.NDArray[np.floating[Any]],
-    sizes: npt.NDArray[np.floating[Any]],
+    weights: npt.NDArray[np.floating[Any]],
     features: npt.NDArray[np.floating[Any]],
     *,
     threshold: float = LINK_THRESHOLD,
@@ -41,28 +75,28 @@ def link_tracks(
     - their cosine is at least ``threshold``, and
     - it is above that of each of the two with every track that shares a frame with it.
 
-    Of a video with more than `MOST_JOINED` tracklets only so many, those of the largest sums of sizes, are joined;
+    Of a video with more than `MOST_JOINED` tracklets only so many, those of the largest sums of weights, are joined;
     each of the others is a track.
 
     Args:
         tracklets: int32 [f], the tracklet of every face; any order, numbers may have gaps.
         times: [f], seconds, of the frame of every face; faces of one frame have the same time.
-        sizes: [f], how large a face is: the square root of its box's area, in pixels.
+        weights: [f], what a face counts for importance, as `face_weights` gives it.
         features: [f, d], as the backbone gives them, not normalised. A face whose feature is zero or not finite counts
             for time and importance, not for the mean.
         threshold: cosine; above 1 nothing is joined.
 
     Returns:
-        int32 [f]: the track of every face, 0 to t - 1. Track 0 has the largest sum of sizes over its faces; ties go to
-        the earlier first face, then to the lower tracklet. The order of the rows does not matter.
+        int32 [f]: the track of every face, 0 to t - 1. Track 0 has the largest sum of weights over its faces; ties go
+        to the earlier first face, then to the lower tracklet. The order of the rows does not matter.
 
     Raises:
         UsageError: not as many of one as of the others, or a threshold that is not finite.
     """
-    tracklets, times, sizes = np.asarray(tracklets), np.asarray(times), np.asarray(sizes)
+    tracklets, times, weights = np.asarray(tracklets), np.asarray(times), np.asarray(weights)
     features = np.asarray(features)
-    if not (len(tracklets) == len(times) == len(sizes) == len(features)) or features.ndim != 2:
-        raise UsageError("every face needs a tracklet, a time, a size and a feature")
+    if not (len(tracklets) == len(times) == len(weights) == len(features)) or features.ndim != 2:
+        raise UsageError("every face needs a tracklet, a time, a weight and a feature")
     if not np.isfinite(threshold):
         raise UsageError(f"the threshold must be a number, not {threshold}")
     if not len(tracklets):
@@ -70,7 +104,7 @@ def link_tracks(
     names, of = np.unique(tracklets, return_inverse=True)
     # In one order whatever that of the rows, so that sums come out the same.
     order = np.lexsort((times, of))
-    of, when, large = of[order], times[order], sizes[order].astype(np.float64)
+    of, when, large = of[order], times[order], weights[order].astype(np.float64)
     group = np.arange(len(names))  # a track is named by its lowest tracklet
     joined = np.sort(np.argsort(-np.bincount(of, weights=large), kind="stable")[:MOST_JOINED])
     rows = np.isin(of, joined)

@@ -9,11 +9,13 @@ import numpy.typing as npt
 
 from vidface.errors import ModelError, shortened
 from vidface.frames.faces.align import opencv
+from vidface.frames.faces.candidates import Rows
 from vidface.frames.faces.faces import Detect, Faces, check_frame, sound_faces
+from vidface.frames.faces.search import DOUBTFUL, search_faces
 from vidface.frames.faces.weights import Known
 from vidface.frames.frame import Pixels
 
-__all__ = ["KNOWN", "LONGEST_SIDE", "open_yunet"]
+__all__ = ["KNOWN", "open_yunet"]
 
 _SOURCE = "https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet (MIT licence)"
 KNOWN = [
@@ -29,19 +31,14 @@ KNOWN = [
     ),
 ]
 
-# Pixels; a longer frame is scaled down for the search. YuNet is trained for faces of some 10 to 300 pixels, so in a
-# frame of 4K it would miss those near the camera, and take seconds.
-LONGEST_SIDE = 1280
-
-_OVERLAP = 0.3  # IoU from which on two boxes are the same face, as OpenCV's own example has it
-_CANDIDATES = 5000  # boxes looked at before that; more than any frame has
+_CANDIDATES = 5000  # more than any frame has
 
 
 def open_yunet(weights: Path, *, min_score: float) -> Detect:
     """Open YuNet; see `vidface.frames.faces.detector.open_detector`.
 
-    The network takes any size, so nothing is scaled but frames whose longer side is above `LONGEST_SIDE`: those are
-    scaled down to it, each pixel an average over its area. What is found is given in pixels of the whole frame.
+    The network takes any size. How faces that are large or small for it are found is told in
+    `vidface.frames.faces.search`. What is found is given in pixels of the whole frame.
 
     OpenCV is told to use one thread in this process: frames are decoded by as many processes as there are cores, and
     at these sizes a second thread makes it slower, measured. The faces are the same.
@@ -51,14 +48,14 @@ def open_yunet(weights: Path, *, min_score: float) -> Detect:
     # It warns on every start that its new engine takes no target.
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:
-        # The content is given, not the path: OpenCV cannot open every name that Python can.
         network = cv2.FaceDetectorYN.create(
             "onnx",
+            # The content is given, not the path: OpenCV cannot open every name that Python can.
             np.frombuffer(weights.read_bytes(), np.uint8),
             np.empty(0, np.uint8),
             (320, 320),
-            min_score,
-            _OVERLAP,
+            min(min_score, DOUBTFUL),
+            1.0,  # candidates that overlap are all kept
             _CANDIDATES,
         )
         network.detect(np.zeros((320, 320, 3), np.uint8))
@@ -69,21 +66,20 @@ def open_yunet(weights: Path, *, min_score: float) -> Detect:
     finally:
         cv2.utils.logging.setLogLevel(before)
 
+    def candidates(image: Pixels) -> Rows:
+        network.setInputSize(image.shape[1::-1])
+        found: npt.NDArray[np.float32] | None = network.detect(image)[1]
+        rows = np.empty((0, 15)) if found is None else found.astype(np.float64)
+        sound = np.isfinite(rows).all(axis=1) & (rows[:, 2:4] >= 1).all(axis=1) & (rows[:, 14] > 0)
+        return rows[sound]
+
     def detect(pixels: Pixels) -> Faces:
         check_frame(pixels)
-        height, width = pixels.shape[:2]
-        shrink = max(1.0, max(height, width) / LONGEST_SIDE)
-        seen = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-        image = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        if shrink > 1:
-            image = cv2.resize(image, seen, interpolation=cv2.INTER_AREA)
-        network.setInputSize(seen)
-        found: npt.NDArray[np.float32] | None = network.detect(image)[1]
-        rows = np.empty((0, 15), np.float32) if found is None else found
-        back = np.array([width / seen[0], height / seen[1]], np.float32)
-        corner, extent = rows[:, 0:2] * back, rows[:, 2:4] * back
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is left out
-            boxes = np.concatenate([corner, corner + extent], axis=1)
-        return sound_faces(Faces(boxes, rows[:, 4:14].reshape(-1, 5, 2) * back, rows[:, 14]), (height, width))
+        found = search_faces(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), candidates, min_score)
+        with np.errstate(over="ignore"):  # what is not finite is left out
+            rows = found.astype(np.float32)
+        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
+        faces = Faces(boxes, rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14])
+        return sound_faces(faces, pixels.shape[:2])
 
     return detect

@@ -21,6 +21,7 @@ from vidface.files.hdf5 import open_file
 from vidface.files.store import FeaturesInfo, offsets_of, read_info, read_rows, read_timestamps
 from vidface.frames.faces.align import align_faces
 from vidface.frames.faces.faces import Detect, Faces
+from vidface.frames.faces.link import face_weights
 from vidface.frames.folder import decode_image
 from vidface.frames.frame import Pixels, fit_frame
 
@@ -90,14 +91,21 @@ class Found:
     units: str
 
 
-def face_of_picture(path: Path, *, detect: Detect | None, size: tuple[int, int] = (112, 112)) -> Face:
-    """Read a JPEG or PNG picture and take its largest face.
+def face_of_picture(
+    path: Path,
+    *,
+    detect: Detect | None,
+    size: tuple[int, int] = (112, 112),
+    target: npt.ArrayLike | None = None,
+) -> Face:
+    """Read a JPEG or PNG picture and take its main face: a large one near the middle.
 
     Args:
         path: the picture.
         detect: from `vidface.frames.faces.detector.open_detector`; None: the picture is an aligned face of the
             network's size.
         size: (height, width) that the network takes.
+        target: as `vidface.frames.faces.align.align_faces` takes it.
 
     Raises:
         MediaError: ``missing``, ``unreadable``, ``unreadable-image``, ``no-face`` or ``wrong-size``.
@@ -124,11 +132,11 @@ def face_of_picture(path: Path, *, detect: Detect | None, size: tuple[int, int] 
             "no-face",
             f"{path}: no face was found in the picture: take another, or align it and say --aligned",
         )
-    extent = faces.boxes[:, 2:] - faces.boxes[:, :2]
-    largest = int(np.argmax(extent.prod(axis=1)))
-    x0, y0, x1, y1 = (float(value) for value in shown.boxes[largest])
-    aligned = align_faces(pixels, faces.points[largest : largest + 1], size)[0]
-    return Face(aligned, (x0, y0, x1, y1), float(faces.scores[largest]), len(faces.boxes))
+    times = np.zeros(len(faces.boxes))
+    main = int(face_weights(faces.boxes, times, pixels.shape[:2], "still").argmax())
+    x0, y0, x1, y1 = (float(value) for value in shown.boxes[main])
+    aligned = align_faces(pixels, faces.points[main : main + 1], size, target)[0]
+    return Face(aligned, (x0, y0, x1, y1), float(faces.scores[main]), len(faces.boxes))
 
 
 def find(face: Pixels, path: Path, backbone: Backbone, *, threshold: float, top: int) -> Found:
