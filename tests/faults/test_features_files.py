@@ -590,6 +590,30 @@ def test_what_the_system_says_of_a_file_is_told(
         assert error.startswith(f"error: {files / 'embeddings.h5'}: {said}"), error
 
 
+@pytest.mark.parametrize(
+    ("number", "text", "said"),
+    [
+        (errno.ENOLCK, LOCK_FAILED, "cannot be locked (No locks available): set HDF5_USE_FILE_LOCKING=FALSE"),
+        (errno.EMFILE, OPEN_FAILED, "Too many open files"),
+        (errno.ESTALE, OPEN_FAILED, "Stale file handle"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_what_the_system_says_of_a_new_file_is_told(
+    files: Path, monkeypatch: pytest.MonkeyPatch, number: int, text: str, said: str
+) -> None:
+    def fails(path: object, mode: str) -> h5py.File:
+        if mode == "r":
+            return real(path, mode)
+        raise OSError(number, text.format(number))
+
+    real = h5py.File
+    monkeypatch.setattr(h5py, "File", fails)
+    error = vidface("cluster", files / "features.h5", "-o", files / "new.h5", code=1).error
+    assert error.startswith(f"error: {files / 'new.h5'}: {said}")
+    assert not [path.name for path in files.iterdir() if "new" in path.name]
+
+
 def test_a_folder_in_place_of_a_file(files: Path) -> None:
     for name, command in (("features.h5", cluster), ("embeddings.h5", score)):
         (files / name).unlink()

@@ -87,8 +87,11 @@ class _TerminatedError(KeyboardInterrupt):
 @contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
     """Once: the second time it ends the process at once, whatever it is at."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say how signals are met
+    on_main = threading.current_thread() is threading.main_thread()  # it alone may say how signals are met
+    if (
+        not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):  # or whoever called says it already
+        yield
         return
 
     def stop(number: int, _frame: FrameType | None) -> None:

@@ -23,6 +23,7 @@ __all__ = ["SCHEMA_VERSION", "attributes_of", "create", "open_file", "read_texts
 
 SCHEMA_VERSION = 1
 
+_LOCK = "unable to lock file"  # as HDF5 says it
 _HEAP = re.compile(b"GCOL\x01")
 _MOST_BETWEEN = 4 << 20  # bytes between two arrays that are looked through; ours have some kilobytes there
 _MOST_DATASETS = 64
@@ -44,7 +45,12 @@ def create(path: Path, n_bytes: int) -> Iterator[h5py.File]:
         if hasattr(os, "posix_fallocate"):
             with temporary.open("wb") as handle:
                 os.posix_fallocate(handle.fileno(), 0, n_bytes + _HDF5_BYTES)
-        file = h5py.File(temporary, "w")
+        try:
+            file = h5py.File(temporary, "w")
+        except OSError as error:
+            if _LOCK in str(error):
+                raise StoreError(f"{path}: {_system_says(error)}") from None
+            raise _of_system(error, path) from None
         try:
             yield file
         finally:
@@ -52,8 +58,13 @@ def create(path: Path, n_bytes: int) -> Iterator[h5py.File]:
                 file.close()
             except RuntimeError as error:
                 # HDF5 writes what it holds back while it closes; h5py has another class for what fails then.
-                number = _errno_in(error) or errno.EIO
-                raise OSError(number, os.strerror(number), str(path)) from None
+                raise _of_system(error, path) from None
+
+
+def _of_system(error: Exception, path: Path) -> OSError:
+    """What HDF5 says in many words, as the system says it."""
+    number = _errno_in(error) or errno.EIO
+    return OSError(number, os.strerror(number), str(path))
 
 
 def _errno_in(error: Exception) -> int | None:
@@ -93,7 +104,7 @@ def _system_says(error: Exception) -> str | None:
     number = _errno_in(error)
     if number is None:
         return None
-    if "unable to lock file" not in str(error):
+    if _LOCK not in str(error):
         return f"cannot be read: {os.strerror(number)}"
     if number in (errno.EAGAIN, errno.EACCES):
         return "is open in a program that writes it: close it there, or set HDF5_USE_FILE_LOCKING=FALSE"
