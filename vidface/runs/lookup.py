@@ -27,11 +27,18 @@ def find_manifest(start: Path, sha256: str) -> Path | None:
 
     def fits(path: Path) -> bool:
         try:
-            return path.stat().st_size <= LARGEST and read_manifest(path, media=False).sha256 == sha256
+            return _may_be_manifest(path) and read_manifest(path, media=False).sha256 == sha256
         except ManifestError:
             return False
 
     return _nearest(start, tuple(FORMATS), fits)
+
+
+def _may_be_manifest(path: Path) -> bool:
+    """Whether it is worth while to read a file whole: other tables lie about, too, and may be large."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    return path.stat().st_size <= LARGEST and (path.suffix.lower() == ".parquet" or b"video_id" in head)
 
 
 def find_features(start: Path, sha256: str) -> Path | None:
