@@ -124,7 +124,7 @@ def test_what_fails_is_counted_listed_and_exit_1(tmp_path: Path, listed: Path, m
 
 
 def test_wrong_usage(tmp_path: Path, listed: Path, model: Path) -> None:
-    assert "say --images" in vidface("verify", listed, "--model", model, code=2).error
+    assert "pass --images" in vidface("verify", listed, "--model", model, code=2).error
     lfw = tmp_path / "lfw.bin"
     write_bin(lfw, [], [])
     for_nothing = vidface("verify", lfw, "--images", tmp_path / "people", "--model", model, code=2)

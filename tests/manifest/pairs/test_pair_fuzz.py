@@ -27,6 +27,12 @@ WORDS = [
     "2",
     "10",
     "-1",
+    "True",
+    "#",
+    "name",
+    "imagenum1",
+    "A_B\\0",
+    "e.MOV",
     "",
     '"',
     "'",
@@ -36,13 +42,24 @@ WORDS = [
     "9" * 30,
 ]
 
-text = st.lists(st.sampled_from([*WORDS, ",", ", ", " ", "\t", "\n", "\r\n", "\r", "\n\n"]), max_size=40).map(
-    "".join
-)
+text = st.lists(
+    st.sampled_from([*WORDS, ",", ", ", ";", " ", "\t", "\n", "\r\n", "\r", "\n\n"]), max_size=40
+).map("".join)
 line = st.lists(st.sampled_from(WORDS), min_size=3, max_size=7)
 lines = st.tuples(
-    st.sampled_from(["first,second,same\n", "first,second,same,fold\n", "1 2\n", "3\n", ""]),
-    st.sampled_from([",", ", ", " ", "\t"]),
+    st.sampled_from(
+        [
+            "first,second,same\n",
+            "first,second,same,fold\n",
+            "first;second;same\n",
+            "name,imagenum1\n",
+            "# x\n",
+            "1 2\n",
+            "3\n",
+            "",
+        ]
+    ),
+    st.sampled_from([",", ", ", ";", " ", "\t"]),
     st.lists(line, max_size=12),
 ).map(lambda parts: parts[0] + "\n".join(parts[1].join(words) for words in parts[2]))
 
@@ -52,6 +69,9 @@ lines = st.tuples(
 @example("1, 1, A_B/0, A_B/1, 1\nx")
 @example("first,second,same\nA_B/0,A_B/1,1\nA_B/1,A_B/0,0")
 @example("1 1\nC_D 1 2")
+@example("e 1\nA_B/0 1\nA_B/1 0\n0 0")
+@example("e 1\nA_B/0 0")
+@example("A_B/0 A_B/1 0\nA_B/0 e -1\n#")
 def test_any_text(tmp_path: Path, content: str) -> None:
     path = tmp_path / "list"
     path.write_bytes(content.encode())

@@ -122,14 +122,14 @@ def from_folder(
                 add_people((node.name,), node.children, node.name)
             else:
                 raise ManifestError(
-                    f"{folder / node.name}: deeper than <split>/<identity>/<video>; say who is who with "
+                    f"{folder / node.name}: deeper than <split>/<identity>/<video>; pass "
                     "--identity-from first-folder, or last-folder"
                 )
     else:
         height = _one_height(folder, top)
         if height > 1:
             message = (
-                "deeper than <identity>/<video>; say who is who with --identity-from first-folder (or last-folder), or "
+                "deeper than <identity>/<video>; pass --identity-from first-folder (or last-folder), or "
                 "call the folders at its top train, val, test"
             )
             raise ManifestError(f"{folder}: {message}")
