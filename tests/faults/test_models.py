@@ -380,7 +380,7 @@ def test_onnx_of_nested_branches(tmp_path: Path, videos: Path) -> None:
 
 @pytest.mark.parametrize("others", [["A"], ["B", "A"]])
 def test_onnx_functions_that_call_themselves(tmp_path: Path, videos: Path, others: list[str]) -> None:
-    """A calls A; A calls B, which calls A: looked at by `budget` as well, which runs nothing."""
+    """A calls A; A calls B, which calls A: looked at by `budget` as well."""
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("d", 1)]
     functions = [
         helper.make_function(

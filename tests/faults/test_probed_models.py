@@ -120,7 +120,8 @@ def test_batch_statistics_are_refused(tmp_path: Path, batch: int | str) -> None:
     assert "network.eval()" in said and "TrainingMode.EVAL" in said
 
 
-def test_batch_statistics_written_out_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", ["N", 4])
+def test_batch_statistics_written_out_are_refused(tmp_path: Path, batch: int | str) -> None:
     """As an exporter may write them: a mean over the batch, without a layer of that name."""
     model = {
         "middle": [
@@ -128,7 +129,7 @@ def test_batch_statistics_written_out_are_refused(tmp_path: Path) -> None:
             helper.make_node("Sub", ["c", "mu"], ["b"]),
         ]
     }
-    said = refusal(write_model(tmp_path / "m.onnx", **model))
+    said = refusal(write_model(tmp_path / "m.onnx", batch=batch, **model))
     assert "the embedding of a face depends on the others in its batch" in said
 
 

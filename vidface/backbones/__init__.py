@@ -112,7 +112,7 @@ def load_backbone(
         sha256=_sha256(files, card),
         device=opened.where,
         embed=embed,
-        warnings=list(findings.warnings) if findings else [],
+        warnings=[f"{path.name}: {warning}" for warning in findings.warnings] if findings else [],
         findings=findings,
     )
 

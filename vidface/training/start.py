@@ -66,8 +66,7 @@ def read_start(path: Path, recipe: TrainingRecipe, images: str) -> Start:
     """
     if model_kind(path) == "onnx":
         raise UsageError(
-            f"{path}: an ONNX model cannot be trained on: name the weights that it was exported from "
-            "(safetensors, plain .pth)"
+            f"{path}: no weights (an ONNX model cannot be trained on): name a safetensors file or a plain .pth"
         )
     network = build(recipe.spec, recipe.input_size)
     classifier = None
@@ -75,7 +74,7 @@ def read_start(path: Path, recipe: TrainingRecipe, images: str) -> Start:
     if _is_checkpoint(path):
         tensors, state = load_checkpoint(path)
         fill(network, part_of(tensors, "average") or part_of(tensors, "network"), path)
-        if state["made_with"]["images"] == images:
+        if state.get("made_with", {}).get("images") == images:
             classifier = tensors["classifier"]
         else:
             anew = f"those of the file are of {len(tensors['classifier'])} other people"
