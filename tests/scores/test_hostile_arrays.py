@@ -69,6 +69,7 @@ def spoilt_features(rows: np.ndarray) -> Iterator[tuple[str, Any]]:
     yield "beyond float32", rows.astype(np.float64) * 1e300
     yield "one axis", rows[0]
     yield "three axes", rows[None]
+    yield "no columns", rows[:, :0]
     yield "text", np.full(rows.shape, "x")
     yield "objects", np.full(rows.shape, None)
     yield "complex", rows.astype(complex)
@@ -142,7 +143,7 @@ def changed(outcomes: Any, **fields: Any) -> Any:
 
 
 WORK = {"workers": (1, no_numbers("workers")), "block": (4, no_numbers("block"))}
-WRONG_TARGETS = [("above 1", ["2"]), ("no number", ["many"]), ("NaN", ["nan"])]
+WRONG_TARGETS = [("above 1", ["2"]), ("no number", ["many"]), ("NaN", ["nan"]), ("a float", [0.5])]
 WRONG_OUTCOMES = [
     ("another length", changed(OUTCOMES, best=OUTCOMES.best[:-1])),
     ("NaN as a score", changed(OUTCOMES, best=OUTCOMES.best * np.nan)),
@@ -336,6 +337,7 @@ case(
             ("one axis", draw(3, 2, replicates=4)[:, 0]),
             ("another type", draw(3, 2, replicates=4).astype(float)),
             ("negative", -draw(3, 2, replicates=4).astype(np.int8)),
+            ("a list", draw(3, 2, replicates=4).tolist()),
         ],
     ),
     **WORK,

@@ -92,7 +92,7 @@ def finite_rows(values: ArrayLike, what: str, *, checked: bool = True) -> NDArra
         ValueError: another shape or type, or a row that is not finite.
     """
     found = _real(values, what)
-    if found.ndim != 2:
+    if found.ndim != 2 or (len(found) and not found.shape[1]):
         raise ValueError(f"{what} must be [n, D], one row each, not {found.shape}")
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(found, np.float32)

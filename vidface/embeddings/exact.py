@@ -252,7 +252,7 @@ def refuse_wrong(row: int) -> None:
 def as_read(x: ArrayLike) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
     """The two arrays that ``unit_rows`` takes, one of them empty: bits of float16 rows, or other rows as float32."""
     rows = np.asarray(x)
-    if rows.ndim != 2 or rows.dtype.kind not in "fiub":
+    if rows.ndim != 2 or rows.dtype.kind not in "fiub" or (len(rows) and not rows.shape[1]):
         raise ValueError(f"frames must be [n, D] of real numbers, not {rows.dtype} {rows.shape}")
     none = (0, rows.shape[1])
     if rows.dtype == np.float16:

@@ -115,6 +115,19 @@ def unlisted(path: Path, videos: int, manifest: Manifest) -> list[str]:
     return [Warned(text, more / videos)] if more else []
 
 
+def refuse_count(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> None:
+    """Refuse embeddings that are not one row for each video of the manifest: all rows would be somebody else's.
+
+    Raises:
+        ValueError: both numbers.
+    """
+    if len(embeddings) != len(manifest.video_ids):
+        raise ValueError(
+            f"embeddings: {len(embeddings)} rows for the {len(manifest.video_ids)} videos of {manifest.path}: it must "
+            "have one each, in this order"
+        )
+
+
 def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:
     """How many videos have no usable frame: their rows are zero."""
     return int(np.count_nonzero(~embeddings.any(axis=1)))

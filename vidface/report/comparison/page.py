@@ -227,7 +227,7 @@ def _cmc(found: Comparison) -> NDArray[np.float64]:
 def _cmc_table(found: Comparison, names: list[str]) -> Table:
     rates = _cmc(found)
     rows: list[list[Cell]] = [[k + 1, *rates[:, k].tolist()] for k in range(CUT_OFF)]
-    return Table("cmc", "Identification rate", ["rank", *names], rows)
+    return Table("cmc", "Identities with a hit by rank", ["rank", *names], rows)
 
 
 def _rates_table(found: Comparison, names: list[str]) -> Table:

@@ -224,8 +224,10 @@ def fpr_fraction(target: str) -> Fraction:
     """An FPR target as it is written, exactly.
 
     Raises:
-        ValueError: it is no number, or outside (0, 1).
+        ValueError: it is no number as text, or outside (0, 1).
     """
+    if not isinstance(target, str):
+        raise ValueError(f"an FPR target must be text, such as '1e-3', so that it is exact; not {target!r}")
     try:
         # An exponent is written out: 1e-99999999999 would never end.
         fraction = Fraction(0) if _NO_RATE.search(target) else Fraction(target)

@@ -84,6 +84,7 @@ def tpr_replicates(
     fractions = [fpr_fraction(target) for target in targets]
     order, until, _, sizes = by_identity(integers(identities, "identities", len(rows)))
     videos = np.concatenate([sizes, np.ones(len(order) - int(sizes.sum()), np.int64)])  # [U], of every unit
+    drawn = np.asarray(drawn)
     if drawn.ndim != 2 or drawn.dtype != np.uint8:
         raise ValueError(f"drawn must be uint8 [units, replicates], not {drawn.dtype} {drawn.shape}")
     if len(drawn) != len(videos):

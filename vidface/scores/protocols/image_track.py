@@ -22,7 +22,7 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRul
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.lfrc import failed_pairs, identity_codes
 from vidface.scores.protocols.protocol import Measure, Protocol, Result, cost, reason, with_costs
-from vidface.scores.scored import Scored, check_device, unusable_warning, zero_embeddings
+from vidface.scores.scored import Scored, check_device, refuse_count, unusable_warning, zero_embeddings
 from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
 __all__ = ["DEFINITIONS", "IDENTIFICATION_TARGETS", "PROTOCOLS", "TARGETS", "score_images"]
@@ -77,7 +77,11 @@ def score_images(
         ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached`` of verification, target -> value or None; ``identification``
         with the same and ``rank1``; ``ci95``; ``counts``; ``warnings``; ``failed``, what images without an embedding
         cost, where there are any.
+
+    Raises:
+        ValueError: another number of rows than images, or rows that are neither of unit length nor zero.
     """
+    refuse_count(embeddings, manifest)
     from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
     from vidface.scores.metrics.mate_search import search_among_distractors
 

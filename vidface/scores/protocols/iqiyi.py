@@ -23,7 +23,7 @@ from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import challenges
 from vidface.scores.protocols.lfrc import TARGETS
 from vidface.scores.protocols.protocol import HITS, RANKS, Protocol, Result, cost
-from vidface.scores.scored import Scored, merge_numbers
+from vidface.scores.scored import Scored, merge_numbers, refuse_count
 from vidface.submission import check_ranking
 
 CUT_OFF = 100
@@ -57,7 +57,9 @@ def rank_gallery(
 
     Raises:
         ManifestError: a split is empty, or nobody is enrolled.
+        ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
     """
+    refuse_count(embeddings, manifest)
     from vidface.scores.search.retrieval import identity_templates, search
 
     usable = np.any(embeddings != 0, axis=1)

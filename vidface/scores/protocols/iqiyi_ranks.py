@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.ranking import average_precision_at_k
 from vidface.scores.protocols.iqiyi import CUT_OFF, failed_queries, hit_values
+from vidface.scores.scored import refuse_count
 
 __all__ = ["Wanted", "failed_of", "identity_values", "ranks_by_search", "ranks_in", "wanted_videos"]
 
@@ -59,7 +60,11 @@ def ranks_by_search(
 
     Returns:
         int64 [N]; 0 where a video is never ranked: it, or all enrolment videos of its identity, have no usable frame.
+
+    Raises:
+        ValueError: as `rank_gallery`.
     """
+    refuse_count(embeddings, manifest)
     from vidface.scores.search.ranks import gallery_ranks
     from vidface.scores.search.retrieval import identity_templates
 

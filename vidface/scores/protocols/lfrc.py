@@ -91,6 +91,9 @@ def score_all_pairs(
         ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``ci95`` with ``tpr@fpr``,
         target -> [low, high] or None; ``counts``; ``warnings``; and ``failed``, what genuine pairs with an unusable
         video cost each, where there are any.
+
+    Raises:
+        ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
     """
     from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 

@@ -21,6 +21,7 @@ from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.protocols.protocol import RANKS, cost
+from vidface.scores.scored import refuse_count
 
 if TYPE_CHECKING:
     from vidface.scores.metrics.identity_thresholds import IdentityThresholds, Judged
@@ -60,7 +61,9 @@ def open_set_numbers(
     Raises:
         ManifestError: nobody is enrolled, or there is nothing to search for.
         UsageError: both splits are the same.
+        ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
     """
+    refuse_count(embeddings, manifest)
     from vidface.scores.metrics.identity_thresholds import identity_thresholds
     from vidface.scores.metrics.open_set import closed_set_rates, det, fnir_at_fpir, search_outcomes
     from vidface.scores.search.retrieval import identity_templates

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vidface.embeddings.arrays import integers
 from vidface.scores.metrics.bootstrap import auc_eer_intervals, bootstrap_mean, bootstrap_ratio
 from vidface.scores.metrics.folds import THRESHOLDS, cut_folds, given_folds, val_at_far
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
@@ -82,7 +83,12 @@ def pair_scores(
 
     Returns:
         float64 [P], exactly 0 where one of the two rows is zero; and bool [P], where none is.
+
+    Raises:
+        ValueError: lists of another length than one another, or a number below 0.
     """
+    first = integers(first, "first", at_least=0)
+    second = integers(second, "second", len(first), at_least=0)
     scores = np.zeros(len(first))
     usable = np.zeros(len(first), np.bool_)
     for start in range(0, len(first), _BLOCK):
