@@ -56,6 +56,7 @@ def test_check_tells_faults_and_fails(people: Path) -> None:
         "duplicates": [["p4/4.jpg", "p4/9.jpg"]],
         "duplicates_across": [["p3/9.jpg", "p5/1.jpg"]],
         "single": ["p1"],
+        "warnings": [],
     }
     assert set(tail) == {"people", "images", "fewest", "median", "mean", "most", "cuts"}
     assert (tail["people"], tail["images"], tail["mean"]) == (5, 18, 3.6)

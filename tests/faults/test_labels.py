@@ -85,6 +85,9 @@ def test_one_person_in_two_spellings(made: Made, other) -> None:
         "it touches more"
     )
     assert f"in {PEOPLE * CLIPS} of {PEOPLE * CLIPS + STRANGERS} videos" in said[1]
+    entry = wrong["failed"]["mAP@100"]
+    assert (entry["failed"], entry["of"], entry["without"]) == (PEOPLE, PEOPLE, None)
+    assert f"({PEOPLE} of them have a ranking in another spelling)" in entry["why"]
 
 
 def test_good_sets_are_quiet(made: Made) -> None:

@@ -71,6 +71,8 @@ def dataset_check(source: Path, workers: int | None, as_json: bool) -> int:
     _print_list("people with one image", found.single)
     for line in _long_tail_lines(found.long_tail):
         click.echo(line)
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}")
     click.echo(
         f"{found.source}: {len(found.unreadable)} unreadable images, "
         f"{len(found.duplicates_across)} pictures of several people"

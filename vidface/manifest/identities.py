@@ -17,7 +17,7 @@ from typing import NamedTuple
 from vidface.errors import Warned
 from vidface.manifest.rows import show
 
-__all__ = ["Suspicion", "is_nobody", "suspicions"]
+__all__ = ["Suspicion", "as_read", "is_nobody", "suspicions"]
 
 # What is written for nobody, in letters and digits alone; each also stands before or after one of `_FILLERS`.
 _FOR_NOBODY = """
@@ -148,7 +148,7 @@ def _spelled_twice(names: Mapping[str, int]) -> list[list[str]]:
     """Groups of names that a person would read as one, the most frequent spelling first; largest groups first."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        groups[_read(name)].append(name)
+        groups[as_read(name)].append(name)
     # Two Unicode forms of one text are a problem of their own: `vidface.manifest.manifest` refuses them.
     several = [
         sorted(group, key=lambda name: (-names[name], name))
@@ -158,7 +158,7 @@ def _spelled_twice(names: Mapping[str, int]) -> list[list[str]]:
     return sorted(several, key=lambda group: (-sum(names[name] for name in group), group))
 
 
-def _read(name: str) -> str:
+def as_read(name: str) -> str:
     """What a person reads: a number by its value, else words without case, accents and leading zeros."""
     number = _number(name)
     if number is not None:

@@ -10,16 +10,41 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from vidface.errors import ManifestError, StoreError
+from vidface.errors import ManifestError, StoreError, UsageError
+from vidface.files.locks import short
 from vidface.files.store import read_attributes
 from vidface.manifest.formats import FORMATS
 from vidface.manifest.manifest import read_manifest
 
-__all__ = ["find_features", "find_manifest", "looked_in"]
+__all__ = ["find_features", "find_manifest", "looked_in", "manifest_of"]
 
 MOST_FILES, MOST_FOLDERS = 200, 100  # looked at; what lies nearest comes first
 LARGEST = 1 << 28  # bytes of a manifest that nobody named: millions of rows
 ABOVE = 2  # folders above the file's own
+
+
+def manifest_of(embeddings: Path, sha256: str | None, named: Path | None) -> Path:
+    """The manifest that embeddings were made from: the one that is named, if it is there, or else one near them.
+
+    Args:
+        embeddings: their file.
+        sha256: of the manifest's rows, as the file says it.
+        named: by a recipe's ``run.json``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if named is not None and named.is_file():
+        return named
+    found = None if sha256 is None else find_manifest(embeddings.parent, sha256)
+    if found is not None:
+        return found
+    wanted = "it does not say which" if sha256 is None else f"SHA-256 of its rows {short(sha256)}"
+    gone = "" if named is None else f"run.json names {named}, which is not there, and "
+    raise UsageError(
+        f"{embeddings}: {gone}the manifest that it was made from ({wanted}) is not in {looked_in(embeddings.parent)}: "
+        "pass --manifest FILE"
+    )
 
 
 def find_manifest(start: Path, sha256: str) -> Path | None:
@@ -27,11 +52,18 @@ def find_manifest(start: Path, sha256: str) -> Path | None:
 
     def fits(path: Path) -> bool:
         try:
-            return path.stat().st_size <= LARGEST and read_manifest(path, media=False).sha256 == sha256
+            return _may_be_manifest(path) and read_manifest(path, media=False).sha256 == sha256
         except ManifestError:
             return False
 
     return _nearest(start, tuple(FORMATS), fits)
+
+
+def _may_be_manifest(path: Path) -> bool:
+    """Whether it is worth while to read a file whole: other tables lie about, too, and may be large."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    return path.stat().st_size <= LARGEST and (path.suffix.lower() == ".parquet" or b"video_id" in head)
 
 
 def find_features(start: Path, sha256: str) -> Path | None:

@@ -15,13 +15,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vidface.errors import StoreError, UsageError
+from vidface.errors import StoreError
 from vidface.files.json_files import read_json
 from vidface.files.locks import short
 from vidface.files.store import read_attributes
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.manifest.pairs import read_pairs
-from vidface.runs.lookup import find_features, find_manifest, looked_in
+from vidface.runs.lookup import find_features, looked_in, manifest_of
 from vidface.runs.score_form import is_score, is_sweep
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.options import RECORDED, ScoreOptions, read_options
@@ -92,7 +92,8 @@ def open_run(
     told = _told(embeddings)
     notes: list[str] = []
     if manifest is None:
-        manifest = _manifest_of(embeddings, attributes, told)
+        named = embeddings.parent / str(told["manifest"]) if "manifest" in told else None
+        manifest = manifest_of(embeddings, attributes.get("manifest_sha256"), named)
         if root is None and "root" in told:
             root = embeddings.parent / str(told["root"])
             media = media and root.is_dir()  # a disk that is not there costs the pictures alone
@@ -115,27 +116,6 @@ def open_run(
         scores=_scores(embeddings.parent / "scores.json", attributes, truth, chosen, notes),
         sweep=_sweep(embeddings.parent / "sweep.json", attributes, truth, chosen, notes),
         notes=notes,
-    )
-
-
-def _manifest_of(embeddings: Path, attributes: Mapping[str, Any], told: Mapping[str, Any]) -> Path:
-    """The manifest that ``run.json`` names, or else one near the embeddings that they were made from.
-
-    Raises:
-        UsageError: there is none.
-    """
-    named = embeddings.parent / str(told["manifest"]) if "manifest" in told else None
-    if named is not None and named.is_file():
-        return named
-    sha256 = attributes.get("manifest_sha256")
-    found = None if sha256 is None else find_manifest(embeddings.parent, sha256)
-    if found is not None:
-        return found
-    wanted = "it does not say which" if sha256 is None else f"SHA-256 of its rows {short(sha256)}"
-    gone = "" if named is None else f"{RUN_FILE} names {named}, which is not there, and "
-    raise UsageError(
-        f"{embeddings}: {gone}the manifest that it was made from ({wanted}) is not in {looked_in(embeddings.parent)}: "
-        "pass --manifest FILE"
     )
 
 

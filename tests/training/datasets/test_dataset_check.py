@@ -47,6 +47,16 @@ def test_a_clean_set(tmp_path: Path) -> None:
     assert not (found.single or found.left_out)
 
 
+def test_strangers_as_one_person_and_one_person_as_two(tmp_path: Path) -> None:
+    held = contents({"ada": 2, "Ada": 1, "strangers": 3, "bob": 2})
+    found = check(write_people(tmp_path / "set", held), workers=1)
+    assert found.ok and [text.partition(" and ")[0] for text in found.warnings] == [
+        "1 people ('strangers'), in 3 images, look like a missing value,",
+        "2 people ('ada', 'Ada'), in 3 images, differ only by spelling",
+    ]
+    assert check(write_people(tmp_path / "good", contents({"ada": 2, "bob": 2})), workers=1).warnings == []
+
+
 @pytest.mark.parametrize("fault", ["unreadable", "duplicates_across"])
 def test_each_of_the_two_alone_is_not_ok(fault: str, tmp_path: Path) -> None:
     held = contents({"ada": 2, "bob": 2})

@@ -9,13 +9,14 @@ An identity without a usable video is a query that scores 0. What such queries a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidface.errors import ManifestError, Warned
+from vidface.manifest.identities import as_read
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_mean
 from vidface.scores.metrics.ranking import average_precision_at_k, rank_k_hits
@@ -142,7 +143,8 @@ def score_rankings(
         for row, (identity, split) in enumerate(zip(manifest.identities, manifest.splits, strict=True))
         if split == gallery_split and (usable is None or usable[row])
     )
-    failed = failed_queries(hits, truth, relevant_videos, found, set(missing), ranked=usable is not None)
+    ranked = [name for name, videos in rankings.items() if videos]
+    failed = failed_queries(hits, truth, relevant_videos, found, ranked, searched=usable is not None)
     return {
         **({"failed": failed} if failed else {}),
         **{name: float(np.mean(value)) for name, value in values.items()},
@@ -210,9 +212,9 @@ def failed_queries(
     truth: Sequence[str],
     wanted: Mapping[str, int],
     found: Mapping[str, int],
-    missing: set[str],
+    ranked: Collection[str],
     *,
-    ranked: bool,
+    searched: bool,
 ) -> dict[str, Any]:
     """What each measure loses by queries and gallery videos that cannot be found; empty where all can.
 
@@ -221,21 +223,25 @@ def failed_queries(
         truth: the I queries.
         wanted: identity -> its gallery videos.
         found: identity -> those of them that have a usable frame.
-        missing: queries without a ranking.
-        ranked: whether the rankings are those of embeddings, not of a submission.
+        ranked: the identities with a ranking, also those that are no query.
+        searched: whether the rankings are those of embeddings, not of a submission.
     """
-    rest = np.array([name not in missing and found.get(name, 0) > 0 for name in truth], np.bool_)
+    there = set(ranked)
+    rest = np.array([name in there and found.get(name, 0) > 0 for name in truth], np.bool_)
     lost = len(truth) - int(rest.sum())
-    videos = sum(wanted[name] - found.get(name, 0) for name, there in zip(truth, rest, strict=True) if there)
+    videos = sum(wanted[name] - found.get(name, 0) for name, kept in zip(truth, rest, strict=True) if kept)
     if not (lost or videos):
         return {}
     if lost:
         failed, of = lost, len(truth)
         why = (
             "queries have no usable enrolment or gallery video and score 0"
-            if ranked
+            if searched
             else "queries are not ranked"
         )
+        spellings = {as_read(name) for name in there}
+        again = sum(as_read(name) in spellings for name in truth if name not in there)
+        why += f" ({again:,} of them have a ranking in another spelling)" if again else ""
         why += f", and {videos:,} gallery videos of others are never found" if videos else ""
     else:
         failed, of = videos, sum(wanted[name] for name in truth)

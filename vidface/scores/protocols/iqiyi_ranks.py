@@ -132,10 +132,8 @@ def failed_of(
     """
     there = wanted.identity if usable is None else wanted.identity[usable[wanted.videos]]
     videos, found = (dict(Counter(wanted.names[i] for i in of.tolist())) for of in (wanted.identity, there))
-    missing = set(wanted.names) - ranked
-    return failed_queries(
-        _hits(ranks, wanted), wanted.names, videos, found, missing, ranked=usable is not None
-    )
+    searched = usable is not None
+    return failed_queries(_hits(ranks, wanted), wanted.names, videos, found, ranked, searched=searched)
 
 
 def _hits(ranks: NDArray[np.int64], wanted: Wanted) -> NDArray[np.bool_]:

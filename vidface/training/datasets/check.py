@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from vidface.errors import MediaError
 from vidface.frames.folder import decode_image
+from vidface.manifest.identities import suspicions
+from vidface.manifest.rows import show
 from vidface.runtime import cpu_count, progress
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.open import open_images
@@ -47,6 +49,7 @@ class Checked:
         duplicates_across: such groups of two people or more: one of them is labelled wrong.
         single: people with one image.
         long_tail: how images are spread over people.
+        warnings: of people who are probably nobody in particular, or one person in two spellings.
     """
 
     source: str
@@ -58,6 +61,7 @@ class Checked:
     duplicates_across: list[list[str]]
     single: list[str]
     long_tail: LongTail
+    warnings: list[str]
 
     @property
     def ok(self) -> bool:
@@ -104,7 +108,24 @@ def check(path: Path, *, workers: int | None = None) -> Checked:
         duplicates_across=across,
         single=[images.identities[person] for person in np.flatnonzero(counts == 1)],
         long_tail=long_tail(images),
+        warnings=_odd_people(images),
     )
+
+
+def _odd_people(images: ImageSet) -> list[str]:
+    """What a network would learn of labels that are no person, or that are one person twice."""
+    learned = {
+        "missing-value": "look like a missing value, and strangers would be learned as one person: leave them out",
+        "two-spellings": "differ only by spelling and would be learned as different people: if they are the same, "
+        "name them in one way",
+    }
+    found = []
+    for odd in suspicions([images.identities[label] for label in images.labels], []):
+        names = set(odd.names)
+        count = sum(images.identities[label] in names for label in images.labels)
+        some = ", ".join(map(show, odd.names[:6])) + (", ..." if len(odd.names) > 6 else "")
+        found.append(f"{len(odd.names):,} people ({some}), in {count:,} images, {learned[odd.kind]}")
+    return found
 
 
 def _examine(
