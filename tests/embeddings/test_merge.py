@@ -547,7 +547,7 @@ FEATURES_ORDER = [
         "half",
     ),
     *("dtype", "faces", "detector_sha256", "detector", "track", "min_score", "min_face", "min_sharpness"),
-    *("max_yaw", "folder_frames", "shard", "device", "program_version"),
+    *("max_yaw", "folder_frames", "template", "shard", "device", "program_version"),
 ]
 EMBEDDINGS_ORDER = [
     *(
