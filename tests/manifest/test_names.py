@@ -61,4 +61,4 @@ def test_what_a_name_may_mean(names: list[str], wanted: str, found: list[int]) -
     ],
 )
 def test_the_last_part_alone(names: list[str], wanted: str, found: list[int]) -> None:
-    assert NameIndex(names).find_last(wanted) == found
+    assert NameIndex(names).find(wanted, flat=True) == found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vidface.errors import Warned
+from vidface.errors import Warned, by_cost
 from vidface.scores.protocols.protocol import reason
-from vidface.scores.text import counted, few, number, signed, too_few
+from vidface.scores.text import counted, number, signed, too_few
 
 
 @pytest.mark.parametrize(
@@ -23,16 +23,16 @@ def test_one_thing_is_not_several() -> None:
 def test_what_cannot_be_had_is_told() -> None:
     assert number(None) == "-" and number(0.12345) == "0.1235"
     words = "TPR at FPR 1e-4 is not measured: 1,728 impostor pairs are fewer than 1/1e-4"
-    assert too_few("TPR at FPR", "1e-4", 1728, "impostor pairs") == words
+    assert too_few("TPR at FPR", ["1e-4"], 1728, "impostor pairs") == [words]
+    assert too_few("TPR at FPR", [], 1728, "impostor pairs") == []
 
 
 def test_targets_with_too_few_pairs_are_one_sentence_and_what_costs_most_comes_first() -> None:
-    one = [too_few("TPR at FPR", target, 900, "impostor pairs") for target in ("1e-3", "1e-4", "1e-5")]
+    rare = too_few("TPR at FPR", ["1e-3", "1e-4", "1e-5"], 900, "impostor pairs")
     small, large = Warned("3 of 9 videos", 3 / 9), Warned("5 of 9 videos", 5 / 9)
-    said = few([*one[:2], small, "a note", *one[2:], large, small])
+    said = by_cost([*rare, small, "a note", *rare, large, small])
     together = "TPR at FPR 1e-3, 1e-4 and 1e-5 is not measured: 900 impostor pairs are fewer than 1/1e-3"
     assert said == [large, small, together, "a note"]
-    assert few(one[1:2]) == one[1:2]
     scores = {"warnings": said}
     assert [reason(scores, target) for target in ("1e-3", "1e-4", "1e-5")] == [together] * 3
     assert reason(scores, "1e-2", "no") == reason(scores, "1", "no") == "no"

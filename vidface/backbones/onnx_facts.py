@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -128,10 +128,6 @@ def _first_steps(
 
 def _constant(tensor: onnx.TensorProto | None) -> NDArray[np.float64] | None:
     """A number for all channels [1], or one for each [3]; None for anything else."""
-    if tensor is None or _count(tensor.dims) not in (1, 3) or tensor.external_data:
+    if tensor is None or math.prod(tensor.dims) not in (1, 3) or tensor.external_data:
         return None
     return numpy_helper.to_array(tensor).astype(np.float64).ravel()
-
-
-def _count(dims: Sequence[int]) -> int:
-    return int(np.prod(dims)) if dims else 1

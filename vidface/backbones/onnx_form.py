@@ -80,7 +80,7 @@ def form_of(session: Any, path: Path, card: ModelCard, *, one_by_one: bool) -> F
         except ModelError as error:
             failed = failed or error
             continue
-        why = ""
+        why = None
         if batch is None and count == 1:
             why = "it is quantised dynamically" if one_by_one else "a batch of 2 does not give 2 rows"
         return Form(dtype, layout, 1 if why else batch, why, shapes, output, rows.shape[1])

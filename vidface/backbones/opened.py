@@ -24,7 +24,7 @@ class Form:
         input_type: of the numbers it is fed: float32, float16 or uint8.
         layout: NCHW or NHWC.
         batch: faces that every run must have; None: any number.
-        why_batch: why, where the file's input does not say so itself.
+        why_batch: why, if the input of the file does not say so itself.
         outputs: name -> shape as text, of all that it has.
         output: which of them is taken for the embedding.
         dimension: length of the embedding.
@@ -33,7 +33,7 @@ class Form:
     input_type: str
     layout: Literal["NCHW", "NHWC"]
     batch: int | None
-    why_batch: str
+    why_batch: str | None
     outputs: Mapping[str, str]
     output: str
     dimension: int

@@ -40,20 +40,20 @@ class Findings:
 
     Attributes:
         form: what goes in and what comes out.
+        pixels: lowest and highest number that the card makes of a pixel.
+        inside: the same after the model's own shift and scale; None: it has none, or its graph does not show it.
         repeats: how far two runs of one image differ, as a share of the embedding's length; 0: not in a bit.
         alone: the same for an image alone and in a batch with others; None: it runs one image at a time.
         norms: smallest and largest length of an embedding.
-        pixels: lowest and highest number that the card makes of a pixel.
-        inside: the same after the model's own shift and scale; None: it has none, or its graph does not show it.
         warnings: what may cost the user something, most costly first.
     """
 
     form: Form
+    pixels: tuple[float, float]
+    inside: tuple[float, float] | None
     repeats: float
     alone: float | None
     norms: tuple[float, float]
-    pixels: tuple[float, float]
-    inside: tuple[float, float] | None
     warnings: tuple[str, ...]
 
 
@@ -101,19 +101,17 @@ def probe(opened: Opened, card: ModelCard, facts: Facts, path: Path) -> Findings
                 f"the embedding of a face depends on the others in its batch, by {together:.1%} of its length: results "
                 "change with the batch size; export the model with a batch of 1"
             )
-    pixels = pixel_range(card)
     inside = facts.normalised
-    warnings = range_warnings(card, inside) + warnings
     finite = alone[np.isfinite(alone).all(axis=1)]
     norms = np.linalg.norm(finite.astype(np.float64), axis=1)
     return Findings(
         form,
+        _ends(pixel_range(card)),
+        None if inside is None else _ends(inside),
         repeats,
         together,
         (float(norms.min()), float(norms.max())),
-        _ends(pixels),
-        None if inside is None else _ends(inside),
-        tuple(warnings),
+        (*range_warnings(card, inside), *warnings),
     )
 
 

@@ -92,7 +92,7 @@ def _open_on_gpu(network: MobileFaceNet, spec: Spec, card: ModelCard, dtype: tor
 
     precision = "float16" if dtype == torch.float16 else "float32"
     shape = f"N x {spec.dimension}"
-    form = Form(precision, "NCHW", None, "", {"embeddings": shape}, "embeddings", spec.dimension)
+    form = Form(precision, "NCHW", None, None, {"embeddings": shape}, "embeddings", spec.dimension)
     return Opened(f"{place} (torch {torch.__version__}, {precision})", form, embed, embed)
 
 

@@ -76,7 +76,7 @@ def extract(
             }
         )
     else:
-        print_warnings(result.warnings)
+        print_warnings(result.warnings, err=True)
         gone_on = f", {result.resumed_videos} of them from before" if result.resumed_videos else ""
         done = "already there" if result.already_done else "written"
         rows = "frames" if result.faces is None else "faces"
@@ -186,8 +186,7 @@ def _print(result: FeaturesResult, as_json: bool) -> int:
         if result.faults:
             kinds = by_kind(result.faults)
             click.echo(f"videos: {by_kind(result.status)}; faults: {kinds}, in {result.faults_file}")
-        for warning in result.warnings:
-            click.echo(f"warning: {warning}")
+        print_warnings(result.warnings)
     return int(set(result.status) - {"ok"} != set())
 
 

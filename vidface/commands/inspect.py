@@ -212,7 +212,7 @@ def find_command(picture: Path, searched: Path, options: FindOptions, as_json: b
             }
         )
     else:
-        print_warnings(backbone.warnings)
+        print_warnings(backbone.warnings, err=True)
         click.echo("\n".join(_find_lines(picture, face, found, options.threshold)))
     return 0
 

@@ -87,10 +87,9 @@ class _TerminatedError(KeyboardInterrupt):
 @contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
     """Once: the second time it ends the process at once, whatever it is at."""
-    on_main = threading.current_thread() is threading.main_thread()  # it alone may say how signals are met
-    if (
-        not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):  # or whoever called says it already
+    # Only the main thread may set a handler, and one that the caller has set stays.
+    on_main = threading.current_thread() is threading.main_thread()
+    if not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 

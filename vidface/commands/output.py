@@ -55,10 +55,10 @@ def lost_nodes(engine: Engine) -> dict[str, Any]:
     return {"lost_nodes": list(engine.lost)} if engine.lost else {}
 
 
-def print_warnings(warnings: Sequence[str]) -> None:
-    """What may cost the user something, a line each, on stderr."""
+def print_warnings(warnings: Sequence[str], *, err: bool = False) -> None:
+    """What may cost the user something, a line each."""
     for warning in warnings:
-        click.echo(visible(f"warning: {warning}"), err=True)
+        click.echo(visible(f"warning: {warning}"), err=err)
 
 
 def print_made(output: Path, made: Converted, as_json: bool) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from vidface.commands.options import DIRECTORY, FILE, Command, json_option, read_targets, root_option
-from vidface.commands.output import print_json
-from vidface.errors import UsageError, printable
+from vidface.commands.output import print_json, print_warnings
+from vidface.errors import UsageError
 from vidface.scores.metrics.fpr_rules import FPR_RULES
 from vidface.scores.protocols.table import OF_EMBEDDINGS, used_by
 
@@ -120,8 +120,7 @@ def report(
         click.echo(
             f"{files[0]}: written: {page / 1e6:.1f} MB; with {len(files) - 1} files beside it {size / 1e6:.1f} MB"
         )
-        for warning in content.warnings:
-            click.echo(f"warning: {printable(warning)}")
+        print_warnings(content.warnings)
     return 0
 
 

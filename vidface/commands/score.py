@@ -16,7 +16,7 @@ from vidface.commands.options import (
     manifest_option,
     normalise_option,
 )
-from vidface.commands.output import lost_nodes, print_json, print_problems
+from vidface.commands.output import lost_nodes, print_json, print_problems, print_warnings
 from vidface.errors import UsageError, by_cost
 from vidface.files.atomic import spare_inputs
 from vidface.scores.protocols.table import AIMS, SPLITS, TABLE, TEMPLATES, check_files, load, used_by
@@ -214,6 +214,5 @@ def submit(
         if unusable:
             how = "left out of the rankings" if form == "iqiyi" else "zero rows"
             click.echo(f"{unusable} videos have no usable frame: {how}")
-        for warning in warnings:
-            click.echo(f"warning: {warning}")
+        print_warnings(warnings)
     return int(unusable > 0)

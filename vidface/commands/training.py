@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option
-from vidface.commands.output import print_json
+from vidface.commands.output import print_json, print_warnings
 from vidface.errors import UsageError
 from vidface.files.atomic import spare_inputs
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES
@@ -71,8 +71,7 @@ def dataset_check(source: Path, workers: int | None, as_json: bool) -> int:
     _print_list("people with one image", found.single)
     for line in _long_tail_lines(found.long_tail):
         click.echo(line)
-    for warning in found.warnings:
-        click.echo(f"warning: {warning}")
+    print_warnings(found.warnings)
     click.echo(
         f"{found.source}: {len(found.unreadable)} unreadable images, "
         f"{len(found.duplicates_across)} pictures of several people"

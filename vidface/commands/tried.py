@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +31,14 @@ def tried(model: Path, overrides: dict[str, object] | None = None) -> dict[str, 
         return {"model": str(model), "refused": str(error).removeprefix(f"{model}: "), "warnings": []}
     found = backbone.findings
     assert found is not None, "it was probed"
-    form = found.form
+    shown = asdict(found)
     return {
         "model": str(model),
         "refused": None,
         "device": backbone.device,
         "colour_order": backbone.card.colour_order,
-        "input_type": form.input_type,
-        "layout": form.layout,
-        "batch": form.batch,
-        "why_batch": form.why_batch or None,
-        "outputs": dict(form.outputs),
-        "output": form.output,
-        "dimension": form.dimension,
-        "pixels": list(found.pixels),
-        "inside": None if found.inside is None else list(found.inside),
-        "repeats": found.repeats,
-        "alone": found.alone,
-        "norms": list(found.norms),
+        **shown.pop("form"),
+        **shown,
         "warnings": backbone.warnings,
     }
 
@@ -84,5 +76,5 @@ def _apart(share: float) -> str:
     return "the same bits" if share == 0 else f"{share:.1e} of an embedding's length apart"
 
 
-def _range(ends: list[float]) -> str:
+def _range(ends: Sequence[float]) -> str:
     return f"{ends[0]:.4g} to {ends[1]:.4g}"

@@ -157,10 +157,9 @@ def _led(video: Video, fps: float | None, film: bool, report: ReadReport) -> Ite
         raise _RefusedError("AVI does not tell when B-frames are shown")
     cutter = _Cutter()
     timed = decode(video, report, tap=cutter.add)
-    taken = sample_by_time(timed, fps) if fps is not None else ((time, shown) for time, _, shown in timed)
     to_rgb = ToRgb()
     waiting: deque[_Wanted] = deque()
-    for time, shown in taken:
+    for time, shown in sample_by_time(timed, fps):
         if shown.picture.pts is None:
             raise _RefusedError("its frames carry no presentation times")
         if film and shown.picture.interlaced_frame:

@@ -35,8 +35,7 @@ def read_with_pyav(path: Path, *, fps: float | None, film: bool, report: ReadRep
         timed = decode(video, report)
         if film:
             timed = deinterlace(timed)
-        taken = sample_by_time(timed, fps) if fps is not None else ((time, shown) for time, _, shown in timed)
-        for time, shown in taken:
+        for time, shown in sample_by_time(timed, fps):
             try:
                 with Log().capture():
                     pixels = to_rgb(shown)
@@ -134,9 +133,7 @@ def _packets(video: Video, damage: Damage) -> Iterator[Packet[Any]]:
         except READ_ERRORS as error:
             damage.stopped = str(error)
             return
-        except (
-            IndexError
-        ):  # all is read; then PyAV stumbles over streams that began in the middle of the file
+        except IndexError:  # all is read: PyAV stumbles over streams that began in the middle of the file
             return
         if packet is None:
             return

@@ -18,7 +18,7 @@ EPSILON = 1e-3
 
 
 def sample_by_time(
-    frames: Iterable[tuple[float, float, T]], fps: float, *, epsilon: float = EPSILON
+    frames: Iterable[tuple[float, float, T]], fps: float | None, *, epsilon: float = EPSILON
 ) -> Iterator[tuple[float, T]]:
     """Take the frame that is on screen at every k / fps, k = 0, 1, 2 ...
 
@@ -30,12 +30,15 @@ def sample_by_time(
     Args:
         frames: (time, duration, anything) in seconds, time 0 first and times never falling. Of frames with the
             same time the last counts.
-        fps: instants per second, above 0.
+        fps: instants per second, above 0; None takes every frame.
         epsilon: how much later than its instant a frame may be marked, in seconds.
 
     Yields:
         (time, anything) of the frames taken, in order.
     """
+    if fps is None:
+        yield from ((time, thing) for time, _, thing in frames)
+        return
     instant = 0  # the first k that is not served yet
     held: tuple[float, float, T] | None = None
     for frame in frames:

@@ -74,9 +74,7 @@ class _Disk:
 
     def __init__(self, root: Path) -> None:
         self._home = os.path.realpath(root)
-        self._inside: dict[
-            str, bool | None
-        ] = {}  # as the rows write them: under the root, outside, or not there
+        self._inside: dict[str, bool | None] = {}  # folder as rows have it -> under the root; None: not there
         self._names: dict[str, dict[str, list[str]]] = {}  # folder -> folded name -> names
 
     def look(self, path: str) -> tuple[bool | None, os.stat_result | None]:

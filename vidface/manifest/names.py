@@ -15,22 +15,8 @@ __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "NameIndex", "composed", "folded"
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (
-    *(
-        ".mp4",
-        ".m4v",
-        ".f4v",
-        ".mov",
-        ".qt",
-        ".3gp",
-        ".3g2",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".divx",
-        ".mpg",
-        ".mpeg",
-    ),
-    *(".m2v", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".ogv", ".ogg", ".wmv", ".asf"),
+    *(".mp4", ".m4v", ".f4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".mpg"),
+    *(".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".ogv", ".ogg", ".wmv", ".asf"),
 )
 # What lists call clips whose sound, or whose uncompressed pictures, the set was published with as well.
 _SUFFIXES_IN_LISTS = frozenset((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".wav", ".m4a", ".bmp", ".ppm"))
@@ -68,8 +54,21 @@ class NameIndex:
         self._bare: dict[str, list[int]] = defaultdict(list)
         self._last: dict[str, list[int]] = defaultdict(list)
 
-    def find(self, name: str) -> list[int]:
-        """Places of the names that this one may mean; no place or several: it does not say which."""
+    def find(self, name: str, *, flat: bool = False) -> list[int]:
+        """Places of the names that this one may mean; no place or several: it does not say which.
+
+        With ``flat`` the last part of a path is enough, on both sides: ``Ann_1.jpg`` is found as ``aligned/Ann_1``.
+        """
+        found = self._find(name)
+        last = name.replace("\\", "/").rpartition("/")[2]
+        if not flat or (found := found or self._find(last)):
+            return found
+        if not self._last:
+            for bare, places in self._bare.items():
+                self._last[bare.rpartition("/")[2]] += places
+        return self._last.get(without_suffix(composed(last)), [])
+
+    def _find(self, name: str) -> list[int]:
         tidy = name if name in self._exact else name.replace("\\", "/").removeprefix("./")
         if tidy in self._exact:
             return [self._exact[tidy]]
@@ -84,13 +83,3 @@ class NameIndex:
             if not whole.isascii():
                 self._composed[whole].append(place)
             self._bare[without_suffix(whole)].append(place)
-
-    def find_last(self, name: str) -> list[int]:
-        """The same for the last part of a path alone, on both sides: ``Ann_1.jpg`` is found as ``aligned/Ann_1``."""
-        last = name.replace("\\", "/").rpartition("/")[2]
-        if found := self.find(last):
-            return found
-        if not self._last:
-            for bare, places in self._bare.items():
-                self._last[bare.rpartition("/")[2]] += places
-        return self._last.get(without_suffix(composed(last)), [])

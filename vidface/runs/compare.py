@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.errors import ManifestError, UsageError, Warned
+from vidface.errors import ManifestError, UsageError, Warned, by_cost
 from vidface.manifest.manifest import Manifest
 from vidface.runs.compare_inputs import Compared, made_with
 from vidface.runs.compare_numbers import compare_numbers
@@ -42,7 +42,6 @@ from vidface.scores.protocols.iqiyi_ranks import (
 from vidface.scores.protocols.protocol import HITS, costs_in_words
 from vidface.scores.protocols.table import load
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
-from vidface.scores.text import few
 from vidface.submission import check_ranking
 
 __all__ = ["compare"]
@@ -149,7 +148,7 @@ def compare(
         table,
         replicates,
         counts,
-        few([*manifest.warnings, *warnings]),
+        by_cost([*manifest.warnings, *warnings]),
         wanted,
         ranks,
         np.array([one.values["mAP@100"] if rankable else [] for one in measured], np.float64),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vidface.errors import UsageError
+from vidface.errors import UsageError, by_cost
 from vidface.manifest.manifest import Manifest
 from vidface.runs.compare_inputs import Compared, made_with
 from vidface.runs.compare_result import Comparison, Measure, Value, gathered_warnings
@@ -18,7 +18,6 @@ from vidface.scores.protocols.iqiyi_ranks import Wanted
 from vidface.scores.protocols.table import load
 from vidface.scores.score import score
 from vidface.scores.scored import read_scored
-from vidface.scores.text import few
 
 __all__ = ["compare_numbers"]
 
@@ -69,7 +68,7 @@ def compare_numbers(runs: Sequence[Compared], manifest: Manifest, options: Score
         table,
         0,
         {"videos": len(manifest.video_ids), **counts},
-        few(warnings),
+        by_cost(warnings),
         Wanted(empty, empty, [], empty),
         nothing.astype(np.int64),
         nothing,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vidface.errors import by_cost
 from vidface.manifest.manifest import Manifest
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.protocol import Result
 from vidface.scores.protocols.table import check_embeddings, load
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
-from vidface.scores.text import few
 
 __all__ = ["score", "score_file"]
 
@@ -53,7 +53,7 @@ def score_file(
     """
     if manifest is None:
         result = load(options.protocol).score(path, options)
-        result.scores["warnings"] = few(result.scores["warnings"])
+        result.scores["warnings"] = by_cost(result.scores["warnings"])
         return result
     return _score(read_scored(path, manifest, normalise=normalise), manifest, options)
 
@@ -65,7 +65,7 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     """
     result = load(options.protocol).score(scored, manifest, options)
     said = [*scored.warnings, *manifest.warnings, *result.scores["warnings"]]
-    result.scores["warnings"] = few(said)
+    result.scores["warnings"] = by_cost(said)
     if scored.embeddings is not None:
         result.scores["counts"].setdefault("zero_embeddings", zero_embeddings(scored.embeddings))
     return result

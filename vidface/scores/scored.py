@@ -85,9 +85,7 @@ def rows_of(
     Raises:
         StoreError: the file lacks videos of the manifest.
     """
-    row = {
-        composed(video): i for i, video in enumerate(video_ids)
-    }  # the manifest may be in the other Unicode form
+    row = {composed(video): i for i, video in enumerate(video_ids)}  # the manifest may have the other form
     wanted = [composed(video) for video in manifest.video_ids]
     missing = [video for video, name in zip(manifest.video_ids, wanted, strict=True) if name not in row]
     if missing:

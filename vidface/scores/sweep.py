@@ -13,7 +13,7 @@ import vidface
 from vidface.embeddings.cluster import POOLING, over_videos, video_blocks
 from vidface.embeddings.embed import embed_sweep
 from vidface.embeddings.thresholds import threshold_text
-from vidface.errors import StoreError
+from vidface.errors import StoreError, by_cost
 from vidface.features.engines import Engine
 from vidface.files.atomic import disk_is_full
 from vidface.files.locks import scratch_folder
@@ -25,7 +25,7 @@ from vidface.scores.protocols.protocol import Measure
 from vidface.scores.protocols.table import check_embeddings, load
 from vidface.scores.score import score
 from vidface.scores.scored import Scored, rows_of, unlisted
-from vidface.scores.text import columns, few, number, rule_line
+from vidface.scores.text import columns, number, rule_line
 
 
 def sweep(
@@ -101,7 +101,7 @@ def sweep(
     return {
         "rows": table,
         "best": _best(table),
-        "warnings": few(_warnings(table)),
+        "warnings": by_cost(_warnings(table)),
         "inputs": {
             "features_sha256": source.attributes["content_sha256"],
             "manifest_sha256": manifest.sha256,
@@ -175,11 +175,9 @@ def sweep_table(sweep: Mapping[str, Any]) -> str:
         for column in shown
         if column[0].beside
     ]
-    if any(
-        column[0].target for column in shown
-    ):  # what is reached differs from row to row: it is in the JSON
+    if any(column[0].target for column in shown):  # what is reached differs by row: it is in the JSON
         notes.append(rule_line({"fpr_rule": rows[0].get("fpr_rule", DEFAULT_RULE)}))
     warnings = sweep.get(
-        "warnings", list(dict.fromkeys(_warnings(rows)))
+        "warnings", dict.fromkeys(_warnings(rows))
     )  # files from before have none of all rows
     return "\n".join([columns(table), "", *notes, *(f"warning: {text}" for text in warnings)])

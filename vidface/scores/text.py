@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vidface.errors import by_cost
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 
 
@@ -44,34 +42,13 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def too_few(rate: str, target: str, count: int, things: str) -> str:
-    """Why there is no rate at a target that allows fewer than one of the things that it is a share of."""
-    return f"{rate} {target} is not measured: {count:,} {things} are fewer than 1/{target}"
-
-
-_TOO_FEW = re.compile(r"(.+) (\S+) is not measured: (.+ are fewer than) 1/\2")
-
-
-def few(warnings: Iterable[str]) -> list[str]:
-    """Warnings as they are shown, see `by_cost`; the targets of one rate with too few things are one sentence."""
-    targets: dict[tuple[str, str], list[str]] = {}
-    found: list[str | tuple[str, str]] = []
-    for text in by_cost(warnings):
-        match = _TOO_FEW.fullmatch(text)
-        if match is None:
-            found.append(text)
-            continue
-        rate, target, why = match.groups()
-        if (rate, why) not in targets:
-            found.append((rate, why))
-        targets.setdefault((rate, why), []).append(target)
-    return [each if isinstance(each, str) else _too_few(*each, targets[each]) for each in found]
-
-
-def _too_few(rate: str, why: str, targets: Sequence[str]) -> str:
-    *others, last = targets
+def too_few(rate: str, targets: Sequence[str], count: int, things: str) -> list[str]:
+    """One sentence, or none without targets: there are fewer of the things than one at the targets."""
+    if not targets:
+        return []
+    *others, last = dict.fromkeys(targets)
     names = f"{', '.join(others)} and {last}" if others else last
-    return f"{rate} {names} is not measured: {why} 1/{targets[0]}"
+    return [f"{rate} {names} is not measured: {count:,} {things} are fewer than 1/{targets[0]}"]
 
 
 def interval(bounds: Sequence[float] | None) -> str:

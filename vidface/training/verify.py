@@ -241,11 +241,8 @@ def _decoded(
 
 def _warnings(same: NDArray[np.bool_], folds: NDArray[np.int64], points: Sequence[Operating]) -> list[str]:
     different = int((~same).sum())
-    warnings = [
-        too_few("TPR at FPR", target, different, "pairs of different people")
-        for target, tpr, *_ in points
-        if tpr is None
-    ]
+    rare = [point.target for point in points if point.tpr is None]
+    warnings = too_few("TPR at FPR", rare, different, "pairs of different people")
     numbers = np.unique(folds)
     one_kind = [number for number in numbers if len(np.unique(same[folds == number])) == 1]
     if one_kind:

@@ -107,7 +107,7 @@ def test_pairs_are_scored_by_the_definition(
     assert {target: result["tpr@fpr"][target] for target in expected} == pytest.approx(expected)
     assert 0.1 < expected["1e-2"] < 0.95
     assert [result["tpr@fpr"][target] for target in ("1e-6", "1e-5", "1e-4")] == [None] * 3
-    assert sum("is not measured" in warning for warning in result["warnings"] if "TPR" in warning) == 3
+    assert any("1e-6, 1e-5 and 1e-4 is not measured" in warning for warning in result["warnings"])
     words = result["variant"]
     assert ("norms kept" in words) == norm and (
         "multiplied by the detector's score" in words

@@ -22,9 +22,7 @@ from vidface.files.software import software
 from vidface.frames.folder import frame_files
 
 ON_NODE = " (on node "
-EDGE_BYTES = (
-    1 << 16
-)  # of a video's begin and end that are compared: whatever encodes it again changes its index
+EDGE_BYTES = 1 << 16  # of both ends of a video that are compared: encoded again, it has another index
 
 log = logging.getLogger("vidface")
 

@@ -105,13 +105,9 @@ def read_pairs(path: Path, manifest: Manifest) -> ListedPairs:
 def _match(parsed: Parsed, manifest: Manifest) -> tuple[list[tuple[int, int]], list[PairLine], list[Trouble]]:
     """The rows of every line whose two names are videos, those lines, and trouble with the others."""
     index = NameIndex(manifest.video_ids)
-
-    def find(name: str) -> list[int]:
-        return index.find(name) or (index.find_last(name) if parsed.flat else [])
-
     rows, lines, troubles = [], [], list(parsed.troubles)
     for line in parsed.lines:
-        found = [find(line.first), find(line.second)]
+        found = [index.find(name, flat=parsed.flat) for name in (line.first, line.second)]
         wrong = [name for name, at in zip((line.first, line.second), found, strict=True) if len(at) != 1]
         if wrong:
             reason = NO_VIDEO if any(not at for at in found) else SEVERAL

@@ -95,9 +95,8 @@ def gather(
     numbers = headline(scores)
     told = {number.note for number in numbers}  # beside the number they are about
     said = scores["warnings"]
-    before = [
-        warning for warning in run.manifest.warnings if warning not in said
-    ]  # scores of an older version
+    # Scores of an older version lack those of the manifest.
+    before = [warning for warning in run.manifest.warnings if warning not in said]
     warnings = [*before, *(warning for warning in said if warning not in told), *run.notes]
     table = run.sweep
     if thresholds is not None and run.features is not None:

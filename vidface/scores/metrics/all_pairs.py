@@ -125,11 +125,8 @@ def tpr_of_all_pairs(
     impostors = len(order) * (len(order) - 1) // 2 - genuine
     impostors += 0 if distractors is None else len(order) * len(distractors)
     allowed = [fraction * impostors for fraction in fractions]
-    warnings = [
-        too_few("TPR at FPR", target, impostors, "impostor pairs")
-        for target, accepts in zip(targets, allowed, strict=True)
-        if accepts < 1
-    ]
+    rare = [target for target, accepts in zip(targets, allowed, strict=True) if accepts < 1]
+    warnings = too_few("TPR at FPR", rare, impostors, "impostor pairs")
     if genuine == 0:
         warnings = ["TPR is not measured: no identity has two videos, so there are no genuine pairs"]
     measured = [t for t, accepts in enumerate(allowed) if accepts >= 1 and genuine > 0]

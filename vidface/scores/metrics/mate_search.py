@@ -101,11 +101,8 @@ def search_among_distractors(
     order, until, starts, sizes = by_identity(people)
     mated_by_identity = sizes.astype(np.int64) * (sizes - 1)
     mated = int(mated_by_identity.sum())
-    warnings = [
-        too_few("identification TPR at FPR", target, len(order), "searches without a mate")
-        for target, fraction in zip(targets, fractions, strict=True)
-        if fraction * len(order) < 1
-    ]
+    rare = [target for target, share in zip(targets, fractions, strict=True) if share * len(order) < 1]
+    warnings = too_few("identification TPR at FPR", rare, len(order), "searches without a mate")
     if not len(distractors):
         warnings = ["identification is not measured: there are no distractors to search among"]
     elif mated == 0:

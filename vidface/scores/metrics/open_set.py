@@ -137,7 +137,7 @@ def fnir_at_fpir(
         rule: which point of the curve a target means, see `vidface.scores.metrics.fpr_rules`.
 
     Returns:
-        The points, and a sentence for everything that could not be measured: without mated searches, and for targets
+        The points, and a sentence about what could not be measured: without mated searches, or for the targets
         below 1 / non-mated searches.
 
     Raises:
@@ -151,17 +151,17 @@ def fnir_at_fpir(
             "FNIR is not measured: no probe's identity is in the gallery, so there are no mated searches"
         ]
         return [Identification(target, None, None, None, None) for target in targets], warnings
-    points, warnings = [], []
+    points, rare = [], []
     for target in targets:
         point = point_at(mated, others, target, rule)
         if point is None:
-            warnings.append(too_few("FNIR at FPIR", target, len(others), "non-mated searches"))
+            rare.append(target)
             points.append(Identification(target, None, None, None, None))
             continue
         found, threshold, fpir = point
         rates = (len(mated) - found) / len(mated), found / len(mated)
         points.append(Identification(target, *rates, threshold, fpir))
-    return points, warnings
+    return points, too_few("FNIR at FPIR", rare, len(others), "non-mated searches")
 
 
 def returned(outcomes: SearchOutcomes, threshold: float | None, *, rank: int = 1) -> NDArray[np.bool_]:

@@ -276,9 +276,8 @@ def _sort_block(
             place = (rest[c] + one) * scale
             number = np.int32(place)
             gap = place - np.float32(number)
-            own[c] = min(
-                max(number, np.int32(0)), np.int32(BINS - 1)
-            )  # rows a little longer than 1 leave -1..1
+            # Rows a little longer than 1 leave -1..1.
+            own[c] = min(max(number, np.int32(0)), np.int32(BINS - 1))
             marks[c] = (gap < margin) | (gap > upper) | (rest[c] >= floor)
         whole = rest.size // 4 * 4
         for c in range(0, whole, 4):

@@ -142,11 +142,9 @@ def score_listed_pairs(
             "eer": None if intervals is None else list(intervals[1]),
         },
         "counts": {"pairs": len(same), "same": len(same) - different, "different": different},
-        "warnings": [
-            too_few("TPR at FPR", target, different, "pairs of different people")
-            for target, tpr, *_ in points
-            if tpr is None
-        ],
+        "warnings": too_few(
+            "TPR at FPR", [p.target for p in points if p.tpr is None], different, "pairs of different people"
+        ),
     }
 
 

@@ -175,11 +175,8 @@ def verify_templates(
 
     points = tpr_of_listed_pairs(listed_cosines(rows, first, second), same, targets, rule)
     impostors = int(np.count_nonzero(~same))
-    warnings: list[str] = [
-        too_few("TPR at FPR", point.target, impostors, "impostor pairs")
-        for point in points
-        if point.tpr is None
-    ]
+    rare = [point.target for point in points if point.tpr is None]
+    warnings = too_few("TPR at FPR", rare, impostors, "impostor pairs")
     usable = np.asarray(rows.any(axis=1), np.bool_)
     without = ~(usable[first] & usable[second])
     empty, lost, genuine = int(without.sum()), int((without & same).sum()), int(same.sum())

@@ -76,7 +76,7 @@ def _read_list(path: Path, images: Path) -> PairSet:
     lost = [(trouble.place, trouble.detail) for trouble in parsed.troubles]
     for line in parsed.lines:
         names = (line.first, line.second)
-        found = [index.find(name) or (index.find_last(name) if parsed.flat else []) for name in names]
+        found = [index.find(name, flat=parsed.flat) for name in names]
         if problem := _problems(names, found):
             lost.append((line.place, problem))
         else:
