@@ -454,7 +454,7 @@ def test_data_outside_its_folder_is_refused_before_onnx_reads_it(
             {"size": ("H", "W")},
             None,
             None,
-            "leaves its input size free: say for example --input-size 112x112",
+            "leaves its input size free: pass for example --input-size 112x112",
         ),
         ({}, None, (32, 32), "its input is . x 3 x 16 x 32, not 32 x 32: leave the size out"),
         ({}, {"dimension": 7}, None, "gives embeddings of 6 numbers, its card says dimension 7"),

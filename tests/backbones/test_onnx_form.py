@@ -186,7 +186,7 @@ def test_one_of_several_outputs(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="output is feature, but the option says norm"):
         load_backbone(path, overrides={"output": "norm"})
     for name, message in (
-        ("norm", "one number per face: no embedding"),
+        ("norm", "one number per face: not an embedding"),
         ("fc", "no output 'fc': it has norm"),
     ):
         write_card(path, output=name)
@@ -215,7 +215,7 @@ def test_an_output_that_is_not_given_leaves_the_hash_as_it_was(tmp_path: Path) -
         (
             {"dtype": TensorProto.UINT8, "before": CAST},
             {},
-            r"uint8, .* say mean = \[0, 0, 0\] and std = \[1, 1, 1\]",
+            r"uint8, .* write mean = \[0, 0, 0\] and std = \[1, 1, 1\]",
         ),
         (
             {
@@ -236,7 +236,7 @@ def test_an_output_that_is_not_given_leaves_the_hash_as_it_was(tmp_path: Path) -
                 "outputs": (("y", ["N", 1]),),
             },
             {},
-            "2 x 1, one number per face: no embedding",
+            "2 x 1, one number per face: not an embedding",
         ),
         (
             {"after": [helper.make_node("Cast", ["m"], ["y"], to=TensorProto.INT32)]},

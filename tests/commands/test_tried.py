@@ -71,7 +71,7 @@ def test_doctor_tries_a_model(model: Path) -> None:
     assert "float32, NCHW, any batch" in text and "no test can tell" in text and "no problems" in text
     random_noise(model)
     ran = vidface("doctor", "--model", model, code=1)
-    assert "cannot be used: gives another embedding each time it runs" in ran.out
+    assert "cannot be used: gives a different embedding each time it runs" in ran.out
     assert len(vidface("doctor", "--model", model, "--json", code=1).json["problems"]) == 1
 
 
@@ -82,7 +82,7 @@ def test_budget_tries_a_file_with_its_card_and_judges_as_before(model: Path) -> 
     random_noise(model)
     ran = vidface("budget", model, "--limits", "none", code=0)
     assert (
-        "cannot be used: gives another embedding" in ran.out
+        "cannot be used: gives a different embedding" in ran.out
         and "(its graph has noise (RandomNormalLike))" in ran.out
     )
     assert vidface("budget", "y1", "--json", code=0).json["tried"] is None

@@ -593,7 +593,7 @@ def test_overwritten_features_are_whole_all_the_time(tmp_path: Path) -> None:
     extracted(tmp_path / "flipped.h5", flip=True)
     extracted(tmp_path / "f.h5")
     before = (tmp_path / "f.h5").read_bytes()
-    with pytest.raises(ChangedError, match=r"flip was False, now True.*or say --overwrite to replace it$"):
+    with pytest.raises(ChangedError, match=r"flip was False, now True.*or pass --overwrite to replace it$"):
         extracted(tmp_path / "f.h5", flip=True)
     with pytest.raises(KeyboardInterrupt):
         extracted(tmp_path / "f.h5", flip=True, until=9, overwrite=True)
@@ -614,7 +614,7 @@ def test_unfinished_work_of_other_options_is_thrown_away(tmp_path: Path, lost: b
     if lost:
         (tmp_path / "f.h5.parts" / "identity.json").unlink()
     else:
-        with pytest.raises(ChangedError, match=r"f\.h5\.parts was made otherwise .*or say --overwrite"):
+        with pytest.raises(ChangedError, match=r"f\.h5\.parts was made otherwise .*or pass --overwrite"):
             extracted(tmp_path / "f.h5", dtype="float16")
     made = extracted(tmp_path / "f.h5", dtype="float16", overwrite=not lost)
     assert made.resumed_videos == 0
@@ -626,7 +626,7 @@ def test_what_is_merged_replaces_another_file_and_no_shard(tmp_path: Path) -> No
     extracted(tmp_path / "whole.h5")
     for made in ({"flip": True}, {"counts": [1, *COUNTS[1:]]}):  # other options; the same, and other rows
         extracted(tmp_path / "f.h5", **made)
-        with pytest.raises(ChangedError, match="or say --overwrite to replace it"):
+        with pytest.raises(ChangedError, match="or pass --overwrite to replace it"):
             merge(files, tmp_path / "f.h5")
         assert not merge(files, tmp_path / "f.h5", overwrite=True).already_done
         assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()

@@ -144,7 +144,7 @@ def test_pack_pairs(people: Path, tmp_path: Path) -> None:
     [
         (["check", "GONE"], 2, "GONE: no such file or folder; say a folder of people"),
         (["check", "EMPTY.tar"], 1, "EMPTY.tar: damaged, or not a .tar file"),
-        (["pack", "PEOPLE", "-o", "OUT.bin", "--to", "bin"], 2, "say --to bin and --pairs FILE together"),
+        (["pack", "PEOPLE", "-o", "OUT.bin", "--to", "bin"], 2, "pass --to bin and --pairs FILE together"),
         (["pack", "PEOPLE", "-o", "PEOPLE", "--to", "tar"], 2, "exists; remove it or name another output"),
         (["pack", "PEOPLE", "-o", "NOWHERE/a.tar", "--to", "tar"], 2, "does not exist; create it first"),
         (["pack", "PEOPLE", "-o", "a.tar", "--to", "rec"], 2, "name the output with .rec"),

@@ -123,8 +123,8 @@ def test_a_run_from_before_there_were_rules_goes_on(workplace: Path) -> None:
     refused = vidface("run", recipe)
     assert refused.code != 0
     assert refused.error.endswith(
-        "scores.json was made otherwise (fpr_rule was at-most, now nearest): choose another output, or say --overwrite "
-        "to replace it"
+        "scores.json was made otherwise (fpr_rule was at-most, now nearest): choose another output, or pass "
+        "--overwrite to replace it"
     )
     assert scores_file.read_bytes() == before
     recipe.write_text(RECIPE.format(output="old", rule='fpr_rule = "closest"'))

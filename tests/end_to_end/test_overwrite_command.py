@@ -25,7 +25,7 @@ def test_cluster(copy: Any, tmp_path: Path) -> None:
     before = copy.embeddings.read_bytes()
     refused = vidface(*words, "--threshold", 0.5, code=2).error
     assert refused.endswith(
-        "(threshold was 0.3, now 0.5): choose another output, or say --overwrite to replace it"
+        "(threshold was 0.3, now 0.5): choose another output, or pass --overwrite to replace it"
     )
     same = vidface(*words, "--threshold", 0.3, "--overwrite", "--json", code=1).json
     assert same["already_done"] and copy.embeddings.read_bytes() == before
@@ -50,7 +50,7 @@ def test_extract_and_features_of_another_tool(copy: Any, tmp_path: Path) -> None
     assert vidface(*arrays, "--overwrite", "--json", code=1).json["rows"] == 2
     faults = len(read_lines(tmp_path / "faults.jsonl"))
     assert faults == vidface(*arrays, "--json", code=1).json["faults"]["missing"] > 60
-    assert "or say --overwrite" in vidface(*extract, code=2).error
+    assert "or pass --overwrite" in vidface(*extract, code=2).error
     again = vidface(*extract, "--overwrite", "--json", code=1).json
     assert sum(again["faults"].values()) == len(read_lines(tmp_path / "faults.jsonl")) == 1
     assert copy.features.read_bytes() == before

@@ -86,7 +86,7 @@ def test_what_is_refused(small: Small, tmp_path: Path) -> None:
     moved.mkdir()
     shutil.copy(small.embeddings, moved / "embeddings.h5")
     bare = ("report", moved, "--manifest", small.manifest, "-o", new, "--thresholds", "0.3")
-    assert "say --features FILE" in vidface(*bare, code=2).error
+    assert "pass --features FILE" in vidface(*bare, code=2).error
     assert not new.exists()
 
 

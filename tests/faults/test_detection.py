@@ -330,7 +330,7 @@ def test_faces_for_a_network_that_is_not_square(clips: Set, tmp_path: Path) -> N
     [
         (("--track", "all"), "track: of no use", 2),
         (("--min-face", 20, "--max-yaw", 30), "min-face, max-yaw", 2),
-        (("--detector", "yunet"), "say --faces detect", 2),
+        (("--detector", "yunet"), "pass --faces detect", 2),
         (("--faces", "detect", "--resize"), "resize: of no use with --faces detect", 2),
         (("--faces", "detect", "--min-face", "nan"), "min-face: say a number", 2),
         (("--faces", "detect", "--detector", "nosuch"), "detector 'nosuch' is unknown", 2),

@@ -147,7 +147,7 @@ def test_a_folder_of_nobody_is_noted_and_named_by_an_option(tmp_path: Path) -> N
     assert (made["identities"], made["unknown"], made["notes"]) == (2, 6, [])
     assert made["splits"] == {"train": 2, "val": 10}, "unknown people are not enrolled"
     error = vidface(*command, "--unknown", "strangers", code=2).error
-    assert "no folder of a person" in error and "did you mean 'Strangers'?" in error
+    assert "no person's folder" in error and "did you mean 'Strangers'?" in error
 
 
 def test_pictures_of_nobody_are_noted_and_named_by_an_option(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_halves_without_flip_halves(
     assert not any("embeddings" in text for text in added["warnings"])
     single, wrongly = (vidface("score", one, *told, *more, code=0).json for more in ([], ["--flip-halves"]))
     assert not any("embeddings" in text for text in single["warnings"])
-    assert "they are no two embeddings of one image" in wrongly["warnings"][0]
+    assert "they do not look like two embeddings of one image" in wrongly["warnings"][0]
 
 
 def test_halves_in_a_matrix_of_videos_and_in_frame_features(made: Made) -> None:

@@ -117,7 +117,7 @@ def test_a_locale_that_cannot_name_a_file(tmp_path: Path) -> None:
     ran = vidface_process(
         *("manifest", "check", "set.csv"), code=1, env={**os.environ, **without}, cwd=tmp_path
     )
-    assert ran.error.endswith("Zoë: the locale (ascii) lacks letters of it: set PYTHONUTF8=1")
+    assert ran.error.endswith("Zoë: the locale (ascii) lacks some of its letters: set PYTHONUTF8=1")
 
 
 def test_files_are_utf8_whatever_the_locale(named: Path, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_dropout_that_is_alive_is_refused(tmp_path: Path) -> None:
         "constants": {"half": np.float32(0.5)},
     }
     said = refusal(write_model(tmp_path / "m.onnx", **model))
-    assert "gives another embedding each time it runs" in said and "/drop (RandomUniformLike)" in said
+    assert "gives a different embedding each time it runs" in said and "/drop (RandomUniformLike)" in said
 
 
 def test_a_model_that_looks_at_the_place_in_the_batch_is_refused(tmp_path: Path) -> None:
@@ -207,20 +207,23 @@ IMAGENET, SPREAD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     [
         (
             {"mean": IMAGENET, "std": SPREAD},
-            "-2.118 to 1136: mean and std on its card: of pixels 0..1, it seems; of pixels 0..255 say "
+            "-2.118 to 1136: mean and std on its card: values for pixels 0..1, it seems; for pixels 0..255 write "
             "mean = [123.675, 116.28, 103.53], std = [58.395, 57.12, 57.375]",
         ),
-        ({"mean": [0.5] * 3, "std": [0.5] * 3}, "-1 to 509: mean and std on its card: of pixels 0..1"),
+        (
+            {"mean": [0.5] * 3, "std": [0.5] * 3},
+            "-1 to 509: mean and std on its card: values for pixels 0..1",
+        ),
         ({"mean": [0.5] * 3, "std": [0.50196] * 3}, "mean = [127.5, 127.5, 127.5], std = [128, 128, 128]"),
-        ({"mean": [127.5] * 3, "std": [0.0078125] * 3}, "if these are factors, say std = [128, 128, 128]"),
-        ({"mean": [0.0] * 3, "std": [0.00392157] * 3}, "if these are factors, say std = [255, 255, 255]"),
+        ({"mean": [127.5] * 3, "std": [0.0078125] * 3}, "if these are factors, write std = [128, 128, 128]"),
+        ({"mean": [0.0] * 3, "std": [0.00392157] * 3}, "if these are factors, write std = [255, 255, 255]"),
         (
             {"mean": [127.5] * 3, "std": [0.5] * 3},
-            "0..1, it seems; of pixels 0..255 say std = [127.5, 127.5, 127.5]",
+            "0..1, it seems; for pixels 0..255 write std = [127.5, 127.5, 127.5]",
         ),
-        ({"mean": [0.5] * 3, "std": [127.5] * 3}, "mean on its card is of pixels 0..1, it seems"),
-        ({"mean": [-127.5] * 3, "std": [128.0] * 3}, "0.9961 to 2.988, not around 0"),
-        ({"mean": [0.0] * 3, "std": [65025.0] * 3}, "not about 1 wide"),
+        ({"mean": [0.5] * 3, "std": [127.5] * 3}, "mean on its card: values for pixels 0..1, it seems"),
+        ({"mean": [-127.5] * 3, "std": [128.0] * 3}, "0.9961 to 2.988, neither around 0"),
+        ({"mean": [0.0] * 3, "std": [65025.0] * 3}, "nor about 1 wide"),
         (
             {"mean": IMAGENET[::-1], "std": SPREAD[::-1]},
             "the mean of its blue channel is above that of its red",
@@ -228,7 +231,7 @@ IMAGENET, SPREAD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
         ({"mean": [103.53, 116.28, 123.675], "std": [57.375, 57.12, 58.395]}, "the mean of its blue channel"),
         (
             {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "colour_order": "bgr"},
-            'the mean of its blue channel is above that of its red one, .* by a card that says colour_order = "bgr"',
+            'the mean of its blue channel is above that of its red one, .* for colour_order = "bgr"',
         ),
     ],
 )
@@ -264,7 +267,7 @@ def test_pixels_that_are_normalised_twice(tmp_path: Path) -> None:
     ends = [(edge / 128 - 127.5) / 128 for edge in (-127.5, 127.5)]
     assert twice.findings is not None and twice.findings.inside == pytest.approx(ends)
     assert (
-        "it normalises them itself as well: its card should say mean = [0, 0, 0], std = [1, 1, 1]"
+        "it normalises them itself as well: write mean = [0, 0, 0], std = [1, 1, 1] on its card"
         in twice.warnings[0]
     )
     once = loaded(write_model(tmp_path / "once.onnx", **model, mean=[0.0] * 3, std=[1.0] * 3))

@@ -337,7 +337,7 @@ def test_options_of_templates_are_not_for_others(option: str, tmp_path: Path) ->
 
 
 def test_normalise_is_not_an_option_of_templates(score: Callable[..., Ran]) -> None:
-    assert "say --no-norm" in score("--normalise", code=2).error
+    assert "pass --no-norm" in score("--normalise", code=2).error
 
 
 # -- manifests and crops

@@ -144,7 +144,7 @@ def test_frames_of_another_size(tmp_path: Path, extract_beside_good: Any) -> Non
     detail = found.faults[0]["detail"]
     assert "64x96" in detail and detail.index("--faces detect") < detail.index("--resize")
     assert found.ran.json["warnings"] == [
-        "1 of 3 videos have frames that are not of the model's size: if faces are to be found in them, "
+        "1 of 3 videos have frames that do not have the model's size: to find the faces in them, "
         "use --faces detect"
     ]
 

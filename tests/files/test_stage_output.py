@@ -36,7 +36,7 @@ def test_what_was_made_otherwise_is_refused_and_replaced(tmp_path: Path) -> None
     with pytest.raises(ChangedError) as refused:
         made(path, {"a": 2})
     assert str(refused.value) == (
-        f"{path} was made otherwise (a was 1, now 2): choose another output, or say --overwrite to replace it"
+        f"{path} was made otherwise (a was 1, now 2): choose another output, or pass --overwrite to replace it"
     )
     assert not made(path, {"a": 2}, overwrite=True)
     assert read_json(path) == {"a": 2}

@@ -326,7 +326,7 @@ def test_rows_that_are_no_manifest_are_not_compared(tmp_path: Path) -> None:
     path = write(tmp_path / "set.csv", [*OURS, OURS[0]])
     ran = vidface("manifest", "check", path, "--against", "demo", code=1)
     assert "set.csv:5: duplicate-id" in ran.out
-    assert ran.out.splitlines()[-1] == f"{path}: not compared with demo before that is mended"
+    assert ran.out.splitlines()[-1] == f"{path}: not compared with demo until that is fixed"
     ran = vidface("manifest", "check", path, "--against", "demo", "--json", code=1)
     assert [problem["line"] for problem in ran.json["problems"]] == [5]
     assert ran.json["against"]["counts"] == []

@@ -144,7 +144,7 @@ def test_overwrite_makes_again_what_changed(workplace: Path) -> None:
     recipe.write_text(text)
     assert vidface("run", recipe, "--overwrite", "--json", code=0).json["ran"] == []
     recipe.write_text(text.replace('["1e-1"]', '["1e-2"]'))
-    assert "or say --overwrite to replace it" in vidface("run", recipe, code=2).error
+    assert "or pass --overwrite to replace it" in vidface("run", recipe, code=2).error
     assert vidface("run", recipe, "--overwrite", "--json", code=0).json["ran"] == ["score", "sweep"]
     recipe.write_text(text.replace("threshold = 0.5", "threshold = 0.9999"))
     again = vidface("run", recipe, "--overwrite", "--json", code=0).json

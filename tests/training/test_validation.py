@@ -63,7 +63,7 @@ def naive_folds(distances: np.ndarray, same: np.ndarray) -> list[float]:
 
 
 def noisy(faces: Faces) -> Faces:
-    """The people hardly to be told apart, or all numbers would be 1."""
+    """The people hardly to be reported apart, or all numbers would be 1."""
     noise = np.random.default_rng(3).normal(0, 90, (len(faces.pixels), 4, 4, 3))
     rough = faces.pixels + noise.repeat(8, axis=1).repeat(8, axis=2)
     pixels = np.clip(rough, 0, 255).astype(np.uint8)

@@ -149,7 +149,7 @@ def test_images_that_fail_are_listed_and_their_pairs_left_out() -> None:
     images = [png(face) for face in pixels]
     images[7], images[2] = png(faces(1, side=4 * SIDE)[0]), png(faces(1, side=2 * SIDE)[0][:, :SIDE])
     whole = verify(pairs_of(images, first, second, same), backbone, resize=True)
-    assert whole["warnings"][0].startswith("2 of 24 images are of another shape than the model's input")
+    assert whole["warnings"][0].startswith("2 of 24 images have another shape than the model's input")
     assert resized["counts"]["pairs"] == 11
 
 
@@ -183,7 +183,10 @@ def test_warnings() -> None:
     ordered = pairs_of(images, list(range(20)), list(range(20, 40)), [True] * 10 + [False] * 10)
     text = " ".join(verify(ordered, mean_colours(Seen([])))["warnings"])
     assert "10 of 10 folds hold pairs of one kind only" in text
-    assert "TPR at FPR 1e-2 is not measured: 10 pairs of different people are fewer than 1/1e-2" in text
+    assert (
+        "TPR at FPR 1e-2, 1e-3 and 1e-4 is not measured: 10 pairs of different people are fewer than 1/1e-2"
+        in text
+    )
     assert "FPR 1e-1" not in text
     mixed = pairs_of(images, list(range(20)), list(range(20, 40)), [True, False] * 10)
     assert "folds" not in " ".join(verify(mixed, mean_colours(Seen([])))["warnings"])

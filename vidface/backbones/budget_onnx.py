@@ -171,7 +171,7 @@ def _infer(
         )
     for side, told in zip(dims[1:3] if last else dims[2:], input_size or (None, None), strict=True):
         if side is None and told is None:
-            raise ModelError(f"{name}: leaves its input size free: say for example --input-size 112x112")
+            raise ModelError(f"{name}: leaves its input size free: pass for example --input-size 112x112")
         if None not in (side, told) and side != told:
             raise ModelError(
                 f"{name}: its input is {_shown(dims)}, not {_shown(input_size or ())}: leave the size out"

@@ -58,7 +58,7 @@ def form_of(session: Any, path: Path, card: ModelCard, *, one_by_one: bool) -> F
     dtype = _NAMES[kind]
     if dtype == "uint8" and (set(card.mean) != {0.0} or set(card.std) != {1.0}):
         raise ModelError(
-            f"{path}: its input is uint8, so it takes pixels as they are and normalises them itself: say "
+            f"{path}: its input is uint8, so it takes pixels as they are and normalises them itself: write "
             "mean = [0, 0, 0] and std = [1, 1, 1] on its card"
         )
     batch = shape[0] if isinstance(shape[0], int) else None
@@ -100,7 +100,9 @@ def embedding_rows(out: NDArray[np.float32], count: int, path: Path) -> NDArray[
         return out.reshape(count, -1)
     gives = f"{path}: {count} faces give an output of {' x '.join(map(str, out.shape))}"
     if len(shape) >= 2 and shape[0] == count and not inner:
-        raise ModelError(f"{gives}, one number per face: no embedding (of a second output, name the first)")
+        raise ModelError(
+            f"{gives}, one number per face: not an embedding (if there is a second output, name that one)"
+        )
     hint = ": a feature map: export it with its pooling and embedding layers" if len(inner) > 1 else ""
     raise ModelError(f"{gives}; a face model gives one row of numbers per face{hint}")
 

@@ -81,7 +81,7 @@ def probe(opened: Opened, card: ModelCard, facts: Facts, path: Path) -> Findings
     repeats = _difference(run(images[:1]), alone[:1])
     if repeats > _ROUNDING:
         raise ModelError(
-            f"{path}: gives another embedding each time it runs (two runs of one image are "
+            f"{path}: gives a different embedding each time it runs (two runs of one image are "
             f"{repeats:.0%} of its length apart): exported in training mode{_by(facts.training)}: {_EVAL}"
         )
     together = None
@@ -137,7 +137,9 @@ def _refuse_useless(rows: NDArray[np.float32], path: Path) -> list[str]:
         )
     warnings = []
     if len(known) < len(rows):
-        warnings.append(f"NaN or infinite numbers for {len(rows) - len(known)} of {len(rows)} images tried")
+        warnings.append(
+            f"gives NaN or infinite numbers for {len(rows) - len(known)} of the {len(rows)} images tried"
+        )
     if rows.shape[1] > 1 and np.all(known >= 0) and np.allclose(known.sum(axis=1), 1, atol=1e-3):
         warnings.append(
             "its output adds up to 1, as the probabilities of classes do: export the layer before the classifier"
@@ -170,24 +172,25 @@ def range_warnings(card: ModelCard, inside: Range | None) -> list[str]:
     ):
         why = "networks take about -1 to 1, or 0 to 255"
         if std.max() < 0.1:
-            why = f"std on its card is divided by; if these are factors, say std = {_numbers(1 / std)}"
+            why = f"std on its card is divided by; if these are factors, write std = {_numbers(1 / std)}"
         elif "std" in small:
-            why = (
-                f"{' and '.join(small)} on its card: of pixels 0..1, it seems; of pixels 0..255 say {scaled}"
-            )
+            names = " and ".join(small)
+            why = f"{names} on its card: values for pixels 0..1, it seems; for pixels 0..255 write {scaled}"
         warnings.append(f"the network gets pixels from {from_to}: {why}")
     elif list(small) == ["mean"] and mean.any():
-        warnings.append(f"mean on its card is of pixels 0..1, it seems; of pixels 0..255 say {scaled}")
+        warnings.append(
+            f"mean on its card: values for pixels 0..1, it seems; for pixels 0..255 write {scaled}"
+        )
     elif width < _NARROWEST or np.any(low > 0.1 * (high - low)) or np.any(high < -0.1 * (high - low)):
         why = "check mean and std on its card"
         if inside is not None and (set(card.mean) != {0.0} or set(card.std) != {1.0}):
-            why = "it normalises them itself as well: its card should say mean = [0, 0, 0], std = [1, 1, 1]"
-        warnings.append(f"the network gets pixels from {from_to}, not around 0 and not about 1 wide: {why}")
+            why = "it normalises them itself as well: write mean = [0, 0, 0], std = [1, 1, 1] on its card"
+        warnings.append(f"the network gets pixels from {from_to}, neither around 0 nor about 1 wide: {why}")
     red, blue = (0, 2) if card.colour_order == "rgb" else (2, 0)
     if mean[blue] > mean[red] + (0.02 if mean.max() <= 1 else 5):
         warnings.append(
-            f"the mean of its blue channel is above that of its red one, which faces never have, by a card that says "
-            f'colour_order = "{card.colour_order}": mean and std stand in the order of the model\'s channels'
+            f"the mean of its blue channel is above that of its red one, which never happens with faces, for "
+            f'colour_order = "{card.colour_order}": mean and std must be in the order of the model\'s channels'
         )
     return warnings
 

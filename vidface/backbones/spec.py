@@ -190,7 +190,7 @@ def no_architecture(path: Path) -> ModelError:
     from vidface.backbones.weights import held_in  # here, since it takes torch
 
     return ModelError(
-        f"{path}: holds {held_in(path)}, and nothing says of which network: its card {path.with_suffix('.toml').name} "
+        f"{path}: holds {held_in(path)}, but nothing says of which network: its card {path.with_suffix('.toml').name} "
         f'must name an architecture, for example architecture = "step5" (known: {", ".join(STEPS)}); export any other '
         "network to ONNX, with torch.onnx.export, which needs `pip install onnx onnxscript`: see docs/models.md"
     )

@@ -77,7 +77,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Any:
     members = {member.filename: member for member in archive.infolist()}
     if programs := [kind for part, kind in _PROGRAMS.items() if any(part in f"/{name}" for name in members)]:
         raise ModelError(
-            f"{path}: {programs[0]}, which is a program: refused; export it to ONNX, as docs/models.md says"
+            f"{path}: {programs[0]}, which is a program, not weights: export it to ONNX, as docs/models.md says"
         )
     pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1 or len(members) != len(archive.infolist()):

@@ -64,7 +64,7 @@ def _status() -> int:
         return 1
     except UnicodeEncodeError as error:  # of the name of a file, say: what is printed has stand-ins
         where = visible(error.object)[:200]
-        of_locale = f"the locale ({error.encoding}) lacks letters of it: set PYTHONUTF8=1"
+        of_locale = f"the locale ({error.encoding}) lacks some of its letters: set PYTHONUTF8=1"
         reason = "it is not UTF-8: rename it" if error.encoding == "utf-8" else of_locale
         click.echo(f"error: {where}: {reason}", err=True)
         return 1
@@ -74,7 +74,7 @@ def _status() -> int:
         return 1
     except (KeyboardInterrupt, click.Abort) as stop:
         click.echo(
-            "stopped: extract, train and run resume from what is finished when they are called again",
+            "stopped: extract, train and run resume from what is finished when they are run again",
             err=True,
         )
         return 128 + (15 if isinstance(stop.__cause__ or stop, _TerminatedError) else 2)

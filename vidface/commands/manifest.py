@@ -36,14 +36,14 @@ def manifest() -> None:
 @click.option(
     "--identity-from",
     type=click.Choice(["first-folder", "last-folder"]),
-    help="Videos lie deeper, as DIR/PERSON/VIDEO/CLIP (first) or DIR/YEAR/PERSON/VIDEO (last).",
+    help="Which folder names the person, if videos lie deeper: DIR/PERSON/VIDEO/CLIP, DIR/YEAR/PERSON/VIDEO.",
 )
 @click.option("--pictures", is_flag=True, help="Each image is a video of its own: DIR/PERSON/IMAGE.")
 @click.option(
     "--unknown",
     multiple=True,
     metavar="NAME",
-    help="A folder NAME in place of PERSON holds people nobody knows, as _unknown and _distractors do; repeatable.",
+    help="Name of a folder of unknown people in place of PERSON, as _unknown and _distractors are; repeatable.",
 )
 @json_option
 def manifest_from_folder(
@@ -58,7 +58,7 @@ def manifest_from_folder(
 ) -> int:
     """From DIR/PERSON/VIDEO, or DIR/SPLIT/PERSON/VIDEO; a video is a file or a folder of frames.
 
-    The videos in DIR/_unknown and DIR/_distractors get no identity: they are of people nobody knows.
+    The videos in DIR/_unknown and DIR/_distractors get no identity: they show unknown people.
     """
     from vidface.manifest.sources import from_folder, from_pictures
 
@@ -88,7 +88,7 @@ def manifest_from_ytf(folder: Path, output: Path, root: Path | None, as_json: bo
 @manifest.command("from-iqiyi")
 @click.option("--train-list", type=FILE, required=True, help="train_gt.txt: a video and its identity a line.")
 @click.option("--val-list", type=FILE, required=True, help="val_gt.txt: an identity and its videos a line.")
-@click.option("--train-folder", type=DIRECTORY, help="The training videos, where they are at hand.")
+@click.option("--train-folder", type=DIRECTORY, help="The training videos, if you have them.")
 @click.option("--val-folder", type=DIRECTORY, help="The validation videos; unlisted ones are distractors.")
 @click.option(
     "--features",

@@ -29,8 +29,10 @@ _MOST_FACES = 256  # enough to see a difference, whatever the folder holds
     show_default=True,
     help="light: 1 GFLOPs on the organisers' counter, 20 MB, 512-d; large: 30 GFLOPs, 512-d.",
 )
-@click.option("--input-size", callback=read_size, help="HEIGHTxWIDTH, where the model does not say.")
-@click.option("--model-output", metavar="NAME", help="Which of several outputs, where no card names it.")
+@click.option("--input-size", callback=read_size, help="HEIGHTxWIDTH, if the model does not say.")
+@click.option(
+    "--model-output", metavar="NAME", help="Which of several outputs is the embedding, if no card names it."
+)
 @click.option("--layers", "with_layers", is_flag=True, help="A row for every layer.")
 @json_option
 def budget(

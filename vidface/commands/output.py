@@ -120,7 +120,7 @@ def print_compared(path: Path, found: Compared, as_json: bool) -> int:
         )
     elif found.problems:
         print_problems(path, [*found.problems, *found.warnings], as_json)
-        click.echo(f"{path}: not compared with {found.known} before that is mended")
+        click.echo(f"{path}: not compared with {found.known} until that is fixed")
     else:
         agreeing = [count.text(found.rows) for count in found.counts if count.agrees]
         for kind, lines in {"agrees": agreeing, **differences}.items():

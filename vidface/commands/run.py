@@ -69,7 +69,7 @@ def demo(output: Path, faces: Path | None, model: Path | None, as_json: bool) ->
 @click.option("--model", type=FILE, help="Also try this model, with its card, on three images.")
 @json_option
 def doctor(model: Path | None, as_json: bool) -> int:
-    """Say what this machine has, and what stands in the way."""
+    """Show what this machine has, and any problems."""
     from vidface.commands.doctor import examine, report_lines
     from vidface.commands.tried import tried, tried_lines
 

@@ -109,7 +109,7 @@ def _check_templates(options: ScoreOptions, *, normalise: bool) -> None:
             f"--norm, --detector-score and --flip-halves are not used by --protocol {options.protocol}"
         )
     if normalise and "manifest" not in entry.needs:
-        raise UsageError(f"--protocol {options.protocol} does not use --normalise: say --no-norm")
+        raise UsageError(f"--protocol {options.protocol} does not use --normalise: pass --no-norm")
 
 
 @click.command(

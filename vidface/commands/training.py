@@ -85,7 +85,9 @@ def dataset_check(source: Path, workers: int | None, as_json: bool) -> int:
 @click.option("--to", type=click.Choice(["tar", "rec", "bin"]), required=True, help="Its form.")
 @click.option("--shards", type=click.IntRange(1), help="How many tar files, in a folder.")
 @click.option(
-    "--pairs", type=FILE, help="For a .bin: the list of pairs, first,second,same or of a known set."
+    "--pairs",
+    type=FILE,
+    help="For a .bin: a list of pairs, as CSV (first,second,same) or in the format of a known set.",
 )
 @click.option(
     "--min-images", type=click.IntRange(1), default=1, show_default=True, help="People with fewer are cut."
@@ -156,7 +158,7 @@ def _long_tail_lines(tail: LongTail) -> list[str]:
 
 @click.command(cls=StageCommand, models={"network": "vidface.features.options:ModelOptions"})
 @click.argument("pairs", metavar="PAIRS...", type=FILE, nargs=-1, required=True)
-@click.option("--images", type=FILE, help="Where a list finds its images: a folder, .tar or .rec.")
+@click.option("--images", type=FILE, help="Images of a list of pairs: a folder, .tar or .rec.")
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Add the mirrored image's embedding.")
 @click.option("--resize", is_flag=True, help="Resize images of another size.")
 @click.option(

@@ -65,7 +65,7 @@ def watch() -> None:
         os.kill(os.getpid(), -ended)
     raise ClusterError(
         "the Ray cluster is lost: its head, or Ray's own process on this machine, has ended; what is finished is kept: "
-        "mend the cluster and call the command again"
+        "restart the cluster and run the command again"
     )
 
 

@@ -202,7 +202,7 @@ def _of_content(
     """
     if _content(path, _stamp(path)) != content:
         raise StoreError(
-            f"{path}: not the features that the command began with: have the same file on all machines, and leave it "
+            f"{path}: not the features that the command started with: keep the same file on all machines, and leave it "
             "as it is while it is read"
         )
     return function(path, offsets, argument)

@@ -29,7 +29,7 @@ def choose_faces(options: RecipeExtractOptions) -> FaceOptions | None:
         if needless:
             raise UsageError(
                 f"{', '.join(needless)}: of no use where the frames are aligned faces: "
-                "say --faces detect too, or leave it out"
+                "pass --faces detect too, or leave it out"
             )
         return None
     if options.resize:

@@ -68,6 +68,7 @@ def halves_warning(rows: npt.NDArray[Any], todo: str) -> list[str]:
         return []
     text = (
         f"each row of {rows.shape[1]} numbers looks like two embeddings, an image's and its mirror image's (the median "
-        f"cosine of its halves is {found.own:.2f}, of two rows' {found.other:.2f}), and counts as one long one: {todo}"
+        f"cosine of its halves is {found.own:.2f}, of two rows' {found.other:.2f}), and is taken as one long "
+        f"embedding: {todo}"
     )
     return [Warned(text, 1.0)]

@@ -62,7 +62,7 @@ class ModelOptions(RecipeModelOptions):
     )
     model_output: str | None = option(
         None,
-        "Which output of an ONNX model is the embedding (where the card names none).",
+        "Which output of an ONNX model is the embedding (if the card names none).",
         metavar="NAME",
     )
 
@@ -115,7 +115,7 @@ class RecipeExtractOptions(RecipeModelOptions):
     detector_weights: Path | None = option(None, "Its weights [default: looked for in the cache].")
     track: Literal["main", "centre", "all"] | None = option(
         None,
-        "Keep each video's main person (largest for long), the one in the middle, or everybody [default: main].",
+        "Keep each video's main person (large and long in view), the one in the middle, or everybody [default: main].",
         in_file="unless default",
         carried=True,
     )

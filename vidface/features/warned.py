@@ -10,9 +10,9 @@ from vidface.files.store import Fault
 __all__ = ["fault_warnings"]
 
 SAID = {
-    "resized": "have frames of another shape than the model's input, or far larger, that were resized whole: if "
-    "faces are to be found in them, use --faces detect instead of --resize",
-    "wrong-size": "have frames that are not of the model's size: if faces are to be found in them, "
+    "resized": "have frames of another shape than the model's input, or far larger, that were resized whole: to "
+    "find the faces in them, use --faces detect instead of --resize",
+    "wrong-size": "have frames that do not have the model's size: to find the faces in them, "
     "use --faces detect",
 }
 

@@ -157,7 +157,7 @@ def require_file(path: Path) -> None:
         OSError: it cannot be looked at.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "no such file"
+        what = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "no such file"
         raise StoreError(f"{path}: {what}")
 
 

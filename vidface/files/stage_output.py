@@ -46,7 +46,7 @@ def is_same(path: Path, was: Mapping[str, Any], now: Mapping[str, Any], *, overw
         ChangedError: it was made otherwise, and may not be replaced.
     """
     try:
-        refuse_changed(path, was, now, way_on="say --overwrite to replace it")
+        refuse_changed(path, was, now, way_on="pass --overwrite to replace it")
     except ChangedError:
         if not overwrite:
             raise

@@ -61,7 +61,7 @@ class PixelAspect:
         if self._refused is None:
             return []
         said = f"{self._refused.numerator}:{self._refused.denominator}"
-        detail = f"its pixels are said to be of {said}, which cannot be true: taken as square"
+        detail = f"its pixel aspect ratio is {said}, which cannot be true: its pixels are taken as square"
         return [("pixel-aspect", detail)]
 
     def _usable(self, said: Fraction | None) -> Fraction:

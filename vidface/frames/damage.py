@@ -101,7 +101,7 @@ class Damage:
             found.append(
                 (
                     "joined" if lossless else "partial",
-                    f"its time starts anew {often}, as where files were joined: each part is taken to "
+                    f"its time starts again {often}, as in joined files: each part is taken to "
                     f"begin where the one before ends"
                     + ("" if lossless else f"; frames can be lost between parts of a {video.demuxer} file"),
                 )
@@ -111,8 +111,8 @@ class Damage:
             found.append(
                 (
                     "partial",
-                    f"a second {video.demuxer} file begins at byte {second:,}, and nothing or only a part of it was "
-                    f"read: join files with FFmpeg's concat, or list each as a video",
+                    f"a second {video.demuxer} file begins at byte {second:,}, and all or part of it was not "
+                    f"read: join the files with FFmpeg's concat, or list each as a video",
                 )
             )
         missing = self._missing_seconds()

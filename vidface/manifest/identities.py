@@ -71,7 +71,7 @@ def suspicions(identities: Sequence[str], splits: Sequence[str], *, named: int =
         text = (
             f"{sum(map(len, twice)):,} of {len(counts):,} identities differ from another only by spelling "
             f"({_listed(twice, named)}) and count as different people, in {touched:,} of {len(identities):,} videos: "
-            "if they are the same, write each name in one way in the manifest"
+            "if they are the same, spell each name the same way in the manifest"
         )
         names = [name for group in twice for name in group]
         row = _first(identities, {name for group in twice for name in group[1:]})
@@ -82,7 +82,7 @@ def suspicions(identities: Sequence[str], splits: Sequence[str], *, named: int =
         touched = sum(in_split[name] for name in rarer)
         text = (
             f"{touched:,} of {len(splits):,} videos are in a split that differs from another only by spelling "
-            f"({_listed(twice, named)}) and is left out where the other is asked for: write it in one way in the "
+            f"({_listed(twice, named)}) and is left out if the other is asked for: spell it the same way in the "
             "manifest"
         )
         warning = Warned(text, touched / len(splits))
@@ -106,7 +106,7 @@ def _missing_values(
     some += f" and {len(missing) - named} more" if len(missing) > named else ""
     text = (
         f"{touched:,} of {len(identities):,} videos have the identity {some}, which looks like a missing value and "
-        "counts as one person: if it is nobody, leave the identity empty in the manifest"
+        "counts as one person: if these are unknown people, leave the identity empty in the manifest"
     )
     row = _first(identities, set(missing))
     return Suspicion(row, "missing-value", Warned(text, touched / len(identities)), list(missing))

@@ -84,7 +84,7 @@ def open_compared(
         runs.append(None if path is None else open_run(path, manifest=manifest, options=asked, media=False))
         first = first or runs[-1]
     if first is None and manifest is None:
-        raise UsageError("submission files do not say which manifest they belong to: say --manifest FILE")
+        raise UsageError("submission files do not say which manifest they belong to: pass --manifest FILE")
     truth = first.manifest if first is not None else read_manifest(manifest or Path(), media=False)
     chosen = choose_options({}, options) if first is None else first.options
     for path, run in zip(paths, runs, strict=True):
@@ -109,7 +109,7 @@ def open_compared(
         ):
             raise UsageError(
                 f"{run.path}: was not made from {run.manifest.path} as it is now; to compare with it all the same, "
-                "say --manifest FILE"
+                "pass --manifest FILE"
             )
     compared = [
         Compared(

@@ -65,9 +65,7 @@ def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) ->
                 block /= np.where(norms > 0, norms, 1)[:, None]
             embeddings[start : start + BLOCK] = block
     warnings = _check_lengths(path, lengths, normalise)
-    two = halves_warning(
-        embeddings, "if the two should be added, as most do, add them before they are scored"
-    )
+    two = halves_warning(embeddings, "if the two should be added, as is usual, add them before scoring")
     return Matrix(embeddings, [*two, *warnings])
 
 

@@ -159,7 +159,7 @@ def check_device(device: str) -> None:
         import torch
 
         if not torch.cuda.is_available():
-            raise UsageError(f"no GPU for torch {torch.__version__}: say --device cpu")
+            raise UsageError(f"no GPU for torch {torch.__version__}: pass --device cpu")
 
 
 def merge_numbers(result: dict[str, Any], part: dict[str, Any]) -> None:

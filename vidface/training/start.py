@@ -66,11 +66,11 @@ def read_start(path: Path, recipe: TrainingRecipe, images: str) -> Start:
     """
     if model_kind(path) == "onnx":
         raise UsageError(
-            f"{path}: no weights (an ONNX model cannot be trained on): name a safetensors file or a plain .pth"
+            f"{path}: an ONNX model cannot be trained further: name a safetensors file or a plain .pth"
         )
     network = build(recipe.spec, recipe.input_size)
     classifier = None
-    anew = "the file holds none of classes"
+    anew = "the file holds none"
     if _is_checkpoint(path):
         tensors, state = load_checkpoint(path)
         fill(network, part_of(tensors, "average") or part_of(tensors, "network"), path)
@@ -81,7 +81,9 @@ def read_start(path: Path, recipe: TrainingRecipe, images: str) -> Start:
     else:
         _check_card(path, recipe)
         load_weights(network, path)
-    classes = f"class weights begin anew ({anew})" if classifier is None else "class weights too"
+    classes = (
+        f"the class weights start from scratch ({anew})" if classifier is None else "the class weights too"
+    )
     return Start(
         dict(network.state_dict()),
         classifier,
@@ -108,10 +110,10 @@ def _check_card(path: Path, recipe: TrainingRecipe) -> None:
     card = read_card(path, {})
     if card_spec(card, path) != recipe.spec or card.input_size != recipe.input_size:
         raise UsageError(
-            f"{path}: its card says another architecture or input_size than the recipe: say the card's in the recipe"
+            f"{path}: its card and the recipe differ in architecture or input_size: use the card's in the recipe"
         )
     if card.colour_order != "rgb" or set(card.mean) != {MEAN} or set(card.std) != {STD}:
         raise UsageError(
-            f"{path}: by its card it takes pixels in {card.colour_order}, mean {list(card.mean)}, std {list(card.std)}"
+            f"{path}: its card says pixels in {card.colour_order}, mean {list(card.mean)}, std {list(card.std)}"
             f"; training feeds rgb, (x - {MEAN:g}) / {STD:g}: it cannot start from these weights"
         )

@@ -217,7 +217,7 @@ def _squeezed_warning(squeezed: list[int], pairs: PairSet) -> list[str]:
         return []
     images = len(np.unique([pairs.first, pairs.second]))
     return [
-        f"{len(squeezed)} of {images} images are of another shape than the model's input, or far larger, and were "
+        f"{len(squeezed)} of {images} images have another shape than the model's input, or are far larger, and were "
         "resized whole: cut out and align the faces first"
     ]
 

@@ -134,7 +134,7 @@ def test_a_network_on_a_gpu_needs_one_in_the_cluster(ray_engine: Engine, job: Ex
     from dataclasses import replace
 
     on_gpu = replace(job.backbone, device="cuda:0 (CUDAExecutionProvider, float32)")
-    assert "the Ray cluster has no GPU: say --device cpu" in refusal(
+    assert "the Ray cluster has no GPU: pass --device cpu" in refusal(
         ray_engine, job._replace(backbone=on_gpu)
     )
 
@@ -204,7 +204,7 @@ def test_a_lost_node_is_named_once(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     seen.look()
     assert lost[2:] == ["10.0.0.2"]
     assert caplog.messages[2] == (
-        "warning: node 10.0.0.2 of the Ray cluster was lost: what it had not finished is done again"
+        "warning: node 10.0.0.2 of the Ray cluster was lost: its unfinished work is done again"
     )
 
 

@@ -113,7 +113,7 @@ def test_a_list_of_two_lines_that_lost_one(tmp_path: Path, lose: int, place: int
     lines = two_lines([1 + n % 10 for n in range(20)])
     del lines[lose]
     path = write(tmp_path / "pairs_CALFW.txt", lines)
-    with pytest.raises(ManifestError, match="is a line missing before") as caught:
+    with pytest.raises(ManifestError, match="is a line missing above") as caught:
         read_pairs(path, SET)
     assert str(caught.value).startswith(f"{path}:{place}: ")
 
@@ -169,7 +169,7 @@ def test_every_way_to_write_a_table(tmp_path: Path, head: str, line: str, mark: 
     pairs = read_pairs(path, manifest)
     assert named(pairs, manifest) == [(*row, None) for row in ROWS]
     assert pairs.left_out == {}
-    comments = [note for note in pairs.notes if "taken for comments" in note]
+    comments = [note for note in pairs.notes if "taken as comments" in note]
     assert len(comments) == head.startswith("#")
 
 

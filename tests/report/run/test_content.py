@@ -443,7 +443,7 @@ def test_without_features_there_are_labels_alone(run: Run, content: Content) -> 
         assert all(frame.seconds is frame.cosine is frame.picture is None for frame in strip.frames)
         assert [frame.row for frame in strip.frames] == list(range(strip.shown_of))
     assert bare.impostors == content.impostors
-    with pytest.raises(UsageError, match="say --features FILE"):
+    with pytest.raises(UsageError, match="pass --features FILE"):
         gather(dataclasses.replace(run, features=None), thresholds=[0.5])
 
 

@@ -202,7 +202,7 @@ def test_points_are_those_of_the_definition(
         assert point.target == target
         if expected is None:
             assert point[1:] == (None,) * 4
-            assert any(f"fewer than 1/{target}" in warning for warning in warnings)
+            assert target in warnings[0].partition(" is not measured")[0].replace(",", "").split()
             continue
         assert point.fnir is not None and point.tpir is not None
         assert (point.fnir, point.fpir) == pytest.approx(expected)

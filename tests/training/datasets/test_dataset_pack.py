@@ -123,8 +123,8 @@ def test_nothing_is_written_while_listed_pairs_cannot_be_used(source: Path, tmp_
 @pytest.mark.parametrize(
     ("to", "options", "message"),
     [
-        ("bin", {}, "say --to bin and --pairs"),
-        ("tar", {"pairs": Path("pairs.csv")}, "say --to bin and --pairs"),
+        ("bin", {}, "pass --to bin and --pairs"),
+        ("tar", {"pairs": Path("pairs.csv")}, "pass --to bin and --pairs"),
         ("rec", {"shards": 2}, "--shards is for --to tar"),
         ("bin", {"pairs": Path("pairs.csv"), "min_images": 2}, "--min-images is not for"),
         ("tar", {"shards": 99}, "--shards is 99, more than the 10 images"),

@@ -40,7 +40,7 @@ def open_engine(
     """
     if name == "local":
         if address is not None:
-            raise UsageError("--address is of --engine ray; leave it out, or say --engine ray")
+            raise UsageError("--address is of --engine ray; leave it out, or pass --engine ray")
         from vidface.features.engines.local import local_engine
 
         yield local_engine(workers)

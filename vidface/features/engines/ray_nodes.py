@@ -136,7 +136,7 @@ class Nodes:
         for identity, address in self._seen.items() - living.items():
             self._lost.append(address)
             log.warning(
-                "warning: node %s of the Ray cluster was lost: what it had not finished is done again",
+                "warning: node %s of the Ray cluster was lost: its unfinished work is done again",
                 address,
             )
             del self._seen[identity]

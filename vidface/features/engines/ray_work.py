@@ -228,7 +228,7 @@ def _embedders(job: ExtractJob, workers: int | None, command: Home) -> list[Any]
         gpus = int(sum(each["Resources"].get("GPU", 0) for each in nodes()))
         if not gpus:
             raise UsageError(
-                f"the network runs on {job.backbone.device} here, but the Ray cluster has no GPU: say --device cpu"
+                f"the network runs on {job.backbone.device} here, but the Ray cluster has no GPU: pass --device cpu"
             )
         count = min(workers or gpus, gpus)  # more would wait for a GPU for ever, and their chunks with them
         places: list[Any] = ["SPREAD"]
@@ -297,7 +297,7 @@ def _get(reference: Any) -> Any:
     except RayError as error:
         if found := _OTHER_CODE.search(str(error)):
             raise UsageError(
-                f"a node has no vidface that could be imported, or another one ({printable(found.group())}): install "
+                f"a node has no vidface that can be imported, or a different one ({printable(found.group())}): install "
                 "the same on all"
             ) from error
         if isinstance(error, RayTaskError):

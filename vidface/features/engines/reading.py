@@ -179,7 +179,9 @@ def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
         yield _joined(waiting)
     if squeezed:
         sizes = ", ".join(f"{count} of {size}" for size, count in squeezed.most_common(3))
-        report.faults.append(("resized", f"frames that hardly are cropped faces were resized whole: {sizes}"))
+        report.faults.append(
+            ("resized", f"frames that do not look like cropped faces were resized whole: {sizes}")
+        )
     if finder is None:
         yield VideoEnd(report.faults)
     else:
@@ -208,7 +210,7 @@ def _not_square(frame: Frame, size: tuple[int, int]) -> str:
     height, width = frame.pixels.shape[:2]
     return (
         f"its pixels are {frame.aspect.numerator}:{frame.aspect.denominator}, not square, so its frames are shown at "
-        f"{width}x{height}; the model takes {size[1]}x{size[0]}: if the file is wrong there, write it again with "
+        f"{width}x{height}; the model takes {size[1]}x{size[0]}: if that is a mistake in the file, write it again with "
         f"square pixels (ffmpeg -vf setsar=1), else pass --resize, or --faces detect"
     )
 

@@ -194,7 +194,7 @@ def _sha256_of(files: Sequence[Path]) -> str:
     digests = []
     for path in files:
         if not path.is_file():  # a pipe could be read only once
-            what = "is no file" if path.exists() else "no such file"
+            what = "is not a file" if path.exists() else "no such file"
             raise StoreError(f"{path}: {what}")
         try:
             digests.append(sha256_file(path))

@@ -111,7 +111,7 @@ def warnings_of(path: Path, attributes: Mapping[str, Any]) -> list[str]:
     except (TypeError, ValueError, RecursionError):
         found = None
     if not (isinstance(found, list) and all(isinstance(text, str) for text in found)):
-        raise StoreError(f"{path}: damaged (its warnings are no list of texts): make or fetch it again")
+        raise StoreError(f"{path}: damaged (its warnings are not a list of texts): make or fetch it again")
     return [Warned(printable(text), 1.0) for text in found]
 
 

@@ -63,7 +63,7 @@ def parse_list(path: Path) -> Parsed:
     parsed = _reader_of(path, [line for _, line in lines[:2]], lines)(path, lines)
     _leave_out_third_label(parsed)
     if comments := len(written) - len(lines):
-        parsed.notes.append(f"{path.name}: {comments} lines begin with # and are taken for comments")
+        parsed.notes.append(f"{path.name}: {comments} lines begin with # and are taken as comments")
     parsed.sha256 = digest(raw)
     return parsed
 
@@ -86,7 +86,8 @@ def _reader_of(path: Path, begin: list[str], lines: Lines) -> Callable[[Path, Li
         return _read_ytf
     if is_list_of_people(begin):
         raise ManifestError(
-            f"{path}: a list of people with numbers of images, not of pairs; LFW's pairs are in pairs.txt or pairs.csv"
+            f"{path}: a list of people and how many images each has, not of pairs; LFW's pairs are in pairs.txt or "
+            "pairs.csv"
         )
     words = begin[0].split()
     if is_head_of_csv(begin[0]) or (len(words) <= 2 and all(is_number(word) for word in words)):
@@ -122,7 +123,7 @@ def _read_csv(path: Path, lines: Lines) -> Parsed:
     for number, line in lines[1:]:  # each by itself: an open quote costs its own line, not all that follow
         place, row = f"{path}:{number}", split_line(line, separator)
         if row == NOT_SPLIT:
-            parsed.trouble(place, f"not CSV, is a quote missing or too many: {show(line)}")
+            parsed.trouble(place, f"not CSV (is there a quote too few or too many?): {show(line)}")
         elif len(row) != len(header):
             parsed.trouble(place, f"{len(row)} fields instead of {','.join(header)}")
         elif len(row) > 3 and not is_number(row[3]):

@@ -121,8 +121,8 @@ def read_two_lines(path: Path, lines: Lines) -> Parsed:
         if len(words) < 2 or not _is_two_lines(words) or words[0][1] != words[1][1]:
             second = show(couple[1][1]) if len(couple) > 1 else "nothing"
             raise ManifestError(
-                f"{path}:{number}: {show(line)} and {second} are no pair, which is two lines of an image and the same "
-                "number: is a line missing before?"
+                f"{path}:{number}: {show(line)} and {second} are not a pair, which is two lines, each with an image "
+                "and the same number: is a line missing above?"
             )
         tokens.append(int(words[0][1]))
         parsed.lines.append(PairLine(f"{path}:{number}", words[0][0], words[1][0], tokens[-1] > 0))
@@ -130,8 +130,8 @@ def read_two_lines(path: Path, lines: Lines) -> Parsed:
     if folds:
         parsed.lines = [line._replace(fold=fold) for line, fold in zip(parsed.lines, folds, strict=True)]
         parsed.notes.append(
-            f"{path.name} does not say the folds of its pairs of two people: they are cut into {len(set(folds))} equal "
-            "parts in their order" + ("" if max(tokens) > 1 else ", and so are those of one person")
+            f"{path.name} does not give the folds of its pairs of two people: they are cut into {len(set(folds))} "
+            "equal parts in their order" + ("" if max(tokens) > 1 else ", and so are those of one person")
         )
     return parsed
 

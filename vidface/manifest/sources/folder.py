@@ -151,7 +151,7 @@ def check_unknown(unknown: Collection[str], met: Collection[str], folder: Path) 
         if name not in met:
             near = [other for other in met if is_nobody(other) or other.casefold() == name.casefold()]
             hint = f"; did you mean {show(min(near))}?" if near else ""
-            raise UsageError(f"--unknown {show(name)}: no folder of a person in {folder} is called so{hint}")
+            raise UsageError(f"--unknown {show(name)}: no person's folder in {folder} has this name{hint}")
 
 
 def write_of_folder(output: Path, rows: Sequence[Row], ignored: Ignored) -> Converted:
@@ -161,7 +161,7 @@ def write_of_folder(output: Path, rows: Sequence[Row], ignored: Ignored) -> Conv
     names = [name for each in odd if each.kind == "missing-value" for name in each.names]
     if names:
         flags = " ".join(f"--unknown {shlex.quote(name)}" for name in names)
-        made.notes.insert(1, f"to leave out the identity of what lies in these folders, pass {flags}")
+        made.notes.insert(1, f"to give the videos in these folders no identity, pass {flags}")
     return made
 
 

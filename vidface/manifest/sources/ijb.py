@@ -40,7 +40,7 @@ def from_ijb(
         folder: the pictures.
         output: the manifest.
         aligned: the pictures are what aligning wrote, with names as `aligned_name`.
-        unreadable: names of images that could not be aligned, to be told.
+        unreadable: names of images that could not be aligned, to be reported.
         root: where the paths start; None is the folder of ``output``.
 
     Raises:

@@ -80,7 +80,7 @@ def gather(
     """
     if thresholds is not None and run.features is None:
         raise UsageError(
-            "--thresholds needs the features that the embeddings were made from: say --features FILE"
+            "--thresholds needs the features that the embeddings were made from: pass --features FILE"
         )
     index = NameIndex(run.manifest.video_ids)
     shown = {video: index.find(video) for video in videos}
@@ -103,7 +103,7 @@ def gather(
         table = sweep(run.features, run.manifest, thresholds, run.options, engine=engine)
     if table is None:
         missing["sweep"] = (
-            "this run has no sweep: say --thresholds none,0.2:0.6:0.05, or make it with vidface sweep"
+            "this run has no sweep: pass --thresholds none,0.2:0.6:0.05, or make it with vidface sweep"
         )
     curve, confused = None, []
     if rankings is None:

@@ -130,7 +130,7 @@ def face_of_picture(
     if not len(faces.boxes):
         raise MediaError(
             "no-face",
-            f"{path}: no face was found in the picture: take another, or align it and say --aligned",
+            f"{path}: no face was found in the picture: take another, or align it and pass --aligned",
         )
     times = np.zeros(len(faces.boxes))
     main = int(face_weights(faces.boxes, times, pixels.shape[:2], "still").argmax())

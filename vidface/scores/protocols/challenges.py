@@ -70,8 +70,8 @@ def _by_chance(result: Mapping[str, Any], scored: Scored) -> list[str]:
         fpr = float(fpr_fraction(target))
         if value is not None and fpr >= LEAST and value <= fpr + 3 * math.sqrt(fpr * (1 - fpr) / genuine):
             text = (
-                f"TPR at FPR {target} is {value:.4f}, as by chance: rows have no names; are they in the order of the "
-                "manifest's videos?"
+                f"TPR at FPR {target} is {value:.4f}, no better than chance: rows have no names; are they in the "
+                "order of the manifest's videos?"
             )
             return [Warned(text, 1.0)]
     return []

@@ -65,8 +65,9 @@ def open_source(path: Path, faces: Faces, flip_halves: bool) -> Source:
     warnings: list[str] = []
     if found is not None and not found.are_two:
         text = (
-            f"--flip-halves adds the halves of each row, but they are no two embeddings of one image (their median "
-            f"cosine is {found.own:.2f}, of two rows' {found.other:.2f}): leave it out if a row is one embedding"
+            f"--flip-halves adds the halves of each row, but they do not look like two embeddings of one image "
+            f"(their median cosine is {found.own:.2f}, of two rows' {found.other:.2f}): leave it out if a row is one "
+            "embedding"
         )
         warnings = [Warned(text, 1.0)]
 

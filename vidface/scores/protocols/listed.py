@@ -53,7 +53,7 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     listed = read_pairs(path, manifest)
     if protocol == "ytf" and listed.folds is None:
         raise UsageError(
-            f"{path}: a list without splits ({listed.form}): ytf needs splits.txt; say --protocol folds"
+            f"{path}: a list without splits ({listed.form}): ytf needs splits.txt; pass --protocol folds"
         )
     scores, usable = protocol_pairs.pair_scores(scored.embeddings, listed.first, listed.second)
     people = _people(manifest)

@@ -117,7 +117,7 @@ def _odd_people(images: ImageSet) -> list[str]:
     learned = {
         "missing-value": "look like a missing value, and strangers would be learned as one person: leave them out",
         "two-spellings": "differ only by spelling and would be learned as different people: if they are the same, "
-        "name them in one way",
+        "spell them the same way",
     }
     found = []
     for odd in suspicions([images.identities[label] for label in images.labels], []):

@@ -84,7 +84,7 @@ def pack(
         MediaError: an image cannot be read.
     """
     if (pairs is None) == (to == "bin"):
-        raise UsageError("a .bin file is made from a list of pairs: say --to bin and --pairs FILE together")
+        raise UsageError("a .bin file is made from a list of pairs: pass --to bin and --pairs FILE together")
     if shards is not None and to != "tar":
         raise UsageError("--shards is for --to tar")
     if min_images > 1 and to == "bin":
