@@ -111,7 +111,7 @@ def test_another_file_on_a_node(features: Path, task: Any) -> None:
     source = store.read_features(features)
     engine = local_engine(1)._replace(map_ordered=elsewhere)
     how = (0.2, "largest") if task is stage._cluster_chunk else ([0.2], "largest")
-    with pytest.raises(StoreError, match=r"other\.h5: not the features that the command began with: "):
+    with pytest.raises(StoreError, match=r"other\.h5: not the features that the command started with: "):
         list(stage.over_videos(source, task, how, engine=engine, label="x"))
 
 

@@ -160,7 +160,7 @@ def test_one_video_under_two_names(manifest: Path) -> None:
 def test_a_folder_and_a_pipe_as_feature_pickle(tmp_path: Path, manifest: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    for name, says in (("pipe", "is no file"), ("folder", "is no file"), ("gone", "no such file")):
+    for name, says in (("pipe", "is not a file"), ("folder", "is a folder"), ("gone", "no such file")):
         told = ("features", "from-iqiyi", tmp_path / name, "--manifest", manifest, "-o", tmp_path / "f.h5")
         assert says in vidface(*told, code=1).error
 

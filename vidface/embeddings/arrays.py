@@ -20,7 +20,6 @@ __all__ = [
     "LONGEST",
     "at_least_one",
     "booleans",
-    "finite_rows",
     "integers",
     "numbers",
     "refuse_rows",
@@ -44,7 +43,11 @@ def unit_rows_of(values: ArrayLike, what: str = "embeddings") -> NDArray[np.floa
     Raises:
         ValueError: another shape or type; a row that is not finite, or whose length is neither 1 nor 0.
     """
-    rows = finite_rows(values, what, checked=False)
+    found = _real(values, what)
+    if found.ndim != 2 or (len(found) and not found.shape[1]):
+        raise ValueError(f"{what} must be [n, D], one row each, not {found.shape}")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused as not finite
+        rows = np.ascontiguousarray(found, np.float32)
     refuse_rows(rows, what)
     return rows
 
@@ -78,28 +81,6 @@ def refuse_rows(rows: NDArray[np.float32], what: str, first: int = 0) -> None:
         f"{what}: row {first + row} has length {length:.4g}, not 1 or 0 ({count} are wrong): divide every row by its "
         "length, as vidface.embeddings.exact.normalise_rows does"
     )
-
-
-def finite_rows(values: ArrayLike, what: str, *, checked: bool = True) -> NDArray[np.float32]:
-    """Rows of any length, float32 [n, D], C order, copied only if need be.
-
-    Args:
-        values: real numbers [n, D].
-        what: their name in messages.
-        checked: refuse what is not finite.
-
-    Raises:
-        ValueError: another shape or type, or a row that is not finite.
-    """
-    found = _real(values, what)
-    if found.ndim != 2 or (len(found) and not found.shape[1]):
-        raise ValueError(f"{what} must be [n, D], one row each, not {found.shape}")
-    with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(found, np.float32)
-    if checked and not np.isfinite(rows).all():
-        row = int(np.argmax(~np.isfinite(rows).all(axis=1)))
-        raise ValueError(f"{what}: row {row} is not finite")
-    return rows
 
 
 def two_sides(

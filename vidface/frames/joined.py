@@ -9,10 +9,11 @@ from __future__ import annotations
 from io import SEEK_END
 from typing import BinaryIO
 
+from vidface.frames.containers import container_of
+
 __all__ = ["second_file"]
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _FLV_TAGS = (8, 9, 18)  # sound, picture, script
 
 
@@ -35,13 +36,8 @@ def second_file(file: BinaryIO, demuxer: str, last: int) -> int | None:
             return None  # fragments bring their own index, and streams repeat the header between them
         if demuxer == "mov" and head[4:8] == b"moov":
             index += 1  # of one file there is one
-        begins = {
-            "mov": index == 2,
-            "matroska": at > 0 and head.startswith(_EBML),
-            "asf": at > 0 and head.startswith(_ASF_HEADER),
-            "flv": head.startswith(b"FLV\x01"),
-        }
-        if begins.get(demuxer):
+        begins = index == 2 if demuxer == "mov" else at > 0 and container_of(head, size) == demuxer
+        if begins:
             return at
         length = _length(head, demuxer)
         if length is None:

@@ -192,20 +192,17 @@ def _measure(
     failed: dict[str, Any] = {}
     if wanted.names:
         if embeddings is None:
-            name = str(scored.inputs["scored"])
-            warnings += check_ranking(name, scored.rankings or {}, manifest, options.gallery_split)
-            rankings = scored.rankings or {}
+            name, rankings = str(scored.inputs["scored"]), scored.rankings or {}
+            warnings += check_ranking(name, rankings, manifest, options.gallery_split)
             ranks = ranks_in(rankings, manifest, wanted)
             failed = failed_of(ranks, wanted, None, {name for name, videos in rankings.items() if videos})
         else:
             ranks = ranks_by_search(embeddings, manifest, wanted, options.enrolment_split)
             usable = np.asarray(embeddings.any(axis=1), np.bool_)
             enrolled = {
-                name
-                for name, split, there in zip(
-                    manifest.identities, manifest.splits, usable.tolist(), strict=True
-                )
-                if there and split == options.enrolment_split
+                manifest.identities[video]
+                for video in np.flatnonzero(usable).tolist()
+                if manifest.splits[video] == options.enrolment_split
             }
             failed = failed_of(ranks, wanted, usable, enrolled)
         values = identity_values(ranks, wanted)
@@ -231,7 +228,7 @@ def _measure(
     points |= {tpr_label(target): value for target, value in known.items()}
     replicates |= {tpr_label(target): each for target, each in zip(known, again, strict=True)}
     curve = spread.edges, rates_at_edges(spread.different), rates_at_edges(spread.same)
-    failed |= lfrc.failed_pairs(embeddings, people, result, {target: tpr_label(target) for target in targets})
+    failed |= lfrc.failed_pairs(embeddings, people, result, tpr_label)
     return found._replace(pairs=(result.genuine_pairs, result.impostor_pairs), curve=curve)
 
 

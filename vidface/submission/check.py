@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 
 import numpy as np
@@ -121,31 +121,21 @@ def check_ranking(
             )
     again = len(ranked) - sum(len(set(videos)) for videos in rankings.values())
     most = sum(len(set(videos)) > MOST_VIDEOS for videos in rankings.values())
-    where = "vidface submit --check lists them"
-    found = [
-        (
-            len(unknown),
-            len(ranked),
-            f"ranked videos are not in the manifest and count as wrong answers: {where}",
-        ),
+    listed = ": vidface submit --check lists them"
+    found: list[tuple[int, Sized, str]] = [
+        (len(unknown), ranked, f"ranked videos are not in the manifest and count as wrong answers{listed}"),
         (
             len(outside),
-            len(ranked),
-            f"ranked videos are not in the split {show(gallery_split)} and are wrong: {where}",
+            ranked,
+            f"ranked videos are not in the split {show(gallery_split)} and are wrong{listed}",
         ),
-        (
-            len(nobody),
-            len(rankings),
-            f"identities of {name} are not in the manifest and are not scored: {where}",
-        ),
-        (again, len(ranked), "ranked videos repeat another of their identity: the first counts"),
-        (most, len(rankings), f"identities have over {MOST_VIDEOS} videos: the first {MOST_VIDEOS} count"),
+        (len(nobody), rankings, f"identities of {name} are not in the manifest and are not scored{listed}"),
+        (again, ranked, "ranked videos repeat another of their identity: the first counts"),
+        (most, rankings, f"identities have over {MOST_VIDEOS} videos: the first {MOST_VIDEOS} count"),
     ]
-    warnings = []
-    for number, of, text in found:
-        if number:
-            warnings.append(Warned(f"{number:,} of {of:,} {text}", number / of))
-    return warnings
+    return [
+        Warned(f"{number:,} of {len(of):,} {text}", number / len(of)) for number, of, text in found if number
+    ]
 
 
 def check_lfrc(

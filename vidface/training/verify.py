@@ -6,7 +6,7 @@ read, has another size or no direction is a fault: it is listed, and its pairs a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -184,8 +184,13 @@ def squared_distances(
             batch = used[start : start + batch_size]
             size = backbone.card.input_size
             faces = {}
-            for image, pixels in _decoded(pairs, batch, size, resize, faults):
-                faces[image] = fit_frame(pixels, size, resize=True)
+            for image in batch.tolist():
+                try:
+                    pixels = decode_image(pairs.read(image))
+                    faces[image] = fit_frame(pixels, size, resize=resize)
+                except MediaError as error:
+                    faults[image] = {"image": pairs.names[image], "kind": error.kind, "detail": str(error)}
+                    continue
                 if squeezed is not None and is_no_face_crop(pixels, size):
                     squeezed.append(image)
             if faces:
@@ -220,23 +225,6 @@ def _squeezed_warning(squeezed: list[int], pairs: PairSet) -> list[str]:
         f"{len(squeezed)} of {images} images have another shape than the model's input, or are far larger, and were "
         "resized whole: cut out and align the faces first"
     ]
-
-
-def _decoded(
-    pairs: PairSet,
-    batch: NDArray[np.int64],
-    size: tuple[int, int],
-    resize: bool,
-    faults: dict[int, ImageFault],
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    for image in batch.tolist():
-        try:
-            pixels = decode_image(pairs.read(image))
-            if not resize:
-                fit_frame(pixels, size, resize=False)  # refuses another size
-            yield image, pixels
-        except MediaError as error:
-            faults[image] = {"image": pairs.names[image], "kind": error.kind, "detail": str(error)}
 
 
 def _warnings(same: NDArray[np.bool_], folds: NDArray[np.int64], points: Sequence[Operating]) -> list[str]:

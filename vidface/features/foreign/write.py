@@ -22,7 +22,7 @@ from vidface.errors import StoreError, printable
 from vidface.features.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
 from vidface.features.halves import halves_warning
 from vidface.features.usable import left_out, usable_rows
-from vidface.files.atomic import sha256_file
+from vidface.files.atomic import require_file, sha256_file
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.stage_output import stage_output
 from vidface.files.store import (
@@ -193,9 +193,7 @@ def _sha256_of(files: Sequence[Path]) -> str:
     """Of the files' contents, in their order."""
     digests = []
     for path in files:
-        if not path.is_file():  # a pipe could be read only once
-            what = "is not a file" if path.exists() else "no such file"
-            raise StoreError(f"{path}: {what}")
+        require_file(path)  # a pipe could be read only once
         try:
             digests.append(sha256_file(path))
         except OSError as error:

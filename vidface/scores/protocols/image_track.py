@@ -96,8 +96,7 @@ def score_images(
     intervals = _intervals(pairs.targets, pairs.tpr, pairs.hits_by_identity, pairs.pairs_by_identity)
     searched = _intervals(search.targets, search.tpr, search.hits_by_identity, search.mated_by_identity)
     first = _intervals(["rank1"], [search.rank1], search.first_by_identity[None], search.mated_by_identity)
-    labels = {target: f"verification, {tpr_label(target, fpr_rule)}" for target in targets}
-    failed = failed_pairs(rows, people, pairs, labels)
+    failed = failed_pairs(rows, people, pairs, lambda target: f"verification, {tpr_label(target, fpr_rule)}")
     there = np.bincount(people[rows.any(axis=1)], minlength=1)
     lost = search.mated - int((there * (there - 1)).sum())
     if lost:

@@ -6,7 +6,7 @@ the pairs with a score of 0, as it does for the organisers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,9 +103,7 @@ def score_all_pairs(
         target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
         for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)
     }
-    failed = failed_pairs(
-        embeddings, people, result, {target: tpr_label(target, fpr_rule) for target in targets}
-    )
+    failed = failed_pairs(embeddings, people, result, lambda target: tpr_label(target, fpr_rule))
     return {
         **({"failed": failed} if failed else {}),
         "tpr@fpr": dict(zip(targets, result.tpr, strict=True)),
@@ -126,7 +124,7 @@ def failed_pairs(
     embeddings: npt.NDArray[np.float32],
     people: npt.NDArray[np.int64],
     result: VerificationResult,
-    labels: Mapping[str, str],
+    label: Callable[[str], str],
 ) -> dict[str, Any]:
     """What genuine pairs with an unusable video cost TPR at every target; empty where there is none.
 
@@ -134,14 +132,14 @@ def failed_pairs(
         embeddings: float32 [V, D], unit or zero rows.
         people: int64 [V], from `identity_codes`.
         result: of these.
-        labels: target -> the name of the measure.
+        label: target -> the name of the measure.
     """
     known = people >= 0
     usable = people[known & embeddings.any(axis=1)]
     lost = result.genuine_pairs - sum(n * (n - 1) // 2 for n in np.bincount(usable, minlength=1).tolist())
     why = "genuine pairs have a video without a usable frame and score 0"
     return {
-        labels[target]: cost(
+        label(target): cost(
             why, lost, result.genuine_pairs, rate_without(tpr, at, result.genuine_pairs, lost)
         )
         for target, tpr, at in zip(result.targets, result.tpr, result.threshold, strict=True)

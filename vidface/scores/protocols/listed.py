@@ -71,8 +71,9 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
             folds = protocol_pairs.fold_numbers(listed.folds, len(scores))
             merge_numbers(result, protocol_pairs.score_folds(scores, listed.same, folds, fpr_rule=fpr_rule))
     except ValueError as error:
+        fewer = f"; left out: {_why_fewer(listed)}" if listed.left_out else ""
         raise ManifestError(
-            f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}{_why_fewer(listed)}"
+            f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}{fewer}"
         ) from None
     if failed := _failed(result, scores, usable, listed, fpr_rule):
         result["failed"] = failed
@@ -139,20 +140,17 @@ def _failed(
                 found[tpr_label(target, rule)] = cost(why, lost_genuine, int(same.sum()), without)
     if left_out:
         first = _ACCURACY if "accuracy" in result else "AUC"
-        missing = cost("listed pairs are left out", left_out, listed.listed, None)
         if first in found:
             found[first]["why"] += f", {left_out:,} of {listed.listed:,} listed ones are left out"
         else:
-            found[first] = missing
+            found[first] = cost("listed pairs are left out", left_out, listed.listed, None)
     return found
 
 
 def _why_fewer(listed: ListedPairs) -> str:
-    """What was left out of a list, for a message; nothing where nothing was."""
-    if not listed.left_out:
-        return ""
+    """Why lines of a list were left out, and the first of them."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in listed.left_out.items())
-    return f"; left out: {reasons}" + (f"; the first: {listed.problems[0]}" if listed.problems else "")
+    return reasons + (f"; the first: {listed.problems[0]}" if listed.problems else "")
 
 
 def _people(manifest: Manifest) -> NDArray[np.int64]:
@@ -193,8 +191,8 @@ def frame_choice(scored: Scored, used: Sequence[int]) -> str:
 def _list_warnings(listed: ListedPairs, path: Path) -> list[str]:
     warnings: list[str] = []
     if listed.left_out:
-        count, why = sum(listed.left_out.values()), _why_fewer(listed).removeprefix("; left out: ")
-        text = f"{count} of {listed.listed} listed pairs are left out: {why}"
+        count = sum(listed.left_out.values())
+        text = f"{count} of {listed.listed} listed pairs are left out: {_why_fewer(listed)}"
         warnings.append(Warned(text, count / listed.listed))
     if listed.repeated:
         warnings.append(f"{listed.repeated} pairs stand in the list more than once and count each time")
