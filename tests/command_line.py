@@ -13,8 +13,9 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,6 +146,35 @@ def write_video(
     return path
 
 
+def encode(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    size: tuple[int, int],
+    *,
+    codec: str = "libx264",
+    rate: int = 25,
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    form: str | None = None,
+    aspect: Fraction = Fraction(1),
+    turn: int = 0,
+) -> Path:
+    """A video of RGB pictures of one size (width, height); their pixels are said to be so wide, and to be turned so."""
+    with av.logging.Capture(), av.open(str(path), "w", format=form) as out:
+        stream: Any = out.add_stream(codec, rate=rate, options=options or {"preset": "ultrafast", "qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
+        stream.codec_context.sample_aspect_ratio = aspect
+        if turn:
+            stream.set_display_rotation(turn)
+        for number, pixels in enumerate(pictures):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            picture = picture.reformat(format=pix_fmt)
+            picture.pts, picture.time_base = number, Fraction(1, rate)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return path
+
+
 def write_manifest(path: Path, rows: Sequence[Sequence[str]]) -> Path:
     """A CSV manifest of (video_id, path, identity, split); shorter rows are filled with nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,18 +201,32 @@ def pooling_model(path: Path, cell: int = SIDE // CELLS, *, mean: float = 127.5,
         helper.make_node("Flatten", ["cells"], ["flat"]),
         helper.make_node("Sqrt" if root else "Identity", ["flat"], ["y"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "cells",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", dimension])],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    path.with_suffix(".toml").write_text(
-        f'name = "{path.stem}"\ninput_size = [{SIDE}, {SIDE}]\ncolour_order = "rgb"\nmean = [{mean}, {mean}, {mean}]\n'
-        f'std = [64.0, 64.0, 64.0]\ndimension = {dimension}\nlicence = "CC0"\nsource = "a test"\n'
-    )
+    card_beside(path, dimension=dimension, mean=[mean] * 3)
+    return write_graph(path, nodes, outputs=[("y", ["N", dimension])])
+
+
+def write_graph(
+    path: Path,
+    nodes: list[Any],
+    stored: Sequence[Any] = (),
+    *,
+    given: tuple[str, int, list[Any] | None] = ("x", TensorProto.FLOAT, ["N", 3, SIDE, SIDE]),
+    outputs: Sequence[tuple[str, list[Any] | None]] = (("y", None),),
+    opset: int = 17,
+) -> Path:
+    """An ONNX model of these nodes and stored tensors; ``given``: name, type and shape of its input."""
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name, sides in outputs]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info(*given)], made, stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
     return path
+
+
+def card_beside(model: Path, **fields: object) -> None:
+    """The card of a model; what is not given is made up."""
+    usual = {"name": model.stem, "input_size": [SIDE, SIDE], "colour_order": "rgb", "mean": [127.5] * 3}
+    usual |= {"std": [64.0] * 3, "licence": "CC0", "source": "a test"}
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in (usual | fields).items()]
+    model.with_suffix(".toml").write_text("".join(lines))
 
 
 def read_features(path: Path) -> tuple[list[str], list[str], list[np.ndarray]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from command_line import write_graph
 from onnx import TensorProto, helper
 from small_models import CARD, faces, write_card
 
@@ -45,16 +46,7 @@ def write_model(
         helper.make_tensor("w", TensorProto.FLOAT, MATRIX.shape, MATRIX.tobytes(), raw=True),
         *constants,
     ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", dtype, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name, sides in outputs],
-        stored,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    path.write_bytes(model.SerializeToString())
-    return path
+    return write_graph(path, nodes, stored, given=("x", dtype, shape), outputs=outputs, opset=opset)
 
 
 def whole(name: str, values: list[int]) -> Any:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
-import onnx
 import pytest
 from command_line import (
     SIDE,
     Ran,
+    card_beside,
     cells_of,
     frames_of,
     pooling_model,
@@ -25,6 +25,7 @@ from command_line import (
     vidface,
     vidface_process,
     write_folder,
+    write_graph,
     write_manifest,
     write_video,
 )
@@ -293,17 +294,11 @@ def test_faces_for_a_network_that_is_not_square(clips: Set, tmp_path: Path) -> N
     own = [[20.0, 40.0], [60.0, 40.0], [40.0, 60.0], [24.0, 90.0], [56.0, 90.0]]
     for name, line, points in (("narrow", "", by_hand), ("own", f"template = {own}\n", own)):
         model, card = tmp_path / f"{name}.onnx", tmp_path / f"{name}.toml"
-        inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 112, 96])]
-        outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 12])]
         pool = helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[56, 48], strides=[56, 48])
-        graph = helper.make_graph(
-            [pool, helper.make_node("Flatten", ["p"], ["y"])], "narrow", inputs, outputs
-        )
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
-        card.write_text(
-            f'{line}name = "narrow"\ninput_size = [112, 96]\ncolour_order = "rgb"\nmean = [127.5, 127.5, 127.5]\n'
-            'std = [64.0, 64.0, 64.0]\ndimension = 12\nlicence = "CC0"\nsource = "a test"\n'
-        )
+        nodes = [pool, helper.make_node("Flatten", ["p"], ["y"])]
+        write_graph(model, nodes, given=("x", TensorProto.FLOAT, ["N", 3, 112, 96]))
+        card_beside(model, name="narrow", input_size=[112, 96], dimension=12)
+        card.write_text(line + card.read_text())
         output = tmp_path / f"{name}.h5"
         narrow = clips._replace(model=model)
         ran = extract(narrow, output, "--faces", "detect", "--json", code=0, manifest=manifest)

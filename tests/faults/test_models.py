@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from command_line import Ran, frames_of, vidface, write_folder, write_manifest
+from command_line import Ran, card_beside, frames_of, vidface, write_folder, write_graph, write_manifest
 from onnx import TensorProto, helper
 
 SIDE = 112
@@ -206,20 +206,8 @@ def write_onnx(
     path: Path, nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto], dimension: int = 3
 ) -> Path:
     """A model of these nodes, x to y, and its card."""
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        weights,
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path.write_bytes(made.SerializeToString())
-    path.with_suffix(".toml").write_text(
-        f'name = "m"\ninput_size = [{SIDE}, {SIDE}]\ncolour_order = "rgb"\nmean = [0.0, 0.0, 0.0]\n'
-        f'std = [1.0, 1.0, 1.0]\ndimension = {dimension}\nlicence = "CC0"\nsource = "a test"\n'
-    )
-    return path
+    card_beside(path, dimension=dimension, mean=[0.0] * 3, std=[1.0] * 3)
+    return write_graph(path, nodes, weights)
 
 
 POOL = [helper.make_node("GlobalAveragePool", ["x"], ["p"]), helper.make_node("Flatten", ["p"], ["f"])]

@@ -10,14 +10,14 @@ import io
 import tarfile
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import av
 import numpy as np
 import pytest
 from command_line import (
     SIDE,
     cells_of,
+    encode,
     frames_of,
     pooling_model,
     read_features,
@@ -43,18 +43,8 @@ LEVELS = 4 / 64  # four levels of 256, as the small model sees them
 
 def write(path: Path, frames: np.ndarray, *, aspect: Fraction = Fraction(1), form: str | None = None) -> Path:
     """An h264 clip without loss of luma, 8 frames a second, whose pixels are said to be so wide."""
-    with av.logging.Capture(), av.open(str(path), "w", format=form) as out:
-        stream: Any = out.add_stream("libx264", rate=8, options={"preset": "ultrafast", "qp": "0"})
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv444p"
-        stream.codec_context.sample_aspect_ratio = aspect
-        for number, pixels in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            picture = picture.reformat(format="yuv444p")
-            picture.pts, picture.time_base = number, Fraction(1, 8)
-            out.mux(stream.encode(picture))
-        out.mux(stream.encode(None))
-    return path
+    height, width = frames.shape[1:3]
+    return encode(path, frames, (width, height), rate=8, pix_fmt="yuv444p", aspect=aspect, form=form)
 
 
 def turned(upright: np.ndarray) -> bytes:

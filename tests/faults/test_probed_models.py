@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from command_line import frames_of, vidface, write_folder, write_manifest
+from command_line import card_beside, frames_of, vidface, write_folder, write_graph, write_manifest
 from onnx import TensorProto, helper, numpy_helper
 
 from vidface.backbones import Backbone, load_backbone
@@ -45,30 +45,10 @@ def write_model(
         *(last or [helper.make_node("Identity", ["m"], ["y"])]),
     ]
     stored = {"k": KERNEL, "w": MATRIX, **(constants or {})}
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, dimension])],
-        [numpy_helper.from_array(value, name) for name, value in stored.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    path.write_bytes(model.SerializeToString())
-    fields = {
-        "name": "m",
-        "input_size": [SIDE, SIDE],
-        "dimension": dimension,
-        "licence": "none",
-        "source": "a test",
-        **CARD,
-        **card,
-    }
-    lines = [
-        f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
-        for name, value in fields.items()
-    ]
-    path.with_suffix(".toml").write_text("\n".join(lines) + "\n")
-    return path
+    tensors = [numpy_helper.from_array(value, name) for name, value in stored.items()]
+    given = ("x", TensorProto.FLOAT, [batch, 3, SIDE, SIDE])
+    card_beside(path, input_size=[SIDE, SIDE], dimension=dimension, **(CARD | card))
+    return write_graph(path, nodes, tensors, given=given, outputs=[("y", [batch, dimension])])
 
 
 def loaded(path: Path) -> Backbone:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 import pytest
 from clips import HEIGHT, WIDTH, numbered, read_number
+from command_line import encode
 from PIL import Image
 
 from vidface.errors import MediaError
@@ -29,21 +28,12 @@ def write(
     frames: int = 6,
 ) -> Path:
     """Numbered pictures of 160x96, stored at another size whose pixels are said to be so wide."""
-    with av.logging.Capture(), av.open(str(path), "w", format=form) as out:
-        options = {"preset": "ultrafast", "crf": "10"} if codec == "libx264" else {"b": "2000k"}
-        stream: Any = out.add_stream(codec, rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = aspect
-        if turn:
-            stream.set_display_rotation(turn)
-        for number in range(frames):
-            stored = np.rot90(numbered(number), -turn // 90)
-            small = Image.fromarray(np.ascontiguousarray(stored)).resize(size, Image.Resampling.LANCZOS)
-            picture = av.VideoFrame.from_ndarray(np.array(small), format="rgb24").reformat(format="yuv420p")
-            picture.pts, picture.time_base = number, Fraction(1, 25)
-            out.mux(stream.encode(picture))
-        out.mux(stream.encode(None))
-    return path
+    stored = [
+        Image.fromarray(np.ascontiguousarray(np.rot90(numbered(n), -turn // 90))) for n in range(frames)
+    ]
+    small = [np.array(each.resize(size, Image.Resampling.LANCZOS)) for each in stored]
+    options = {"preset": "ultrafast", "crf": "10"} if codec == "libx264" else {"b": "2000k"}
+    return encode(path, small, size, codec=codec, options=options, form=form, aspect=aspect, turn=turn)
 
 
 def read(path: Path, decoder: str = "pyav") -> tuple[list[Frame], ReadReport]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 import pytest
+from command_line import encode
 
 from vidface.errors import MediaError
 from vidface.frames import Frame, ReadReport, read_frames
@@ -25,22 +23,13 @@ def scene(moment: int) -> np.ndarray:
     return pixels
 
 
-def write(path: Path, *, flagged: bool, sizes: int = 1) -> Path:
+def write(path: Path, *, flagged: bool) -> Path:
     """Two moments a picture, the first in the odd lines, as PyAV has x264 say it; without loss."""
-    options = {"preset": "ultrafast", "qp": "0", "bf": "0"}
-    with av.logging.Capture(), av.open(str(path), "w") as out:
-        stream: Any = out.add_stream(
-            "libx264", rate=25, options=options | ({"x264-params": "tff=1"} if flagged else {})
-        )
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
-        for number in range(FRAMES):
-            pixels = scene(2 * number)
-            pixels[::2] = scene(2 * number + 1)[::2]
-            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv444p")
-            picture.pts, picture.time_base = number, Fraction(1, 25)
-            out.mux(stream.encode(picture))
-        out.mux(stream.encode(None))
-    return path
+    pictures = [scene(2 * number) for number in range(FRAMES)]
+    for number, pixels in enumerate(pictures):
+        pixels[::2] = scene(2 * number + 1)[::2]
+    options = {"preset": "ultrafast", "qp": "0", "bf": "0"} | ({"x264-params": "tff=1"} if flagged else {})
+    return encode(path, pictures, (WIDTH, HEIGHT), pix_fmt="yuv444p", options=options)
 
 
 def read(path: Path, *, film: bool, fps: float | None = None, decoder: str = "pyav") -> list[Frame]:
@@ -91,16 +80,8 @@ def test_decord_refuses_by_name(tmp_path: Path) -> None:
 def test_a_size_that_changes_and_interlaced_parts_between_others(tmp_path: Path) -> None:
     """Joined transport streams: progressive, interlaced, and interlaced of another size."""
     small = write(tmp_path / "1.ts", flagged=False), write(tmp_path / "2.ts", flagged=True)
-    large = tmp_path / "3.ts"
-    with av.logging.Capture(), av.open(str(large), "w") as out:
-        stream: Any = out.add_stream("libx264", rate=25, options={"x264-params": "tff=1", "qp": "0"})
-        stream.width, stream.height, stream.pix_fmt = 192, 96, "yuv420p"
-        for number in range(FRAMES):
-            picture = av.VideoFrame.from_ndarray(np.full((96, 192, 3), 20 * number, np.uint8), format="rgb24")
-            picture = picture.reformat(format="yuv420p")
-            picture.pts, picture.time_base = number, Fraction(1, 25)
-            out.mux(stream.encode(picture))
-        out.mux(stream.encode(None))
+    greys = [np.full((96, 192, 3), 20 * number, np.uint8) for number in range(FRAMES)]
+    large = encode(tmp_path / "3.ts", greys, (192, 96), options={"x264-params": "tff=1", "qp": "0"})
     path = tmp_path / "all.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in (*small, large)))
     report = ReadReport()

@@ -115,7 +115,7 @@ def _card_beside(output: Path) -> Path:
     card_path = output.with_suffix(".toml")
     for path in (output, card_path):
         if path.exists() and not path.is_file():
-            raise UsageError(f"{path}: is no file: choose another name")
+            raise UsageError(f"{path}: is not a file: choose another name")
     if card_path.exists():
         try:
             replaceable = read_card(output, {}).architecture is None
