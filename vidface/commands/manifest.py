@@ -162,7 +162,7 @@ def _ijb_command(command: Callable[..., int]) -> Callable[..., int]:
     """The arguments that IJB-B and IJB-C share."""
     for decorate in (
         json_option,
-        click.option("--workers", type=click.IntRange(1), help="Threads that align [default: one a core]."),
+        click.option("--workers", type=click.IntRange(1), help="Threads that align [default: one per core]."),
         click.option(
             "--aligned",
             type=DIRECTORY,

@@ -35,9 +35,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def manifest_option(command: Command) -> Command:
     """Name the manifest, for commands that take embeddings or features first."""
-    return click.option("--manifest", "manifest_path", type=FILE, required=True, help="Who is where.")(
-        command
-    )
+    return click.option(
+        "--manifest",
+        "manifest_path",
+        type=FILE,
+        required=True,
+        help="Manifest of the videos and their identities.",
+    )(command)
 
 
 def root_option(command: Command) -> Command:

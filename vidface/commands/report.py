@@ -43,9 +43,16 @@ def _scored_as(before: str) -> Callable[[Command], Command]:
 @click.command()
 @click.argument("run", type=FILE)
 @click.option("-o", "--output", type=DIRECTORY, required=True, help="Folder for the page, figures and CSV.")
-@click.option("--manifest", "manifest_path", type=FILE, help="Who is where [default: as RUN says].")
+@click.option(
+    "--manifest",
+    "manifest_path",
+    type=FILE,
+    help="Manifest of the videos and their identities [default: as RUN says].",
+)
 @root_option
-@click.option("--features", type=FILE, help="What the embeddings were made from [default: as RUN says].")
+@click.option(
+    "--features", type=FILE, help="Features that the embeddings were made from [default: as RUN says]."
+)
 @click.option(
     "--thresholds", help="Sweep these now: none, cosines, ranges [default: the sweep that RUN has]."
 )
@@ -55,7 +62,7 @@ def _scored_as(before: str) -> Callable[[Command], Command]:
 @click.option(
     "--fpr-rule",
     type=click.Choice(FPR_RULES),
-    help="Which point of the curve an FPR target means [default: as RUN was scored].",
+    help="How to choose the operating point for an FPR target [default: as RUN was scored].",
 )
 @json_option
 def report(
@@ -138,7 +145,12 @@ def check_output(output: Path) -> None:
 
 @click.command()
 @click.argument("runs", metavar="A B [C ...]", type=FILE, nargs=-1, required=True)
-@click.option("--manifest", "manifest_path", type=FILE, help="Who is where [default: as the folders say].")
+@click.option(
+    "--manifest",
+    "manifest_path",
+    type=FILE,
+    help="Manifest of the videos and their identities [default: as the folders say].",
+)
 @click.option(
     "-o", "--output", type=DIRECTORY, help="Write a page, Markdown, LaTeX and CSV into this folder."
 )

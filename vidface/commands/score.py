@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
 @click.command(cls=StageCommand, models={"options": "vidface.scores.options:ScoreOptions"})
 @click.argument("scored", type=FILE)
-@click.option("--manifest", "manifest_path", type=FILE, help=f"Who is where (all but {used_by('meta')}).")
+@click.option(
+    "--manifest",
+    "manifest_path",
+    type=FILE,
+    help=f"Manifest of the videos and their identities (all but {used_by('meta')}).",
+)
 @click.option("-o", "--output", type=NEW_FILE, help="Write scores.json.")
 @click.option(
     "--det", type=NEW_FILE, help=f"Write the DET curve: .csv, or drawn as .svg or .png ({used_by('det')})."

@@ -27,7 +27,7 @@ SHOWN = 20  # lines of a kind, and problems of listed pairs; the JSON has all
 @click.option("--stage", "only", help="Train this stage alone; the one before has to be finished.")
 @json_option
 def train(recipe: Path, only: str | None, as_json: bool) -> int:
-    """Train a backbone by RECIPE (TOML), adding losses stage by stage; a killed run goes on where it was.
+    """Train a backbone by RECIPE (TOML), adding losses stage by stage; a killed run resumes where it was.
 
     On several GPUs: torchrun --nproc-per-node N -m vidface train RECIPE
     """
@@ -166,7 +166,7 @@ def _long_tail_lines(tail: LongTail) -> list[str]:
     type=click.Choice(FPR_RULES),
     default=DEFAULT_RULE,
     show_default=True,
-    help="Which point of the curve an FPR target means; it is printed with the numbers.",
+    help="How to choose the operating point for an FPR target; it is printed with the numbers.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("-o", "--output", type=NEW_FILE, help="Also write everything to this JSON file.")

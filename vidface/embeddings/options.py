@@ -35,7 +35,7 @@ class ThreadOptions(Options):
     """How many threads cluster."""
 
     workers: int | None = option(
-        None, "Threads [default: one a core]; with ray the Ray cluster decides.", ge=1
+        None, "Threads [default: one per core]; with ray the Ray cluster decides.", ge=1
     )
 
 

@@ -49,16 +49,14 @@ class ModelOptions(RecipeModelOptions):
     """The same with what a card says, for a model that has none."""
 
     input_size: tuple[int, int] | None = option(
-        None, "HEIGHTxWIDTH, e.g. 112x112 (where there is no card).", reads="size"
+        None, "HEIGHTxWIDTH, e.g. 112x112 (if there is no card).", reads="size"
     )
-    colour_order: Literal["rgb", "bgr"] | None = option(
-        None, "Of the network's input (where there is no card)."
-    )
+    colour_order: Literal["rgb", "bgr"] | None = option(None, "Of the network's input (if there is no card).")
     mean: tuple[float, ...] | None = option(
-        None, "Of pixels 0..255: three numbers (where there is no card).", reads="numbers"
+        None, "Of pixels 0..255: three numbers (if there is no card).", reads="numbers"
     )
     std: tuple[float, ...] | None = option(
-        None, "Of pixels 0..255: three numbers (where there is no card).", reads="numbers"
+        None, "Of pixels 0..255: three numbers (if there is no card).", reads="numbers"
     )
     model_output: str | None = option(
         None,
@@ -87,7 +85,7 @@ class RecipeExtractOptions(RecipeModelOptions):
     )
     fps: float | Literal["all"] = option(
         8.0,
-        "Frames a second by presentation time, or all.",
+        "Frames per second by presentation time, or all.",
         in_file="always",
         carried=True,
         reads="fps",
@@ -142,7 +140,7 @@ class RecipeExtractOptions(RecipeModelOptions):
     )
     max_yaw: float | None = option(
         None,
-        "Leave out faces turned further aside [default: none].",
+        "Leave out faces with a larger yaw, in degrees [default: none].",
         in_file="unless default",
         metavar="DEGREES",
         ge=0,
@@ -164,7 +162,7 @@ class RecipeExtractOptions(RecipeModelOptions):
     )
     workers: int | None = option(
         None,
-        "Decoding processes; 0: threads of this process [default: one a core]. With ray: actors, 1 or more.",
+        "Decoding processes; 0: threads of this process [default: one per core]. With ray: actors, 1 or more.",
         ge=0,
     )
 

@@ -34,22 +34,19 @@ def find_media(listed: Iterable[tuple[int, str]], root: Path) -> tuple[list[Prob
     disk = _Disk(root)
     seen: dict[str, tuple[int, str]] = {}  # path -> the first line that has it, and how it is written there
     for line, path in listed:
-        first = seen.setdefault(path, (line, path))
-        if first[0] != line:
-            problems.append(_twice(line, path, first))
-            continue
-        inside, status = disk.look(path)
-        hint = ""
-        if inside is not False and status is None:
+        first, hint = seen.setdefault(path, (line, path)), ""
+        inside, status = disk.look(path) if first[0] == line else (None, None)
+        if first[0] == line and inside is not False and status is None:
             place, hint = disk.other_form(path)
             if place:
                 inside, status = disk.look(place)
                 places[path] = place
                 first = seen.setdefault(place, (line, path))
-                if first[0] != line:
-                    problems.append(_twice(line, path, first))
-                    continue
-        if inside is False:
+        if first[0] != line:
+            form = "" if first[1] == path else f" as {first[1]!a}, in another Unicode form"
+            message = f"path {show(path)} is already in line {first[0]}{form}"
+            problems.append(Problem(line, "duplicate-path", message))
+        elif inside is False:
             message = (
                 f"path {show(path)} leaves the root through a symbolic link; move the media under the root, or "
                 "name the folder that they lie in with --root"
@@ -62,11 +59,6 @@ def find_media(listed: Iterable[tuple[int, str]], root: Path) -> tuple[list[Prob
         elif not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             problems.append(Problem(line, "missing-file", f"{show(path)} is neither a file nor a folder"))
     return problems, places
-
-
-def _twice(line: int, path: str, first: tuple[int, str]) -> Problem:
-    form = "" if first[1] == path else f" as {first[1]!a}, in another Unicode form"
-    return Problem(line, "duplicate-path", f"path {show(path)} is already in line {first[0]}{form}")
 
 
 class _Disk:

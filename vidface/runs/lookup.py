@@ -103,28 +103,23 @@ def _folders(start: Path) -> list[Path]:
 def _files(start: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Files directly in the folders, then those one folder below the file's own and the working directory."""
     folders = _folders(start)
+
+    def is_wanted(entry: os.DirEntry[str]) -> bool:
+        return entry.is_file() and entry.name.lower().endswith(suffixes)
+
     for folder in folders:
-        yield from _in(folder, suffixes)
+        yield from _in(folder, is_wanted)
     for folder in dict.fromkeys([start.resolve(), Path.cwd()]):
-        for inner in islice(_in(folder, ()), MOST_FOLDERS):
+        for inner in islice(_in(folder, lambda entry: entry.is_dir(follow_symlinks=False)), MOST_FOLDERS):
             if inner not in folders:
-                yield from _in(inner, suffixes)
+                yield from _in(inner, is_wanted)
 
 
-def _in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of a folder with these suffixes, or without any its folders, in order; hidden ones are left out."""
+def _in(folder: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+    """What is wanted of a folder, in order; hidden entries are left out."""
     try:
         with os.scandir(folder) as entries:
-            found = [
-                entry.name
-                for entry in entries
-                if not entry.name.startswith(".")
-                and (
-                    entry.is_file() and entry.name.lower().endswith(suffixes)
-                    if suffixes
-                    else entry.is_dir(follow_symlinks=False)
-                )
-            ]
+            names = [entry.name for entry in entries if not entry.name.startswith(".") and is_wanted(entry)]
     except OSError:
         return []
-    return [folder / name for name in sorted(found)]
+    return [folder / name for name in sorted(names)]

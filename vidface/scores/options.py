@@ -59,7 +59,7 @@ class RecipeScoreOptions(Options):
         _usual_targets, "FPR targets, such as 1e-3,1e-4 [default: those of the protocol].", reads="targets"
     )
     fpr_rule: FprRule = option(
-        DEFAULT_RULE, "Which point of the curve an FPR target means; it is printed with the numbers."
+        DEFAULT_RULE, "How to choose the operating point for an FPR target; it is printed with the numbers."
     )
     pairs: Path | None = option(None, _helped("The list of pairs", "pairs"))
     device: Literal["cpu", "cuda"] = option(
