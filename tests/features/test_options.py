@@ -65,6 +65,7 @@ def told(monkeypatch: pytest.MonkeyPatch, name: str, *words: str) -> dict[str, A
     """What the callback of a command is given."""
     command, seen = COMMANDS[name][0], {}
     monkeypatch.setattr(command, "callback", lambda **given: seen.update(given))
+    monkeypatch.setattr("vidface.commands.options.watch", lambda: None)  # it would fork this process
     first = [name, "-o", "out", *(["--model", "m.onnx"] if name == "extract" else [])]
     ran = CliRunner().invoke(command, [*first, *words], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
