@@ -26,7 +26,7 @@ from vidface.features.foreign.iqiyi import read_iqiyi_features
 from vidface.files.faults import read_faults
 from vidface.files.json_files import read_json
 from vidface.manifest.manifest import check_manifest, read_manifest, write_manifest
-from vidface.manifest.pairs.formats import parse_file
+from vidface.manifest.pairs.formats import parse_list
 from vidface.manifest.sources import from_iqiyi, from_lfrc
 from vidface.manifest.sources.image_lists import from_trillionpairs
 from vidface.manifest.sources.template_lists import read_crops, read_faces, read_subjects
@@ -295,7 +295,16 @@ PARSERS = {
     "template pairs": Parser(
         "pairs.txt", text("1 2 0\n1 1 1\n3 2 0\n"), lambda path: read_template_pairs(path, TEMPLATES)
     ),
-    "lfw pairs": Parser("pairs.txt", text("2\t1\nAnn_B\t1\t2\nAnn_B\t1\tCal\t1\n"), parse_file),
+    "lfw pairs": Parser("pairs.txt", text("2\t1\nAnn_B\t1\t2\nAnn_B\t1\tCal\t1\n"), parse_list),
+    "lfw pairs, csv": Parser(
+        "pairs.csv", text("name,imagenum1,imagenum2,\nAnn_B,1,2,\nAnn_B,1,Cal,1\n"), parse_list
+    ),
+    "pairs in two lines": Parser(
+        "pairs.txt", text("A_0001.jpg 1\nA_0002.jpg 1\nA_0001.jpg 0\nB_0001.jpg 0\n"), parse_list
+    ),
+    "pairs of a spreadsheet": Parser(
+        "pairs.csv", text('first;second;same\n"A/1";"A/2";True\n# no\nA/1;B/1;-1\n'), parse_list
+    ),
     "feature pickle": Parser(
         "features.pickle",
         feature_pickle,

@@ -152,6 +152,7 @@ def changed(outcomes: Any, **fields: Any) -> Any:
 
 
 WORK = {"workers": (1, no_numbers("workers")), "block": (4, no_numbers("block"))}
+RULE = ("at-most", [("misspelt", "at_most"), ("none", None)])
 WRONG_TARGETS = [("above 1", ["2"]), ("no number", ["many"]), ("NaN", ["nan"]), ("a float", [0.5])]
 WRONG_OUTCOMES = [
     ("another length", changed(OUTCOMES, best=OUTCOMES.best[:-1])),
@@ -173,6 +174,7 @@ case(
     embeddings=(ROWS, spoilt_rows(ROWS)),
     identities=(WHO, spoilt_codes(WHO)),
     targets=(TARGETS, WRONG_TARGETS),
+    rule=RULE,
     distractors=(FAR, FAR_WRONG),
     **WORK,
 )
@@ -182,6 +184,7 @@ case(
     identities=(KNOWN, [*spoilt_codes(KNOWN), ("somebody unknown", WHO)]),
     distractors=(FAR, FAR_WRONG),
     targets=(TARGETS, WRONG_TARGETS),
+    rule=RULE,
     **WORK,
 )
 case(
@@ -196,6 +199,7 @@ case(
     "scores.metrics.open_set.fnir_at_fpir",
     outcomes=(OUTCOMES, WRONG_OUTCOMES),
     targets=(TARGETS, WRONG_TARGETS),
+    rule=RULE,
     rank=(1, [("0", 0), ("NaN", np.nan)]),
 )
 case("scores.metrics.open_set.det", outcomes=(OUTCOMES, WRONG_OUTCOMES), rank=(1, [("0", 0)]))
@@ -220,6 +224,7 @@ case(
     scores=(SCORES, spoilt_numbers(SCORES)),
     same=(SAME, spoilt_flags(SAME)),
     targets=(TARGETS, WRONG_TARGETS),
+    rule=RULE,
 )
 for name in ("auc", "equal_error_rate"):
     case(
@@ -259,6 +264,7 @@ case(
     same=(SAME, spoilt_flags(SAME)),
     fold=(FOLD, [*spoilt_codes(FOLD), ("one", FOLD * 0)]),
     target=("0.5", [("2", "2")]),
+    rule=RULE,
 )
 case(
     "scores.metrics.bootstrap.bootstrap_mean",
@@ -422,6 +428,7 @@ for name, key, right in (
         offsets=(OFFSETS, WRONG_OFFSETS),
         **{key: (right, wrong)},
         **({"by_norm": (True, [])} if name == "embed_weighted" else {}),
+        **({"pool": ("size", [("another", "mean")])} if name == "embed_sweep" else {}),
     )
 
 

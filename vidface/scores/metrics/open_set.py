@@ -146,7 +146,7 @@ def fnir_at_fpir(
     mated, others = _sorted_scores(outcomes, rank)
     if len(mated) == 0:
         for target in targets:
-            fpr_fraction(target)  # one that is none is refused here as well
+            fpr_fraction(target, rule)  # one that is none is refused here as well
         warnings = [
             "FNIR is not measured: no probe's identity is in the gallery, so there are no mated searches"
         ]
