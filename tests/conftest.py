@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from processes import python_path
 
 # One thread of BLAS a test process, and of what it starts: the tests of pytest-xdist share the cores.
 # The libraries read this when they load, which is later: nothing here imports numpy.
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# What the tests start runs the vidface of this checkout, wherever it works, not the one that is installed.
+os.environ["PYTHONPATH"] = python_path(*filter(None, [os.environ.get("PYTHONPATH")]))
 
 # The one profile. A busy machine makes no test fail: no deadline, no look at how fast examples are made. A fixture that
 # lives as long as its test is fine where examples overwrite what they share. CI takes the same examples every time.

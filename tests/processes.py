@@ -1,4 +1,4 @@
-"""Processes of this machine, found in /proc: what a process has started, and what these have started."""
+"""Processes of this machine: what they import, and, found in /proc, what they have started."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def python_path(*folders: Path | str) -> str:
+    """``PYTHONPATH`` of a process that imports from folders of a test first, and vidface from the tests' checkout.
+
+    Without it a process would have the vidface that is installed, which may be another checkout.
+    """
+    return os.pathsep.join([*map(str, folders), str(ROOT)])
 
 
 def children_of(pid: int, word: str = "") -> list[tuple[int, str]]:

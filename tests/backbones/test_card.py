@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,35 @@ def test_a_bad_card_names_the_field(model: Path, changes: dict[str, object], mes
         read_card(model, {})
     assert str(model.with_suffix(".toml")) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+# Of an input 32 wide and 16 high.
+POINTS = [[11, 5], [21, 5], [16, 8], [12, 11], [20, 11]]
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([[x / 32, y / 16] for x, y in POINTS], "the mouth is 0.375 pixels below the eyes"),
+        ([[9 * x, 9 * y] for x, y in POINTS], "points lie outside the input of 32x16"),
+        ([[x, y + 8] for x, y in POINTS], "points lie outside the input of 32x16"),
+        ([[x, 15 - y] for x, y in POINTS], "the mouth is -6 pixels below the eyes"),
+        ([POINTS[1], POINTS[0], *POINTS[2:]], "the image-left eye comes first"),
+        ([*POINTS[:3], POINTS[4], POINTS[3]], "the corners of the mouth, left and right"),
+        ([[y, x] for x, y in POINTS], "comes first"),
+        (POINTS[:2], "template.2: Field required"),
+        ([part for point in POINTS for part in point], "template: Tuple should have at most 5 items"),
+    ],
+    ids=["shares", "of a larger input", "too low", "upside down", "eyes", "mouth", "y, x", "two", "flat"],
+)
+def test_a_template_that_is_no_face_in_pixels_of_the_input(
+    model: Path, points: list[object], message: str
+) -> None:
+    write_card(model, template=POINTS)
+    assert read_card(model, {}).template == tuple(map(tuple, POINTS))
+    write_card(model, template=points)
+    with pytest.raises(ModelError, match=re.escape(message)):
+        read_card(model, {})
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"<html>"])

@@ -32,6 +32,7 @@ from command_line import (
     write_manifest,
     write_video,
 )
+from processes import python_path
 
 FRAMES = 40  # more than a block: frames of a video that fails have been handed out before
 GOOD_FRAMES = 5
@@ -119,7 +120,7 @@ def astray(folder: Path, program: str = ASTRAY) -> dict[str, str]:
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(program)
     (folder / "alive").write_text("until a decoder has waited")
-    return {**os.environ, "PYTHONPATH": str(folder)}
+    return {**os.environ, "PYTHONPATH": python_path(folder)}
 
 
 def start(env: dict[str, str], *arguments: object) -> subprocess.Popen[str]:

@@ -42,6 +42,7 @@ from made_up_detector import (
     weights_at,
 )
 from onnx import TensorProto, helper
+from processes import python_path
 
 WORDS = {"crash": CRASH, "raise": RAISE, "hang": HANG, "exit": EXIT}
 COLUMNS = ("frames", "without_face", "found", "too_small", "turned", "blurred", "not_finite", "other_track")
@@ -129,7 +130,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Set:
     write_folder(root / "photos", people(5, 6, count=3))
     rows = [*((name, f"{name}.mp4") for name in films), ("photos", "photos"), ("missing", "missing.mp4")]
     manifest = write_manifest(root / "manifest.csv", rows)
-    env = {**os.environ, "PYTHONPATH": str(root / "site")}
+    env = {**os.environ, "PYTHONPATH": python_path(root / "site")}
     return Set(root, manifest, pooling_model(root / "cells.onnx"), weights, env)
 
 

@@ -296,6 +296,15 @@ PARSERS = {
         "pairs.txt", text("1 2 0\n1 1 1\n3 2 0\n"), lambda path: read_template_pairs(path, TEMPLATES)
     ),
     "lfw pairs": Parser("pairs.txt", text("2\t1\nAnn_B\t1\t2\nAnn_B\t1\tCal\t1\n"), parse_list),
+    "lfw pairs, csv": Parser(
+        "pairs.csv", text("name,imagenum1,imagenum2,\nAnn_B,1,2,\nAnn_B,1,Cal,1\n"), parse_list
+    ),
+    "pairs in two lines": Parser(
+        "pairs.txt", text("A_0001.jpg 1\nA_0002.jpg 1\nA_0001.jpg 0\nB_0001.jpg 0\n"), parse_list
+    ),
+    "pairs of a spreadsheet": Parser(
+        "pairs.csv", text('first;second;same\n"A/1";"A/2";True\n# no\nA/1;B/1;-1\n'), parse_list
+    ),
     "feature pickle": Parser(
         "features.pickle",
         feature_pickle,

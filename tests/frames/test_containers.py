@@ -11,6 +11,7 @@ import pytest
 from clips import Clip
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from vidface.errors import MediaError
 from vidface.frames import DECODERS, ReadReport, demux, read_frames
@@ -71,6 +72,16 @@ def test_no_text_passes_for_a_container(text: str) -> None:
     data = text.encode()
     found = container_of(data, len(data))
     assert found is None or data.startswith((b"OggS", b"FLV\x01")) or set(data[::188]) == {0x47}
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png")])
+def test_a_picture_by_the_name_of_something_else_is_named(kind: str, suffix: str, tmp_path: Path) -> None:
+    """As browsers save JPEG pictures: photo.jfif."""
+    path = tmp_path / "photo.jfif"
+    Image.new("RGB", (8, 8)).save(path, kind)
+    with pytest.raises(MediaError, match=f"it is a {kind} picture: let its name end in {suffix}") as error:
+        list(read_frames(path, report=ReadReport()))
+    assert error.value.kind == "not-a-video"
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -200,3 +200,17 @@ def test_a_picture_that_is_none(tmp_path: Path, content: bytes | None, kind: str
     with pytest.raises(MediaError) as caught:
         list(read_frames(path, report=ReadReport()))
     assert caught.value.kind == kind and "\n" not in str(caught.value)
+
+
+def test_frames_of_other_formats_are_counted(tmp_path: Path) -> None:
+    """They would be missing from the video without a word; what is no picture is passed over."""
+    for name in ("1.jpg", "2.webp", "3.BMP", ".4.webp"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("taken in May")
+    report = ReadReport()
+    assert len(list(read_frames(tmp_path, report=report))) == 1
+    said = "2 pictures of other formats, 2.webp first: convert them to JPEG or PNG"
+    assert report.faults == [("unreadable-image", said)]
+    (tmp_path / "1.jpg").unlink()
+    with pytest.raises(MediaError, match=said):
+        list(read_frames(tmp_path, report=ReadReport()))

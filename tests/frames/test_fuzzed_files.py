@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import python_path
 
 from vidface.errors import MediaError
 from vidface.frames import DECODERS, ReadReport, demux, read_frames
@@ -111,7 +112,7 @@ def test_the_fuzzer_finds_what_is_planted(tmp_path: Path) -> None:
     """Each kind of finding, from the seeds alone; what does not end the process is made as short as it can be."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(PLANTED)
-    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    env = {**os.environ, "PYTHONPATH": python_path(tmp_path / "site")}
     said = "\n".join(run(tmp_path / "fuzz", 0.01, code=1, env=env))
     for words in (
         *("found: KeyError at sitecustomize.py:", "found: canary.mp4 was opened", "found: socket."),

@@ -79,20 +79,34 @@ def test_kinds_of_pictures_are_turned_alike(mode: str) -> None:
         assert (upright == np.rot90(without, -1)).all()
 
 
-def test_exif_as_imagemagick_writes_it_into_png() -> None:
+def with_chunk(chunk: bytes) -> bytes:
+    """The picture as PNG, with a chunk (its kind, then its content) before the pixels."""
+    file = io.BytesIO()
+    Image.fromarray(stored()).save(file, "PNG")
+    content = file.getvalue()
+    at = content.index(b"IDAT") - 4
+    framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return content[:at] + framed + content[at:]
+
+
+@pytest.mark.parametrize("name", ["exif", "APP1"])
+def test_exif_as_imagemagick_writes_it_into_png(name: str) -> None:
     """A text block "Raw profile type exif": its name, its length, then hexadecimal digits in lines."""
     block = exif(8)
     digits = block.hex()
     text = (
-        f"\nexif\n{len(block):8}\n" + "\n".join(digits[i : i + 72] for i in range(0, len(digits), 72)) + "\n"
+        f"\n{name}\n{len(block):8}\n"
+        + "\n".join(digits[i : i + 72] for i in range(0, len(digits), 72))
+        + "\n"
     )
-    file = io.BytesIO()
-    Image.fromarray(stored()).save(file, "PNG")
-    content = file.getvalue()
-    chunk = b"zTXt" + b"Raw profile type exif\0\0" + zlib.compress(text.encode())
-    at = content.index(b"IDAT") - 4
-    framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    assert corners(decode_image(content[:at] + framed + content[at:])) == SHOWN[8]
+    content = with_chunk(f"zTXtRaw profile type {name}\0\0".encode() + zlib.compress(text.encode()))
+    assert corners(decode_image(content)) == SHOWN[8]
+
+
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+def test_an_exif_chunk_of_png_with_and_without_the_prefix_of_jpeg(prefix: bytes) -> None:
+    content = with_chunk(b"eXIf" + prefix + exif(6).removeprefix(b"Exif\0\0"))
+    assert corners(decode_image(content)) == SHOWN[6]
 
 
 def entry(order: str, tag: int, kind: int, value: int) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numba.core.registry import CPUDispatcher
 from numba.extending import _Intrinsic
 
@@ -73,6 +74,12 @@ def spoilt_features(rows: np.ndarray) -> Iterator[tuple[str, Any]]:
     yield "text", np.full(rows.shape, "x")
     yield "objects", np.full(rows.shape, None)
     yield "complex", rows.astype(complex)
+    yield (
+        "a masked row",
+        np.ma.masked_array(rows, mask=np.arange(len(rows))[:, None] * np.ones(rows.shape[1]) == 1),
+    )
+    yield "a tensor with a gradient", torch.zeros(rows.shape, requires_grad=True)
+    yield "a tensor of bfloat16", torch.from_numpy(rows.astype(np.float32)).bfloat16()
 
 
 def spoilt_codes(codes: np.ndarray) -> Iterator[tuple[str, Any]]:
@@ -101,6 +108,7 @@ def spoilt_places(places: np.ndarray, beyond: int) -> Iterator[tuple[str, Any]]:
 def spoilt_numbers(values: np.ndarray) -> Iterator[tuple[str, Any]]:
     for name, value in (("NaN", np.nan), ("inf", np.inf)):
         yield name, np.where(np.arange(len(values)) == 1, value, values)
+    yield "one masked", np.ma.masked_array(values, mask=np.arange(len(values)) == 1)
     yield "text", np.full(len(values), "x")
     yield from spoilt_lengths(values)
 
@@ -114,6 +122,7 @@ def spoilt_flags(flags: np.ndarray) -> Iterator[tuple[str, Any]]:
 
 def spoilt_ids(ids: list[str]) -> Iterator[tuple[str, Any]]:
     yield "numbers", list(range(len(ids)))
+    yield "a missing value", [*ids[:-1], None]
     yield "one too few", ids[:-1]
     yield "one too many", [*ids, "more"]
 
@@ -143,6 +152,7 @@ def changed(outcomes: Any, **fields: Any) -> Any:
 
 
 WORK = {"workers": (1, no_numbers("workers")), "block": (4, no_numbers("block"))}
+RULE = ("at-most", [("misspelt", "at_most"), ("none", None)])
 WRONG_TARGETS = [("above 1", ["2"]), ("no number", ["many"]), ("NaN", ["nan"]), ("a float", [0.5])]
 WRONG_OUTCOMES = [
     ("another length", changed(OUTCOMES, best=OUTCOMES.best[:-1])),
@@ -164,6 +174,7 @@ case(
     embeddings=(ROWS, spoilt_rows(ROWS)),
     identities=(WHO, spoilt_codes(WHO)),
     targets=(TARGETS, WRONG_TARGETS),
+    rule=RULE,
     distractors=(FAR, FAR_WRONG),
     **WORK,
 )
@@ -173,6 +184,7 @@ case(
     identities=(KNOWN, [*spoilt_codes(KNOWN), ("somebody unknown", WHO)]),
     distractors=(FAR, FAR_WRONG),
     targets=(TARGETS, WRONG_TARGETS),
+    rule=RULE,
     **WORK,
 )
 case(
@@ -187,10 +199,15 @@ case(
     "scores.metrics.open_set.fnir_at_fpir",
     outcomes=(OUTCOMES, WRONG_OUTCOMES),
     targets=(TARGETS, WRONG_TARGETS),
+    rule=RULE,
     rank=(1, [("0", 0), ("NaN", np.nan)]),
 )
 case("scores.metrics.open_set.det", outcomes=(OUTCOMES, WRONG_OUTCOMES), rank=(1, [("0", 0)]))
-case("scores.metrics.open_set.returned", outcomes=(OUTCOMES, WRONG_OUTCOMES), threshold=(0.5, []))
+case(
+    "scores.metrics.open_set.returned",
+    outcomes=(OUTCOMES, WRONG_OUTCOMES),
+    threshold=(0.5, [("NaN", np.nan)]),
+)
 case("scores.metrics.open_set.closed_set_rates", outcomes=(OUTCOMES, WRONG_OUTCOMES))
 case(
     "scores.metrics.identity_thresholds.identity_thresholds",
@@ -207,6 +224,7 @@ case(
     scores=(SCORES, spoilt_numbers(SCORES)),
     same=(SAME, spoilt_flags(SAME)),
     targets=(TARGETS, WRONG_TARGETS),
+    rule=RULE,
 )
 for name in ("auc", "equal_error_rate"):
     case(
@@ -246,6 +264,7 @@ case(
     same=(SAME, spoilt_flags(SAME)),
     fold=(FOLD, [*spoilt_codes(FOLD), ("one", FOLD * 0)]),
     target=("0.5", [("2", "2")]),
+    rule=RULE,
 )
 case(
     "scores.metrics.bootstrap.bootstrap_mean",
@@ -409,6 +428,7 @@ for name, key, right in (
         offsets=(OFFSETS, WRONG_OFFSETS),
         **{key: (right, wrong)},
         **({"by_norm": (True, [])} if name == "embed_weighted" else {}),
+        **({"pool": ("size", [("another", "mean")])} if name == "embed_sweep" else {}),
     )
 
 
@@ -448,6 +468,22 @@ def call(name: str, **changed: Any) -> Any:
 @pytest.mark.parametrize("name", CASES)
 def test_right_arguments_are_taken(name: str) -> None:
     call(name)
+
+
+def test_ids_may_be_a_column_of_a_table_with_numbers_of_its_own() -> None:
+    """Indexed by position, not by what the column calls its rows."""
+
+    class Column(list[str]):
+        def __getitem__(self, place: Any) -> Any:
+            raise KeyError(place)
+
+    for name, key in (
+        ("pairs.distribution.pair_distribution", "video_ids"),
+        ("search.ranks.gallery_ranks", "gallery_ids"),
+    ):
+        name = f"scores.{name}"
+        right = next(value for found, value, _ in CASES[name] if found == key)
+        assert np.array_equal(np.array(call(name)[0]), np.array(call(name, **{key: Column(right)})[0]))
 
 
 @pytest.mark.filterwarnings("error")

@@ -184,6 +184,11 @@ def test_what_is_no_weights_of_this_network(tmp_path: Path, people: Path) -> Non
     save_file(other.state_dict(), tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match=r"weights of another network: .*of another shape"):
         run(tmp_path, people, "other.safetensors")
+    broken = known_network().state_dict()
+    broken["fc.weight"][0, 0] = np.nan
+    save_file(broken, tmp_path / "broken.safetensors")
+    with pytest.raises(ModelError, match=r"broken\.safetensors: fc\.weight holds NaN or infinity"):
+        run(tmp_path, people, "broken.safetensors")
     later = "[[stage]]\nname = 'later'\nweights = 'other.safetensors'\n"
     with pytest.raises(UsageError, match="stage later: weights: the first stage alone starts from a file"):
         run(tmp_path, people, "other.safetensors", later)

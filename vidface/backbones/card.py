@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError, ValidationInfo
 
 from vidface.errors import ModelError
 from vidface.files.toml import listed
@@ -24,10 +24,22 @@ _Point = tuple[FiniteFloat, FiniteFloat]
 _FivePoints = tuple[_Point, _Point, _Point, _Point, _Point]
 
 
-def _in_order(points: _FivePoints) -> _FivePoints:
-    if not points[0][0] < points[1][0]:
+def _upright_within(points: _FivePoints | None, info: ValidationInfo) -> _FivePoints | None:
+    """Refuse five points that are no upright face in pixels of the input: all faces would be cut out wrongly."""
+    if points is None or "input_size" not in info.data:  # then that is what is wrong
+        return points
+    height, width = info.data["input_size"]
+    left_eye, right_eye, _, left_mouth, right_mouth = points
+    if not (left_eye[0] < right_eye[0] and left_mouth[0] < right_mouth[0]):
         raise ValueError(
-            "the image-left eye comes first, then the other, the nose and the corners of the mouth"
+            "the image-left eye comes first, then the other, the nose, and the corners of the mouth, left and right"
+        )
+    if not all(0 <= x < width and 0 <= y < height for x, y in points):
+        raise ValueError(f"points lie outside the input of {width}x{height}: say (x, y) in its pixels")
+    below = (left_mouth[1] + right_mouth[1] - left_eye[1] - right_eye[1]) / 2
+    if below < height / 20:
+        raise ValueError(
+            f"the mouth is {below:.3g} pixels below the eyes: say (x, y) in pixels of the input, {width}x{height}"
         )
     return points
 
@@ -54,7 +66,7 @@ class ModelCard(BaseModel, extra="forbid", frozen=True):
 
     name: str
     input_size: tuple[_Side, _Side]
-    template: Annotated[_FivePoints, AfterValidator(_in_order)] | None = None
+    template: Annotated[_FivePoints | None, AfterValidator(_upright_within)] = None
     colour_order: Literal["rgb", "bgr"]
     mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
     std: tuple[_PositiveFloat, _PositiveFloat, _PositiveFloat]

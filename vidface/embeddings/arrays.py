@@ -8,7 +8,7 @@ says whether they are finite, of unit length, or zero. Tested in ``tests/scores/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,12 @@ from vidface.files.store import UNIT_TOLERANCE
 
 __all__ = [
     "LONGEST",
+    "array_of",
     "at_least_one",
     "booleans",
     "integers",
     "numbers",
+    "refuse_masked",
     "refuse_rows",
     "texts",
     "two_sides",
@@ -120,7 +122,7 @@ def integers(
     Raises:
         ValueError: another shape or type, or one below ``at_least``.
     """
-    found = _in_line(np.asarray(values), what, count)
+    found = _in_line(array_of(values, what), what, count)
     if found.size and (found.dtype.kind not in "iu" or found.max() > np.iinfo(np.int64).max):
         raise ValueError(
             f"{what} must be whole numbers, not {found.dtype}: np.unique(names, return_inverse=True)[1] numbers names"
@@ -145,18 +147,19 @@ def booleans(values: ArrayLike, what: str, count: int | None = None, ndim: int =
     return found.astype(np.bool_, copy=False)
 
 
-def texts(values: Sequence[str], what: str, count: int) -> Sequence[str]:
-    """Names or ids, as they are.
+def texts(values: Iterable[str], what: str, count: int) -> list[str]:
+    """Names or ids, as they are, in a list: a column of a table has numbers of its own.
 
     Raises:
         ValueError: another number of them than ``count``, or something that is not text.
     """
-    if len(values) != count:
-        raise ValueError(f"{len(values)} {what} for {count} rows")
-    other = next((value for value in values if not isinstance(value, str)), None)
-    if other is not None:
-        raise ValueError(f"{what} must be text, not {type(other).__name__}: str() makes text of numbers")
-    return values
+    found = list(values)
+    if len(found) != count:
+        raise ValueError(f"{len(found)} {what} for {count} rows")
+    others = [value for value in found if not isinstance(value, str)]
+    if others:
+        raise ValueError(f"{what} must be text, not {type(others[0]).__name__}: str() makes text of numbers")
+    return found
 
 
 def at_least_one(**values: int | None) -> None:
@@ -170,8 +173,33 @@ def at_least_one(**values: int | None) -> None:
             raise ValueError(f"{name} must be at least 1, not {value}")
 
 
+def refuse_masked(values: Any, what: str) -> None:
+    """Refuse a masked array of which something is masked: numpy's functions would take what lies below.
+
+    Raises:
+        ValueError: something is masked.
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(f"{what}: some are masked: leave them out")
+
+
+def array_of(values: ArrayLike, what: str) -> NDArray[Any]:
+    """An array of any shape and type.
+
+    Raises:
+        ValueError: there is no array of it, or something is masked.
+    """
+    refuse_masked(values, what)
+    try:
+        return np.asarray(values)
+    except (TypeError, RuntimeError) as error:  # tensors that are on a GPU, have a gradient, or are bfloat16
+        raise ValueError(
+            f"{what} cannot be made an array ({error}): of a torch tensor pass t.detach().float().cpu().numpy()"
+        ) from None
+
+
 def _real(values: ArrayLike, what: str) -> NDArray[Any]:
-    found = np.asarray(values)
+    found = array_of(values, what)
     if found.size and found.dtype.kind not in "fiub":
         raise ValueError(f"{what} must be real numbers, not {found.dtype}")
     return found

@@ -88,6 +88,8 @@ def _embed(
     features: ArrayLike, offsets: ArrayLike, thresholds: Sequence[float | None], pool: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     """What ``embed_sweep`` gives, and where there is one threshold the labels and weights of all rows as well."""
+    if pool not in POOLS:
+        raise ValueError(f"pool must be one of {', '.join(POOLS)}, not {pool!r}")
     rows16, rows32 = as_read(features)
     rows = len(rows16) + len(rows32)
     bounds = _bounds(offsets, rows)

@@ -33,6 +33,8 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
+from vidface.embeddings.arrays import array_of
+
 __all__ = ["normalise_rows", "widen_rows"]
 
 TILE_LEFT, TILE_RIGHT = 4, 2  # rows on the two sides of a tile
@@ -251,7 +253,7 @@ def refuse_wrong(row: int) -> None:
 
 def as_read(x: ArrayLike) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
     """The two arrays that ``unit_rows`` takes, one of them empty: bits of float16 rows, or other rows as float32."""
-    rows = np.asarray(x)
+    rows = array_of(x, "frames")
     if rows.ndim != 2 or rows.dtype.kind not in "fiub" or (len(rows) and not rows.shape[1]):
         raise ValueError(f"frames must be [n, D] of real numbers, not {rows.dtype} {rows.shape}")
     none = (0, rows.shape[1])

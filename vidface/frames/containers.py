@@ -45,6 +45,9 @@ PICTURES = (
     (b"\xff\x0a", "JPEG XL"),
 )
 
+# These are read, but only by their names.
+READ = ((b"\xff\xd8\xff", "JPEG", ".jpg"), (b"\x89PNG", "PNG", ".png"))
+
 KNOWN = "mp4/mov, mkv/webm, avi, mpeg, ts/m2ts, flv, ogg, asf/wmv"
 
 
@@ -117,6 +120,9 @@ def demuxer_for(path: Path) -> str:
     demuxer = container_of(head, size)
     if demuxer is None:
         still = picture_kind(head)
+        for magic, kind, suffix in READ:
+            if head.startswith(magic):
+                still = f"a {kind} picture: let its name end in {suffix}"
         said = f"it is {still}" if still else f"its first bytes are of none of the known containers ({KNOWN})"
         raise MediaError("not-a-video", f"{path}: {said}")
     return demuxer

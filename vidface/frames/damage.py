@@ -103,7 +103,7 @@ class Damage:
                     "joined" if lossless else "partial",
                     f"its time starts again {often}, as in joined files: each part is taken to "
                     f"begin where the one before ends"
-                    + ("" if lossless else f"; frames can be lost between parts of a {video.demuxer} file"),
+                    + ("" if lossless else f"; between parts of {video.demuxer} files frames can be lost"),
                 )
             )
         second = second_file(video.file, video.demuxer, self._last_place)

@@ -28,11 +28,32 @@ FOLDER_FPS = 8.0  # LFRC 2019 cuts its videos at 8 fps; a folder itself carries 
 
 SUFFIXES = frozenset(IMAGE_SUFFIXES)
 
+# Pictures by their names that are not read. A folder may hold other things, but frames are not left out without a word.
+OTHER_PICTURES = frozenset(
+    {
+        *[
+            ".webp",
+            ".bmp",
+            ".gif",
+            ".tif",
+            ".tiff",
+            ".heic",
+            ".heif",
+            ".avif",
+            ".jp2",
+            ".jxl",
+            ".jfif",
+            ".jpe",
+            ".ppm",
+        ]
+    },
+)
+
 # What Pillow raises on damaged images; its PNG reader knows SyntaxError too.
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError)
 
 
-def frame_files(folder: Path) -> list[Path]:
+def frame_files(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
     """The images of a folder in natural order: 2.jpg before 10.jpg. Hidden and other files are left out.
 
     Raises:
@@ -42,7 +63,7 @@ def frame_files(folder: Path) -> list[Path]:
         entries = list(folder.iterdir())
     except OSError as error:
         raise MediaError("unreadable", f"{folder}: cannot be listed: {error.strerror or error}") from error
-    images = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    images = [path for path in entries if path.suffix.lower() in suffixes and not path.name.startswith(".")]
     return sorted(images, key=lambda path: natural_key(path.name))
 
 
@@ -72,9 +93,13 @@ def read_folder(folder: Path, *, most: int | None = None, report: ReadReport) ->
         MediaError: ``unreadable``; ``no-frames`` where there is no image; ``unreadable-image`` or ``too-large``
             where none of the images can be read.
     """
-    files = frame_files(folder)
+    files, others = frame_files(folder), frame_files(folder, OTHER_PICTURES)
+    left_out = (
+        f"{len(others)} pictures of other formats, {others[0].name} first: convert them" if others else ""
+    )
     if not files:
-        raise MediaError("no-frames", f"{folder}: the folder has no .jpg, .jpeg or .png file")
+        has = f", but {left_out} to JPEG or PNG" if left_out else ""
+        raise MediaError("no-frames", f"{folder}: the folder has no .jpg, .jpeg or .png file{has}")
     home = folder.resolve()
     taken = evenly(len(files), most)
     for index in taken:
@@ -99,6 +124,8 @@ def read_folder(folder: Path, *, most: int | None = None, report: ReadReport) ->
             kinds.pop() if len(kinds) == 1 else "unreadable-image",
             f"{folder}: none of its {len(taken)} images, {name} first, can be read ({reason})",
         )
+    if left_out:
+        report.faults.append(("unreadable-image", f"{left_out} to JPEG or PNG"))
 
 
 def read_picture(path: Path, *, report: ReadReport) -> Iterator[Frame]:

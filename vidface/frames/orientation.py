@@ -33,6 +33,9 @@ ORIENTATIONS: dict[int, Matrix] = {
     8: (0, -1, 1, 0),
 }
 
+PREFIX = b"Exif\0\0"
+IN_TEXT = ("Raw profile type exif", "Raw profile type APP1")  # by newer and by older ImageMagick
+
 
 def turn(pixels: Pixels, matrix: Matrix) -> Pixels:
     """Apply quarter turns and mirrors to uint8 [H, W, 3]; the result is C-contiguous."""
@@ -58,12 +61,15 @@ def exif_matrix(info: Mapping[Any, Any]) -> Matrix:
         ``UPRIGHT`` where there is no orientation, or none that can be read.
     """
     block = info.get("exif", b"")
-    if text := info.get("Raw profile type exif"):
-        try:
-            block = block or bytes.fromhex("".join(text.split()[2:]))  # after its name and its length
-        except ValueError:
-            return UPRIGHT
-    return ORIENTATIONS.get(_orientation(block.removeprefix(b"Exif\0\0")), UPRIGHT)
+    for name in IN_TEXT:
+        if text := info.get(name):
+            try:
+                block = block or bytes.fromhex("".join(text.split()[2:]))  # after its name and its length
+            except ValueError:
+                return UPRIGHT
+    while block.startswith(PREFIX):  # some programs write it into PNG, and Pillow once more
+        block = block.removeprefix(PREFIX)
+    return ORIENTATIONS.get(_orientation(block), UPRIGHT)
 
 
 def _orientation(tiff: bytes) -> int:

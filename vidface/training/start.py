@@ -20,7 +20,7 @@ from vidface.backbones.kinds import model_kind
 from vidface.backbones.mobilefacenet import build
 from vidface.backbones.spec import card_spec
 from vidface.backbones.weights import fill, load_weights
-from vidface.errors import UsageError
+from vidface.errors import ModelError, UsageError
 from vidface.files.atomic import sha256_file
 from vidface.training.checkpoint import STATE, load_checkpoint, part_of
 from vidface.training.network import MEAN, STD
@@ -60,7 +60,7 @@ def read_start(path: Path, recipe: TrainingRecipe, images: str) -> Start:
         images: digest of the images that are trained on, as checkpoints hold it.
 
     Raises:
-        ModelError: no such file, no weights, or those of another network.
+        ModelError: no such file, no weights, those of another network, or some that are not finite.
         UsageError: an ONNX model, or a card that says another network, or other pixels than training feeds.
         StoreError: a damaged checkpoint.
     """
@@ -72,20 +72,23 @@ def read_start(path: Path, recipe: TrainingRecipe, images: str) -> Start:
     classifier = None
     anew = "the file holds none"
     if _is_checkpoint(path):
-        tensors, state = load_checkpoint(path)
+        tensors, kept = load_checkpoint(path)
         fill(network, part_of(tensors, "average") or part_of(tensors, "network"), path)
-        if state.get("made_with", {}).get("images") == images:
+        if kept.get("made_with", {}).get("images") == images:
             classifier = tensors["classifier"]
         else:
             anew = f"those of the file are of {len(tensors['classifier'])} other people"
     else:
         _check_card(path, recipe)
         load_weights(network, path)
+    state = dict(network.state_dict())
+    if wrong := [name for name, values in state.items() if not values.isfinite().all()]:
+        raise ModelError(f"{path}: {wrong[0]} holds NaN or infinity: nothing can be trained from it")
     classes = (
         f"the class weights start from scratch ({anew})" if classifier is None else "the class weights too"
     )
     return Start(
-        dict(network.state_dict()),
+        state,
         classifier,
         sha256_file(path),
         f"weights from {path.name}: the network; {classes}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from decoder_killer import SITECUSTOMIZE
 from made_up_detector import SITECUSTOMIZE as MADE_UP_DETECTOR
+from processes import python_path
 
 from vidface.features.engines import Engine, open_engine
 
@@ -23,7 +23,7 @@ def processes_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     (folder / "sitecustomize.py").write_text(SITECUSTOMIZE + MADE_UP_DETECTOR)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(__file__).parent)]))
+        patch.setenv("PYTHONPATH", python_path(folder, Path(__file__).parent))
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray makes a file in the home folder else
         yield

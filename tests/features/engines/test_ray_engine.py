@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from command_line import SIDE, frames_of, pooling_model, vidface_process, write_folder, write_manifest
+from processes import python_path
 
 from vidface.backbones import load_backbone
 from vidface.errors import StoreError, UsageError
@@ -238,6 +239,6 @@ def test_ray_is_not_installed(tmp_path: Path, job: ExtractJob) -> None:
     ran = vidface_process(
         *("extract", manifest, "-o", tmp_path / "f.h5", "--model", job.options.model, "--engine", "ray"),
         code=2,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": python_path(tmp_path)},
     )
     assert ran.error == "error: --engine ray needs Ray: pip install -e '.[ray]'"

@@ -146,6 +146,24 @@ def test_grain_is_averaged_away() -> None:
     assert face.astype(float).std() < 4  # 30 / 10
 
 
+def test_pixels_of_another_kind_are_refused() -> None:
+    """Of pixels 0..1 a black face was made, of grey ones or channels first an error of OpenCV."""
+    pixels = np.full((200, 200, 3), 200, np.uint8)
+    points = TEMPLATE[np.newaxis] + 30
+    for wrong in (
+        pixels / 255,
+        pixels.astype(np.int64),
+        pixels[..., 0],
+        pixels.transpose(2, 0, 1),
+        np.array(None),
+    ):
+        with pytest.raises(UsageError, match=r"pixels must be uint8 H x W x 3, in 0\.\.255, not"):
+            align_faces(wrong, points)
+    for size, target in (((0, 112), None), ((112, 112), TEMPLATE[:4]), ((112, 112), TEMPLATE * 0)):
+        with pytest.raises(UsageError, match="a face needs a size above 0 and 5 x 2 points in it"):
+            align_faces(pixels, points, size, target)
+
+
 def test_points_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = np.zeros((9, 9, 3), np.uint8)
     for points in (np.zeros((5, 2)), np.zeros((1, 4, 2))):

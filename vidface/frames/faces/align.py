@@ -84,18 +84,28 @@ def align_faces(
         uint8 [n, height, width, 3]; black where a face reaches beyond the picture.
 
     Raises:
-        UsageError: points of another shape, not finite, or all in one place; OpenCV is not installed.
+        UsageError: pixels that are not uint8 RGB, points of another shape, not finite, or all in one place, a size
+            below 1; OpenCV is not installed.
     """
-    points = np.asarray(points, np.float64)
+    pixels, points = np.asarray(pixels), np.asarray(points, np.float64)
+    goal = template(size) if target is None else np.asarray(target, np.float64)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise UsageError(f"pixels must be uint8 H x W x 3, in 0..255, not {pixels.dtype} {_shown(pixels)}")
     if points.ndim != 3 or points.shape[1:] != (5, 2):
-        raise UsageError(f"points must be n x 5 x 2, not {' x '.join(map(str, points.shape))}")
-    matrices = similarities(points, template(size) if target is None else target)
+        raise UsageError(f"points must be n x 5 x 2, not {_shown(points)}")
+    if goal.shape != (5, 2) or min(size) < 1 or not np.ptp(goal, axis=0).any():
+        raise UsageError(f"a face needs a size above 0 and 5 x 2 points in it, not {size} and {_shown(goal)}")
+    matrices = similarities(points, goal)
     if not np.isfinite(matrices).all():
         raise UsageError("points of a face must be finite numbers, and not all the same")
     faces = np.empty((len(points), *size, 3), np.uint8)
     for matrix, face in zip(matrices, faces, strict=True):
         face[:] = warp(pixels, matrix, size)
     return faces
+
+
+def _shown(array: npt.NDArray[Any]) -> str:
+    return " x ".join(map(str, array.shape))
 
 
 def warp(pixels: Pixels, matrix: Array, size: tuple[int, int]) -> Pixels:

@@ -115,7 +115,7 @@ def tpr_of_all_pairs(
     rows = unit_rows_of(embeddings)
     if distractors is not None:
         refuse_shape(distractors, rows.shape[1])
-    fractions = [fpr_fraction(target) for target in targets]
+    fractions = [fpr_fraction(target, rule) for target in targets]
 
     order, until, starts, sizes = by_identity(integers(identities, "identities", len(rows)))
     known = int(sizes.sum())

@@ -188,7 +188,7 @@ def val_at_far(
     """
     values = numbers(scores, "scores")
     labels, given = booleans(same, "same", len(values)), integers(fold, "fold", len(values))
-    fpr_fraction(target)  # one that is none is refused whatever the folds
+    fpr_fraction(target, rule)  # one that is none is refused whatever the folds
     if len(np.unique(given)) < 2:
         raise ValueError("fold must be [P] with two folds or more")
     rates = []

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.embeddings.arrays import booleans, numbers
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES, FprRule, share_of_next, takes_next
 
 __all__ = [
     "Operating",
@@ -131,7 +131,7 @@ def point_at(
     Raises:
         ValueError: a target outside (0, 1).
     """
-    fraction = fpr_fraction(target)
+    fraction = fpr_fraction(target, rule)
     cut = cut_at(impostor, fraction * len(impostor), rule)
     if cut is None:
         return None
@@ -220,12 +220,14 @@ def _split(scores: ArrayLike, same: ArrayLike) -> tuple[NDArray[np.float64], NDA
     return np.sort(values[labels]), np.sort(values[~labels])
 
 
-def fpr_fraction(target: str) -> Fraction:
+def fpr_fraction(target: str, rule: FprRule = DEFAULT_RULE) -> Fraction:
     """An FPR target as it is written, exactly.
 
     Raises:
-        ValueError: it is no number as text, or outside (0, 1).
+        ValueError: it is no number as text, or outside (0, 1), or a rule that is none of `FPR_RULES`.
     """
+    if rule not in FPR_RULES:
+        raise ValueError(f"the rule of FPR targets must be one of {', '.join(FPR_RULES)}, not {rule!r}")
     if not isinstance(target, str):
         raise ValueError(f"an FPR target must be text, such as '1e-3', so that it is exact; not {target!r}")
     try:

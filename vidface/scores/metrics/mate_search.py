@@ -97,7 +97,7 @@ def search_among_distractors(
     refuse_shape(distractors, rows.shape[1])
     if (people < 0).any():
         raise ValueError("an identity below 0: images of nobody known are distractors")
-    fractions = [fpr_fraction(target) for target in targets]
+    fractions = [fpr_fraction(target, rule) for target in targets]
     order, until, starts, sizes = by_identity(people)
     mated_by_identity = sizes.astype(np.int64) * (sizes - 1)
     mated = int(mated_by_identity.sum())

@@ -146,7 +146,7 @@ def fnir_at_fpir(
     mated, others = _sorted_scores(outcomes, rank)
     if len(mated) == 0:
         for target in targets:
-            fpr_fraction(target)  # one that is none is refused here as well
+            fpr_fraction(target, rule)  # one that is none is refused here as well
         warnings = [
             "FNIR is not measured: no probe's identity is in the gallery, so there are no mated searches"
         ]
@@ -165,8 +165,14 @@ def fnir_at_fpir(
 
 
 def returned(outcomes: SearchOutcomes, threshold: float | None, *, rank: int = 1) -> NDArray[np.bool_]:
-    """Which mated searches return their mate: bool [P], among the first ``rank``, at ``threshold`` (None: never)."""
+    """Which mated searches return their mate: bool [P], among the first ``rank``, at ``threshold`` (None: never).
+
+    Raises:
+        ValueError: outcomes that contradict each other, or a threshold that is NaN.
+    """
     outcomes = _checked(outcomes)
+    if threshold is not None and np.isnan(threshold):
+        raise ValueError("threshold is NaN")
     at_least = np.inf if threshold is None else threshold
     return outcomes.mated & (outcomes.rank <= rank) & (outcomes.mate >= at_least)
 

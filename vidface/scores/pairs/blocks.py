@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vidface.embeddings.arrays import refuse_rows
+from vidface.embeddings.arrays import refuse_masked, refuse_rows
 from vidface.embeddings.exact import dot32, widen_rows
 from vidface.runtime import in_threads
 
@@ -142,11 +142,12 @@ def refuse_shape(distractors: Any, dimension: int) -> None:
     Raises:
         ValueError: what they are instead.
     """
-    shape, kind = getattr(distractors, "shape", None), getattr(distractors, "dtype", np.float32)
+    refuse_masked(distractors, "distractors")
+    shape, kind = getattr(distractors, "shape", None), getattr(distractors, "dtype", None)
     if shape is None or len(shape) != 2 or shape[1] != dimension:
         raise ValueError(f"distractors must be [M, {dimension}], not {shape or type(distractors).__name__}")
-    if np.dtype(kind).kind != "f":
-        raise ValueError(f"distractors must be float16 or float32, not {kind}")
+    if not isinstance(kind, np.dtype) or kind.kind != "f":
+        raise ValueError(f"distractors must be an array of float16 or float32, not {kind}")
 
 
 def scan_blocks(

@@ -55,9 +55,8 @@ def identity_templates(
             zero.
     """
     rows = unit_rows_of(embeddings)
-    texts(identities, "identities", len(rows))
     videos: dict[str, list[int]] = {}
-    for video, identity in enumerate(identities):
+    for video, identity in enumerate(texts(identities, "identities", len(rows))):
         if identity:
             videos.setdefault(identity, []).append(video)
     names = sorted(videos)
@@ -93,7 +92,7 @@ def search(
     """
     at_least_one(k=k, workers=workers)
     asked, stored = two_sides(unit_rows_of(queries, "queries"), unit_rows_of(gallery, "gallery"))
-    texts(gallery_ids, "ids", len(stored))
+    gallery_ids = texts(gallery_ids, "ids", len(stored))
 
     depth = min(k, len(stored))
     scores = np.zeros((len(asked), depth), np.float32)
