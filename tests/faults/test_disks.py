@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import math
 import os
 import shutil
 import struct
@@ -18,6 +19,7 @@ import pytest
 from command_line import MODULE, Ran, frames_of, pooling_model, vidface, vidface_process, write_manifest
 from PIL import Image
 
+from vidface import runtime
 from vidface.errors import StoreError
 
 PICTURES = 66  # two runs of 64 videos at most, so that there are shards to merge
@@ -96,6 +98,12 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_symlink() or path.is_file()
     }
+
+
+@pytest.fixture(autouse=True)
+def no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a stage may take the 10 s after which stderr holds how far it is, beside the error."""
+    monkeypatch.setattr(runtime, "PLAIN_SECONDS", math.inf)
 
 
 def failed(given: Set, command: str, output: object) -> Ran:

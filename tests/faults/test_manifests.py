@@ -180,7 +180,9 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, what: str, suffix: st
 )
 def test_content_that_is_no_manifest(tmp_path: Path, content: bytes, suffix: str) -> None:
     manifest = put(tmp_path, content, f"set{suffix}")
-    assert {kind for _, kind in kinds(manifest)} <= {"empty", "syntax", "unknown-column", "missing-column"}
+    assert {kind for _, kind in kinds(manifest)} <= {
+        *("empty", "undecodable", "syntax", "unknown-column", "missing-column")
+    }
     refused(manifest)
 
 
