@@ -31,6 +31,7 @@ from vidface.features.options import MADE_FROM, ExtractOptions
 from vidface.features.warned import fault_warnings
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.json_files import read_json, write_json
+from vidface.files.pointers import NOT_FETCHED
 from vidface.files.shares import Shard, shard_range, shard_text
 from vidface.files.software import software_text
 from vidface.files.stage_output import is_same, stage_output
@@ -146,9 +147,9 @@ def extract(
 
 
 def _is_without_media(features: Path) -> bool:
-    """Whether no video of a file was there when it was made, as where ``--root`` was forgotten: it holds nothing."""
+    """Whether no video of a file was there when it was made, as where ``--root`` was forgotten: it holds no rows."""
     kinds = {fault["kind"] for fault in faults_of(features)}
-    return kinds == {"missing"} and set(read_features(features).status) == {"failed"}
+    return kinds <= {"missing", NOT_FETCHED} and set(read_features(features).status) == {"failed"}
 
 
 def _extract_shards(job: ExtractJob, chunks: list[tuple[str, range]], parts: Path, engine: Engine) -> int:
