@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from command_line import frames_of, pooling_model, vidface, write_folder, write_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -637,3 +638,28 @@ def test_what_is_merged_replaces_another_file_and_no_shard(tmp_path: Path) -> No
         with pytest.raises(UsageError, match="is an input of this command"):
             merge(files, files[0], overwrite=overwrite)
     assert files[0].read_bytes() == before
+
+
+def test_warnings_of_faults_in_several_shards_are_those_of_the_whole_run(tmp_path: Path) -> None:
+    wrong, missing, videos = (1, 2, 7), 4, 3 * RUN
+    for video in range(videos):
+        frames = frames_of(video // 3, 2, seed=video)
+        if video != missing:
+            write_folder(tmp_path / f"v{video}", frames[:, :64, :64] if video in wrong else frames)
+    rows = [(f"v{v}", f"v{v}", f"p{v // 3}", "val" if v % 3 else "train") for v in range(videos)]
+    listed = write_manifest(tmp_path / "set.csv", rows)
+    command = ("extract", listed, "--model", pooling_model(tmp_path / "model.onnx"), "--workers", 0)
+    parts = [tmp_path / f"part{i}.h5" for i in (1, 2, 3)]
+    for i, part in enumerate(parts, 1):
+        vidface(*command, "-o", part, "--shard", f"{i}/3")
+    vidface(*command, "-o", tmp_path / "whole.h5", code=1)
+    vidface("merge", parts[2], parts[0], parts[1], "-o", tmp_path / "merged.h5", code=1)
+    assert (tmp_path / "merged.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    said = f"{len(wrong)} of {videos} videos have frames that are not of the model's size"
+    for name in ("whole", "merged"):
+        vidface("cluster", tmp_path / f"{name}.h5", "-o", tmp_path / f"{name}.emb.h5")
+        scores = vidface("score", tmp_path / f"{name}.emb.h5", "--manifest", listed, "--json").json
+        assert [warning for warning in scores["warnings"] if warning.startswith(said)] == scores["warnings"][
+            :1
+        ]
+    assert (tmp_path / "merged.emb.h5").read_bytes() == (tmp_path / "whole.emb.h5").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import math
 import os
 import shutil
 import struct
@@ -15,10 +16,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from command_line import MODULE, Ran, frames_of, pooling_model, vidface, vidface_process, write_manifest
+from command_line import (
+    MODULE,
+    Ran,
+    frames_of,
+    pooling_model,
+    read_lines,
+    vidface,
+    vidface_process,
+    write_folder,
+    write_manifest,
+)
 from PIL import Image
 
+from vidface import runtime
 from vidface.errors import StoreError
+from vidface.files.atomic import write_atomic
 
 PICTURES = 66  # two runs of 64 videos at most, so that there are shards to merge
 EARLIER = b"an earlier file"
@@ -96,6 +109,12 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_symlink() or path.is_file()
     }
+
+
+@pytest.fixture(autouse=True)
+def no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a stage may take the 10 s after which stderr holds how far it is, beside the error."""
+    monkeypatch.setattr(runtime, "PLAIN_SECONDS", math.inf)
 
 
 def failed(given: Set, command: str, output: object) -> Ran:
@@ -207,6 +226,33 @@ def test_a_read_only_folder(tmp_path: Path, given: Set, command: str) -> None:
         folder.chmod(0o755)
     assert "Permission denied" in ran.error and str(folder) in ran.error
     assert tree(folder) == {"mine": EARLIER}
+
+
+def test_a_clip_in_a_folder_that_may_not_be_entered(tmp_path: Path, given: Set) -> None:
+    locked = tmp_path / "locked"
+    write_folder(locked / "clip", frames_of(0, 2))
+    listed = write_manifest(tmp_path / "set.csv", [("a", "locked/clip", "", "")])
+    locked.chmod(0)
+    try:
+        with as_anybody():
+            checked = vidface("manifest", "check", listed, code=1).out
+            extract = ("extract", listed, "--model", given.root / "cells.onnx", "--workers", 0)
+            vidface(*extract, "-o", tmp_path / "out.h5", code=1)
+    finally:
+        locked.chmod(0o755)
+    assert "set.csv:2: missing-file: no permission to look at 'locked/clip'" in checked
+    (fault,) = read_lines(tmp_path / "faults.jsonl")
+    assert fault["kind"] == "unreadable" and fault["detail"].endswith("locked/clip: Permission denied")
+
+
+def test_a_disk_that_may_only_be_read(full_disk: Path) -> None:
+    again = ["mount", "-o", "remount,ro", str(full_disk)]
+    assert subprocess.run(again, check=False).returncode == 0
+    with (
+        pytest.raises(StoreError, match="/out: cannot be written: Read-only file system"),
+        write_atomic(full_disk / "out"),
+    ):
+        pytest.fail("it was opened")
 
 
 @pytest.mark.parametrize("command", [*FILES, *FOLDERS])

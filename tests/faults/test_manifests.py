@@ -180,7 +180,9 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, what: str, suffix: st
 )
 def test_content_that_is_no_manifest(tmp_path: Path, content: bytes, suffix: str) -> None:
     manifest = put(tmp_path, content, f"set{suffix}")
-    assert {kind for _, kind in kinds(manifest)} <= {"empty", "syntax", "unknown-column", "missing-column"}
+    assert {kind for _, kind in kinds(manifest)} <= {
+        *("empty", "undecodable", "syntax", "unknown-column", "missing-column")
+    }
     refused(manifest)
 
 
@@ -325,3 +327,34 @@ def test_many_rows_take_time_in_proportion(tmp_path: Path) -> None:
     assert [kind for _, kind in found].count("confusable-id") == count
     assert [kind for _, kind in found].count("duplicate-path") == count
     assert "more; run: vidface manifest check" in refused(tmp_path / "set.csv")
+
+
+def test_results_and_a_manifest_in_the_other_unicode_form(tmp_path: Path, model: Path) -> None:
+    names = ["José/é", "Zoë/ö", "한글/동"]
+    rows = []
+    for person, name in enumerate(names):
+        for take, split in enumerate(("train", "val")):
+            write_folder(tmp_path / f"media{person}{take}", frames_of(person, 2, seed=take))
+            rows.append((f"{name}{take}", f"media{person}{take}", name[:2], split))
+    nfc, nfd = (
+        write_manifest(
+            tmp_path / f"{form}.csv", [[unicodedata.normalize(form, text) for text in row] for row in rows]
+        )
+        for form in ("NFC", "NFD")
+    )
+    features, embeddings, ranking = (tmp_path / name for name in ("f.h5", "e.h5", "ranking.txt"))
+    vidface("extract", nfc, "--model", model, "-o", features, code=0)
+    vidface("cluster", features, "-o", embeddings, code=0)
+    vidface("submit", embeddings, "--manifest", nfc, "--format", "iqiyi", "-o", ranking, code=0)
+    for scored in (embeddings, ranking):
+        numbers = [
+            vidface("score", scored, "--manifest", listed, "--protocol", "iqiyi", "--json", code=0).json
+            for listed in (nfc, nfd)
+        ]
+        assert numbers[0]["mAP@100"] == numbers[1]["mAP@100"] == 1
+    told = ("--manifest", nfd, "--features", features, "--video", rows[0][0])
+    shown = vidface("report", embeddings, *told, "-o", tmp_path / "page", code=0)
+    assert "pictures" not in shown.out  # none is missing
+    video = unicodedata.normalize("NFD", rows[5][0])
+    sheet = ("--manifest", nfd, "--sheet", tmp_path / "sheet.png")
+    assert not vidface("inspect", features, video, *sheet, code=0).err

@@ -106,6 +106,13 @@ def test_zero_among_numbers_is_noticed_where_it_holds_far_more_videos_or_is_writ
     assert kinds([*people, "-1"]) == ["missing-value"]
 
 
+def test_numbers_below_zero_of_many_people_are_ids_made_by_hashing() -> None:
+    ids = [str(value - 45) for value in range(100)]  # 45 of them below 0
+    assert kinds(ids * 2) == []
+    (found,) = suspicions([*(str(value) for value in range(1, 100)), "-1", "-2"], [""] * 101)
+    assert found.names == ["-1", "-2"]
+
+
 @pytest.mark.parametrize("name", known_names())
 def test_the_sets_that_the_program_knows_are_quiet(name: str) -> None:
     example = list(csv.DictReader(io.StringIO(read_known(name).manifest.example)))

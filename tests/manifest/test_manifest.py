@@ -261,7 +261,8 @@ def test_links_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
         ("video_id,path,person\na,a.mp4,x\n", [(1, "unknown-column")]),
         ("video_id,identity\na,x\n", [(1, "missing-column")]),
         ("a,a.mp4,x,val\n", [(1, "unknown-column")] * 4 + [(1, "missing-column")] * 2),
-        ("video_id;path\na;a.mp4\n", [(1, "unknown-column")] + [(1, "missing-column")] * 2),
+        ("video_id;path\na;a.mp4\n", [(1, "syntax")]),
+        ("video_id\tpath\na\ta.mp4\n", [(1, "syntax")]),
         ("Video_id,path\na,a.mp4\n", [(1, "unknown-column"), (1, "missing-column")]),
         ("video_id,path,path\na,a.mp4,b.mp4\n", [(1, "duplicate-column")]),
         ("video_id,path,split,split\na,a.mp4,b,c\n", [(1, "duplicate-column")]),
@@ -270,6 +271,10 @@ def test_links_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
             [(2, "undecodable"), (3, "undecodable"), (3, "duplicate-path")],
         ),
         (HEAD.encode("utf-16"), [(1, "undecodable")]),
+        (HEAD.encode("utf-16-le"), [(1, "undecodable")]),
+        (HEAD.encode("utf-16-be"), [(1, "undecodable")]),
+        (b"PK\x03\x04 of a spreadsheet", [(1, "undecodable")]),
+        (b"PAR1 of a Parquet file", [(1, "undecodable")]),
     ],
 )
 def test_a_bad_file(tmp_path: Path, text: str | bytes, expected: list[tuple[int, str]]) -> None:

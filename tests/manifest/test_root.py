@@ -253,3 +253,19 @@ def test_a_manifest_in_the_other_unicode_form_scores_the_same(disk: Path, home: 
         for path in (written, again)
     ]
     assert scores[0]["mAP@100"] == scores[1]["mAP@100"] == 1.0
+
+
+@pytest.mark.parametrize("shard", [(), ("--shard", "1/1")])
+def test_a_root_that_was_forgotten_is_named_the_next_time(
+    disk: Path, home: Path, shard: tuple[str, ...]
+) -> None:
+    vidface("manifest", "from-folder", disk, "--root", disk, "-o", home / "set.csv", code=0)
+    extract = ("extract", home / "set.csv", "--model", home / "model.onnx", "-o", home / "a.h5", *shard)
+    told = vidface(*extract, code=1).out
+    assert "no video is there: name the folder that the manifest's paths start from with --root" in told
+    vidface(*extract, "--root", disk, code=0)
+    _, status, features = read_features(home / "a.h5")
+    assert set(status) == {"ok"} and not json.loads((home / "faults.jsonl").read_text() or "[]")
+    assert np.allclose(features[0], cells_of(frames_of(0, 2, seed=0)), atol=1e-5)
+    again = vidface(*extract, "--root", home, code=0).out  # what is whole stays, wherever the media lie
+    assert "already there: 9 videos" in again

@@ -91,6 +91,12 @@ def extract(
             click.echo(
                 f"videos: {by_kind(result.status)}; faults: {by_kind(result.faults)}, in {result.faults_file}"
             )
+            if result.faults.get("missing") == result.videos:
+                click.echo(
+                    "no video is there: name the folder that the manifest's paths start from with --root"
+                )
+            elif result.already_done:
+                click.echo(f"these videos are not read again: delete {output} first, if they are mended")
     return int(set(result.status) - {"ok"} != set())
 
 

@@ -7,7 +7,7 @@ holds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -88,6 +88,7 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
     faults = list(shard_faults(paths)) if of_features else []
     if of_features and (counted := fault_warnings(faults, len(whole.video_ids))):
         attributes |= attribute_of([*warnings_of(output, attributes), *counted])
+        attributes = {name: attributes[name] for name in _by_stage(attributes, "features")}
     made_from = {**{name: value for name, value in attributes.items() if name != "warnings"}, "shard": None}
 
     def read(path: Path) -> dict[str, Any]:
@@ -128,11 +129,9 @@ def _common(shards: Sequence[FeaturesInfo]) -> dict[str, Any]:
             hint = f" (of features that are shard {of}: merge those first, then cluster)" if of else ""
             raise UsageError(f"{shard.path}: not a shard: it was made without --shard{hint}")
     first = shards[0]
-    order = FEATURES_ATTRIBUTES if first.attributes["kind"] == "features" else EMBEDDINGS_ATTRIBUTES
-    place = {name: number for number, name in enumerate(order)}
     names = {name for shard in shards for name in shard.attributes} - OF_ONE_SHARD
     common: dict[str, Any] = {}
-    for name in sorted(names, key=lambda name: (place.get(name, len(place)), name)):
+    for name in _by_stage(names, first.attributes["kind"]):
         if name == "warnings":  # each of every shard's
             said = dict.fromkeys(
                 text for shard in shards for text in warnings_of(shard.path, shard.attributes)
@@ -152,6 +151,13 @@ def _common(shards: Sequence[FeaturesInfo]) -> dict[str, Any]:
                 )
     common.pop("software", None)  # compared here; the file of one run does not have it
     return common
+
+
+def _by_stage(names: Iterable[str], kind: str) -> list[str]:
+    """Attributes in the order in which one run writes them, which decides the bytes of the file."""
+    order = FEATURES_ATTRIBUTES if kind == "features" else EMBEDDINGS_ATTRIBUTES
+    place = {name: number for number, name in enumerate(order)}
+    return sorted(names, key=lambda name: (place.get(name, len(place)), name))
 
 
 def _in_order(shards: Sequence[FeaturesInfo]) -> list[FeaturesInfo]:

@@ -31,6 +31,7 @@ from vidface.features.options import MADE_FROM, ExtractOptions
 from vidface.features.warned import fault_warnings
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.json_files import read_json, write_json
+from vidface.files.pointers import NOT_FETCHED
 from vidface.files.shares import Shard, shard_range, shard_text
 from vidface.files.software import software_text
 from vidface.files.stage_output import is_same, stage_output
@@ -108,7 +109,7 @@ def extract(
     parts, by = output.with_name(output.name + ".parts"), software_text(detection=faces is not None)
     inputs = [manifest.path, options.model, options.model.with_suffix(".toml"), options.detector_weights]
     with stage_output(output, made_from, _read_made_from, inputs=inputs, overwrite=overwrite) as out:
-        if out.already_done:
+        if out.already_done and not _is_without_media(output):
             shutil.rmtree(parts, ignore_errors=True)
             resumed = sum(len(chunk) for _, chunk in chunks)
             return _result(output, backbone.warnings, resumed=resumed, already_done=True)
@@ -143,6 +144,12 @@ def extract(
         join_shards(shards, output, attributes, keep_faults=options.shard is not None)
         shutil.rmtree(parts)
         return _result(output, backbone.warnings, resumed=resumed, already_done=False)
+
+
+def _is_without_media(features: Path) -> bool:
+    """Whether no video of a file was there when it was made, as where ``--root`` was forgotten: it holds no rows."""
+    kinds = {fault["kind"] for fault in faults_of(features)}
+    return kinds <= {"missing", NOT_FETCHED} and set(read_features(features).status) == {"failed"}
 
 
 def _extract_shards(job: ExtractJob, chunks: list[tuple[str, range]], parts: Path, engine: Engine) -> int:

@@ -54,7 +54,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise StoreError(f"{path}: not written: no space left; make room and run again") from None
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that may only be read, whatever is there
+            partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

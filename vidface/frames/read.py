@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from vidface.errors import UsageError
+from vidface.errors import MediaError, UsageError
 from vidface.frames.folder import SUFFIXES, read_folder, read_picture
 from vidface.frames.frame import Frame, ReadReport
 
@@ -45,7 +45,7 @@ def read_frames(
 
     Raises:
         UsageError: at once, for an unknown decoder or fps, or a machine where decord and decord2 are mixed.
-        MediaError: while iterating, where there is no usable frame: ``missing``, ``empty-file``,
+        MediaError: at once or while iterating, where there is no usable frame: ``missing``, ``empty-file``,
             ``not-a-video``, ``unreadable``, ``no-frames``, ``unreadable-image`` (no image of the folder can be
             read), ``too-large`` (frames of more than ``vidface.frames.frame.MAX_PIXELS`` pixels),
             ``decoder-refused``.
@@ -55,7 +55,11 @@ def read_frames(
         raise UsageError(f"unknown decoder {decoder!r}: take one of {', '.join(DECODERS)}")
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise UsageError(f"fps must be a number above 0, or all frames: {fps}")
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # of a folder above that may not be entered
+        raise MediaError("unreadable", f"{path}: {error.strerror or error}") from None
+    if is_folder:
         return read_folder(path, most=folder_frames, report=report)
     if path.suffix.lower() in SUFFIXES:
         return read_picture(path, report=report)

@@ -37,6 +37,10 @@ def _text(path: Path, problems: list[Problem]) -> str:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         problems.append(Problem(1, "undecodable", "the file is UTF-16; save it as UTF-8"))
         return ""
+    if raw.startswith((b"PK\x03\x04", b"PAR1", b"\x1f\x8b")) or b"\0" in raw[:4]:
+        what = "the file is not text, or is UTF-16 without its mark; save it as UTF-8 text"
+        problems.append(Problem(1, "undecodable", what))
+        return ""
     return raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
@@ -62,6 +66,10 @@ def _read_csv(path: Path) -> Parsed:
             continue
         if header is None:
             header = record
+            if len(header) == 1 and (mark := next((mark for mark in ";\t" if mark in header[0]), "")):
+                message = f"fields are separated by {mark!r}; separate them by commas"
+                problems.append(Problem(line, "syntax", message))
+                return Parsed(lines, rows, problems)
             problems += header_problems(header, line)
             if any(header.count(name) != 1 for name in _NEEDED):
                 return Parsed(lines, rows, problems)

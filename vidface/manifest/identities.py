@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -33,9 +33,28 @@ _BESIDE = "person persons people face faces identity id man woman subject user v
 _NOBODY, _PERHAPS, _FILLERS = (frozenset(words.split()) for words in (_FOR_NOBODY, _FOR_SOME, _BESIDE))
 _NUMBER = re.compile(r"[+-]?\d{1,24}(\.\d{0,24})?(e[+-]?\d{1,2})?")
 _DASHES, _QUOTES = re.compile("[‐-―−﹣－]"), re.compile("['`´‘’ʼ\"]")
-_ZEROS, _ASCII_WORDS = re.compile(r"(?<![0-9])0+(?=[0-9])"), re.compile("[A-Za-z0-9]+")
+_ZEROS, _BETWEEN_WORDS = re.compile(r"(?<![0-9])0+(?=[0-9])"), re.compile("[^a-z0-9\n]+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _FAR_MORE = 2  # times the videos of anybody else
+_FEW = 3  # numbers below 0 that may all be written for nobody
+
+
+class _Turned(dict[int, str | None]):
+    """A table for `str.translate` that is filled as characters are met."""
+
+    def __init__(self, turn: Callable[[str], str | None]) -> None:
+        super().__init__()
+        self._turn = turn
+
+    def __missing__(self, code: int) -> str | None:
+        self[code] = self._turn(chr(code))
+        return self[code]
+
+
+_WORDS_ALONE = _Turned(lambda each: each if each == "\n" or unicodedata.category(each)[0] in "LNM" else " ")
+_WITHOUT_FORMAT = _Turned(lambda each: None if unicodedata.category(each) == "Cf" else each)
+# Accents above and below letters; the marks of Indic, Arabic or Japanese letters make other letters.
+_NO_ACCENT = _Turned(lambda each: None if unicodedata.combining(each) >= 200 else each)
 
 
 class Suspicion(NamedTuple):
@@ -92,10 +111,15 @@ def suspicions(identities: Sequence[str], splits: Sequence[str], *, named: int =
 
 def is_nobody(name: str) -> bool:
     """Whether a name is one that is given to nobody in particular, as of a folder of strangers; it may have a ``_``."""
-    words = _words(_plain(name))
+    return _is_nobody(name, _of_each([name], _words)[name])
+
+
+def _is_nobody(name: str, words: str) -> bool:
     if name == "Nan":  # as a person's name is written, and no program writes a missing number
         return False
-    return not words or "".join(words) in _NOBODY or "".join(w for w in words if w not in _FILLERS) in _NOBODY
+    if not words or words.replace(" ", "") in _NOBODY:
+        return True
+    return " " in words and "".join(word for word in words.split() if word not in _FILLERS) in _NOBODY
 
 
 def _missing_values(
@@ -114,41 +138,55 @@ def _missing_values(
 
 def _missing(counts: Mapping[str, int]) -> list[str]:
     """The identities that are probably missing values, those with the most videos first."""
-    found = [name for name in counts if is_nobody(name)]
-    others = {name: count for name, count in counts.items() if name not in found}
+    words = _of_each(counts, _words)
+    found = [name for name in counts if _is_nobody(name, words[name])]
+    others = dict(counts)
+    for name in found:
+        del others[name]
     most = sorted(others.values(), reverse=True)[:2] or [0]
     numbers = {name: number for name in others if (number := _number(name)) is not None}
+    odd = _odd_numbers(numbers, len(others))
     for name, count in others.items():
-        rest = most[-1] if count == most[0] else most[0]  # the most that anybody else has
-        far_more = count > _FAR_MORE * rest
-        word = "".join(_words(_plain(name)))
-        if word in _PERHAPS:
-            initials = any(other.isupper() and len(other) == 2 for other in others if other != name)
-            is_odd = word == "na" and (not name.isalpha() or (name == "NA" and not initials))  # N/A, <NA>, NA
+        if name in numbers:
+            is_odd, may_be = name in odd, numbers[name] <= 0
         else:
-            is_odd = name in numbers and numbers[name] <= 0 and _is_odd_number(name, numbers, len(others))
-            far_more = far_more and name in numbers and numbers[name] <= 0
-        if len(others) > 1 and (is_odd or far_more):
+            word = words[name].replace(" ", "")
+            may_be = word in _PERHAPS
+            # N/A, <NA>; NA itself where nobody else is called by two initials
+            is_odd = word == "na" and (not name.isalpha() or (name == "NA" and not _has_initials(others)))
+        rest = most[-1] if count == most[0] else most[0]  # the most that anybody else has
+        if len(others) > 1 and (is_odd or (may_be and count > _FAR_MORE * rest)):
             found.append(name)
     return sorted(found, key=lambda name: (-counts[name], name))
 
 
-def _is_odd_number(name: str, numbers: Mapping[str, Decimal], people: int) -> bool:
-    """Whether a number that is 0 or below is none of the numbers that the other people have."""
-    others = {other: number for other, number in numbers.items() if other != name}
-    if 2 * len(others) < people - 1:
-        return True  # the others have names
-    if numbers[name] < 0:
-        return 2 * sum(number < 0 for number in others.values()) < len(others)
-    widths = {len(other) for other in others}
-    return len(widths) == 1 and len(name) not in widths and any(other[0] == "0" for other in others)
+def _has_initials(names: Iterable[str]) -> bool:
+    return any(name.isupper() and len(name) == 2 and name != "NA" for name in names)
+
+
+def _odd_numbers(numbers: Mapping[str, Decimal | int], people: int) -> set[str]:
+    """The numbers that are 0 or below and none of the numbers that the other people have."""
+    below = [name for name, number in numbers.items() if number < 0]
+    nought = [name for name, number in numbers.items() if number == 0]
+    others = len(numbers) - 1
+    if 2 * others < people - 1:
+        return {*below, *nought}  # the others have names
+    # -1 and -2 are written for nobody; ids made by hashing are below 0 half of the time.
+    odd = set(below) if len(below) <= _FEW and 2 * (len(below) - 1) < others else set()
+    widths = Counter(map(len, numbers))
+    padded = sum(name[0] == "0" for name in numbers)
+    for name in nought:
+        of_others = set(widths) - ({len(name)} if widths[len(name)] == 1 else set())
+        if len(of_others) == 1 and len(name) not in of_others and padded > (name[0] == "0"):
+            odd.add(name)
+    return odd
 
 
 def _spelled_twice(names: Mapping[str, int]) -> list[list[str]]:
     """Groups of names that a person would read as one, the most frequent spelling first; largest groups first."""
     groups: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        groups[as_read(name)].append(name)
+    for name, text in as_read(names).items():
+        groups[text].append(name)
     # Two Unicode forms of one text are a problem of their own: `vidface.manifest.manifest` refuses them.
     several = [
         sorted(group, key=lambda name: (-names[name], name))
@@ -158,26 +196,42 @@ def _spelled_twice(names: Mapping[str, int]) -> list[list[str]]:
     return sorted(several, key=lambda group: (-sum(names[name] for name in group), group))
 
 
-def as_read(name: str) -> str:
-    """What a person reads: a number by its value, else words without case, accents and leading zeros."""
-    number = _number(name)
-    if number is not None:
-        return str(number.normalize() + 0)
-    if name.isascii():
-        text = name.lower()
-    else:
-        parted = unicodedata.normalize("NFKD", _plain(name))
-        # Accents above and below letters; the marks of Indic, Arabic or Japanese letters make other letters.
-        text = "".join(each for each in parted if unicodedata.combining(each) < 200)
-        text = unicodedata.normalize("NFKC", text)
-    return " ".join(_ZEROS.sub("", word) for word in _words(_QUOTES.sub("", text))) or name
+def as_read(names: Iterable[str]) -> dict[str, str]:
+    """What a person reads in each name: a number by its value, else words without case, accents and leading zeros."""
+    found = _of_each(names, _words_as_read)
+    for name, words in found.items():
+        number = _number(name)
+        if isinstance(number, Decimal):
+            found[name] = format(number.normalize() + 0, "f")
+        elif number is not None:
+            found[name] = str(number)
+        elif not words:
+            found[name] = name
+    return found
 
 
-def _words(text: str) -> list[str]:
+def _of_each(names: Iterable[str], turn: Callable[[str], str]) -> dict[str, str]:
+    """``turn`` of each name, called with many at a time, a line each, as sets may have a million people."""
+    names = list(names)
+    found: dict[str, str] = {}
+    for some in ([name for name in names if name.isascii()], [name for name in names if not name.isascii()]):
+        if some:
+            lines = turn("\n".join([name.replace("\n", " ") for name in some])).split("\n")
+            found.update(zip(some, [" ".join(line.split()) for line in lines], strict=True))
+    return found
+
+
+def _words(text: str) -> str:
     """What stands between white space, punctuation and symbols."""
-    if text.isascii():
-        return _ASCII_WORDS.findall(text)
-    return "".join(each if unicodedata.category(each)[0] in "LNM" else " " for each in text).split()
+    text = _plain(text)
+    return _BETWEEN_WORDS.sub(" ", text) if text.isascii() else text.translate(_WORDS_ALONE)
+
+
+def _words_as_read(text: str) -> str:
+    text = _plain(text)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).translate(_NO_ACCENT))
+    return _ZEROS.sub("", _words(_QUOTES.sub("", text)))
 
 
 def _plain(name: str) -> str:
@@ -185,14 +239,19 @@ def _plain(name: str) -> str:
     if name.isascii():
         return name.lower()
     text = unicodedata.normalize("NFKC", name).casefold()
-    return text if text.isascii() else "".join(each for each in text if unicodedata.category(each) != "Cf")
+    return text if text.isascii() else text.translate(_WITHOUT_FORMAT)
 
 
-def _number(name: str) -> Decimal | None:
+def _number(name: str) -> Decimal | int | None:
     """The number that a name is, whichever way it is written; None where it is none."""
-    if name.isascii() and name[:1] not in "+-0123456789":
-        return None
+    if name.isascii():
+        if name.isdigit() and len(name) <= 24:
+            return int(name)
+        if not (name[:1].isdigit() or name[:1] in ("+", "-")):
+            return None
     text = _DASHES.sub("-", _plain(name))
+    if text[:1].isalpha():
+        return None
     if _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
     return Decimal(text) if _NUMBER.fullmatch(text) else None

@@ -53,9 +53,8 @@ def find_media(listed: Iterable[tuple[int, str]], root: Path) -> tuple[list[Prob
             )
             problems.append(Problem(line, "outside-root", message))
         elif status is None:
-            problems.append(
-                Problem(line, "missing-file", f"no file or folder {show(path)} under {root}{hint}")
-            )
+            what = disk.denied(path) or "no file or folder"
+            problems.append(Problem(line, "missing-file", f"{what} {show(path)} under {root}{hint}"))
         elif not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             problems.append(Problem(line, "missing-file", f"{show(path)} is neither a file nor a folder"))
     return problems, places
@@ -78,6 +77,16 @@ class _Disk:
             inside = self._is_inside(f"{self._home}/{path}")
             status = _status(os.path.realpath(f"{self._home}/{path}")) if inside else None
         return inside, status
+
+    def denied(self, path: str) -> str:
+        """What keeps a path from being looked at, if it is more than that nothing is there."""
+        try:
+            os.stat(f"{self._home}/{path}")  # noqa: PTH116 - as all of this class
+        except PermissionError:
+            return "no permission to look at"
+        except (OSError, ValueError):
+            pass
+        return ""
 
     def other_form(self, path: str) -> tuple[str, str]:
         """The only path that is this one but for its Unicode form, or nothing; and what else a person should see."""

@@ -54,9 +54,8 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
     if kind == "iqiyi":
         if normalise:
             raise UsageError(f"{path}: a ranking holds no rows to normalise: leave out --normalise")
-        return Scored(
-            {**inputs, "sha256": sha256_file(path)}, rankings=read_iqiyi(path, video_ids=manifest.video_ids)
-        )
+        rankings = read_iqiyi(path, video_ids=manifest.video_ids, identities=manifest.identities)
+        return Scored({**inputs, "sha256": sha256_file(path)}, rankings=rankings)
     if kind in ("lfrc", "npy"):
         what = f"videos of {manifest.path}"
         matrix = read_matrix(path, len(manifest.video_ids), what, normalise=normalise)

@@ -53,6 +53,9 @@ def sniff(path: Path) -> Literal["iqiyi", "lfrc", "hdf5", "npy"]:
         return "lfrc"
     if b".mp4" in head and b"\0" not in head:
         return "iqiyi"
-    kinds = "not an embeddings file (HDF5), a matrix (.npy, or .bin of LFRC) or an iQIYI ranking (text)"
+    kinds = (
+        "not an embeddings file (HDF5), a matrix (.npy, or .bin of LFRC) or an iQIYI ranking (UTF-8 text, one line "
+        "per identity: IDENTITY VIDEO.mp4 VIDEO.mp4 ...)"
+    )
     what = kinds if head else "empty"
     raise StoreError(f"{path}: {what}")

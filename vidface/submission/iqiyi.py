@@ -15,6 +15,7 @@ from typing import NamedTuple
 from vidface.errors import StoreError
 from vidface.files.atomic import read_regular, write_atomic
 from vidface.manifest.manifest import CONTROL
+from vidface.manifest.names import composed
 from vidface.manifest.rows import Problem, show
 
 MOST_VIDEOS = 100  # how many of an identity's videos count
@@ -69,7 +70,9 @@ def _line(path: Path, identity: str, videos: Sequence[str]) -> str:
     return " ".join((identity, *names)) + "\n"
 
 
-def read_iqiyi(path: Path, *, video_ids: Iterable[str] | None = None) -> dict[str, list[str]]:
+def read_iqiyi(
+    path: Path, *, video_ids: Iterable[str] | None = None, identities: Iterable[str] = ()
+) -> dict[str, list[str]]:
     """Read rankings back: identity -> video ids, in the order of the file.
 
     Repeated videos and more than 100 of them are returned as they stand: the score's definition says how they
@@ -79,6 +82,7 @@ def read_iqiyi(path: Path, *, video_ids: Iterable[str] | None = None) -> dict[st
         path: The text file.
         video_ids: The manifest's ids. With them a video comes back under the id it has there, which may end
             in ``.mp4``; without, or where no id fits, it is the name without ``.mp4``.
+        identities: The manifest's. Ids and identities that are there in the other Unicode form come back as there.
 
     Raises:
         StoreError: With file and line: not UTF-8, an empty line, a name that does not end in ``.mp4``, an
@@ -96,9 +100,18 @@ def read_iqiyi(path: Path, *, video_ids: Iterable[str] | None = None) -> dict[st
     for problem in problems:
         if problem.kind != "spacing":
             raise StoreError(problem.at(path))
-    return {
-        line.identity: [ids.get(name, name.removesuffix(".mp4")) for name in line.names] for line in lines
+    alike = {composed(name): video_id for name, video_id in ids.items()}
+    people = {name: name for name in identities}
+    people = {composed(name): name for name in people} | people
+    rankings = {
+        people.get(line.identity) or people.get(composed(line.identity), line.identity): [
+            ids.get(name) or alike.get(composed(name), name.removesuffix(".mp4")) for name in line.names
+        ]
+        for line in lines
     }
+    if len(rankings) < len(lines):
+        raise StoreError(f"{path}: an identity has two lines, in two Unicode forms")
+    return rankings
 
 
 def parse_iqiyi(path: Path) -> tuple[list[Line], list[Problem]]:

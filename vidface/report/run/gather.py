@@ -164,6 +164,13 @@ def _open(run: Run) -> _Opened:
     whole = len(rows) == len(found.video_ids) and bool((np.diff(rows) == 1).all())
     embeddings = found.embeddings if whole else found.embeddings[rows]
     info = None if run.features is None else read_features(run.features)
+    # Ids as the manifest writes them, which may be the other Unicode form.
+    spelled = {
+        found.video_ids[row]: video for row, video in zip(rows.tolist(), run.manifest.video_ids, strict=True)
+    }
+    found = replace(found, video_ids=[spelled.get(video, video) for video in found.video_ids])
+    if info is not None:
+        info = replace(info, video_ids=[spelled.get(video, video) for video in info.video_ids])
     return _Opened(run, info, found, rows, embeddings)
 
 

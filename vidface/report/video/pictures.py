@@ -24,6 +24,7 @@ from vidface.files import store
 from vidface.files.store import FeaturesInfo
 from vidface.frames.frame import Pixels
 from vidface.manifest.manifest import Manifest
+from vidface.manifest.names import composed
 
 __all__ = ["Pictures", "Shot", "open_pictures"]
 
@@ -59,7 +60,7 @@ class Pictures:
     def __init__(self, manifest: Manifest, info: FeaturesInfo, decoders: Decoders) -> None:
         self.missing: dict[str, str] = {}
         self._manifest, self._info, self._decoders = manifest, info, decoders
-        self._places = {video_id: i for i, video_id in enumerate(manifest.video_ids)}
+        self._places = {composed(video_id): i for i, video_id in enumerate(manifest.video_ids)}
 
     def thumbnails(self, video: int, rows: Sequence[int], size: int = 64) -> list[Pixels | None]:
         """One picture a row: the aligned face where the features file has boxes, else the whole frame.
@@ -120,7 +121,7 @@ class Pictures:
         waiting = _rows_by_time(times, faces="faces" in self._info.attributes)
         wanted = set(rows)
         reason = ""
-        place = self._places.get(video_id)
+        place = self._places.get(composed(video_id))
         if place is None:
             reason = "not in the manifest"
         elif self._info.attributes["decoder"] == NOT_KNOWN:

@@ -239,8 +239,8 @@ def failed_queries(
             if searched
             else "queries are not ranked"
         )
-        spellings = {as_read(name) for name in there}
-        again = sum(as_read(name) in spellings for name in truth if name not in there)
+        spellings = set(as_read(there).values())
+        again = sum(text in spellings for text in as_read(set(truth).difference(there)).values())
         why += f" ({again:,} of them have a ranking in another spelling)" if again else ""
         why += f", and {videos:,} gallery videos of others are never found" if videos else ""
     else:
