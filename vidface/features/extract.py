@@ -149,7 +149,11 @@ def extract(
 def _is_without_media(features: Path) -> bool:
     """Whether no video of a file was there when it was made, as where ``--root`` was forgotten: it holds no rows."""
     kinds = {fault["kind"] for fault in faults_of(features)}
-    return kinds <= {"missing", NOT_FETCHED} and set(read_features(features).status) == {"failed"}
+    return (
+        bool(kinds)
+        and kinds <= {"missing", NOT_FETCHED}
+        and set(read_features(features).status) == {"failed"}
+    )
 
 
 def _extract_shards(job: ExtractJob, chunks: list[tuple[str, range]], parts: Path, engine: Engine) -> int:
