@@ -11,7 +11,8 @@ from small_sets import random_set
 
 from vidface.manifest.manifest import Manifest
 from vidface.scores.protocols.image_track import score_images
-from vidface.scores.protocols.iqiyi import rank_gallery, ranks_by_search, wanted_videos
+from vidface.scores.protocols.iqiyi import rank_gallery
+from vidface.scores.protocols.iqiyi_ranks import ranks_by_search, wanted_videos
 from vidface.scores.protocols.lfrc import score_all_pairs
 from vidface.scores.protocols.open_set_numbers import open_set_numbers
 from vidface.scores.protocols.pairs import pair_scores
