@@ -143,7 +143,7 @@ def refuse_shape(distractors: Any, dimension: int) -> None:
         ValueError: what they are instead.
     """
     refuse_masked(distractors, "distractors")
-    shape, kind = getattr(distractors, "shape", None), getattr(distractors, "dtype", None)
+    shape, kind = getattr(distractors, "shape", None), getattr(distractors, "dtype", np.dtype(np.float32))
     if shape is None or len(shape) != 2 or shape[1] != dimension:
         raise ValueError(f"distractors must be [M, {dimension}], not {shape or type(distractors).__name__}")
     if not isinstance(kind, np.dtype) or kind.kind != "f":
