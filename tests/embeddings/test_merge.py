@@ -655,11 +655,9 @@ def test_warnings_of_faults_in_several_shards_are_those_of_the_whole_run(tmp_pat
     vidface(*command, "-o", tmp_path / "whole.h5", code=1)
     vidface("merge", parts[2], parts[0], parts[1], "-o", tmp_path / "merged.h5", code=1)
     assert (tmp_path / "merged.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
-    said = f"{len(wrong)} of {videos} videos have frames that are not of the model's size"
+    said = f"{len(wrong)} of {videos} videos have frames that do not have the model's size"
     for name in ("whole", "merged"):
         vidface("cluster", tmp_path / f"{name}.h5", "-o", tmp_path / f"{name}.emb.h5")
         scores = vidface("score", tmp_path / f"{name}.emb.h5", "--manifest", listed, "--json").json
-        assert [warning for warning in scores["warnings"] if warning.startswith(said)] == scores["warnings"][
-            :1
-        ]
+        assert scores["warnings"][0].startswith(said)
     assert (tmp_path / "merged.emb.h5").read_bytes() == (tmp_path / "whole.emb.h5").read_bytes()

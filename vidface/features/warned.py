@@ -1,4 +1,4 @@
-"""What the faults of an extraction say of all its videos together. Tested in ``tests/features/test_extract.py``."""
+"""What the faults of an extraction say of all its videos together. Tested in ``tests/embeddings/test_merge.py``."""
 
 from __future__ import annotations
 
