@@ -17,7 +17,7 @@ What lets the work be done, but costs the user something, is a warning: a senten
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "VidfaceError",
     "Warned",
     "by_cost",
+    "first_few",
     "printable",
     "shortened",
     "visible",
@@ -109,6 +110,11 @@ def shortened(error: object) -> str:
     """What a library says of an error, for a message: as `printable`, and of a long text its beginning and its end."""
     text = printable(str(error))
     return text if len(text) <= 300 else f"{text[:120]} ... {text[-175:]}"
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first few of many names, for a message: ``a, b, c, ...``."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def visible(text: str) -> str:

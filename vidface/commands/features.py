@@ -18,7 +18,7 @@ from vidface.commands.options import (
     root_option,
 )
 from vidface.commands.output import by_kind, lost_nodes, print_json, print_warnings
-from vidface.errors import UsageError
+from vidface.errors import UsageError, first_few
 from vidface.scores.text import faces_line
 
 if TYPE_CHECKING:
@@ -187,8 +187,8 @@ def _print(result: FeaturesResult, as_json: bool) -> int:
         left_out = f"; left out: {by_kind(words)}" if words else ""
         click.echo(f"rows in the source: {result.counts.get('read', 0)}{left_out}")
         if result.unlisted:
-            some = ", ".join(result.unlisted[:3]) + (", ..." if len(result.unlisted) > 3 else "")
-            click.echo(f"left out: {len(result.unlisted)} videos that are not in the manifest: {some}")
+            names = first_few(result.unlisted)
+            click.echo(f"left out: {len(result.unlisted)} videos that are not in the manifest: {names}")
         if result.faults:
             kinds = by_kind(result.faults)
             click.echo(f"videos: {by_kind(result.status)}; faults: {kinds}, in {result.faults_file}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.errors import visible
+from vidface.errors import first_few, visible
 from vidface.scores.text import counted
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ def print_made(output: Path, made: Converted, as_json: bool) -> int:
     if made.missing:
         click.echo(f"missing: the media of {made.missing} videos; extract will list them as faults")
     for reason, names in made.ignored.items():
-        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        click.echo(f"left out: {len(names)} {reason}: {some}")
+        click.echo(f"left out: {len(names)} {reason}: {first_few(names)}")
     for note in made.notes:
         click.echo(f"note: {note}")
     return 0

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vidface.embeddings.options import EMBEDDINGS_ATTRIBUTES
-from vidface.errors import UsageError
+from vidface.errors import UsageError, first_few
 from vidface.features.options import FEATURES_ATTRIBUTES
 from vidface.features.warned import fault_warnings
 from vidface.files.locks import short
@@ -181,8 +181,7 @@ def _in_order(shards: Sequence[FeaturesInfo]) -> list[FeaturesInfo]:
             )
     missing = [f"{part}/{parts}" for part in range(1, parts + 1) if (part, parts) not in found]
     if missing:
-        some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise UsageError(f"shard: {len(missing)} of {parts} are not among the files: {some}")
+        raise UsageError(f"shard: {len(missing)} of {parts} are not among the files: {first_few(missing, 5)}")
     return [found[part, parts] for part in range(1, parts + 1)]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.errors import ManifestError, Warned
+from vidface.errors import ManifestError, Warned, first_few
 from vidface.manifest.identities import as_read
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_mean
@@ -134,7 +134,7 @@ def score_rankings(
         warnings.append(
             Warned(
                 f"{len(missing)} of {len(truth)} identities of the gallery are not ranked and score 0 "
-                f"(no usable enrolment video, or missing from the submission): {_some(missing)}",
+                f"(no usable enrolment video, or missing from the submission): {first_few(missing)}",
                 len(missing) / len(truth),
             )
         )
@@ -257,10 +257,6 @@ def failed_queries(
 
 def _listed(splits: Sequence[str]) -> str:
     return ", ".join(f"'{split}' ({n})" for split, n in Counter(splits).most_common(5)) or "none"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def add(result: dict[str, Any], scored: Scored, manifest: Manifest, options: ScoreOptions) -> None:
