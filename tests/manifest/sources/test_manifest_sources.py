@@ -114,6 +114,15 @@ def test_videos_without_people(tmp_path: Path) -> None:
     ]
 
 
+def test_folders_of_images_alone_may_be_people(tmp_path: Path) -> None:
+    """The photographs of a person would be one video, and nobody would have an identity."""
+    _, result = convert(tmp_path, "ann/1.jpg", "ann/2.jpg", "ben/1.jpg")
+    assert result.identities == 0
+    assert "pass --pictures" in result.notes[-1]
+    _, result = convert(tmp_path / "b", "ann/1/1.jpg", "ann/2/1.jpg", "ben/1/1.jpg")  # folders of frames
+    assert not any("--pictures" in note for note in result.notes)
+
+
 def test_the_manifest_may_lie_in_the_folder_itself(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.mp4", "a/2.mp4")
     from_folder(tmp_path, tmp_path / "set.jsonl")

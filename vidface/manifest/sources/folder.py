@@ -138,7 +138,12 @@ def from_folder(
         else:
             add((), top, "", ["val"] * len(top))
     check_unknown(unknown, met, folder)
-    return write_of_folder(output, rows, ignored)
+    made = write_of_folder(output, rows, ignored)
+    if top and not any(node.height or node.is_file for node in top):  # DIR/PERSON/IMAGE looks the same
+        made.notes.append(
+            "each folder was taken for one video: if they are people, and their images photographs, pass --pictures"
+        )
+    return made
 
 
 def check_unknown(unknown: Collection[str], met: Collection[str], folder: Path) -> None:
