@@ -24,6 +24,7 @@ ORDER = (
         "errors",
         "runtime",
         "files",
+        "arrays",
         "manifest",
         "frames",
         "backbones",

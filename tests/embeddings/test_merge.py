@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from vidface.backbones import Backbone, ModelCard
 from vidface.embeddings.cluster import cluster
-from vidface.embeddings.merge import merge
 from vidface.embeddings.options import EMBEDDINGS_ATTRIBUTES, ClusterOptions
 from vidface.errors import ChangedError, StoreError, UsageError
 from vidface.features import extract as extracting
@@ -42,6 +41,7 @@ from vidface.files.store import (
 from vidface.files.store import embeddings as store_embeddings
 from vidface.files.store import shards as store_shards
 from vidface.manifest.manifest import Manifest
+from vidface.runs.merge import merge
 from vidface.scores.options import ScoreOptions
 from vidface.scores.scored import read_scored
 from vidface.scores.sweep import sweep

@@ -29,7 +29,7 @@ from vidface.scores.metrics.open_set import search_outcomes
 FOLDERS = (vidface.scores.metrics, vidface.scores.pairs, vidface.scores.search, vidface.embeddings)
 # What takes no arrays: files and their options, numbers, and the checks themselves.
 OTHERS = {
-    *("embeddings.arrays", "embeddings.cluster", "embeddings.merge", "embeddings.options"),
+    *("embeddings.cluster", "embeddings.options"),
     *("embeddings.thresholds", "scores.metrics.fpr_rules"),
 }
 

@@ -209,8 +209,8 @@ def merge(files: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool)
     FILES are all N files of `vidface extract --shard I/N`, or of `vidface cluster --shard I/N`, in any order.
     Exit code 1 where a video is not ok.
     """
-    from vidface.embeddings.merge import merge as run
     from vidface.files.faults import FAULTS_FILE
+    from vidface.runs.merge import merge as run
 
     result = run(files, output, overwrite=overwrite)
     if as_json:

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import integers
+from vidface.arrays import integers
 from vidface.embeddings.exact import aligned_rows, as_read, refuse_wrong, unit_rows, unit_rows_and_norms
 from vidface.embeddings.pooling import POOLS, pool_label, pool_weighted, weigh
 from vidface.embeddings.union_find import grow, rank, rising

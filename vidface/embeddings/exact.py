@@ -33,7 +33,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import array_of
+from vidface.arrays import array_of
 
 __all__ = ["normalise_rows", "widen_rows"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import booleans, integers, numbers, unit_rows_of
+from vidface.arrays import booleans, integers, numbers, unit_rows_of
 
 __all__ = ["POOLS", "pool_frames", "weigh_frames"]
 

@@ -24,7 +24,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import unit_rows_of
+from vidface.arrays import unit_rows_of
 from vidface.embeddings.exact import TILE_LEFT, TILE_RIGHT, aligned_rows, dot32, tile32
 
 __all__ = ["cluster_frames", "cluster_sweep"]

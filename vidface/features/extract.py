@@ -7,7 +7,7 @@ would have had, and ends in the same bytes. When all shards are there they are j
 With ``--faces detect`` a row is a face that was found in a frame, not a frame: see
 `vidface.features.engines.detection`.
 
-With ``--shard I/N`` a run takes a share of these shards, whole ones, and `vidface.embeddings.merge` joins what N such
+With ``--shard I/N`` a run takes a share of these shards, whole ones, and `vidface.runs.merge` joins what N such
 runs wrote into the bytes of the run that takes all.
 """
 

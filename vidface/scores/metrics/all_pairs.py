@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from vidface.embeddings.arrays import LONGEST, at_least_one, integers, unit_rows_of
+from vidface.arrays import LONGEST, at_least_one, integers, unit_rows_of
 from vidface.runtime import cpu_count
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
 from vidface.scores.metrics.listed_pairs import fpr_fraction

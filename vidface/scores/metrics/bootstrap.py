@@ -29,7 +29,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import at_least_one, booleans, integers, numbers
+from vidface.arrays import at_least_one, booleans, integers, numbers
 from vidface.scores.metrics.listed_pairs import equal_error_rate_of_curve
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import booleans, integers, numbers
+from vidface.arrays import booleans, integers, numbers
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import fpr_fraction, tpr_of_listed_pairs
 

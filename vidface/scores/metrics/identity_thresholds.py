@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import at_least_one, booleans, integers, two_sides, unit_rows_of
+from vidface.arrays import at_least_one, booleans, integers, two_sides, unit_rows_of
 from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.search.identities import BINS, Scores, count_lower, count_upper, lower_place, upper_place

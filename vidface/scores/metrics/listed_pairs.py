@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import booleans, numbers
+from vidface.arrays import booleans, numbers
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES, FprRule, share_of_next, takes_next
 
 __all__ = [

@@ -23,7 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import at_least_one, integers, unit_rows_of
+from vidface.arrays import at_least_one, integers, unit_rows_of
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import at_least_one, booleans, integers, numbers, two_sides, unit_rows_of
+from vidface.arrays import at_least_one, booleans, integers, numbers, two_sides, unit_rows_of
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import fpr_fraction, point_at
 from vidface.scores.text import too_few

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import at_least_one, booleans, integers
+from vidface.arrays import at_least_one, booleans, integers
 
 __all__ = ["average_precision_at_k", "cmc", "rank_k_hits"]
 

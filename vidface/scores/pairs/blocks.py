@@ -5,7 +5,7 @@ of block. The blocked product by BLAS, ten times as fast, only sorts pairs out: 
 by less than `product_error`, so only the few pairs that close to a bracket or in it need their score. Tested in
 ``tests/scores/pairs/test_pair_scan.py``.
 
-All of this is inner work, on arrays that `vidface.embeddings.arrays` has let in; only distractors, which lie on disk,
+All of this is inner work, on arrays that `vidface.arrays` has let in; only distractors, which lie on disk,
 are checked here, as they are read.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vidface.embeddings.arrays import refuse_masked, refuse_rows
+from vidface.arrays import refuse_masked, refuse_rows
 from vidface.embeddings.exact import dot32, widen_rows
 from vidface.runtime import in_threads
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import integers, unit_rows_of
+from vidface.arrays import integers, unit_rows_of
 from vidface.embeddings.exact import dot64
 from vidface.runtime import cpu_count, map_ordered
 

@@ -27,7 +27,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from vidface.embeddings.arrays import LONGEST, at_least_one, integers, unit_rows_of
+from vidface.arrays import LONGEST, at_least_one, integers, unit_rows_of
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.listed_pairs import fpr_fraction

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.embeddings.arrays import integers
+from vidface.arrays import integers
 from vidface.scores.metrics.bootstrap import auc_eer_intervals, bootstrap_mean, bootstrap_ratio
 from vidface.scores.metrics.folds import THRESHOLDS, cut_folds, given_folds, val_at_far
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule

@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from vidface.embeddings.arrays import LONGEST
+from vidface.arrays import LONGEST
 from vidface.embeddings.exact import dot32
 from vidface.runtime import cpu_count, in_threads
 from vidface.scores.pairs.blocks import BLOCK, TOPS, checked_float32, product_error

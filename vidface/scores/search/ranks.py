@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.embeddings.arrays import LONGEST, integers, texts, two_sides, unit_rows_of
+from vidface.arrays import LONGEST, integers, texts, two_sides, unit_rows_of
 from vidface.embeddings.exact import dot64
 from vidface.scores.pairs.blocks import by_text, product_error
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from vidface.embeddings.arrays import LONGEST, at_least_one, texts, two_sides, unit_rows_of
+from vidface.arrays import LONGEST, at_least_one, texts, two_sides, unit_rows_of
 from vidface.embeddings.pooling import pool_label
 from vidface.runtime import cpu_count, map_ordered
 from vidface.scores.pairs.blocks import by_text, product_error
