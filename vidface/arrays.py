@@ -17,12 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from vidface.files.store import UNIT_TOLERANCE
 
 __all__ = [
+    "GRID",
     "LONGEST",
     "array_of",
     "at_least_one",
     "booleans",
     "integers",
     "numbers",
+    "on_grid",
     "refuse_masked",
     "refuse_rows",
     "texts",
@@ -33,10 +35,14 @@ __all__ = [
 # Whatever was read within `UNIT_TOLERANCE` is well inside, as here squares are added in float32.
 _TOLERANCE = 2 * UNIT_TOLERANCE
 LONGEST = 1 + _TOLERANCE  # no row that went through the door is longer
+_BLOCK = 8192  # rows looked at at a time
+GRID = 2.0**26  # values of unit rows are multiples of its inverse, `vidface.embeddings.exact` says why
 
 
 def unit_rows_of(values: ArrayLike, what: str = "embeddings") -> NDArray[np.float32]:
-    """Rows of length 1, or 0 where a video has no usable frame; float32 [n, D], C order, copied only if need be.
+    """Rows of length 1, or 0 where a video has no usable frame: float32 [n, D], C order, on the grid.
+
+    They are copied only if need be.
 
     Args:
         values: real numbers [n, D].
@@ -51,6 +57,22 @@ def unit_rows_of(values: ArrayLike, what: str = "embeddings") -> NDArray[np.floa
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused as not finite
         rows = np.ascontiguousarray(found, np.float32)
     refuse_rows(rows, what)
+    return on_grid(rows)
+
+
+def on_grid(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unit rows rounded to multiples of 2**-26; the rows themselves where they are that already, as ours are.
+
+    Args:
+        rows: float32 [n, D].
+    """
+    for start in range(0, len(rows), _BLOCK):
+        part = rows[start : start + _BLOCK]
+        if not np.array_equal(np.rint(part * np.float32(GRID)) * np.float32(1 / GRID), part):
+            rounded = rows * np.float32(GRID)
+            np.rint(rounded, out=rounded)
+            rounded *= np.float32(1 / GRID)
+            return rounded
     return rows
 
 

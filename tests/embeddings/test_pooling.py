@@ -52,26 +52,16 @@ def test_many_frames_lose_nothing_to_rounding() -> None:
     np.testing.assert_allclose(pool_frames(unit, np.ones(len(unit), bool)), unit[0], atol=1e-7)
 
 
-def pairwise_sum(values: list[float]) -> float:
-    """The documented order: halves down to 128 values, and those in eight lanes."""
-    if len(values) > 128:
-        half = len(values) // 2 // 8 * 8
-        return pairwise_sum(values[:half]) + pairwise_sum(values[half:])
-    whole = len(values) // 8 * 8
-    lanes = [0.0] * 8
-    for i in range(whole):
-        lanes[i % 8] += values[i]
-    a, b, c, d, e, f, g, h = lanes
-    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
-    for value in values[whole:]:
-        total += value
-    return total
-
-
-@pytest.mark.parametrize("dimension", [1, 7, 8, 127, 128, 129, 300, 512, 2048, 4099])
-def test_the_order_of_the_sums_is_the_written_one_bit_for_bit(dimension: int) -> None:
-    unit = normalise_rows(np.random.default_rng(dimension).standard_normal((9, dimension)) + 0.1)
-    keep = np.arange(9) % 3 != 1
-    mean = [sum(float(x) for x in column[keep]) / 6 for column in unit.T]
-    length = pairwise_sum([m * m for m in mean]) ** 0.5
-    assert pool_frames(unit, keep).tolist() == [float(np.float32(m / length)) for m in mean]
+@pytest.mark.parametrize("dimension", [1, 31, 32, 33, 300, 512])
+def test_the_order_of_the_squares_is_the_written_one_bit_for_bit(dimension: int) -> None:
+    rows = np.random.default_rng(dimension).standard_normal((20, dimension))
+    for row in rows.astype(np.float32):
+        lanes = np.zeros(32)
+        for d, value in enumerate(row.tolist()):
+            lanes[d % 32] += value * value
+        total = 0.0
+        for lane in lanes.tolist():
+            total += lane
+        scale = 2**26 / total**0.5
+        expected = [float(np.float32(round(value * scale))) / 2**26 for value in row.tolist()]
+        assert normalise_rows(row[None])[0].tolist() == expected

@@ -384,17 +384,6 @@ case(
 )
 case("embeddings.exact.normalise_rows", x=(ROWS, spoilt_features(ROWS)))
 case(
-    "embeddings.exact.widen_rows",
-    rows=(
-        ROWS.astype(np.float16),
-        [("float32", ROWS), ("fewer", ROWS[:2].astype(np.float16)), ("one axis", ROWS[0].astype(np.float16))],
-    ),
-    out=(
-        np.empty_like(ROWS),
-        [("not in C order", np.asfortranarray(ROWS)), ("float64", ROWS.astype(float)), ("fewer", ROWS[:2])],
-    ),
-)
-case(
     "embeddings.pooling.pool_frames",
     unit=(ROWS, spoilt_rows(ROWS)),
     keep=(SAME, spoilt_flags(SAME)),

@@ -15,10 +15,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.arrays import integers
-from vidface.embeddings.exact import aligned_rows, as_read, refuse_wrong, unit_rows, unit_rows_and_norms
-from vidface.embeddings.pooling import POOLS, pool_label, pool_weighted, weigh
-from vidface.embeddings.union_find import grow, rank, rising
+from vidface.arrays import LONGEST, integers
+from vidface.embeddings.exact import HALVES, as_read, product_error, refuse_wrong, unit_rows
+from vidface.embeddings.pooling import POOLS, weigh, weighted_mean
+from vidface.embeddings.union_find import label, rising
 
 __all__ = ["embed_sweep", "embed_weighted", "pool_videos"]
 
@@ -93,16 +93,17 @@ def _embed(
     rows16, rows32 = as_read(features)
     rows = len(rows16) + len(rows32)
     bounds = _bounds(offsets, rows)
-    levels, level_of = rising(thresholds)
-    embeddings = np.empty((len(thresholds), len(bounds) - 1, rows16.shape[1]), np.float32)
-    kept = np.empty((len(thresholds), len(bounds) - 1), np.int64)
+    levels, places = rising(thresholds)
+    error = product_error(rows16.shape[1], LONGEST)
+    embeddings = np.empty((len(levels), len(bounds) - 1, rows16.shape[1]), np.float32)
+    kept = np.empty((len(levels), len(bounds) - 1), np.int64)
     labels = np.empty(rows if len(thresholds) == 1 else 0, np.int32)
     weights = np.empty(0 if pool == "largest" else len(labels), np.float32)
-    refuse_wrong(
-        _embed_videos(
-            rows16, rows32, bounds, levels, level_of, POOLS.index(pool), (embeddings, kept, labels, weights)
-        )
-    )
+    out = (embeddings, kept, labels, weights)
+    if len(levels):
+        refuse_wrong(_embed_videos(rows16, rows32, HALVES, bounds, levels, error, POOLS.index(pool), out))
+    if len(thresholds) != 1:
+        embeddings, kept = embeddings[places], kept[places]
     return embeddings, kept, labels, weights
 
 
@@ -115,71 +116,36 @@ def _bounds(offsets: ArrayLike, rows: int) -> NDArray[np.int64]:
 
 @njit(cache=True, nogil=True)
 def _embed_videos(
-    rows16: Any, rows32: Any, bounds: Any, levels: Any, level_of: Any, pool: Any, out: Any
+    rows16: Any, rows32: Any, halves: Any, bounds: Any, levels: Any, error: float, pool_by: Any, out: Any
 ) -> Any:
-    """Fill ``out``: embeddings and kept of every threshold, and labels and weights of all rows where there is room.
+    """Fill ``out``: embeddings and kept of every level, and labels and weights of all rows where there is room.
 
     Returns -1, or a row that is not finite; then ``out`` is not filled to the end.
     """
     embeddings, kept, labels, weights = out
-    largest, by_norm = pool == _LARGEST, pool == _SIZE_NORM
-    scratch = _room(bounds, rows16.shape[1])
-    norms, shares = np.empty(len(scratch), np.float64), np.empty(len(scratch), np.float64)
-    same = np.empty(levels.size + 1, np.int64)  # the lowest level that gives the same embedding
-    pooled = np.empty(levels.size + 1, np.int64)  # the place among the thresholds where a level was averaged
-    for v in range(bounds.size - 1):
-        a, b = bounds[v], bounds[v + 1]
-        unit = scratch[: b - a]
-        if largest:
-            wrong = unit_rows(rows16[a:b], rows32[a:b], unit)
-        else:
-            wrong = unit_rows_and_norms(rows16[a:b], rows32[a:b], unit, norms[: b - a])
-        if wrong >= 0:
-            return a + wrong
-        clusters = np.zeros((levels.size + 1, b - a), np.int32)  # the last row: None, all frames are one
-        for level in range(levels.size + 1):
-            same[level], pooled[level] = level, -1
-        if levels.size:
-            parent, parts = grow(unit, levels)
-            for level in range(levels.size):
-                if level and parts[level] == parts[level - 1]:  # one is a part of the other: equal
-                    same[level] = same[level - 1]
-                    continue
-                clusters[level] = rank(unit, parent, level)
-                if largest and level and _same_kept(clusters[level], clusters[same[level - 1]]):
-                    same[level] = same[level - 1]
-        for t in range(level_of.size):
-            level = same[level_of[t]]
-            if pooled[level] >= 0:
-                embeddings[t, v] = embeddings[pooled[level], v]
-                kept[t, v] = kept[pooled[level], v]
-                continue
-            pooled[level] = t
-            if largest:
-                kept[t, v] = pool_label(unit, clusters[level], 0, embeddings[t, v])
-            else:
-                kept[t, v] = weigh(norms[: b - a], clusters[level], by_norm, shares[: b - a])
-                pool_weighted(unit, shares[: b - a], embeddings[t, v])
-        if labels.size:
-            labels[a:b] = clusters[level_of[0]]
-        if weights.size:
-            for i in range(b - a):
-                weights[a + i] = np.float32(shares[i])
-    return -1
-
-
-@njit(cache=True)
-def _room(bounds: Any, dimension: Any) -> Any:
-    """Room for the unit rows of the longest video."""
     longest = 0
     for v in range(bounds.size - 1):
         longest = max(longest, bounds[v + 1] - bounds[v])
-    return aligned_rows(longest, dimension)
-
-
-@njit(cache=True)
-def _same_kept(labels: Any, others: Any) -> Any:
-    different = 0
-    for i in range(labels.size):
-        different += (labels[i] == 0) != (others[i] == 0)
-    return different == 0
+    room = np.empty((longest, rows16.shape[1]), np.float32)
+    lengths, shares = np.empty(longest), np.empty(longest)
+    for v in range(bounds.size - 1):
+        a, b = bounds[v], bounds[v + 1]
+        unit, norms, counts = room[: b - a], lengths[: b - a], shares[: b - a]
+        wrong = unit_rows(rows16[a:b], rows32[a:b], halves, unit, norms)
+        if wrong >= 0:
+            return a + wrong
+        clusters = np.empty((levels.size, b - a), np.int32)
+        label(unit, levels, error, clusters)
+        for t in range(levels.size):
+            if pool_by == _LARGEST:
+                for i in range(b - a):
+                    counts[i] = np.float64(clusters[t, i] == 0)
+            else:
+                weigh(norms, clusters[t], pool_by == _SIZE_NORM, counts)
+            kept[t, v] = np.count_nonzero(counts)
+            weighted_mean(unit, counts, embeddings[t, v])
+        if labels.size:
+            labels[a:b] = clusters[0]
+        if weights.size:
+            weights[a:b] = counts
+    return -1

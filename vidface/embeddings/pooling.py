@@ -1,10 +1,10 @@
-"""From the frames of a video to one embedding: a mean of the unit rows, made unit length again.
+"""From the frames of a video to one embedding: every frame has a weight; the mean of the unit rows, made unit length.
 
 The mean of the kept frames' unit vectors is the reference's video embedding (LFRC 2019, video track: every frame
-normalised, summed, normalised again). The weighted means keep every frame, and let those count that have many others
-like them, and that look like faces; ``docs/pooling.md`` says how it was found. Tested in
-``tests/embeddings/test_pooling.py`` and ``tests/embeddings/test_pooling_weighted.py``. Kernels are not in `__all__`:
-they check neither a shape nor an index.
+normalised, summed, normalised again): frames of the largest cluster count 1, the others 0. The weighted means keep
+every frame, and let those count that have many others like them, and that look like faces; ``docs/pooling.md`` says how
+it was found. Tested in ``tests/embeddings/test_pooling.py`` and ``tests/embeddings/test_pooling_weighted.py``. Kernels
+are not in `__all__`: they check neither a shape nor an index.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.arrays import booleans, integers, numbers, unit_rows_of
+from vidface.embeddings.exact import LANES, unit_row
 
 __all__ = ["POOLS", "pool_frames", "weigh_frames"]
 
@@ -44,38 +45,29 @@ def pool_frames(unit: ArrayLike, keep: ArrayLike) -> NDArray[np.float32]:
         ValueError: shapes that don't fit, or rows that are neither of unit length nor zero.
     """
     rows = unit_rows_of(unit, "frames")
-    kept = booleans(keep, "keep", len(rows))
     pooled = np.empty(rows.shape[1], np.float32)
-    pool_label(rows, kept, True, pooled)
+    weighted_mean(rows, booleans(keep, "keep", len(rows)).astype(np.float64), pooled)
     return pooled
 
 
 @njit(cache=True, nogil=True)
-def pool_label(unit: Any, labels: Any, wanted: Any, pooled: Any) -> Any:
-    """Write ``pool_frames`` of the frames with one label, in an order that is always the same; how many they are.
+def weighted_mean(unit: Any, weights: Any, pooled: Any) -> None:
+    """Write the weighted mean of the unit rows, made unit length, in an order that is always the same.
 
     Args:
         unit: float32 [n, D], C-contiguous.
-        labels: [n].
-        wanted: the label of the frames that count.
-        pooled: float32 [D] for the answer.
+        weights: float64 [n], 0 or more.
+        pooled: float32 [D] for the answer; zeros where the rows cancel out (a mean shorter than 1e-6), or none counts.
     """
-    mean = np.zeros(unit.shape[1], np.float64)
-    count = 0
+    total = np.zeros(unit.shape[1])
+    sum_of_weights = 0.0
     for i in range(unit.shape[0]):
-        if labels[i] == wanted:
-            count += 1
-            for d in range(unit.shape[1]):
-                mean[d] += np.float64(unit[i, d])
-    pooled[:] = 0
-    if count:
-        for d in range(mean.size):
-            mean[d] /= count
-        length = np.sqrt(_sum_of_squares(mean))
-        if length >= VANISHED:
-            for d in range(mean.size):
-                pooled[d] = np.float32(mean[d] / length)
-    return count
+        if weights[i] > 0:
+            sum_of_weights += weights[i]
+            for d in range(total.size):
+                total[d] += weights[i] * np.float64(unit[i, d])
+    if unit_row(total, np.empty(LANES), pooled) < VANISHED * sum_of_weights:
+        pooled[:] = 0
 
 
 def weigh_frames(norms: ArrayLike, labels: ArrayLike, *, by_norm: bool) -> NDArray[np.float64]:
@@ -111,99 +103,22 @@ def weigh_frames(norms: ArrayLike, labels: ArrayLike, *, by_norm: bool) -> NDArr
 
 
 @njit(cache=True, nogil=True)
-def weigh(norms: Any, labels: Any, by_norm: Any, weights: Any) -> Any:
-    """Write ``weigh_frames``; how many frames have a weight above 0.
-
-    Args:
-        norms: float64 [n].
-        labels: int32 [n], each below n.
-        by_norm: whether norms count.
-        weights: float64 [n] for the answer.
-    """
+def weigh(norms: Any, labels: Any, by_norm: bool, weights: Any) -> None:
+    """Write ``weigh_frames`` from float64 [n], int32 [n], each below n, into float64 [n]."""
     usable = np.sort(norms[norms > 0])
     weights[:] = 0
     if not usable.size:
-        return 0
+        return
     # The decile is the norm of a frame, the upper one where it falls between two.
     steps, of = UPPER
     clear = CLEAR * usable[(steps * (usable.size - 1) + of - 1) // of]
     mass = np.zeros(norms.size, np.float64)
     for i in range(norms.size):
-        if by_norm:
-            share = min(1.0, norms[i] / clear)
-            share *= share
-            share *= share
-            weights[i] = share * share
-        else:
-            weights[i] = norms[i] > 0
+        weights[i] = min(1.0, norms[i] / clear) ** 8 if by_norm else np.float64(norms[i] > 0)
         mass[labels[i]] += weights[i]
     total = 0.0
     for i in range(norms.size):
         weights[i] *= mass[labels[i]] * mass[labels[i]]
         total += weights[i]
-    count = 0
     for i in range(norms.size):
         weights[i] /= total
-        count += weights[i] > 0
-    return count
-
-
-@njit(cache=True, nogil=True)
-def pool_weighted(unit: Any, weights: Any, pooled: Any) -> None:
-    """Write the weighted mean of the unit rows, made unit length, in an order that is always the same.
-
-    Args:
-        unit: float32 [n, D], C-contiguous.
-        weights: float64 [n], shares that add up to 1, or all zero.
-        pooled: float32 [D] for the answer; zeros where the rows cancel out (a mean shorter than 1e-6), or none counts.
-    """
-    mean = np.zeros(unit.shape[1], np.float64)
-    for i in range(unit.shape[0]):
-        if weights[i] > 0:
-            for d in range(unit.shape[1]):
-                mean[d] += weights[i] * np.float64(unit[i, d])
-    pooled[:] = 0
-    length = np.sqrt(_sum_of_squares(mean))
-    if length >= VANISHED:
-        for d in range(mean.size):
-            pooled[d] = np.float32(mean[d] / length)
-
-
-@njit(cache=True)
-def _sum_of_squares(values: Any) -> Any:
-    """Sum pairwise: halves down to 128 values, which are summed in eight lanes. numpy's own order, written down.
-
-    The halves are the nodes of a binary tree, the children of node k at 2k and 2k + 1: numba does not keep functions
-    that call themselves in its cache.
-    """
-    nodes = 4
-    while nodes * 16 < values.size:
-        nodes *= 2
-    begin = np.zeros(nodes, np.int64)
-    count = np.zeros(nodes, np.int64)
-    count[1] = values.size
-    for k in range(1, nodes):
-        if count[k] > 128:
-            half = count[k] // 2 - count[k] // 2 % 8
-            begin[2 * k], count[2 * k] = begin[k], half
-            begin[2 * k + 1], count[2 * k + 1] = begin[k] + half, count[k] - half
-    total = np.zeros(nodes, np.float64)
-    for k in range(nodes - 1, 0, -1):
-        if count[k] > 128:
-            total[k] = total[2 * k] + total[2 * k + 1]
-        elif count[k]:
-            total[k] = _sum_in_lanes(values[begin[k] : begin[k] + count[k]])
-    return total[1]
-
-
-@njit(cache=True)
-def _sum_in_lanes(values: Any) -> Any:
-    whole = values.size // 8 * 8
-    lanes = np.zeros(8, np.float64)
-    for i in range(0, whole, 8):
-        for lane in range(8):
-            lanes[lane] += values[i + lane] * values[i + lane]
-    total = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]))
-    for i in range(whole, values.size):
-        total += values[i] * values[i]
-    return total

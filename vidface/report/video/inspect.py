@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vidface.embeddings.cluster import POOLING
 from vidface.embeddings.exact import normalise_rows
-from vidface.embeddings.pooling import pool_weighted, weigh_frames
+from vidface.embeddings.pooling import weigh_frames, weighted_mean
 from vidface.embeddings.thresholds import threshold_text
 from vidface.embeddings.union_find import cluster_frames, cluster_sweep
 from vidface.errors import ChangedError, StoreError, UsageError, printable
@@ -175,7 +175,7 @@ def inspect(
         labels, told = cluster_frames(unit, threshold), threshold_text(threshold)
         weights = _weights(pool, norms, labels)
         embedding = np.empty(unit.shape[1], np.float32)
-        pool_weighted(unit, weights, embedding)
+        weighted_mean(unit, weights, embedding)
     else:
         labels, embedding, attributes = _stored(embeddings, info, video, slice(first, last))
         told, pooling = str(attributes["threshold"]), str(attributes["pooling"])

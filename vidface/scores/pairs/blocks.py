@@ -18,8 +18,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vidface.arrays import refuse_masked, refuse_rows
-from vidface.embeddings.exact import dot32, widen_rows
+from vidface.arrays import on_grid, refuse_masked, refuse_rows
+from vidface.embeddings.exact import dot32, product_error
 from vidface.runtime import in_threads
 
 __all__: list[str] = []
@@ -95,21 +95,6 @@ def by_text(ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return rows, places
 
 
-def product_error(dimension: int, longest: float) -> float:
-    """The most that two ways to compute a dot product in float32 can differ: any order, and `dot32`.
-
-    n roundings are off by at most n u / (1 - n u) of the sum of absolute products, at most the product of the lengths
-    (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); the rest is for what underflows.
-
-    Args:
-        dimension: numbers a row.
-        longest: the length of the longest row.
-    """
-    u = 2.0**-24
-    total = sum(n * u / (1 - n * u) for n in (dimension, dimension // 32 + 38))
-    return total * longest**2 * 1.001 + dimension * 2.0**-125
-
-
 def outwards(
     low: NDArray[np.float32], high: NDArray[np.float32], error: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -125,15 +110,10 @@ def checked_float32(distractors: Any, start: int, stop: int) -> NDArray[np.float
     Raises:
         ValueError: a row is neither zero nor of unit length.
     """
-    stored = np.ascontiguousarray(distractors[start:stop])
-    rows = np.empty(stored.shape, np.float32)
-    if stored.dtype == np.float16:
-        widen_rows(stored, rows)
-    else:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is refused
-            rows[:] = stored
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused
+        rows = np.ascontiguousarray(distractors[start:stop], np.float32)
     refuse_rows(rows, "distractors", start)
-    return rows
+    return on_grid(rows)
 
 
 def refuse_shape(distractors: Any, dimension: int) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vidface.scores.pairs.blocks import Found, Pairs, blocks_of, checked_float32, outwards, product_error
+from vidface.embeddings.exact import product_error
+from vidface.scores.pairs.blocks import Found, Pairs, blocks_of, checked_float32, outwards
 
 __all__: list[str] = []
 

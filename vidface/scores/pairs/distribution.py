@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.arrays import LONGEST, at_least_one, integers, texts, unit_rows_of
-from vidface.embeddings.exact import dot32
+from vidface.embeddings.exact import dot32, product_error
 from vidface.runtime import cpu_count, in_threads
-from vidface.scores.pairs.blocks import BLOCK, Pairs, blocks_of, by_identity, by_text, product_error
+from vidface.scores.pairs.blocks import BLOCK, Pairs, blocks_of, by_identity, by_text
 
 __all__ = ["BINS", "Distribution", "Extremes", "pair_distribution", "rates_at_edges"]
 

@@ -18,13 +18,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vidface.embeddings.exact import dot32
+from vidface.embeddings.exact import dot32, product_error
 from vidface.runtime import in_threads
 from vidface.scores.pairs.blocks import (
     Pairs,
     blocks_of,
     outwards,
-    product_error,
     products_of,
     scan_blocks,
 )

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.arrays import LONGEST
-from vidface.embeddings.exact import dot32
+from vidface.embeddings.exact import dot32, product_error
 from vidface.runtime import cpu_count, in_threads
-from vidface.scores.pairs.blocks import BLOCK, TOPS, checked_float32, product_error
+from vidface.scores.pairs.blocks import BLOCK, TOPS, checked_float32
 
 __all__: list[str] = []
 

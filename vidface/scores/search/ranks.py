@@ -16,8 +16,8 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.arrays import LONGEST, integers, texts, two_sides, unit_rows_of
-from vidface.embeddings.exact import dot64
-from vidface.scores.pairs.blocks import by_text, product_error
+from vidface.embeddings.exact import dot64, product_error
+from vidface.scores.pairs.blocks import by_text
 
 __all__ = ["gallery_ranks"]
 

@@ -19,9 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from vidface.arrays import LONGEST, at_least_one, texts, two_sides, unit_rows_of
-from vidface.embeddings.pooling import pool_label
+from vidface.embeddings.exact import product_error
+from vidface.embeddings.pooling import weighted_mean
 from vidface.runtime import cpu_count, map_ordered
-from vidface.scores.pairs.blocks import by_text, product_error
+from vidface.scores.pairs.blocks import by_text
 from vidface.scores.search.scan import rank_candidates, scan
 
 __all__ = ["identity_templates", "search"]
@@ -62,7 +63,7 @@ def identity_templates(
     names = sorted(videos)
     templates = np.zeros((len(names), rows.shape[1]), np.float32)
     for template, name in zip(templates, names, strict=True):
-        pool_label(rows[videos[name]], np.ones(len(videos[name]), bool), True, template)
+        weighted_mean(rows[videos[name]], np.ones(len(videos[name])), template)
     return names, templates
 
 
