@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from vidface.arrays import GRID, LONGEST, on_grid, unit_rows_of
-from vidface.embeddings.exact import cosine, normalise_rows, product_error
+from vidface.embeddings.exact import as_read, cosine, normalise_rows, product_error, unit_rows
 
 
 @njit(fastmath=True)
@@ -133,3 +133,19 @@ def test_normalise_rows_leaves_zeros_and_its_input_alone() -> None:
     rows = np.float32([[3, 4], [0, 0]])
     np.testing.assert_allclose(normalise_rows(rows), [[0.6, 0.8], [0, 0]], atol=1e-8)
     assert rows.tolist() == [[3, 4], [0, 0]]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("dimension", [1, 2, 31, 300, 512])
+def test_the_order_of_the_squares_is_the_written_one_bit_for_bit(dimension: int, dtype: type) -> None:
+    def folded(squares: list[float]) -> float:
+        if len(squares) == 1:
+            return squares[0]
+        half = (len(squares) + 1) // 2
+        first, second = squares[:half], [*squares[half:], 0.0]
+        return folded([a + b for a, b in zip(first, second, strict=False)])
+
+    rows = np.random.default_rng(dimension).standard_normal((20, dimension)).astype(dtype)
+    lengths = np.empty(20)
+    unit_rows(*as_read(rows), np.empty(rows.shape, np.float32), lengths)
+    assert lengths.tolist() == [folded([float(value) ** 2 for value in row]) ** 0.5 for row in rows]

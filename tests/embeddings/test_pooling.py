@@ -50,18 +50,3 @@ def test_zero_rows_add_nothing() -> None:
 def test_many_frames_lose_nothing_to_rounding() -> None:
     unit = np.tile(normalise_rows(np.random.default_rng(0).standard_normal((1, 64))), (100_000, 1))
     np.testing.assert_allclose(pool_frames(unit, np.ones(len(unit), bool)), unit[0], atol=1e-7)
-
-
-@pytest.mark.parametrize("dimension", [1, 31, 32, 33, 300, 512])
-def test_the_order_of_the_squares_is_the_written_one_bit_for_bit(dimension: int) -> None:
-    rows = np.random.default_rng(dimension).standard_normal((20, dimension))
-    for row in rows.astype(np.float32):
-        lanes = np.zeros(32)
-        for d, value in enumerate(row.tolist()):
-            lanes[d % 32] += value * value
-        total = 0.0
-        for lane in lanes.tolist():
-            total += lane
-        scale = 2**26 / total**0.5
-        expected = [float(np.float32(round(value * scale))) / 2**26 for value in row.tolist()]
-        assert normalise_rows(row[None])[0].tolist() == expected

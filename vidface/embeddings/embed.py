@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.arrays import LONGEST, integers
-from vidface.embeddings.exact import HALVES, as_read, product_error, refuse_wrong, unit_rows
+from vidface.embeddings.exact import as_read, product_error, refuse_wrong, unit_rows
 from vidface.embeddings.pooling import POOLS, weigh, weighted_mean
 from vidface.embeddings.union_find import label, rising
 
@@ -101,7 +101,7 @@ def _embed(
     weights = np.empty(0 if pool == "largest" else len(labels), np.float32)
     out = (embeddings, kept, labels, weights)
     if len(levels):
-        refuse_wrong(_embed_videos(rows16, rows32, HALVES, bounds, levels, error, POOLS.index(pool), out))
+        refuse_wrong(_embed_videos(rows16, rows32, bounds, levels, error, POOLS.index(pool), out))
     if len(thresholds) != 1:
         embeddings, kept = embeddings[places], kept[places]
     return embeddings, kept, labels, weights
@@ -116,7 +116,7 @@ def _bounds(offsets: ArrayLike, rows: int) -> NDArray[np.int64]:
 
 @njit(cache=True, nogil=True)
 def _embed_videos(
-    rows16: Any, rows32: Any, halves: Any, bounds: Any, levels: Any, error: float, pool_by: Any, out: Any
+    rows16: Any, rows32: Any, bounds: Any, levels: Any, error: float, pool_by: Any, out: Any
 ) -> Any:
     """Fill ``out``: embeddings and kept of every level, and labels and weights of all rows where there is room.
 
@@ -127,25 +127,29 @@ def _embed_videos(
     for v in range(bounds.size - 1):
         longest = max(longest, bounds[v + 1] - bounds[v])
     room = np.empty((longest, rows16.shape[1]), np.float32)
-    lengths, shares = np.empty(longest), np.empty(longest)
+    lengths, shares = np.empty(longest), np.empty((2, longest))
     for v in range(bounds.size - 1):
         a, b = bounds[v], bounds[v + 1]
-        unit, norms, counts = room[: b - a], lengths[: b - a], shares[: b - a]
-        wrong = unit_rows(rows16[a:b], rows32[a:b], halves, unit, norms)
+        unit, norms = room[: b - a], lengths[: b - a]
+        wrong = unit_rows(rows16[a:b], rows32[a:b], unit, norms)
         if wrong >= 0:
             return a + wrong
         clusters = np.empty((levels.size, b - a), np.int32)
         label(unit, levels, error, clusters)
         for t in range(levels.size):
+            counts, before = shares[t % 2, : b - a], shares[1 - t % 2, : b - a]
             if pool_by == _LARGEST:
                 for i in range(b - a):
                     counts[i] = np.float64(clusters[t, i] == 0)
             else:
                 weigh(norms, clusters[t], pool_by == _SIZE_NORM, counts)
             kept[t, v] = np.count_nonzero(counts)
-            weighted_mean(unit, counts, embeddings[t, v])
+            if t and np.array_equal(counts, before):
+                embeddings[t, v] = embeddings[t - 1, v]
+            else:
+                weighted_mean(unit, counts, embeddings[t, v])
         if labels.size:
             labels[a:b] = clusters[0]
         if weights.size:
-            weights[a:b] = counts
+            weights[a:b] = shares[0, : b - a]
     return -1

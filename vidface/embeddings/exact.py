@@ -31,8 +31,10 @@ from vidface.arrays import GRID, array_of
 
 __all__ = ["normalise_rows"]
 
-HALVES = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)  # float16 by its bits
-LANES = 32  # sums side by side, which become vector instructions
+# Of float16 bits: sign and digits as they lie in a float32, 13 places on; the exponent, all ones for infinity and NaN;
+# what makes up for its zero, which lies elsewhere in float32.
+_SIGN_AND_DIGITS, _EXPONENT, _SCALE = np.int32(0x8FFFE000 - 2**32), np.int32(0x7C00), np.float32(2.0**112)
+_NAN = np.int32(0x7FC00000)
 
 
 def product_error(dimension: int, longest: float) -> float:
@@ -59,25 +61,26 @@ def cosine(a: Any, b: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def unit_row(values: Any, lanes: Any, unit: Any) -> Any:
+def unit_row(values: Any, squares: Any, unit: Any) -> Any:
     """Write a unit row on the grid, zeros for zeros; returns the length that the values had.
 
-    The values are of no grid, so the order of the sum of squares is written down: every 32nd in order, then the lanes.
+    The values are on no grid yet, so the order of the sum of squares is written down: the second half is added to the
+    first until one number is left.
 
     Args:
         values: float32 or float64 [D].
-        lanes: float64 [LANES], room for the sums.
-        unit: float32 [D] for the answer; may be ``values``.
+        squares: float64 [D], room for them.
+        unit: float32 [D] for the answer, elsewhere in memory, or the loops do not become vector instructions.
     """
-    lanes[:] = 0
-    for start in range(0, values.size, lanes.size):
-        part = values[start : start + lanes.size]
-        for lane in range(part.size):
-            lanes[lane] += np.float64(part[lane]) * np.float64(part[lane])
-    total = 0.0
-    for lane in range(lanes.size):
-        total += lanes[lane]
-    length = np.sqrt(total)  # squares of float32 neither overflow nor vanish in float64
+    for d in range(values.size):
+        squares[d] = np.float64(values[d]) * np.float64(values[d])
+    left = values.size
+    while left > 1:
+        half = (left + 1) // 2
+        for d in range(left - half):
+            squares[d] += squares[d + half]
+        left = half
+    length = np.sqrt(squares[0])  # squares of float32 neither overflow nor vanish in float64
     scale = GRID / length if length > 0 else 0.0
     for d in range(values.size):
         unit[d] = np.float32(np.rint(np.float64(values[d]) * scale)) * np.float32(1 / GRID)
@@ -85,12 +88,11 @@ def unit_row(values: Any, lanes: Any, unit: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def unit_rows(rows16: Any, rows32: Any, halves: Any, unit: Any, lengths: Any) -> Any:
+def unit_rows(rows16: Any, rows32: Any, unit: Any, lengths: Any) -> Any:
     """Write unit rows, from the bits of float16 rows or from float32 rows, whichever are not empty.
 
     Args:
-        rows16, rows32: uint16 and float32 [n, D], one of them [0, D].
-        halves: `HALVES`.
+        rows16, rows32: int16 and float32 [n, D], one of them [0, D].
         unit: float32 [n, D] for the answer.
         lengths: float64 [n] for the lengths that the rows had.
 
@@ -98,14 +100,20 @@ def unit_rows(rows16: Any, rows32: Any, halves: Any, unit: Any, lengths: Any) ->
         The last row that is not finite, -1 for none.
     """
     wrong = -1
-    lanes = np.empty(LANES)
+    squares, wide = np.empty(unit.shape[1]), np.empty(unit.shape[1], np.float32)
+    wide_bits = wide.view(np.int32)
     for i in range(lengths.size):
-        if rows16.shape[0]:
-            for d in range(unit.shape[1]):
-                unit[i, d] = halves[rows16[i, d]]
-            lengths[i] = unit_row(unit[i], lanes, unit[i])
-        else:
-            lengths[i] = unit_row(rows32[i], lanes, unit[i])
+        row = wide if len(rows16) else rows32[i]
+        if len(rows16):
+            half = rows16[i]
+            for d in range(wide.size):
+                bits = np.int32(half[d])
+                wide_bits[d] = (
+                    _NAN if bits & _EXPONENT == _EXPONENT else bits << np.int32(13) & _SIGN_AND_DIGITS
+                )
+            for d in range(wide.size):
+                wide[d] *= _SCALE
+        lengths[i] = unit_row(row, squares, unit[i])
         if not np.isfinite(lengths[i]):
             wrong = i
     return wrong
@@ -125,7 +133,7 @@ def normalise_rows(x: ArrayLike) -> NDArray[np.float32]:
     """
     rows16, rows32 = as_read(x)
     unit = np.empty((max(len(rows16), len(rows32)), rows16.shape[1]), np.float32)
-    refuse_wrong(unit_rows(rows16, rows32, HALVES, unit, np.empty(len(unit))))
+    refuse_wrong(unit_rows(rows16, rows32, unit, np.empty(len(unit))))
     return unit
 
 
@@ -135,16 +143,16 @@ def refuse_wrong(row: int) -> None:
         raise ValueError(f"features: row {row} is not finite: leave out what has NaN or infinity")
 
 
-def as_read(x: ArrayLike) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+def as_read(x: ArrayLike) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
     """The two arrays that ``unit_rows`` takes, one of them empty: bits of float16 rows, or other rows as float32."""
     rows = array_of(x, "frames")
     if rows.ndim != 2 or rows.dtype.kind not in "fiub" or (len(rows) and not rows.shape[1]):
         raise ValueError(f"frames must be [n, D] of real numbers, not {rows.dtype} {rows.shape}")
     none = (0, rows.shape[1])
     if rows.dtype == np.float16:
-        return np.ascontiguousarray(rows, np.float16).view(np.uint16), np.empty(none, np.float32)
+        return np.ascontiguousarray(rows, np.float16).view(np.int16), np.empty(none, np.float32)
     with np.errstate(over="ignore"):  # what float32 cannot hold is not finite
-        return np.empty(none, np.uint16), np.ascontiguousarray(rows, dtype=np.float32)
+        return np.empty(none, np.int16), np.ascontiguousarray(rows, dtype=np.float32)
 
 
 # For callers that are rewritten next.

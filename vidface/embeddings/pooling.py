@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.arrays import booleans, integers, numbers, unit_rows_of
-from vidface.embeddings.exact import LANES, unit_row
+from vidface.embeddings.exact import unit_row
 
 __all__ = ["POOLS", "pool_frames", "weigh_frames"]
 
@@ -62,11 +62,12 @@ def weighted_mean(unit: Any, weights: Any, pooled: Any) -> None:
     total = np.zeros(unit.shape[1])
     sum_of_weights = 0.0
     for i in range(unit.shape[0]):
-        if weights[i] > 0:
-            sum_of_weights += weights[i]
-            for d in range(total.size):
-                total[d] += weights[i] * np.float64(unit[i, d])
-    if unit_row(total, np.empty(LANES), pooled) < VANISHED * sum_of_weights:
+        weight, row = weights[i], unit[i]
+        if weight > 0:
+            sum_of_weights += weight
+            for d in range(row.size):
+                total[d] += weight * np.float64(row[d])
+    if unit_row(total, np.empty(total.size), pooled) < VANISHED * sum_of_weights:
         pooled[:] = 0
 
 

@@ -23,7 +23,8 @@ from vidface.embeddings.exact import cosine, product_error
 
 __all__ = ["cluster_frames", "cluster_sweep"]
 
-BLOCK = 128  # frames on a side of a block of products, which stays in the nearest cache
+BLOCK, LONG_BLOCK = 32, 128  # frames on a side of a block of products, of short videos and of long ones
+LONG = 512  # frames
 
 
 def cluster_frames(unit: ArrayLike, threshold: float | None) -> NDArray[np.int32]:
@@ -96,9 +97,13 @@ def label(unit: Any, levels: Any, error: float, labels: Any) -> None:
     for i in range(n):
         usable[i] = unit[i].any()
         parent[:, i] = i
-    _join(unit, levels[first:], error, usable, parent[first:])
+    edges = np.zeros(levels.size, np.int64)  # that joined two components
+    _join(unit, levels[first:], error, usable, parent[first:], edges[first:])
     for t in range(first, levels.size):
-        _order(unit, usable, parent[t], labels[t])
+        if t > first and edges[t] == edges[t - 1]:  # one partition is finer than the other: they are equal
+            labels[t] = labels[t - 1]
+        else:
+            _order(unit, usable, parent[t], labels[t])
 
 
 @njit(cache=True)
@@ -110,13 +115,14 @@ def _find(parent: Any, i: Any) -> Any:
 
 
 @njit(cache=True)
-def _join(unit: Any, levels: Any, error: float, usable: Any, parent: Any) -> None:
+def _join(unit: Any, levels: Any, error: float, usable: Any, parent: Any, edges: Any) -> None:
     """Join the frames of every pair of usable ones whose cosine reaches a threshold; roots are first frames."""
     n, top = len(unit), levels.size - 1
+    block = BLOCK if n < LONG else LONG_BLOCK
     floor = np.float32(levels[0] - error)
-    for a in range(0, n, BLOCK):
-        for b in range(0, a + 1, BLOCK):
-            products = np.dot(unit[a : a + BLOCK], unit[b : b + BLOCK].T)
+    for a in range(0, n, block):
+        for b in range(0, a + 1, block):
+            products = np.dot(unit[a : a + block], unit[b : b + block].T)
             for row in range(len(products)):
                 i, line = a + row, products[row]
                 for column in range(min(line.size, i - b)):
@@ -138,6 +144,7 @@ def _join(unit: Any, levels: Any, error: float, usable: Any, parent: Any) -> Non
                         if root == other:
                             break  # so they are one at all lower thresholds
                         parent[t, max(root, other)] = min(root, other)
+                        edges[t] += 1
                         t -= 1
 
 
@@ -146,17 +153,18 @@ def _order(unit: Any, usable: Any, parent: Any, labels: Any) -> None:
     """Labels in the documented order (see ``cluster_frames``) from the Union-Find forest of one threshold."""
     n = len(unit)
     size = np.zeros(n, np.int32)  # of the component, at its root
-    for i in range(n):
-        size[_find(parent, i)] += 1
     alike = np.zeros(n + 1, np.int32)  # components of each size
+    sums = np.zeros(n)  # of pairwise cosines, in the order of the frames, where several frames tie in size
     for i in range(n):
-        alike[size[i]] += 1
-    sums = np.zeros(n)  # of pairwise cosines, in the order of the frames, where sizes are equal
+        parent[i] = parent[parent[i]]  # the root: those before it point to theirs already
+        size[parent[i]] += 1
     for i in range(n):
-        root = _find(parent, i)
-        if size[root] > 1 and alike[size[root]] > 1:
-            for j in range(root, i):
-                if _find(parent, j) == root:
+        alike[size[i]] += size[i] > 1
+    if alike.max() > 1:
+        for i in range(n):
+            root = parent[i]
+            for j in range(root, i if alike[size[root]] > 1 else root):
+                if parent[j] == root:
                     sums[root] += cosine(unit[i], unit[j])
     number = np.full(n, -1, np.int32)
     count = 0
@@ -177,4 +185,4 @@ def _order(unit: Any, usable: Any, parent: Any, labels: Any) -> None:
                 number[i] = count
                 count += 1
     for i in range(n):
-        labels[i] = number[_find(parent, i)]
+        labels[i] = number[parent[i]]
