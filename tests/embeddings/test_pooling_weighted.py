@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidface.embeddings.embed import embed_sweep, embed_weighted, pool_videos
+from vidface.embeddings.embed import embed_sweep, embed_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.embeddings.pooling import weigh_frames
 from vidface.embeddings.union_find import cluster_frames
+
+
+def rule(by_norm: bool) -> str:
+    return "size-norm" if by_norm else "size"
 
 
 def naive_weights(norms: list[float], labels: list[int], by_norm: bool) -> list[float]:
@@ -71,14 +75,14 @@ def test_weights_agree_with_a_naive_loop(frames: list[tuple[float, int]], by_nor
 @given(runs, st.sampled_from([np.float16, np.float32]), thresholds, st.booleans())
 def test_embeddings_agree_with_plain_numpy(run, dtype, threshold: float | None, by_norm: bool) -> None:
     features, offsets = run[0].astype(dtype), run[1]
-    embeddings, kept, labels, weights = embed_weighted(features, offsets, threshold, by_norm=by_norm)
+    embeddings, kept, labels, weights = embed_videos(features, offsets, threshold, pool=rule(by_norm))
     assert [x.dtype for x in (embeddings, kept, labels, weights)] == [
         np.float32,
         np.int64,
         np.int32,
         np.float32,
     ]
-    _, _, expected_labels = pool_videos(features, offsets, threshold)
+    expected_labels = embed_videos(features, offsets, threshold)[2]
     assert labels.tolist() == expected_labels.tolist()
     for v, (a, b) in enumerate(pairwise(offsets)):
         np.testing.assert_allclose(embeddings[v], naive_video(features[a:b], threshold, by_norm), atol=2e-6)
@@ -95,9 +99,9 @@ def test_embeddings_agree_with_plain_numpy(run, dtype, threshold: float | None, 
 def test_a_sweep_equals_its_thresholds_one_by_one(run, many: list[float | None], by_norm: bool) -> None:
     features, offsets = run
     many = [*many, None, *many[:2]]  # some come twice
-    embeddings, kept = embed_sweep(features, offsets, many, pool="size-norm" if by_norm else "size")
+    embeddings, kept = embed_sweep(features, offsets, many, pool=rule(by_norm))
     for t, threshold in enumerate(many):
-        one, count, _, _ = embed_weighted(features, offsets, threshold, by_norm=by_norm)
+        one, count, _, _ = embed_videos(features, offsets, threshold, pool=rule(by_norm))
         assert embeddings[t].tobytes() == one.tobytes()
         assert kept[t].tolist() == count.tolist()
 
@@ -108,20 +112,20 @@ def test_neither_the_order_of_frames_nor_the_scale_matters(
     run, seed: int, scale: float, by_norm: bool
 ) -> None:
     features, offsets = run
-    before = embed_weighted(features, offsets, 0.4, by_norm=by_norm)[0]
-    assert embed_weighted(features * scale, offsets, 0.4, by_norm=by_norm)[0].tobytes() == before.tobytes()
+    before = embed_videos(features, offsets, 0.4, pool=rule(by_norm))[0]
+    assert embed_videos(features * scale, offsets, 0.4, pool=rule(by_norm))[0].tobytes() == before.tobytes()
     random = np.random.default_rng(seed)
     mixed = np.concatenate([random.permutation(features[a:b]) for a, b in pairwise(offsets)])
-    np.testing.assert_allclose(embed_weighted(mixed, offsets, 0.4, by_norm=by_norm)[0], before, atol=2e-6)
+    np.testing.assert_allclose(embed_videos(mixed, offsets, 0.4, pool=rule(by_norm))[0], before, atol=2e-6)
 
 
 @settings(max_examples=20)
 @given(runs, st.booleans())
 def test_a_video_does_not_depend_on_its_neighbours(run, by_norm: bool) -> None:
     features, offsets = run
-    together = embed_weighted(features, offsets, 0.4, by_norm=by_norm)
+    together = embed_videos(features, offsets, 0.4, pool=rule(by_norm))
     for v, (a, b) in enumerate(pairwise(offsets)):
-        alone = embed_weighted(features[a:b], [0, b - a], 0.4, by_norm=by_norm)
+        alone = embed_videos(features[a:b], [0, b - a], 0.4, pool=rule(by_norm))
         assert alone[0][0].tobytes() == together[0][v].tobytes()
         assert alone[3].tobytes() == together[3][a:b].tobytes()
 
@@ -130,8 +134,8 @@ def test_a_clean_video_is_the_mean_of_its_frames() -> None:
     random = np.random.default_rng(0)
     rows = normalise_rows(random.standard_normal(64) + 0.2 * random.standard_normal((9, 64)))
     rows *= random.uniform(16, 20, (9, 1)).astype(np.float32)  # norms as those of good faces
-    weighted, _, _, weights = embed_weighted(rows, [0, 9], 0.4, by_norm=True)
-    plain, kept, _ = pool_videos(rows, [0, 9], 0.4)
+    weighted, _, _, weights = embed_videos(rows, [0, 9], 0.4, pool="size-norm")
+    plain, kept, _, _ = embed_videos(rows, [0, 9], 0.4)
     assert kept[0] == 9
     np.testing.assert_allclose(weights, 1 / 9, atol=1e-7)
     np.testing.assert_allclose(weighted, plain, atol=1e-6)
@@ -153,22 +157,22 @@ def test_things_that_outnumber_the_person_count_little() -> None:
     random = np.random.default_rng(1)
     rows = np.concatenate([18 * np.tile(person, (3, 1)), 9 * np.tile(thing, (7, 1))])
     rows += 0.5 * random.standard_normal(rows.shape)
-    assert pool_videos(rows, [0, 10], 0.4)[0][0] @ thing > 0.9
-    assert embed_weighted(rows, [0, 10], 0.4, by_norm=True)[0][0] @ person > 0.9
+    assert embed_videos(rows, [0, 10], 0.4)[0][0] @ thing > 0.9
+    assert embed_videos(rows, [0, 10], 0.4, pool="size-norm")[0][0] @ person > 0.9
 
 
 @pytest.mark.parametrize("by_norm", [False, True])
 def test_one_frame_zero_frames_equal_frames_and_frames_that_cancel_out(by_norm: bool) -> None:
     row = np.float32([[3, 0, 4]])
-    one = embed_weighted(row, [0, 1], 0.4, by_norm=by_norm)
+    one = embed_videos(row, [0, 1], 0.4, pool=rule(by_norm))
     np.testing.assert_allclose(one[0], [[0.6, 0, 0.8]], atol=1e-7)
     assert one[1].tolist() == [1] and one[3].tolist() == [1]
-    nothing = embed_weighted(np.zeros((3, 3)), [0, 0, 3], 0.4, by_norm=by_norm)
+    nothing = embed_videos(np.zeros((3, 3)), [0, 0, 3], 0.4, pool=rule(by_norm))
     assert not nothing[0].any() and nothing[1].tolist() == [0, 0] and nothing[3].tolist() == [0, 0, 0]
-    equal = embed_weighted(np.tile(row, (4, 1)), [0, 4], 0.4, by_norm=by_norm)
+    equal = embed_videos(np.tile(row, (4, 1)), [0, 4], 0.4, pool=rule(by_norm))
     np.testing.assert_allclose(equal[0], one[0], atol=1e-7)
     assert equal[3].tolist() == [0.25] * 4
-    opposite = embed_weighted(np.concatenate([row, -row]), [0, 2], 0.4, by_norm=by_norm)
+    opposite = embed_videos(np.concatenate([row, -row]), [0, 2], 0.4, pool=rule(by_norm))
     assert not opposite[0].any() and opposite[1].tolist() == [2]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command_line import vidface, write_manifest
 
-from vidface.embeddings.embed import embed_weighted, pool_videos
+from vidface.embeddings.embed import embed_videos
 from vidface.files import store
 from vidface.manifest.manifest import read_manifest
 
@@ -69,7 +69,7 @@ def test_cluster_writes_the_weights_of_all_frames(workplace: Path) -> None:
         features, offsets = file["features"][:], file["offsets"][:]
     found = store.read_embeddings(workplace / "w.h5")
     assert "weighted by cluster size and norm" in found.attributes["pooling"]
-    embeddings, kept, labels, weights = embed_weighted(features, offsets, 0.5, by_norm=True)
+    embeddings, kept, labels, weights = embed_videos(features, offsets, 0.5, pool="size-norm")
     assert found.weights is not None
     for stored, expected in (
         *((found.embeddings, embeddings), (found.kept, kept)),
@@ -93,7 +93,7 @@ def test_the_default_is_the_largest_cluster_and_has_no_weights(workplace: Path) 
     assert found.weights is None
     assert found.attributes["pooling"] == "mean of L2-normalised frames, L2-normalised"
     with h5py.File(workplace / "f.h5") as file:
-        embeddings, kept, _ = pool_videos(file["features"][:], file["offsets"][:], 0.5)
+        embeddings, kept, _, _ = embed_videos(file["features"][:], file["offsets"][:], 0.5)
     assert found.embeddings.tobytes() == embeddings.tobytes() and found.kept.tolist() == kept.tolist()
     vidface(
         "cluster",
@@ -113,7 +113,7 @@ def test_the_default_is_the_largest_cluster_and_has_no_weights(workplace: Path) 
     )
     assert by_size.weights is not None
     with h5py.File(workplace / "f.h5") as file:
-        expected = embed_weighted(file["features"][:], file["offsets"][:], 0.5, by_norm=False)
+        expected = embed_videos(file["features"][:], file["offsets"][:], 0.5, pool="size")
     assert by_size.weights.tobytes() == expected[3].tobytes()
     assert by_size.embeddings.tobytes() == expected[0].tobytes()
     said = vidface(

@@ -405,19 +405,14 @@ WRONG_OFFSETS = [
     *spoilt_lengths(OFFSETS),
 ]
 WRONG_OFFSETS.remove(next(wrong for wrong in WRONG_OFFSETS if wrong[0] == "one too many"))  # an empty video
-for name, key, right in (
-    ("pool_videos", "threshold", 0.4),
-    ("embed_weighted", "threshold", 0.4),
-    ("embed_sweep", "thresholds", [0.4, None]),
-):
+for name, key, right in (("embed_videos", "threshold", 0.4), ("embed_sweep", "thresholds", [0.4, None])):
     wrong = [("NaN", np.nan if key == "threshold" else [0.4, np.nan])]
     case(
         f"embeddings.embed.{name}",
         features=(ROWS, spoilt_features(ROWS)),
         offsets=(OFFSETS, WRONG_OFFSETS),
         **{key: (right, wrong)},
-        **({"by_norm": (True, [])} if name == "embed_weighted" else {}),
-        **({"pool": ("size", [("another", "mean")])} if name == "embed_sweep" else {}),
+        pool=("size", [("another", "mean")]),
     )
 
 

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
 from vidface.embeddings.cluster import _cluster_chunk, over_videos
-from vidface.embeddings.embed import embed_sweep, pool_videos
+from vidface.embeddings.embed import embed_sweep, embed_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.embeddings.pooling import pool_frames
 from vidface.embeddings.union_find import cluster_frames, cluster_sweep
@@ -155,11 +155,11 @@ def _workers(path: Path, repeats: int) -> None:
 def _check(videos: Videos, half: Array, offsets: Array) -> str:
     """Labels and embeddings of some videos against Union-Find over the cosines of numpy in float64."""
     checked = 0
-    embeddings, _, labels = pool_videos(half, offsets, THRESHOLD)
+    embeddings, _, labels, _ = embed_videos(half, offsets, THRESHOLD)
     swept, _ = embed_sweep(half, offsets, [THRESHOLD, *SWEEP])
     assert np.array_equal(swept[0], embeddings)
     for t, threshold in enumerate(SWEEP, 1):
-        assert np.array_equal(swept[t], pool_videos(half, offsets, threshold)[0])
+        assert np.array_equal(swept[t], embed_videos(half, offsets, threshold)[0])
     for v in range(min(PART, len(videos))):
         wide = videos[v].astype(np.float64)
         cosines = wide @ wide.T

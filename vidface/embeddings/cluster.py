@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import vidface
-from vidface.embeddings.embed import embed_weighted, pool_videos
+from vidface.embeddings.embed import embed_videos
 from vidface.embeddings.options import MADE_FROM, ClusterOptions
 from vidface.embeddings.thresholds import threshold_text
 from vidface.errors import StoreError, UsageError
@@ -233,7 +233,7 @@ def video_blocks(
         offsets: int64 [v+1], rows of the file.
 
     Yields:
-        ([F, D], int64 [w+1]) as `vidface.embeddings.embed.pool_videos` takes them, valid until the next is asked for.
+        ([F, D], int64 [w+1]) as `vidface.embeddings.embed.embed_videos` takes them, valid until the next is asked for.
 
     Raises:
         StoreError: a row is not finite.
@@ -261,9 +261,8 @@ def _cluster_chunk(
     """The embeddings of a chunk of videos, by a threshold and a way of pooling."""
     threshold, pool = how
     blocks = [
-        pool_videos(block, bounds, threshold)
-        if pool == "largest"
-        else embed_weighted(block, bounds, threshold, by_norm=pool == "size-norm")
-        for block, bounds in video_blocks(path, offsets)
+        embed_videos(block, bounds, threshold, pool=pool) for block, bounds in video_blocks(path, offsets)
     ]
-    return EmbeddingRows(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+    embeddings, kept, labels, weights = zip(*blocks, strict=True)
+    rows = map(np.concatenate, (embeddings, kept, labels))
+    return EmbeddingRows(*rows, None if pool == "largest" else np.concatenate(weights))

@@ -1,9 +1,9 @@
 """From the features of a chunk of videos to their embeddings: unit rows, clustered, pooled; no Python for each video.
 
-What comes out is what ``normalise_rows``, ``cluster_frames`` and ``pool_frames`` give one after the other, to the
-last bit, or, where every frame counts by its weight, ``weigh_frames`` in place of the last. Here all is done while a
-video's rows are in the cache, and without the interpreter's lock, so that threads run side by side. Tested in
-``tests/embeddings/test_embedding.py`` against those functions.
+What comes out is what ``normalise_rows``, ``cluster_frames`` and ``pool_frames``, or a mean weighted by
+``weigh_frames``, give one after the other, to the last bit. Here all is done while a video's rows are in the cache, and
+without the interpreter's lock, so that threads run side by side. Tested in ``tests/embeddings/test_embedding.py``
+against those functions.
 """
 
 from __future__ import annotations
@@ -20,51 +20,32 @@ from vidface.embeddings.exact import as_read, product_error, refuse_wrong, unit_
 from vidface.embeddings.pooling import POOLS, weigh, weighted_mean
 from vidface.embeddings.union_find import label, rising
 
-__all__ = ["embed_sweep", "embed_weighted", "pool_videos"]
+__all__ = ["embed_sweep", "embed_videos"]
 
 _LARGEST, _SIZE_NORM = POOLS.index("largest"), POOLS.index("size-norm")
 
 
-def pool_videos(
-    features: ArrayLike, offsets: ArrayLike, threshold: float | None
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]:
+def embed_videos(
+    features: ArrayLike, offsets: ArrayLike, threshold: float | None, *, pool: str = "largest"
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32] | None]:
     """Cluster and average the frames of consecutive videos.
 
     Args:
         features: [F, D], float16 or float32 (other kinds are converted to float32). Not changed.
         offsets: int64 [v+1], ascending; the rows of video i are ``features[offsets[i]:offsets[i+1]]``.
         threshold: as in ``cluster_frames``.
+        pool: one of `vidface.embeddings.pooling.POOLS`.
 
     Returns:
-        (embeddings, kept, labels): float32 [v, D], ``pool_frames`` of every video's largest cluster; int64 [v],
-        how many frames that has; int32 [F], ``cluster_frames`` of every video.
+        (embeddings, kept, labels, weights): float32 [v, D]; int64 [v], how many frames count in each; int32 [F],
+        ``cluster_frames`` of every video; float32 [F], ``weigh_frames`` of every video, None for ``largest``.
 
     Raises:
-        ValueError: features that are not [F, D] or not finite, offsets that do not fit, or a threshold that is no
-            number.
+        ValueError: features that are not [F, D] or not finite, offsets that do not fit, a threshold that is no number,
+            or another rule.
     """
-    embeddings, kept, labels, _ = _embed(features, offsets, [threshold], "largest")
-    return embeddings[0], kept[0], labels
-
-
-def embed_weighted(
-    features: ArrayLike, offsets: ArrayLike, threshold: float | None, *, by_norm: bool
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """Cluster the frames of consecutive videos, and average all of them by their weights.
-
-    Args:
-        features, offsets, threshold: as in ``pool_videos``.
-        by_norm: as in ``weigh_frames``.
-
-    Returns:
-        (embeddings, kept, labels, weights): float32 [v, D], the weighted means; int64 [v], how many frames have a
-        weight; int32 [F], ``cluster_frames`` of every video; float32 [F], ``weigh_frames`` of every video, rounded
-        after the mean was taken.
-    """
-    embeddings, kept, labels, weights = _embed(
-        features, offsets, [threshold], "size-norm" if by_norm else "size"
-    )
-    return embeddings[0], kept[0], labels, weights
+    embeddings, kept, labels, weights = _embed(features, offsets, [threshold], pool)
+    return embeddings[0], kept[0], labels, None if pool == "largest" else weights
 
 
 def embed_sweep(
@@ -73,13 +54,15 @@ def embed_sweep(
     """Cluster and average the frames of consecutive videos for many thresholds; pairs are compared once for all.
 
     Args:
-        features, offsets: as in ``pool_videos``.
+        features, offsets, pool: as in ``embed_videos``.
         thresholds: T thresholds, in any order.
-        pool: one of `vidface.embeddings.pooling.POOLS`.
 
     Returns:
-        (embeddings, kept): float32 [T, v, D] and int64 [T, v]; row t equals those of ``pool_videos``, or of
-        ``embed_weighted``, with ``thresholds[t]``.
+        (embeddings, kept): float32 [T, v, D] and int64 [T, v]; row t equals those of ``embed_videos`` with
+        ``thresholds[t]``.
+
+    Raises:
+        ValueError: as ``embed_videos``.
     """
     return _embed(features, offsets, thresholds, pool)[:2]
 
@@ -91,41 +74,33 @@ def _embed(
     if pool not in POOLS:
         raise ValueError(f"pool must be one of {', '.join(POOLS)}, not {pool!r}")
     rows16, rows32 = as_read(features)
-    rows = len(rows16) + len(rows32)
-    bounds = _bounds(offsets, rows)
+    rows, dimension = len(rows16) + len(rows32), rows16.shape[1]
+    bounds = np.ascontiguousarray(integers(offsets, "offsets"), np.int64)
+    if not len(bounds) or bounds[0] != 0 or bounds[-1] != rows or (np.diff(bounds) < 0).any():
+        raise ValueError(f"offsets must ascend from 0 to {rows}, the number of rows")
     levels, places = rising(thresholds)
-    error = product_error(rows16.shape[1], LONGEST)
-    embeddings = np.empty((len(levels), len(bounds) - 1, rows16.shape[1]), np.float32)
+    embeddings = np.empty((len(levels), len(bounds) - 1, dimension), np.float32)
     kept = np.empty((len(levels), len(bounds) - 1), np.int64)
-    labels = np.empty(rows if len(thresholds) == 1 else 0, np.int32)
-    weights = np.empty(0 if pool == "largest" else len(labels), np.float32)
-    out = (embeddings, kept, labels, weights)
+    of_rows = rows if len(thresholds) == 1 else 0
+    labels, weights = np.empty(of_rows, np.int32), np.empty(of_rows, np.float32)
     if len(levels):
+        error, out = product_error(dimension, LONGEST), (embeddings, kept, labels, weights)
         refuse_wrong(_embed_videos(rows16, rows32, bounds, levels, error, POOLS.index(pool), out))
     if len(thresholds) != 1:
         embeddings, kept = embeddings[places], kept[places]
     return embeddings, kept, labels, weights
 
 
-def _bounds(offsets: ArrayLike, rows: int) -> NDArray[np.int64]:
-    bounds = np.ascontiguousarray(integers(offsets, "offsets"), np.int64)
-    if not len(bounds) or bounds[0] != 0 or bounds[-1] != rows or (np.diff(bounds) < 0).any():
-        raise ValueError(f"offsets must ascend from 0 to {rows}, the number of rows")
-    return bounds
-
-
 @njit(cache=True, nogil=True)
 def _embed_videos(
-    rows16: Any, rows32: Any, bounds: Any, levels: Any, error: float, pool_by: Any, out: Any
+    rows16: Any, rows32: Any, bounds: Any, levels: Any, error: float, pool: int, out: Any
 ) -> Any:
     """Fill ``out``: embeddings and kept of every level, and labels and weights of all rows where there is room.
 
     Returns -1, or a row that is not finite; then ``out`` is not filled to the end.
     """
     embeddings, kept, labels, weights = out
-    longest = 0
-    for v in range(bounds.size - 1):
-        longest = max(longest, bounds[v + 1] - bounds[v])
+    longest = np.diff(bounds).max() if bounds.size > 1 else 0
     room = np.empty((longest, rows16.shape[1]), np.float32)
     lengths, shares = np.empty(longest), np.empty((2, longest))
     for v in range(bounds.size - 1):
@@ -138,11 +113,11 @@ def _embed_videos(
         label(unit, levels, error, clusters)
         for t in range(levels.size):
             counts, before = shares[t % 2, : b - a], shares[1 - t % 2, : b - a]
-            if pool_by == _LARGEST:
+            if pool == _LARGEST:
                 for i in range(b - a):
                     counts[i] = np.float64(clusters[t, i] == 0)
             else:
-                weigh(norms, clusters[t], pool_by == _SIZE_NORM, counts)
+                weigh(norms, clusters[t], pool == _SIZE_NORM, counts)
             kept[t, v] = np.count_nonzero(counts)
             if t and np.array_equal(counts, before):
                 embeddings[t, v] = embeddings[t - 1, v]
@@ -150,6 +125,5 @@ def _embed_videos(
                 weighted_mean(unit, counts, embeddings[t, v])
         if labels.size:
             labels[a:b] = clusters[0]
-        if weights.size:
             weights[a:b] = shares[0, : b - a]
     return -1

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.embeddings.cluster import over_videos, video_blocks
-from vidface.embeddings.embed import pool_videos
+from vidface.embeddings.embed import embed_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.files import store
 from vidface.files.store import Embeddings, FeaturesInfo, offsets_of
@@ -39,7 +39,7 @@ def cosines_to_plain(info: FeaturesInfo, found: Embeddings) -> npt.NDArray[np.fl
 
 
 def _plain_chunk(path: Path, offsets: npt.NDArray[np.int64], _: Any) -> npt.NDArray[np.float32]:
-    blocks = [pool_videos(block, bounds, None)[0] for block, bounds in video_blocks(path, offsets)]
+    blocks = [embed_videos(block, bounds, None)[0] for block, bounds in video_blocks(path, offsets)]
     return np.concatenate(blocks)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vidface.backbones import Backbone
 from vidface.embeddings.cluster import over_videos, video_blocks
-from vidface.embeddings.embed import pool_videos
+from vidface.embeddings.embed import embed_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.embeddings.pooling import pool_frames
 from vidface.errors import MediaError, StoreError, UsageError, printable
@@ -245,7 +245,7 @@ def _cosines(
     path: Path, offsets: npt.NDArray[np.int64], query: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Of a chunk of tracks: cosine of the query to each mean, and whether it has a mean."""
-    means = [pool_videos(block, bounds, None)[0] for block, bounds in video_blocks(path, offsets)]
+    means = [embed_videos(block, bounds, None)[0] for block, bounds in video_blocks(path, offsets)]
     rows = np.concatenate(means)
     cosines: npt.NDArray[np.float64] = np.einsum("ij,j->i", rows, query, dtype=np.float64)
     return cosines, np.asarray(rows.any(axis=1))
