@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vidface.embeddings import cluster as stage
+from vidface.embeddings.cluster import _cluster_chunk
 from vidface.embeddings.embed import embed_sweep, embed_videos
 from vidface.embeddings.pooling import POOLS
 from vidface.errors import StoreError
+from vidface.features import chunks as stage
 from vidface.features.engines.local import local_engine
 from vidface.files import store
 from vidface.files.store import features as features_files
@@ -48,7 +49,7 @@ def test_however_the_work_is_cut_the_results_are_the_same(
     source = store.read_features(features)
     for pool in POOLS:
         engine = local_engine(workers)
-        runs = list(stage.over_videos(source, stage._cluster_chunk, (0.2, pool), engine=engine, label="x"))
+        runs = list(stage.over_videos(source, _cluster_chunk, (0.2, pool), engine=engine, label="x"))
         for found, expected in zip(
             zip(*runs, strict=True),
             embed_videos(whole(features), source.offsets, 0.2, pool=pool),
@@ -96,7 +97,7 @@ def test_runs_are_a_bounded_number_ahead_and_an_error_is_raised(
     assert found == [start for start in expected if start < 44]
 
 
-@pytest.mark.parametrize("task", [stage._cluster_chunk, _sweep_chunk])
+@pytest.mark.parametrize("task", [_cluster_chunk, _sweep_chunk])
 def test_another_file_on_a_node(features: Path, task: Any) -> None:
     """A machine that has other features at the same path: here an engine that changes the path stands for it."""
     other = features.with_name("other.h5")
@@ -111,7 +112,7 @@ def test_another_file_on_a_node(features: Path, task: Any) -> None:
 
     source = store.read_features(features)
     engine = local_engine(1)._replace(map_ordered=elsewhere)
-    how = (0.2, "largest") if task is stage._cluster_chunk else ([0.2], "largest")
+    how = (0.2, "largest") if task is _cluster_chunk else ([0.2], "largest")
     with pytest.raises(StoreError, match=r"other\.h5: not the features that the command started with: "):
         list(stage.over_videos(source, task, how, engine=engine, label="x"))
 

@@ -17,11 +17,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
-from vidface.embeddings.cluster import _cluster_chunk, over_videos
+from vidface.embeddings.cluster import _cluster_chunk
 from vidface.embeddings.embed import embed_sweep, embed_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.embeddings.pooling import pool_frames
 from vidface.embeddings.union_find import cluster_frames, cluster_sweep
+from vidface.features.chunks import over_videos
 from vidface.features.engines.local import local_engine
 from vidface.files.store import VideoRows, join_shards, read_features, row_blocks, write_shard
 from vidface.scores.sweep import _sweep_chunk

@@ -18,11 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 from vidface.arrays import booleans, integers, numbers, unit_rows_of
 from vidface.embeddings.exact import unit_row
 
-__all__ = ["POOLS", "pool_frames", "weigh_frames"]
+__all__ = ["POOLING", "POOLS", "pool_frames", "weigh_frames"]
 
-POOLS = ("largest", "size", "size-norm")
-"""How frames become an embedding: the mean of the largest cluster, or of all frames, weighted by the size of their
-cluster, or by that and by their norm."""
+POOLING = {
+    "largest": "mean of L2-normalised frames, L2-normalised",
+    "size": "mean of L2-normalised frames, weighted by cluster size, L2-normalised",
+    "size-norm": "mean of L2-normalised frames, weighted by cluster size and norm, L2-normalised",
+}
+"""How frames become an embedding, and how an embeddings file says it."""
+POOLS = tuple(POOLING)
 
 VANISHED = 1e-6  # a mean of float32 unit rows shorter than this is rounding, not a direction
 # Chosen in a study on people who are not those of the figures it reports, docs/pooling.md.

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 import vidface
-from vidface.embeddings.cluster import POOLING, over_videos, video_blocks
 from vidface.embeddings.embed import embed_sweep
+from vidface.embeddings.pooling import POOLING
 from vidface.embeddings.thresholds import threshold_text
 from vidface.errors import StoreError, by_cost
+from vidface.features.chunks import over_videos, video_blocks
 from vidface.features.engines import Engine
 from vidface.files.atomic import disk_is_full
 from vidface.files.locks import scratch_folder

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidface.embeddings.cluster import over_videos, video_blocks
 from vidface.embeddings.embed import embed_videos
 from vidface.embeddings.exact import normalise_rows
+from vidface.features.chunks import over_videos, video_blocks
 from vidface.files import store
 from vidface.files.store import Embeddings, FeaturesInfo, offsets_of
 from vidface.report.run.content import Strip, StripFrame

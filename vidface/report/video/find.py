@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.backbones import Backbone
-from vidface.embeddings.cluster import over_videos, video_blocks
 from vidface.embeddings.embed import embed_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.embeddings.pooling import pool_frames
 from vidface.errors import MediaError, StoreError, UsageError, printable
+from vidface.features.chunks import over_videos, video_blocks
 from vidface.features.engines.batches import face_embedder
 from vidface.features.options import ExtractOptions
 from vidface.files.hdf5 import open_file

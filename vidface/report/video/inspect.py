@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidface.embeddings.cluster import POOLING
 from vidface.embeddings.exact import normalise_rows
-from vidface.embeddings.pooling import weigh_frames, weighted_mean
+from vidface.embeddings.pooling import POOLING, weigh_frames, weighted_mean
 from vidface.embeddings.thresholds import threshold_text
 from vidface.embeddings.union_find import cluster_frames, cluster_sweep
 from vidface.errors import ChangedError, StoreError, UsageError, printable
