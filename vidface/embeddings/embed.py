@@ -100,7 +100,9 @@ def _embed_videos(
     Returns -1, or a row that is not finite; then ``out`` is not filled to the end.
     """
     embeddings, kept, labels, weights = out
-    longest = np.diff(bounds).max() if bounds.size > 1 else 0
+    longest = 0
+    for v in range(bounds.size - 1):
+        longest = max(longest, bounds[v + 1] - bounds[v])
     room = np.empty((longest, rows16.shape[1]), np.float32)
     lengths, shares = np.empty(longest), np.empty((2, longest))
     for v in range(bounds.size - 1):
@@ -110,20 +112,22 @@ def _embed_videos(
         if wrong >= 0:
             return a + wrong
         clusters = np.empty((levels.size, b - a), np.int32)
-        label(unit, levels, error, clusters)
+        label(unit, norms > 0, levels, error, clusters)
         for t in range(levels.size):
-            counts, before = shares[t % 2, : b - a], shares[1 - t % 2, : b - a]
-            if pool == _LARGEST:
-                for i in range(b - a):
-                    counts[i] = np.float64(clusters[t, i] == 0)
-            else:
+            counts, before = shares[t % 2, : b - a], shares[1 - t % 2, : b - a]  # of this level and the last
+            if pool != _LARGEST:
                 weigh(norms, clusters[t], pool == _SIZE_NORM, counts)
-            kept[t, v] = np.count_nonzero(counts)
-            if t and np.array_equal(counts, before):
-                embeddings[t, v] = embeddings[t - 1, v]
+            kept[t, v], same = 0, t > 0
+            for i in range(b - a):
+                if pool == _LARGEST:
+                    counts[i] = np.float64(clusters[t, i] == 0)
+                kept[t, v] += counts[i] > 0
+                same &= counts[i] == before[i]
+            if same:
+                for d in range(unit.shape[1]):
+                    embeddings[t, v, d] = embeddings[t - 1, v, d]
             else:
                 weighted_mean(unit, counts, embeddings[t, v])
-        if labels.size:
-            labels[a:b] = clusters[0]
-            weights[a:b] = shares[0, : b - a]
+        for i in range(b - a if labels.size else 0):
+            labels[a + i], weights[a + i] = clusters[0, i], shares[0, i]
     return -1

@@ -63,7 +63,7 @@ def cluster_sweep(unit: ArrayLike, thresholds: Sequence[float | None]) -> NDArra
     levels, places = rising(thresholds)
     labels = np.zeros((len(levels), len(rows)), np.int32)
     if len(levels):
-        label(rows, levels, product_error(rows.shape[1], LONGEST), labels)
+        label(rows, rows.any(axis=1), levels, product_error(rows.shape[1], LONGEST), labels)
     return labels[places]
 
 
@@ -77,31 +77,29 @@ def rising(thresholds: Sequence[float | None]) -> tuple[NDArray[np.float64], NDA
 
 
 @njit(cache=True, nogil=True)
-def label(unit: Any, levels: Any, error: float, labels: Any) -> None:
+def label(unit: Any, usable: Any, levels: Any, error: float, labels: Any) -> None:
     """Write the labels of one video's frames at every threshold.
 
     Args:
         unit: float32 [n, D], C-contiguous, on the grid.
+        usable: bool [n], whether a row is not zero.
         levels: float64 [T], ascending; -inf labels all frames 0.
         error: `product_error`.
         labels: int32 [T, n] for the answer.
     """
-    n, first = len(unit), 0
-    if levels[0] == -np.inf:
-        labels[0] = 0
-        first = 1
-    if first == levels.size:
-        return
-    usable = np.empty(n, np.bool_)
-    parent = np.empty((levels.size, n), np.int32)
-    for i in range(n):
-        usable[i] = unit[i].any()
-        parent[:, i] = i
+    parent = np.empty(labels.shape, np.int32)
+    for t in range(levels.size):
+        for i in range(len(unit)):
+            parent[t, i] = i
+            labels[t, i] = 0
+    first = 1 if levels[0] == -np.inf else 0
     edges = np.zeros(levels.size, np.int64)  # that joined two components
-    _join(unit, levels[first:], error, usable, parent[first:], edges[first:])
+    if first < levels.size:
+        _join(unit, usable, levels[first:], error, parent[first:], edges[first:])
     for t in range(first, levels.size):
         if t > first and edges[t] == edges[t - 1]:  # one partition is finer than the other: they are equal
-            labels[t] = labels[t - 1]
+            for i in range(len(unit)):
+                labels[t, i] = labels[t - 1, i]
         else:
             _order(unit, usable, parent[t], labels[t])
 
@@ -115,7 +113,7 @@ def _find(parent: Any, i: Any) -> Any:
 
 
 @njit(cache=True)
-def _join(unit: Any, levels: Any, error: float, usable: Any, parent: Any, edges: Any) -> None:
+def _join(unit: Any, usable: Any, levels: Any, error: float, parent: Any, edges: Any) -> None:
     """Join the frames of every pair of usable ones whose cosine reaches a threshold; roots are first frames."""
     n, top = len(unit), levels.size - 1
     block = BLOCK if n < LONG else LONG_BLOCK
@@ -159,11 +157,11 @@ def _order(unit: Any, usable: Any, parent: Any, labels: Any) -> None:
         parent[i] = parent[parent[i]]  # the root: those before it point to theirs already
         size[parent[i]] += 1
     for i in range(n):
-        alike[size[i]] += size[i] > 1
-    if alike.max() > 1:
-        for i in range(n):
-            root = parent[i]
-            for j in range(root, i if alike[size[root]] > 1 else root):
+        alike[size[i]] += 1
+    for i in range(n):
+        root = parent[i]
+        if size[root] > 1 and alike[size[root]] > 1:
+            for j in range(root, i):
                 if parent[j] == root:
                     sums[root] += cosine(unit[i], unit[j])
     number = np.full(n, -1, np.int32)
