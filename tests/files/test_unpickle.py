@@ -245,14 +245,7 @@ ENDIAN = b"(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb"
     "content",
     [
         b"cnumpy\nload\n.",
-        b"cnumpy.core.multiarray\n_reconstruct\n.",  # the name itself is no value
-        b"(cnumpy\nndarray\nt.",
-        b"(lcnumpy\nndarray\na.",
-        b"(l(cnumpy\nndarray\nta.",
-        b"(dS'x'\ncnumpy\nndarray\ns.",
         b"(dcnumpy\nndarray\nI1\ns.",
-        FLOAT + b".",
-        b"(l" + FLOAT + b"a.",
         b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(I0\ntS'b'\ntR.",
         b"cnumpy.core.multiarray\n_reconstruct\n(S'x'\n(I0\ntS'b'\ntR.",
         b"cnumpy\nndarray\n(I3\ntR.",
@@ -266,8 +259,16 @@ ENDIAN = b"(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb"
         ARRAY + b"(I1\n(I1\nt" + FLOAT + ENDIAN + b"I00\n(lI7\natb.",
         ARRAY + b"(I1\n(I1\nt" + FLOAT + ENDIAN + b"I00\nItb.",
         ARRAY + b"(dS'x'\nI1\nsb.",
-        b"(d(dS'x'\nI1\nsb.",
         b"I1\n(dS'x'\nI1\nsb.",
+        b"c__builtin__\nset\n(}N\x86b.",  # attributes of a function of our own
+        b"c__builtin__\nset\n)\x81.",
+        b"(c__builtin__\nset\no.",
+        b"(i__builtin__\nset\n.",
+        b"c__builtin__\nset\nS'ab'\nR.",
+        b"c__builtin__\nset\n(" + b"N" * 17 + b"tR.",
+        b"S'upper'\n)R.",
+        b"(lI1\nI2\ns.",  # an item of a list
+        b"N]a.",
         b"c_codecs\nencode\n(Vx\nS'hex_codec'\ntR.",
         b"c__builtin__\nbytes\n(I99999999999\ntR.",
         b"c__builtin__\nset\n((l(lattR.",
