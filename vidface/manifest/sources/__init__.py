@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from vidface.manifest.sources.converted import Converted
 from vidface.manifest.sources.folder import from_folder
-from vidface.manifest.sources.image_lists import from_trillionpairs
-from vidface.manifest.sources.lists import from_iqiyi, from_lfrc
-from vidface.manifest.sources.pictures import from_pictures
-from vidface.manifest.sources.youtube_faces import from_ytf
+from vidface.manifest.sources.lists import from_iqiyi, from_lfrc, from_trillionpairs
+from vidface.manifest.sources.pictures import from_pictures, from_ytf
 
 __all__ = [
     "Converted",

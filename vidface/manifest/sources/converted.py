@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidface.errors import ManifestError
 from vidface.files.atomic import read_regular
 from vidface.manifest.identities import suspicions
-from vidface.manifest.manifest import Row, write_manifest
+from vidface.manifest.manifest import row_problems, write_manifest
 from vidface.manifest.media import find_media
+from vidface.manifest.rows import Row
 
 Ignored = defaultdict[str, list[str]]
 
@@ -108,6 +109,18 @@ def count_missing(rows: Sequence[Row], output: Path, root: Path | None) -> int:
     """How many rows have media that are not there."""
     problems, _ = find_media(((line, row[1]) for line, row in enumerate(rows)), Path(home_of(output, root)))
     return sum(problem.kind == "missing-file" for problem in problems)
+
+
+def refuse_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse the first line of a list of names that cannot be an id and a path."""
+    bare = [(name, name, "", "test") for name in names]  # a prefix must not hide an absolute name
+    for problem in row_problems(range(1, len(bare) + 1), bare):
+        raise ManifestError(f"{path}:{problem.line}: {problem.message}")
+
+
+def how_many(ignored: Mapping[str, Sequence[str]]) -> str:
+    """What was left out, in a message."""
+    return ", ".join(f"{len(names)} {reason}" for reason, names in ignored.items())
 
 
 def text_of(path: Path) -> str:

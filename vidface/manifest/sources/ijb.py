@@ -9,9 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from vidface.errors import ManifestError
 from vidface.manifest.formats import format_of
-from vidface.manifest.manifest import row_problems
 from vidface.manifest.rows import show
-from vidface.manifest.sources.converted import Converted, Ignored, prefix_of, write_converted
+from vidface.manifest.sources.converted import Converted, Ignored, prefix_of, refuse_names, write_converted
 from vidface.manifest.sources.template_lists import FACES, TemplateSet, list_path, read_faces
 
 __all__ = ["aligned_name", "from_ijb"]
@@ -68,14 +67,8 @@ def from_ijb(
 
 
 def check_names(path: Path, images: Sequence[str]) -> None:
-    """Look whether images can be ids and lie in their folder.
-
-    Raises:
-        ManifestError: naming the first line of the list that cannot.
-    """
-    bare = [(image, image, "", "test") for image in images]  # a prefix must not hide an absolute name
-    for problem in row_problems(range(1, len(bare) + 1), bare):
-        raise ManifestError(f"{path}:{problem.line}: {problem.message}")
+    """Refuse the first line of a list whose image cannot be an id and lie in its folder."""
+    refuse_names(path, images)
     for line, image in enumerate(images, 1):
         if image != PurePosixPath(image).as_posix() or image == ".":  # else one file would have two names
             raise ManifestError(

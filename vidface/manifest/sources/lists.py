@@ -1,4 +1,4 @@
-"""Manifests from the lists of the two challenges; their formats are those of the organisers' public code."""
+"""Manifests from the lists of the challenges; their formats are those of the organisers' public code."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from vidface.errors import ManifestError
 from vidface.files.atomic import natural_key
 from vidface.manifest.formats import format_of
-from vidface.manifest.manifest import Row, row_problems
 from vidface.manifest.names import composed
-from vidface.manifest.rows import show
+from vidface.manifest.rows import Row, show
 from vidface.manifest.sources.converted import (
     Converted,
     Ignored,
@@ -20,6 +19,7 @@ from vidface.manifest.sources.converted import (
     count_missing,
     lines_of,
     prefix_of,
+    refuse_names,
     text_of,
     write_converted,
 )
@@ -153,13 +153,13 @@ def from_lfrc(
     """Write the manifest of an LFRC 2019 file list, in its order: row i of a submission is its line i.
 
     The first word of a line is the video's name, both its id and its folder of frames beside the list; the
-    other words are not used. The organisers' identities are not public: without a file of one's own they are empty.
-    The split is ``test``.
+    other words are not used. The organisers' identities are not public. The split is ``test``.
 
     Args:
         filelist: the official list.
         output: the manifest.
-        identities: text, line i is the identity of the list's line i; an empty line or 0 is nobody known.
+        identities: text, line i is the identity of the list's line i; an empty line or 0 is nobody known. None:
+            nobody is.
         root: where the manifest's paths start; None is the folder of ``output``. The names of a list that lies outside
             of it start there as well.
 
@@ -168,20 +168,57 @@ def from_lfrc(
             is not under the folder of ``output``; or there is another number of identities than of videos.
         StoreError: The manifest cannot be written.
     """
+    names = [line.partition(" ")[0] for line in map(" ".join, map(str.split, lines_of(filelist)))]
+    return _from_list(filelist, names, identities, output, root, ("video", "0"))
+
+
+def from_trillionpairs(
+    filelist: Path, output: Path, *, labels: Path | None = None, root: Path | None = None
+) -> Converted:
+    """Write the manifest of a list of images, such as Trillion-Pairs', as `from_lfrc` does; a line is one path.
+
+    A path is relative to the list's folder and is the image's id as well; spaces belong to it. In ``labels`` an
+    empty line, 0 or -1 is a distractor.
+
+    Raises:
+        ManifestError, StoreError: as in `from_lfrc`, or the list names no image.
+    """
+    names = lines_of(filelist)
+    if not any(names):
+        raise ManifestError(f"{filelist}: names no image: give one relative path a line")
+    return _from_list(filelist, names, labels, output, root, ("image", "0", "-1"))
+
+
+def _from_list(
+    filelist: Path,
+    names: list[str],
+    people: Path | None,
+    output: Path,
+    root: Path | None,
+    kind: tuple[str, ...],
+) -> Converted:
+    """``kind``: what a line is of, and what stands for nobody beside an empty line."""
     format_of(output)
     prefix = prefix_of(base_of(filelist, root), output, root)
-    names: list[str] = []
-    for line, fields in _lines(filelist):
-        if line != len(names) + 1:
+    while names and not names[-1]:
+        names.pop()
+    if "" in names:
+        raise ManifestError(
+            f"{filelist}:{names.index('') + 1}: an empty line; rows are counted by lines, so remove it"
+        )
+    identities = [""] * len(names)
+    thing, *nobody = kind
+    if people is not None:
+        identities = lines_of(people)
+        if len(identities) != len(names):
+            empty = "empty or 0 for nobody" if thing == "video" else "empty, 0 or -1 for a distractor"
             raise ManifestError(
-                f"{filelist}:{line - 1}: an empty line; rows are counted by lines, so remove it"
+                f"{people}: {len(identities)} lines for the {len(names)} {thing}s of {filelist}; give one line "
+                f"{'a' if thing == 'video' else 'an'} {thing}, {empty}"
             )
-        names.append(fields[0])
-    people = [""] * len(names) if identities is None else _identities(identities, len(names), filelist)
-    rows = [(name, prefix + name, person, "test") for name, person in zip(names, people, strict=True)]
-    bare = [(name, name, "", "test") for name in names]  # a prefix must not hide an absolute name
-    for problem in row_problems(range(1, len(rows) + 1), bare):
-        raise ManifestError(f"{filelist}:{problem.line}: {problem.message}")
+        identities = ["" if name in nobody else name for name in identities]
+    refuse_names(filelist, names)
+    rows = [(name, prefix + name, who, "test") for name, who in zip(names, identities, strict=True)]
     return write_converted(output, rows, missing=count_missing(rows, output, root))
 
 
@@ -190,17 +227,6 @@ def _names(folder: Path) -> dict[str, bool]:
     with os.scandir(folder) as entries:
         found = {entry.name: entry.is_dir() for entry in entries}
     return {name: found[name] for name in sorted(found, key=natural_key)}
-
-
-def _identities(path: Path, count: int, filelist: Path) -> list[str]:
-    """The identity of every line, empty for nobody."""
-    lines = lines_of(path)
-    if len(lines) != count:
-        raise ManifestError(
-            f"{path}: {len(lines)} lines for the {count} videos of {filelist}; "
-            "give one line a video, empty or 0 for nobody"
-        )
-    return ["" if line == "0" else line for line in lines]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
