@@ -138,12 +138,7 @@ SPELLINGS = [
         ("A.B", "A B"),
         ("Ann", "Ann."),
     ),
-    *(
-        ("Ann–Lee", "Ann-Lee"),
-        ("José", "Jose"),
-        ("Zoë", "ZOE"),
-        ("O'Brien", "O’Brien"),
-    ),
+    *(("Ann–Lee", "Ann-Lee"), ("José", "Jose"), ("Zoë", "ZOE"), ("O'Brien", "O’Brien")),
     *(
         ("O'Brien", "OBrien"),
         ("Strauß", "STRAUSS"),

@@ -32,12 +32,7 @@ def kinds(problems: list[Problem]) -> list[tuple[int, str]]:
 
 def test_golden_bytes(tmp_path: Path) -> None:
     path = tmp_path / "submission.txt"
-    rankings = {
-        "10": ["IQIYI_VID_VAL_0000499", "b.mp4"],
-        "9": ["c"],
-        "010": ["anna/d"],
-        "2": [],
-    }
+    rankings = {"10": ["IQIYI_VID_VAL_0000499", "b.mp4"], "9": ["c"], "010": ["anna/d"], "2": []}
     write_iqiyi(path, rankings)
     expected = b"2\n9 c.mp4\n010 anna/d.mp4\n10 IQIYI_VID_VAL_0000499.mp4 b.mp4\n"
     assert path.read_bytes() == expected

@@ -15,13 +15,7 @@ import numpy.typing as npt
 from vidface.files.faces import FACE_COUNTS, NO_FACES, FaceRows
 from vidface.files.hdf5 import create, open_file, read_texts, texts_of
 from vidface.files.store.checksums import sum_of_rows, write_attributes
-from vidface.files.store.schema import (
-    COPY_ROWS,
-    FACE_DATASETS,
-    Fault,
-    VideoRows,
-    offsets_of,
-)
+from vidface.files.store.schema import COPY_ROWS, FACE_DATASETS, Fault, VideoRows, offsets_of
 
 _FACE_BYTES = sum(like.itemsize * int(np.prod(like.shape[1:])) for like in NO_FACES)
 
