@@ -8,14 +8,13 @@ the set.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from vidface.errors import ManifestError
 from vidface.files.atomic import natural_key
 from vidface.manifest.pairs.parsed import PairLine, Parsed, digest, read_text
 from vidface.manifest.rows import show
-
-_FILES = (("same.txt", True), ("diff.txt", False))
 
 
 def parse_folder(folder: Path) -> Parsed:
@@ -24,7 +23,8 @@ def parse_folder(folder: Path) -> Parsed:
     Raises:
         ManifestError: it is no such folder, or one of its files cannot be read.
     """
-    second = {"FP": "Pair_list_P.txt", "FF": "Pair_list_F.txt"}.get(folder.resolve().name)
+    kind = folder.resolve().name
+    second = {"FP": "Pair_list_P.txt", "FF": "Pair_list_F.txt"}.get(kind)
     splits = sorted(
         (path.parent for path in folder.glob("*/same.txt")), key=lambda path: natural_key(path.name)
     )
@@ -32,41 +32,41 @@ def parse_folder(folder: Path) -> Parsed:
         raise ManifestError(
             f"{folder}: a folder of pairs must be Protocol/Split/FP (or FF) of CFP, with 01/same.txt and so on in it"
         )
-    lists = folder.resolve().parent.parent
     contents: list[bytes] = []
-    first_names, second_names = (_names(lists / name, contents) for name in ("Pair_list_F.txt", second))
-    parsed = Parsed(f"CFP {folder.resolve().name}")
+    first_names, second_names = (
+        _names(folder.resolve().parent.parent / name, contents) for name in ("Pair_list_F.txt", second)
+    )
+    parsed = Parsed(f"CFP {kind}")
     for fold, split in enumerate(splits, 1):
-        for name, same in _FILES:
-            text, raw = read_text(split / name)
-            contents.append(raw)
-            for number, line in enumerate(text.split("\n"), 1):
-                if not line.strip():
-                    continue
-                place = f"{split / name}:{number}"
+        for name in ("same.txt", "diff.txt"):
+            for place, line in _lines(split / name, contents):
                 left, _, right = (part.strip() for part in line.partition(","))
                 if left in first_names and right in second_names:
-                    parsed.lines.append(PairLine(place, first_names[left], second_names[right], same, fold))
+                    pair = first_names[left], second_names[right]
+                    parsed.lines.append(PairLine(place, *pair, name == "same.txt", fold))
                 else:
-                    parsed.trouble(place, f"not two numbers of the lists of images, but {show(line.strip())}")
+                    parsed.trouble(place, f"not two numbers of the lists of images, but {show(line)}")
     parsed.sha256 = digest(*contents)
     return parsed
 
 
-def _names(path: Path, contents: list[bytes]) -> dict[str, str]:
-    """Number, as it is written -> the last three parts of the path."""
+def _lines(path: Path, contents: list[bytes]) -> Iterator[tuple[str, str]]:
+    """Place and text of the lines that have any; what was read is added to ``contents``."""
     text, raw = read_text(path)
     contents.append(raw)
-    names = {}
     for number, line in enumerate(text.split("\n"), 1):
-        words = line.split(maxsplit=1)
-        if not words:
-            continue
-        if len(words) != 2 or not words[0].isdecimal():
-            raise ManifestError(f"{path}:{number}: not a number and a path, but {show(line.strip())}")
-        if words[0] in names:
-            raise ManifestError(
-                f"{path}:{number}: image {words[0]} is listed already; a number is of one image"
-            )
-        names[words[0]] = "/".join(words[1].strip().split("/")[-3:])
+        if line.strip():
+            yield f"{path}:{number}", line.strip()
+
+
+def _names(path: Path, contents: list[bytes]) -> dict[str, str]:
+    """Number, as it is written -> the last three parts of the path."""
+    names: dict[str, str] = {}
+    for place, line in _lines(path, contents):
+        number, *name = line.split(maxsplit=1)
+        if not name or not number.isdecimal():
+            raise ManifestError(f"{place}: not a number and a path, but {show(line)}")
+        if number in names:
+            raise ManifestError(f"{place}: image {number} is listed already; a number is of one image")
+        names[number] = "/".join(name[0].split("/")[-3:])
     return names

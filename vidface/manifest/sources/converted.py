@@ -68,12 +68,7 @@ def write_converted(
 
 
 def prefix_of(folder: Path, output: Path, root: Path | None = None) -> str:
-    """Return what leads from the root to ``folder``: ``""`` or with a final slash.
-
-    Args:
-        folder: where the media are.
-        output: the manifest.
-        root: the folder that its paths start from; None is the manifest's own.
+    """What leads from the root, the folder of ``output`` if None, to ``folder``: ``""`` or with a final slash.
 
     Raises:
         ManifestError: ``folder`` is not under the root, or one of them is no folder.

@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 
 from vidface.errors import ManifestError, UsageError
 from vidface.files.atomic import natural_key
-from vidface.manifest.formats import format_of
 from vidface.manifest.identities import is_nobody, suspicions
 from vidface.manifest.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vidface.manifest.rows import Row, show
@@ -72,7 +71,6 @@ def from_folder(
     """
     if enrol < 0:
         raise UsageError(f"enrol is {enrol}; it must be 0 or more videos of each identity")
-    format_of(output)
     prefix = prefix_of(folder, output, root)
     ignored: Ignored = defaultdict(list)
     images, top = nodes_in(folder, folder, home_of(output, root), ignored)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from vidface.errors import ManifestError
 from vidface.files.atomic import natural_key
-from vidface.manifest.formats import format_of
 from vidface.manifest.names import composed
 from vidface.manifest.rows import Row, show
 from vidface.manifest.sources.converted import (
@@ -64,7 +63,6 @@ def from_iqiyi(
             not under ``root``, or the folder of ``output``.
         StoreError: The manifest cannot be written.
     """
-    format_of(output)
     ignored: Ignored = defaultdict(list)
     listed: dict[str, tuple[str, str, str]] = {}  # id -> identity, split, where it is listed
     problems: list[str] = []
@@ -198,7 +196,6 @@ def _from_list(
     kind: tuple[str, ...],
 ) -> Converted:
     """``kind``: what a line is of, and what stands for nobody beside an empty line."""
-    format_of(output)
     prefix = prefix_of(base_of(filelist, root), output, root)
     while names and not names[-1]:
         names.pop()

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 from vidface.errors import ManifestError, UsageError
-from vidface.manifest.formats import format_of
 from vidface.manifest.names import IMAGE_SUFFIXES
 from vidface.manifest.rows import Row, show
 from vidface.manifest.sources.converted import (
@@ -48,7 +47,6 @@ def from_pictures(
     """
     if enrol < 0:
         raise UsageError(f"enrol is {enrol}; it must be 0 or more pictures of each identity")
-    format_of(output)
     prefix = prefix_of(folder, output, root)
     ignored: Ignored = defaultdict(list)
     images = _images(folder, folder, home_of(output, root), ignored)
@@ -103,7 +101,6 @@ def from_ytf(folder: Path, output: Path, *, root: Path | None = None) -> Convert
             video is there.
         StoreError: The manifest cannot be written.
     """
-    format_of(output)
     prefix = prefix_of(folder, output, root)
     inside = [name for name in YTF_PARTS if (folder / name).is_dir()]
     if inside:

@@ -17,8 +17,6 @@ from vidface.files.atomic import require_regular
 from vidface.manifest.rows import show
 from vidface.manifest.sources.template_lists import FACES, LARGEST, Integers, refuse, whole_number
 
-__all__ = ["TemplatePairs", "read_template_pairs"]
-
 CHUNK = 1 << 24  # bytes of the list that are parsed at once
 LONGEST = 1 << 26  # bytes without a line end, before they are taken for something else
 _NUMBERS = b"0123456789 \n"
@@ -51,15 +49,11 @@ def read_template_pairs(path: Path, templates: Integers) -> TemplatePairs:
         known = templates[np.minimum(places, len(templates) - 1)] == columns[:, :2]
         problems = []
         for row in np.flatnonzero(~known.all(axis=1)).tolist():
-            unknown = columns[row, :2][~known[row]]
-            names = " and ".join(map(str, unknown.tolist()))
+            names = " and ".join(map(str, columns[row, :2][~known[row]].tolist()))
             problems.append((lines + row + 1, f"no image of template {names} in {FACES}"))
         refuse(path, problems)
-        parts.append(
-            TemplatePairs(
-                places[:, 0].astype(np.int32), places[:, 1].astype(np.int32), columns[:, 2].astype(np.bool_)
-            )
-        )
+        first, second = places.T.astype(np.int32)
+        parts.append(TemplatePairs(first, second, columns[:, 2].astype(np.bool_)))
         lines += len(columns)
     if not lines:
         raise ManifestError(f"{path}: empty")
@@ -93,25 +87,23 @@ def _three_columns(path: Path, chunk: bytes, before: int) -> Integers:
     if not plain.translate(None, _NUMBERS) and (columns := _fast(plain)) is not None:
         return columns
     # Something is not as it should be, or is written in an unusual way: word by word tells which.
-    rows: list[tuple[int, int, int]] = []
+    rows: list[list[int]] = []
     problems: list[tuple[int, str]] = []
     for number, line in enumerate(plain.removesuffix(b"\n").split(b"\n"), before + 1):
         words = line.decode("utf-8", "replace").split()
-        first, second, label = (
-            (whole_number(word) for word in words) if len(words) == 3 else (None, None, None)
-        )
-        if first is None or second is None or label not in (0, 1):
+        row = [found for word in words if (found := whole_number(word)) is not None]
+        if len(words) != 3 or len(row) != 3 or row[2] > 1:
             problems.append(
                 (number, f"{show(' '.join(words))} is not: template template label, which is 1 or 0")
             )
         else:
-            rows.append((first, second, label))
+            rows.append(row)
     refuse(path, problems)
     return np.array(rows, np.int64)
 
 
 def _fast(plain: bytes) -> Integers | None:
-    """The same at the speed of a disk, for lines of digits with single spaces; None where one is no such line."""
+    """The same at the speed of a disk; None if a line is not digits with single spaces."""
     from pyarrow import ArrowInvalid, BufferReader, int64
     from pyarrow import csv as arrow_csv
 
