@@ -23,16 +23,8 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def atomic_path(path: Path) -> Iterator[Path]:
     """Name a file beside the target that takes the target's name only once it is complete and on the disk.
 
-    When the block ends well the file is synced, renamed over the target, and the folder is synced, so that
-    after a crash the name shows either the old file or the whole new one. When the block raises, the partial
-    file is removed and an old target is left as it was. A process that is killed leaves its partial file
-    behind; nothing ever reads it.
-
-    Args:
-        path: The target. Its folder must exist.
-
-    Yields:
-        The path to write to; no file is there yet.
+    When the block ends well the file is synced, renamed over the target, and the folder is synced. When it raises, the
+    partial file is removed and an old target stays. What a killed process leaves behind, nothing ever reads.
 
     Raises:
         StoreError: The file cannot be renamed, or the disk is full.
@@ -60,13 +52,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def write_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes its name only once it is complete and on the disk; see `atomic_path`.
-
-    Args:
-        path: The target. Its folder must exist.
-
-    Yields:
-        A binary handle that can be written, read back and sought.
+    """Open a binary file that takes its name only once it is complete and on the disk; see `atomic_path`.
 
     Raises:
         StoreError: The file cannot be created or renamed, or the disk is full.
@@ -96,11 +82,7 @@ def remove_dead_partials(path: Path) -> None:
 
 
 def spare_inputs(output: Path | None, inputs: Iterable[Path | None]) -> None:
-    """Refuse, before the work, what would be written over a file that the command reads.
-
-    Raises:
-        UsageError: the output is one of the inputs.
-    """
+    """Refuse, before the work, what would be written over a file that the command reads."""
     if output is None or not output.exists():
         return
     if any(path is not None and path.exists() and output.samefile(path) for path in inputs):
@@ -122,11 +104,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in lower-case hexadecimal, read in blocks.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """The SHA-256 of a file's bytes in lower-case hexadecimal, read in blocks."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -139,11 +117,7 @@ def _refuse_others(path: Path, mode: int) -> None:
 
 
 def require_regular(path: Path) -> Path:
-    """Give a path back that may be opened and read to its end; see `read_regular`.
-
-    Raises:
-        OSError: It is not there, not a regular file, or a pointer of Git LFS.
-    """
+    """Give a path back that may be opened and read to its end; an OSError as in `read_regular`."""
     _refuse_others(path, path.stat().st_mode)
     with path.open("rb") as handle:
         refuse_pointer(path, handle.read(POINTER_BYTES))
@@ -151,12 +125,7 @@ def require_regular(path: Path) -> Path:
 
 
 def require_file(path: Path) -> None:
-    """Refuse a path where there is no file.
-
-    Raises:
-        StoreError: saying what is there instead.
-        OSError: it cannot be looked at.
-    """
+    """Refuse a path where there is no file, with a StoreError that says what is there instead."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "no such file"
         raise StoreError(f"{path}: {what}")

@@ -153,9 +153,6 @@ def _refuse_unsafe(path: Path, file: h5py.File) -> None:
 
     HDF5 can name other files as the place of its data (external links and storage, virtual datasets), and store in a
     kilobyte what unpacks to a terabyte.
-
-    Raises:
-        StoreError: naming what it is.
     """
     if len(file) > _MOST_DATASETS:
         raise StoreError(f"{path}: {len(file):,} objects in it; no vidface file has more than a few")
@@ -185,9 +182,6 @@ def _refuse_endless_heaps(path: Path, file: h5py.File) -> None:
 
     h5py keeps the texts of attributes in it. Only what lies outside the arrays is looked through. See "Global Heap
     Collection" in HDF5's specification of its format.
-
-    Raises:
-        StoreError: the parts of a heap do not fill it.
     """
     size = path.stat().st_size
     arrays = [(file[name].id.get_offset() or 0, file[name].id.get_storage_size()) for name in file]
@@ -221,10 +215,7 @@ def _first_line(error: Exception) -> str:
 
 
 def texts_of(texts: Sequence[str]) -> npt.NDArray[Any]:
-    """UTF-8 of one fixed length: contiguous, and the same bytes on every run.
-
-    The array must say UTF-8 as the file does: HDF5 does not convert between kinds of text.
-    """
+    """UTF-8 of one fixed length, which the array must say as the file does: the same bytes on every run."""
     encoded = [text.encode() for text in texts]
     length = max((len(text) for text in encoded), default=1) or 1
     return np.array(encoded, h5py.string_dtype("utf-8", length))

@@ -1,7 +1,4 @@
-"""A matrix of floats in numpy's own format, as other tools save it: mapped, not read, and never unpickled.
-
-Tested in ``tests/files/test_npy.py``.
-"""
+"""A matrix of floats in numpy's own format, as other tools save it: mapped, not read, and never unpickled."""
 
 from __future__ import annotations
 
@@ -35,10 +32,7 @@ def looks_like_npy(head: bytes) -> bool:
 def open_matrix(path: Path, *, rows: str, columns: str = "dimension") -> npt.NDArray[Any]:
     """Map a ``.npy`` file that holds one matrix of floats.
 
-    Args:
-        path: the file.
-        rows: what a row is, in the plural, for messages.
-        columns: likewise.
+    ``rows`` and ``columns`` are what these are, in the plural, for messages.
 
     Returns:
         Float16, float32 or float64 [R, D] of any byte order, in C or Fortran order; read-only, on the disk.

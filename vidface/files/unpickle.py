@@ -55,13 +55,9 @@ class Token:
 class PlainUnpickler(pickle._Unpickler):
     """One pickle being read.
 
-    Args:
-        data: the whole pickle.
-        source: what it is called in messages.
-        encoding: how the text of Python 2 is decoded; "bytes" leaves it as bytes.
-        calls: the names that the pickle may use, as "module.name": a function of this unpickler and the pickle's
-            arguments, or None for a name that is only passed on.
-        persistent: makes a persistent id into a `Token`; without, they are refused.
+    ``calls`` are the names that it may use, as "module.name": a function of this unpickler and the pickle's
+    arguments, or None for a name that is only passed on. ``persistent`` makes a persistent id into a `Token`; without,
+    they are refused.
     """
 
     stack: list[Any]

@@ -1,8 +1,6 @@
 """A manifest beside a set that the program knows: what is missing, what is extra, which count differs.
 
 Media are not looked for: features of another tool, or a matrix for a submission, need none.
-
-Tested in ``tests/manifest/test_known_sets.py``.
 """
 
 from __future__ import annotations
@@ -36,7 +34,6 @@ class ComparedCount(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether the manifest has as many as the set."""
         return self.in_manifest == self.in_set or (self.at_least and self.in_manifest > self.in_set)
 
     def text(self, rows: str) -> str:
@@ -57,13 +54,8 @@ class ComparedCount(NamedTuple):
 class Compared:
     """A manifest beside a known set.
 
-    Attributes:
-        known: The set's name.
-        rows: What a row stands for: videos, images or faces.
-        problems: Of the rows themselves; if there are any, nothing is compared.
-        counts: Every count that was compared.
-        missing, extra, differs: What does not agree, a line each.
-        warnings: What is odd about the rows, but may be as it should.
+    ``rows`` is what a row stands for. If there are ``problems`` of the rows themselves, nothing is compared.
+    ``missing``, ``extra`` and ``differs`` say what does not agree, a line each.
     """
 
     known: str
@@ -77,7 +69,6 @@ class Compared:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing was found."""
         return not (self.problems or self.missing or self.extra or self.differs)
 
 
@@ -85,8 +76,7 @@ def compare_manifest(path: Path, known: KnownSet) -> Compared:
     """Compare the rows of a manifest with a known set; their media are not looked for.
 
     Raises:
-        ManifestError: The manifest cannot be opened, or its suffix is not that of a manifest; or the set's own list of
-            rows cannot be used.
+        ManifestError: The manifest, or the set's own list of rows, cannot be used.
         UsageError: No manifest can be compared with this set, or its counts are not those of its list.
     """
     if known.manifest.not_comparable:

@@ -21,8 +21,7 @@ from vidface.manifest.rows import _NEEDED, COLUMNS, Parsed, Problem, Row, header
 def parse(path: Path) -> Parsed:
     """Read a manifest's rows; only well-formed rows are returned, the others are among the problems.
 
-    Raises:
-        ManifestError: The file cannot be opened, or its suffix is not that of a manifest.
+    A file that cannot be opened, or whose suffix is not that of a manifest, is a ManifestError.
     """
     form = format_of(path)
     try:
@@ -177,11 +176,7 @@ FORMATS = {
 
 
 def format_of(path: Path) -> Format:
-    """Return how a manifest of this name is spelled.
-
-    Raises:
-        ManifestError: The suffix says nothing.
-    """
+    """How a manifest of this name is spelled; a ManifestError if its suffix says nothing."""
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         raise ManifestError(f"{path}: not the name of a manifest; it must end in {', '.join(FORMATS)}")

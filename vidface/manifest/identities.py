@@ -1,8 +1,7 @@
 """Identities that are probably no person, or one person in two spellings: said with their number, never merged.
 
 An identity is text and may be anything: so these are a list of what tables and tools write for a missing value, and a
-rule for what a person would read as the same name. Nothing is changed by them. Tested in
-``tests/manifest/test_identities.py`` and ``tests/faults/test_labels.py``.
+rule for what a person would read as the same name.
 """
 
 from __future__ import annotations
@@ -40,14 +39,7 @@ _FEW = 3  # numbers below 0 that may all be written for nobody
 
 
 class Suspicion(NamedTuple):
-    """One thing that is odd about the identities or splits.
-
-    Attributes:
-        row: the first with it.
-        kind: a word for machines.
-        warning: a sentence, with the number of videos.
-        names: all identities or splits that it is about.
-    """
+    """One thing that is odd: the first row with it, a word for machines, a sentence, all identities or splits."""
 
     row: int
     kind: str

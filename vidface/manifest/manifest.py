@@ -4,8 +4,6 @@ Columns: ``video_id`` (unique), ``path`` (a video file or a folder of frames, re
 and never outside it), ``identity`` (empty: unknown, or a distractor) and ``split``. The first two are needed;
 a file without the others reads as if they were empty. Everything is text: ``0144686`` keeps its zero, and
 ``NA`` is a name.
-
-Tested in ``tests/manifest/test_manifest.py``.
 """
 
 from __future__ import annotations
@@ -65,7 +63,7 @@ class Manifest:
     places: Mapping[str, str] = field(default_factory=dict)
 
     def video_path(self, i: int) -> Path:
-        """Return where the media of row ``i`` lie."""
+        """Where the media of row ``i`` lie."""
         return self.root / self.places.get(self.paths[i], self.paths[i])
 
     @cached_property
@@ -133,8 +131,7 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> int:
         The number of rows.
 
     Raises:
-        ManifestError: The rows could not be read back as a manifest (same checks as `check_manifest`, without
-            looking at the media), or the suffix is unknown.
+        ManifestError: The rows could not be read back as a manifest, or the suffix is unknown.
         StoreError: The file cannot be written.
     """
     path = Path(path)
@@ -192,7 +189,7 @@ def _digest(rows: Sequence[Row]) -> str:
 def row_problems(
     lines: Sequence[int], rows: Sequence[Row], *, undecodable: str = "save the file as UTF-8"
 ) -> list[Problem]:
-    """Find what is wrong with the text of the rows, without looking at the disk.
+    """What is wrong with the text of the rows, without looking at the disk.
 
     ``undecodable`` says what to do about a text that is not UTF-8.
     """

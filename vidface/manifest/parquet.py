@@ -18,11 +18,7 @@ MOST_BYTES = 4 << 30
 
 
 def read_parquet(path: Path) -> Parsed:
-    """Read the rows of a Parquet file; `line` of a problem is its row, from 1.
-
-    Raises:
-        OSError: The file cannot be opened.
-    """
+    """Read the rows of a Parquet file; `line` of a problem is its row, from 1."""
     content = pa.BufferReader(read_regular(path))
     try:
         metadata = pq.read_metadata(content)
@@ -63,7 +59,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _texts(column: pa.ChunkedArray) -> list[str]:
-    """Return a text column as a list; null is empty, and bytes that are not UTF-8 become lone surrogates."""
+    """A text column as a list; null is empty, and bytes that are not UTF-8 become lone surrogates."""
     if pa.types.is_null(column.type):
         return [""] * len(column)
     found: list[str] = []
@@ -91,6 +87,5 @@ def _too_much(metadata: pq.FileMetaData) -> str:
 
 
 def write_parquet(handle: BinaryIO, rows: Iterable[Row]) -> None:
-    """Write rows as four columns of text."""
     columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
     pq.write_table(pa.table(columns, names=list(COLUMNS)), handle)

@@ -1,8 +1,4 @@
-"""The challenge files: written, read back and checked.
-
-``iqiyi`` is the text file of rankings, ``lfrc`` the binary matrix of embeddings. Tested in
-``tests/submission/``.
-"""
+"""The challenge files, written, read back and checked: iQIYI's text of rankings, LFRC's matrix of embeddings."""
 
 from __future__ import annotations
 
@@ -33,11 +29,8 @@ _HEAD = 1 << 16
 def sniff(path: Path) -> Literal["iqiyi", "lfrc", "hdf5", "npy"]:
     """Tell what a result file is by its first bytes; it may still be damaged further on.
 
-    ``hdf5`` has the signature of HDF5 in front, ``npy`` that of numpy (or of an archive of such files), ``lfrc`` a
-    header that agrees with itself, and ``iqiyi`` is text that names an ``.mp4`` in its first 64 KiB.
-
-    Raises:
-        StoreError: It is none of these, or cannot be read.
+    ``npy`` is also an archive of such files, ``lfrc`` a header that agrees with itself, and ``iqiyi`` is text that
+    names an ``.mp4`` in its first 64 KiB. Anything else is a StoreError.
     """
     path = Path(path)
     try:

@@ -23,19 +23,13 @@ Matrix = npt.NDArray[np.float32]
 
 
 def check_iqiyi(path: Path, manifest: Manifest, *, gallery_split: str = "val") -> list[Problem]:
-    """Check rankings against the gallery they must rank.
+    """Check rankings against the gallery they must rank; problems come by line, 0 is the file as a whole.
 
     Kinds: ``empty``, ``undecodable``, ``spacing``, ``not-mp4``, ``repeated-identity`` (see `parse_iqiyi`);
     ``no-videos``, ``too-many`` (over 100), ``repeated-video`` (within an identity), ``unknown-video`` (not
     in the manifest), ``not-in-gallery`` (of another split), ``unknown-identity`` (nowhere in the manifest),
     ``missing-identity`` (with gallery videos but no line), ``ambiguous-id`` (manifest ids that share a name).
     Whether the best videos come first cannot be seen from the file: that is what a score is for.
-
-    Returns:
-        The problems by line; line 0 is the file as a whole.
-
-    Raises:
-        StoreError: The file cannot be read.
     """
     lines, problems = parse_iqiyi(Path(path))
     splits: dict[str, str] = {}
@@ -94,11 +88,7 @@ def check_ranking(
 ) -> list[Warned]:
     """What of a ranking is not scored, or can only be wrong, as it is about other videos or people than the manifest.
 
-    Args:
-        name: of the file, for messages.
-        rankings: identity -> video ids, best first.
-        manifest: the ground truth.
-        gallery_split: the split that may be ranked.
+    ``name`` is the file's, for messages; ``rankings`` has video ids by identity, best first.
 
     Raises:
         StoreError: none of its videos, or none of its identities, is in the manifest: it is of another set.
@@ -145,28 +135,19 @@ def check_lfrc(
     embeddings: Matrix | None = None,
     video_ids: Sequence[str] | None = None,
 ) -> list[Problem]:
-    """Check an embedding matrix against the manifest whose order its rows must have.
+    """Check an embedding matrix against the manifest whose order its rows must have, all splits.
 
     Kinds: ``format`` (header or length; nothing else is looked at then), ``row-count``, ``dimension`` (over
     512), ``not-finite`` (NaN or infinite), ``zero-row`` (the video had no usable frame), ``not-unit`` (length
     off by more than 1e-3), and with ``embeddings``: ``other-dimension``, ``no-embedding``, ``order``.
 
     Rows carry no ids. From the file alone their number is all that can be seen of their order; with the
-    embeddings they were written from, every row is compared with its video's by value (to 1e-6).
-
-    Args:
-        path: The file.
-        manifest: Its rows, all splits, in its order.
-        embeddings: float32 [N, D], the embeddings the file was made from.
-        video_ids: Whose they are, [N]; the manifest's, in its order, unless given.
+    embeddings they were written from, float32 [N, D], every row is compared with its video's by value (to 1e-6).
+    ``video_ids`` says whose those are; the manifest's, in its order, unless given.
 
     Returns:
         The problems; ``line`` is the row, from 1, which is also the line in the organisers' list; 0 is the
         file as a whole.
-
-    Raises:
-        StoreError: There is no such file.
-        ValueError: ``embeddings`` and ``video_ids`` are not of one length.
     """
     try:
         matrix = read_lfrc(path)

@@ -22,13 +22,9 @@ _LARGEST = 2**31 - 1
 
 
 def write_lfrc(path: Path, embeddings: npt.NDArray[np.float32]) -> None:
-    """Write embeddings as they are, whole or not at all, a block of rows at a time.
+    """Write embeddings, float [V, D], as they are, whole or not at all, a block of rows at a time.
 
-    Args:
-        path: The file.
-        embeddings: Float [V, D]; an array, a memory map, or an HDF5 data set, of which only a block is in
-            memory. The challenge's limits (512 columns, unit length, no NaN) are not enforced here: see
-            `check_lfrc`.
+    They may be an array, a memory map, or an HDF5 data set. The challenge's limits are not enforced: see `check_lfrc`.
 
     Raises:
         StoreError: Not a matrix of floats with a row and a column at least, or too large for the header; or
@@ -51,14 +47,7 @@ def write_lfrc(path: Path, embeddings: npt.NDArray[np.float32]) -> None:
 
 
 def read_lfrc(path: Path, *, mmap: bool = True) -> npt.NDArray[np.float32]:
-    """Read the matrix back.
-
-    Args:
-        path: The file.
-        mmap: Map the file (read-only) instead of reading it.
-
-    Returns:
-        float32 [V, D].
+    """Read the matrix back, float32 [V, D]; a read-only map of the file with ``mmap``.
 
     Raises:
         StoreError: The header is not that of this format, the length does not fit it, or the file cannot be

@@ -58,9 +58,6 @@ def join_shards(
     """Join shards, in order, into one features file; with ``keep_faults`` it holds their faults, as shards do.
 
     Rows are moved in blocks: memory does not grow with the number of frames.
-
-    Raises:
-        StoreError: a shard is damaged (delete it; it is made again).
     """
     ids: list[str] = []
     status: list[str] = []

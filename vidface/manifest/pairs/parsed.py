@@ -40,15 +40,8 @@ class Trouble(NamedTuple):
 class Parsed:
     """A list as it was written.
 
-    Attributes:
-        form: What kind of list it is, in words.
-        lines: Its pairs.
-        troubles: Lines that are none.
-        missing: Pairs that the list itself promises but does not hold.
-        notes: What the user should know, one line each.
-        sha256: Of the bytes that were read.
-        flat: Whether ``PERSON/IMAGE`` may stand for ``IMAGE`` alone, and the other way.
-        labels: How the label of each of ``lines`` is written, where every line has one.
+    ``missing`` counts pairs that the list itself promises but does not hold; ``flat``: ``PERSON/IMAGE`` may stand for
+    ``IMAGE`` alone, and the other way; ``labels`` has the label of each of ``lines`` as written, if every line has one.
     """
 
     form: str
@@ -66,11 +59,7 @@ class Parsed:
 
 
 def read_text(path: Path) -> tuple[str, bytes]:
-    """The text of a list without its byte order mark, and the bytes it was.
-
-    Raises:
-        ManifestError: it cannot be read, is no regular file, or is not UTF-8.
-    """
+    """The text of a list without its byte order mark, and the bytes it was; a ManifestError if it is not UTF-8."""
     try:
         raw = read_regular(path)
     except OSError as error:

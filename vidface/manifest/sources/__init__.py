@@ -3,8 +3,6 @@
 Every converter writes a manifest, whole or not at all, with paths relative to its root, the manifest's own folder
 unless another is named, and returns counts of what it wrote and the names of what it left out. Missing media keep their
 rows.
-
-Tested in ``tests/manifest/sources/``.
 """
 
 from __future__ import annotations

@@ -22,14 +22,8 @@ Ignored = defaultdict[str, list[str]]
 class Converted:
     """What a converter wrote.
 
-    Attributes:
-        rows: Videos in the manifest.
-        identities: Different people among them.
-        splits: Split -> videos.
-        unknown: Videos without identity.
-        missing: Videos whose media are not there; they have rows all the same.
-        ignored: Reason -> names of what was left out.
-        notes: What the user should know before going on, one line each.
+    ``splits`` has videos by split, ``unknown`` counts videos without identity, ``missing`` those whose media are not
+    there. ``ignored`` has the names of what was left out by reason, ``notes`` what the user should know, one line each.
     """
 
     rows: int
@@ -90,7 +84,6 @@ def prefix_of(folder: Path, output: Path, root: Path | None = None) -> str:
 
 
 def home_of(output: Path, root: Path | None) -> str:
-    """The real place of the root, which no link may leave."""
     return os.path.realpath(output.parent if root is None else root)
 
 
@@ -101,7 +94,6 @@ def base_of(filelist: Path, root: Path | None) -> Path:
 
 
 def count_missing(rows: Sequence[Row], output: Path, root: Path | None) -> int:
-    """How many rows have media that are not there."""
     problems, _ = find_media(((line, row[1]) for line, row in enumerate(rows)), Path(home_of(output, root)))
     return sum(problem.kind == "missing-file" for problem in problems)
 
@@ -119,11 +111,7 @@ def how_many(ignored: Mapping[str, Sequence[str]]) -> str:
 
 
 def text_of(path: Path) -> str:
-    """The text of a list, without its byte-order mark.
-
-    Raises:
-        ManifestError: it cannot be read, or is not UTF-8; names the line.
-    """
+    """The text of a list, without its byte-order mark; a ManifestError names the line that is not UTF-8."""
     try:
         return read_regular(path).decode("utf-8-sig")
     except OSError as error:

@@ -41,7 +41,6 @@ def from_ijb(
 
     Raises:
         ManifestError: the list cannot be used, an image's name leaves the folder, or the folder is not under the root.
-        StoreError: the manifest cannot be written.
     """
     prefix = prefix_of(folder, output, root)
     path = list_path(meta, kind, FACES)

@@ -43,24 +43,16 @@ def from_iqiyi(
 
     ``train_list`` has ``<video>.mp4 <identity>`` lines, ``val_list`` has ``<identity> <video>.mp4 ...``
     lines; identity 0 means nobody. The id of a video is its name without ``.mp4``; its media are
-    ``<id>.mp4``, or else a folder ``<id>`` of frames. What ``val_folder`` and ``names`` hold beyond the lists are
-    distractors, except names of the other parts of the set (``IQIYI_VID_TRAIN_``, ``IQIYI_VID_TEST_``). Both
-    folders may be one. Without a folder the path of a video is ``<id>.mp4``, and nobody looks for it: features
-    of another tool need no media.
+    ``<id>.mp4``, or else a folder ``<id>`` of frames. What ``val_folder`` and ``names`` (of the feature pickles) hold
+    beyond the lists are distractors, except names of the other parts of the set. Both folders may be one. Without a
+    folder the path of a video is ``<id>.mp4``, and nobody looks for it: features of another tool need no media.
 
     Rows come in the order of the lists, then the distractors of the folder and those of ``names``, each in natural
-    order.
-
-    Args:
-        train_list, val_list: the official files.
-        train_folder, val_folder: where the media are; None: they are not at hand.
-        output: the manifest.
-        names: of the videos in the official feature pickles, with ``.mp4`` or without.
-        root: where the manifest's paths start; None is the folder of ``output``.
+    order. The paths start at ``root``; None is the folder of ``output``.
 
     Raises:
         ManifestError: A line is not of this form; a video has two identities or is in both lists; a folder is
-            not under ``root``, or the folder of ``output``.
+            not under the root.
         StoreError: The manifest cannot be written.
     """
     ignored: Ignored = defaultdict(list)
@@ -156,14 +148,12 @@ def from_lfrc(
     Args:
         filelist: the official list.
         output: the manifest.
-        identities: text, line i is the identity of the list's line i; an empty line or 0 is nobody known. None:
-            nobody is.
-        root: where the manifest's paths start; None is the folder of ``output``. The names of a list that lies outside
-            of it start there as well.
+        identities: text, line i is the identity of the list's line i; an empty line or 0 is nobody known.
+        root: where the paths start; None is the folder of ``output``. Names of a list outside of it start there too.
 
     Raises:
         ManifestError: An empty line among the others, a repeated name or one that leaves the folder; the list
-            is not under the folder of ``output``; or there is another number of identities than of videos.
+            is not under the root; or there is another number of identities than of videos.
         StoreError: The manifest cannot be written.
     """
     names = [line.partition(" ")[0] for line in map(" ".join, map(str.split, lines_of(filelist)))]

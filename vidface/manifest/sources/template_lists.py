@@ -45,7 +45,7 @@ Integers = npt.NDArray[np.int64]
 
 
 class Faces(NamedTuple):
-    """``face_tid_mid``: the image of line i + 1, its template and its medium."""
+    """The image of line i + 1 of ``face_tid_mid``, its template and its medium."""
 
     images: list[str]
     templates: Integers
@@ -68,11 +68,7 @@ class Subjects(NamedTuple):
 
 
 def list_path(meta: Path, kind: TemplateSet, name: str) -> Path:
-    """Where a list of a set lies.
-
-    Raises:
-        ManifestError: it is not there.
-    """
+    """Where a list of a set lies; a ManifestError if it is not there."""
     path = meta / f"{kind}_{name}"
     if path.is_file():
         return path
@@ -128,12 +124,9 @@ def read_crops(path: Path) -> Crops:
 
 
 def read_subjects(path: Path, templates: Integers, *, gallery: bool) -> Subjects:
-    """Read a gallery or the probes.
+    """Read a gallery, in which a subject may have one template only, or the probes.
 
-    Args:
-        path: the list.
-        templates: int64 [T], ascending, each once.
-        gallery: whether a subject may have one template only.
+    ``templates``, int64 [T], are ascending, each once.
 
     Raises:
         ManifestError: it cannot be read, has no header, a line does not begin with two whole numbers, names a

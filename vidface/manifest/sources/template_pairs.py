@@ -1,7 +1,4 @@
-"""The listed pairs of templates of IJB-B and IJB-C: 15.7 million lines in a few seconds, each of them checked.
-
-Tested in ``tests/scores/protocols/test_templates.py`` and ``tests/faults/test_template_lists.py``.
-"""
+"""The listed pairs of templates of IJB-B and IJB-C: 15.7 million lines in a few seconds, each of them checked."""
 
 from __future__ import annotations
 
@@ -33,13 +30,9 @@ class TemplatePairs(NamedTuple):
 def read_template_pairs(path: Path, templates: Integers) -> TemplatePairs:
     """Read ``template_pair_label``, in bounded memory: 9 bytes a pair stay.
 
-    Args:
-        path: the list.
-        templates: int64 [T], ascending, each once.
-
     Raises:
         ManifestError: it cannot be read, a line is not ``template template label``, or names a template that is not
-            among these.
+            among ``templates``, int64 [T], ascending, each once.
     """
     parts: list[TemplatePairs] = []
     lines = 0
