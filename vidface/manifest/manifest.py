@@ -197,71 +197,59 @@ def row_problems(
     ids: dict[str, int] = {}  # folded id -> the first row that has it
     identities: dict[str, int] = {}  # identity as written -> the first row that has it
     for row, (line, fields) in enumerate(zip(lines, rows, strict=True)):
-        video_id, path, identity, split = fields
+        found = _text_problems(fields, undecodable)
+        problems += [Problem(line, kind, message) for kind, message in found]
         if any(map(operator.gt, map(len, fields), _LONGEST)):
-            problems += _length_problems(line, fields)
             continue  # what is so long is not looked at: one text may come a million times
-        if CONTROL.search("".join(fields)):
-            problems += _control_problems(line, fields, undecodable)
-        for name, text in (("video_id", video_id), ("identity", identity), ("split", split)):
-            if text[:1].isspace() or text[-1:].isspace():
-                message = f"{name} {show(text)} starts or ends with white space; remove it"
-                problems.append(Problem(line, "white-space", message))
-        if not path:
-            problems.append(Problem(line, "empty", f"no path for video {show(video_id)}"))
-        elif _LEAVES_ROOT.search(path):
-            message = (
-                f"path {show(path)} may leave the root; write it relative to the root, with / and without .."
-            )
-            problems.append(Problem(line, "outside-root", message))
+        video_id, _, identity, _ = fields
         identities.setdefault(identity, row)
-        if not video_id:
-            problems.append(Problem(line, "empty", "no video_id"))
-            continue
-        first = ids.setdefault(folded(video_id), row)
-        if first == row:
-            continue
-        kind, other = "duplicate-id", rows[first][0]
-        message = f"video_id {show(video_id)} is already in line {lines[first]}"
-        if other != video_id:
-            kind = "confusable-id"
+        first = ids.setdefault(folded(video_id), row) if video_id else row
+        other = rows[first][0]
+        if first != row and other == video_id:
+            message = f"video_id {show(video_id)} is already in line {lines[first]}"
+            problems.append(Problem(line, "duplicate-id", message))
+        elif first != row:
             message = f"video_id {video_id!a} differs only by case or Unicode form from {other!a} "
-            message += f"in line {lines[first]}"
-        problems.append(Problem(line, kind, message))
-    return problems + _identity_problems(lines, identities)
-
-
-def _length_problems(line: int, fields: Row) -> list[Problem]:
-    return [
-        Problem(
-            line, "too-long", f"{name} {show(text)} has {len(text):,} characters; at most {most:,} are read"
-        )
-        for name, text, most in zip(COLUMNS, fields, _LONGEST, strict=True)
-        if len(text) > most
-    ]
-
-
-def _control_problems(line: int, fields: Row, undecodable: str) -> list[Problem]:
-    problems = []
-    for name, text in zip(COLUMNS, fields, strict=True):
-        found = CONTROL.search(text)
-        if found and "\udc80" <= found[0] <= "\udcff":
-            message = f"{name} {show(text)} is not UTF-8; {undecodable}"
-            problems.append(Problem(line, "undecodable", message))
-        elif found:
-            message = f"{name} {show(text)} has the control character {found[0]!a}; remove it"
-            problems.append(Problem(line, "control", message))
+            problems.append(Problem(line, "confusable-id", f"{message}in line {lines[first]}"))
+    # People who are written in two Unicode forms would silently count as two.
+    forms: dict[str, str] = {}
+    for identity, row in identities.items():
+        first_form = forms.setdefault(unicodedata.normalize("NFKC", identity), identity)
+        if first_form != identity:
+            message = f"identity {identity!a} differs only by Unicode form from {first_form!a} "
+            message += f"in line {lines[identities[first_form]]}"
+            problems.append(Problem(lines[row], "confusable-identity", message))
     return problems
 
 
-def _identity_problems(lines: Sequence[int], identities: dict[str, int]) -> list[Problem]:
-    """Find people who are written in two Unicode forms: they would silently count as two people."""
-    problems = []
-    forms: dict[str, str] = {}
-    for identity, row in identities.items():
-        first = forms.setdefault(unicodedata.normalize("NFKC", identity), identity)
-        if first != identity:
-            message = f"identity {identity!a} differs only by Unicode form from {first!a} "
-            message += f"in line {lines[identities[first]]}"
-            problems.append(Problem(lines[row], "confusable-identity", message))
+def _text_problems(fields: Row, undecodable: str) -> list[tuple[str, str]]:
+    """Kind and message of what is wrong with the texts of one row."""
+    problems: list[tuple[str, str]] = []
+    if any(map(operator.gt, map(len, fields), _LONGEST)):
+        for name, text, most in zip(COLUMNS, fields, _LONGEST, strict=True):
+            if len(text) > most:
+                message = f"{name} {show(text)} has {len(text):,} characters; at most {most:,} are read"
+                problems.append(("too-long", message))
+        return problems
+    if CONTROL.search("".join(fields)):
+        for name, text in zip(COLUMNS, fields, strict=True):
+            found = CONTROL.search(text)
+            if found and "\udc80" <= found[0] <= "\udcff":
+                problems.append(("undecodable", f"{name} {show(text)} is not UTF-8; {undecodable}"))
+            elif found:
+                message = f"{name} {show(text)} has the control character {found[0]!a}; remove it"
+                problems.append(("control", message))
+    for name, text in zip(COLUMNS, fields, strict=True):
+        if name != "path" and (text[:1].isspace() or text[-1:].isspace()):
+            problems.append(
+                ("white-space", f"{name} {show(text)} starts or ends with white space; remove it")
+            )
+    video_id, path, _, _ = fields
+    if not path:
+        problems.append(("empty", f"no path for video {show(video_id)}"))
+    elif _LEAVES_ROOT.search(path):
+        message = "may leave the root; write it relative to the root, with / and without .."
+        problems.append(("outside-root", f"path {show(path)} {message}"))
+    if not video_id:
+        problems.append(("empty", "no video_id"))
     return problems
