@@ -140,12 +140,9 @@ def _refuse_other_kinds(path: Path, attributes: Mapping[str, Any], kinds: Sequen
             what += "; vidface cluster makes embeddings of them"
         raise StoreError(f"{path}: expected a vidface {' or '.join(kinds)} file, {what}")
     if version != SCHEMA_VERSION:
-        other = "a newer program wrote it" if _is_newer(version) else "make it again"
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        other = "a newer program wrote it" if newer else "make it again"
         raise StoreError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}: {other}")
-
-
-def _is_newer(version: Any) -> bool:
-    return isinstance(version, int) and version > SCHEMA_VERSION
 
 
 def _refuse_unsafe(path: Path, file: h5py.File) -> None:

@@ -86,39 +86,34 @@ def compare_manifest(path: Path, known: KnownSet) -> Compared:
     found = Compared(known.name, known.manifest.rows, problems, warnings=row_warnings(lines, rows))
     if problems:
         return found
-    wanted = None if known.manifest.listed is None else _listed(known, known.manifest.listed)
-    _compare_counts(found, rows, known, named=wanted is not None)
-    if wanted is None:
-        _compare_patterns(found, lines, rows, known)
-    else:
-        _compare_rows(found, rows, wanted)
+    found.counts.extend(_counted(rows, known))
+    if known.manifest.listed is not None:
+        _compare_rows(found, rows, _listed(known, known.manifest.listed))
+        return found
+    for both in found.counts:
+        if not both.agrees:
+            said = found.missing if both.in_manifest < both.in_set else found.extra
+            said.append(both.text(found.rows))
+    _compare_patterns(found, lines, rows, known)
     return found
 
 
-def _compare_counts(found: Compared, rows: Sequence[Row], known: KnownSet, *, named: bool) -> None:
-    """Compare the numbers; if the set's rows are known, missing and extra ones are named instead."""
-    for both in _counted(rows, known):
-        found.counts.append(both)
-        if not both.agrees and not named:
-            lines = found.missing if both.in_manifest < both.in_set else found.extra
-            lines.append(both.text(found.rows))
-
-
 def _counted(rows: Sequence[Row], known: KnownSet) -> list[ComparedCount]:
+    counts = [count for count in known.counts if count.compared]
     return [
         ComparedCount(count.of, count.split, count.known == "at least", count.value, _number(rows, count))
-        for count in known.counts
-        if count.compared
+        for count in counts
     ]
 
 
 def _number(rows: Sequence[Row], count: Count) -> int:
     identities = [identity for _, _, identity, split in rows if count.split in ("", split)]
-    if count.of == "identities":
-        return len(set(identities) - {""})
-    if count.of in ("identified", "distractors"):
-        return sum(bool(identity) == (count.of == "identified") for identity in identities)
-    return len(identities)
+    named = [identity for identity in identities if identity]
+    return {
+        "identities": len(set(named)),
+        "identified": len(named),
+        "distractors": len(identities) - len(named),
+    }.get(count.of, len(identities))
 
 
 def _compare_patterns(found: Compared, lines: Sequence[int], rows: Sequence[Row], known: KnownSet) -> None:

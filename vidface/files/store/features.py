@@ -59,42 +59,31 @@ def _check_fit(file: h5py.File, info: FeaturesInfo) -> None:
     """Refuse a file whose arrays do not fit together: its offsets and counts are places in others later on."""
     of_features = file.attrs["kind"] == "features"
     videos, rows = len(info.video_ids), len(file["features" if of_features else "labels"])
-    shapes: dict[str, tuple[int, ...]]
+    wanted: dict[str, tuple[str, tuple[int, ...]]]  # array -> kinds of numbers, shape
     if of_features:
-        shapes = {"features": (rows, info.dimension), "timestamps": (rows,)}
+        wanted = {"features": ("f", (rows, info.dimension)), "timestamps": ("f", (rows,))}
         if "faces" in file.attrs:
-            shapes |= {
-                name: (rows, *like.shape[1:]) for name, like in zip(FaceRows._fields, NO_FACES, strict=True)
-            }
-            shapes["face_counts"] = (videos, len(FACE_COUNTS))
+            for name, like in zip(FaceRows._fields, NO_FACES, strict=True):
+                wanted[name] = ("f" if like.dtype.kind == "f" else "iu", (rows, *like.shape[1:]))
+            wanted["face_counts"] = ("iu", (videos, len(FACE_COUNTS)))
     else:
-        shapes = {"embeddings": (videos, info.dimension), "kept": (videos,), "labels": (rows,)}
-        shapes |= {"weights": (rows,)} if "weights" in file else {}
-    wrong = [name for name, shape in shapes.items() if file[name].shape != shape]
-    kinds = {
-        "features": "f",
-        "timestamps": "f",
-        "embeddings": "f",
-        "weights": "f",
-        "boxes": "f",
-        "points": "f",
-    }
-    kinds |= {"scores": "f", "sharpness": "f"}
-    wrong += [name for name in shapes if file[name].dtype.kind not in kinds.get(name, "iu")]
-    wrong += [name for name in ("features", "embeddings") if name in shapes and file[name].dtype.itemsize > 4]
-    wrong += ["status"] if len(info.status) != videos else []
+        wanted = {"embeddings": ("f", (videos, info.dimension)), "kept": ("iu", (videos,))}
+        wanted |= {"labels": ("iu", (rows,))} | ({"weights": ("f", (rows,))} if "weights" in file else {})
+    wrong = [
+        name
+        for name, (kinds, shape) in wanted.items()
+        if file[name].shape != shape
+        or file[name].dtype.kind not in kinds
+        or (name in ("features", "embeddings") and file[name].dtype.itemsize > 4)
+    ]
+    if len(info.status) != videos:
+        wrong.append("status")
     bounds = info.offsets
-    if not (
-        bounds.shape == (videos + 1,)
-        and bounds.dtype.kind in "iu"
-        and bounds[0] == 0
-        and bounds[-1] == rows
-        and (np.diff(bounds) >= 0).all()
-    ):
+    fits = bounds.shape == (videos + 1,) and bounds.dtype.kind in "iu"
+    if not (fits and bounds[0] == 0 and bounds[-1] == rows and (np.diff(bounds) >= 0).all()):
         wrong.append("offsets" if of_features else "frames")
     if wrong:
-        names = ", ".join(dict.fromkeys(wrong))
-        raise StoreError(f"{info.path}: damaged ({names}: not what its videos and rows need)")
+        raise StoreError(f"{info.path}: damaged ({', '.join(wrong)}: not what its videos and rows need)")
     if len(set(info.video_ids)) < videos:
         again, count = Counter(info.video_ids).most_common(1)[0]
         raise StoreError(f"{info.path}: damaged (video {printable(again)} is there {count} times)")
