@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from vidface.errors import ManifestError
@@ -23,10 +23,7 @@ from vidface.manifest.sources.converted import (
     write_converted,
 )
 
-_OTHER_PARTS = (
-    "IQIYI_VID_TRAIN_",
-    "IQIYI_VID_TEST_",
-)  # how the official videos outside of the gallery are called
+_OTHER_PARTS = ("IQIYI_VID_TRAIN_", "IQIYI_VID_TEST_")  # how official videos outside of the gallery begin
 
 
 def from_iqiyi(
@@ -56,48 +53,22 @@ def from_iqiyi(
         StoreError: The manifest cannot be written.
     """
     ignored: Ignored = defaultdict(list)
-    listed: dict[str, tuple[str, str, str]] = {}  # id -> identity, split, where it is listed
-    problems: list[str] = []
-    for path, split in ((train_list, "train"), (val_list, "val")):
-        for line, fields in _lines(path):
-            if split == "train" and len(fields) != 2:
-                problems.append(f"{path}:{line}: {len(fields)} words, where <video>.mp4 <identity> belongs")
-                continue
-            identity, videos = (fields[1], fields[:1]) if split == "train" else (fields[0], fields[1:])
-            for name in videos:
-                video_id = name.removesuffix(".mp4")
-                found = ("" if identity == "0" else identity, split, f"{path}:{line}")
-                first = listed.setdefault(video_id, found)
-                if video_id in ("", name):
-                    problems.append(f"{path}:{line}: {show(name)} is not the name of an .mp4 file")
-                elif first[:2] != found[:2]:
-                    other = f"listed as {first[1]} {first[0] or '0'} in {first[2]}"
-                    problems.append(f"{path}:{line}: video {show(video_id)} is {other} already; keep one")
-                elif first is not found:
-                    ignored["listed again for the same identity"].append(name)
-    if problems:
-        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ManifestError(problems[0] + more)
-
+    listed = _iqiyi_lists(train_list, val_list, ignored)
     folders = {"train": train_folder, "val": val_folder}
-    prefixes = {
-        split: "" if folder is None else prefix_of(folder, output, root) for split, folder in folders.items()
-    }
-    there = {split: {} if folder is None else _names(folder) for split, folder in folders.items()}
-    forms = {split: {composed(name): name for name in names_there} for split, names_there in there.items()}
+    prefixes = {split: prefix_of(folder, output, root) if folder else "" for split, folder in folders.items()}
+    there = {split: _names(folder) if folder else {} for split, folder in folders.items()}
+    forms = {split: {composed(name): name for name in found} for split, found in there.items()}
     rows: list[Row] = []
     missing = 0
-    used: set[str] = set()
-    for video_id, (identity, split, _) in listed.items():
-        name = video_id + ".mp4"
-        found_there = forms[split].get(composed(name)) or forms[split].get(composed(video_id))
-        missing += found_there is None and folders[split] is not None
-        name = found_there or name
-        used.add(prefixes[split] + name)
-        rows.append((video_id, prefixes[split] + name, identity, split))
+    for video_id, (identity, split) in listed.items():
+        name = forms[split].get(composed(f"{video_id}.mp4")) or forms[split].get(composed(video_id))
+        missing += name is None and folders[split] is not None
+        rows.append((video_id, prefixes[split] + (name or f"{video_id}.mp4"), identity, split))
+    used = {path for _, path, _, _ in rows}
     if prefixes["train"] != prefixes["val"]:
         spare = [name for name in there["train"] if prefixes["train"] + name not in used]
         ignored["in the training folder, but not in the list"] += spare
+    known = set(listed)
     for name, is_folder in there["val"].items():
         if prefixes["val"] + name in used:
             continue
@@ -108,14 +79,14 @@ def from_iqiyi(
             ignored["not an .mp4 file"].append(name)
         elif name.startswith(_OTHER_PARTS):
             ignored["of another part of the set"].append(name)
-        elif video_id in listed:
+        elif video_id in known:
             ignored["a second copy of a listed video"].append(name)
         else:
-            listed[video_id] = ("", "val", "")
+            known.add(video_id)
             rows.append((video_id, prefixes["val"] + name, "", "val"))
     of_features = sorted({name.removesuffix(".mp4") for name in names}, key=natural_key)
     for video_id in of_features:
-        if video_id in listed:
+        if video_id in known:
             continue
         if video_id.startswith(_OTHER_PARTS):
             ignored["of another part of the set"].append(video_id)
@@ -135,6 +106,35 @@ def from_iqiyi(
             "without them scores are higher than the challenge's"
         )
     return made
+
+
+def _iqiyi_lists(train_list: Path, val_list: Path, ignored: Ignored) -> dict[str, tuple[str, str]]:
+    """Video id -> identity and split."""
+    listed: dict[str, tuple[str, str, str]] = {}  # and where it is listed
+    problems: list[str] = []
+    for path, split in ((train_list, "train"), (val_list, "val")):
+        for number, line in enumerate(text_of(path).split("\n"), 1):
+            fields, place = line.split(), f"{path}:{number}"
+            if split == "train" and len(fields) not in (0, 2):
+                problems.append(f"{place}: {len(fields)} words, where <video>.mp4 <identity> belongs")
+                continue
+            if split == "train":
+                fields.reverse()
+            for name in fields[1:]:
+                video_id = name.removesuffix(".mp4")
+                found = ("" if fields[0] == "0" else fields[0], split, place)
+                first = listed.setdefault(video_id, found)
+                if video_id in ("", name):
+                    problems.append(f"{place}: {show(name)} is not the name of an .mp4 file")
+                elif first[:2] != found[:2]:
+                    other = f"listed as {first[1]} {first[0] or '0'} in {first[2]}"
+                    problems.append(f"{place}: video {show(video_id)} is {other} already; keep one")
+                elif first is not found:
+                    ignored["listed again for the same identity"].append(name)
+    if problems:
+        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ManifestError(problems[0] + more)
+    return {video_id: found[:2] for video_id, found in listed.items()}
 
 
 def from_lfrc(
@@ -214,11 +214,3 @@ def _names(folder: Path) -> dict[str, bool]:
     with os.scandir(folder) as entries:
         found = {entry.name: entry.is_dir() for entry in entries}
     return {name: found[name] for name in sorted(found, key=natural_key)}
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and words of the lines that have any."""
-    for number, line in enumerate(text_of(path).split("\n"), 1):
-        fields = line.split()
-        if fields:
-            yield number, fields
