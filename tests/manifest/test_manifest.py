@@ -64,20 +64,9 @@ def test_another_root(tmp_path: Path) -> None:
         read_manifest(path, root=tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
-    "text", ["NA", "null", "None", "nan", "1e5", "007", "TRUE", "-0", "1.0", "2020-01-01", "😀"]
-)
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_text_is_never_taken_for_something_else(tmp_path: Path, suffix: str, text: str) -> None:
-    path = tmp_path / f"set{suffix}"
-    write_manifest(path, [(text, "v/" + text, text, text)])
-    manifest = read_manifest(path)
-    assert (manifest.video_ids, manifest.paths) == ([text], ["v/" + text])
-    assert (manifest.identities, manifest.splits) == ([text], [text])
-
-
 # Characters that quoting, escaping or type guessing may trip over; none that make two ids confusable.
-WORDS = st.text("ab019-+._,;:'\"#%&<>{}[]()|\\\u00e9\u6f22\u0915\U0001f600", min_size=1, max_size=8)
+NAMES = st.sampled_from(["NA", "null", "None", "nan", "1e5", "007", "TRUE", "-0", "1.0", "2020-01-01"])
+WORDS = NAMES | st.text("ab019-+._,;:'\"#%&<>{}[]()|\\\u00e9\u6f22\u0915\U0001f600", min_size=1, max_size=8)
 ROWS = st.lists(
     st.tuples(
         WORDS, WORDS.map(lambda text: "v/" + text.replace("\\", "_") + "_"), st.just("") | WORDS, WORDS
@@ -230,13 +219,10 @@ def test_links_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("", [(0, "empty")]),
-        (HEAD, [(0, "empty")]),
-        ("\n\n", [(0, "empty")]),
         ("video_id,path,person\na,a.mp4,x\n", [(1, "unknown-column")]),
         ("video_id,identity\na,x\n", [(1, "missing-column")]),
         ("a,a.mp4,x,val\n", [(1, "unknown-column")] * 4 + [(1, "missing-column")] * 2),
         ("video_id;path\na;a.mp4\n", [(1, "syntax")]),
-        ("video_id\tpath\na\ta.mp4\n", [(1, "syntax")]),
         ("Video_id,path\na,a.mp4\n", [(1, "unknown-column"), (1, "missing-column")]),
         ("video_id,path,path\na,a.mp4,b.mp4\n", [(1, "duplicate-column")]),
         ("video_id,path,split,split\na,a.mp4,b,c\n", [(1, "duplicate-column")]),
@@ -246,9 +232,7 @@ def test_links_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
         ),
         (HEAD.encode("utf-16"), [(1, "undecodable")]),
         (HEAD.encode("utf-16-le"), [(1, "undecodable")]),
-        (HEAD.encode("utf-16-be"), [(1, "undecodable")]),
         (b"PK\x03\x04 of a spreadsheet", [(1, "undecodable")]),
-        (b"PAR1 of a Parquet file", [(1, "undecodable")]),
     ],
 )
 def test_a_bad_file(tmp_path: Path, text: str | bytes, expected: list[tuple[int, str]]) -> None:

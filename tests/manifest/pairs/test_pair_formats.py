@@ -190,27 +190,6 @@ def csv_of(path: Path, *rows: str) -> Path:
     return path
 
 
-def test_what_is_left_out_has_its_reason_and_its_line(tmp_path: Path) -> None:
-    rows = "Ann_Lee/1,Ann_Lee/2,1 Ann_Lee/1,Nobody/2,0 Nobody/1,Nobody/2,1 Ann_Lee/1,Ann_Lee/1,1 Ann_Lee/1,Bo_Li/1,yes "
-    rows += 'Ann_Lee/1,Bo_Li/1 Ann_Lee/3,Bo_Li/1,0 Bo_Li/1,Ann_Lee/3,1 ,Bo_Li/1,0 "Ann_Lee/1,Bo_Li/1,0'
-    path = csv_of(tmp_path / "p.csv", *rows.split())
-    manifest = lfw_set("{0}/{1}")
-    pairs = read_pairs(path, manifest)
-    assert named(pairs, manifest) == [("Ann_Lee/1", "Ann_Lee/2", True, None)]
-    assert pairs.left_out == {
-        "malformed line": 4,
-        "no such video": 2,
-        "a video with itself": 1,
-        "listed as same and as different": 2,
-    }
-    assert pairs.listed == 10 and sum(pairs.left_out.values()) == 9 == len(pairs.problems)
-    lines = {int(problem.split(":")[1]): problem for problem in pairs.problems}
-    assert sorted(lines) == list(range(3, 12))
-    assert "no such video: 'Nobody/2'" in lines[3]
-    assert "'Nobody/1' and 'Nobody/2'" in lines[4]
-    assert lines[9].endswith(f"the other way in {path}:8")
-
-
 def test_a_name_that_could_be_two_videos_is_neither(tmp_path: Path) -> None:
     manifest = set_of([("a/0.jpg", "a"), ("a/0.png", "a"), ("b/0", "b"), ("b/1", "b")])
     pairs = read_pairs(csv_of(tmp_path / "p.csv", "a/0,b/0,0", "a/0.png,b/0,0", "b/0.jpg,b/1,1"), manifest)
