@@ -29,7 +29,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: The file cannot be renamed, or the disk is full.
     """
-    path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
@@ -105,7 +104,7 @@ def _sync_folder(folder: Path) -> None:
 
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes in lower-case hexadecimal, read in blocks."""
-    with Path(path).open("rb") as handle:
+    with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 

@@ -85,7 +85,6 @@ def read_manifest(path: Path, *, root: Path | None = None, media: bool = True) -
     Raises:
         ManifestError: The first problem, with file and line, and how many more there are.
     """
-    path = Path(path)
     root = _root(path, root) if media else root or path.parent
     (_, rows, problems), places = _load(path, root, media=media)
     fatal = [problem for problem in problems if problem.kind not in _NOT_FATAL]
@@ -110,7 +109,6 @@ def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
     Raises:
         ManifestError: The file cannot be opened, or its suffix is not that of a manifest.
     """
-    path = Path(path)
     (lines, rows, problems), _ = _load(path, _root(path, root))
     return sorted([*problems, *row_warnings(lines, rows)], key=lambda problem: problem.line)
 
@@ -134,7 +132,6 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> int:
         ManifestError: The rows could not be read back as a manifest, or the suffix is unknown.
         StoreError: The file cannot be written.
     """
-    path = Path(path)
     rows = list(rows)
     form = format_of(path)
     if not rows:

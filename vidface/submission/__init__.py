@@ -32,7 +32,6 @@ def sniff(path: Path) -> Literal["iqiyi", "lfrc", "hdf5", "npy"]:
     ``npy`` is also an archive of such files, ``lfrc`` a header that agrees with itself, and ``iqiyi`` is text that
     names an ``.mp4`` in its first 64 KiB. Anything else is a StoreError.
     """
-    path = Path(path)
     try:
         with require_regular(path).open("rb") as handle:
             head = handle.read(_HEAD)

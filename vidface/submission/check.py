@@ -31,7 +31,7 @@ def check_iqiyi(path: Path, manifest: Manifest, *, gallery_split: str = "val") -
     ``missing-identity`` (with gallery videos but no line), ``ambiguous-id`` (manifest ids that share a name).
     Whether the best videos come first cannot be seen from the file: that is what a score is for.
     """
-    lines, problems = parse_iqiyi(Path(path))
+    lines, problems = parse_iqiyi(path)
     splits: dict[str, str] = {}
     ids: dict[str, str] = {}
     for video_id, split in zip(manifest.video_ids, manifest.splits, strict=True):
@@ -145,7 +145,7 @@ def check_lfrc(
     try:
         matrix = read_lfrc(path)
     except StoreError as error:
-        if not Path(path).is_file():
+        if not path.is_file():
             raise
         return [Problem(0, "format", str(error).removeprefix(f"{path}: "))]
     problems = []

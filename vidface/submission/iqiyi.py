@@ -44,7 +44,6 @@ def write_iqiyi(path: Path, rankings: Mapping[str, Sequence[str]]) -> None:
         StoreError: An identity or video id is empty or holds white space or control characters; an identity
             has more than 100 videos, or one twice; or the file cannot be written. Nothing is cut or dropped.
     """
-    path = Path(path)
     if all(name.isascii() and name.isdigit() for name in rankings):
         order = sorted(rankings, key=lambda name: (len(name.lstrip("0")), name.lstrip("0"), name))
     else:
@@ -83,7 +82,6 @@ def read_iqiyi(
         StoreError: With file and line: not UTF-8, an empty line, a name that does not end in ``.mp4``, an
             identity twice; two of ``video_ids`` with one name; or the file is empty or cannot be read.
     """
-    path = Path(path)
     ids: dict[str, str] = {}
     for video_id in video_ids or ():
         first = ids.setdefault(video_name(video_id), video_id)

@@ -30,7 +30,6 @@ def write_lfrc(path: Path, embeddings: npt.NDArray[np.float32]) -> None:
         StoreError: Not a matrix of floats with a row and a column at least, or too large for the header; or
             the file cannot be written.
     """
-    path = Path(path)
     shape = tuple(embeddings.shape)
     if len(shape) != 2 or 0 in shape or embeddings.dtype.kind != "f":
         what = f"{embeddings.dtype} {list(shape)}"
@@ -46,29 +45,13 @@ def write_lfrc(path: Path, embeddings: npt.NDArray[np.float32]) -> None:
             handle.write(np.ascontiguousarray(embeddings[start : start + BLOCK], dtype="<f4").data)
 
 
-def read_lfrc(path: Path, *, mmap: bool = True) -> npt.NDArray[np.float32]:
-    """Read the matrix back, float32 [V, D]; a read-only map of the file with ``mmap``.
+def read_lfrc(path: Path) -> npt.NDArray[np.float32]:
+    """Map the matrix, float32 [V, D], read-only.
 
     Raises:
         StoreError: The header is not that of this format, the length does not fit it, or the file cannot be
             read.
     """
-    path = Path(path)
-    rows, columns = _shape(path)
-    if mmap:
-        return np.memmap(path, dtype="<f4", mode="r", offset=HEADER.size, shape=(rows, columns))
-    return np.fromfile(path, dtype="<f4", count=rows * columns, offset=HEADER.size).reshape(rows, columns)
-
-
-def looks_like_lfrc(head: bytes) -> bool:
-    """Tell whether bytes start with a header that agrees with itself."""
-    if len(head) < HEADER.size:
-        return False
-    rows, columns, stride, kind = HEADER.unpack_from(head)
-    return bool(rows > 0 and columns > 0 and stride == columns * 4 and kind == FLOAT32)
-
-
-def _shape(path: Path) -> tuple[int, int]:
     try:
         with require_regular(path).open("rb") as handle:
             head = handle.read(HEADER.size)
@@ -85,4 +68,12 @@ def _shape(path: Path) -> tuple[int, int]:
     if length != wanted:
         what = "cut short" if length < wanted else "followed by something else"
         raise StoreError(f"{path}: {what}: {length} bytes, where {rows} rows of {columns} need {wanted}")
-    return rows, columns
+    return np.memmap(path, dtype="<f4", mode="r", offset=HEADER.size, shape=(rows, columns))
+
+
+def looks_like_lfrc(head: bytes) -> bool:
+    """Whether bytes start with a header that agrees with itself."""
+    if len(head) < HEADER.size:
+        return False
+    rows, columns, stride, kind = HEADER.unpack_from(head)
+    return bool(rows > 0 and columns > 0 and stride == columns * 4 and kind == FLOAT32)

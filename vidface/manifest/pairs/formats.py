@@ -3,7 +3,7 @@
 Sources: YouTube Faces' ``splits.txt`` as it is mirrored (five fields, no header) and the programs that read it or
 ``splits_corrected.txt`` (some skip a header; the corrected list has six fields, and the last is what they take); the
 three words are what public training code writes for AgeDB-30 and CFP-FP when it unpacks the ``.bin`` sets, and how
-VoxCeleb's trials are published (the label first). `vidface.manifest.pairs.lfw` has LFW's and what is like it.
+VoxCeleb's trials are published (the label first). `vidface.manifest.pairs.published` has LFW's and what is like it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vidface.errors import ManifestError
-from vidface.manifest.pairs.cfp import parse_folder
-from vidface.manifest.pairs.lfw import (
-    is_head_of_csv,
-    is_list_of_people,
-    is_mismatch,
-    is_two_lines,
-    read_lfw,
-    read_two_lines,
-)
 from vidface.manifest.pairs.parsed import (
     NOT_SPLIT,
     Lines,
@@ -31,6 +22,15 @@ from vidface.manifest.pairs.parsed import (
     is_number,
     read_text,
     split_line,
+)
+from vidface.manifest.pairs.published import (
+    is_head_of_csv,
+    is_list_of_people,
+    is_mismatch,
+    is_two_lines,
+    parse_folder,
+    read_lfw,
+    read_two_lines,
 )
 from vidface.manifest.rows import show
 
