@@ -150,10 +150,6 @@ def read_regular(path: Path) -> bytes:
 def natural_key(name: str) -> tuple[list[str | tuple[int, str]], str]:
     """Sort 2 before 10; the name itself breaks ties (1 and 01)."""
     parts = re.split(r"([0-9]+)", name)
-    return [_number_key(part) if place % 2 else part for place, part in enumerate(parts)], name
-
-
-def _number_key(digits: str) -> tuple[int, str]:
-    """Sort digits as the number they are; Python refuses to make one of thousands of them."""
-    significant = digits.lstrip("0")
-    return len(significant), significant
+    # Digits as the number they are; Python refuses to make one of thousands of them.
+    parts[1::2] = [digits.lstrip("0") for digits in parts[1::2]]
+    return [(len(part), part) if place % 2 else part for place, part in enumerate(parts)], name

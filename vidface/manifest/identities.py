@@ -111,6 +111,7 @@ def _missing(counts: Mapping[str, int]) -> list[str]:
     most = sorted(others.values(), reverse=True)[:2] or [0]
     numbers = {name: number for name in others if (number := _number(name)) is not None}
     odd = _odd_numbers(numbers, len(others))
+    initials = any(name.isupper() and len(name) == 2 and name != "NA" for name in others)
     for name, count in others.items():
         if name in numbers:
             is_odd, may_be = name in odd, numbers[name] <= 0
@@ -118,15 +119,11 @@ def _missing(counts: Mapping[str, int]) -> list[str]:
             word = _words(name).replace(" ", "")
             may_be = word in _PERHAPS
             # N/A, <NA>; NA itself where nobody else is called by two initials
-            is_odd = word == "na" and (not name.isalpha() or (name == "NA" and not _has_initials(others)))
+            is_odd = word == "na" and (not name.isalpha() or (name == "NA" and not initials))
         rest = most[-1] if count == most[0] else most[0]  # the most that anybody else has
         if len(others) > 1 and (is_odd or (may_be and count > _FAR_MORE * rest)):
             found.append(name)
     return sorted(found, key=lambda name: (-counts[name], name))
-
-
-def _has_initials(names: Iterable[str]) -> bool:
-    return any(name.isupper() and len(name) == 2 and name != "NA" for name in names)
 
 
 def _odd_numbers(numbers: Mapping[str, Decimal | int], people: int) -> set[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -151,7 +151,12 @@ def read_known(name: str) -> KnownSet:
     try:
         found = KnownSet.model_validate(content)
     except ValidationError as error:
-        wrong = [f"{_where(e['loc'])}{e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        wrong = []
+        for each in error.errors():  # at "counts 3 split" for the third table [[counts]]
+            parts = [str(part + 1) if isinstance(part, int) else part for part in each["loc"]]
+            wrong.append(
+                ": ".join([" ".join(parts)] * bool(parts) + [each["msg"].removeprefix("Value error, ")])
+            )
         raise UsageError(f"{path}: {listed(wrong)}") from None
     rows = found.manifest.listed
     if rows is None:
@@ -169,12 +174,6 @@ def _no_such_set(name: str) -> str:
     )
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"no known set {printable(name)!r}; {hint}there are {', '.join(known)}, and your own FILE.toml"
-
-
-def _where(place: tuple[Any, ...]) -> str:
-    """``counts 3 split: `` for the third table [[counts]]."""
-    parts = [str(part + 1) if isinstance(part, int) else str(part) for part in place]
-    return f"{' '.join(parts)}: " if parts else ""
 
 
 def _folder() -> Path:

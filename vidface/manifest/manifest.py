@@ -92,7 +92,9 @@ def read_manifest(path: Path, *, root: Path | None = None, media: bool = True) -
         more = f" ({len(fatal) - 1} more; run: vidface manifest check {path})" if len(fatal) > 1 else ""
         raise ManifestError(fatal[0].at(path) + more)
     video_ids, paths, identities, splits = (list(column) for column in zip(*rows, strict=True))
-    return Manifest(path, root, video_ids, paths, identities, splits, _digest(rows), places)
+    # No field holds a control character, so the two separators make it unambiguous.
+    sha256 = hashlib.sha256("\n".join("\x1f".join(row) for row in rows).encode()).hexdigest()
+    return Manifest(path, root, video_ids, paths, identities, splits, sha256, places)
 
 
 def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
@@ -166,21 +168,14 @@ def _load(path: Path, root: Path, *, media: bool = True) -> tuple[Parsed, dict[s
     problems += row_problems(lines, rows)
     places: dict[str, str] = {}
     if media:
-        listed = ((line, row[1]) for line, row in zip(lines, rows, strict=True) if _can_be_found(row[1]))
+        listed = [
+            (line, path)
+            for line, (_, path, _, _) in zip(lines, rows, strict=True)
+            if 0 < len(path) <= _LONGEST[1] and not (_LEAVES_ROOT.search(path) or CONTROL.search(path))
+        ]  # what is wrong with other paths, `row_problems` says
         missing, places = find_media(listed, root)
         problems += missing
     return Parsed(lines, rows, sorted(problems, key=lambda problem: problem.line)), places
-
-
-def _can_be_found(path: str) -> bool:
-    """Whether a path is one that may be looked for; what is wrong with another, `row_problems` says."""
-    return bool(path) and len(path) <= _LONGEST[1] and not (_LEAVES_ROOT.search(path) or CONTROL.search(path))
-
-
-def _digest(rows: Sequence[Row]) -> str:
-    """Hash the rows; no field holds a control character, so the two separators make it unambiguous."""
-    text = "\n".join("\x1f".join(row) for row in rows)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def row_problems(

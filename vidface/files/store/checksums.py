@@ -75,7 +75,10 @@ def verify(path: Path, file: h5py.File, attributes: Mapping[str, Any]) -> None:
             f"{path}: damaged (its {_REST} is not that of what it holds): make or fetch it again"
         )
     if kind == "features" and _SUM in attributes:
-        same = _summed(path, len(file["features"])) == attributes[_SUM]
+        bounds = [*range(0, len(file["features"]), COPY_ROWS), len(file["features"])]
+        blocks = zip(bounds, row_blocks(path, bounds), strict=False)
+        total = sum(sum_of_rows(block, first) for first, block in blocks) % 2**64
+        same = f"{total:016x}" == attributes[_SUM]
     else:
         is_digest = re.fullmatch("[0-9a-f]{64}", said)
         same = not (_REST in attributes or is_digest) or content_of(file, kind) == said
@@ -83,12 +86,6 @@ def verify(path: Path, file: h5py.File, attributes: Mapping[str, Any]) -> None:
         raise StoreError(
             f"{path}: damaged (its rows are not those that were written): make or fetch it again"
         )
-
-
-def _summed(path: Path, rows: int) -> str:
-    bounds = [*range(0, rows, COPY_ROWS), rows]
-    blocks = zip(bounds, row_blocks(path, bounds), strict=False)
-    return f"{sum(sum_of_rows(block, first) for first, block in blocks) % 2**64:016x}"
 
 
 def verify_file(path: Path, attributes: Mapping[str, Any]) -> None:
