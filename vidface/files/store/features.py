@@ -142,20 +142,16 @@ def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
         return
     longest = max((stop - start for start, stop in pairwise(bounds)), default=0)
     buffer = np.empty((longest, layout.dimension), layout.dtype)
-    row_bytes = layout.dimension * layout.dtype.itemsize
-    with path.open("rb", buffering=0) as raw:
-        raw.seek(layout.begin + bounds[0] * row_bytes)
+    with path.open("rb") as raw:
+        raw.seek(layout.begin + bounds[0] * layout.dimension * layout.dtype.itemsize)
         for start, stop in pairwise(bounds):
             block = buffer[: stop - start]
-            missing = block.reshape(-1).view(np.uint8).data
-            while missing:  # one read brings 2 GB at most
-                try:
-                    count = raw.readinto(missing)
-                except OSError as error:
-                    raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-                if not count:
-                    raise StoreError(f"{path}: damaged (it ends before row {stop})")
-                missing = missing[count:]
+            try:
+                count = raw.readinto(block.reshape(-1).view(np.uint8).data)
+            except OSError as error:
+                raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+            if count < block.nbytes:
+                raise StoreError(f"{path}: damaged (it ends before row {stop})")
             yield block
 
 
