@@ -76,7 +76,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def _three_columns(path: Path, chunk: bytes, before: int) -> Integers:
     """int64 [n, 3] of a chunk's lines; ``before`` of the file are in earlier chunks."""
-    plain = chunk.replace(b"\r\n", b"\n")
+    plain = chunk.replace(b"\r\n", b"\n").removesuffix(b"\n") + b"\n"
     if not plain.translate(None, _NUMBERS) and (columns := _fast(plain)) is not None:
         return columns
     # Something is not as it should be, or is written in an unusual way: word by word tells which.
@@ -96,22 +96,13 @@ def _three_columns(path: Path, chunk: bytes, before: int) -> Integers:
 
 
 def _fast(plain: bytes) -> Integers | None:
-    """The same at the speed of a disk; None if a line is not digits with single spaces."""
-    from pyarrow import ArrowInvalid, BufferReader, int64
-    from pyarrow import csv as arrow_csv
-
-    names = ["first", "second", "same"]
-    try:
-        table = arrow_csv.read_csv(
-            BufferReader(plain),
-            read_options=arrow_csv.ReadOptions(column_names=names),
-            parse_options=arrow_csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, int64()), null_values=[], check_utf8=False
-            ),
-        )
-    except ArrowInvalid:
+    """The same at the speed of a disk, of digits and white space; None if they are not three numbers a line."""
+    raw = np.frombuffer(plain, np.uint8)
+    between = raw[raw <= ord(" ")]
+    numbers = np.fromstring(plain, np.int64, sep=" ")
+    lines = len(numbers) // 3
+    if len(numbers) != 3 * lines or bytes(between) != b"  \n" * lines:
         return None
-    columns = np.stack([table[name].to_numpy() for name in names], axis=1)
-    inside = columns[:, 2].max(initial=0) <= 1 and columns[:, :2].max(initial=0) <= LARGEST
+    columns = numbers.reshape(lines, 3)
+    inside = columns[:, 2].max(initial=0) <= 1 and columns.max(initial=0) <= LARGEST
     return columns if inside else None
