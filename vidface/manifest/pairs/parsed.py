@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from vidface.files.atomic import read_regular
 MALFORMED = "malformed line"
 NOT_SPLIT = ["\0"]  # of a line whose quotes do not close; no line of a list holds NUL
 
-Lines = Sequence[tuple[int, str]]  # number and text of the lines that have any
+Lines = Sequence[tuple[str, str]]  # "file:line" and text of the lines that have any
 
 
 class PairLine(NamedTuple):
@@ -95,8 +94,3 @@ def split_line(line: str, separator: str | None) -> list[str]:
 def is_number(text: str) -> bool:
     """Whether a text is a whole number from 0 up, of at most nine digits."""
     return text.isascii() and text.isdecimal() and len(text) < 10
-
-
-def digest(*contents: bytes) -> str:
-    """SHA-256 of the files that were read, one after the other."""
-    return hashlib.sha256(b"".join(contents)).hexdigest()

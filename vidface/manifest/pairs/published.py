@@ -12,13 +12,14 @@ of ``Pair_list_P.txt`` (of ``Pair_list_F.txt`` for ``Split/FF``), from 1 up. A l
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidface.errors import ManifestError
 from vidface.files.atomic import natural_key
-from vidface.manifest.pairs.parsed import Lines, PairLine, Parsed, digest, is_number, read_text, split_line
+from vidface.manifest.pairs.parsed import Lines, PairLine, Parsed, is_number, read_text, split_line
 from vidface.manifest.rows import show
 
 FOLDS = 10
@@ -72,8 +73,8 @@ def read_lfw(path: Path, lines: Lines) -> Parsed:
         head = [int(word) for word in begin]
     lines = [line for line in lines[bool(head) :] if not is_head_of_csv(line[1])]
     block, before = 1, True
-    for number, line in lines:
-        place, words = f"{path}:{number}", _words(line)
+    for place, line in lines:
+        words = _words(line)
         same = len(words) == 3 and all(map(is_number, words[1:]))
         if not (same or is_mismatch(line)):
             parsed.trouble(place, f"neither name n1 n2 nor name1 n1 name2 n2, but {show(line)}")
@@ -120,17 +121,17 @@ def read_two_lines(path: Path, lines: Lines) -> Parsed:
     """
     parsed = Parsed("CALFW or CPLFW pairs", flat=True)
     tokens: list[int] = []
-    for couple in (lines[place : place + 2] for place in range(0, len(lines), 2)):
-        number, line = couple[0]
+    for couple in (lines[start : start + 2] for start in range(0, len(lines), 2)):
+        place, line = couple[0]
         words = [_words(text) for _, text in couple]
         if len(words) < 2 or not _is_two_lines(words) or words[0][1] != words[1][1]:
             second = show(couple[1][1]) if len(couple) > 1 else "nothing"
             raise ManifestError(
-                f"{path}:{number}: {show(line)} and {second} are not a pair, which is two lines, each with an image "
+                f"{place}: {show(line)} and {second} are not a pair, which is two lines, each with an image "
                 "and the same number: is a line missing above?"
             )
         tokens.append(int(words[0][1]))
-        parsed.lines.append(PairLine(f"{path}:{number}", words[0][0], words[1][0], tokens[-1] > 0))
+        parsed.lines.append(PairLine(place, words[0][0], words[1][0], tokens[-1] > 0))
     folds = _two_line_folds(tokens)
     if folds:
         parsed.lines = [line._replace(fold=fold) for line, fold in zip(parsed.lines, folds, strict=True)]
@@ -190,7 +191,7 @@ def parse_folder(folder: Path) -> Parsed:
                     parsed.lines.append(PairLine(place, *pair, name == "same.txt", fold))
                 else:
                     parsed.trouble(place, f"not two numbers of the lists of images, but {show(line)}")
-    parsed.sha256 = digest(*contents)
+    parsed.sha256 = hashlib.sha256(b"".join(contents)).hexdigest()
     return parsed
 
 
