@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vidface.errors import StoreError
-from vidface.files.atomic import remove_dead_partials, write_atomic
+from vidface.files.atomic import write_atomic
 
 
 def test_the_name_appears_only_with_the_whole_file(tmp_path: Path) -> None:
@@ -78,15 +78,3 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_only_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
-    names = [f".a.csv.{number}.partial" for number in (int(dead.stdout), os.getpid(), 1)]
-    names += [".b.csv.99999999.partial", ".a.csv.mine.partial", ".a.csv.99999999999999999999.partial"]
-    for name in names:
-        (tmp_path / name).touch()
-    remove_dead_partials(tmp_path / "a.csv")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

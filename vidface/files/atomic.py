@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import hashlib
 import os
 import re
@@ -65,19 +64,6 @@ def write_atomic(path: Path) -> Iterator[BinaryIO]:
             ) from None
         with handle:
             yield handle
-
-
-def remove_dead_partials(path: Path) -> None:
-    """Remove what killed processes left half-written of a file that has no lock; those of living ones stay."""
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        number = partial.name.removesuffix(".partial").rpartition(".")[2]
-        if number.isdecimal() and len(number) < 10:
-            try:
-                os.kill(int(number), 0)
-            except ProcessLookupError:
-                partial.unlink(missing_ok=True)
-            except OSError:
-                continue  # it lives, and is somebody else's
 
 
 def spare_inputs(output: Path | None, inputs: Iterable[Path | None]) -> None:

@@ -92,7 +92,7 @@ class PlainUnpickler(pickle._Unpickler):
             with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of escapes in text
                 return self.load()
         except KeyError as error:
-            reason = f"{bytes(error.args)!r} is not an opcode that plain values need"
+            reason = f"{error} is not an opcode that plain values need"
         except (EOFError, struct.error):
             reason = "it is cut short: it holds less than it announces"
         except IndexError:

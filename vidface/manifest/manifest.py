@@ -18,7 +18,8 @@ from functools import cached_property
 from pathlib import Path
 
 from vidface.errors import ManifestError, Warned
-from vidface.files.atomic import remove_dead_partials, write_atomic
+from vidface.files.atomic import write_atomic
+from vidface.files.locks import waiting
 from vidface.manifest.formats import format_of, parse
 from vidface.manifest.identities import suspicions
 from vidface.manifest.media import find_media
@@ -146,8 +147,7 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> int:
         first = problems[0]
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ManifestError(f"{path}: not written, row {first.line}: {first.message}{more}")
-    remove_dead_partials(path)
-    with write_atomic(path) as handle:
+    with waiting(path), write_atomic(path) as handle:
         form.write(handle, rows)
     return len(rows)
 
