@@ -132,15 +132,10 @@ def test_its_example_is_a_manifest_of_that_set(name: str, tmp_path: Path) -> Non
     assert found.missing
 
 
-def test_protocols_are_those_of_score() -> None:
+def test_protocols_and_commands_are_those_of_the_program() -> None:
     offered = vidface("score", "--help", code=0).out
     for name in SETS:
-        for protocol in read_known(name).protocols:
-            assert protocol in offered
-
-
-def test_commands_are_those_of_the_program() -> None:
-    for name in SETS:
+        assert all(protocol in offered for protocol in read_known(name).protocols)
         program, *words = read_known(name).manifest.command.split()
         assert program == "vidface"
         depth = 2 if words[0] in ("manifest", "dataset") else 1

@@ -109,6 +109,15 @@ def require_regular(path: Path) -> Path:
     return path
 
 
+def read_head(path: Path, count: int) -> tuple[bytes, int]:
+    """The first bytes of a regular file, and how many it has; a StoreError if it cannot be read."""
+    try:
+        with require_regular(path).open("rb") as handle:
+            return handle.read(count), path.stat().st_size
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
 def require_file(path: Path) -> None:
     """Refuse a path where there is no file, with a StoreError that says what is there instead."""
     if not path.is_file():

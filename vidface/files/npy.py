@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError, printable
-from vidface.files.atomic import require_regular
+from vidface.files.atomic import read_head
 
 __all__ = ["looks_like_npy", "open_matrix"]
 
@@ -42,12 +42,7 @@ def open_matrix(path: Path, *, rows: str, columns: str = "dimension") -> npt.NDA
             whole numbers, or anything that is not a matrix with a row and a column at least.
     """
     wanted = f"one matrix of float16, float32 or float64, {rows} x {columns}, as numpy.save writes it"
-    try:
-        with require_regular(path).open("rb") as handle:
-            head = handle.read(len(_MAGIC))
-        size = path.stat().st_size
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
+    head, size = read_head(path, len(_MAGIC))
     if head.startswith(_ZIP):
         raise StoreError(f"{path}: a zip archive, as .npz is; save {wanted}")
     if head != _MAGIC:

@@ -83,18 +83,11 @@ def option(
         shown: see `Shown`.
     """
     limits: dict[str, Any] = {name: value for name, value in shown.items() if name in ("ge", "gt", "le")}
-    extra: Any = {
-        "in_file": in_file,
-        "attribute": attribute,
-        "carried": carried,
-        "metavar": shown.get("metavar"),
-        "reads": shown.get("reads"),
-        "flag": shown.get("flag"),
-        "choices": tuple(shown["choices"]) if "choices" in shown else None,
-    }
-    if callable(default):
-        return Field(default_factory=default, description=help, json_schema_extra=extra, **limits)
-    return Field(default, description=help, json_schema_extra=extra, **limits)
+    extra: Any = {name: shown.get(name) for name in ("metavar", "reads", "flag")}
+    extra |= {"in_file": in_file, "attribute": attribute, "carried": carried}
+    extra["choices"] = tuple(shown["choices"]) if "choices" in shown else None
+    limits["default_factory" if callable(default) else "default"] = default
+    return Field(description=help, json_schema_extra=extra, **limits)
 
 
 def extra_of(model: type[Options], name: str) -> dict[str, Any]:

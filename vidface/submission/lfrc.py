@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
-from vidface.files.atomic import require_regular, write_atomic
+from vidface.files.atomic import read_head, write_atomic
 
 HEADER = struct.Struct("<4i")
 FLOAT32 = 5  # the code of the element type
@@ -52,12 +52,7 @@ def read_lfrc(path: Path) -> npt.NDArray[np.float32]:
         StoreError: The header is not that of this format, the length does not fit it, or the file cannot be
             read.
     """
-    try:
-        with require_regular(path).open("rb") as handle:
-            head = handle.read(HEADER.size)
-        length = path.stat().st_size
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    head, length = read_head(path, HEADER.size)
     if not looks_like_lfrc(head):
         found = list(HEADER.unpack(head)) if len(head) == HEADER.size else f"{len(head)} bytes"
         raise StoreError(
