@@ -142,32 +142,30 @@ class PlainUnpickler(pickle._Unpickler):
         elif type(target) is not dict:
             raise DamagedPickleError("a state for what has none")
 
+    def fill(self, items: list[Any]) -> None:
+        """Put keys and values into a dictionary, or keys into a set."""
+        target = self.stack[-1]
+        if type(target) is dict:
+            check_keys(items[::2])
+            target.update(zip(items[::2], items[1::2], strict=True))
+        elif type(target) is set:
+            check_keys(items)
+            target.update(items)
+        else:
+            raise DamagedPickleError("only a dictionary or a set has keys")
+
     def make_dict(self) -> None:
         items = self.pop_mark()
         self.stack.append({})
-        self.extend_dict(items)
-
-    def extend_dict(self, items: list[Any]) -> None:
-        target, keys, values = self.stack[-1], items[::2], items[1::2]
-        if type(target) is not dict:
-            raise DamagedPickleError("only a dictionary keeps values by a key")
-        check_keys(keys)
-        target.update(zip(keys, values, strict=True))
-
-    def extend_set(self) -> None:
-        items = self.pop_mark()
-        check_keys(items)
-        if type(self.stack[-1]) is not set:
-            raise DamagedPickleError("what is added to is not a set")
-        self.stack[-1].update(items)
+        self.fill(items)
 
     dispatch |= {
         ord("R"): call,
         ord("b"): build,
         ord("d"): make_dict,
-        ord("s"): lambda self: self.extend_dict([self.stack.pop(-2), self.stack.pop()]),
-        ord("u"): lambda self: self.extend_dict(self.pop_mark()),
-        0x90: extend_set,
+        ord("s"): lambda self: self.fill([self.stack.pop(-2), self.stack.pop()]),
+        ord("u"): lambda self: self.fill(self.pop_mark()),
+        0x90: lambda self: self.fill(self.pop_mark()),
         0x96: dispatch[0x8E],  # a bytearray, which would be made before its bytes are read, is bytes
     }
 
