@@ -126,7 +126,7 @@ def _missing(counts: Mapping[str, int]) -> list[str]:
     return sorted(found, key=lambda name: (-counts[name], name))
 
 
-def _odd_numbers(numbers: Mapping[str, Decimal | int], people: int) -> set[str]:
+def _odd_numbers(numbers: Mapping[str, Decimal], people: int) -> set[str]:
     """The numbers that are 0 or below and none of the numbers that the other people have."""
     below = [name for name, number in numbers.items() if number < 0]
     nought = [name for name, number in numbers.items() if number == 0]
@@ -160,13 +160,11 @@ def _spelled_twice(names: Mapping[str, int]) -> list[list[str]]:
 
 def as_read(names: Iterable[str]) -> dict[str, str]:
     """What a person reads in each name: a number by its value, else words without case, accents and leading zeros."""
-    found: dict[str, str] = {}
+    found = {}
     for name in names:
         number = _number(name)
-        if isinstance(number, Decimal):
-            found[name] = format(number.normalize() + 0, "f")
-        else:
-            found[name] = (_words_as_read(name) or name) if number is None else str(number)
+        words = _words_as_read(name) if number is None else format(number.normalize() + 0, "f")
+        found[name] = words or name
     return found
 
 
@@ -198,16 +196,9 @@ def _plain(name: str) -> str:
     return "".join(each for each in text if unicodedata.category(each) != "Cf")
 
 
-def _number(name: str) -> Decimal | int | None:
+def _number(name: str) -> Decimal | None:
     """The number that a name is, whichever way it is written; None where it is none."""
-    if name.isascii():
-        if name.isdigit() and len(name) <= 24:
-            return int(name)
-        if not (name[:1].isdigit() or name[:1] in ("+", "-")):
-            return None
     text = _DASHES.sub("-", _plain(name))
-    if text[:1].isalpha():
-        return None
     if _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
     return Decimal(text) if _NUMBER.fullmatch(text) else None
