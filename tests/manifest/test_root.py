@@ -178,9 +178,8 @@ def test_media_outside_of_the_named_root_are_refused(disk: Path, home: Path) -> 
 def test_what_opens_no_media_does_not_ask_where_they_lie(disk: Path, home: Path) -> None:
     manifest = listed(disk, home)
     features = extract(manifest, home, "--root", disk)
-    (home / "p0").symlink_to(
-        disk / "p0"
-    )  # as people do; a path leads through it out of the manifest's folder
+    # As people do; a path leads through it out of the manifest's folder.
+    (home / "p0").symlink_to(disk / "p0")
     vidface("cluster", features, "-o", home / "e.h5", code=0)
     words = ("score", home / "e.h5", "--manifest", manifest, "--targets", "1e-1", "--json")
     assert vidface(*words, code=0).json["mAP@100"] == 1.0

@@ -27,9 +27,7 @@ _LOCK = "unable to lock file"  # as HDF5 says it
 _HEAP = re.compile(b"GCOL\x01")
 _MOST_BETWEEN = 4 << 20  # bytes between two arrays that are looked through; ours have some kilobytes there
 _MOST_DATASETS = 64
-_SMALL = (
-    64 << 20
-)  # what may be unpacked, however little it is stored in: labels of many frames are often all alike
+_SMALL = 64 << 20  # what may be unpacked, however little it is stored in: labels are often all alike
 _MOST_UNPACKED = 32  # times the size that it has in the file, beyond that
 _HDF5_BYTES = 16_384  # what HDF5 adds to the arrays of a file, with attributes, and some more
 

@@ -180,9 +180,8 @@ def _words(text: str) -> str:
 
 def _words_as_read(text: str) -> str:
     text = _plain(text)
-    if (
-        not text.isascii()
-    ):  # marks below 200 make other letters in Indic, Arabic and Japanese; the others are accents
+    if not text.isascii():
+        # Marks below 200 make other letters in Indic, Arabic and Japanese; the others are accents.
         apart = unicodedata.normalize("NFKD", text)
         text = unicodedata.normalize("NFKC", "".join(c for c in apart if unicodedata.combining(c) < 200))
     return _ZEROS.sub("", _words(_QUOTES.sub("", text)))

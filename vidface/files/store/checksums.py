@@ -109,9 +109,7 @@ def rest_of(file: h5py.File, kind: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(file):
         digest.update(f"{name}\0{file[name].dtype.str}\0{file[name].shape}\0".encode())
-        if (
-            name != kind
-        ):  # the rows are called as the kind of file is, and have a digest or a sum of their own
+        if name != kind:  # else the rows, which have a digest or a sum of their own
             _update(digest, file[name])
     for name, value in sorted(attributes_of(file).items()):
         if name != _REST:
