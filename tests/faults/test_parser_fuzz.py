@@ -27,8 +27,7 @@ from vidface.files.faults import read_faults
 from vidface.files.json_files import read_json
 from vidface.manifest.manifest import check_manifest, read_manifest, write_manifest
 from vidface.manifest.pairs.formats import parse_list
-from vidface.manifest.sources import from_iqiyi, from_lfrc
-from vidface.manifest.sources.image_lists import from_trillionpairs
+from vidface.manifest.sources import from_iqiyi, from_lfrc, from_trillionpairs
 from vidface.manifest.sources.template_lists import read_crops, read_faces, read_subjects
 from vidface.manifest.sources.template_pairs import read_template_pairs
 from vidface.runs.recipe import read_recipe

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vidface.errors import StoreError
-from vidface.files.atomic import remove_dead_partials, sha256_file, write_atomic
+from vidface.files.atomic import write_atomic
 
 
 def test_the_name_appears_only_with_the_whole_file(tmp_path: Path) -> None:
@@ -79,26 +78,3 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_other_errors_keep_their_words(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), write_atomic(tmp_path / "out.bin"):
-        raise FileNotFoundError(errno.ENOENT, "another file")
-
-
-def test_sha256_file(tmp_path: Path) -> None:
-    data = os.urandom(3_000_001)
-    (tmp_path / "data").write_bytes(data)
-    assert sha256_file(tmp_path / "data") == hashlib.sha256(data).hexdigest()
-
-
-def test_only_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
-    names = [f".a.csv.{number}.partial" for number in (int(dead.stdout), os.getpid(), 1)]
-    names += [".b.csv.99999999.partial", ".a.csv.mine.partial", ".a.csv.99999999999999999999.partial"]
-    for name in names:
-        (tmp_path / name).touch()
-    remove_dead_partials(tmp_path / "a.csv")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

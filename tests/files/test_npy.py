@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from vidface.errors import StoreError
-from vidface.files.npy import looks_like_npy, open_matrix
+from vidface.files.npy import open_matrix
 
 MATRIX = np.arange(12).reshape(3, 4) / 8
 
@@ -92,30 +90,3 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         open_matrix(tmp_path / "a.npy", rows="videos")
     with pytest.raises(StoreError, match="Is a directory"):
         open_matrix(tmp_path, rows="videos")
-
-
-@settings(max_examples=300)
-@given(
-    changes=st.lists(st.tuples(st.integers(0, 139), st.integers(0, 255)), max_size=4), cut=st.integers(0, 180)
-)
-def test_damage_is_an_error_of_ours_or_a_matrix(
-    tmp_path: Path, changes: list[tuple[int, int]], cut: int
-) -> None:
-    content = bytearray(npy(np.zeros((4, 3), "f4")))
-    for place, value in changes:
-        content[place] = value
-    path = tmp_path / "a.npy"
-    path.write_bytes(content[:cut] if cut < 176 else content)
-    try:
-        found = open_matrix(path, rows="videos")
-    except StoreError as error:
-        assert str(error).isprintable()
-    else:
-        assert found.ndim == 2 and found.dtype.kind == "f"
-        np.array(found)  # all of it is there
-
-
-def test_told_by_content() -> None:
-    assert looks_like_npy(npy(MATRIX))
-    assert not looks_like_npy(b"")
-    assert not looks_like_npy(b"\x89HDF\r\n\x1a\n")

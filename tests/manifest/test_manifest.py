@@ -47,12 +47,9 @@ def test_a_manifest_is_read_as_it_is_written(tmp_path: Path) -> None:
     touch(tmp_path, "clips/a.mp4", "b.mp4")
     path = put(tmp_path, HEAD + "0144686,clips/a.mp4,NA,train\nnull,b.mp4,,\n")
     manifest = read_manifest(path)
-    assert manifest.video_ids == ["0144686", "null"]
-    assert manifest.paths == ["clips/a.mp4", "b.mp4"]
-    assert manifest.identities == ["NA", ""]
-    assert manifest.splits == ["train", ""]
-    assert manifest.path == path
-    assert manifest.root == tmp_path
+    assert (manifest.video_ids, manifest.paths) == (["0144686", "null"], ["clips/a.mp4", "b.mp4"])
+    assert (manifest.identities, manifest.splits) == (["NA", ""], ["train", ""])
+    assert (manifest.path, manifest.root) == (path, tmp_path)
     assert manifest.video_path(0) == tmp_path / "clips" / "a.mp4"
     assert check_manifest(path) == []
 
@@ -67,20 +64,9 @@ def test_another_root(tmp_path: Path) -> None:
         read_manifest(path, root=tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
-    "text", ["NA", "null", "None", "nan", "1e5", "007", "TRUE", "-0", "1.0", "2020-01-01", "😀"]
-)
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_text_is_never_taken_for_something_else(tmp_path: Path, suffix: str, text: str) -> None:
-    path = tmp_path / f"set{suffix}"
-    write_manifest(path, [(text, "v/" + text, text, text)])
-    manifest = read_manifest(path)
-    assert (manifest.video_ids, manifest.paths) == ([text], ["v/" + text])
-    assert (manifest.identities, manifest.splits) == ([text], [text])
-
-
 # Characters that quoting, escaping or type guessing may trip over; none that make two ids confusable.
-WORDS = st.text("ab019-+._,;:'\"#%&<>{}[]()|\\\u00e9\u6f22\u0915\U0001f600", min_size=1, max_size=8)
+NAMES = st.sampled_from(["NA", "null", "None", "nan", "1e5", "007", "TRUE", "-0", "1.0", "2020-01-01"])
+WORDS = NAMES | st.text("ab019-+._,;:'\"#%&<>{}[]()|\\\u00e9\u6f22\u0915\U0001f600", min_size=1, max_size=8)
 ROWS = st.lists(
     st.tuples(
         WORDS, WORDS.map(lambda text: "v/" + text.replace("\\", "_") + "_"), st.just("") | WORDS, WORDS
@@ -137,19 +123,15 @@ def test_columns_may_come_in_any_order_and_two_may_be_missing(tmp_path: Path) ->
 
 
 def test_parquet_text_of_several_kinds_and_nulls(tmp_path: Path) -> None:
-    table = pa.table(
-        {
-            "video_id": pa.array(["007", "8"], pa.large_string()),
-            "path": pa.array(["a", "b"], pa.string()),
-            "identity": pa.array(["x", None], pa.string()).dictionary_encode(),
-            "split": pa.array([None, None], pa.null()),
-        }
-    )
-    pq.write_table(table, tmp_path / "set.parquet")
+    columns = {
+        "video_id": pa.array(["007", "8"], pa.large_string()),
+        "path": pa.array(["a", "b"], pa.string()),
+        "identity": pa.array(["x", None], pa.string()).dictionary_encode(),
+        "split": pa.array([None, None], pa.null()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "set.parquet")
     manifest = read_manifest(tmp_path / "set.parquet")
-    assert manifest.video_ids == ["007", "8"]
-    assert manifest.identities == ["x", ""]
-    assert manifest.splits == ["", ""]
+    assert (manifest.video_ids, manifest.identities, manifest.splits) == (["007", "8"], ["x", ""], ["", ""])
 
 
 # What is wrong, and where
@@ -161,30 +143,17 @@ def test_parquet_text_of_several_kinds_and_nulls(tmp_path: Path) -> None:
         ("a,a.mp4,,\na,b.mp4,,\n", 3, "duplicate-id", "already in line 2"),
         ("Clip,a.mp4,,\nclip,b.mp4,,\n", 3, "confusable-id", "line 2"),
         ("caf\u00e9,a.mp4,,\ncafe\u0301,b.mp4,,\n", 3, "confusable-id", r"'cafe\u0301'"),
-        ("stra\u00dfe,a.mp4,,\nSTRASSE,b.mp4,,\n", 3, "confusable-id", "Unicode form"),
-        ("\uff11\uff12,a.mp4,,\n12,b.mp4,,\n", 3, "confusable-id", "Unicode form"),
-        ("\u210c,a.mp4,,\nh,b.mp4,,\n", 3, "confusable-id", "Unicode form"),
         ("a,a.mp4,Zo\u00eb,\nb,b.mp4,Zoe\u0308,\n", 3, "confusable-identity", r"'Zoe\u0308'"),
         (",a.mp4,,\n", 2, "empty", "no video_id"),
         ("a,,,\n", 2, "empty", "no path"),
-        ("a,/etc/passwd,,\n", 2, "outside-root", "/etc/passwd"),
-        ("a,../a.mp4,,\n", 2, "outside-root", ".."),
         ("a,b/../../a.mp4,,\n", 2, "outside-root", ".."),
-        ("a,b/..,,\n", 2, "outside-root", ".."),
-        ("a,C:/a.mp4,,\n", 2, "outside-root", "C:"),
-        ("a,b\\a.mp4,,\n", 2, "outside-root", "root"),
         ("a\0b,a.mp4,,\n", 2, "control", r"\x00"),
-        ('"a\nb",a.mp4,,\n', 2, "control", r"\n"),
         ("a,a.mp4,x\ty,\n", 2, "control", r"\t"),
         ("a,a.mp4,,v\x85al\n", 2, "control", "split"),
-        ("a\u2028b,a.mp4,,\n", 2, "control", r"\u2028"),
-        ("a\ufeff,a.mp4,,\n", 2, "control", r"\ufeff"),
-        ("a,a\x1b[2J.mp4,,\n", 2, "control", r"\x1b"),
         ("a,a.mp4, x,\n", 2, "white-space", "' x'"),
         ("a,a.mp4,,val\u3000\n", 2, "white-space", "split"),
         ("a ,a.mp4,,\n", 2, "white-space", "video_id"),
         ("a,a.mp4,\n", 2, "fields", "3 fields"),
-        ("a,a.mp4,,,\n", 2, "fields", "5 fields"),
         ('"a"b,a.mp4,,\n', 2, "syntax", "quote"),
         ('b,b.mp4,,\n"a,a.mp4,,\nc,c.mp4,,\n', 3, "syntax", "quote"),
     ],
@@ -214,8 +183,7 @@ def test_missing_media_and_a_path_listed_twice_do_not_stop_the_reader(tmp_path: 
     (tmp_path / "dangling").symlink_to("nothing")
     body = "a,a.mp4,,\nb,gone.mp4,,\nc,gone/x,,\nd,a.mp4,,\ne,pipe,,\nf,dangling,,\ng,a.mp4/x,,\n"
     path = put(tmp_path, HEAD + body)
-    kinds = ["missing-file", "missing-file", "duplicate-path", "missing-file", "missing-file", "missing-file"]
-    assert found(path) == list(zip(range(3, 9), kinds, strict=True))
+    assert found(path) == [(row, "duplicate-path" if row == 5 else "missing-file") for row in range(3, 9)]
     assert len(read_manifest(path).video_ids) == 7
 
 
@@ -230,19 +198,8 @@ def test_links_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
     (root / "fine.mp4").symlink_to("inner/a.mp4")
     (root / "dead.mp4").symlink_to(tmp_path / "gone.mp4")
     (root / "loop").symlink_to("loop")
-    names = [
-        "inner/a.mp4",
-        "file.mp4",
-        "folder/b.mp4",
-        "folder/more",
-        "folder/",
-        "fine.mp4",
-        "dead.mp4",
-        "loop",
-    ]
-    body = "".join(
-        f"{row},{name},,\n" for row, name in enumerate([*names, "folder", "back/a.mp4", "inner", "."])
-    )
+    names = "inner/a.mp4 file.mp4 folder/b.mp4 folder/more folder/ fine.mp4 dead.mp4 loop folder back/a.mp4 inner ."
+    body = "".join(f"{row},{name},,\n" for row, name in enumerate(names.split()))
     path = put(root, HEAD + body)
     out = "outside-root"
     lines = [(3, out), (4, out), (5, out), (6, out), (8, out), (9, "missing-file"), (10, out), (11, out)]
@@ -255,14 +212,9 @@ def test_links_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", [(0, "empty")]),
-        (HEAD, [(0, "empty")]),
-        ("\n\n", [(0, "empty")]),
         ("video_id,path,person\na,a.mp4,x\n", [(1, "unknown-column")]),
-        ("video_id,identity\na,x\n", [(1, "missing-column")]),
         ("a,a.mp4,x,val\n", [(1, "unknown-column")] * 4 + [(1, "missing-column")] * 2),
         ("video_id;path\na;a.mp4\n", [(1, "syntax")]),
-        ("video_id\tpath\na\ta.mp4\n", [(1, "syntax")]),
         ("Video_id,path\na,a.mp4\n", [(1, "unknown-column"), (1, "missing-column")]),
         ("video_id,path,path\na,a.mp4,b.mp4\n", [(1, "duplicate-column")]),
         ("video_id,path,split,split\na,a.mp4,b,c\n", [(1, "duplicate-column")]),
@@ -271,10 +223,6 @@ def test_links_may_not_lead_out_of_the_root(tmp_path: Path) -> None:
             [(2, "undecodable"), (3, "undecodable"), (3, "duplicate-path")],
         ),
         (HEAD.encode("utf-16"), [(1, "undecodable")]),
-        (HEAD.encode("utf-16-le"), [(1, "undecodable")]),
-        (HEAD.encode("utf-16-be"), [(1, "undecodable")]),
-        (b"PK\x03\x04 of a spreadsheet", [(1, "undecodable")]),
-        (b"PAR1 of a Parquet file", [(1, "undecodable")]),
     ],
 )
 def test_a_bad_file(tmp_path: Path, text: str | bytes, expected: list[tuple[int, str]]) -> None:
@@ -286,15 +234,9 @@ def test_a_bad_file(tmp_path: Path, text: str | bytes, expected: list[tuple[int,
 
 def test_every_problem_is_found_in_one_pass_and_counted(tmp_path: Path) -> None:
     path = put(tmp_path, HEAD + 'a,x,,\n"b\r\nc",y,,\na,z,,\n"q"q,w,,\n,w,,\nd,../e,,\nshort\n')
-    fatal_ones = [(line, kind) for line, kind in found(path) if kind != "missing-file"]
-    assert fatal_ones == [
-        (3, "control"),
-        (5, "duplicate-id"),
-        (6, "syntax"),
-        (7, "empty"),
-        (8, "outside-root"),
-        (9, "fields"),
-    ]
+    kinds = {line: kind for line, kind in found(path) if kind != "missing-file"}
+    assert list(kinds) == [3, 5, 6, 7, 8, 9]
+    assert " ".join(kinds.values()) == "control duplicate-id syntax empty outside-root fields"
     assert fatal(path).endswith(f"(5 more; run: vidface manifest check {path})")
 
 
@@ -331,20 +273,14 @@ def test_bad_json_lines(tmp_path: Path, line: str, kind: str, says: str) -> None
     assert fatal(path).startswith(f"{path}:3: ")
 
 
-def test_an_unknown_key_is_told_once_and_line_ends_inside_quotes_are_kept_apart(tmp_path: Path) -> None:
-    touch(tmp_path, "x", "y")
-    rows = [{"video_id": name, "path": name, "age": "3"} for name in "xy"]
-    path = put(tmp_path, "\n".join(map(json.dumps, rows)), "set.jsonl")
-    assert found(path) == [(1, "unknown-column")]
-    problems = check_manifest(put(tmp_path, HEAD + '"a\r\nb",x,,\n'))
-    assert "'a\\r\\nb'" in problems[0].message
-
-
 def test_a_line_separator_inside_json_text_does_not_move_the_line_numbers(tmp_path: Path) -> None:
     touch(tmp_path, "x", "y")
     row = json.dumps({"video_id": "a\u2028b\x85c", "path": "x"}, ensure_ascii=False)
     path = put(tmp_path, row + '\n{"video_id": 1, "path": "y"}', "set.jsonl")
     assert found(path) == [(1, "control"), (2, "type")]
+    rows = [{"video_id": name, "path": name, "age": "3"} for name in "xy"]
+    path = put(tmp_path, "\n".join(map(json.dumps, rows)), "set.jsonl")
+    assert found(path) == [(1, "unknown-column")]  # once
 
 
 @pytest.mark.parametrize(

@@ -55,19 +55,12 @@ def test_golden_bytes(tmp_path: Path) -> None:
 
 @settings(max_examples=40)
 @given(matrix=hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)))
-@pytest.mark.parametrize("mmap", [True, False])
-def test_every_bit_comes_back(tmp_path: Path, mmap: bool, matrix: Matrix) -> None:
+def test_every_bit_comes_back(tmp_path: Path, matrix: Matrix) -> None:
     write_lfrc(tmp_path / "submission.bin", matrix)
-    back = read_lfrc(tmp_path / "submission.bin", mmap=mmap)
-    assert isinstance(back, np.memmap) == mmap
+    back = read_lfrc(tmp_path / "submission.bin")
+    assert isinstance(back, np.memmap) and not back.flags.writeable
     assert (back.dtype, back.shape) == (np.float32, matrix.shape)
     assert back.tobytes() == matrix.tobytes()
-
-
-def test_a_map_cannot_change_the_file(tmp_path: Path) -> None:
-    write_lfrc(tmp_path / "submission.bin", unit_rows(2))
-    with pytest.raises(ValueError, match="read-only"):
-        read_lfrc(tmp_path / "submission.bin")[0, 0] = 1
 
 
 def test_other_layouts_and_sources_give_the_same_bytes(tmp_path: Path) -> None:
@@ -85,26 +78,18 @@ def test_other_layouts_and_sources_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "matrix",
+    ("shape", "dtype", "says"),
     [
-        np.zeros(3, np.float32),
-        np.zeros((0, 3), np.float32),
-        np.zeros((3, 0), np.float32),
-        np.zeros((3, 3), np.int32),
+        *(((3,), "f4", "a matrix of floats"), ((0, 3), "f4", "a matrix of floats")),
+        *(((3, 0), "f4", "a matrix of floats"), ((3, 3), "i4", "a matrix of floats")),
+        *(((1, 2**29), "f4", "32-bit"), ((2**31, 1), "f4", "32-bit")),
     ],
 )
-def test_what_is_no_matrix_of_floats_is_not_written(tmp_path: Path, matrix: Matrix) -> None:
-    with pytest.raises(StoreError, match="not written"):
-        write_lfrc(tmp_path / "submission.bin", matrix)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_does_not_fit_the_header_is_not_written(tmp_path: Path) -> None:
-    wide = np.broadcast_to(np.float32(0), (1, 2**29))
-    tall = np.broadcast_to(np.float32(0), (2**31, 1))
-    for matrix in (wide, tall):
-        with pytest.raises(StoreError, match="32-bit"):
-            write_lfrc(tmp_path / "submission.bin", matrix)
+def test_what_the_format_cannot_hold_is_not_written(
+    tmp_path: Path, shape: tuple[int, ...], dtype: str, says: str
+) -> None:
+    with pytest.raises(StoreError, match=f"not written: .*{says}"):
+        write_lfrc(tmp_path / "submission.bin", np.broadcast_to(np.zeros((), dtype), shape))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -230,27 +215,24 @@ def test_embeddings_may_be_in_another_order_than_the_manifest(tmp_path: Path) ->
     assert f"holds the embedding of video 'v{order[first]}'" in problems[0].message
 
 
-def test_a_row_that_is_nobodys(tmp_path: Path) -> None:
-    matrix = unit_rows(6)
-    changed, zeroed = matrix.copy(), matrix.copy()
-    changed[5] = -matrix[5]
-    zeroed[1] = 0
-    zeroed[3] = 0
-    problems = check(tmp_path, changed, embeddings=matrix)
-    assert [problem.message for problem in problems] == [
-        "row 6 (video 'v5') differs from the video's embedding"
-    ]
-    matrix[3] = 0  # a zero row could be any failed video's: nobody is named
-    problems = check(tmp_path, zeroed, embeddings=matrix)
-    assert kinds(problems) == [(2, "zero-row"), (2, "order"), (4, "zero-row")]
-    assert "differs" in problems[1].message
-
-
 def test_equal_nan_and_rounding_are_no_difference(tmp_path: Path) -> None:
     matrix = unit_rows(4)
     matrix[2, 1] = np.nan
     assert kinds(check(tmp_path, matrix + np.float32(3e-7), embeddings=matrix)) == [(3, "not-finite")]
     assert (1, "order") in kinds(check(tmp_path, matrix + np.float32(3e-6), embeddings=matrix))
+
+
+def test_a_row_that_is_nobodys(tmp_path: Path) -> None:
+    matrix = unit_rows(6)
+    matrix[3] = 0  # a zero row could be any failed video's: nobody is named
+    changed = matrix.copy()
+    changed[5] *= -1
+    changed[1] = 0
+    problems = check(tmp_path, changed, embeddings=matrix)
+    assert kinds(problems) == [(2, "zero-row"), (2, "order"), (4, "zero-row")]
+    assert (
+        problems[1].message == "row 2 (video 'v1') differs from the video's embedding (1 more rows like it)"
+    )
 
 
 def test_embeddings_that_do_not_fit(tmp_path: Path) -> None:

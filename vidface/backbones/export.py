@@ -24,7 +24,8 @@ from vidface.backbones.onnx_graph import onnx_model
 from vidface.backbones.onnx_model import normalise
 from vidface.backbones.torch_model import load_network
 from vidface.errors import ModelError, UsageError
-from vidface.files.atomic import remove_dead_partials, write_atomic
+from vidface.files.atomic import write_atomic
+from vidface.files.locks import waiting
 
 __all__ = ["TOLERANCE", "Exported", "export"]
 
@@ -99,12 +100,10 @@ def export(checkpoint: Path, output: Path, faces: NDArray[np.uint8] | None = Non
             f"{checkpoint}: not exported: onnxruntime's embeddings differ from torch's by {np.max(difference):.1e} "
             f"of their length, more than {TOLERANCE:.0e}: check the weights for numbers that are not finite"
         )
-    for path in (output, card_path):
-        remove_dead_partials(path)
     # The card takes its name first: a model is never there without one.
-    with write_atomic(output) as model_file, write_atomic(card_path) as card_file:
-        model_file.write(content)
-        card_file.write(card_text(card.model_copy(update={"architecture": None})).encode())
+    with waiting(output), waiting(card_path), write_atomic(output) as model, write_atomic(card_path) as file:
+        model.write(content)
+        file.write(card_text(card.model_copy(update={"architecture": None})).encode())
     return Exported(output, card_path, len(images), float(np.max(difference)), float(np.max(rounding)))
 
 

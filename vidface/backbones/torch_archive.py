@@ -1,8 +1,8 @@
 """Weights in the `.pth` files of torch, read without running anything.
 
 Since version 1.6, ``torch.save`` writes a zip archive: a pickle (`data.pkl`) that says which tensor is made of which
-numbers, and the numbers themselves (`data/0`, `data/1`, ...), uncompressed. The pickle is read by the machine of
-`vidface.files.unpickle`, which calls the four functions of this file and nothing of torch; a tensor must lie within the
+numbers, and the numbers themselves (`data/0`, `data/1`, ...), uncompressed. The pickle is read by
+`vidface.files.unpickle`, which calls the functions of this file and nothing of torch; a tensor must lie within the
 numbers that it names. Files of older versions are a bare pickle, and are refused with a word on what to do.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from vidface.errors import ModelError, StoreError
-from vidface.files.unpickle import PLAIN_CALLS, DamagedPickleError, Machine, Token, build_plain
+from vidface.files.unpickle import PLAIN_CALLS, DamagedPickleError, PlainUnpickler, Token
 
 __all__ = ["read_torch_archive"]
 
@@ -112,29 +112,11 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Any:
             raise DamagedPickleError(f"storage {name} is of two kinds")
         return Token("storage", storages[name])
 
-    return Machine(
-        archive.read(pickles[0]), source=str(path), calls=_CALLS, build=_build, persistent=storage
-    ).run()
-
-
-def _build(machine: Machine, target: Any, state: Any) -> None:
-    # The attributes of an OrderedDict: torch keeps the versions of its layers there, which are not weights.
-    if type(target) is not dict:
-        build_plain(machine, target, state)
-
-
-def _ordered_dict(machine: Machine, items: Any = ()) -> dict[Any, Any]:
-    machine.spend(len(items))
-    values: dict[Any, Any] = {}
-    for key, value in items:
-        machine.push(values)
-        machine.extend_dict([key, value])
-        machine.stack.pop()
-    return values
+    return PlainUnpickler(archive.read(pickles[0]), source=str(path), calls=_CALLS, persistent=storage).run()
 
 
 def _tensor(
-    _machine: Machine, storage: Any, offset: Any, size: Any, stride: Any, *_gradient_hooks_metadata: Any
+    _reader: PlainUnpickler, storage: Any, offset: Any, size: Any, stride: Any, *_gradient_hooks_metadata: Any
 ) -> torch.Tensor:
     """A view of a storage; shape and stride are checked here, since torch trusts them where it is fast."""
     if type(storage) is not Token or not isinstance(storage.value, torch.Tensor):
@@ -150,13 +132,13 @@ def _tensor(
     return storage.value.as_strided(size, stride, min(offset, count))
 
 
-def _parameter(_machine: Machine, tensor: Any, *_gradient_hooks: Any) -> torch.Tensor:
+def _parameter(_reader: PlainUnpickler, tensor: Any, *_gradient_hooks: Any) -> torch.Tensor:
     if not isinstance(tensor, torch.Tensor):
         raise DamagedPickleError("a parameter without a tensor")
     return tensor
 
 
-def _size(_machine: Machine, sides: Any = ()) -> tuple[Any, ...]:
+def _size(_reader: PlainUnpickler, sides: Any = ()) -> tuple[Any, ...]:
     if type(sides) is not tuple:
         raise DamagedPickleError("a size that is not one")
     return sides
@@ -165,7 +147,6 @@ def _size(_machine: Machine, sides: Any = ()) -> tuple[Any, ...]:
 _CALLS: dict[str, Callable[..., Any] | None] = {
     **PLAIN_CALLS,
     **dict.fromkeys(_DTYPES),
-    "collections.OrderedDict": _ordered_dict,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "torch.Size": _size,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import hashlib
 import os
 import re
@@ -23,21 +22,12 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def atomic_path(path: Path) -> Iterator[Path]:
     """Name a file beside the target that takes the target's name only once it is complete and on the disk.
 
-    When the block ends well the file is synced, renamed over the target, and the folder is synced, so that
-    after a crash the name shows either the old file or the whole new one. When the block raises, the partial
-    file is removed and an old target is left as it was. A process that is killed leaves its partial file
-    behind; nothing ever reads it.
-
-    Args:
-        path: The target. Its folder must exist.
-
-    Yields:
-        The path to write to; no file is there yet.
+    When the block ends well the file is synced, renamed over the target, and the folder is synced. When it raises, the
+    partial file is removed and an old target stays. What a killed process leaves behind, nothing ever reads.
 
     Raises:
         StoreError: The file cannot be renamed, or the disk is full.
     """
-    path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
@@ -60,13 +50,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def write_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes its name only once it is complete and on the disk; see `atomic_path`.
-
-    Args:
-        path: The target. Its folder must exist.
-
-    Yields:
-        A binary handle that can be written, read back and sought.
+    """Open a binary file that takes its name only once it is complete and on the disk; see `atomic_path`.
 
     Raises:
         StoreError: The file cannot be created or renamed, or the disk is full.
@@ -82,25 +66,8 @@ def write_atomic(path: Path) -> Iterator[BinaryIO]:
             yield handle
 
 
-def remove_dead_partials(path: Path) -> None:
-    """Remove what killed processes left half-written of a file that has no lock; those of living ones stay."""
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        number = partial.name.removesuffix(".partial").rpartition(".")[2]
-        if number.isdecimal() and len(number) < 10:
-            try:
-                os.kill(int(number), 0)
-            except ProcessLookupError:
-                partial.unlink(missing_ok=True)
-            except OSError:
-                continue  # it lives, and is somebody else's
-
-
 def spare_inputs(output: Path | None, inputs: Iterable[Path | None]) -> None:
-    """Refuse, before the work, what would be written over a file that the command reads.
-
-    Raises:
-        UsageError: the output is one of the inputs.
-    """
+    """Refuse, before the work, what would be written over a file that the command reads."""
     if output is None or not output.exists():
         return
     if any(path is not None and path.exists() and output.samefile(path) for path in inputs):
@@ -122,12 +89,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in lower-case hexadecimal, read in blocks.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    with Path(path).open("rb") as handle:
+    """The SHA-256 of a file's bytes in lower-case hexadecimal, read in blocks."""
+    with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -139,24 +102,24 @@ def _refuse_others(path: Path, mode: int) -> None:
 
 
 def require_regular(path: Path) -> Path:
-    """Give a path back that may be opened and read to its end; see `read_regular`.
-
-    Raises:
-        OSError: It is not there, not a regular file, or a pointer of Git LFS.
-    """
+    """Give a path back that may be opened and read to its end; an OSError as in `read_regular`."""
     _refuse_others(path, path.stat().st_mode)
     with path.open("rb") as handle:
         refuse_pointer(path, handle.read(POINTER_BYTES))
     return path
 
 
-def require_file(path: Path) -> None:
-    """Refuse a path where there is no file.
+def read_head(path: Path, count: int) -> tuple[bytes, int]:
+    """The first bytes of a regular file, and how many it has; a StoreError if it cannot be read."""
+    try:
+        with require_regular(path).open("rb") as handle:
+            return handle.read(count), path.stat().st_size
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
 
-    Raises:
-        StoreError: saying what is there instead.
-        OSError: it cannot be looked at.
-    """
+
+def require_file(path: Path) -> None:
+    """Refuse a path where there is no file, with a StoreError that says what is there instead."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "no such file"
         raise StoreError(f"{path}: {what}")
@@ -182,10 +145,6 @@ def read_regular(path: Path) -> bytes:
 def natural_key(name: str) -> tuple[list[str | tuple[int, str]], str]:
     """Sort 2 before 10; the name itself breaks ties (1 and 01)."""
     parts = re.split(r"([0-9]+)", name)
-    return [_number_key(part) if place % 2 else part for place, part in enumerate(parts)], name
-
-
-def _number_key(digits: str) -> tuple[int, str]:
-    """Sort digits as the number they are; Python refuses to make one of thousands of them."""
-    significant = digits.lstrip("0")
-    return len(significant), significant
+    # Digits as the number they are; Python refuses to make one of thousands of them.
+    parts[1::2] = [digits.lstrip("0") for digits in parts[1::2]]
+    return [(len(part), part) if place % 2 else part for place, part in enumerate(parts)], name

@@ -1,8 +1,4 @@
-"""What files keep of detected faces: rows beside the features, and counts of what became of all faces.
-
-Decoding processes hand the same arrays over, so this needs no more than numpy. Tested in
-``tests/features/engines/test_batches.py`` and ``tests/files/store/test_store.py``.
-"""
+"""What files keep of detected faces: rows beside the features, and counts of what became of all faces."""
 
 from __future__ import annotations
 

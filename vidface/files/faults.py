@@ -18,8 +18,7 @@ def record_faults(output: Path, faults: Iterable[Fault]) -> Path:
     """Put the faults of one output into ``faults.jsonl`` beside it, in place of its earlier ones.
 
     One JSON object a line: ``video``, ``stage``, ``kind``, ``detail``, ``output`` (the file's name). Lines of other
-    outputs in that folder stay, also where several runs end at the same time. The file is there also where there is
-    nothing to list.
+    outputs in that folder stay, also if several runs end at the same time.
     """
     path = output.with_name(FAULTS_FILE)
     with waiting(path):
@@ -31,11 +30,7 @@ def record_faults(output: Path, faults: Iterable[Fault]) -> Path:
 
 
 def faults_of(output: Path) -> list[Fault]:
-    """What is listed of an output.
-
-    Raises:
-        StoreError: as in `read_faults`.
-    """
+    """What is listed of an output; errors as in `read_faults`."""
     listed = read_faults(output.with_name(FAULTS_FILE))
     return [fault for fault in listed if fault.get("output") == output.name]
 

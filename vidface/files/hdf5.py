@@ -27,9 +27,7 @@ _LOCK = "unable to lock file"  # as HDF5 says it
 _HEAP = re.compile(b"GCOL\x01")
 _MOST_BETWEEN = 4 << 20  # bytes between two arrays that are looked through; ours have some kilobytes there
 _MOST_DATASETS = 64
-_SMALL = (
-    64 << 20
-)  # what may be unpacked, however little it is stored in: labels of many frames are often all alike
+_SMALL = 64 << 20  # what may be unpacked, however little it is stored in: labels are often all alike
 _MOST_UNPACKED = 32  # times the size that it has in the file, beyond that
 _HDF5_BYTES = 16_384  # what HDF5 adds to the arrays of a file, with attributes, and some more
 
@@ -140,12 +138,9 @@ def _refuse_other_kinds(path: Path, attributes: Mapping[str, Any], kinds: Sequen
             what += "; vidface cluster makes embeddings of them"
         raise StoreError(f"{path}: expected a vidface {' or '.join(kinds)} file, {what}")
     if version != SCHEMA_VERSION:
-        other = "a newer program wrote it" if _is_newer(version) else "make it again"
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        other = "a newer program wrote it" if newer else "make it again"
         raise StoreError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}: {other}")
-
-
-def _is_newer(version: Any) -> bool:
-    return isinstance(version, int) and version > SCHEMA_VERSION
 
 
 def _refuse_unsafe(path: Path, file: h5py.File) -> None:
@@ -153,9 +148,6 @@ def _refuse_unsafe(path: Path, file: h5py.File) -> None:
 
     HDF5 can name other files as the place of its data (external links and storage, virtual datasets), and store in a
     kilobyte what unpacks to a terabyte.
-
-    Raises:
-        StoreError: naming what it is.
     """
     if len(file) > _MOST_DATASETS:
         raise StoreError(f"{path}: {len(file):,} objects in it; no vidface file has more than a few")
@@ -185,9 +177,6 @@ def _refuse_endless_heaps(path: Path, file: h5py.File) -> None:
 
     h5py keeps the texts of attributes in it. Only what lies outside the arrays is looked through. See "Global Heap
     Collection" in HDF5's specification of its format.
-
-    Raises:
-        StoreError: the parts of a heap do not fill it.
     """
     size = path.stat().st_size
     arrays = [(file[name].id.get_offset() or 0, file[name].id.get_storage_size()) for name in file]
@@ -221,10 +210,7 @@ def _first_line(error: Exception) -> str:
 
 
 def texts_of(texts: Sequence[str]) -> npt.NDArray[Any]:
-    """UTF-8 of one fixed length: contiguous, and the same bytes on every run.
-
-    The array must say UTF-8 as the file does: HDF5 does not convert between kinds of text.
-    """
+    """UTF-8 of one fixed length, which the array must say as the file does: the same bytes on every run."""
     encoded = [text.encode() for text in texts]
     length = max((len(text) for text in encoded), default=1) or 1
     return np.array(encoded, h5py.string_dtype("utf-8", length))

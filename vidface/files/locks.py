@@ -51,10 +51,6 @@ def exclusive_folder(folder: Path, *parts: str) -> Iterator[None]:
     """Make a folder of many files and hold it for this run, as `exclusive` holds a file.
 
     What killed runs were writing in it and in the folders ``parts`` within it is removed; those are made as well.
-
-    Raises:
-        StoreError: a folder cannot be made.
-        UsageError: another run is writing into this folder now.
     """
     try:
         for part in ("", *parts):
@@ -71,11 +67,7 @@ def exclusive_folder(folder: Path, *parts: str) -> Iterator[None]:
 def scratch_folder(beside: Path, name: str) -> Iterator[Path]:
     """A folder for temporary files beside a file, gone at the end; those of killed runs go first.
 
-    The kernel lets go of the lock on it when its run ends, however it ends, so a folder that can be locked belongs to
-    nobody.
-
-    Raises:
-        StoreError: it cannot be made there.
+    The kernel lets go of the lock on it when its run ends, so a folder that can be locked belongs to nobody.
     """
     prefix = f".{name}-"
     for left in beside.parent.glob(f"{prefix}*"):
@@ -165,16 +157,10 @@ def refuse_changed(
     *,
     way_on: str = "delete it to start anew",
 ) -> None:
-    """Refuse to go on with an output that was made from something else.
-
-    Args:
-        output: the file or folder that exists.
-        made_with: what it was made with.
-        now: what this call would make it with; only these keys are compared.
-        way_on: what can be done, beside choosing another output.
+    """Refuse to resume an output that was made from something else; only keys of ``now`` are compared.
 
     Raises:
-        ChangedError: naming every key that differs, with both values.
+        ChangedError: naming every key that differs, with both values, and the ``way_on`` beside another output.
     """
     changed = [
         f"{key} was {short(made_with.get(key))}, now {short(value)}"

@@ -1,7 +1,4 @@
-"""A matrix of floats in numpy's own format, as other tools save it: mapped, not read, and never unpickled.
-
-Tested in ``tests/files/test_npy.py``.
-"""
+"""A matrix of floats in numpy's own format, as other tools save it: mapped, not read, and never unpickled."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError, printable
-from vidface.files.atomic import require_regular
+from vidface.files.atomic import read_head
 
 __all__ = ["looks_like_npy", "open_matrix"]
 
@@ -35,10 +32,7 @@ def looks_like_npy(head: bytes) -> bool:
 def open_matrix(path: Path, *, rows: str, columns: str = "dimension") -> npt.NDArray[Any]:
     """Map a ``.npy`` file that holds one matrix of floats.
 
-    Args:
-        path: the file.
-        rows: what a row is, in the plural, for messages.
-        columns: likewise.
+    ``rows`` and ``columns`` are what these are, in the plural, for messages.
 
     Returns:
         Float16, float32 or float64 [R, D] of any byte order, in C or Fortran order; read-only, on the disk.
@@ -48,12 +42,7 @@ def open_matrix(path: Path, *, rows: str, columns: str = "dimension") -> npt.NDA
             whole numbers, or anything that is not a matrix with a row and a column at least.
     """
     wanted = f"one matrix of float16, float32 or float64, {rows} x {columns}, as numpy.save writes it"
-    try:
-        with require_regular(path).open("rb") as handle:
-            head = handle.read(len(_MAGIC))
-        size = path.stat().st_size
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
+    head, size = read_head(path, len(_MAGIC))
     if head.startswith(_ZIP):
         raise StoreError(f"{path}: a zip archive, as .npz is; save {wanted}")
     if head != _MAGIC:

@@ -49,12 +49,8 @@ class Options(BaseModel, extra="forbid"):
 class Shown(TypedDict, total=False):
     """How the command line shows a field and reads it, and which values it may have; each may be left out.
 
-    Attributes:
-        metavar: what is shown as its value.
-        reads: how its text is read, a key of `vidface.commands.options.READERS`; else its type says.
-        flag: its name, where it is another than the field's.
-        choices: all that may be said, where its type does not list them.
-        ge, gt, le: its limits, as pydantic takes them.
+    ``reads`` is a key of `vidface.commands.options.READERS`; ``flag`` its name, if it is another than the field's;
+    ``choices`` all values, if its type does not list them; ``ge``, ``gt``, ``le`` its limits, as pydantic takes them.
     """
 
     metavar: str
@@ -78,28 +74,20 @@ def option(
     """A field of `Options`; its name, with dashes, is the option's.
 
     Args:
-        default: ``...`` where it must be said; a function of the fields before it where it depends on them.
+        default: ``...`` if it must be given; a function of the fields before it if it depends on them.
         help: for people.
-        in_file: whether it decides what is in the file that is made: its value is then an attribute of the file,
-            ``always``, or ``unless default``. An option that is added later must be of the second kind: files that
-            are there already do not have it.
-        attribute: its name there, where it is another.
+        in_file: whether its value is an attribute of the file that is made, ``always``, or ``unless default``. What is
+            added later must be of the second kind: files that are there already do not have it.
+        attribute: its name there, if it is another.
         carried: it is also an attribute of the files that are made from that file.
         shown: see `Shown`.
     """
     limits: dict[str, Any] = {name: value for name, value in shown.items() if name in ("ge", "gt", "le")}
-    extra: Any = {
-        "in_file": in_file,
-        "attribute": attribute,
-        "carried": carried,
-        "metavar": shown.get("metavar"),
-        "reads": shown.get("reads"),
-        "flag": shown.get("flag"),
-        "choices": tuple(shown["choices"]) if "choices" in shown else None,
-    }
-    if callable(default):
-        return Field(default_factory=default, description=help, json_schema_extra=extra, **limits)
-    return Field(default, description=help, json_schema_extra=extra, **limits)
+    extra: Any = {name: shown.get(name) for name in ("metavar", "reads", "flag")}
+    extra |= {"in_file": in_file, "attribute": attribute, "carried": carried}
+    extra["choices"] = tuple(shown["choices"]) if "choices" in shown else None
+    limits["default_factory" if callable(default) else "default"] = default
+    return Field(description=help, json_schema_extra=extra, **limits)
 
 
 def extra_of(model: type[Options], name: str) -> dict[str, Any]:
@@ -110,12 +98,9 @@ def extra_of(model: type[Options], name: str) -> dict[str, Any]:
 
 
 def in_order(first: Iterable[str], model: type[Options], *, carried: bool = False) -> tuple[str, ...]:
-    """Attributes in their order, which is a part of a file's bytes: what was there first, then the model's others.
+    """Attributes in their order, which is a part of a file's bytes: those in ``first``, then the model's others.
 
-    Args:
-        first: the order in which the first files were written.
-        model: gives the rest.
-        carried: only those that later files have too.
+    With ``carried`` only those that later files have too.
     """
     names = [
         attribute

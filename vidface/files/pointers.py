@@ -1,7 +1,4 @@
-"""Pointers that Git leaves in the place of large files until these are fetched: a few lines of text under their names.
-
-Tested in ``tests/faults/test_pointers.py``.
-"""
+"""Pointers that Git leaves in the place of large files until these are fetched: a few lines of text."""
 
 from __future__ import annotations
 
@@ -42,10 +39,6 @@ def pointer_at(path: Path) -> str:
 
 
 def refuse_pointer(path: Path, head: bytes) -> None:
-    """Refuse a file with these first bytes.
-
-    Raises:
-        OSError: it is a pointer; ``strerror`` says what to do.
-    """
+    """Refuse a file with these first bytes if they are a pointer: an OSError whose ``strerror`` says what to do."""
     if advice := pointer_in(head):
         raise OSError(errno.ENODATA, advice, str(path))

@@ -8,11 +8,7 @@ Shard = tuple[int, int]  # (I, N), 1 <= I <= N
 
 
 def parse_shard(text: str) -> Shard:
-    """Read ``I/N``, e.g. ``2/4``.
-
-    Raises:
-        UsageError: it is not two whole numbers with 1 <= I <= N.
-    """
+    """Read ``I/N``, e.g. ``2/4``; anything but 1 <= I <= N is a UsageError."""
     part, _, parts = text.partition("/")
     if all(number.isascii() and number.isdecimal() and len(number) <= 9 for number in (part, parts)):
         shard = int(part), int(parts)
@@ -29,10 +25,7 @@ def shard_text(shard: Shard | None) -> str | None:
 def shard_range(total: int, shard: Shard | None, what: str) -> range:
     """The numbers of the shard's share of ``total`` things, which ``what`` names in the plural.
 
-    The shares follow each other, differ by at most one, and none is empty; without a shard it is all of them.
-
-    Raises:
-        UsageError: there are fewer things than shards.
+    The shares follow each other, differ by at most one, and none is empty: more shards than things is a UsageError.
     """
     if shard is None:
         return range(total)

@@ -15,11 +15,7 @@ from vidface.files.store import Fault
 
 
 class StageOutput:
-    """An output that is held, see `stage_output`.
-
-    Attributes:
-        already_done: it is there, made from the same; nothing is to be done.
-    """
+    """An output that is held, see `stage_output`; ``already_done``: it is there, made from the same."""
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
         """``overwrite``: what was made otherwise is replaced, not refused."""
@@ -27,11 +23,7 @@ class StageOutput:
         self._path, self._overwrite = path, overwrite
 
     def compare(self, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Refuse the file that is there, or have it made again, where it was made otherwise.
-
-        Raises:
-            ChangedError: as in `is_same`.
-        """
+        """Refuse the file that is there, or have it made again, if it was made otherwise; see `is_same`."""
         self.already_done = is_same(self._path, was, now, overwrite=self._overwrite)
 
     def list_faults(self, faults: Iterable[Fault]) -> None:
@@ -40,11 +32,7 @@ class StageOutput:
 
 
 def is_same(path: Path, was: Mapping[str, Any], now: Mapping[str, Any], *, overwrite: bool) -> bool:
-    """Whether what is there was made from the same; False only where it may be replaced.
-
-    Raises:
-        ChangedError: it was made otherwise, and may not be replaced.
-    """
+    """Whether what is there was made from the same; False only if it may be replaced, else a ChangedError."""
     try:
         refuse_changed(path, was, now, way_on="pass --overwrite to replace it")
     except ChangedError:
@@ -74,7 +62,6 @@ def stage_output(
 
     Raises:
         ChangedError: it is there and was made otherwise.
-        StoreError: what is there is no such file.
         UsageError: another run is writing it now, its folder does not exist, or it would overwrite an input.
     """
     spare_inputs(path, inputs)

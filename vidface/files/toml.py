@@ -1,7 +1,4 @@
-"""TOML files of strangers: model cards and recipes. What Python's reader cannot bear is refused in one line.
-
-Tested in ``tests/faults/test_models.py``.
-"""
+"""TOML files of strangers: model cards and recipes. What Python's reader cannot bear is refused in one line."""
 
 from __future__ import annotations
 
@@ -48,11 +45,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_told(path: Path, what: str) -> dict[str, Any]:
-    """The content of a TOML file that the call names; ``what`` it should be, such as a recipe.
-
-    Raises:
-        UsageError: there is none, or it is as `read_toml` refuses it.
-    """
+    """The content of a TOML file that the call names; ``what`` it should be, a recipe say; or a UsageError."""
     try:
         return read_toml(path)
     except (FileNotFoundError, IsADirectoryError):

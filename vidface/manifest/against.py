@@ -1,8 +1,6 @@
 """A manifest beside a set that the program knows: what is missing, what is extra, which count differs.
 
 Media are not looked for: features of another tool, or a matrix for a submission, need none.
-
-Tested in ``tests/manifest/test_known_sets.py``.
 """
 
 from __future__ import annotations
@@ -36,7 +34,6 @@ class ComparedCount(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether the manifest has as many as the set."""
         return self.in_manifest == self.in_set or (self.at_least and self.in_manifest > self.in_set)
 
     def text(self, rows: str) -> str:
@@ -57,13 +54,8 @@ class ComparedCount(NamedTuple):
 class Compared:
     """A manifest beside a known set.
 
-    Attributes:
-        known: The set's name.
-        rows: What a row stands for: videos, images or faces.
-        problems: Of the rows themselves; if there are any, nothing is compared.
-        counts: Every count that was compared.
-        missing, extra, differs: What does not agree, a line each.
-        warnings: What is odd about the rows, but may be as it should.
+    ``rows`` is what a row stands for. If there are ``problems`` of the rows themselves, nothing is compared.
+    ``missing``, ``extra`` and ``differs`` say what does not agree, a line each.
     """
 
     known: str
@@ -77,7 +69,6 @@ class Compared:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing was found."""
         return not (self.problems or self.missing or self.extra or self.differs)
 
 
@@ -85,8 +76,7 @@ def compare_manifest(path: Path, known: KnownSet) -> Compared:
     """Compare the rows of a manifest with a known set; their media are not looked for.
 
     Raises:
-        ManifestError: The manifest cannot be opened, or its suffix is not that of a manifest; or the set's own list of
-            rows cannot be used.
+        ManifestError: The manifest, or the set's own list of rows, cannot be used.
         UsageError: No manifest can be compared with this set, or its counts are not those of its list.
     """
     if known.manifest.not_comparable:
@@ -96,39 +86,34 @@ def compare_manifest(path: Path, known: KnownSet) -> Compared:
     found = Compared(known.name, known.manifest.rows, problems, warnings=row_warnings(lines, rows))
     if problems:
         return found
-    wanted = None if known.manifest.listed is None else _listed(known, known.manifest.listed)
-    _compare_counts(found, rows, known, named=wanted is not None)
-    if wanted is None:
-        _compare_patterns(found, lines, rows, known)
-    else:
-        _compare_rows(found, rows, wanted)
+    found.counts.extend(_counted(rows, known))
+    if known.manifest.listed is not None:
+        _compare_rows(found, rows, _listed(known, known.manifest.listed))
+        return found
+    for both in found.counts:
+        if not both.agrees:
+            said = found.missing if both.in_manifest < both.in_set else found.extra
+            said.append(both.text(found.rows))
+    _compare_patterns(found, lines, rows, known)
     return found
 
 
-def _compare_counts(found: Compared, rows: Sequence[Row], known: KnownSet, *, named: bool) -> None:
-    """Compare the numbers; if the set's rows are known, missing and extra ones are named instead."""
-    for both in _counted(rows, known):
-        found.counts.append(both)
-        if not both.agrees and not named:
-            lines = found.missing if both.in_manifest < both.in_set else found.extra
-            lines.append(both.text(found.rows))
-
-
 def _counted(rows: Sequence[Row], known: KnownSet) -> list[ComparedCount]:
+    counts = [count for count in known.counts if count.compared]
     return [
         ComparedCount(count.of, count.split, count.known == "at least", count.value, _number(rows, count))
-        for count in known.counts
-        if count.compared
+        for count in counts
     ]
 
 
 def _number(rows: Sequence[Row], count: Count) -> int:
     identities = [identity for _, _, identity, split in rows if count.split in ("", split)]
-    if count.of == "identities":
-        return len(set(identities) - {""})
-    if count.of in ("identified", "distractors"):
-        return sum(bool(identity) == (count.of == "identified") for identity in identities)
-    return len(identities)
+    named = [identity for identity in identities if identity]
+    return {
+        "identities": len(set(named)),
+        "identified": len(named),
+        "distractors": len(identities) - len(named),
+    }.get(count.of, len(identities))
 
 
 def _compare_patterns(found: Compared, lines: Sequence[int], rows: Sequence[Row], known: KnownSet) -> None:

@@ -11,18 +11,23 @@ import io
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from vidface.errors import ManifestError
+from vidface.errors import ManifestError, printable
 from vidface.files.atomic import read_regular
 from vidface.manifest.rows import _NEEDED, COLUMNS, Parsed, Problem, Row, header_problems, show
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MOST_ROWS = 20_000_000  # of Parquet
+_MOST_BYTES = 4 << 30
 
 
 def parse(path: Path) -> Parsed:
     """Read a manifest's rows; only well-formed rows are returned, the others are among the problems.
 
-    Raises:
-        ManifestError: The file cannot be opened, or its suffix is not that of a manifest.
+    A file that cannot be opened, or whose suffix is not that of a manifest, is a ManifestError.
     """
     form = format_of(path)
     try:
@@ -35,13 +40,13 @@ def _text(path: Path, problems: list[Problem]) -> str:
     """Decode a text file; bytes that are not UTF-8 become lone surrogates, which the row checks report."""
     raw = read_regular(path)
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        problems.append(Problem(1, "undecodable", "the file is UTF-16; save it as UTF-8"))
-        return ""
-    if raw.startswith((b"PK\x03\x04", b"PAR1", b"\x1f\x8b")) or b"\0" in raw[:4]:
+        what = "the file is UTF-16; save it as UTF-8"
+    elif raw.startswith((b"PK\x03\x04", b"PAR1", b"\x1f\x8b")) or b"\0" in raw[:4]:
         what = "the file is not text, or is UTF-16 without its mark; save it as UTF-8 text"
-        problems.append(Problem(1, "undecodable", what))
-        return ""
-    return raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    else:
+        return raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    problems.append(Problem(1, "undecodable", what))
+    return ""
 
 
 def _read_csv(path: Path) -> Parsed:
@@ -151,15 +156,69 @@ def _write_jsonl(handle: BinaryIO, rows: Iterable[Row]) -> None:
 
 
 def _read_parquet(path: Path) -> Parsed:
-    from vidface.manifest.parquet import read_parquet  # pyarrow takes half a second to import
+    """``line`` of a problem is its row, from 1."""
+    import pyarrow as pa  # takes half a second
+    import pyarrow.parquet as pq
 
-    return read_parquet(path)
+    content = pa.BufferReader(read_regular(path))
+    try:
+        metadata = pq.read_metadata(content)
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        size = sum(max(group.total_byte_size, 0) for group in groups)
+        if metadata.num_rows > _MOST_ROWS or size > _MOST_BYTES:
+            wrong = f"{metadata.num_rows:,} rows, {size:,} bytes once unpacked; no manifest is so large"
+            return Parsed([], [], [Problem(0, "too-large", wrong)])
+        paths = {metadata.schema.column(number).path for number in range(metadata.num_columns)}
+        # A text that comes again and again takes no memory again: a few kilobytes can hold millions of it.
+        with pq.ParquetFile(content, metadata=metadata, read_dictionary=sorted(paths & set(COLUMNS))) as file:
+            schema = file.schema_arrow
+            problems = header_problems(schema.names, 0)
+            names = [name for name in COLUMNS if schema.names.count(name) == 1]
+            for name in names:
+                if not _is_text(kind := schema.field(name).type):
+                    what = f"column {name} is {show(str(kind))[1:-1]}, not text; write it as a string column"
+                    problems.append(Problem(0, "type", what))
+            if any(problem.kind != "unknown-column" for problem in problems):
+                return Parsed([], [], problems)
+            table = file.read(columns=names)
+    except (pa.ArrowException, OSError) as error:  # of a buffer, OSError says that it is damaged
+        reason = printable(str(error))
+        return Parsed([], [], [Problem(0, "syntax", f"not a Parquet file, or damaged: {reason}")])
+    columns = [_texts(table[name]) if name in names else [""] * len(table) for name in COLUMNS]
+    return Parsed(list(range(1, len(table) + 1)), list(zip(*columns, strict=True)), problems)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_null)
+    return any(is_text(kind) for is_text in texts)
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    """A text column as a list; null is empty, and bytes that are not UTF-8 become lone surrogates."""
+    from pyarrow import large_binary, large_string, types
+
+    found: list[str] = []
+    for chunk in column.chunks:
+        is_dictionary = types.is_dictionary(chunk.type)
+        values = chunk.dictionary if is_dictionary else chunk
+        raw = values.cast(large_string(), safe=False).cast(large_binary()).to_pylist()
+        words = ["" if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
+        if is_dictionary:
+            words = ["" if place is None else words[place] for place in chunk.indices.to_pylist()]
+        found += words
+    return found
 
 
 def _write_parquet(handle: BinaryIO, rows: Iterable[Row]) -> None:
-    from vidface.manifest.parquet import write_parquet
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    write_parquet(handle, rows)
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    pq.write_table(pa.table(columns, names=list(COLUMNS)), handle)
 
 
 class Format(NamedTuple):
@@ -177,11 +236,7 @@ FORMATS = {
 
 
 def format_of(path: Path) -> Format:
-    """Return how a manifest of this name is spelled.
-
-    Raises:
-        ManifestError: The suffix says nothing.
-    """
+    """How a manifest of this name is spelled; a ManifestError if its suffix says nothing."""
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         raise ManifestError(f"{path}: not the name of a manifest; it must end in {', '.join(FORMATS)}")

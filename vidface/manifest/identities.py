@@ -1,8 +1,7 @@
 """Identities that are probably no person, or one person in two spellings: said with their number, never merged.
 
 An identity is text and may be anything: so these are a list of what tables and tools write for a missing value, and a
-rule for what a person would read as the same name. Nothing is changed by them. Tested in
-``tests/manifest/test_identities.py`` and ``tests/faults/test_labels.py``.
+rule for what a person would read as the same name.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -33,39 +32,14 @@ _BESIDE = "person persons people face faces identity id man woman subject user v
 _NOBODY, _PERHAPS, _FILLERS = (frozenset(words.split()) for words in (_FOR_NOBODY, _FOR_SOME, _BESIDE))
 _NUMBER = re.compile(r"[+-]?\d{1,24}(\.\d{0,24})?(e[+-]?\d{1,2})?")
 _DASHES, _QUOTES = re.compile("[‐-―−﹣－]"), re.compile("['`´‘’ʼ\"]")
-_ZEROS, _BETWEEN_WORDS = re.compile(r"(?<![0-9])0+(?=[0-9])"), re.compile("[^a-z0-9\n]+")
+_ZEROS, _BETWEEN_WORDS = re.compile(r"(?<![0-9])0+(?=[0-9])"), re.compile("[^a-z0-9]+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _FAR_MORE = 2  # times the videos of anybody else
 _FEW = 3  # numbers below 0 that may all be written for nobody
 
 
-class _Turned(dict[int, str | None]):
-    """A table for `str.translate` that is filled as characters are met."""
-
-    def __init__(self, turn: Callable[[str], str | None]) -> None:
-        super().__init__()
-        self._turn = turn
-
-    def __missing__(self, code: int) -> str | None:
-        self[code] = self._turn(chr(code))
-        return self[code]
-
-
-_WORDS_ALONE = _Turned(lambda each: each if each == "\n" or unicodedata.category(each)[0] in "LNM" else " ")
-_WITHOUT_FORMAT = _Turned(lambda each: None if unicodedata.category(each) == "Cf" else each)
-# Accents above and below letters; the marks of Indic, Arabic or Japanese letters make other letters.
-_NO_ACCENT = _Turned(lambda each: None if unicodedata.combining(each) >= 200 else each)
-
-
 class Suspicion(NamedTuple):
-    """One thing that is odd about the identities or splits.
-
-    Attributes:
-        row: the first with it.
-        kind: a word for machines.
-        warning: a sentence, with the number of videos.
-        names: all identities or splits that it is about.
-    """
+    """One thing that is odd: the first row with it, a word for machines, a sentence, all identities or splits."""
 
     row: int
     kind: str
@@ -82,17 +56,26 @@ def suspicions(identities: Sequence[str], splits: Sequence[str], *, named: int =
     """
     counts = Counter(identities)
     counts.pop("", None)
-    missing = _missing(counts)
-    found = [] if not missing else [_missing_values(missing, counts, identities, named)]
+    found = []
+    if missing := _missing(counts):
+        touched = sum(counts[name] for name in missing)
+        some = ", ".join(f"{show(name)} ({counts[name]:,})" for name in missing[:named])
+        some += f" and {len(missing) - named} more" if len(missing) > named else ""
+        text = (
+            f"{touched:,} of {len(identities):,} videos have the identity {some}, which looks like a missing value and "
+            "counts as one person: if these are unknown people, leave the identity empty in the manifest"
+        )
+        warning = Warned(text, touched / len(identities))
+        found.append(Suspicion(_first(identities, missing), "missing-value", warning, missing))
     people = {name: count for name, count in counts.items() if name not in missing}
     if twice := _spelled_twice(people):
-        touched = sum(people[name] for group in twice for name in group)
+        names = [name for group in twice for name in group]
+        touched = sum(people[name] for name in names)
         text = (
-            f"{sum(map(len, twice)):,} of {len(counts):,} identities differ from another only by spelling "
+            f"{len(names):,} of {len(counts):,} identities differ from another only by spelling "
             f"({_listed(twice, named)}) and count as different people, in {touched:,} of {len(identities):,} videos: "
             "if they are the same, spell each name the same way in the manifest"
         )
-        names = [name for group in twice for name in group]
         row = _first(identities, {name for group in twice for name in group[1:]})
         found.append(Suspicion(row, "two-spellings", Warned(text, touched / len(identities)), names))
     in_split = Counter(splits)
@@ -111,60 +94,39 @@ def suspicions(identities: Sequence[str], splits: Sequence[str], *, named: int =
 
 def is_nobody(name: str) -> bool:
     """Whether a name is one that is given to nobody in particular, as of a folder of strangers; it may have a ``_``."""
-    return _is_nobody(name, _of_each([name], _words)[name])
-
-
-def _is_nobody(name: str, words: str) -> bool:
     if name == "Nan":  # as a person's name is written, and no program writes a missing number
         return False
-    if not words or words.replace(" ", "") in _NOBODY:
+    words = _words(name).split()
+    if not words or "".join(words) in _NOBODY:
         return True
-    return " " in words and "".join(word for word in words.split() if word not in _FILLERS) in _NOBODY
-
-
-def _missing_values(
-    missing: Sequence[str], counts: Mapping[str, int], identities: Sequence[str], named: int
-) -> Suspicion:
-    touched = sum(counts[name] for name in missing)
-    some = ", ".join(f"{show(name)} ({counts[name]:,})" for name in missing[:named])
-    some += f" and {len(missing) - named} more" if len(missing) > named else ""
-    text = (
-        f"{touched:,} of {len(identities):,} videos have the identity {some}, which looks like a missing value and "
-        "counts as one person: if these are unknown people, leave the identity empty in the manifest"
-    )
-    row = _first(identities, set(missing))
-    return Suspicion(row, "missing-value", Warned(text, touched / len(identities)), list(missing))
+    return len(words) > 1 and "".join(word for word in words if word not in _FILLERS) in _NOBODY
 
 
 def _missing(counts: Mapping[str, int]) -> list[str]:
     """The identities that are probably missing values, those with the most videos first."""
-    words = _of_each(counts, _words)
-    found = [name for name in counts if _is_nobody(name, words[name])]
+    found = [name for name in counts if is_nobody(name)]
     others = dict(counts)
     for name in found:
         del others[name]
     most = sorted(others.values(), reverse=True)[:2] or [0]
     numbers = {name: number for name in others if (number := _number(name)) is not None}
     odd = _odd_numbers(numbers, len(others))
+    initials = any(name.isupper() and len(name) == 2 and name != "NA" for name in others)
     for name, count in others.items():
         if name in numbers:
             is_odd, may_be = name in odd, numbers[name] <= 0
         else:
-            word = words[name].replace(" ", "")
+            word = _words(name).replace(" ", "")
             may_be = word in _PERHAPS
             # N/A, <NA>; NA itself where nobody else is called by two initials
-            is_odd = word == "na" and (not name.isalpha() or (name == "NA" and not _has_initials(others)))
+            is_odd = word == "na" and (not name.isalpha() or (name == "NA" and not initials))
         rest = most[-1] if count == most[0] else most[0]  # the most that anybody else has
         if len(others) > 1 and (is_odd or (may_be and count > _FAR_MORE * rest)):
             found.append(name)
     return sorted(found, key=lambda name: (-counts[name], name))
 
 
-def _has_initials(names: Iterable[str]) -> bool:
-    return any(name.isupper() and len(name) == 2 and name != "NA" for name in names)
-
-
-def _odd_numbers(numbers: Mapping[str, Decimal | int], people: int) -> set[str]:
+def _odd_numbers(numbers: Mapping[str, Decimal], people: int) -> set[str]:
     """The numbers that are 0 or below and none of the numbers that the other people have."""
     below = [name for name, number in numbers.items() if number < 0]
     nought = [name for name, number in numbers.items() if number == 0]
@@ -198,39 +160,30 @@ def _spelled_twice(names: Mapping[str, int]) -> list[list[str]]:
 
 def as_read(names: Iterable[str]) -> dict[str, str]:
     """What a person reads in each name: a number by its value, else words without case, accents and leading zeros."""
-    found = _of_each(names, _words_as_read)
-    for name, words in found.items():
+    found = {}
+    for name in names:
         number = _number(name)
-        if isinstance(number, Decimal):
-            found[name] = format(number.normalize() + 0, "f")
-        elif number is not None:
-            found[name] = str(number)
-        elif not words:
-            found[name] = name
-    return found
-
-
-def _of_each(names: Iterable[str], turn: Callable[[str], str]) -> dict[str, str]:
-    """``turn`` of each name, called with many at a time, a line each, as sets may have a million people."""
-    names = list(names)
-    found: dict[str, str] = {}
-    for some in ([name for name in names if name.isascii()], [name for name in names if not name.isascii()]):
-        if some:
-            lines = turn("\n".join([name.replace("\n", " ") for name in some])).split("\n")
-            found.update(zip(some, [" ".join(line.split()) for line in lines], strict=True))
+        words = _words_as_read(name) if number is None else format(number.normalize() + 0, "f")
+        found[name] = words or name
     return found
 
 
 def _words(text: str) -> str:
     """What stands between white space, punctuation and symbols."""
     text = _plain(text)
-    return _BETWEEN_WORDS.sub(" ", text) if text.isascii() else text.translate(_WORDS_ALONE)
+    if text.isascii():
+        text = _BETWEEN_WORDS.sub(" ", text)
+    else:
+        text = "".join(each if unicodedata.category(each)[0] in "LNM" else " " for each in text)
+    return " ".join(text.split())
 
 
 def _words_as_read(text: str) -> str:
     text = _plain(text)
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).translate(_NO_ACCENT))
+        # Marks below 200 make other letters in Indic, Arabic and Japanese; the others are accents.
+        apart = unicodedata.normalize("NFKD", text)
+        text = unicodedata.normalize("NFKC", "".join(c for c in apart if unicodedata.combining(c) < 200))
     return _ZEROS.sub("", _words(_QUOTES.sub("", text)))
 
 
@@ -239,19 +192,12 @@ def _plain(name: str) -> str:
     if name.isascii():
         return name.lower()
     text = unicodedata.normalize("NFKC", name).casefold()
-    return text if text.isascii() else text.translate(_WITHOUT_FORMAT)
+    return "".join(each for each in text if unicodedata.category(each) != "Cf")
 
 
-def _number(name: str) -> Decimal | int | None:
+def _number(name: str) -> Decimal | None:
     """The number that a name is, whichever way it is written; None where it is none."""
-    if name.isascii():
-        if name.isdigit() and len(name) <= 24:
-            return int(name)
-        if not (name[:1].isdigit() or name[:1] in ("+", "-")):
-            return None
     text = _DASHES.sub("-", _plain(name))
-    if text[:1].isalpha():
-        return None
     if _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
     return Decimal(text) if _NUMBER.fullmatch(text) else None
@@ -266,5 +212,5 @@ def _listed(groups: Sequence[Sequence[str]], named: int) -> str:
     return ", ".join(some[:named]) + (f" and {len(groups) - named} more" if len(groups) > named else "")
 
 
-def _first(texts: Sequence[str], wanted: set[str]) -> int:
+def _first(texts: Sequence[str], wanted: Collection[str]) -> int:
     return next(row for row, text in enumerate(texts) if text in wanted)

@@ -1,16 +1,13 @@
 """The sets that the program knows: a data manifest (TOML) for each, in ``data_manifests/``.
 
-A data manifest says what a set is, where it comes from, its licence, how its files lie, how many videos, images and
-people it has, and what a complete manifest of it looks like. ``data_manifests/README.md`` explains the fields.
-
-Tested in ``tests/manifest/test_known_sets.py``.
+``data_manifests/README.md`` explains the fields.
 """
 
 from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -32,17 +29,10 @@ class _Table(BaseModel):
 
 
 class Count(_Table):
-    """How many of something a set has.
+    """How many of something a set has, exactly, about or at least.
 
-    Attributes:
-        of: What is counted. ``faces`` are crops; ``identified`` and ``distractors`` are videos, images or faces with
-            and without an identity.
-        value: The number.
-        known: Whether this is the number, a rounded one, or the least that it can be.
-        split: The split of the manifest that is counted; empty for the whole set.
-        protocol: The protocol or list that is counted; empty for the set itself.
-        compared: Whether a complete manifest has this many.
-        source: A key of ``[sources]``.
+    ``faces`` are crops; ``identified`` and ``distractors`` are rows with and without an identity. ``compared``: a
+    complete manifest has this many. ``source`` is a key of ``[sources]``.
     """
 
     of: Literal[
@@ -86,16 +76,9 @@ class Checksum(_Table):
 class InManifest(_Table):
     """What a complete manifest of a set looks like.
 
-    Attributes:
-        command: The command that makes it, or that reads the set where no manifest is made.
-        rows: What a row stands for.
-        splits: Split -> patterns of its video ids, with the wildcards of a shell (``*``, ``?``, ``[0-9]``); the split
-            ``*`` is any. Empty: any id in any split.
-        identities: Patterns of the identities. Empty: any.
-        listed: A manifest beside the TOML with every row of the set; None where only counts are known. Absolute once
-            it is read.
-        example: A few rows, as CSV with the line of the columns.
-        not_comparable: Why a manifest cannot be compared with the set; empty where it can.
+    ``splits`` has patterns of video ids by split, with the wildcards of a shell; the split ``*`` is any. ``identities``
+    are patterns as well. ``listed`` is a manifest beside the TOML with every row of the set, absolute once it is read.
+    ``not_comparable`` says why a manifest cannot be compared with the set.
     """
 
     command: _Text
@@ -114,23 +97,7 @@ class InManifest(_Table):
 
 
 class KnownSet(_Table):
-    """A data manifest.
-
-    Attributes:
-        name: As ``--against`` takes it.
-        title: The set's own name.
-        what: What it is.
-        origin: Where it comes from: its home page, or who hands it out.
-        licence: Its terms of use.
-        protocols: Protocols of ``vidface score`` that are made for it.
-        layout: How its files lie.
-        notes: What else one should know.
-        papers: What to cite.
-        sources: Key -> where counts and checksums come from.
-        counts: How many of what.
-        checksums: Published digests of its files.
-        manifest: What a complete manifest of it looks like.
-    """
+    """A data manifest."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     title: _Text
@@ -171,10 +138,7 @@ def known_names() -> list[str]:
 
 
 def read_known(name: str) -> KnownSet:
-    """Read the data manifest of a set.
-
-    Args:
-        name: One of `known_names`, or the path of your own, which ends in ``.toml``.
+    """Read the data manifest of one of `known_names`, or of your own, whose path ends in ``.toml``.
 
     Raises:
         UsageError: There is no such set or file, or it is not TOML, or fields are unknown, missing or wrong; all of
@@ -187,7 +151,12 @@ def read_known(name: str) -> KnownSet:
     try:
         found = KnownSet.model_validate(content)
     except ValidationError as error:
-        wrong = [f"{_where(e['loc'])}{e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        wrong = []
+        for each in error.errors():  # at "counts 3 split" for the third table [[counts]]
+            parts = [str(part + 1) if isinstance(part, int) else part for part in each["loc"]]
+            wrong.append(
+                ": ".join([" ".join(parts)] * bool(parts) + [each["msg"].removeprefix("Value error, ")])
+            )
         raise UsageError(f"{path}: {listed(wrong)}") from None
     rows = found.manifest.listed
     if rows is None:
@@ -205,12 +174,6 @@ def _no_such_set(name: str) -> str:
     )
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"no known set {printable(name)!r}; {hint}there are {', '.join(known)}, and your own FILE.toml"
-
-
-def _where(place: tuple[Any, ...]) -> str:
-    """``counts 3 split: `` for the third table [[counts]]."""
-    parts = [str(part + 1) if isinstance(part, int) else str(part) for part in place]
-    return f"{' '.join(parts)}: " if parts else ""
 
 
 def _folder() -> Path:

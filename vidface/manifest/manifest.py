@@ -4,8 +4,6 @@ Columns: ``video_id`` (unique), ``path`` (a video file or a folder of frames, re
 and never outside it), ``identity`` (empty: unknown, or a distractor) and ``split``. The first two are needed;
 a file without the others reads as if they were empty. Everything is text: ``0144686`` keeps its zero, and
 ``NA`` is a name.
-
-Tested in ``tests/manifest/test_manifest.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +18,8 @@ from functools import cached_property
 from pathlib import Path
 
 from vidface.errors import ManifestError, Warned
-from vidface.files.atomic import remove_dead_partials, write_atomic
+from vidface.files.atomic import write_atomic
+from vidface.files.locks import waiting
 from vidface.manifest.formats import format_of, parse
 from vidface.manifest.identities import suspicions
 from vidface.manifest.media import find_media
@@ -65,7 +64,7 @@ class Manifest:
     places: Mapping[str, str] = field(default_factory=dict)
 
     def video_path(self, i: int) -> Path:
-        """Return where the media of row ``i`` lie."""
+        """Where the media of row ``i`` lie."""
         return self.root / self.places.get(self.paths[i], self.paths[i])
 
     @cached_property
@@ -87,7 +86,6 @@ def read_manifest(path: Path, *, root: Path | None = None, media: bool = True) -
     Raises:
         ManifestError: The first problem, with file and line, and how many more there are.
     """
-    path = Path(path)
     root = _root(path, root) if media else root or path.parent
     (_, rows, problems), places = _load(path, root, media=media)
     fatal = [problem for problem in problems if problem.kind not in _NOT_FATAL]
@@ -95,7 +93,9 @@ def read_manifest(path: Path, *, root: Path | None = None, media: bool = True) -
         more = f" ({len(fatal) - 1} more; run: vidface manifest check {path})" if len(fatal) > 1 else ""
         raise ManifestError(fatal[0].at(path) + more)
     video_ids, paths, identities, splits = (list(column) for column in zip(*rows, strict=True))
-    return Manifest(path, root, video_ids, paths, identities, splits, _digest(rows), places)
+    # No field holds a control character, so the two separators make it unambiguous.
+    sha256 = hashlib.sha256("\n".join("\x1f".join(row) for row in rows).encode()).hexdigest()
+    return Manifest(path, root, video_ids, paths, identities, splits, sha256, places)
 
 
 def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
@@ -112,7 +112,6 @@ def check_manifest(path: Path, *, root: Path | None = None) -> list[Problem]:
     Raises:
         ManifestError: The file cannot be opened, or its suffix is not that of a manifest.
     """
-    path = Path(path)
     (lines, rows, problems), _ = _load(path, _root(path, root))
     return sorted([*problems, *row_warnings(lines, rows)], key=lambda problem: problem.line)
 
@@ -133,11 +132,9 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> int:
         The number of rows.
 
     Raises:
-        ManifestError: The rows could not be read back as a manifest (same checks as `check_manifest`, without
-            looking at the media), or the suffix is unknown.
+        ManifestError: The rows could not be read back as a manifest, or the suffix is unknown.
         StoreError: The file cannot be written.
     """
-    path = Path(path)
     rows = list(rows)
     form = format_of(path)
     if not rows:
@@ -150,8 +147,7 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> int:
         first = problems[0]
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ManifestError(f"{path}: not written, row {first.line}: {first.message}{more}")
-    remove_dead_partials(path)
-    with write_atomic(path) as handle:
+    with waiting(path), write_atomic(path) as handle:
         form.write(handle, rows)
     return len(rows)
 
@@ -172,27 +168,20 @@ def _load(path: Path, root: Path, *, media: bool = True) -> tuple[Parsed, dict[s
     problems += row_problems(lines, rows)
     places: dict[str, str] = {}
     if media:
-        listed = ((line, row[1]) for line, row in zip(lines, rows, strict=True) if _can_be_found(row[1]))
+        listed = [
+            (line, path)
+            for line, (_, path, _, _) in zip(lines, rows, strict=True)
+            if 0 < len(path) <= _LONGEST[1] and not (_LEAVES_ROOT.search(path) or CONTROL.search(path))
+        ]  # what is wrong with other paths, `row_problems` says
         missing, places = find_media(listed, root)
         problems += missing
     return Parsed(lines, rows, sorted(problems, key=lambda problem: problem.line)), places
 
 
-def _can_be_found(path: str) -> bool:
-    """Whether a path is one that may be looked for; what is wrong with another, `row_problems` says."""
-    return bool(path) and len(path) <= _LONGEST[1] and not (_LEAVES_ROOT.search(path) or CONTROL.search(path))
-
-
-def _digest(rows: Sequence[Row]) -> str:
-    """Hash the rows; no field holds a control character, so the two separators make it unambiguous."""
-    text = "\n".join("\x1f".join(row) for row in rows)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def row_problems(
     lines: Sequence[int], rows: Sequence[Row], *, undecodable: str = "save the file as UTF-8"
 ) -> list[Problem]:
-    """Find what is wrong with the text of the rows, without looking at the disk.
+    """What is wrong with the text of the rows, without looking at the disk.
 
     ``undecodable`` says what to do about a text that is not UTF-8.
     """
@@ -200,71 +189,59 @@ def row_problems(
     ids: dict[str, int] = {}  # folded id -> the first row that has it
     identities: dict[str, int] = {}  # identity as written -> the first row that has it
     for row, (line, fields) in enumerate(zip(lines, rows, strict=True)):
-        video_id, path, identity, split = fields
+        found = _text_problems(fields, undecodable)
+        problems += [Problem(line, kind, message) for kind, message in found]
         if any(map(operator.gt, map(len, fields), _LONGEST)):
-            problems += _length_problems(line, fields)
             continue  # what is so long is not looked at: one text may come a million times
-        if CONTROL.search("".join(fields)):
-            problems += _control_problems(line, fields, undecodable)
-        for name, text in (("video_id", video_id), ("identity", identity), ("split", split)):
-            if text[:1].isspace() or text[-1:].isspace():
-                message = f"{name} {show(text)} starts or ends with white space; remove it"
-                problems.append(Problem(line, "white-space", message))
-        if not path:
-            problems.append(Problem(line, "empty", f"no path for video {show(video_id)}"))
-        elif _LEAVES_ROOT.search(path):
-            message = (
-                f"path {show(path)} may leave the root; write it relative to the root, with / and without .."
-            )
-            problems.append(Problem(line, "outside-root", message))
+        video_id, _, identity, _ = fields
         identities.setdefault(identity, row)
-        if not video_id:
-            problems.append(Problem(line, "empty", "no video_id"))
-            continue
-        first = ids.setdefault(folded(video_id), row)
-        if first == row:
-            continue
-        kind, other = "duplicate-id", rows[first][0]
-        message = f"video_id {show(video_id)} is already in line {lines[first]}"
-        if other != video_id:
-            kind = "confusable-id"
+        first = ids.setdefault(folded(video_id), row) if video_id else row
+        other = rows[first][0]
+        if first != row and other == video_id:
+            message = f"video_id {show(video_id)} is already in line {lines[first]}"
+            problems.append(Problem(line, "duplicate-id", message))
+        elif first != row:
             message = f"video_id {video_id!a} differs only by case or Unicode form from {other!a} "
-            message += f"in line {lines[first]}"
-        problems.append(Problem(line, kind, message))
-    return problems + _identity_problems(lines, identities)
-
-
-def _length_problems(line: int, fields: Row) -> list[Problem]:
-    return [
-        Problem(
-            line, "too-long", f"{name} {show(text)} has {len(text):,} characters; at most {most:,} are read"
-        )
-        for name, text, most in zip(COLUMNS, fields, _LONGEST, strict=True)
-        if len(text) > most
-    ]
-
-
-def _control_problems(line: int, fields: Row, undecodable: str) -> list[Problem]:
-    problems = []
-    for name, text in zip(COLUMNS, fields, strict=True):
-        found = CONTROL.search(text)
-        if found and "\udc80" <= found[0] <= "\udcff":
-            message = f"{name} {show(text)} is not UTF-8; {undecodable}"
-            problems.append(Problem(line, "undecodable", message))
-        elif found:
-            message = f"{name} {show(text)} has the control character {found[0]!a}; remove it"
-            problems.append(Problem(line, "control", message))
+            problems.append(Problem(line, "confusable-id", f"{message}in line {lines[first]}"))
+    # People who are written in two Unicode forms would silently count as two.
+    forms: dict[str, str] = {}
+    for identity, row in identities.items():
+        first_form = forms.setdefault(unicodedata.normalize("NFKC", identity), identity)
+        if first_form != identity:
+            message = f"identity {identity!a} differs only by Unicode form from {first_form!a} "
+            message += f"in line {lines[identities[first_form]]}"
+            problems.append(Problem(lines[row], "confusable-identity", message))
     return problems
 
 
-def _identity_problems(lines: Sequence[int], identities: dict[str, int]) -> list[Problem]:
-    """Find people who are written in two Unicode forms: they would silently count as two people."""
-    problems = []
-    forms: dict[str, str] = {}
-    for identity, row in identities.items():
-        first = forms.setdefault(unicodedata.normalize("NFKC", identity), identity)
-        if first != identity:
-            message = f"identity {identity!a} differs only by Unicode form from {first!a} "
-            message += f"in line {lines[identities[first]]}"
-            problems.append(Problem(lines[row], "confusable-identity", message))
+def _text_problems(fields: Row, undecodable: str) -> list[tuple[str, str]]:
+    """Kind and message of what is wrong with the texts of one row."""
+    problems: list[tuple[str, str]] = []
+    if any(map(operator.gt, map(len, fields), _LONGEST)):
+        for name, text, most in zip(COLUMNS, fields, _LONGEST, strict=True):
+            if len(text) > most:
+                message = f"{name} {show(text)} has {len(text):,} characters; at most {most:,} are read"
+                problems.append(("too-long", message))
+        return problems
+    if CONTROL.search("".join(fields)):
+        for name, text in zip(COLUMNS, fields, strict=True):
+            found = CONTROL.search(text)
+            if found and "\udc80" <= found[0] <= "\udcff":
+                problems.append(("undecodable", f"{name} {show(text)} is not UTF-8; {undecodable}"))
+            elif found:
+                message = f"{name} {show(text)} has the control character {found[0]!a}; remove it"
+                problems.append(("control", message))
+    for name, text in zip(COLUMNS, fields, strict=True):
+        if name != "path" and (text[:1].isspace() or text[-1:].isspace()):
+            problems.append(
+                ("white-space", f"{name} {show(text)} starts or ends with white space; remove it")
+            )
+    video_id, path, _, _ = fields
+    if not path:
+        problems.append(("empty", f"no path for video {show(video_id)}"))
+    elif _LEAVES_ROOT.search(path):
+        message = "may leave the root; write it relative to the root, with / and without .."
+        problems.append(("outside-root", f"path {show(path)} {message}"))
+    if not video_id:
+        problems.append(("empty", "no video_id"))
     return problems

@@ -1,7 +1,4 @@
-"""Where the media of a manifest lie: under its root and nowhere else, whatever links say.
-
-Tested in ``tests/manifest/test_manifest.py`` and ``tests/manifest/test_root.py``.
-"""
+"""Where the media of a manifest lie: under its root and nowhere else, whatever links say."""
 
 from __future__ import annotations
 
@@ -17,17 +14,13 @@ __all__ = ["find_media"]
 
 
 def find_media(listed: Iterable[tuple[int, str]], root: Path) -> tuple[list[Problem], dict[str, str]]:
-    """Look for media under a root.
+    """Look for media under a root, by line and path; a path that is there in the other Unicode form alone is found.
 
-    A path that is there in the other Unicode form alone is found, if only one is.
-
-    Args:
-        listed: line and path of rows; the paths are relative and lead nowhere else by their text.
-        root: the folder that they start from.
+    The paths are relative and lead nowhere else by their text.
 
     Returns:
         What is missing, listed twice, or outside the root by way of a symbolic link; and path as written -> as it is
-        on the disk, where these differ.
+        on the disk, if these differ.
     """
     problems: list[Problem] = []
     places: dict[str, str] = {}

@@ -1,8 +1,7 @@
 """Names that mean the same: with a suffix and without, in either Unicode form, with the slashes of another system.
 
 A disk may keep ``é`` as one character (NFC) or as a letter and an accent (NFD), and a list may have the other form.
-Both look alike to a person, so neither is refused: what is found keeps its own spelling. Tested in
-``tests/manifest/test_names.py``.
+Both look alike to a person, so neither is refused: what is found keeps its own spelling.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Problem:
     warning: bool = False
 
     def at(self, path: Path) -> str:
-        """Return ``file:line: message``, or ``file: message`` where no line is meant."""
+        """``file:line: message``, or ``file: message``."""
         return f"{path}:{self.line}: {self.message}" if self.line else f"{path}: {self.message}"
 
 

@@ -1,8 +1,4 @@
-"""The challenge files: written, read back and checked.
-
-``iqiyi`` is the text file of rankings, ``lfrc`` the binary matrix of embeddings. Tested in
-``tests/submission/``.
-"""
+"""The challenge files, written, read back and checked: iQIYI's text of rankings, LFRC's matrix of embeddings."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidface.errors import StoreError
-from vidface.files.atomic import require_regular
+from vidface.files.atomic import read_head
 from vidface.files.npy import looks_like_npy
 from vidface.submission.check import check_iqiyi, check_lfrc, check_ranking
 from vidface.submission.iqiyi import read_iqiyi, write_iqiyi
@@ -33,18 +29,10 @@ _HEAD = 1 << 16
 def sniff(path: Path) -> Literal["iqiyi", "lfrc", "hdf5", "npy"]:
     """Tell what a result file is by its first bytes; it may still be damaged further on.
 
-    ``hdf5`` has the signature of HDF5 in front, ``npy`` that of numpy (or of an archive of such files), ``lfrc`` a
-    header that agrees with itself, and ``iqiyi`` is text that names an ``.mp4`` in its first 64 KiB.
-
-    Raises:
-        StoreError: It is none of these, or cannot be read.
+    ``npy`` is also an archive of such files, ``lfrc`` a header that agrees with itself, and ``iqiyi`` is text that
+    names an ``.mp4`` in its first 64 KiB. Anything else is a StoreError.
     """
-    path = Path(path)
-    try:
-        with require_regular(path).open("rb") as handle:
-            head = handle.read(_HEAD)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    head, _ = read_head(path, _HEAD)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "hdf5"
     if looks_like_npy(head):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +23,15 @@ Matrix = npt.NDArray[np.float32]
 
 
 def check_iqiyi(path: Path, manifest: Manifest, *, gallery_split: str = "val") -> list[Problem]:
-    """Check rankings against the gallery they must rank.
+    """Check rankings against the gallery they must rank; problems come by line, 0 is the file as a whole.
 
     Kinds: ``empty``, ``undecodable``, ``spacing``, ``not-mp4``, ``repeated-identity`` (see `parse_iqiyi`);
     ``no-videos``, ``too-many`` (over 100), ``repeated-video`` (within an identity), ``unknown-video`` (not
     in the manifest), ``not-in-gallery`` (of another split), ``unknown-identity`` (nowhere in the manifest),
     ``missing-identity`` (with gallery videos but no line), ``ambiguous-id`` (manifest ids that share a name).
     Whether the best videos come first cannot be seen from the file: that is what a score is for.
-
-    Returns:
-        The problems by line; line 0 is the file as a whole.
-
-    Raises:
-        StoreError: The file cannot be read.
     """
-    lines, problems = parse_iqiyi(Path(path))
+    lines, problems = parse_iqiyi(path)
     splits: dict[str, str] = {}
     ids: dict[str, str] = {}
     for video_id, split in zip(manifest.video_ids, manifest.splits, strict=True):
@@ -49,44 +43,37 @@ def check_iqiyi(path: Path, manifest: Manifest, *, gallery_split: str = "val") -
             problems.append(Problem(0, "ambiguous-id", message))
     people = set(manifest.identities)
     for line in lines:
+        who = f"identity {show(line.identity)}"
         if line.identity not in people:
-            message = f"identity {show(line.identity)} is not in the manifest"
-            problems.append(Problem(line.number, "unknown-identity", message))
-        problems += _video_problems(line, splits, gallery_split)
-    ranked = {line.identity for line in lines}
-    gallery = {
-        identity
-        for identity, split in zip(manifest.identities, manifest.splits, strict=True)
-        if identity and split == gallery_split
-    }
-    for identity in sorted(gallery - ranked):
+            problems.append(Problem(line.number, "unknown-identity", f"{who} is not in the manifest"))
+        found = _video_problems(line, splits, gallery_split)
+        problems += [Problem(line.number, kind, f"{who}: {message}") for kind, message in found]
+    both = zip(manifest.identities, manifest.splits, strict=True)
+    gallery = {identity for identity, split in both if identity and split == gallery_split}
+    for identity in sorted(gallery - {line.identity for line in lines}):
         message = f"identity {show(identity)} has videos in {show(gallery_split)} but no line: it scores 0"
         problems.append(Problem(0, "missing-identity", message))
     return sorted(problems, key=lambda problem: problem.line)
 
 
-def _video_problems(line: Line, splits: dict[str, str], gallery_split: str) -> list[Problem]:
-    problems = []
-
-    def report(kind: str, message: str) -> None:
-        problems.append(Problem(line.number, kind, f"identity {show(line.identity)}: {message}"))
-
+def _video_problems(line: Line, splits: dict[str, str], gallery_split: str) -> Iterator[tuple[str, str]]:
+    """Kind and message of each."""
     if not line.names:
-        report("no-videos", "no videos, so it scores 0")
+        yield "no-videos", "no videos, so it scores 0"
     if len(line.names) > MOST_VIDEOS:
-        report("too-many", f"{len(line.names)} videos; at most {MOST_VIDEOS} are allowed")
+        yield "too-many", f"{len(line.names)} videos; at most {MOST_VIDEOS} are allowed"
     for name, count in Counter(line.names).items():
         if count > 1:
-            report("repeated-video", f"video {show(name)} is there {count} times")
+            yield "repeated-video", f"video {show(name)} is there {count} times"
         if not name.endswith(".mp4"):
             continue  # reported as such
         if name not in splits:
-            report("unknown-video", f"video {show(name)} is not in the manifest")
+            yield "unknown-video", f"video {show(name)} is not in the manifest"
         elif splits[name] != gallery_split:
-            report(
-                "not-in-gallery", f"video {show(name)} is in {show(splits[name])}, not {show(gallery_split)}"
+            yield (
+                "not-in-gallery",
+                f"video {show(name)} is in {show(splits[name])}, not {show(gallery_split)}",
             )
-    return problems
 
 
 def check_ranking(
@@ -94,11 +81,7 @@ def check_ranking(
 ) -> list[Warned]:
     """What of a ranking is not scored, or can only be wrong, as it is about other videos or people than the manifest.
 
-    Args:
-        name: of the file, for messages.
-        rankings: identity -> video ids, best first.
-        manifest: the ground truth.
-        gallery_split: the split that may be ranked.
+    ``name`` is the file's, for messages; ``rankings`` has video ids by identity, best first.
 
     Raises:
         StoreError: none of its videos, or none of its identities, is in the manifest: it is of another set.
@@ -145,33 +128,24 @@ def check_lfrc(
     embeddings: Matrix | None = None,
     video_ids: Sequence[str] | None = None,
 ) -> list[Problem]:
-    """Check an embedding matrix against the manifest whose order its rows must have.
+    """Check an embedding matrix against the manifest whose order its rows must have, all splits.
 
     Kinds: ``format`` (header or length; nothing else is looked at then), ``row-count``, ``dimension`` (over
     512), ``not-finite`` (NaN or infinite), ``zero-row`` (the video had no usable frame), ``not-unit`` (length
     off by more than 1e-3), and with ``embeddings``: ``other-dimension``, ``no-embedding``, ``order``.
 
     Rows carry no ids. From the file alone their number is all that can be seen of their order; with the
-    embeddings they were written from, every row is compared with its video's by value (to 1e-6).
-
-    Args:
-        path: The file.
-        manifest: Its rows, all splits, in its order.
-        embeddings: float32 [N, D], the embeddings the file was made from.
-        video_ids: Whose they are, [N]; the manifest's, in its order, unless given.
+    embeddings they were written from, float32 [N, D], every row is compared with its video's by value (to 1e-6).
+    ``video_ids`` says whose those are; the manifest's, in its order, unless given.
 
     Returns:
         The problems; ``line`` is the row, from 1, which is also the line in the organisers' list; 0 is the
         file as a whole.
-
-    Raises:
-        StoreError: There is no such file.
-        ValueError: ``embeddings`` and ``video_ids`` are not of one length.
     """
     try:
         matrix = read_lfrc(path)
     except StoreError as error:
-        if not Path(path).is_file():
+        if not path.is_file():
             raise
         return [Problem(0, "format", str(error).removeprefix(f"{path}: "))]
     problems = []
@@ -186,25 +160,22 @@ def check_lfrc(
         block = np.asarray(matrix[start : start + BLOCK], np.float64)
         lengths = np.sqrt(np.einsum("rc,rc->r", block, block))
         for row in np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE)):
-            problems.append(_row_problem(start + int(row), float(lengths[row]), block[row], videos))
+            if not np.isfinite(block[row]).all():
+                kind, what = "not-finite", "holds NaN or infinite numbers"
+            elif lengths[row] == 0:
+                kind, what = "zero-row", "is zero: it had no usable frame"
+            else:
+                kind, what = "not-unit", f"has length {lengths[row]:.6g}; normalise it to 1"
+            number = start + int(row)
+            problems.append(Problem(number + 1, kind, f"{_named(number, videos)} {what}"))
     if embeddings is not None:
         problems += _order_problems(matrix, embeddings, videos, videos if video_ids is None else video_ids)
     return sorted(problems, key=lambda problem: problem.line)
 
 
 def _named(row: int, videos: Sequence[str]) -> str:
-    return (
-        f"row {row + 1} (video {show(videos[row])})" if row < len(videos) else f"row {row + 1} (of no video)"
-    )
-
-
-def _row_problem(row: int, length: float, values: npt.NDArray[np.float64], videos: Sequence[str]) -> Problem:
-    name = _named(row, videos)
-    if not np.isfinite(values).all():
-        return Problem(row + 1, "not-finite", f"{name} holds NaN or infinite numbers")
-    if length == 0:
-        return Problem(row + 1, "zero-row", f"{name} is zero: it had no usable frame")
-    return Problem(row + 1, "not-unit", f"{name} has length {length:.6g}; normalise it to 1")
+    of = f"video {show(videos[row])}" if row < len(videos) else "of no video"
+    return f"row {row + 1} ({of})"
 
 
 def _order_problems(
@@ -219,38 +190,35 @@ def _order_problems(
     places = {video_id: place for place, video_id in enumerate(owners)}
     rows = range(min(len(matrix), len(videos)))
     lost = [row for row in rows if videos[row] not in places]
-    problems = []
-    if lost:
-        message = f"{_named(lost[0], videos)}: the embeddings do not have this video"
-        problems.append(Problem(lost[0] + 1, "no-embedding", message + _more(len(lost))))
     known = np.array([row for row in rows if videos[row] in places], np.int64)
     wrong: list[int] = []
     for start in range(0, len(known), BLOCK):
         some = known[start : start + BLOCK]
         expected = embeddings[[places[videos[row]] for row in some]]
         wrong += some[~_same(matrix[some], expected)].tolist()
-    if wrong:
-        message = f"{_named(wrong[0], videos)} differs from the video's embedding"
-        holder = _find(embeddings, matrix[wrong[0] : wrong[0] + 1])
-        if holder is not None:
-            message = f"{_named(wrong[0], videos)} holds the embedding of video {show(owners[holder])}"
-        problems.append(Problem(wrong[0] + 1, "order", message + _more(len(wrong))))
+    problems = []
+    for kind, found in (("no-embedding", lost), ("order", wrong)):
+        if not found:
+            continue
+        what = ": the embeddings do not have this video"
+        if kind == "order":
+            holder = _find(embeddings, matrix[found[0] : found[0] + 1])
+            what = f" holds the embedding of video {show(owners[holder])}" if holder is not None else ""
+            what = what or " differs from the video's embedding"
+        more = f" ({len(found) - 1} more rows like it)" if len(found) > 1 else ""
+        problems.append(Problem(found[0] + 1, kind, _named(found[0], videos) + what + more))
     return problems
 
 
 def _same(left: Matrix, right: Matrix) -> npt.NDArray[np.bool_]:
     close = np.isclose(left, right, rtol=0, atol=SAME_TOLERANCE, equal_nan=True)
-    return np.asarray(np.all(close, axis=1))
+    return np.asarray(close.all(axis=1))
 
 
 def _find(embeddings: Matrix, row: Matrix) -> int | None:
-    """Return whose embedding a row [1, D] is; nobody's if it is zero, as many may be."""
+    """Whose embedding a row [1, D] is; nobody's if it is zero, as many may be."""
     for start in range(0, len(embeddings) if row.any() else 0, BLOCK):
         found = np.flatnonzero(_same(embeddings[start : start + BLOCK], row))
         if len(found):
             return start + int(found[0])
     return None
-
-
-def _more(count: int) -> str:
-    return f" ({count - 1} more rows like it)" if count > 1 else ""

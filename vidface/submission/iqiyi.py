@@ -30,21 +30,20 @@ class Line(NamedTuple):
 
 
 def video_name(video_id: str) -> str:
-    """Return the name under which a video stands in the file."""
+    """The name under which a video stands in the file."""
     return video_id if video_id.endswith(".mp4") else video_id + ".mp4"
 
 
 def write_iqiyi(path: Path, rankings: Mapping[str, Sequence[str]]) -> None:
     """Write rankings, whole or not at all: identity -> video ids, best first, at most 100.
 
-    Words are parted by single spaces and lines end in a line feed. Identities stand in the order of their
-    numbers where all are digits, else in that of their text. An identity without videos has a line, too.
+    Identities stand in the order of their numbers if all are digits, else in that of their text. An identity without
+    videos has a line, too.
 
     Raises:
         StoreError: An identity or video id is empty or holds white space or control characters; an identity
             has more than 100 videos, or one twice; or the file cannot be written. Nothing is cut or dropped.
     """
-    path = Path(path)
     if all(name.isascii() and name.isdigit() for name in rankings):
         order = sorted(rankings, key=lambda name: (len(name.lstrip("0")), name.lstrip("0"), name))
     else:
@@ -76,19 +75,13 @@ def read_iqiyi(
     """Read rankings back: identity -> video ids, in the order of the file.
 
     Repeated videos and more than 100 of them are returned as they stand: the score's definition says how they
-    count, and `check_iqiyi` reports them. Any white space parts words, also at the end of a line.
-
-    Args:
-        path: The text file.
-        video_ids: The manifest's ids. With them a video comes back under the id it has there, which may end
-            in ``.mp4``; without, or where no id fits, it is the name without ``.mp4``.
-        identities: The manifest's. Ids and identities that are there in the other Unicode form come back as there.
+    count, and `check_iqiyi` reports them. With the manifest's ``video_ids`` and ``identities`` names come back as they
+    are there, which may be with ``.mp4`` or in the other Unicode form; else a video is its name without ``.mp4``.
 
     Raises:
         StoreError: With file and line: not UTF-8, an empty line, a name that does not end in ``.mp4``, an
             identity twice; two of ``video_ids`` with one name; or the file is empty or cannot be read.
     """
-    path = Path(path)
     ids: dict[str, str] = {}
     for video_id in video_ids or ():
         first = ids.setdefault(video_name(video_id), video_id)
@@ -119,9 +112,6 @@ def parse_iqiyi(path: Path) -> tuple[list[Line], list[Problem]]:
 
     Kinds: ``empty`` (file or line), ``undecodable``, ``spacing`` (harmless to `read_iqiyi`), ``not-mp4``,
     ``repeated-identity``.
-
-    Raises:
-        StoreError: The file cannot be read.
     """
     try:
         raw = read_regular(path)

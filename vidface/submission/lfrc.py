@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
-from vidface.files.atomic import require_regular, write_atomic
+from vidface.files.atomic import read_head, write_atomic
 
 HEADER = struct.Struct("<4i")
 FLOAT32 = 5  # the code of the element type
@@ -22,19 +22,14 @@ _LARGEST = 2**31 - 1
 
 
 def write_lfrc(path: Path, embeddings: npt.NDArray[np.float32]) -> None:
-    """Write embeddings as they are, whole or not at all, a block of rows at a time.
+    """Write embeddings, float [V, D], as they are, whole or not at all, a block of rows at a time.
 
-    Args:
-        path: The file.
-        embeddings: Float [V, D]; an array, a memory map, or an HDF5 data set, of which only a block is in
-            memory. The challenge's limits (512 columns, unit length, no NaN) are not enforced here: see
-            `check_lfrc`.
+    They may be an array, a memory map, or an HDF5 data set. The challenge's limits are not enforced: see `check_lfrc`.
 
     Raises:
         StoreError: Not a matrix of floats with a row and a column at least, or too large for the header; or
             the file cannot be written.
     """
-    path = Path(path)
     shape = tuple(embeddings.shape)
     if len(shape) != 2 or 0 in shape or embeddings.dtype.kind != "f":
         what = f"{embeddings.dtype} {list(shape)}"
@@ -50,42 +45,14 @@ def write_lfrc(path: Path, embeddings: npt.NDArray[np.float32]) -> None:
             handle.write(np.ascontiguousarray(embeddings[start : start + BLOCK], dtype="<f4").data)
 
 
-def read_lfrc(path: Path, *, mmap: bool = True) -> npt.NDArray[np.float32]:
-    """Read the matrix back.
-
-    Args:
-        path: The file.
-        mmap: Map the file (read-only) instead of reading it.
-
-    Returns:
-        float32 [V, D].
+def read_lfrc(path: Path) -> npt.NDArray[np.float32]:
+    """Map the matrix, float32 [V, D], read-only.
 
     Raises:
         StoreError: The header is not that of this format, the length does not fit it, or the file cannot be
             read.
     """
-    path = Path(path)
-    rows, columns = _shape(path)
-    if mmap:
-        return np.memmap(path, dtype="<f4", mode="r", offset=HEADER.size, shape=(rows, columns))
-    return np.fromfile(path, dtype="<f4", count=rows * columns, offset=HEADER.size).reshape(rows, columns)
-
-
-def looks_like_lfrc(head: bytes) -> bool:
-    """Tell whether bytes start with a header that agrees with itself."""
-    if len(head) < HEADER.size:
-        return False
-    rows, columns, stride, kind = HEADER.unpack_from(head)
-    return bool(rows > 0 and columns > 0 and stride == columns * 4 and kind == FLOAT32)
-
-
-def _shape(path: Path) -> tuple[int, int]:
-    try:
-        with require_regular(path).open("rb") as handle:
-            head = handle.read(HEADER.size)
-        length = path.stat().st_size
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    head, length = read_head(path, HEADER.size)
     if not looks_like_lfrc(head):
         found = list(HEADER.unpack(head)) if len(head) == HEADER.size else f"{len(head)} bytes"
         raise StoreError(
@@ -96,4 +63,12 @@ def _shape(path: Path) -> tuple[int, int]:
     if length != wanted:
         what = "cut short" if length < wanted else "followed by something else"
         raise StoreError(f"{path}: {what}: {length} bytes, where {rows} rows of {columns} need {wanted}")
-    return rows, columns
+    return np.memmap(path, dtype="<f4", mode="r", offset=HEADER.size, shape=(rows, columns))
+
+
+def looks_like_lfrc(head: bytes) -> bool:
+    """Whether bytes start with a header that agrees with itself."""
+    if len(head) < HEADER.size:
+        return False
+    rows, columns, stride, kind = HEADER.unpack_from(head)
+    return bool(rows > 0 and columns > 0 and stride == columns * 4 and kind == FLOAT32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -88,17 +89,11 @@ def test_lfw_dev_test_has_one_number_and_no_folds(tmp_path: Path) -> None:
         assert (pairs.left_out, pairs.notes) == ({}, [])
 
 
-def test_an_lfw_list_that_is_cut_short_lacks_pairs(tmp_path: Path) -> None:
+def test_lfw_blocks_that_are_not_the_folds_are_none(tmp_path: Path) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text("\n".join(["2 2", *lfw_lines()[:6]]))
     pairs = read_pairs(path, lfw_set("{0}/{0}_{1:04d}"))
-    assert pairs.left_out == {"promised by the first line, not there": 2} and pairs.listed == 8
     assert pairs.folds is not None and pairs.folds.tolist() == [1] * 4 + [2] * 2
-    assert "6 pairs, where its first line says 8" in pairs.notes[0]
-
-
-def test_lfw_blocks_that_are_not_the_folds_are_none(tmp_path: Path) -> None:
-    path = tmp_path / "pairs.txt"
     path.write_text("\n".join(["4 1", *lfw_lines()]))
     pairs = read_pairs(path, lfw_set("{0}/{0}_{1:04d}"))
     assert pairs.folds is None and "2 blocks of pairs, where its first line says 4 folds" in pairs.notes[0]
@@ -119,6 +114,9 @@ def test_splits_of_youtube_faces(tmp_path: Path, head: list[str]) -> None:
     pairs = read_pairs(path, manifest)
     assert named(pairs, manifest) == EXPECTED
     assert (pairs.left_out, pairs.problems, pairs.notes) == ({}, [], [])
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    kind = {"pairs": "splits.txt", "pairs_kind": "YouTube Faces splits"}
+    assert pairs.inputs == {**kind, "pairs_sha256": sha256}
 
 
 def test_corrected_splits_take_the_last_field(tmp_path: Path) -> None:
@@ -187,70 +185,9 @@ def test_the_protocols_of_cfp(tmp_path: Path) -> None:
     assert named(pairs, manifest)[0] == ("001/frontal/01", "002/frontal/01", False, 1)
 
 
-def test_the_hash_of_a_list_is_that_of_its_bytes(tmp_path: Path) -> None:
-    import hashlib
-
-    path = tmp_path / "splits.txt"
-    path.write_text("\n".join(YTF))
-    inputs = read_pairs(path, lfw_set("{0}/{1}")).inputs
-    assert inputs == {
-        "pairs": "splits.txt",
-        "pairs_kind": "YouTube Faces splits",
-        "pairs_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
-
-
 def csv_of(path: Path, *rows: str) -> Path:
     path.write_text("\n".join(["first,second,same", *rows]) + "\n")
     return path
-
-
-def test_what_is_left_out_has_its_reason_and_its_line(tmp_path: Path) -> None:
-    path = csv_of(
-        tmp_path / "p.csv",
-        "Ann_Lee/1,Ann_Lee/2,1",
-        "Ann_Lee/1,Nobody/2,0",
-        "Nobody/1,Nobody/2,1",
-        "Ann_Lee/1,Ann_Lee/1,1",
-        "Ann_Lee/1,Bo_Li/1,yes",
-        "Ann_Lee/1,Bo_Li/1",
-        "Ann_Lee/3,Bo_Li/1,0",
-        "Bo_Li/1,Ann_Lee/3,1",
-        ",Bo_Li/1,0",
-        '"Ann_Lee/1,Bo_Li/1,0',
-    )
-    manifest = lfw_set("{0}/{1}")
-    pairs = read_pairs(path, manifest)
-    assert named(pairs, manifest) == [("Ann_Lee/1", "Ann_Lee/2", True, None)]
-    assert pairs.left_out == {
-        "malformed line": 4,
-        "no such video": 2,
-        "a video with itself": 1,
-        "listed as same and as different": 2,
-    }
-    assert pairs.listed == 10 and sum(pairs.left_out.values()) == 9 == len(pairs.problems)
-    lines = {int(problem.split(":")[1]): problem for problem in pairs.problems}
-    assert sorted(lines) == list(range(3, 12))
-    assert "no such video: 'Nobody/2'" in lines[3]
-    assert "'Nobody/1' and 'Nobody/2'" in lines[4]
-    assert lines[9].endswith(f"the other way in {path}:8")
-
-
-def test_repeated_pairs_count_again_and_are_listed(tmp_path: Path) -> None:
-    path = csv_of(tmp_path / "p.csv", "Ann_Lee/1,Ann_Lee/2,1", "Ann_Lee/2,Ann_Lee/1,1", "Bo_Li/1,Cy_Ng/1,0")
-    pairs = read_pairs(path, lfw_set("{0}/{1}"))
-    assert (len(pairs.same), pairs.repeated, pairs.left_out) == (3, 1, {})
-    assert pairs.problems == [f"{path}:3: counted again: the same pair as {path}:2"]
-
-
-def test_the_list_is_right_where_the_manifest_says_otherwise(tmp_path: Path) -> None:
-    """Corrected lists say that a video shows somebody else than its folder's name."""
-    manifest = set_of([("a/0", "a"), ("a/1", "a"), ("b/0", "b"), ("?/0", "")])
-    path = csv_of(tmp_path / "p.csv", "a/0,a/1,0", "a/0,b/0,1", "a/0,?/0,1", "a/1,b/0,0")
-    pairs = read_pairs(path, manifest)
-    assert pairs.same.tolist() == [False, True, True, False]
-    assert (pairs.against_manifest, pairs.left_out) == (2, {})
-    assert "counted as different, as it says, though the manifest has 'a' and 'a'" in pairs.problems[0]
 
 
 def test_a_name_that_could_be_two_videos_is_neither(tmp_path: Path) -> None:
@@ -273,23 +210,3 @@ def test_a_fold_that_loses_all_its_pairs_is_told(tmp_path: Path) -> None:
     path.write_text("\n".join([*YTF, "7, 1, X/0, X/1, 1", "9, 1, X/0, Ann_Lee/1, 0"]))
     pairs = read_pairs(path, lfw_set("{0}/{1}"))
     assert pairs.notes == ["no pair is left of fold 7, 9"]
-
-
-def test_real_names_of_lfw(shared_data: Path, tmp_path: Path) -> None:
-    """The published pairs of the shared faces, as LFW writes them, are the pairs of the shared CSV."""
-    csv_path = shared_data / "lfw" / "pairs.csv"
-    rows = [line.split(",") for line in csv_path.read_text().splitlines()[1:]]
-    manifest = set_of(
-        [(name.removesuffix(".jpg"), name.split("/")[0]) for name in sorted({n for r in rows for n in r[:2]})]
-    )
-
-    def words(row: list[str]) -> str:
-        (one, n), (other, m) = ((name.split("/")[0], int(name[-8:-4])) for name in row[:2])
-        return f"{one}\t{n}\t{m}" if row[2] == "1" else f"{one}\t{n}\t{other}\t{m}"
-
-    path = tmp_path / "pairs.txt"
-    path.write_text("\n".join(words(row) for row in rows))
-    by_csv, by_lfw = read_pairs(csv_path, manifest), read_pairs(path, manifest)
-    assert len(by_csv.same) == len(rows) == 4610 and by_csv.left_out == by_lfw.left_out == {}
-    assert named(by_csv, manifest) == named(by_lfw, manifest)
-    assert by_lfw.against_manifest == 0

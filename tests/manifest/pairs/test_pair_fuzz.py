@@ -17,48 +17,16 @@ IDS = ["A_B/0", "A_B/1", "C_D/A_0001", "C_D/C_D_0001", "C_D/C_D_0002.jpg", "e", 
 SET = Manifest(
     Path("set.csv"), Path(), IDS, IDS, ["a", "a", *["c"] * 3, "", "", ""], [""] * len(IDS), "0" * 64
 )
-WORDS = [
-    *IDS,
-    "C_D",
-    "first",
-    "second",
-    "same",
-    "fold",
-    "2",
-    "10",
-    "-1",
-    "True",
-    "#",
-    "name",
-    "imagenum1",
-    "A_B\\0",
-    "e.MOV",
-    "",
-    '"',
-    "'",
-    "é",
-    "\x1b[0m",
-    "\u2028",
-    "9" * 30,
-]
+OTHERS = "C_D first second same fold 2 10 -1 True # name imagenum1 A_B\\0 e.MOV \" ' é \x1b[0m"
+WORDS = [*IDS, *OTHERS.split(), "", "\u2028", "9" * 30]
+HEADS = "first,second,same|first,second,same,fold|first;second;same|name,imagenum1|# x|1 2|3|"
 
 text = st.lists(
     st.sampled_from([*WORDS, ",", ", ", ";", " ", "\t", "\n", "\r\n", "\r", "\n\n"]), max_size=40
 ).map("".join)
 line = st.lists(st.sampled_from(WORDS), min_size=3, max_size=7)
 lines = st.tuples(
-    st.sampled_from(
-        [
-            "first,second,same\n",
-            "first,second,same,fold\n",
-            "first;second;same\n",
-            "name,imagenum1\n",
-            "# x\n",
-            "1 2\n",
-            "3\n",
-            "",
-        ]
-    ),
+    st.sampled_from([head + "\n" * bool(head) for head in HEADS.split("|")]),
     st.sampled_from([",", ", ", ";", " ", "\t"]),
     st.lists(line, max_size=12),
 ).map(lambda parts: parts[0] + "\n".join(parts[1].join(words) for words in parts[2]))
@@ -97,15 +65,8 @@ def test_any_text(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize("cut", range(0, 160, 7))
 def test_a_list_cut_short_anywhere(tmp_path: Path, cut: int) -> None:
     """No pair of the whole list changes: those before the cut stay, the line that is cut is none or the same."""
-    rows = [
-        ("A_B/0", "A_B/1", 1),
-        ("A_B/0", "e", 0),
-        ("C_D/C_D_0001", "C_D/C_D_0002", 1),
-        ("A_B/1", "C_D/A_0001", 0),
-    ]
-    whole = "\n".join(
-        ["first,second,same,fold", *(f"{a},{b},{s},{n + 1}" for n, (a, b, s) in enumerate(rows))]
-    )
+    rows = ["A_B/0,A_B/1,1,1", "A_B/0,e,0,2", "C_D/C_D_0001,C_D/C_D_0002,1,3", "A_B/1,C_D/A_0001,0,4"]
+    whole = "\n".join(["first,second,same,fold", *rows])
     path = tmp_path / "list.csv"
     path.write_text(whole)
     full = read_pairs(path, SET)

@@ -3,14 +3,16 @@ from __future__ import annotations
 import os
 import random
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import vidface
 
 from vidface.errors import ManifestError, UsageError
+from vidface.frames.folder import frame_files
 from vidface.manifest.manifest import check_manifest, read_manifest
-from vidface.manifest.sources import Converted, from_folder, from_iqiyi, from_lfrc
+from vidface.manifest.sources import Converted, from_folder, from_iqiyi, from_lfrc, from_pictures, from_ytf
 
 Rows = list[tuple[str, str, str, str]]
 
@@ -26,21 +28,23 @@ def rows_of(path: Path) -> Rows:
     return list(zip(manifest.video_ids, manifest.paths, manifest.identities, manifest.splits, strict=True))
 
 
-def convert(tmp_path: Path, *names: str, enrol: int = 1) -> tuple[Rows, Converted]:
+def convert(
+    tmp_path: Path, *names: str, by: Callable[..., Converted] = from_folder, **options: object
+) -> tuple[Rows, Converted]:
     names_here = list(names)
     random.Random(0).shuffle(names_here)  # the order on the disk must not show
     touch(tmp_path / "faces", *names_here)
-    result = from_folder(tmp_path / "faces", tmp_path / "set.csv", enrol=enrol)
+    result = by(tmp_path / "faces", tmp_path / "set.csv", **options)
     rows = rows_of(tmp_path / "set.csv")
     assert result.rows == len(rows)
     assert check_manifest(tmp_path / "set.csv") == []
     return rows, result
 
 
-def refusal(tmp_path: Path, *names: str) -> str:
+def refusal(tmp_path: Path, *names: str, by: Callable[..., Converted] = from_folder) -> str:
     touch(tmp_path / "faces", *names)
     with pytest.raises(ManifestError) as caught:
-        from_folder(tmp_path / "faces", tmp_path / "set.csv")
+        by(tmp_path / "faces", tmp_path / "set.csv")
     assert not (tmp_path / "set.csv").exists()
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -80,10 +84,10 @@ def test_enrolment_leaves_a_video_to_be_found(tmp_path: Path, enrol: int, splits
     assert [row[3] for row in rows] == splits
 
 
-def test_enrolment_cannot_be_negative(tmp_path: Path) -> None:
-    touch(tmp_path, "a/1.mp4")
-    with pytest.raises(UsageError, match="enrol"):
-        from_folder(tmp_path, tmp_path / "set.csv", enrol=-1)
+@pytest.mark.parametrize("by", [from_folder, from_pictures])
+def test_enrolment_cannot_be_negative(tmp_path: Path, by: Callable[..., Converted]) -> None:
+    with pytest.raises(UsageError, match="enrol is -1"):
+        convert(tmp_path, "a/1.mp4", by=by, enrol=-1)
 
 
 def test_folders_of_splits(tmp_path: Path) -> None:
@@ -154,32 +158,49 @@ def test_ids_with_white_space_are_noted(tmp_path: Path) -> None:
     assert result.notes == ["2 video ids contain white space, which the iQIYI submission file cannot hold"]
 
 
-@pytest.mark.parametrize(
-    ("names", "says"),
-    [
-        ((), "it is empty"),
-        (("notes.txt", ".x"), "left out: 1 hidden, 1 file that is no video or image"),
-        (("1.jpg", "2.jpg"), "is one video"),
-        (("a/1.mp4", "b.mp4"), "'a' and 'b.mp4' do not go together"),
-        (("a/1.mp4", "b/1.jpg"), "'a' and 'b' do not go together"),
-        (("a/1.mp4", "a/cover.jpg"), "images beside '1.mp4'"),
-        (("a/x/1.jpg", "a/x/y/1.jpg"), "images beside 'y'"),
-        (("a/1.mp4", "b/x/1.mp4"), "'a' and 'b' do not go together"),
-        (("a/x/1.mp4",), "deeper"),
-        (("train/a/x/1.mp4",), "deeper"),
-        (("train/a/1.mp4", "b/1.mp4"), "train/ is a split but 'b' is not"),
-        (("val/a/1.mp4", "b.mp4"), "val/ is a split but 'b.mp4' is not"),
-        (("val/a/1.mp4", "val/b.mp4"), "do not go together"),
-        (("a/1.mp4", "a/1.mkv"), "'a/1.mkv' and 'a/1.mp4' would both have the id 'a/1'"),
-        (("a/x.mp4", "a/X.mp4"), "differs only by case"),
-        (("a/x\n.mp4", "a/y.mp4"), "control character"),
-        (("a /x.mp4",), "white space"),
-        (("a\\b/x.mp4",), "may leave the root"),
+REFUSED = {
+    from_folder: [
+        ([], "it is empty"),
+        (["notes.txt", ".x"], "left out: 1 hidden, 1 file that is no video or image"),
+        (["1.jpg", "2.jpg"], "is one video"),
+        (["a/1.mp4", "b.mp4"], "'a' and 'b.mp4' do not go together"),
+        (["a/1.mp4", "b/1.jpg"], "'a' and 'b' do not go together"),
+        (["a/1.mp4", "a/cover.jpg"], "images beside '1.mp4'"),
+        (["a/x/1.jpg", "a/x/y/1.jpg"], "images beside 'y'"),
+        (["a/1.mp4", "b/x/1.mp4"], "'a' and 'b' do not go together"),
+        (["a/x/1.mp4"], "--identity-from first-folder (or last-folder)"),
+        (["train/a/x/1.mp4"], "deeper"),
+        (["train/a/1.mp4", "b/1.mp4"], "train/ is a split but 'b' is not"),
+        (["val/a/1.mp4", "b.mp4"], "val/ is a split but 'b.mp4' is not"),
+        (["val/a/1.mp4", "val/b.mp4"], "do not go together"),
+        (["a/1.mp4", "a/1.mkv"], "'a/1.mkv' and 'a/1.mp4' would both have the id 'a/1'"),
+        (["a/x.mp4", "a/X.mp4"], "differs only by case"),
+        (["a/x\n.mp4", "a/y.mp4"], "control character"),
+        (["a /x.mp4"], "white space"),
+        (["a\\b/x.mp4"], "may leave the root"),
     ],
-)
-def test_what_is_not_clear_is_refused(tmp_path: Path, names: tuple[str, ...], says: str) -> None:
+    from_pictures: [
+        (["Ann/1.jpg", "Ann/1.png"], "would both have the id 'Ann/1'"),
+        (["train/Ann/1.jpg", "val/Ann/2.jpg"], "its folders are splits"),
+        (["Ann/1.mp4"], "no .jpg, .jpeg or .png image in it; left out: 1 file that is no image"),
+    ],
+    from_ytf: [
+        (["aligned_images_DB/A/0/1.jpg"], "the whole set; give"),
+        (["1.jpg"], "images directly in it"),
+        (["A/1.jpg", "A/2.jpg"], "a video, where <person>/<video>"),
+        (["A/x/y/1.jpg"], "folders of folders"),
+        (["A/0.mp4"], "no <person>/<video>/<frame>.jpg in it; 1 video file"),
+        (["A.txt"], "no <person>/<video>/<frame>.jpg in it; 1 file that is no video"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("by", "names", "says"), [(by, *case) for by in REFUSED for case in REFUSED[by]])
+def test_what_is_not_clear_is_refused(
+    tmp_path: Path, by: Callable[..., Converted], names: list[str], says: str
+) -> None:
     (tmp_path / "faces").mkdir()
-    assert says in refusal(tmp_path, *names)
+    assert says in refusal(tmp_path, *names, by=by)
 
 
 def test_the_manifest_must_lie_above_the_videos(tmp_path: Path) -> None:
@@ -313,56 +334,34 @@ def test_the_lfrc_manifest_must_lie_above_the_list(tmp_path: Path) -> None:
         from_lfrc(tmp_path / "data" / "filelist.txt", tmp_path / "other" / "set.csv")
 
 
-VOX = [
-    "id1/aa/00001.mp4",
-    "id1/aa/00002.MP4",
-    "id1/bb/00001.mp4",
-    "id2/cc/00001.mp4",
-    "id2/dd/1.jpg",
-    "id3/x.mp4",
-]
+DEEP = {
+    # As VoxCeleb's IDENTITY/VIDEO/CLIP; clips of one recording are never both enrolled and searched.
+    "first-folder": [
+        ("id1/aa/00001.mp4", "id1/aa/00001", "id1", "train"),
+        ("id1/aa/00002.MP4", "id1/aa/00002", "id1", "train"),
+        ("id1/bb/00001.mp4", "id1/bb/00001", "id1", "val"),
+        ("id2/cc/00001.mp4", "id2/cc/00001", "id2", "train"),
+        ("id2/dd/1.jpg", "id2/dd", "id2", "val"),
+        ("id3/x.mp4", "id3/x", "id3", "val"),
+    ],
+    "last-folder": [
+        ("2019/ann/1.mp4", "2019/ann/1", "ann", "train"),
+        ("2019/ann/2.mp4", "2019/ann/2", "ann", "val"),
+        ("2020/q1/_unknown/1.mp4", "2020/q1/_unknown/1", "", "val"),
+        ("2020/q1/bob.b/1.mp4", "2020/q1/bob.b/1", "bob.b", "val"),
+    ],
+    "first-folder below splits": [
+        ("test/id1/bb/1.mp4", "test/id1/bb/1", "id1", "test"),
+        ("test/id2/cc/1.mp4", "test/id2/cc/1", "id2", "test"),
+        ("train/id1/aa/1.mp4", "train/id1/aa/1", "id1", "train"),
+    ],
+}
 
 
-def deep(tmp_path: Path, *names: str, which: str, enrol: int = 1) -> Rows:
-    touch(tmp_path / "faces", *names)
-    words = ("manifest", "from-folder", tmp_path / "faces", "--identity-from", which, "--enrol", enrol)
-    vidface(*words, "-o", tmp_path / "set.csv", code=0)
-    return rows_of(tmp_path / "set.csv")
-
-
-def test_videos_at_any_depth_below_a_person(tmp_path: Path) -> None:
-    """As VoxCeleb's IDENTITY/VIDEO/CLIP; clips of one recording are never both enrolled and searched."""
-    assert deep(tmp_path, *VOX, which="first-folder") == [
-        ("id1/aa/00001", "faces/id1/aa/00001.mp4", "id1", "train"),
-        ("id1/aa/00002", "faces/id1/aa/00002.MP4", "id1", "train"),
-        ("id1/bb/00001", "faces/id1/bb/00001.mp4", "id1", "val"),
-        ("id2/cc/00001", "faces/id2/cc/00001.mp4", "id2", "train"),
-        ("id2/dd", "faces/id2/dd", "id2", "val"),
-        ("id3/x", "faces/id3/x.mp4", "id3", "val"),
-    ]
-
-
-def test_people_at_any_depth(tmp_path: Path) -> None:
-    names = ["2019/ann/1.mp4", "2019/ann/2.mp4", "2020/q1/bob.b/1.mp4", "2020/q1/_unknown/1.mp4"]
-    assert deep(tmp_path, *names, which="last-folder", enrol=0) == [
-        ("2019/ann/1", "faces/2019/ann/1.mp4", "ann", "val"),
-        ("2019/ann/2", "faces/2019/ann/2.mp4", "ann", "val"),
-        ("2020/q1/_unknown/1", "faces/2020/q1/_unknown/1.mp4", "", "val"),
-        ("2020/q1/bob.b/1", "faces/2020/q1/bob.b/1.mp4", "bob.b", "val"),
-    ]
-
-
-def test_splits_above_people_with_deep_videos(tmp_path: Path) -> None:
-    names = ["train/id1/aa/1.mp4", "test/id1/bb/1.mp4", "test/id2/cc/1.mp4"]
-    assert deep(tmp_path, *names, which="first-folder") == [
-        ("test/id1/bb/1", "faces/test/id1/bb/1.mp4", "id1", "test"),
-        ("test/id2/cc/1", "faces/test/id2/cc/1.mp4", "id2", "test"),
-        ("train/id1/aa/1", "faces/train/id1/aa/1.mp4", "id1", "train"),
-    ]
-
-
-def test_a_deep_folder_says_how_it_is_read(tmp_path: Path) -> None:
-    assert "--identity-from first-folder" in refusal(tmp_path, "id1/aa/1.mp4", "id2/bb/1.mp4")
+@pytest.mark.parametrize("which", DEEP)
+def test_videos_and_people_at_any_depth(tmp_path: Path, which: str) -> None:
+    rows, _ = convert(tmp_path, *(name for name, *_ in DEEP[which]), identity_from=which.split()[0])
+    assert [(row[0], *row[2:]) for row in rows] == [tuple(row) for _, *row in DEEP[which]]
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9/1.mp4", b"ann/caf\xe9.mp4"])
@@ -395,3 +394,72 @@ def test_lists_and_media_in_two_unicode_forms(tmp_path: Path, command: str) -> N
     (tmp_path / "faces" / "list.txt").write_text("caf\u00e9\n")
     words = ("manifest", command, tmp_path / "faces" / "list.txt", "-o", tmp_path / "set.csv", "--json")
     assert vidface(*words, code=0).json["missing"] == 0
+
+
+# from-pictures
+
+
+def test_every_picture_is_a_video(tmp_path: Path) -> None:
+    names = (
+        "Ann/Ann_0010.jpg",
+        "Ann/Ann_0002.PNG",
+        "Bo/Bo_0001.jpeg",
+        "_unknown/x.jpg",
+        "Bo/notes.txt",
+        ".a/b.jpg",
+    )
+    rows, result = convert(tmp_path, *names, by=from_pictures)
+    assert rows == [
+        ("Ann/Ann_0002", "faces/Ann/Ann_0002.PNG", "Ann", "train"),
+        ("Ann/Ann_0010", "faces/Ann/Ann_0010.jpg", "Ann", "val"),
+        ("Bo/Bo_0001", "faces/Bo/Bo_0001.jpeg", "Bo", "val"),
+        ("_unknown/x", "faces/_unknown/x.jpg", "", "val"),
+    ]
+    assert result.ignored == {"file that is no image": ["Bo/notes.txt"], "hidden": [".a"]}
+
+
+def test_pictures_deeper_down_and_of_nobody_known(tmp_path: Path) -> None:
+    names = ("001/frontal/01.jpg", "001/profile/01.jpg", "train/1.jpg", "2.jpg", "10.jpg")
+    rows, _ = convert(tmp_path, *names, by=from_pictures, enrol=0)
+    people = {"001/frontal/01": "001", "001/profile/01": "001", "2": "", "10": "", "train/1": "train"}
+    assert {row[0]: row[2] for row in rows} == people and {row[3] for row in rows} == {"val"}
+
+
+def test_pictures_behind_links_that_lead_out_are_left_out(tmp_path: Path) -> None:
+    inside = tmp_path / "in" / "faces"
+    touch(tmp_path, "out/secret.jpg", "in/faces/Ann/1.jpg")
+    (inside / "Ann" / "2.jpg").symlink_to(tmp_path / "out" / "secret.jpg")
+    (inside / "Ann" / "up").symlink_to(inside)
+    result = from_pictures(inside, tmp_path / "in" / "set.csv")
+    assert result.rows == 1
+    assert result.ignored == {
+        "link that leaves the root": ["Ann/2.jpg"],
+        "link to a folder above": ["Ann/up"],
+    }
+
+
+# from-ytf
+
+
+def test_aligned_images_of_youtube_faces(tmp_path: Path) -> None:
+    frames = [f"Bo_Li/1/aligned_detect_1.{n}.jpg" for n in (1000, 99, 100)]
+    others = [f"Ann_Lee/{n}/aligned_detect_{n}.7.jpg" for n in (10, 2, 0)]
+    rows, result = convert(tmp_path, *frames, *others, by=from_ytf)
+    videos = ["Ann_Lee/0", "Ann_Lee/2", "Ann_Lee/10", "Bo_Li/1"]
+    assert rows == [(name, f"faces/{name}", name.partition("/")[0], "test") for name in videos]
+    assert (result.rows, result.identities, result.ignored) == (4, 2, {})
+    names = [path.name for path in frame_files(tmp_path / "faces" / "Bo_Li" / "1")]
+    assert names == [f"aligned_detect_1.{n}.jpg" for n in (99, 100, 1000)]  # the order of extract
+
+
+def test_frames_of_youtube_faces_and_what_lies_beside_them(tmp_path: Path) -> None:
+    for empty in ("Cy_Ng/0", "Ann_Lee/3"):
+        (tmp_path / "faces" / empty).mkdir(parents=True)
+    names = ("Bo_Li/1/1.99.jpg", "Bo_Li.labeled_faces.txt", "Ann_Lee/2/2.7.jpg", "Ann_Lee/4/notes.txt")
+    rows, result = convert(tmp_path, *names, "Ann_Lee/clip.mp4", by=from_ytf)
+    assert [row[0] for row in rows] == ["Ann_Lee/2", "Bo_Li/1"]
+    assert result.ignored == {
+        "file that is no video or image": ["Ann_Lee/4/notes.txt", "Bo_Li.labeled_faces.txt"],
+        "folder without videos or frames": ["Ann_Lee/3", "Ann_Lee/4", "Cy_Ng/0", "Cy_Ng"],
+        "video file where a folder of frames belongs": ["Ann_Lee/clip.mp4"],
+    }

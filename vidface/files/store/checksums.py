@@ -6,8 +6,7 @@ nothing.
 
 The rows of a features file are gigabytes, and SHA-256 would take longer than clustering them. So there ``rows_sum`` is
 compared instead: a sum of all words, each row times an odd number of its own. It notices every single damaged bit, and
-rows that changed places. It is no protection against somebody who means to deceive; nor is a digest that stands in the
-file itself. Tested in ``tests/faults/test_features_files.py`` and ``tests/files/store/test_store.py``.
+rows that changed places. It is no protection against somebody who means to deceive; nor is a digest in the file itself.
 """
 
 from __future__ import annotations
@@ -52,11 +51,9 @@ def write_attributes(
 
 
 def sum_of_rows(block: npt.NDArray[Any], first: int) -> int:
-    """The part of ``rows_sum`` that a block of rows has; parts are added up modulo 2^64.
+    """The part of ``rows_sum`` that C-contiguous rows [n, D] have, the first of which is row ``first`` of the file.
 
-    Args:
-        block: [n, D], C-contiguous.
-        first: the number of its first row in the file.
+    Parts are added up modulo 2^64.
     """
     row_bytes = block.shape[1] * block.dtype.itemsize
     word = next(size for size in (8, 4, 2, 1) if row_bytes % size == 0)
@@ -67,18 +64,10 @@ def sum_of_rows(block: npt.NDArray[Any], first: int) -> int:
 
 
 def verify(path: Path, file: h5py.File, attributes: Mapping[str, Any]) -> None:
-    """Refuse an open features or embeddings file that does not hold what its attributes say.
+    """Refuse an open features or embeddings file that does not hold what its attributes say, with a StoreError.
 
     Files of older versions have no ``rest_sha256``, and files of other programs may have no digest at all: of those
     only what is there is compared.
-
-    Args:
-        path: for messages.
-        file: the file.
-        attributes: of the file as it was first looked at.
-
-    Raises:
-        StoreError: saying which part differs.
     """
     kind, said = str(attributes["kind"]), str(attributes["content_sha256"])
     if _REST in attributes and rest_of(file, kind) != attributes[_REST]:
@@ -86,7 +75,10 @@ def verify(path: Path, file: h5py.File, attributes: Mapping[str, Any]) -> None:
             f"{path}: damaged (its {_REST} is not that of what it holds): make or fetch it again"
         )
     if kind == "features" and _SUM in attributes:
-        same = _summed(path, len(file["features"])) == attributes[_SUM]
+        bounds = [*range(0, len(file["features"]), COPY_ROWS), len(file["features"])]
+        blocks = zip(bounds, row_blocks(path, bounds), strict=False)
+        total = sum(sum_of_rows(block, first) for first, block in blocks) % 2**64
+        same = f"{total:016x}" == attributes[_SUM]
     else:
         is_digest = re.fullmatch("[0-9a-f]{64}", said)
         same = not (_REST in attributes or is_digest) or content_of(file, kind) == said
@@ -96,18 +88,8 @@ def verify(path: Path, file: h5py.File, attributes: Mapping[str, Any]) -> None:
         )
 
 
-def _summed(path: Path, rows: int) -> str:
-    bounds = [*range(0, rows, COPY_ROWS), rows]
-    blocks = zip(bounds, row_blocks(path, bounds), strict=False)
-    return f"{sum(sum_of_rows(block, first) for first, block in blocks) % 2**64:016x}"
-
-
 def verify_file(path: Path, attributes: Mapping[str, Any]) -> None:
-    """`verify` of a file that is not open; reads all of it.
-
-    Raises:
-        StoreError: as `verify`, or it cannot be read.
-    """
+    """`verify` of a file that is not open; reads all of it."""
     with open_file(path, str(attributes["kind"])) as file:
         verify(path, file, attributes)
 
@@ -127,9 +109,7 @@ def rest_of(file: h5py.File, kind: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(file):
         digest.update(f"{name}\0{file[name].dtype.str}\0{file[name].shape}\0".encode())
-        if (
-            name != kind
-        ):  # the rows are called as the kind of file is, and have a digest or a sum of their own
+        if name != kind:  # else the rows, which have a digest or a sum of their own
             _update(digest, file[name])
     for name, value in sorted(attributes_of(file).items()):
         if name != _REST:

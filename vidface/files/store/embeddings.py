@@ -106,11 +106,7 @@ def _refuse_lengths(path: Path, embeddings: npt.NDArray[np.float32], video_ids: 
 
 
 def embedding_chunks(path: Path) -> Iterator[EmbeddingRows]:
-    """The content of an embeddings file in chunks of videos: memory does not grow with their number.
-
-    Raises:
-        StoreError: as in `read_embeddings`.
-    """
+    """The content of an embeddings file in chunks of videos: memory does not grow with their number."""
     with open_file(path, "embeddings") as file:
         offsets = offsets_of(file["frames"][:])
         for start in range(0, len(offsets) - 1, COPY_ROWS):

@@ -24,17 +24,13 @@ def read_features(path: Path) -> FeaturesInfo:
     """Open a features file and check it; rows are read later, in blocks.
 
     Raises:
-        StoreError: missing, damaged, not a features file, or of another schema version.
+        StoreError: missing, damaged, not a features file, or of another schema version; so do all that read one.
     """
     return read_info(path, "features")
 
 
 def read_info(path: Path, *kinds: str) -> FeaturesInfo:
-    """Open a file of one of these kinds, ``features`` and ``embeddings``, and check it; its rows stay there.
-
-    Raises:
-        StoreError: as in `read_features`.
-    """
+    """Open a file of one of these kinds, ``features`` and ``embeddings``, and check it; its rows stay there."""
     with open_file(path, *kinds) as file:
         return info_of(path, file)
 
@@ -63,42 +59,31 @@ def _check_fit(file: h5py.File, info: FeaturesInfo) -> None:
     """Refuse a file whose arrays do not fit together: its offsets and counts are places in others later on."""
     of_features = file.attrs["kind"] == "features"
     videos, rows = len(info.video_ids), len(file["features" if of_features else "labels"])
-    shapes: dict[str, tuple[int, ...]]
+    wanted: dict[str, tuple[str, tuple[int, ...]]]  # array -> kinds of numbers, shape
     if of_features:
-        shapes = {"features": (rows, info.dimension), "timestamps": (rows,)}
+        wanted = {"features": ("f", (rows, info.dimension)), "timestamps": ("f", (rows,))}
         if "faces" in file.attrs:
-            shapes |= {
-                name: (rows, *like.shape[1:]) for name, like in zip(FaceRows._fields, NO_FACES, strict=True)
-            }
-            shapes["face_counts"] = (videos, len(FACE_COUNTS))
+            for name, like in zip(FaceRows._fields, NO_FACES, strict=True):
+                wanted[name] = ("f" if like.dtype.kind == "f" else "iu", (rows, *like.shape[1:]))
+            wanted["face_counts"] = ("iu", (videos, len(FACE_COUNTS)))
     else:
-        shapes = {"embeddings": (videos, info.dimension), "kept": (videos,), "labels": (rows,)}
-        shapes |= {"weights": (rows,)} if "weights" in file else {}
-    wrong = [name for name, shape in shapes.items() if file[name].shape != shape]
-    kinds = {
-        "features": "f",
-        "timestamps": "f",
-        "embeddings": "f",
-        "weights": "f",
-        "boxes": "f",
-        "points": "f",
-    }
-    kinds |= {"scores": "f", "sharpness": "f"}
-    wrong += [name for name in shapes if file[name].dtype.kind not in kinds.get(name, "iu")]
-    wrong += [name for name in ("features", "embeddings") if name in shapes and file[name].dtype.itemsize > 4]
-    wrong += ["status"] if len(info.status) != videos else []
+        wanted = {"embeddings": ("f", (videos, info.dimension)), "kept": ("iu", (videos,))}
+        wanted |= {"labels": ("iu", (rows,))} | ({"weights": ("f", (rows,))} if "weights" in file else {})
+    wrong = [
+        name
+        for name, (kinds, shape) in wanted.items()
+        if file[name].shape != shape
+        or file[name].dtype.kind not in kinds
+        or (name in ("features", "embeddings") and file[name].dtype.itemsize > 4)
+    ]
+    if len(info.status) != videos:
+        wrong.append("status")
     bounds = info.offsets
-    if not (
-        bounds.shape == (videos + 1,)
-        and bounds.dtype.kind in "iu"
-        and bounds[0] == 0
-        and bounds[-1] == rows
-        and (np.diff(bounds) >= 0).all()
-    ):
+    fits = bounds.shape == (videos + 1,) and bounds.dtype.kind in "iu"
+    if not (fits and bounds[0] == 0 and bounds[-1] == rows and (np.diff(bounds) >= 0).all()):
         wrong.append("offsets" if of_features else "frames")
     if wrong:
-        names = ", ".join(dict.fromkeys(wrong))
-        raise StoreError(f"{info.path}: damaged ({names}: not what its videos and rows need)")
+        raise StoreError(f"{info.path}: damaged ({', '.join(wrong)}: not what its videos and rows need)")
     if len(set(info.video_ids)) < videos:
         again, count = Counter(info.video_ids).most_common(1)[0]
         raise StoreError(f"{info.path}: damaged (video {printable(again)} is there {count} times)")
@@ -107,21 +92,13 @@ def _check_fit(file: h5py.File, info: FeaturesInfo) -> None:
 
 
 def read_attributes(path: Path, kind: str) -> dict[str, Any]:
-    """The attributes of a features or embeddings file: what it was made from.
-
-    Raises:
-        StoreError: as in `read_features`.
-    """
+    """The attributes of a features or embeddings file: what it was made from."""
     with open_file(path, kind) as file:
         return attributes_of(file)
 
 
 def read_rows(path: Path, start: int, stop: int) -> npt.NDArray[Any]:
-    """Rows ``start`` to ``stop`` (exclusive) of a features file, [rows, D], in the file's own dtype.
-
-    Raises:
-        StoreError: as in `read_features`, or a row is not finite.
-    """
+    """Rows ``start`` to ``stop`` (exclusive) of a features file, [rows, D], in its own dtype; refused if not finite."""
     rows = next(row_blocks(path, [start, stop]))
     refuse_not_finite(path, rows, start)
     return rows
@@ -130,8 +107,7 @@ def read_rows(path: Path, start: int, stop: int) -> npt.NDArray[Any]:
 def refuse_not_finite(path: Path, rows: npt.NDArray[Any], first: int) -> None:
     """Refuse rows that hold NaN or infinity: they would be noise at any threshold, and nobody would know.
 
-    Raises:
-        StoreError: the number of the first such row; that of ``rows[0]`` is ``first``.
+    ``first`` is the number of ``rows[0]`` in the file.
     """
     if not np.isfinite(rows).all():
         row = first + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
@@ -139,11 +115,7 @@ def refuse_not_finite(path: Path, rows: npt.NDArray[Any], first: int) -> None:
 
 
 def read_timestamps(path: Path, start: int, stop: int) -> npt.NDArray[np.float32]:
-    """The times of rows ``start`` to ``stop`` (exclusive) of a features file, float32 [rows], seconds.
-
-    Raises:
-        StoreError: as in `read_features`.
-    """
+    """The times of rows ``start`` to ``stop`` (exclusive) of a features file, float32 [rows], seconds."""
     with open_file(path, "features") as file:
         times: npt.NDArray[np.float32] = file["timestamps"][start:stop]
         return times
@@ -155,15 +127,8 @@ def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
     Rows that lie in the file as they are, as those of our own files do, are read past HDF5: it lets one thread of a
     process read at a time.
 
-    Args:
-        path: a features file.
-        bounds: row numbers, ascending.
-
     Yields:
         [rows, D] in the file's own dtype, valid until the next is asked for.
-
-    Raises:
-        StoreError: as in `read_features`, or the file ends before the rows do.
     """
     require_file(path)
     stat = path.stat()
@@ -177,20 +142,16 @@ def row_blocks(path: Path, bounds: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
         return
     longest = max((stop - start for start, stop in pairwise(bounds)), default=0)
     buffer = np.empty((longest, layout.dimension), layout.dtype)
-    row_bytes = layout.dimension * layout.dtype.itemsize
-    with path.open("rb", buffering=0) as raw:
-        raw.seek(layout.begin + bounds[0] * row_bytes)
+    with path.open("rb") as raw:
+        raw.seek(layout.begin + bounds[0] * layout.dimension * layout.dtype.itemsize)
         for start, stop in pairwise(bounds):
             block = buffer[: stop - start]
-            missing = block.reshape(-1).view(np.uint8).data
-            while missing:  # one read brings 2 GB at most
-                try:
-                    count = raw.readinto(missing)
-                except OSError as error:
-                    raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-                if not count:
-                    raise StoreError(f"{path}: damaged (it ends before row {stop})")
-                missing = missing[count:]
+            try:
+                count = raw.readinto(block.reshape(-1).view(np.uint8).data)
+            except OSError as error:
+                raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+            if count < block.nbytes:
+                raise StoreError(f"{path}: damaged (it ends before row {stop})")
             yield block
 
 
@@ -216,11 +177,7 @@ def _features_layout(path: Path, version: tuple[int, ...]) -> _Layout:
 
 
 def read_faces(path: Path, start: int, stop: int) -> FaceRows | None:
-    """The faces that rows ``start`` to ``stop`` (exclusive) of a features file are of; None: the rows are frames.
-
-    Raises:
-        StoreError: as in `read_features`.
-    """
+    """The faces that rows ``start`` to ``stop`` (exclusive) of a features file are of; None: the rows are frames."""
     with open_file(path, "features") as file:
         if "faces" not in file.attrs:
             return None
@@ -231,30 +188,18 @@ def read_faces(path: Path, start: int, stop: int) -> FaceRows | None:
 
 
 def read_tracks(path: Path) -> npt.NDArray[np.int32] | None:
-    """The track of every row of a features file, int32 [F]; None: the rows are frames.
-
-    Raises:
-        StoreError: as in `read_features`.
-    """
+    """The track of every row of a features file, int32 [F]; None: the rows are frames."""
     with open_file(path, "features") as file:
         return file["tracks"][:] if "faces" in file.attrs else None
 
 
 def read_face_counts(path: Path) -> npt.NDArray[np.int64] | None:
-    """What became of the faces of every video of a features file, int64 [V, 8], columns as `FACE_COUNTS`, or None.
-
-    Raises:
-        StoreError: as in `read_features`.
-    """
+    """What became of the faces of every video of a features file, int64 [V, 8], columns as `FACE_COUNTS`, or None."""
     with open_file(path, "features") as file:
         return file["face_counts"][:] if "faces" in file.attrs else None
 
 
 def face_totals(path: Path) -> dict[str, int] | None:
-    """What became of the faces of all videos of a features file, by `FACE_COUNTS`; None: the rows are frames.
-
-    Raises:
-        StoreError: as in `read_features`.
-    """
+    """What became of the faces of all videos of a features file, by `FACE_COUNTS`; None: the rows are frames."""
     counts = read_face_counts(path)
     return None if counts is None else dict(zip(FACE_COUNTS, counts.sum(axis=0).tolist(), strict=True))

@@ -101,11 +101,7 @@ def attribute_of(warnings: Sequence[str]) -> dict[str, str]:
 
 
 def warnings_of(path: Path, attributes: Mapping[str, Any]) -> list[str]:
-    """What was to be said when the features of a features or embeddings file were made: it touches all of them.
-
-    Raises:
-        StoreError: the attribute is not a list of texts.
-    """
+    """What was to be said when the features of a features or embeddings file were made: it touches all of them."""
     try:
         found = json.loads(attributes.get("warnings", "[]"))
     except (TypeError, ValueError, RecursionError):

@@ -15,13 +15,7 @@ import numpy.typing as npt
 from vidface.files.faces import FACE_COUNTS, NO_FACES, FaceRows
 from vidface.files.hdf5 import create, open_file, read_texts, texts_of
 from vidface.files.store.checksums import sum_of_rows, write_attributes
-from vidface.files.store.schema import (
-    COPY_ROWS,
-    FACE_DATASETS,
-    Fault,
-    VideoRows,
-    offsets_of,
-)
+from vidface.files.store.schema import COPY_ROWS, FACE_DATASETS, Fault, VideoRows, offsets_of
 
 _FACE_BYTES = sum(like.itemsize * int(np.prod(like.shape[1:])) for like in NO_FACES)
 
@@ -64,9 +58,6 @@ def join_shards(
     """Join shards, in order, into one features file; with ``keep_faults`` it holds their faults, as shards do.
 
     Rows are moved in blocks: memory does not grow with the number of frames.
-
-    Raises:
-        StoreError: a shard is damaged (delete it; it is made again).
     """
     ids: list[str] = []
     status: list[str] = []
@@ -92,13 +83,12 @@ def join_shards(
         features = joined.create_dataset("features", (offsets[-1], dimension), dtype)
         timestamps = joined.create_dataset("timestamps", (offsets[-1],), np.float32)
         row = total = 0
-        for shard in shards:
-            for block, times in _shard_blocks(shard):
-                features[row : row + len(block)] = block
-                timestamps[row : row + len(block)] = times
-                digest.update(block.data)
-                total += sum_of_rows(block, row)
-                row += len(block)
+        for block, times in _blocks(shards, "features", "timestamps"):
+            features[row : row + len(block)] = block
+            timestamps[row : row + len(block)] = times
+            digest.update(block.data)
+            total += sum_of_rows(block, row)
+            row += len(block)
         if detected:
             _join_faces(shards, joined, int(offsets[-1]), len(ids), digest)
         joined["offsets"] = offsets
@@ -112,11 +102,9 @@ def join_shards(
 def joined_sha256(shards: Sequence[Path], offsets: npt.NDArray[np.int64], video_ids: Sequence[str]) -> str:
     """The ``content_sha256`` of the features file that `join_shards` makes of the shards."""
     digest = hashlib.sha256()
-    for shard in shards:
-        for block, _ in _shard_blocks(shard):
+    for name in ("features", *FACE_DATASETS):
+        for (block,) in _blocks(shards, name):
             digest.update(block.data)
-    for _, block in _face_blocks(shards):
-        digest.update(block.data)
     return _features_sha256(digest, offsets, video_ids)
 
 
@@ -126,22 +114,20 @@ def _join_faces(shards: Sequence[Path], joined: h5py.File, n_rows: int, n_videos
         joined.create_dataset(name, (n_rows, *like.shape[1:]), like.dtype)
     joined.create_dataset("face_counts", (n_videos, len(FACE_COUNTS)), np.int64)
     joined["face_counts"].attrs["columns"] = ",".join(FACE_COUNTS)
-    filled = dict.fromkeys(FACE_DATASETS, 0)
-    for name, block in _face_blocks(shards):
-        joined[name][filled[name] : filled[name] + len(block)] = block
-        filled[name] += len(block)
-        digest.update(block.data)
-
-
-def _face_blocks(shards: Sequence[Path]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Of each dataset of detected faces its blocks, in order; nothing where the rows are frames."""
     for name in FACE_DATASETS:
-        for shard in shards:
-            with open_file(shard) as file:
-                if "face_counts" not in file:
-                    return
-                for start in range(0, len(file[name]), COPY_ROWS):
-                    yield name, file[name][start : start + COPY_ROWS]
+        filled = 0
+        for (block,) in _blocks(shards, name):
+            joined[name][filled : filled + len(block)] = block
+            filled += len(block)
+            digest.update(block.data)
+
+
+def _blocks(shards: Sequence[Path], *names: str) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    """Blocks of rows of datasets of one length, in order; nothing of a dataset that is not there."""
+    for shard in shards:
+        with open_file(shard) as file:
+            for start in range(0, len(file[names[0]]) if names[0] in file else 0, COPY_ROWS):
+                yield tuple(file[name][start : start + COPY_ROWS] for name in names)
 
 
 def _features_sha256(rows: Any, offsets: npt.NDArray[np.int64], video_ids: Sequence[str]) -> str:
@@ -149,10 +135,3 @@ def _features_sha256(rows: Any, offsets: npt.NDArray[np.int64], video_ids: Seque
     rows.update(offsets.tobytes())
     rows.update("\0".join(video_ids).encode())
     return str(rows.hexdigest())
-
-
-def _shard_blocks(shard: Path) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.float32]]]:
-    with open_file(shard) as file:
-        for start in range(0, len(file["features"]), COPY_ROWS):
-            rows = slice(start, start + COPY_ROWS)
-            yield file["features"][rows], file["timestamps"][rows]

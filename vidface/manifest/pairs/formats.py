@@ -3,34 +3,34 @@
 Sources: YouTube Faces' ``splits.txt`` as it is mirrored (five fields, no header) and the programs that read it or
 ``splits_corrected.txt`` (some skip a header; the corrected list has six fields, and the last is what they take); the
 three words are what public training code writes for AgeDB-30 and CFP-FP when it unpacks the ``.bin`` sets, and how
-VoxCeleb's trials are published (the label first). `vidface.manifest.pairs.lfw` has LFW's and what is like it.
+VoxCeleb's trials are published (the label first). `vidface.manifest.pairs.published` has LFW's and what is like it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vidface.errors import ManifestError
-from vidface.manifest.pairs.cfp import parse_folder
-from vidface.manifest.pairs.lfw import (
-    is_head_of_csv,
-    is_list_of_people,
-    is_mismatch,
-    is_two_lines,
-    read_lfw,
-    read_two_lines,
-)
 from vidface.manifest.pairs.parsed import (
     NOT_SPLIT,
     Lines,
     PairLine,
     Parsed,
-    digest,
     is_number,
     read_text,
     split_line,
+)
+from vidface.manifest.pairs.published import (
+    is_head_of_csv,
+    is_list_of_people,
+    is_mismatch,
+    is_two_lines,
+    parse_folder,
+    read_lfw,
+    read_two_lines,
 )
 from vidface.manifest.rows import show
 
@@ -56,30 +56,22 @@ def parse_list(path: Path) -> Parsed:
         return parse_folder(path)
     text, raw = read_text(path)
     numbered = enumerate(io.StringIO(text, newline=None), 1)
-    written = [(number, line.strip()) for number, line in numbered if line.strip()]
-    lines = _without_comments(written)
+    written = [(f"{path}:{number}", line.strip()) for number, line in numbered if line.strip()]
+    # A name may begin with #: a comment has a space after it, or stands above all that is none.
+    begun = next((i for i, (_, line) in enumerate(written) if not line.startswith("#")), len(written))
+    lines = [(at, line) for at, line in written[begun:] if line != "#" and not line.startswith(("# ", "#\t"))]
     if not lines:
         raise ManifestError(f"{path}: an empty file, no list of pairs")
-    parsed = _reader_of(path, [line for _, line in lines[:2]], lines)(path, lines)
+    parsed = _reader_of(path, lines)(path, lines)
     _leave_out_third_label(parsed)
     if comments := len(written) - len(lines):
         parsed.notes.append(f"{path.name}: {comments} lines begin with # and are taken as comments")
-    parsed.sha256 = digest(raw)
+    parsed.sha256 = hashlib.sha256(raw).hexdigest()
     return parsed
 
 
-def _without_comments(lines: Lines) -> Lines:
-    """Leave out lines that begin with ``#`` and a space, or stand above all others: a name may begin with ``#``."""
-    begun = False
-    found = []
-    for number, line in lines:
-        begun = begun or not line.startswith("#")
-        if begun and not (line == "#" or line.startswith(("# ", "#\t"))):
-            found.append((number, line))
-    return found
-
-
-def _reader_of(path: Path, begin: list[str], lines: Lines) -> Callable[[Path, Lines], Parsed]:
+def _reader_of(path: Path, lines: Lines) -> Callable[[Path, Lines], Parsed]:
+    begin = [line for _, line in lines[:2]]
     if any(_is_header(split_line(begin[0], separator)) for separator in _SEPARATORS):
         return _read_csv
     if any(_is_ytf(_fields(line)) for line in begin):
@@ -99,7 +91,7 @@ def _reader_of(path: Path, begin: list[str], lines: Lines) -> Callable[[Path, Li
     if _separator_of_words(begin[0]) != "":
         return _read_words
     raise ManifestError(
-        f"{path}:{lines[0][0]}: no list of pairs that is known, it begins with {show(begin[0])}; known are {KNOWN}"
+        f"{lines[0][0]}: no list of pairs that is known, it begins with {show(begin[0])}; known are {KNOWN}"
     )
 
 
@@ -110,18 +102,18 @@ def _is_header(fields: Sequence[str]) -> bool:
     return [field.lower() for field in fields[:3]] == COLUMNS
 
 
-def _read_csv(path: Path, lines: Lines) -> Parsed:
+def _read_csv(_path: Path, lines: Lines) -> Parsed:
     parsed = Parsed("CSV")
-    number, line = lines[0]
+    place, line = lines[0]
     separator = next(each for each in _SEPARATORS if _is_header(split_line(line, each)))
     header = [field.lower() for field in split_line(line, separator)]
     if header not in (COLUMNS, [*COLUMNS, "fold"]):
         raise ManifestError(
-            f"{path}:{number}: the columns are first,second,same or first,second,same,fold, not "
+            f"{place}: the columns are first,second,same or first,second,same,fold, not "
             f"{show(','.join(header))}"
         )
-    for number, line in lines[1:]:  # each by itself: an open quote costs its own line, not all that follow
-        place, row = f"{path}:{number}", split_line(line, separator)
+    for place, line in lines[1:]:  # each by itself: an open quote costs its own line, not all that follow
+        row = split_line(line, separator)
         if row == NOT_SPLIT:
             parsed.trouble(place, f"not CSV (is there a quote too few or too many?): {show(line)}")
         elif len(row) != len(header):
@@ -133,20 +125,18 @@ def _read_csv(path: Path, lines: Lines) -> Parsed:
     return parsed
 
 
-def _read_ytf(path: Path, lines: Lines) -> Parsed:
+def _read_ytf(_path: Path, lines: Lines) -> Parsed:
     parsed = Parsed("YouTube Faces splits")
     corrected = 0
-    for place, line in enumerate(lines):
-        where, fields = f"{path}:{line[0]}", _fields(line[1])
-        if place == 0 and not is_number(fields[0]) and "/" not in line[1]:
+    for place, line in lines:
+        fields = _fields(line)
+        if place == lines[0][0] and not is_number(fields[0]) and "/" not in line:
             continue  # some copies have a line of the fields' names
         if not _is_ytf(fields):
-            parsed.trouble(
-                where, f"not split, pair, Name/video, Name/video, ..., 0 or 1, but {show(line[1])}"
-            )
+            parsed.trouble(place, f"not split, pair, Name/video, Name/video, ..., 0 or 1, but {show(line)}")
             continue
         corrected += len(fields) > 5 and fields[-2] in ("0", "1") and fields[-2] != fields[-1]
-        _add(parsed, where, fields[2], fields[3], fields[-1], int(fields[0]))
+        _add(parsed, place, fields[2], fields[3], fields[-1], int(fields[0]))
     if corrected:
         parsed.notes.append(
             f"{corrected} lines have another 0 or 1 in the field before the last one: the last one is taken"
@@ -174,8 +164,7 @@ def _read_words(path: Path, lines: Lines) -> Parsed:
             f"{path}: it can't be told whether the first or the third word is the label; write it as CSV with "
             "first,second,same"
         )
-    for (number, line), found in zip(lines, words, strict=True):
-        place = f"{path}:{number}"
+    for (place, line), found in zip(lines, words, strict=True):
         if len(found) != 3:
             parsed.trouble(place, f"{len(found)} words instead of two names and 0 or 1: {show(line)}")
             continue

@@ -68,28 +68,41 @@ def read_pairs(path: Path, manifest: Manifest) -> ListedPairs:
     """
     parsed = parse_list(path)
     rows, lines, troubles = _match(parsed, manifest)
-    keep, more = _consistent(rows, lines)
-    troubles += more
+    listed = len(lines) + len(troubles) + parsed.missing
+    first: dict[tuple[int, int, bool], str] = {}  # a pair and a label -> where it stands first
+    for (one, other), line in zip(rows, lines, strict=True):
+        first.setdefault((min(one, other), max(one, other), line.same), line.place)
+    kept: list[tuple[int, int, PairLine]] = []
+    repeated, against = [], []
+    for (one, other), line in zip(rows, lines, strict=True):
+        pair = min(one, other), max(one, other)
+        if opposite := first.get((*pair, not line.same)):
+            said = f"{show(line.first)}, {show(line.second)}, the other way in {opposite}"
+            troubles.append(Trouble(line.place, OPPOSITE, said))
+            continue
+        kept.append((one, other, line))
+        if (before := first[(*pair, line.same)]) != line.place:
+            repeated.append(f"{line.place}: counted again: the same pair as {before}")
+        people = manifest.identities[one], manifest.identities[other]
+        if all(people) and (people[0] == people[1]) != line.same:
+            against.append(
+                f"{line.place}: counted as {'same' if line.same else 'different'}, as it says, though the manifest "
+                f"has {show(people[0])} and {show(people[1])}"
+            )
     left_out = Counter(trouble.reason for trouble in troubles)
     if parsed.missing:
         left_out[MISSING] += parsed.missing
-    listed = len(lines) + len(troubles) - len(more) + parsed.missing
-    if not keep:
+    if not kept:
         raise ManifestError(_nothing(path, parsed, listed, left_out, troubles, manifest))
-    first, second = np.array([rows[i] for i in keep], np.int64).T
-    kept = [lines[i] for i in keep]
-    same = np.array([line.same for line in kept], np.bool_)
-    folds = [line.fold for line in kept if line.fold is not None]
+    folds = [line.fold for _, _, line in kept if line.fold is not None]
     gone = sorted({line.fold for line in parsed.lines if line.fold is not None} - set(folds))
     if gone:
         parsed.notes.append(f"no pair is left of fold {', '.join(map(str, gone))}")
-    repeated = _repeated(first, second, kept)
-    against = _against(first, second, kept, manifest)
     problems = [f"{found.place}: left out: {found.reason}: {found.detail}" for found in troubles]
     return ListedPairs(
-        first,
-        second,
-        same,
+        np.array([one for one, _, _ in kept], np.int64),
+        np.array([other for _, other, _ in kept], np.int64),
+        np.array([line.same for _, _, line in kept], np.bool_),
         np.array(folds, np.int64) if len(folds) == len(kept) else None,
         parsed.form,
         listed,
@@ -118,49 +131,6 @@ def _match(parsed: Parsed, manifest: Manifest) -> tuple[list[tuple[int, int]], l
             rows.append((found[0][0], found[1][0]))
             lines.append(line)
     return rows, lines, troubles
-
-
-def _consistent(rows: list[tuple[int, int]], lines: list[PairLine]) -> tuple[list[int], list[Trouble]]:
-    """Which lines have no other line that says the opposite, and trouble with those that have."""
-    first: dict[tuple[int, int, bool], int] = {}  # a pair and a label -> its first line
-    for i, (one, other) in enumerate(rows):
-        first.setdefault((min(one, other), max(one, other), lines[i].same), i)
-    keep, troubles = [], []
-    for i, (one, other) in enumerate(rows):
-        opposite = first.get((min(one, other), max(one, other), not lines[i].same))
-        if opposite is None:
-            keep.append(i)
-        else:
-            said = (
-                f"{show(lines[i].first)}, {show(lines[i].second)}, the other way in {lines[opposite].place}"
-            )
-            troubles.append(Trouble(lines[i].place, OPPOSITE, said))
-    return keep, troubles
-
-
-def _repeated(first: NDArray[np.int64], second: NDArray[np.int64], lines: list[PairLine]) -> list[str]:
-    seen: dict[tuple[int, int], str] = {}
-    found = []
-    for one, other, line in zip(first.tolist(), second.tolist(), lines, strict=True):
-        before = seen.setdefault((min(one, other), max(one, other)), line.place)
-        if before != line.place:
-            found.append(f"{line.place}: counted again: the same pair as {before}")
-    return found
-
-
-def _against(
-    first: NDArray[np.int64], second: NDArray[np.int64], lines: list[PairLine], manifest: Manifest
-) -> list[str]:
-    found = []
-    for one, other, line in zip(first.tolist(), second.tolist(), lines, strict=True):
-        people = manifest.identities[one], manifest.identities[other]
-        if all(people) and (people[0] == people[1]) != line.same:
-            said = "same" if line.same else "different"
-            found.append(
-                f"{line.place}: counted as {said}, as it says, though the manifest has {show(people[0])} and "
-                f"{show(people[1])}"
-            )
-    return found
 
 
 def _nothing(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from vidface.files.atomic import read_regular
 MALFORMED = "malformed line"
 NOT_SPLIT = ["\0"]  # of a line whose quotes do not close; no line of a list holds NUL
 
-Lines = Sequence[tuple[int, str]]  # number and text of the lines that have any
+Lines = Sequence[tuple[str, str]]  # "file:line" and text of the lines that have any
 
 
 class PairLine(NamedTuple):
@@ -40,15 +39,8 @@ class Trouble(NamedTuple):
 class Parsed:
     """A list as it was written.
 
-    Attributes:
-        form: What kind of list it is, in words.
-        lines: Its pairs.
-        troubles: Lines that are none.
-        missing: Pairs that the list itself promises but does not hold.
-        notes: What the user should know, one line each.
-        sha256: Of the bytes that were read.
-        flat: Whether ``PERSON/IMAGE`` may stand for ``IMAGE`` alone, and the other way.
-        labels: How the label of each of ``lines`` is written, where every line has one.
+    ``missing`` counts pairs that the list itself promises but does not hold; ``flat``: ``PERSON/IMAGE`` may stand for
+    ``IMAGE`` alone, and the other way; ``labels`` has the label of each of ``lines`` as written, if every line has one.
     """
 
     form: str
@@ -66,11 +58,7 @@ class Parsed:
 
 
 def read_text(path: Path) -> tuple[str, bytes]:
-    """The text of a list without its byte order mark, and the bytes it was.
-
-    Raises:
-        ManifestError: it cannot be read, is no regular file, or is not UTF-8.
-    """
+    """The text of a list without its byte order mark, and the bytes it was; a ManifestError if it is not UTF-8."""
     try:
         raw = read_regular(path)
     except OSError as error:
@@ -106,8 +94,3 @@ def split_line(line: str, separator: str | None) -> list[str]:
 def is_number(text: str) -> bool:
     """Whether a text is a whole number from 0 up, of at most nine digits."""
     return text.isascii() and text.isdecimal() and len(text) < 10
-
-
-def digest(*contents: bytes) -> str:
-    """SHA-256 of the files that were read, one after the other."""
-    return hashlib.sha256(b"".join(contents)).hexdigest()

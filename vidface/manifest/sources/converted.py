@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidface.errors import ManifestError
 from vidface.files.atomic import read_regular
 from vidface.manifest.identities import suspicions
-from vidface.manifest.manifest import Row, write_manifest
+from vidface.manifest.manifest import row_problems, write_manifest
 from vidface.manifest.media import find_media
+from vidface.manifest.rows import Row
 
 Ignored = defaultdict[str, list[str]]
 
@@ -21,14 +22,8 @@ Ignored = defaultdict[str, list[str]]
 class Converted:
     """What a converter wrote.
 
-    Attributes:
-        rows: Videos in the manifest.
-        identities: Different people among them.
-        splits: Split -> videos.
-        unknown: Videos without identity.
-        missing: Videos whose media are not there; they have rows all the same.
-        ignored: Reason -> names of what was left out.
-        notes: What the user should know before going on, one line each.
+    ``splits`` has videos by split, ``unknown`` counts videos without identity, ``missing`` those whose media are not
+    there. ``ignored`` has the names of what was left out by reason, ``notes`` what the user should know, one line each.
     """
 
     rows: int
@@ -67,12 +62,7 @@ def write_converted(
 
 
 def prefix_of(folder: Path, output: Path, root: Path | None = None) -> str:
-    """Return what leads from the root to ``folder``: ``""`` or with a final slash.
-
-    Args:
-        folder: where the media are.
-        output: the manifest.
-        root: the folder that its paths start from; None is the manifest's own.
+    """What leads from the root, the folder of ``output`` if None, to ``folder``: ``""`` or with a final slash.
 
     Raises:
         ManifestError: ``folder`` is not under the root, or one of them is no folder.
@@ -94,7 +84,6 @@ def prefix_of(folder: Path, output: Path, root: Path | None = None) -> str:
 
 
 def home_of(output: Path, root: Path | None) -> str:
-    """The real place of the root, which no link may leave."""
     return os.path.realpath(output.parent if root is None else root)
 
 
@@ -105,17 +94,24 @@ def base_of(filelist: Path, root: Path | None) -> Path:
 
 
 def count_missing(rows: Sequence[Row], output: Path, root: Path | None) -> int:
-    """How many rows have media that are not there."""
     problems, _ = find_media(((line, row[1]) for line, row in enumerate(rows)), Path(home_of(output, root)))
     return sum(problem.kind == "missing-file" for problem in problems)
 
 
-def text_of(path: Path) -> str:
-    """The text of a list, without its byte-order mark.
+def refuse_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse the first line of a list of names that cannot be an id and a path."""
+    bare = [(name, name, "", "test") for name in names]  # a prefix must not hide an absolute name
+    for problem in row_problems(range(1, len(bare) + 1), bare):
+        raise ManifestError(f"{path}:{problem.line}: {problem.message}")
 
-    Raises:
-        ManifestError: it cannot be read, or is not UTF-8; names the line.
-    """
+
+def how_many(ignored: Mapping[str, Sequence[str]]) -> str:
+    """What was left out, in a message."""
+    return ", ".join(f"{len(names)} {reason}" for reason, names in ignored.items())
+
+
+def text_of(path: Path) -> str:
+    """The text of a list, without its byte-order mark; a ManifestError names the line that is not UTF-8."""
     try:
         return read_regular(path).decode("utf-8-sig")
     except OSError as error:

@@ -11,12 +11,17 @@ from typing import Literal, NamedTuple
 
 from vidface.errors import ManifestError, UsageError
 from vidface.files.atomic import natural_key
-from vidface.manifest.formats import format_of
 from vidface.manifest.identities import is_nobody, suspicions
-from vidface.manifest.manifest import Row
 from vidface.manifest.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from vidface.manifest.rows import show
-from vidface.manifest.sources.converted import Converted, Ignored, home_of, prefix_of, write_converted
+from vidface.manifest.rows import Row, show
+from vidface.manifest.sources.converted import (
+    Converted,
+    Ignored,
+    home_of,
+    how_many,
+    prefix_of,
+    write_converted,
+)
 
 IdentityFrom = Literal["first-folder", "last-folder"]
 SPLITS = ("train", "val", "test")
@@ -47,19 +52,16 @@ def from_folder(
 
     - ``folder/<video>``: identity empty, split ``val``;
     - ``folder/<identity>/<video>``: the first ``enrol`` videos of an identity, in natural order, go to
-      ``train`` and the others to ``val``. One video at least is left for ``val``, so an identity with a
-      single video has no enrolment. Folders called ``_distractors`` or ``_unknown``, or as one of ``unknown``,
-      hold videos without identity, all ``val``;
+      ``train`` and the others to ``val``. One video at least is left for ``val``. Folders called ``_distractors``
+      or ``_unknown``, or as one of ``unknown``, hold videos without identity, all ``val``;
     - ``folder/<split>/<identity>/<video>`` or ``folder/<split>/<video>`` (identity empty), where every folder
-      at the top is called ``train``, ``val`` or ``test``; ``_distractors``, ``_unknown`` and those of
-      ``unknown`` as above, but in their split, and ``enrol`` is not used.
+      at the top is called ``train``, ``val`` or ``test``; ``enrol`` is not used.
 
-    The id of a video is its path in ``folder``, for files without the suffix: ``<identity>/<stem>``, with the
-    split in front where there is one. With ``identity_from`` videos may lie at any depth below an identity, see
-    `by_people`; ``enrol`` then counts what lies in one folder below the identity's as one video, so that clips of
-    one recording are not both enrolled and searched. Hidden entries, other files, folders without any video,
-    and links that leave the root or lead back up are ignored and returned by reason. A folder whose name is given
-    to nobody in particular (``strangers``, ``others`` ...) is a person as any other; a note says so.
+    The id of a video is its path in ``folder``, for files without the suffix. With ``identity_from`` videos may lie at
+    any depth below an identity, which is the first folder of a path (VoxCeleb's ``<identity>/<video>/<clip>``) or the
+    last (``<year>/<identity>/<video>``); ``enrol`` then counts what lies in one folder below the identity's as one
+    video, so that clips of one recording are not both enrolled and searched. Hidden entries, other files, folders
+    without any video, and links that leave the root or lead back up are ignored and returned by reason.
 
     Raises:
         ManifestError: The layout is none of these or a mixture; two files would have one id; ``folder`` is
@@ -69,8 +71,6 @@ def from_folder(
     """
     if enrol < 0:
         raise UsageError(f"enrol is {enrol}; it must be 0 or more videos of each identity")
-    format_of(output)
-    met: set[str] = set()
     prefix = prefix_of(folder, output, root)
     ignored: Ignored = defaultdict(list)
     images, top = nodes_in(folder, folder, home_of(output, root), ignored)
@@ -79,79 +79,42 @@ def from_folder(
             f"{folder}: has images directly in it, so it is one video; give the folder above it"
         )
     if not top:
-        raise ManifestError(f"{folder}: no videos or folders of frames in it; {_left_out(ignored)}")
+        why = f"left out: {how_many(ignored)}" if ignored else "it is empty"
+        raise ManifestError(f"{folder}: no videos or folders of frames in it; {why}")
     if identity_from is not None:
-        top = by_people(top, identity_from)
+        top = _by_people(top, identity_from)
     rows: list[Row] = []
     seen: dict[str, str] = {}
-
-    def add(parents: tuple[str, ...], videos: Sequence[Node], identity: str, splits: Sequence[str]) -> None:
-        for video, split in zip(videos, splits, strict=True):
-            path = "/".join((*parents, video.name))
-            video_id = "/".join((*parents, video.name))
-            video_id = video_id.removesuffix(Path(video.name).suffix) if video.is_file else video_id
-            if video_id in seen:
-                both = f"{show(seen[video_id])} and {show(path)}"
-                raise ManifestError(f"{folder}: {both} would both have the id {show(video_id)}; rename one")
-            seen[video_id] = path
-            rows.append((video_id, prefix + path, identity, split))
-
-    def add_people(parents: tuple[str, ...], people: Sequence[Node], split: str | None) -> None:
-        for person in people:
-            count = len(person.children)
-            name = person.name.rpartition("/")[2]
-            met.add(name)
-            identity = "" if name in UNKNOWN or name in unknown else name
-            train = _enrolled(person.children, enrol) if identity else 0
-            splits = [split] * count if split else ["train"] * train + ["val"] * (count - train)
-            add((*parents, person.name), person.children, identity, splits)
-
-    named = [node for node in top if node.name in SPLITS and node.height]
-    if named:
-        others = [node for node in top if node not in named]
-        if others:
-            both = f"{named[0].name}/ is a split but {show(others[0].name)} is not"
-            raise ManifestError(
-                f"{folder}: {both}; let all folders at the top be train, val or test, or none"
-            )
-        for node in named:
-            _one_height(folder, [node])
-            if node.height == 1:
-                add((node.name,), node.children, "", [node.name] * len(node.children))
-            elif node.height == 2:
-                add_people((node.name,), node.children, node.name)
-            else:
-                raise ManifestError(
-                    f"{folder / node.name}: deeper than <split>/<identity>/<video>; pass "
-                    "--identity-from first-folder, or last-folder"
-                )
-    else:
-        height = _one_height(folder, top)
-        if height > 1:
-            message = (
-                "deeper than <identity>/<video>; pass --identity-from first-folder (or last-folder), or "
-                "call the folders at its top train, val, test"
-            )
-            raise ManifestError(f"{folder}: {message}")
-        if height == 1:
-            add_people((), top, None)
-        else:
-            add((), top, "", ["val"] * len(top))
-    check_unknown(unknown, met, folder)
+    met: set[str] = set()
+    for parent, split, person in _people(folder, top):
+        name = person.name.rpartition("/")[2]
+        met.add(name)
+        identity = "" if name in (*UNKNOWN, *unknown) else name
+        train = _enrolled(person.children, enrol) if identity else 0
+        for number, video in enumerate(person.children):
+            path = parent + (f"{person.name}/" if name else "") + video.name
+            video_id = path.removesuffix(Path(video.name).suffix) if video.is_file else path
+            add_id(seen, video_id, path, folder)
+            rows.append((video_id, prefix + path, identity, split or ("train" if number < train else "val")))
+    check_unknown(unknown, met - {""}, folder)
     made = write_of_folder(output, rows, ignored)
-    if top and not any(node.height or node.is_file for node in top):  # DIR/PERSON/IMAGE looks the same
+    if not any(node.height or node.is_file for node in top):  # DIR/PERSON/IMAGE looks the same
         made.notes.append(
             "each folder was taken for one video: if they are people, and their images photographs, pass --pictures"
         )
     return made
 
 
-def check_unknown(unknown: Collection[str], met: Collection[str], folder: Path) -> None:
-    """Look whether all folders are there that are said to hold nobody known.
+def add_id(seen: dict[str, str], video_id: str, path: str, folder: Path) -> None:
+    """Note the id of a path, and refuse a second path with it."""
+    other = seen.setdefault(video_id, path)
+    if other != path:
+        both = f"{show(other)} and {show(path)}"
+        raise ManifestError(f"{folder}: {both} would both have the id {show(video_id)}; rename one")
 
-    Raises:
-        UsageError: one is not.
-    """
+
+def check_unknown(unknown: Collection[str], met: Collection[str], folder: Path) -> None:
+    """Refuse a name that is said to hold nobody known if no folder has it."""
     for name in unknown:
         if name not in met:
             near = [other for other in met if is_nobody(other) or other.casefold() == name.casefold()]
@@ -170,14 +133,38 @@ def write_of_folder(output: Path, rows: Sequence[Row], ignored: Ignored) -> Conv
     return made
 
 
-def by_people(top: Sequence[Node], identity_from: IdentityFrom) -> list[Node]:
-    """The same videos as ``<identity>/<video>``, with names of videos and people that are paths.
+def _people(folder: Path, top: Sequence[Node]) -> Iterator[tuple[str, str, Node]]:
+    """What stands before the name of a person, the split if a folder says it, and the person; ``""`` is nobody."""
+    splits = [node for node in top if node.name in SPLITS and node.height]
+    others = [node for node in top if node not in splits]
+    if splits and others:
+        both = f"{splits[0].name}/ is a split but {show(others[0].name)} is not"
+        raise ManifestError(f"{folder}: {both}; let all folders at the top be train, val or test, or none")
+    for node in splits:
+        _one_height(folder, [node])
+        if node.height > 2:
+            raise ManifestError(
+                f"{folder / node.name}: deeper than <split>/<identity>/<video>; pass "
+                "--identity-from first-folder, or last-folder"
+            )
+        for person in node.children if node.height == 2 else [node._replace(name="")]:
+            yield f"{node.name}/", node.name, person
+    if splits:
+        return
+    height = _one_height(folder, top)
+    if height > 1:
+        raise ManifestError(
+            f"{folder}: deeper than <identity>/<video>; pass --identity-from first-folder (or last-folder), or "
+            "call the folders at its top train, val, test"
+        )
+    for person in top if height else [Node("", 1, False, list(top))]:
+        yield "", "", person
 
-    ``first-folder`` takes the first folder of a path for the identity (VoxCeleb's ``<identity>/<video>/<clip>``),
-    ``last-folder`` the last one (``<year>/<identity>/<video>``). Splits at the top stay there.
-    """
+
+def _by_people(top: Sequence[Node], identity_from: IdentityFrom) -> list[Node]:
+    """The same videos as ``<identity>/<video>``, with names that are paths; splits at the top stay there."""
     if all(node.name in SPLITS and node.height for node in top):
-        return [node._replace(height=2, children=by_people(node.children, identity_from)) for node in top]
+        return [node._replace(height=2, children=_by_people(node.children, identity_from)) for node in top]
     people: dict[str, list[Node]] = {}
     found = [node for node in top if not node.height]  # of nobody
     for person in top:
@@ -208,32 +195,22 @@ def _enrolled(videos: Sequence[Node], enrol: int) -> int:
 
 
 def nodes_in(folder: Path, base: Path, home: str, ignored: Ignored) -> tuple[int, list[Node]]:
-    """Return the number of images directly in a folder and the nodes in it, in natural order."""
+    """The number of images directly in a folder, and the nodes in it."""
     images = 0
     nodes = []
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
-    except OSError as error:
-        raise ManifestError(f"{folder}: cannot be listed: {error.strerror}") from None
-    for entry in entries:
-        path = folder / entry.name
-        name = path.relative_to(base).as_posix()
+    for path, name, is_folder in entries_in(folder, base, home, ignored):
         suffix = path.suffix.lower()
-        reason = reason_to_skip(entry, folder, home)
-        if reason:
-            ignored[reason].append(name)
-        elif entry.is_dir():
-            node = _node(path, base, home, ignored)
-            if node:
-                nodes.append(node)
+        if is_folder:
+            frames, children = nodes_in(path, base, home, ignored)
+            height = 1 + max((child.height for child in children), default=0)
+            if frames or children:
+                nodes.append(Node(path.name, 0 if frames else height, False, children))
             else:
                 ignored["folder without videos or frames"].append(name)
-        elif not entry.is_file():
-            ignored["neither file nor folder"].append(name)
         elif suffix in IMAGE_SUFFIXES:
             images += 1
         elif suffix in VIDEO_SUFFIXES:
-            nodes.append(Node(entry.name, 0, True, []))
+            nodes.append(Node(path.name, 0, True, []))
         else:
             ignored["file that is no video or image"].append(name)
     if images and nodes:
@@ -242,8 +219,22 @@ def nodes_in(folder: Path, base: Path, home: str, ignored: Ignored) -> tuple[int
     return images, nodes
 
 
-def reason_to_skip(entry: os.DirEntry[str], folder: Path, home: str) -> str:
-    """Why an entry of a folder is not looked at: it is hidden, or a link that leads out or back up; or nothing."""
+def entries_in(folder: Path, base: Path, home: str, ignored: Ignored) -> Iterator[tuple[Path, str, bool]]:
+    """Path, name below ``base`` and whether it is a folder, of what may be looked at, in natural order."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
+    except OSError as error:
+        raise ManifestError(f"{folder}: cannot be listed: {error.strerror}") from None
+    for entry in entries:
+        path = folder / entry.name
+        name = path.relative_to(base).as_posix()
+        if reason := _reason_to_skip(entry, folder, home):
+            ignored[reason].append(name)
+        else:
+            yield path, name, entry.is_dir()
+
+
+def _reason_to_skip(entry: os.DirEntry[str], folder: Path, home: str) -> str:
     if entry.name.startswith("."):
         return "hidden"
     if entry.is_symlink():
@@ -252,19 +243,11 @@ def reason_to_skip(entry: os.DirEntry[str], folder: Path, home: str) -> str:
             return "link that leaves the root"
         if (os.path.realpath(folder) + "/").startswith(real + "/"):
             return "link to a folder above"
-    return ""
-
-
-def _node(folder: Path, base: Path, home: str, ignored: Ignored) -> Node | None:
-    images, children = nodes_in(folder, base, home, ignored)
-    if images:
-        return Node(folder.name, 0, False, [])
-    height = 1 + max((child.height for child in children), default=0)
-    return Node(folder.name, height, False, children) if children else None
+    return "" if entry.is_dir() or entry.is_file() else "neither file nor folder"
 
 
 def _one_height(folder: Path, nodes: Sequence[Node]) -> int:
-    """Return the height that all nodes share, also below, or refuse to guess what a mixture means."""
+    """The height that all nodes share, also below; what a mixture means is not guessed."""
     for node in nodes:
         if node.children:
             _one_height(folder / node.name, node.children)
@@ -273,8 +256,3 @@ def _one_height(folder: Path, nodes: Sequence[Node]) -> int:
             what = "one is a video, or holds videos less deep than the other"
             raise ManifestError(f"{folder}: {both} do not go together, {what}; see the layouts in the help")
     return nodes[0].height
-
-
-def _left_out(ignored: Ignored) -> str:
-    counts = ", ".join(f"{len(names)} {reason}" for reason, names in ignored.items())
-    return f"left out: {counts}" if counts else "it is empty"

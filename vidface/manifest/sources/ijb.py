@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from vidface.errors import ManifestError
-from vidface.manifest.formats import format_of
-from vidface.manifest.manifest import row_problems
 from vidface.manifest.rows import show
-from vidface.manifest.sources.converted import Converted, Ignored, prefix_of, write_converted
+from vidface.manifest.sources.converted import Converted, Ignored, prefix_of, refuse_names, write_converted
 from vidface.manifest.sources.template_lists import FACES, TemplateSet, list_path, read_faces
-
-__all__ = ["aligned_name", "from_ijb"]
 
 UNREADABLE = "crops that no face could be cut from (their rows stay)"
 
@@ -45,11 +41,9 @@ def from_ijb(
 
     Raises:
         ManifestError: the list cannot be used, an image's name leaves the folder, or the folder is not under the root.
-        StoreError: the manifest cannot be written.
     """
-    format_of(output)
-    path = list_path(meta, kind, FACES)
     prefix = prefix_of(folder, output, root)
+    path = list_path(meta, kind, FACES)
     images = read_faces(path).images
     check_names(path, images)
     names = [aligned_name(image) for image in images] if aligned else images
@@ -58,24 +52,17 @@ def from_ijb(
     ignored: Ignored = defaultdict(list)
     ignored[UNREADABLE] += unreadable
     made = write_converted(output, rows, missing=sum(name not in there for name in names), ignored=ignored)
-    todo = f"whose an image is stands in the lists: extract, then score with --protocol {kind} --meta {meta}"
-    loose = (
-        []
-        if aligned
-        else ["these are the pictures as they are; --aligned DIR cuts the faces from loose crops"]
-    )
-    return replace(made, notes=[*loose, todo])
+    notes = [
+        f"whose an image is stands in the lists: extract, then score with --protocol {kind} --meta {meta}"
+    ]
+    if not aligned:
+        notes.insert(0, "these are the pictures as they are; --aligned DIR cuts the faces from loose crops")
+    return replace(made, notes=notes)
 
 
 def check_names(path: Path, images: Sequence[str]) -> None:
-    """Look whether images can be ids and lie in their folder.
-
-    Raises:
-        ManifestError: naming the first line of the list that cannot.
-    """
-    bare = [(image, image, "", "test") for image in images]  # a prefix must not hide an absolute name
-    for problem in row_problems(range(1, len(bare) + 1), bare):
-        raise ManifestError(f"{path}:{problem.line}: {problem.message}")
+    """Refuse the first line of a list whose image cannot be an id and lie in its folder."""
+    refuse_names(path, images)
     for line, image in enumerate(images, 1):
         if image != PurePosixPath(image).as_posix() or image == ".":  # else one file would have two names
             raise ManifestError(
@@ -88,13 +75,12 @@ def aligned_name(image: str) -> str:
     return PurePosixPath(image).with_suffix(".png").as_posix()
 
 
-def _files(folder: Path, names: Sequence[str]) -> Mapping[str, None]:
-    """Which of these names are files; a folder is listed once, as half a million questions take their time."""
-    parents = {str(PurePosixPath(name).parent) for name in names}
-    found: dict[str, None] = {}
-    for parent in parents:
-        place = folder / parent
-        if place.is_dir():
-            inside = PurePosixPath(parent)
-            found.update((str(inside / path.name), None) for path in place.iterdir() if path.is_file())
-    return found
+def _files(folder: Path, names: Sequence[str]) -> set[str]:
+    """What files there are beside these names; a folder is listed once, as half a million questions take their time."""
+    return {
+        str(parent / path.name)
+        for parent in {PurePosixPath(name).parent for name in names}
+        if (folder / parent).is_dir()
+        for path in (folder / parent).iterdir()
+        if path.is_file()
+    }

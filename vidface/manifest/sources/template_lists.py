@@ -30,31 +30,13 @@ from vidface.errors import ManifestError
 from vidface.manifest.rows import show
 from vidface.manifest.sources.converted import text_of
 
-__all__ = [
-    "GALLERIES",
-    "Crops",
-    "Faces",
-    "Subjects",
-    "TemplateSet",
-    "list_path",
-    "read_crops",
-    "read_faces",
-    "read_subjects",
-    "refuse",
-    "whole_number",
-]
-
 TemplateSet = Literal["ijbb", "ijbc"]
 GALLERIES: dict[TemplateSet, tuple[str, str]] = {
     "ijbb": ("1N_gallery_S1.csv", "1N_gallery_S2.csv"),
     "ijbc": ("1N_gallery_G1.csv", "1N_gallery_G2.csv"),
 }
-FACES, CROPS, PAIRS, PROBES = (
-    "face_tid_mid.txt",
-    "name_5pts_score.txt",
-    "template_pair_label.txt",
-    "1N_probe_mixed.csv",
-)
+FACES, CROPS = "face_tid_mid.txt", "name_5pts_score.txt"
+PAIRS, PROBES = "template_pair_label.txt", "1N_probe_mixed.csv"
 
 LARGEST = 2**53  # beyond it no template of anybody's is
 _NAMED_LINES = 5  # of those that are wrong
@@ -63,7 +45,7 @@ Integers = npt.NDArray[np.int64]
 
 
 class Faces(NamedTuple):
-    """``face_tid_mid``: the image of line i + 1, its template and its medium."""
+    """The image of line i + 1 of ``face_tid_mid``, its template and its medium."""
 
     images: list[str]
     templates: Integers
@@ -86,11 +68,7 @@ class Subjects(NamedTuple):
 
 
 def list_path(meta: Path, kind: TemplateSet, name: str) -> Path:
-    """Where a list of a set lies.
-
-    Raises:
-        ManifestError: it is not there.
-    """
+    """Where a list of a set lies; a ManifestError if it is not there."""
     path = meta / f"{kind}_{name}"
     if path.is_file():
         return path
@@ -106,17 +84,16 @@ def read_faces(path: Path) -> Faces:
         ManifestError: it cannot be read, a line is not ``image template medium``, or an image is in two lines.
     """
     images: list[str] = []
-    numbers: list[tuple[int, int]] = []
+    numbers: list[list[int]] = []
     problems: list[tuple[int, str]] = []
     for line, words in _lines(path):
-        template, medium = (whole_number(word) for word in words[1:]) if len(words) == 3 else (None, None)
-        if template is None or medium is None:
+        row = [number for word in words[1:] if (number := whole_number(word)) is not None]
+        if len(words) != 3 or len(row) != 2:
             problems.append((line, f"{show(' '.join(words))} is not: image template medium"))
-            continue
-        images.append(words[0])
-        numbers.append((template, medium))
-    refuse(path, problems)
-    _refuse_repeats(path, images)
+        else:
+            images.append(words[0])
+            numbers.append(row)
+    _refuse(path, problems, images)
     columns = np.array(numbers, np.int64)
     return Faces(images, columns[:, 0].copy(), columns[:, 1].copy())
 
@@ -138,22 +115,18 @@ def read_crops(path: Path) -> Crops:
         if len(row) != 11 or not math.isfinite(sum(row)) or row[10] < 0:
             what = f"{len(words)} words, where an image, 10 coordinates and a score of 0 or more belong"
             problems.append((line, f"{show(' '.join(words))}: {what}"))
-            continue
-        images.append(words[0])
-        rows.append(row)
-    refuse(path, problems)
-    _refuse_repeats(path, images)
+        else:
+            images.append(words[0])
+            rows.append(row)
+    _refuse(path, problems, images)
     values = np.array(rows)
     return Crops(images, values[:, :10].reshape(-1, 5, 2), values[:, 10].copy())
 
 
 def read_subjects(path: Path, templates: Integers, *, gallery: bool) -> Subjects:
-    """Read a gallery or the probes.
+    """Read a gallery, in which a subject may have one template only, or the probes.
 
-    Args:
-        path: the list.
-        templates: int64 [T], ascending, each once.
-        gallery: whether a subject may have one template only.
+    ``templates``, int64 [T], are ascending, each once.
 
     Raises:
         ManifestError: it cannot be read, has no header, a line does not begin with two whole numbers, names a
@@ -168,24 +141,22 @@ def read_subjects(path: Path, templates: Integers, *, gallery: bool) -> Subjects
     try:
         for row in reader:
             line = reader.line_num
-            template, subject = (
-                (whole_number(word.strip()) for word in row[:2]) if len(row) > 1 else (None, None)
-            )
+            template, subject = [whole_number(word.strip()) for word in [*row, "", ""][:2]]
             if line == 1:
                 if template is not None:
                     problems.append((1, "the header is not there: the first line must name the columns"))
                 continue
             if template is None or subject is None:
-                problems.append((line, f"{show(','.join(row))} does not begin with a template and a subject"))
+                what = f"{show(','.join(row))} does not begin with a template and a subject"
             elif template not in known:
-                problems.append((line, f"no image of template {template} in {FACES}"))
+                what = f"no image of template {template} in {FACES}"
             elif subject_of.setdefault(template, subject) != subject:
-                problems.append(
-                    (line, f"template {template} is of subject {subject_of[template]} further up")
-                )
+                what = f"template {template} is of subject {subject_of[template]} further up"
             elif gallery and template_of.setdefault(subject, template) != template:
-                other = template_of[subject]
-                problems.append((line, f"subject {subject} has template {other} already; a gallery has one"))
+                what = f"subject {subject} has template {template_of[subject]} already; a gallery has one"
+            else:
+                continue
+            problems.append((line, what))
     except csv.Error as error:
         problems.append((reader.line_num, f"not CSV: {error}"))
     refuse(path, problems)
@@ -223,13 +194,12 @@ def refuse(path: Path, problems: Sequence[tuple[int, str]]) -> None:
     raise ManifestError(f"{path}:{line}: {message}{more}")
 
 
-def _refuse_repeats(path: Path, images: Sequence[str]) -> None:
-    if len(set(images)) == len(images):
-        return
-    first: dict[str, int] = {}
-    problems = []
-    for line, image in enumerate(images, 1):
-        before = first.setdefault(image, line)
-        if before != line:
-            problems.append((line, f"image {show(image)} is in line {before} already"))
+def _refuse(path: Path, problems: Sequence[tuple[int, str]], images: Sequence[str]) -> None:
+    """Refuse a list with these problems, or with an image in two lines."""
     refuse(path, problems)
+    first: dict[str, int] = {}
+    places = [(line, first.setdefault(image, line), image) for line, image in enumerate(images, 1)]
+    refuse(
+        path,
+        [(line, f"image {show(image)} is in line {at} already") for line, at, image in places if at != line],
+    )

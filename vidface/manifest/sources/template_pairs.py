@@ -1,7 +1,4 @@
-"""The listed pairs of templates of IJB-B and IJB-C: 15.7 million lines in a few seconds, each of them checked.
-
-Tested in ``tests/scores/protocols/test_templates.py`` and ``tests/faults/test_template_lists.py``.
-"""
+"""The listed pairs of templates of IJB-B and IJB-C: 15.7 million lines in a few seconds, each of them checked."""
 
 from __future__ import annotations
 
@@ -16,8 +13,6 @@ from vidface.errors import ManifestError
 from vidface.files.atomic import require_regular
 from vidface.manifest.rows import show
 from vidface.manifest.sources.template_lists import FACES, LARGEST, Integers, refuse, whole_number
-
-__all__ = ["TemplatePairs", "read_template_pairs"]
 
 CHUNK = 1 << 24  # bytes of the list that are parsed at once
 LONGEST = 1 << 26  # bytes without a line end, before they are taken for something else
@@ -35,13 +30,9 @@ class TemplatePairs(NamedTuple):
 def read_template_pairs(path: Path, templates: Integers) -> TemplatePairs:
     """Read ``template_pair_label``, in bounded memory: 9 bytes a pair stay.
 
-    Args:
-        path: the list.
-        templates: int64 [T], ascending, each once.
-
     Raises:
         ManifestError: it cannot be read, a line is not ``template template label``, or names a template that is not
-            among these.
+            among ``templates``, int64 [T], ascending, each once.
     """
     parts: list[TemplatePairs] = []
     lines = 0
@@ -51,15 +42,11 @@ def read_template_pairs(path: Path, templates: Integers) -> TemplatePairs:
         known = templates[np.minimum(places, len(templates) - 1)] == columns[:, :2]
         problems = []
         for row in np.flatnonzero(~known.all(axis=1)).tolist():
-            unknown = columns[row, :2][~known[row]]
-            names = " and ".join(map(str, unknown.tolist()))
+            names = " and ".join(map(str, columns[row, :2][~known[row]].tolist()))
             problems.append((lines + row + 1, f"no image of template {names} in {FACES}"))
         refuse(path, problems)
-        parts.append(
-            TemplatePairs(
-                places[:, 0].astype(np.int32), places[:, 1].astype(np.int32), columns[:, 2].astype(np.bool_)
-            )
-        )
+        first, second = places.T.astype(np.int32)
+        parts.append(TemplatePairs(first, second, columns[:, 2].astype(np.bool_)))
         lines += len(columns)
     if not lines:
         raise ManifestError(f"{path}: empty")
@@ -89,44 +76,33 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def _three_columns(path: Path, chunk: bytes, before: int) -> Integers:
     """int64 [n, 3] of a chunk's lines; ``before`` of the file are in earlier chunks."""
-    plain = chunk.replace(b"\r\n", b"\n")
+    plain = chunk.replace(b"\r\n", b"\n").removesuffix(b"\n") + b"\n"
     if not plain.translate(None, _NUMBERS) and (columns := _fast(plain)) is not None:
         return columns
     # Something is not as it should be, or is written in an unusual way: word by word tells which.
-    rows: list[tuple[int, int, int]] = []
+    rows: list[list[int]] = []
     problems: list[tuple[int, str]] = []
     for number, line in enumerate(plain.removesuffix(b"\n").split(b"\n"), before + 1):
         words = line.decode("utf-8", "replace").split()
-        first, second, label = (
-            (whole_number(word) for word in words) if len(words) == 3 else (None, None, None)
-        )
-        if first is None or second is None or label not in (0, 1):
+        row = [found for word in words if (found := whole_number(word)) is not None]
+        if len(words) != 3 or len(row) != 3 or row[2] > 1:
             problems.append(
                 (number, f"{show(' '.join(words))} is not: template template label, which is 1 or 0")
             )
         else:
-            rows.append((first, second, label))
+            rows.append(row)
     refuse(path, problems)
     return np.array(rows, np.int64)
 
 
 def _fast(plain: bytes) -> Integers | None:
-    """The same at the speed of a disk, for lines of digits with single spaces; None where one is no such line."""
-    from pyarrow import ArrowInvalid, BufferReader, int64
-    from pyarrow import csv as arrow_csv
-
-    names = ["first", "second", "same"]
-    try:
-        table = arrow_csv.read_csv(
-            BufferReader(plain),
-            read_options=arrow_csv.ReadOptions(column_names=names),
-            parse_options=arrow_csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, int64()), null_values=[], check_utf8=False
-            ),
-        )
-    except ArrowInvalid:
+    """The same at the speed of a disk, of digits and white space; None if they are not three numbers a line."""
+    raw = np.frombuffer(plain, np.uint8)
+    between = raw[raw <= ord(" ")]
+    numbers = np.fromstring(plain, np.int64, sep=" ")
+    lines = len(numbers) // 3
+    if len(numbers) != 3 * lines or bytes(between) != b"  \n" * lines:
         return None
-    columns = np.stack([table[name].to_numpy() for name in names], axis=1)
-    inside = columns[:, 2].max(initial=0) <= 1 and columns[:, :2].max(initial=0) <= LARGEST
+    columns = numbers.reshape(lines, 3)
+    inside = columns[:, 2].max(initial=0) <= 1 and columns.max(initial=0) <= LARGEST
     return columns if inside else None

@@ -2,14 +2,10 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import pickle
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from python2_pickle import python2_pickle
 
 from vidface.errors import StoreError
 from vidface.files.unpickle import load_plain
@@ -82,8 +79,16 @@ def test_plain_values_come_back_as_pickle_itself_reads_them(value: Any, protocol
 
 
 @given(
-    array=hnp.arrays("f4", (3, 4)),
-    view=st.sampled_from([np.transpose, np.asfortranarray, lambda a: a[::2], lambda a: a[:, 1:3]]),
+    array=hnp.arrays("f4", (3, 4, 2)),
+    view=st.sampled_from(
+        [
+            np.transpose,
+            np.asfortranarray,
+            lambda a: a[::2],
+            lambda a: a[:, 1:3],
+            lambda a: a.transpose(1, 0, 2),
+        ]
+    ),
     protocol=st.sampled_from(PROTOCOLS),
 )
 def test_arrays_in_any_order_are_writable_and_of_their_own(
@@ -93,12 +98,6 @@ def test_arrays_in_any_order_are_writable_and_of_their_own(
     assert same(ours, np.array(view(array)))
     ours[...] = 1
     assert (ours == 1).all()
-
-
-def test_an_axis_order_of_new_numpy() -> None:
-    cube = np.arange(24, dtype="i2").reshape(2, 3, 4).transpose(1, 0, 2)
-    content = pickle.dumps(cube, 5)
-    assert same(load_plain(content, source="here"), np.array(cube))
 
 
 def test_python_2() -> None:
@@ -116,32 +115,15 @@ def test_python_2() -> None:
         assert load_plain(content, source="here", encoding="bytes") == expected
 
 
-def official_features(random: np.random.Generator) -> tuple[dict[str, Any], bytes]:
-    """The shape of iQIYI's official features, and the bytes that Python 2 with an old numpy wrote for it."""
-    features: dict[str, Any] = {}
-    out = b"\x80\x02}("
-    for video in ("IQIYI_VID_TRAIN_0000001.mp4", "IQIYI_VID_VAL_0000002.mp4"):
-        faces = []
-        out += b"U" + bytes([len(video)]) + video.encode() + b"]("
-        for frame in range(3):
-            box, score, quality = random.uniform(0, 200, 4).tolist(), 0.5, -1.25
-            vector = random.normal(0, 1, 512).astype(np.float16)
-            faces.append([frame, box, score, quality, vector])
-            floats = [b"G" + struct.pack(">d", value) for value in [*box, score, quality]]
-            out += b"](K" + bytes([frame]) + b"](" + b"".join(floats[:4]) + b"e" + floats[4] + floats[5]
-            out += b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01M\x00\x02\x85"
-            out += b"cnumpy\ndtype\nU\x02f2K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
-            out += b"T" + (1024).to_bytes(4, "little") + vector.tobytes() + b"tbe"
-        features[video] = faces
-        out += b"e"
-    return features, out + b"u."
-
-
 def test_official_features_of_iqiyi() -> None:
-    features, content = official_features(np.random.default_rng(5))
+    random = np.random.default_rng(5)
+    faces = [
+        [n, [0.5, 1.5, 2.5, 3.5], 0.5, -1.25, random.normal(size=512).astype(np.float16)] for n in range(3)
+    ]
+    features = {"IQIYI_VID_TRAIN_0000001.mp4": faces, "IQIYI_VID_VAL_0000002.mp4": faces[1:]}
+    content = python2_pickle(features)
     assert same(load_plain(io.BytesIO(content), source="here"), features)
-    stock = pickle.loads(content, encoding="latin1")  # noqa: S301 - shows that the bytes above are what they say
-    assert same(stock, features)
+    assert same(pickle.loads(content, encoding="latin1"), features)  # noqa: S301 - the bytes are what they say
 
 
 def test_shared_and_cyclic_values() -> None:
@@ -152,88 +134,20 @@ def test_shared_and_cyclic_values() -> None:
     assert ours[2] is ours and ours[0] is ours[1]
 
 
-# Hostile ones
+# Hostile ones; tests/faults/test_models.py offers live payloads to all that read pickles
 
 
-class Call:
-    """A pickle of a call; ``state`` and ``items`` ride along as pickle lets them."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.reduced = (function, arguments)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self.reduced
-
-
-def write_marker(marker: Path) -> str:
-    return f"open({str(marker)!r}, 'w').close()"
-
-
-def payloads(marker: Path) -> dict[str, Any]:
-    """Objects whose pickles write the marker under pickle itself."""
-    code = write_marker(marker)
-    array = np.empty(2, object)
-    array[:] = [Call(exec, code), 1]
-    getter = Call(getattr, Call(__import__, "builtins"), "exec")
-    return {
-        "os.system": Call(os.system, f"touch {marker}"),
-        "eval": Call(eval, code),
-        "exec": Call(exec, code),
-        "subprocess.Popen": Call(subprocess.check_call, ["touch", str(marker)]),
-        "numpy.save": Call(np.save, marker, np.arange(3)),
-        "getattr": [Call(map_first, getter, code)],
-        "pickle in pickle": Call(pickle.loads, pickle.dumps(Call(exec, code))),
-        "in a list": [1, (2, {"x": Call(exec, code)})],
-        "as a key": {Call(hash_of, code): 1},
-        "in an object array": array,
-        "pathlib": Call(Path.touch, marker),
-        "bytecode": Call(exec, Call(zlib.decompress, zlib.compress(code.encode()))),
-    }
-
-
-def map_first(function: Callable[[str], None], argument: str) -> None:
-    function(argument)
-
-
-def hash_of(code: str) -> int:
-    exec(code)
-    return 1
-
-
-NAMES = list(payloads(Path("marker")))
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_call_is_refused_by_name_and_never_runs(tmp_path: Path, name: str, protocol: int) -> None:
-    marker = tmp_path / "it-ran.npy"
-    content = pickle.dumps(payloads(marker)[name], protocol)
-    text = refusal(content)
-    assert "wants to call" in text or "an array of O8" in text
-    assert not marker.exists()
-    pickle.loads(content)  # noqa: S301 - shows that the payload was a live one
-    assert marker.exists(), "the payload is a dud: the test proves nothing"
-
-
-BY_HAND = {
-    "global": b"cos\nsystem\n(S'touch MARKER'\ntR.",
-    "stack global": b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0ctouch MARKER\x85R.",
-    "instance": b"(S'touch MARKER'\nios\nsystem\n.",
-    "object": b"(cos\nsystem\nS'touch MARKER'\no.",
-    "nested name": b"\x80\x04\x8c\x02os\x8c\x0epath.os.system\x93\x8c\x0ctouch MARKER\x85R.",
-    "getattr chain": b"c__builtin__\ngetattr\n(c__builtin__\n__import__\n(S'os'\ntRS'system'\ntR(S'touch MARKER'\ntR.",
-    "attrgetter": b"coperator\nattrgetter\n(S'system'\ntR(cos\n__dict__\nt0cos\nsystem\n(S'touch MARKER'\ntR.",
-    "after a plain value": b"(lp0\nI1\na0cos\nsystem\n(S'touch MARKER'\ntR.",
-}
-
-
-@pytest.mark.parametrize("name", BY_HAND)
-def test_every_opcode_that_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert "is a pickle that wants to call " in refusal(BY_HAND[name])
-    assert list(tmp_path.iterdir()) == []
-    pickle.loads(BY_HAND[name])  # noqa: S301
-    assert (tmp_path / "MARKER").exists()
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04\x8c\x02os\x8c\x0epath.os.system\x93\x8c\x01x\x85R.",  # a nested name
+        b"coperator\nattrgetter\n(S'system'\ntR(cos\n__dict__\nt0cos\nsystem\n(S'x'\ntR.",
+        b"(lp0\nI1\na0cos\nsystem\n(S'x'\ntR.",  # after a plain value
+        b"(S'x'\nios\nsystem\n.",
+    ],
+)
+def test_a_call_is_refused_by_name(content: bytes) -> None:
+    assert "is a pickle that wants to call " in refusal(content)
 
 
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
@@ -245,14 +159,7 @@ ENDIAN = b"(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb"
     "content",
     [
         b"cnumpy\nload\n.",
-        b"cnumpy.core.multiarray\n_reconstruct\n.",  # the name itself is no value
-        b"(cnumpy\nndarray\nt.",
-        b"(lcnumpy\nndarray\na.",
-        b"(l(cnumpy\nndarray\nta.",
-        b"(dS'x'\ncnumpy\nndarray\ns.",
         b"(dcnumpy\nndarray\nI1\ns.",
-        FLOAT + b".",
-        b"(l" + FLOAT + b"a.",
         b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(I0\ntS'b'\ntR.",
         b"cnumpy.core.multiarray\n_reconstruct\n(S'x'\n(I0\ntS'b'\ntR.",
         b"cnumpy\nndarray\n(I3\ntR.",
@@ -266,8 +173,16 @@ ENDIAN = b"(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb"
         ARRAY + b"(I1\n(I1\nt" + FLOAT + ENDIAN + b"I00\n(lI7\natb.",
         ARRAY + b"(I1\n(I1\nt" + FLOAT + ENDIAN + b"I00\nItb.",
         ARRAY + b"(dS'x'\nI1\nsb.",
-        b"(d(dS'x'\nI1\nsb.",
         b"I1\n(dS'x'\nI1\nsb.",
+        b"c__builtin__\nset\n(}N\x86b.",  # attributes of a function of our own
+        b"c__builtin__\nset\n)\x81.",
+        b"(c__builtin__\nset\no.",
+        b"(i__builtin__\nset\n.",
+        b"c__builtin__\nset\nS'ab'\nR.",
+        b"c__builtin__\nset\n(" + b"N" * 17 + b"tR.",
+        b"S'upper'\n)R.",
+        b"(lI1\nI2\ns.",  # an item of a list
+        b"N]a.",
         b"c_codecs\nencode\n(Vx\nS'hex_codec'\ntR.",
         b"c__builtin__\nbytes\n(I99999999999\ntR.",
         b"c__builtin__\nset\n((l(lattR.",

@@ -1,19 +1,25 @@
-"""LFW's lists of pairs, as text and as CSV, and those of CALFW and CPLFW, with two lines a pair.
+"""LFW's lists of pairs, as text and as CSV, those of CALFW and CPLFW, with two lines a pair, and CFP's folders.
 
 Sources: LFW's own README (names and numbers, sets of matched then mismatched pairs); the CSV files that LFW is passed
 around with (``pairs.csv``: ``name,imagenum1,imagenum2``, the rows as in ``pairs.txt``); for CALFW and CPLFW public
 programs that read ``pairs_CALFW.txt`` and ``pairs_CPLFW.txt``: ``IMAGE NUMBER``, a pair in two lines with the same
 number, 0 for two people. CALFW numbers the folds of its pairs of one person from 1 to 10; CPLFW has 1 for all of them.
+
+CFP has ``Protocol/Split/FP/01 .. 10/{same,diff}.txt`` of ``a,b`` lines: image a of ``Protocol/Pair_list_F.txt`` and b
+of ``Pair_list_P.txt`` (of ``Pair_list_F.txt`` for ``Split/FF``), from 1 up. A list's line is ``number path``, such as
+``1 ../Data/Images/001/frontal/01.jpg``; three independent public readers agree on it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidface.errors import ManifestError
-from vidface.manifest.pairs.parsed import Lines, PairLine, Parsed, is_number, split_line
+from vidface.files.atomic import natural_key
+from vidface.manifest.pairs.parsed import Lines, PairLine, Parsed, is_number, read_text, split_line
 from vidface.manifest.rows import show
 
 FOLDS = 10
@@ -67,8 +73,8 @@ def read_lfw(path: Path, lines: Lines) -> Parsed:
         head = [int(word) for word in begin]
     lines = [line for line in lines[bool(head) :] if not is_head_of_csv(line[1])]
     block, before = 1, True
-    for number, line in lines:
-        place, words = f"{path}:{number}", _words(line)
+    for place, line in lines:
+        words = _words(line)
         same = len(words) == 3 and all(map(is_number, words[1:]))
         if not (same or is_mismatch(line)):
             parsed.trouble(place, f"neither name n1 n2 nor name1 n1 name2 n2, but {show(line)}")
@@ -115,17 +121,17 @@ def read_two_lines(path: Path, lines: Lines) -> Parsed:
     """
     parsed = Parsed("CALFW or CPLFW pairs", flat=True)
     tokens: list[int] = []
-    for couple in (lines[place : place + 2] for place in range(0, len(lines), 2)):
-        number, line = couple[0]
+    for couple in (lines[start : start + 2] for start in range(0, len(lines), 2)):
+        place, line = couple[0]
         words = [_words(text) for _, text in couple]
         if len(words) < 2 or not _is_two_lines(words) or words[0][1] != words[1][1]:
             second = show(couple[1][1]) if len(couple) > 1 else "nothing"
             raise ManifestError(
-                f"{path}:{number}: {show(line)} and {second} are not a pair, which is two lines, each with an image "
+                f"{place}: {show(line)} and {second} are not a pair, which is two lines, each with an image "
                 "and the same number: is a line missing above?"
             )
         tokens.append(int(words[0][1]))
-        parsed.lines.append(PairLine(f"{path}:{number}", words[0][0], words[1][0], tokens[-1] > 0))
+        parsed.lines.append(PairLine(place, words[0][0], words[1][0], tokens[-1] > 0))
     folds = _two_line_folds(tokens)
     if folds:
         parsed.lines = [line._replace(fold=fold) for line, fold in zip(parsed.lines, folds, strict=True)]
@@ -154,3 +160,58 @@ def _two_line_folds(tokens: Sequence[int]) -> list[int]:
         seen[same] += 1
         found.append(token if same and len(numbers) > 1 else part)
     return found
+
+
+def parse_folder(folder: Path) -> Parsed:
+    """Read the pairs of one of the two protocols; ids are ``PERSON/frontal/IMAGE`` and ``PERSON/profile/IMAGE``.
+
+    Raises:
+        ManifestError: it is no such folder, or one of its files cannot be read.
+    """
+    kind = folder.resolve().name
+    second = {"FP": "Pair_list_P.txt", "FF": "Pair_list_F.txt"}.get(kind)
+    splits = sorted(
+        (path.parent for path in folder.glob("*/same.txt")), key=lambda path: natural_key(path.name)
+    )
+    if second is None or not splits:
+        raise ManifestError(
+            f"{folder}: a folder of pairs must be Protocol/Split/FP (or FF) of CFP, with 01/same.txt and so on in it"
+        )
+    contents: list[bytes] = []
+    first_names, second_names = (
+        _names(folder.resolve().parent.parent / name, contents) for name in ("Pair_list_F.txt", second)
+    )
+    parsed = Parsed(f"CFP {kind}")
+    for fold, split in enumerate(splits, 1):
+        for name in ("same.txt", "diff.txt"):
+            for place, line in _lines(split / name, contents):
+                left, _, right = (part.strip() for part in line.partition(","))
+                if left in first_names and right in second_names:
+                    pair = first_names[left], second_names[right]
+                    parsed.lines.append(PairLine(place, *pair, name == "same.txt", fold))
+                else:
+                    parsed.trouble(place, f"not two numbers of the lists of images, but {show(line)}")
+    parsed.sha256 = hashlib.sha256(b"".join(contents)).hexdigest()
+    return parsed
+
+
+def _lines(path: Path, contents: list[bytes]) -> Iterator[tuple[str, str]]:
+    """Place and text of the lines that have any; what was read is added to ``contents``."""
+    text, raw = read_text(path)
+    contents.append(raw)
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield f"{path}:{number}", line.strip()
+
+
+def _names(path: Path, contents: list[bytes]) -> dict[str, str]:
+    """Number, as it is written -> the last three parts of the path."""
+    names: dict[str, str] = {}
+    for place, line in _lines(path, contents):
+        number, *name = line.split(maxsplit=1)
+        if not name or not number.isdecimal():
+            raise ManifestError(f"{place}: not a number and a path, but {show(line)}")
+        if number in names:
+            raise ManifestError(f"{place}: image {number} is listed already; a number is of one image")
+        names[number] = "/".join(name[0].split("/")[-3:])
+    return names
