@@ -30,8 +30,6 @@ from vidface.features.engines.reading import (
     Video,
     VideoEnd,
     read_video,
-    reading_from_json,
-    reading_to_json,
 )
 from vidface.features.options import ExtractOptions
 from vidface.files.store import VideoRows
@@ -168,7 +166,7 @@ def test_how_faces_are_read_travels_as_json(drawn: Drawn) -> None:
         ReadOptions("decord", 8.0, True, (112, 96), 3.5),
         ReadOptions("pyav", None, False, None),
     ):
-        assert reading_from_json(json.loads(json.dumps(reading_to_json(reading)))) == reading
+        assert ReadOptions.from_json(json.loads(json.dumps(reading.to_json()))) == reading
 
 
 # --- one video, in this process ---
