@@ -28,7 +28,7 @@ from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
 from vidface.features.options import MADE_FROM, ExtractOptions
-from vidface.features.warned import fault_warnings
+from vidface.features.rows import fault_warnings
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.json_files import read_json, write_json
 from vidface.files.pointers import NOT_FETCHED

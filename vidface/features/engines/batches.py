@@ -17,7 +17,7 @@ from vidface.errors import printable
 from vidface.features.engines.contract import Embed
 from vidface.features.engines.reading import Block, Message, VideoEnd
 from vidface.features.options import ExtractOptions
-from vidface.features.usable import left_out, usable_rows
+from vidface.features.rows import left_out, usable_rows
 from vidface.files.faces import FILTERED, NO_FACES, FaceCounts, FaceRows, join_faces
 from vidface.files.store import Fault, VideoRows
 from vidface.frames.faces.link import MOST_JOINED, face_weights, link_tracks
