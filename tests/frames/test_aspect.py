@@ -13,8 +13,8 @@ from PIL import Image
 
 from vidface.errors import MediaError
 from vidface.frames import DECODERS, Frame, ReadReport, read_frames
-from vidface.frames.aspect import square
 from vidface.frames.frame import MAX_PIXELS
+from vidface.frames.picture import square
 
 
 def write(

@@ -13,7 +13,7 @@ from av.packet import Packet
 from clips import Clip, read_number
 
 from vidface.frames import DECODERS, ReadReport, read_frames
-from vidface.frames.timeline import Timeline
+from vidface.frames.joined import Timeline
 
 GOP = {"g": "12", "bf": "3", "sc_threshold": "0"}
 MPEG2 = {"g": "12", "bf": "2", "b": "2000k"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from av.filter import Graph
 from av.video.frame import VideoFrame
@@ -56,12 +57,8 @@ def _graph(picture: VideoFrame) -> Graph | None:
         with Log().capture():
             graph = Graph()
             graph.threads = 1
-            source = graph.add_buffer(
-                width=picture.width,
-                height=picture.height,
-                format=picture.format,
-                time_base=picture.time_base,
-            )
+            size: Any = {"width": picture.width, "height": picture.height}
+            source = graph.add_buffer(**size, format=picture.format, time_base=picture.time_base)
             graph.link_nodes(source, graph.add(*FILTER), graph.add("buffersink")).configure()
     except READ_ERRORS:
         return None

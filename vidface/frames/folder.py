@@ -30,23 +30,7 @@ SUFFIXES = frozenset(IMAGE_SUFFIXES)
 
 # Pictures by their names that are not read. A folder may hold other things, but frames are not left out without a word.
 OTHER_PICTURES = frozenset(
-    {
-        *[
-            ".webp",
-            ".bmp",
-            ".gif",
-            ".tif",
-            ".tiff",
-            ".heic",
-            ".heif",
-            ".avif",
-            ".jp2",
-            ".jxl",
-            ".jfif",
-            ".jpe",
-            ".ppm",
-        ]
-    },
+    ".webp .bmp .gif .tif .tiff .heic .heif .avif .jp2 .jxl .jfif .jpe .ppm".split()  # noqa: SIM905 - a list of words
 )
 
 # What Pillow raises on damaged images; its PNG reader knows SyntaxError too.
@@ -79,15 +63,12 @@ def read_folder(folder: Path, *, most: int | None = None, report: ReadReport) ->
 
     An image that cannot be read, and a link that leads out of the folder, is a fault ``unreadable-image`` that
     names the file; one of more than ``MAX_PIXELS`` pixels, which its header tells, is one ``too-large``. The others
-    are read all the same, each at its own index / 8 s.
+    are read all the same, in natural order, each at its own index / 8 s.
 
     Args:
         folder: where the images are.
         most: images to take, by `evenly`; None takes all. One that can't be read is not replaced by another.
         report: counts of what was read, and the faults.
-
-    Yields:
-        One frame an image, in natural order.
 
     Raises:
         MediaError: ``unreadable``; ``no-frames`` where there is no image; ``unreadable-image`` or ``too-large``
@@ -129,11 +110,7 @@ def read_folder(folder: Path, *, most: int | None = None, report: ReadReport) ->
 
 
 def read_picture(path: Path, *, report: ReadReport) -> Iterator[Frame]:
-    """Read one image file as a clip of one frame, at 0 s: sets of photographs have such.
-
-    Raises:
-        MediaError: ``missing``, ``empty-file``, ``unreadable-image``, ``too-large``.
-    """
+    """Read one image file as a clip of one frame, at 0 s: sets of photographs have such. Errors as `read_frames`."""
     if not path.exists():
         raise MediaError("missing", f"{path}: no such file or folder")
     try:

@@ -31,8 +31,8 @@ class Frame:
         pixels: uint8 [H, W, 3], RGB, C-contiguous, upright, of square pixels.
         pts_seconds: presentation time in seconds, 0 at the video's first frame. Frames of a folder carry no
             time: they get index / 8, since LFRC cuts its folders at 8 fps.
-        aspect: of a video the width of a pixel over its height as the file has it, upright; ``pixels`` were scaled
-            where it is not 1.
+        aspect: of a video the width of a pixel over its height as the file has it, upright; if it is not 1, ``pixels``
+            were scaled.
     """
 
     pixels: Pixels
