@@ -75,8 +75,7 @@ def align_faces(
 
     Args:
         pixels: uint8 [H, W, 3].
-        points: [n, 5, 2], (x, y) in pixels of the picture: image-left eye, image-right eye, nose, image-left and
-            image-right mouth corner.
+        points: [n, 5, 2], (x, y) in pixels of the picture, in the order of `TEMPLATE`.
         size: (height, width) of the faces.
         target: [5, 2], (x, y), where the points belong in a face; None: where `template` has them.
 
