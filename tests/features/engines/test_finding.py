@@ -17,20 +17,13 @@ import pytest
 from command_line import SIDE, cells_of, frames_of, pooling_model, write_video
 from made_up_detector import BAND, DIE_ONCE, RAISE, Face, frame_of, weights_at
 from PIL import Image, ImageFilter
-from processes import one_killed
 
 from vidface.backbones import load_backbone
 from vidface.errors import UsageError
 from vidface.features.engines import Engine, ExtractJob, open_engine
 from vidface.features.engines import detection as finding
 from vidface.features.engines.detection import FaceOptions, Finder
-from vidface.features.engines.reading import (
-    Block,
-    ReadOptions,
-    Video,
-    VideoEnd,
-    read_video,
-)
+from vidface.features.engines.reading import Block, ReadOptions, Video, VideoEnd, read_video
 from vidface.features.options import ExtractOptions
 from vidface.files.store import VideoRows
 from vidface.frames.frame import Frame
@@ -120,14 +113,6 @@ def test_rows_of_every_run(engine: Engine, drawn: Drawn) -> None:
     check(extract(engine, job_of(drawn)), drawn)
 
 
-def test_a_killed_decoder_costs_nothing(request: pytest.FixtureRequest, engine: Engine, drawn: Drawn) -> None:
-    if request.node.callspec.params["engine"] != "local-2":
-        pytest.skip("the decoding processes of the others are the same")
-    with one_killed("vidface.features.engines.decoder") as killed:
-        check(extract(engine, job_of(drawn)), drawn)
-    assert killed
-
-
 @pytest.mark.parametrize("engine", ["local-1"], indirect=True)
 def test_a_decoder_that_dies_in_the_middle_costs_nothing(
     engine: Engine, drawn: Drawn, tmp_path: Path
@@ -147,12 +132,8 @@ def test_a_decoder_that_dies_in_the_middle_costs_nothing(
     assert (tmp_path / "detector.alive").read_bytes() == b"", "nothing died"
     assert (dies.status, dies.faults, dies.face_counts) == ("ok", [], whole.face_counts)
     assert len(dies.features) == 2 * FRAMES and whole.faces is not None and dies.faces is not None
-    for mine, theirs in zip(
-        (dies.features, dies.timestamps, *dies.faces),
-        (whole.features, whole.timestamps, *whole.faces),
-        strict=True,
-    ):
-        assert np.array_equal(mine, theirs)
+    ours, theirs = ((row.features, row.timestamps, *row.faces) for row in (dies, whole))
+    assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
 def test_other_weights_than_the_run_began_with(engine: Engine, drawn: Drawn) -> None:
@@ -207,12 +188,8 @@ def test_a_detector_that_failed_is_made_anew(
     monkeypatch.setattr(finding, "open_detector", counted)
     reading = job_of(drawn, min_score=0.123).reading  # no other test has opened this one
     good = [frame_of([Face(0, frames_of(0, 1)[0])])]
-    for frames, lost, count in [
-        (good, False, 1),
-        (good, False, 1),
-        ([*good, frame_of([], RAISE)], True, 1),
-        (good, False, 2),
-    ]:
+    bad = [*good, frame_of([], RAISE)]
+    for frames, lost, count in [(good, False, 1), (good, False, 1), (bad, True, 1), (good, False, 2)]:
         *_, end = read(monkeypatch, frames, reading)
         assert (end.lost, len(opened)) == (lost, count)
     assert end.faults == [] and end.counts is not None and end.counts.found == 1
