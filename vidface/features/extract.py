@@ -1,8 +1,8 @@
 """Frames -> features: an engine reads the videos and runs the network; what comes back is kept in shards.
 
 The manifest is worked off in shards of `SHARD_VIDEOS` consecutive videos, each a file that is whole or absent, in
-``<output>.parts/``. Batches never cross a shard, so a run that was killed resumes with exactly the batches that it would
-have had, and ends in the same bytes. When all shards are there they are joined and removed.
+``<output>.parts/``. Batches never cross a shard, so a run that was killed resumes with exactly the batches that it
+would have had, and ends in the same bytes. When all shards are there they are joined and removed.
 
 With ``--faces detect`` a row is a face that was found in a frame, not a frame: see
 `vidface.features.engines.detection`.

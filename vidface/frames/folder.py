@@ -59,20 +59,15 @@ def evenly(count: int, most: int | None) -> list[int]:
 
 
 def read_folder(folder: Path, *, most: int | None = None, report: ReadReport) -> Iterator[Frame]:
-    """Read every image of a folder, or at most so many, evenly spaced.
+    """Read every image of a folder, or at most so many, evenly spaced as `evenly` has it.
 
-    An image that cannot be read, and a link that leads out of the folder, is a fault ``unreadable-image`` that
-    names the file; one of more than ``MAX_PIXELS`` pixels, which its header tells, is one ``too-large``. The others
-    are read all the same, in natural order, each at its own index / 8 s.
-
-    Args:
-        folder: where the images are.
-        most: images to take, by `evenly`; None takes all. One that can't be read is not replaced by another.
-        report: counts of what was read, and the faults.
+    An image that cannot be read, and a link that leads out of the folder, is a fault ``unreadable-image`` that names
+    the file; one of more than ``MAX_PIXELS`` pixels, which its header tells, is one ``too-large``; none is replaced by
+    another. The others are read all the same, in natural order, each at its own index / 8 s.
 
     Raises:
-        MediaError: ``unreadable``; ``no-frames`` where there is no image; ``unreadable-image`` or ``too-large``
-            where none of the images can be read.
+        MediaError: ``unreadable``; ``no-frames`` if there is no image; ``unreadable-image`` or ``too-large`` if none of
+            the images can be read.
     """
     files, others = frame_files(folder), frame_files(folder, OTHER_PICTURES)
     left_out = (
@@ -127,17 +122,14 @@ def read_picture(path: Path, *, report: ReadReport) -> Iterator[Frame]:
 
 
 def read_image(path: Path) -> Pixels:
-    """Decode one JPEG or PNG image, whatever its name says, and turn it as its EXIF orientation says.
+    """Decode one JPEG or PNG image, whatever its name says, to upright RGB, uint8 [H, W, 3].
 
     Transparency is ignored, and so is a resolution that differs across and down, as in viewers. Of several pictures in
-    a file (MPO, APNG) the first is read.
-
-    Returns:
-        uint8 [H, W, 3], RGB, upright. Of 16 bits a channel the upper 8 are kept.
+    a file (MPO, APNG) the first is read, of 16 bits a channel the upper 8.
 
     Raises:
-        OSError, SyntaxError, ValueError, EOFError: as Pillow raises them where the file is not an image, cut
-            short or damaged.
+        OSError, SyntaxError, ValueError, EOFError: as Pillow raises them if the file is not an image, cut short or
+            damaged.
         MediaError: ``too-large``.
     """
     if not path.is_file():

@@ -71,12 +71,8 @@ class Timeline:
 def second_file(file: BinaryIO, demuxer: str, last: int) -> int | None:
     """Where another file of the same kind begins, in bytes; None if there is none, or if it cannot be told.
 
-    Only headers are read, each of them once.
-
-    Args:
-        file: the whole file, open for reading; its position is changed.
-        demuxer: its container, FFmpeg's name.
-        last: where in the file the last packet was read.
+    Only headers are read, each of them once. ``demuxer`` is FFmpeg's name of the container, ``last`` where the last
+    packet was read.
     """
     size = file.seek(0, SEEK_END)
     at, index = (last, 0) if demuxer == "flv" else (0, 0)

@@ -41,17 +41,10 @@ def turn(pixels: Pixels, matrix: Matrix) -> Pixels:
 
 
 def exif_matrix(info: Mapping[Any, Any]) -> Matrix:
-    """How a picture is to be turned by the EXIF block that Pillow found in it.
+    """How a picture is to be turned by the EXIF block that Pillow found in it (``Image.info`` of a loaded picture).
 
     Not by Pillow's own reader: of damaged blocks it prints warnings and raises errors of many kinds, when the pixels
-    are fine.
-
-    Args:
-        info: ``Image.info`` of a picture that is loaded. A PNG may have the block as ImageMagick writes it, in
-            hexadecimal text.
-
-    Returns:
-        ``UPRIGHT`` if there is no orientation, or none that can be read.
+    are fine. A PNG may have the block as ImageMagick writes it, in hexadecimal text.
     """
     block = info.get("exif", b"")
     for name in IN_TEXT:

@@ -141,13 +141,9 @@ class PixelAspect:
 def square(pixels: Pixels, aspect: Fraction) -> Pixels:
     """Make pixels square by scaling up the side that is stored too short, so that none is lost.
 
-    Args:
-        pixels: uint8 [H, W, 3], upright.
-        aspect: width of a pixel over its height.
-
-    Returns:
-        uint8 [H, W, 3]: W times ``aspect`` if that is above 1, else H divided by it, rounded. The very same array if
-        that changes nothing. If it would be more than ``MAX_PIXELS`` the other side is scaled down.
+    Upright uint8 [H, W, 3] with pixels ``aspect`` times as wide as high becomes W times ``aspect`` wide if that is
+    above 1, else H divided by it high, rounded; the very same array if that changes nothing. If it would be more than
+    ``MAX_PIXELS`` the other side is scaled down.
     """
     height, width = pixels.shape[:2]
     wider, higher = (round(width * aspect), height), (width, round(height / aspect))

@@ -57,14 +57,9 @@ def decode(
 ) -> Iterator[tuple[float, float, Shown]]:
     """Decode every frame in presentation order, count it, and report the damage at the end.
 
-    ``tap`` is called with each packet of the video stream before it is decoded.
-
-    Yields:
-        (time, duration, shown): seconds since the first frame, never falling; duration 0 if unknown.
-
-    Raises:
-        MediaError: ``no-frames``, if nothing could be decoded; ``too-large``, if that is since all is over
-            ``MAX_PIXELS``.
+    ``tap`` is called with each packet of the video stream before it is decoded. Yields (time, duration, shown): seconds
+    since the first frame, never falling; duration 0 if unknown. Raises MediaError: ``no-frames``, or ``too-large`` if
+    nothing could be decoded since all is over ``MAX_PIXELS``.
     """
     stream = video.stream
     unit = float(stream.time_base or 0)

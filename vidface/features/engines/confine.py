@@ -48,10 +48,8 @@ _PROCESSORS = {
 def confine(memory: int) -> None:
     """Give up what decoding does not need, for the rest of this process's life.
 
-    Args:
-        memory: bytes that may be taken beyond what the process holds now, counted as they are asked for: so the limit
-            holds at once, while a look from outside comes a moment later. Shared memory, which no decoder asks for, is
-            not counted.
+    ``memory`` bytes may be taken beyond what the process holds now, counted as they are asked for: so the limit holds
+    at once, while a look from outside comes a moment later. Shared memory, which no decoder asks for, is not counted.
     """
     if sys.platform != "linux":
         return

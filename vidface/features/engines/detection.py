@@ -22,13 +22,11 @@ from vidface.frames.frame import Pixels
 class FaceOptions(NamedTuple):
     """How faces are taken from frames; plain data, since it travels to decoding processes and to other machines.
 
-    Attributes:
-        detector, weights, min_score: as `vidface.frames.faces.detector.open_detector` takes them.
-        sha256: of the weights.
-        min_face, min_sharpness, max_yaw: of `vidface.frames.faces.quality.filter_faces`.
-        track: ``main`` keeps the main person of every video, ``centre`` the one who is nearest to the middle, ``all``
-            everybody.
-        template: five (x, y), where the points belong in an aligned face; None: `vidface.frames.faces.align.template`.
+    ``detector``, ``weights`` and ``min_score`` are as `vidface.frames.faces.detector.open_detector` takes them,
+    ``sha256`` is of the weights; ``min_face``, ``min_sharpness`` and ``max_yaw`` as
+    `vidface.frames.faces.quality.filter_faces` does. ``track`` is ``main`` (each video's main person), ``centre`` (who
+    is nearest to the middle) or ``all``. ``template``: where the five points belong in an aligned face; None: as
+    `vidface.frames.faces.align.template`.
     """
 
     detector: str
@@ -47,11 +45,9 @@ class DetectionError(Exception):
 
 
 class Finder:
-    """Finds the faces of one video, frame by frame; several may work at a time, each in its thread.
+    """Finds the faces of one video, frame by frame; ``counts`` is what became of them until now.
 
-    Attributes:
-        counts: what became of the faces until now.
-        frame_size: (height, width) of the last frame; None before the first.
+    Several may work at a time, each in its thread. ``frame_size`` is the (height, width) of the last frame.
     """
 
     def __init__(self, how: FaceOptions, size: tuple[int, int]) -> None:
@@ -63,17 +59,9 @@ class Finder:
         self._tracker = Tracker()
 
     def find(self, pixels: Pixels, seconds: float) -> tuple[Pixels, FaceRows]:
-        """The faces of the next frame that no filter leaves out.
+        """The faces of the next frame, uint8 [H, W, 3] RGB, that no filter leaves out.
 
-        Args:
-            pixels: uint8 [H, W, 3] RGB, the whole frame.
-            seconds: when it is shown.
-
-        Returns:
-            uint8 [n, height, width, 3] aligned, and where they are.
-
-        Raises:
-            DetectionError: the detector failed.
+        Returns uint8 [n, height, width, 3] aligned, and where they are. Raises DetectionError if the detector failed.
         """
         how = self._how
         try:
@@ -104,11 +92,7 @@ _opening = threading.Lock()  # uniface is led to its weights by changing its mod
 
 
 def load_detector(how: FaceOptions) -> Detector:
-    """The detector, loaded once a thread: it keeps buffers of its own.
-
-    Raises:
-        VidfaceError: it cannot be loaded, or its weights are others than ``how`` says.
-    """
+    """The detector, loaded once a thread: it keeps buffers of its own."""
     if getattr(_of_thread, "how", None) != how:
         with _opening:
             detector = open_detector(Path(how.weights), how.detector, min_score=how.min_score)

@@ -57,13 +57,10 @@ LIMITS = Limits()
 
 
 class _Decoder:
-    """One decoding process.
+    """One decoding process, and how many videos it was asked for.
 
-    Attributes:
-        videos: that it was asked for.
-        deadline: until when it may be silent, while an answer is waited for.
-        fault: (kind, detail) for which it was stopped.
-        last_words: printed before its first video; known once it has ended.
+    ``deadline`` is until when it may be silent, while an answer is waited for; ``fault`` why it was stopped, (kind,
+    detail); ``last_words`` what it printed before its first video, known once it has ended.
     """
 
     def __init__(self, reading: ReadOptions, limits: Limits) -> None:

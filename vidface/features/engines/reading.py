@@ -85,10 +85,8 @@ def read_options(
 class Block(NamedTuple):
     """Consecutive rows of one video, frames or faces found in them. It may be empty: then work just goes on.
 
-    Attributes:
-        pixels: uint8 [b, H, W, 3].
-        times: [b], seconds.
-        faces: where they were found; None: the rows are frames.
+    ``pixels`` are uint8 [b, H, W, 3], ``times`` [b] seconds; ``faces`` says where they were found, None if rows are
+    frames.
     """
 
     pixels: Pixels
@@ -102,13 +100,10 @@ class Block(NamedTuple):
 
 
 class VideoEnd(NamedTuple):
-    """A video is read to its end.
+    """A video is read to its end: (kind, detail) of everything that was wrong with it.
 
-    Attributes:
-        faults: (kind, detail) of everything that was wrong with it.
-        lost: its decoder did not survive it: frames that were handed out before don't count.
-        counts: of the faces that were found; None: the rows are frames.
-        size: (height, width) of the last frame that faces were found in, if any.
+    If its decoder did not survive it, it is ``lost``: frames that were handed out before don't count. If faces were
+    found in frames, there are ``counts`` of them and the ``size``, (height, width), of the last frame.
     """
 
     faults: list[tuple[str, str]]

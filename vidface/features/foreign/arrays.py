@@ -26,15 +26,13 @@ _LONGEST_TIME = 1e7  # seconds: 115 days
 
 
 def read_arrays(features: Path, index: Path, video_ids: Sequence[str]) -> Foreign:
-    """Read a ``.npy`` of frame features and its index.
+    """Read a ``.npy`` of frame features [R, D], see `vidface.files.npy.open_matrix`, and its index.
+
+    The index is a CSV with the header ``video_id`` or ``video_id,time``, its lines in the order of the rows. The lines
+    of a video may stand apart: they are put together, in the order of their times, else in that of the file. It may
+    have the manifest's ids in the other Unicode form, or with the suffix of the media.
 
     The array is mapped, the index is read as a stream: memory holds some 30 bytes a row.
-
-    Args:
-        features: float16, float32 or float64 [R, D]; see `vidface.files.npy.open_matrix`.
-        index: CSV with the header ``video_id`` or ``video_id,time``, its lines in the order of the rows. The lines of a
-            video may stand apart: they are put together, in the order of their times, else in that of the file.
-        video_ids: of the manifest. The index may have them in the other Unicode form, or with the suffix of the media.
 
     Raises:
         StoreError: a file is missing or damaged; two names mean one video; a line of the index is not of this form

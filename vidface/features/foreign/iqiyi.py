@@ -55,17 +55,11 @@ def read_iqiyi_features(
     min_score: float | None = None,
     min_quality: float | None = None,
 ) -> Foreign:
-    """Read feature pickles, one after the other; the vectors go to a plain file from which they are mapped.
+    """Read feature pickles, one after the other; the vectors go to a plain file in ``folder`` and are mapped.
 
-    A pickle is held whole while it is read: see ``docs/protocols/foreign.md`` for what that takes. An entry that is
-    not of the form is left out and is a fault of its video.
-
-    Args:
-        paths: the pickles.
-        video_ids: of the manifest; ``.mp4`` at the end of a name may be there or not, on both sides.
-        folder: where the plain file is written; the caller removes it.
-        min_score: faces with a detection score below it are left out; None: none.
-        min_quality: likewise by the quality score.
+    A pickle is held whole while it is read: see ``docs/protocols/foreign.md`` for what that takes. ``.mp4`` at the end
+    of a name may be there or not, on both sides. An entry that is not of the form is left out and is a fault of its
+    video; faces of lower scores than the least ones are left out.
 
     Raises:
         StoreError: a file is missing, damaged, wants to run anything, or is something else; a video is there twice; or

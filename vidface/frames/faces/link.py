@@ -32,13 +32,10 @@ def face_weights(
 ) -> npt.NDArray[np.float64]:
     """What each face counts when the main person is chosen, float64 [f]: the person with the largest sum is.
 
-    Args:
-        boxes: [f, 4], (x0, y0, x1, y1), pixels.
-        times: [f], seconds, of the frame of every face.
-        size: (height, width) of the frames; None if it is not known: then all rules are ``large``.
-        rule: ``large``: the size, the root of the box's area. ``still``: the size, less the further the face is from
-            the middle, nothing in the corners. ``centre``: 1 for the face nearest to the middle of its frame, else
-            next to nothing; the size decides a tie.
+    ``rule`` is ``large``: the size, the root of the area of the box, (x0, y0, x1, y1). ``still``: the size, less the
+    further the face is from the middle, nothing in the corners. ``centre``: 1 for the face nearest to the middle of its
+    frame, else next to nothing; the size decides a tie. If the ``size`` of the frames is not known, all rules are
+    ``large``.
     """
     boxes = np.asarray(boxes, np.float64)
     sizes = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))

@@ -64,20 +64,13 @@ def sharpness(faces: Pixels) -> Float:
 
 
 def head_yaw(points: npt.NDArray[Any]) -> Float:
-    """Estimate from their five points alone how far heads are turned to a side.
+    """Estimate from their five points alone, [n, 5, 2] as in `Faces`, how far heads are turned to a side.
 
     The mean head is laid on the points by the affine camera of least squares; the nearest turn is its polar factor,
     and the angle is read from that. Heads differ from the mean one, so it is good to some ten degrees, enough to
     tell a profile from a face; beyond 60 degrees a detector's points are guesses.
 
-    Args:
-        points: [n, 5, 2], (x, y), in the order of `vidface.frames.faces.faces.Faces`.
-
-    Returns:
-        float32 [n], degrees, -90 to 90: above 0 turned to the image's right, 0 straight into the camera.
-
-    Raises:
-        UsageError: points of another shape.
+    Returns float32 [n], degrees, -90 to 90: above 0 turned to the image's right, 0 straight into the camera.
     """
     points = np.asarray(points, np.float64)
     if points.ndim != 3 or points.shape[1:] != (5, 2):
@@ -99,18 +92,10 @@ def filter_faces(
     min_sharpness: float = 0,
     max_yaw: float = 90,
 ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
-    """Say which of n faces are good enough, and why the others are not.
+    """Say which of n faces are good enough, bool [n], and count why the others are not, by `FILTERED`.
 
-    Args:
-        boxes: float32 [n, 4], (x0, y0, x1, y1), pixels.
-        points: float32 [n, 5, 2].
-        sharp: float32 [n], as `sharpness` gives it.
-        min_size: pixels; a box whose shorter side is less is ``too_small``.
-        max_yaw: degrees; what looks further to a side is ``turned``. 90 leaves all.
-        min_sharpness: what has less is ``blurred``.
-
-    Returns:
-        bool [n], True where a face is kept; and the count of each reason of `FILTERED`.
+    A box, float32 [n, 4], whose shorter side is less than ``min_size`` pixels is ``too_small``; what looks further to a
+    side than ``max_yaw`` degrees is ``turned``, and 90 leaves all; what is less sharp, by `sharpness`, is ``blurred``.
     """
     boxes = np.asarray(boxes)
     fails = (
