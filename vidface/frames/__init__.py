@@ -2,7 +2,7 @@
 
 ``containers`` tells a video from its first bytes, ``demux`` opens it safely, ``pyav`` and ``decord_reader`` decode it,
 ``folder`` reads frames that are images already, ``sampling`` chooses frames by time, ``write`` makes clips. What a
-viewer would see is made by ``picture``, ``orientation``, ``fields`` and ``joined``, by the rules of docs/frames.md.
+viewer would see is made by ``picture``, ``orientation`` and ``joined``, by the rules of docs/frames.md.
 """
 
 from __future__ import annotations

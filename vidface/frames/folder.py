@@ -81,12 +81,7 @@ def read_folder(folder: Path, *, most: int | None = None, report: ReadReport) ->
     for index in taken:
         path = files[index]
         try:
-            if not path.resolve().is_relative_to(home):
-                raise ValueError("it is a link that leads out of the folder")
-            pixels = read_image(path)
-        except IMAGE_ERRORS as error:
-            report.faults.append(("unreadable-image", f"{path.name}: {_reason(error)}"))
-            continue
+            pixels = read_image(path, home)
         except MediaError as error:
             report.faults.append((error.kind, f"{path.name}: {error}"))
             continue
@@ -112,8 +107,6 @@ def read_picture(path: Path, *, report: ReadReport) -> Iterator[Frame]:
         if path.is_file() and path.stat().st_size == 0:
             raise MediaError("empty-file", "the file is empty")
         pixels = read_image(path)
-    except IMAGE_ERRORS as error:
-        raise MediaError("unreadable-image", f"{path}: {_reason(error)}") from None
     except MediaError as error:
         raise MediaError(error.kind, f"{path}: {error}") from None
     report.decoded += 1
@@ -121,31 +114,27 @@ def read_picture(path: Path, *, report: ReadReport) -> Iterator[Frame]:
     yield Frame(pixels, 0.0)
 
 
-def read_image(path: Path) -> Pixels:
-    """Decode one JPEG or PNG image, whatever its name says, to upright RGB, uint8 [H, W, 3].
+def read_image(path: Path, home: Path | None = None) -> Pixels:
+    """As `decode_image`, of a file, whatever its name says; with ``home`` of one in that folder alone."""
+    try:
+        if home is not None and not path.resolve().is_relative_to(home):
+            raise ValueError("it is a link that leads out of the folder")
+        if not path.is_file():
+            raise ValueError("it is not a regular file")
+        with path.open("rb") as file:
+            return _decode(file)
+    except IMAGE_ERRORS as error:
+        raise MediaError("unreadable-image", _reason(error)) from None
+
+
+def decode_image(content: bytes) -> Pixels:
+    """Decode the bytes of one JPEG or PNG image to upright RGB, uint8 [H, W, 3].
 
     Transparency is ignored, and so is a resolution that differs across and down, as in viewers. Of several pictures in
     a file (MPO, APNG) the first is read, of 16 bits a channel the upper 8.
 
     Raises:
-        OSError, SyntaxError, ValueError, EOFError: as Pillow raises them if the file is not an image, cut short or
-            damaged.
-        MediaError: ``too-large``.
-    """
-    if not path.is_file():
-        raise ValueError("it is not a regular file")
-    with path.open("rb") as file:
-        return _decode(file)
-
-
-def decode_image(content: bytes) -> Pixels:
-    """Decode the bytes of one JPEG or PNG image, as `read_image` does a file.
-
-    Returns:
-        uint8 [H, W, 3], RGB, upright.
-
-    Raises:
-        MediaError: ``unreadable-image``, where they are not an image, cut short or damaged; ``too-large``.
+        MediaError: ``unreadable-image``, if they are not an image, cut short or damaged; ``too-large``.
     """
     try:
         return _decode(io.BytesIO(content))

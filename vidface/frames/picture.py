@@ -1,27 +1,30 @@
-"""From FFmpeg's picture to RGB: colours as tagged, the right way up, pixels made square.
+"""From FFmpeg's picture to RGB: one moment a picture, colours as tagged, the right way up, pixels made square.
 
-Pixels that are not square are met on DVDs and in broadcasts. Tested in ``tests/frames/test_aspect.py``,
-``tests/frames/test_orientation.py`` and ``tests/frames/test_hdr.py``.
+Pixels that are not square are met on DVDs and in broadcasts, and so are interlaced pictures, which show two moments,
+line by line. Tested in ``tests/frames/test_aspect.py``, ``tests/frames/test_orientation.py``,
+``tests/frames/test_fields.py`` and ``tests/frames/test_hdr.py``.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
+from av.filter import Graph
 from av.packet import Packet
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 from PIL import Image
 
-from vidface.frames.demux import Video
+from vidface.frames.demux import READ_ERRORS, Log, Video
 from vidface.frames.frame import MAX_PIXELS, Pixels
 from vidface.frames.orientation import UPRIGHT, Matrix, turn
 
-__all__ = ["SCALING", "PixelAspect", "Shown", "ToRgb", "display_matrix", "is_hdr", "square"]
+__all__ = ["SCALING", "PixelAspect", "Shown", "ToRgb", "deinterlace", "display_matrix", "is_hdr", "square"]
 
 # FFmpeg's own default, the fast way: decord and most tools turn 8-bit video into the very same RGB. Interpolating
 # the chroma and rounding instead of truncating differs by 1 level of luma on average and takes 10 times as long.
@@ -43,6 +46,12 @@ class Shown(NamedTuple):
 
     picture: VideoFrame
     aspect: Fraction
+
+
+Timed = tuple[float, float, Shown]
+
+# A picture for a picture, of the field that comes first. Pictures that aren't flagged as interlaced pass untouched.
+FILTER = ("bwdif", "mode=send_frame:deint=interlaced")
 
 
 def is_hdr(picture: VideoFrame) -> bool:
@@ -153,3 +162,62 @@ def square(pixels: Pixels, aspect: Fraction) -> Pixels:
     if size[0] * size[1] > MAX_PIXELS:
         size = other
     return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+def deinterlace(shown: Iterable[Timed]) -> Iterator[Timed]:
+    """Pictures with their times, deinterlaced by FFmpeg's bwdif from the first interlaced one on.
+
+    bwdif takes what is missing from the picture before and after where nothing moves, so still parts stay sharp; three
+    pictures are held. A picture that it cannot work on, as one of two lines, stays as it is.
+    """
+    graph: Graph | None = None
+    form: tuple[int, int, str] | None = None
+    held: deque[Timed] = deque()
+    for timed in shown:
+        picture = timed[2].picture
+        if graph is not None and _form(picture) != form:  # a graph knows one size
+            yield from _pulled(graph, held, None)
+            graph = None
+        if graph is None and picture.interlaced_frame:
+            graph, form = _graph(picture), _form(picture)
+        if graph is None:
+            yield timed
+        else:
+            held.append(timed)
+            yield from _pulled(graph, held, picture)
+    if graph is not None:
+        yield from _pulled(graph, held, None)
+
+
+def _form(picture: VideoFrame) -> tuple[int, int, str]:
+    return picture.width, picture.height, picture.format.name
+
+
+def _graph(picture: VideoFrame) -> Graph | None:
+    try:
+        with Log().capture():
+            graph = Graph()
+            graph.threads = 1
+            size: Any = {"width": picture.width, "height": picture.height}
+            source = graph.add_buffer(**size, format=picture.format, time_base=picture.time_base)
+            graph.link_nodes(source, graph.add(*FILTER), graph.add("buffersink")).configure()
+    except READ_ERRORS:
+        return None
+    return graph
+
+
+def _pulled(graph: Graph, held: deque[Timed], picture: VideoFrame | None) -> Iterator[Timed]:
+    """Give the graph a picture, or None at the end, and take what comes out, in the order of what went in."""
+    with Log().capture():
+        graph.vpush(picture)
+    while held:
+        try:
+            with Log().capture():
+                ready = graph.vpull()
+        except READ_ERRORS:  # it wants another one first
+            break
+        time, duration, stored = held.popleft()
+        yield time, duration, stored._replace(picture=ready)
+    if picture is None:  # what it never gave stays as it was
+        yield from held
+        held.clear()

@@ -17,10 +17,9 @@ from av.video.frame import VideoFrame
 from vidface.errors import MediaError
 from vidface.frames.damage import Damage
 from vidface.frames.demux import READ_ERRORS, Log, Video, open_video, too_large
-from vidface.frames.fields import deinterlace
 from vidface.frames.frame import MAX_PIXELS, Frame, ReadReport
 from vidface.frames.joined import Timeline
-from vidface.frames.picture import PixelAspect, Shown, ToRgb
+from vidface.frames.picture import PixelAspect, Shown, ToRgb, deinterlace
 from vidface.frames.sampling import sample_by_time
 
 __all__ = ["read_with_pyav"]

@@ -20,7 +20,7 @@ from vidface.files.atomic import disk_is_full, sha256_file
 from vidface.files.json_files import write_json
 from vidface.files.locks import exclusive
 from vidface.frames.faces.align import align_faces, opencv
-from vidface.frames.folder import IMAGE_ERRORS, decode_image
+from vidface.frames.folder import read_image
 from vidface.manifest.formats import format_of
 from vidface.manifest.rows import show
 from vidface.manifest.sources.converted import Converted, home_of, prefix_of
@@ -167,11 +167,9 @@ def _align(crop: Path, points: npt.NDArray[np.float64], target: Path) -> str:
     if not crop.is_file():
         return "no such file"
     try:
-        pixels = decode_image(crop.read_bytes())
+        pixels = read_image(crop)
     except MediaError as error:
         return str(error)
-    except IMAGE_ERRORS as error:
-        return getattr(error, "strerror", None) or "it cannot be read"
     if np.ptp(points, axis=0).max() == 0:
         return "its five points are one"
     face = align_faces(pixels, points[None], (SIDE, SIDE))[0]
