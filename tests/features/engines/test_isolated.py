@@ -13,14 +13,13 @@ import os
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -622,28 +621,3 @@ def test_same_bytes_for_any_workers_batch_size_and_order(
     again = by_id(tmp_path / "shuffled.h5")
     assert list(again) != list(rows) and set(again) == set(rows)
     assert all(again[video].tobytes() == rows[video].tobytes() for video in rows)
-
-
-def test_same_bytes_on_real_faces_with_a_real_network(tmp_path: Path, shared_data: Path) -> None:
-    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
-        faces = islice((member for member in archive if member.isfile()), 60)
-        archive.extractall(tmp_path, faces, filter="data")
-    folders = sorted({str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("*.jpg")})
-    rows = [[Path(folder).name, folder] for folder in folders]
-    assert len(rows) > 10
-    model = ("--model", shared_data / "models" / "mobilefacenet_128.onnx")
-    outputs = []
-    for name, order, options in [
-        ("a", rows, ("--workers", 0, "--batch-size", 64)),
-        ("b", rows, ("--workers", 2, "--batch-size", 1)),
-        ("c", rows[::-1], ("--workers", 1, "--batch-size", 7)),
-    ]:
-        outputs.append(tmp_path / f"{name}.h5")
-        manifest = write_manifest(tmp_path / f"{name}.csv", order)
-        vidface("extract", manifest, "-o", outputs[-1], *model, *options, code=0)
-    assert outputs[0].read_bytes() == outputs[1].read_bytes()
-    one, other = by_id(outputs[0]), by_id(outputs[2])
-    assert list(one) != list(other)
-    assert {video: rows.tobytes() for video, rows in one.items()} == {
-        video: rows.tobytes() for video, rows in other.items()
-    }
