@@ -252,6 +252,23 @@ def test_a_lost_video_and_the_next_one(
         assert times == [1, 2, 3, 4] and not end.lost
 
 
+@pytest.mark.filterwarnings("ignore:.*Popen.*", "ignore:subprocess .* is still running")
+def test_a_process_that_cannot_be_killed_is_left_behind(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is that waits for a disk: neither its read nor the end of the run waits for it."""
+    monkeypatch.setattr("vidface.features.engines.isolated.KILL_SECONDS", 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess.Popen, "kill", lambda self: None)
+        with Decoders(READING._replace(timeout=0.5)) as decoders:
+            _, end = taken(decoders, "hangs")
+            assert end.lost and [kind for kind, _ in end.faults] == ["decoder-hung"]
+    (pid,) = children()
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
 LIES = {
     "no json of ours": [[1, 2]],
     "a number": [5],

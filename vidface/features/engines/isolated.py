@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import math
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -23,7 +25,7 @@ import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from vidface.errors import VidfaceError, printable
 from vidface.features.engines.decoder import ClosedError, receive
@@ -56,6 +58,21 @@ class Limits(NamedTuple):
 LIMITS = Limits()
 
 
+class _Answers(io.FileIO):
+    """What a decoding process writes. It ends with the process, or once that is ``stopped``, even if it lives on."""
+
+    stopped = False
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """As many bytes as there are."""
+        ready = select.poll()
+        ready.register(self, select.POLLIN)
+        while not ready.poll(1000 * LOOK_SECONDS):
+            if self.stopped:
+                return 0
+        return super().readinto(buffer)
+
+
 class _Decoder:
     """One decoding process, and how many videos it was asked for.
 
@@ -69,7 +86,8 @@ class _Decoder:
         self._ended: str | None = None
         # Its messages have a pipe of their own: whatever is printed in the process cannot get among them.
         answers, theirs = os.pipe()
-        self._answers = os.fdopen(answers, "rb")
+        self._raw = _Answers(answers)
+        self._answers = io.BufferedReader(self._raw)
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         told = {
             "parent": os.getpid(),
@@ -116,15 +134,15 @@ class _Decoder:
         finally:
             self.deadline = math.inf
 
-    def stop(self, kind: str, detail: str) -> None:
-        """Kill it for a fault."""
-        self.fault = kind, detail
+    def kill(self) -> None:
+        """Kill the process; an answer that is waited for does not come, whether or not it dies of it."""
+        self._raw.stopped = True
         self.process.kill()
 
     def end(self) -> str:
         """Kill the process, and say how it ended."""
         if self._ended is None:
-            self.process.kill()
+            self.kill()
             try:
                 self._ended = _how(self.process.wait(KILL_SECONDS))
             except subprocess.TimeoutExpired:
@@ -166,7 +184,7 @@ class Decoders:
             self._stopped.set()
             idle, self._idle = self._idle, []
             for decoder in (*idle, *self._busy):
-                decoder.process.kill()
+                decoder.kill()
         for decoder in idle:
             decoder.end()
         self._starter.shutdown()
@@ -227,11 +245,13 @@ class Decoders:
                 busy = list(self._busy)
             for decoder in busy:
                 if resident_bytes(decoder.process.pid) > self._limits.bytes:
-                    most = f"{self._limits.bytes / 1e9:g} GB"
-                    decoder.stop("decoder-memory", f"the {self._what} took more than {most} and was stopped")
+                    most = f"more than {self._limits.bytes / 1e9:g} GB"
+                    decoder.fault = "decoder-memory", f"the {self._what} took {most} and was stopped"
+                    decoder.kill()
                 elif time.monotonic() > decoder.deadline:
                     silence = f"no frame for {self._reading.timeout:g} s"
-                    decoder.stop("decoder-hung", f"{silence}: the {self._what} was stopped")
+                    decoder.fault = "decoder-hung", f"{silence}: the {self._what} was stopped"
+                    decoder.kill()
 
     def _take(self) -> _Decoder | None:
         """A process, an idle one if there is any; None after `stop`."""
@@ -253,7 +273,7 @@ class Decoders:
         with self._lock:
             self._busy.add(decoder)
             if self._stopped.is_set():
-                decoder.process.kill()
+                decoder.kill()
         return decoder
 
     def _give_back(self, decoder: _Decoder, *, keep: bool) -> None:

@@ -76,9 +76,8 @@ def extract_chunks(
     here = home(detection=job.reading.faces is not None)
     actors = _embedders(job, workers, here)
     in_turn = cycle(actors)
-    counted = (
-        0  # videos of the chunk that is waited for: as far as can be told from here, a decoded one is done
-    )
+    # Videos of the chunk that is waited for: as far as can be told from here, a decoded one is done.
+    counted = 0
 
     def start(chunk: range) -> list[Any]:
         videos = [job.videos[video] for video in chunk]
