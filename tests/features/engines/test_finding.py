@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 
 from vidface.backbones import load_backbone
 from vidface.errors import UsageError
-from vidface.features.engines import Engine, ExtractJob, open_engine
+from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines import detection as finding
 from vidface.features.engines.detection import FaceOptions, Finder
 from vidface.features.engines.reading import Block, ReadOptions, Video, VideoEnd, read_video
@@ -67,16 +67,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     return Drawn(videos, persons, pooling_model(root / "cells.onnx"), faces)
 
 
-@pytest.fixture(params=["local-0", "local-1", "local-2", "ray"])
-def engine(
-    request: pytest.FixtureRequest, processes_of_tests: None, monkeypatch: pytest.MonkeyPatch
-) -> Engine:
+@pytest.fixture(autouse=True)
+def _made_up_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finding, "open_detector", made_up_detector.open_detector)  # for this process
-    name, _, workers = request.param.partition("-")
-    if name == "ray":
-        return request.getfixturevalue("ray_engine")  # type: ignore[no-any-return]
-    with open_engine(name, workers=int(workers)) as engine:
-        return engine
 
 
 def job_of(drawn: Drawn, batch_size: int = 7, **changes: Any) -> ExtractJob:
@@ -153,11 +146,6 @@ def test_how_faces_are_read_travels_as_json(drawn: Drawn) -> None:
 # --- one video, in this process ---
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "open_detector", made_up_detector.open_detector)
-
-
 def read(monkeypatch: pytest.MonkeyPatch, frames: list[np.ndarray], reading: ReadOptions) -> list[Any]:
     def read_frames(*_: object, report: Any, **__: object) -> Any:
         return (Frame(pixels, i / 8) for i, pixels in enumerate(frames))
@@ -166,9 +154,7 @@ def read(monkeypatch: pytest.MonkeyPatch, frames: list[np.ndarray], reading: Rea
     return list(read_video(Video("v", Path("v")), reading))
 
 
-def test_it_tells_that_it_works_where_nobody_is_seen(
-    monkeypatch: pytest.MonkeyPatch, here: None, drawn: Drawn
-) -> None:
+def test_it_tells_that_it_works_where_nobody_is_seen(monkeypatch: pytest.MonkeyPatch, drawn: Drawn) -> None:
     """Else a decoder would be taken for hung on a long film of landscapes."""
     monkeypatch.setattr("vidface.features.engines.reading.BLOCK_SECONDS", 0.0)
     *blocks, end = read(monkeypatch, [frame_of([])] * 9, job_of(drawn).reading)
@@ -176,9 +162,7 @@ def test_it_tells_that_it_works_where_nobody_is_seen(
     assert isinstance(end, VideoEnd) and end.counts is not None and end.counts[:3] == (9, 9, 0)
 
 
-def test_a_detector_that_failed_is_made_anew(
-    monkeypatch: pytest.MonkeyPatch, here: None, drawn: Drawn
-) -> None:
+def test_a_detector_that_failed_is_made_anew(monkeypatch: pytest.MonkeyPatch, drawn: Drawn) -> None:
     opened: list[object] = []
 
     def counted(*arguments: Any, **options: Any) -> Any:
@@ -195,7 +179,7 @@ def test_a_detector_that_failed_is_made_anew(
     assert end.faults == [] and end.counts is not None and end.counts.found == 1
 
 
-def test_a_face_that_is_left_out_still_carries_its_tracklet(here: None, drawn: Drawn) -> None:
+def test_a_face_that_is_left_out_still_carries_its_tracklet(drawn: Drawn) -> None:
     """The person turns into a blur, moves on as one, and comes out of it elsewhere: it is one tracklet."""
     finder = Finder(drawn.faces._replace(min_sharpness=20.0), (SIDE, SIDE))
     sharp = frames_of(0, 1)[0]
