@@ -1,7 +1,8 @@
-"""Work shared out among threads."""
+"""Work shared out among threads and processes."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from vidface.runtime import in_threads, map_ordered
+from vidface.runtime import in_processes, in_threads, map_ordered
 
 
 def test_work_comes_back_in_order_and_an_error_at_its_place() -> None:
@@ -73,3 +74,16 @@ def test_an_error_in_one_thread_stops_all() -> None:
 def test_every_job_is_done_once() -> None:
     parts = in_threads(list, range(1000), 4)
     assert sorted(job for part in parts for job in part) == list(range(1000))
+
+
+def slow_last(number: int) -> tuple[int, int]:
+    time.sleep(0.2 / number)
+    return number, os.getpid()
+
+
+def test_processes_give_results_in_order_and_raise_what_was_raised() -> None:
+    found = list(in_processes(slow_last, ((number,) for number in range(1, 20)), workers=2))
+    assert [number for number, _ in found] == list(range(1, 20))
+    assert os.getpid() not in {pid for _, pid in found}
+    with pytest.raises(ZeroDivisionError):
+        list(in_processes(slow_last, ((number,) for number in (1, 0, 2)), workers=2))

@@ -15,11 +15,11 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 from PIL import Image
 
 from vidface.demo.people.drawing import draw_person
 from vidface.files.atomic import write_atomic
+from vidface.runtime import cpu_count, in_processes
 
 POPULATION = 1_000  # the demo draws from another one
 
@@ -43,9 +43,8 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=32)
     options = parser.parse_args()
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    drawn = Parallel(n_jobs=-1, return_as="generator")(
-        delayed(draw)(person, options.views) for person in range(options.people)
-    )
+    people = ((person, options.views) for person in range(options.people))
+    drawn = in_processes(draw, people, workers=cpu_count())
     with write_atomic(options.output) as handle, tarfile.open(fileobj=handle, mode="w") as tar:
         for person, files in enumerate(drawn):
             for view, content in enumerate(files):

@@ -1,8 +1,11 @@
-"""What this process may use of the machine, how its threads share out work, and how far it is.
+"""What this process may use of the machine, how work is shared out, and how far it is.
 
-There are two ways to share out work among threads, both for functions that let go of the interpreter's lock:
-`map_ordered` where every task has a result, `in_threads` where every thread adds up its own. Neither takes tasks long
-before they are worked on, and both end early after an error or Ctrl-C. Tested in ``tests/test_runtime.py``.
+Functions that let go of the interpreter's lock work in threads: by `map_ordered` if every task has a result, by
+`in_threads` if every thread adds up its own. The others work in processes: `in_processes`. None takes tasks long before
+they are worked on, and all end early after an error or Ctrl-C. Tested in ``tests/test_runtime.py``.
+
+Threads are those of `concurrent.futures`, since joblib goes on with work whose results nobody takes, and so bounds no
+memory; processes are joblib's, which inherit no thread's locks and need no guard in the main module of a program.
 
 Progress goes to stderr: a bar with a rate and an end time on a terminal, a plain line now and then elsewhere.
 """
@@ -117,6 +120,17 @@ def map_ordered(
         finally:
             for waiting in running:
                 waiting.cancel()
+
+
+def in_processes(
+    function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], *, workers: int
+) -> Iterator[Result]:
+    """``function(*task)`` for every task, in order. Results are held until they are taken: they should be small."""
+    from joblib import Parallel, delayed  # it imports numpy
+
+    run = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs")
+    results: Iterator[Result] = run(delayed(function)(*task) for task in tasks)
+    return results
 
 
 def in_threads(work: Callable[[Iterator[Job]], Result], jobs: Iterable[Job], workers: int) -> list[Result]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vidface.features.halves import compare_halves, halves_warning
+from vidface.features.rows import compare_halves, halves_warning
 
 RANDOM = np.random.default_rng(5)
 PEOPLE = np.repeat(RANDOM.normal(size=(40, 64)), 3, axis=0)

@@ -1,7 +1,6 @@
-"""Make the clips that the tests read: every frame carries its own number, drawn as black and white blocks.
+"""Make the clips that the tests read, with PyAV's encoders alone, and read them.
 
-Nothing here is committed as a file: PyAV encodes the clips when a test asks for them. This module uses PyAV's
-encoders only, and nothing of ``vidface.frames``.
+Every frame carries its own number, drawn as black and white blocks.
 """
 
 from __future__ import annotations
@@ -14,7 +13,12 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
 
+from vidface.errors import MediaError
+from vidface.frames import Frame, ReadReport, read_frames
+
+GOP = {"g": "12", "bf": "3", "sc_threshold": "0"}
 BITS = 9
 BLOCK = 16
 WIDTH, HEIGHT = 160, 96  # a row of 9 blocks with a margin, and two coloured corners below
@@ -46,6 +50,38 @@ def read_number(pixels: np.ndarray) -> int | None:
     if np.abs(left - RED).max() > 16 or np.abs(right - BLUE).max() > 16:
         return None
     return int(sum(1 << bit for bit in range(BITS) if levels[bit] > 128))
+
+
+def read(
+    path: Path, decoder: str = "pyav", fps: float | None = None, **options: Any
+) -> tuple[list[Frame], ReadReport]:
+    """All frames of a path, and what was met."""
+    report = ReadReport()
+    frames = list(read_frames(path, decoder=decoder, fps=fps, report=report, **options))
+    assert report.sampled == len(frames)
+    return frames, report
+
+
+def read_numbers(
+    path: Path, decoder: str = "pyav", fps: float | None = None
+) -> tuple[list[int | None], list[float], ReadReport]:
+    """The numbers of all frames, their times in seconds, and what was met."""
+    frames, report = read(path, decoder, fps)
+    return [read_number(frame.pixels) for frame in frames], [frame.pts_seconds for frame in frames], report
+
+
+def kinds(report: ReadReport) -> list[str]:
+    return [kind for kind, _ in report.faults]
+
+
+def refusal(
+    path: Path, match: str = ".", decoder: str = "pyav", fps: float | None = None, **options: Any
+) -> str:
+    """The kind of the error that reading a path ends in, whose text is one line and has a match."""
+    with pytest.raises(MediaError, match=match) as error:
+        read(path, decoder, fps, **options)
+    assert "\n" not in str(error.value) and " at 0x" not in str(error.value)
+    return error.value.kind
 
 
 @dataclass

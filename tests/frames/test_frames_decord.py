@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from clips import Clip
+from clips import Clip, kinds, read, refusal
 
-from vidface.errors import MediaError, UsageError
+from vidface.errors import UsageError
 from vidface.frames import ReadReport, decord_reader, read_frames
 
 GOP = {"g": "12", "bf": "2", "sc_threshold": "0"}
@@ -33,57 +34,63 @@ def test_an_unclear_installation_is_refused(
         read_frames(tmp_path / "any.mp4", decoder="decord", report=ReadReport())
 
 
-def test_a_wrong_picture_is_never_handed_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+Calls = list[tuple[int, int]]
+Change = Callable[[list[Any], list[Any], Calls], list[Any]]
+
+
+@pytest.fixture
+def led(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], Calls]:
+    """Has what is asked of decord changed, as (packets, wanted, calls so far) -> wanted; the sizes of all calls."""
+    right = decord_reader._decord_frames
+
+    def start(change: Change) -> Calls:
+        calls: Calls = []
+
+        def asked(video: Any, packets: list[Any], wanted: list[Any]) -> Any:
+            calls.append((len(packets), len(wanted)))
+            return right(video, packets, change(packets, wanted, calls))
+
+        monkeypatch.setattr(decord_reader, "_decord_frames", asked)
+        return calls
+
+    return start
+
+
+def test_a_wrong_picture_is_never_handed_out(led: Callable[[Change], Calls], tmp_path: Path) -> None:
     """decord is made to give the next frame, as it does after a seek into an open GOP."""
-    right = decord_reader._decord_frames
 
-    def one_late(video: Any, packets: Any, wanted: list[int]) -> Any:
-        shown = sorted(pts for _, pts in packets)
-        return right(video, packets, [shown[min(shown.index(pts) + 1, len(shown) - 1)] for pts in wanted])
+    def one_late(packets: list[Any], wanted: list[Any], calls: Calls) -> list[Any]:
+        shown = sorted(packet.pts for packet in packets)
+        return [one._replace(pts=shown[min(shown.index(one.pts) + 1, len(shown) - 1)]) for one in wanted]
 
-    monkeypatch.setattr(decord_reader, "_decord_frames", one_late)
-    with pytest.raises(MediaError, match=r"another picture at 0\.000 s") as error:
-        list(read_frames(Clip("a.mp4", options=GOP).write(tmp_path), decoder="decord", report=ReadReport()))
-    assert error.value.kind == "decoder-refused"
+    led(one_late)
+    path = Clip("a.mp4", options=GOP).write(tmp_path)
+    assert refusal(path, r"another picture at 0\.000 s", "decord", 8.0) == "decoder-refused"
 
 
-def test_a_refusal_after_good_frames_keeps_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    right = decord_reader._decord_frames
-    calls = []
-
-    def fails_later(video: Any, packets: Any, wanted: list[int]) -> Any:
-        calls.append(len(wanted))
+def test_a_refusal_after_good_frames_keeps_them(led: Callable[[Change], Calls], tmp_path: Path) -> None:
+    def fails_later(packets: list[Any], wanted: list[Any], calls: Calls) -> list[Any]:
         if len(calls) == 2:
             raise decord_reader._RefusedError("it fails")
-        return right(video, packets, wanted)
+        return wanted
 
-    monkeypatch.setattr(decord_reader, "_decord_frames", fails_later)
-    report = ReadReport()
-    path = Clip("a.mp4", options=GOP, frames=200).write(tmp_path)
-    frames = list(read_frames(path, decoder="decord", fps=None, report=report))
-    assert len(frames) == report.sampled == calls[0]
-    assert [kind for kind, _ in report.faults] == ["decoder-refused"]
+    calls = led(fails_later)
+    frames, report = read(Clip("a.mp4", options=GOP, frames=200).write(tmp_path), "decord")
+    assert len(frames) == calls[0][1] and kinds(report) == ["decoder-refused"]
 
 
 def test_pieces_hold_few_frames_however_long_the_clip(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    led: Callable[[Change], Calls], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What bounds the memory: decord is never given more packets, nor asked for more frames, than one piece has."""
-    right = decord_reader._decord_frames
-    sizes = []
-
-    def watched(video: Any, packets: Any, wanted: list[int]) -> Any:
-        sizes.append((len(packets), len(wanted)))
-        return right(video, packets, wanted)
-
-    monkeypatch.setattr(decord_reader, "_decord_frames", watched)
+    calls = led(lambda packets, wanted, calls: wanted)
     path = Clip("a.mp4", options=GOP, frames=300).write(tmp_path)
-    assert len(list(read_frames(path, decoder="decord", fps=None, report=ReadReport()))) == 300
-    assert max(packets for packets, _ in sizes) <= decord_reader.PIECE_FRAMES + 12
-    sizes.clear()
+    assert len(read(path, "decord")[0]) == 300
+    assert max(packets for packets, _ in calls) <= decord_reader.PIECE_FRAMES + 12
+    calls.clear()
     monkeypatch.setattr(decord_reader, "BATCH_BYTES", 10 * 160 * 96 * 3)
-    assert len(list(read_frames(path, decoder="decord", fps=None, report=ReadReport()))) == 300
-    assert max(wanted for _, wanted in sizes) == 10
+    assert len(read(path, "decord")[0]) == 300
+    assert max(wanted for _, wanted in calls) == 10
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-
-from vidface.errors import MediaError
-from vidface.frames import ReadReport, read_frames
+from clips import read, refusal
 
 WHITE = 203.0  # cd/m2 of SDR's white in HDR (ITU-R BT.2408)
 PQ, HLG, BT2020 = 16, 18, 9  # of ITU-T H.273
@@ -79,8 +77,7 @@ def write(path: Path, transfer: int, codec: str) -> Path:
 @pytest.mark.parametrize(("name", "codec"), [("a.mkv", "ffv1"), ("a.mp4", "libx265")])
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 def test_hdr_becomes_the_picture_it_shows(transfer: int, name: str, codec: str, tmp_path: Path) -> None:
-    report = ReadReport()
-    frames = list(read_frames(write(tmp_path / name, transfer, codec), report=report))
+    frames, report = read(write(tmp_path / name, transfer, codec))
     assert len(frames) == 3 and report.faults == []
     difference = np.abs(frames[1].pixels.astype(int) - patches())
     assert difference.mean() < 3 and difference.max() < 16
@@ -91,6 +88,4 @@ def test_hdr_becomes_the_picture_it_shows(transfer: int, name: str, codec: str, 
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 def test_decord_refuses_hdr_by_name(transfer: int, tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", transfer, "libx265")
-    with pytest.raises(MediaError, match="tones of HDR: use --decoder pyav") as refused:
-        list(read_frames(path, decoder="decord", report=ReadReport()))
-    assert refused.value.kind == "decoder-refused"
+    assert refusal(path, "tones of HDR: use --decoder pyav", "decord") == "decoder-refused"

@@ -10,22 +10,14 @@ from typing import Any
 import av
 import pytest
 from av.packet import Packet
-from clips import Clip, read_number
+from clips import GOP, Clip, kinds
+from clips import read_numbers as read
 
-from vidface.frames import DECODERS, ReadReport, read_frames
-from vidface.frames.timeline import Timeline
+from vidface.frames import DECODERS
+from vidface.frames.joined import Timeline
 
-GOP = {"g": "12", "bf": "3", "sc_threshold": "0"}
 MPEG2 = {"g": "12", "bf": "2", "b": "2000k"}
 CLOCK = 2**33 / 90_000  # when the clock of an MPEG stream runs over, seconds
-
-
-def read(
-    path: Path, decoder: str, fps: float | None = None
-) -> tuple[list[int | None], list[float], ReadReport]:
-    report = ReadReport()
-    frames = list(read_frames(path, decoder=decoder, fps=fps, report=report))
-    return [read_number(one.pixels) for one in frames], [one.pts_seconds for one in frames], report
 
 
 def joined(path: Path, *parts: Path) -> Path:
@@ -60,13 +52,9 @@ def test_three_clips_joined_byte_by_byte(clip: Clip, decoder: str, tmp_path: Pat
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_parts_that_keep_back_different_numbers_of_frames(decoder: str, tmp_path: Path) -> None:
     """Decoding and showing are some frames apart where there are B-frames: neither time may run backwards."""
-    parts = [
-        Clip("deep.ts", options=GOP).write(tmp_path),
-        Clip("none.ts", options={"g": "12", "bf": "0"}).write(tmp_path),
-        Clip("deep2.ts", options=GOP).write(tmp_path),
-    ]
-    numbers, times, report = read(joined(tmp_path / "all.ts", *parts), decoder)
-    assert numbers == [*range(50)] * 3 and {kind for kind, _ in report.faults} == {"joined"}
+    deep, none = (Clip(f"{bf}.ts", options={**GOP, "bf": bf}).write(tmp_path) for bf in ("3", "0"))
+    numbers, times, report = read(joined(tmp_path / "all.ts", deep, none, deep), decoder)
+    assert numbers == [*range(50)] * 3 and set(kinds(report)) == {"joined"}
     steps = [round(later - sooner, 3) for sooner, later in pairwise(times)]
     assert min(steps) >= 0.04 and max(steps) <= 0.2
 
@@ -81,27 +69,22 @@ def test_a_clock_that_runs_over_is_no_restart(decoder: str, tmp_path: Path) -> N
 
 def test_a_clock_that_was_far_ahead(tmp_path: Path) -> None:
     """FFmpeg takes the second part's times for ones after the clock's end, and would put it 26.5 hours later."""
-    parts = [
-        Clip("late.ts", options=GOP, start=5000.0).write(tmp_path),
-        Clip("soon.ts", options=GOP).write(tmp_path),
-    ]
-    numbers, times, report = read(joined(tmp_path / "all.ts", *parts), "pyav")
-    assert numbers == [*range(50)] * 2 and times == pytest.approx([n / 25 for n in range(100)], abs=0.002)
-    assert [kind for kind, _ in report.faults] == ["joined"]
+    parts = [Clip(f"{start}.ts", options=GOP, start=start).write(tmp_path) for start in (5000.0, 0.0)]
+    check_two(joined(tmp_path / "all.ts", *parts))
 
 
 def test_flash_whose_times_start_anew(tmp_path: Path) -> None:
     """The tags of a second recording behind the first, with one header: read on. With its own header: said."""
-    data = (
-        Clip("a.flv", options=GOP, container={"flvflags": "no_duration_filesize"})
-        .write(tmp_path)
-        .read_bytes()
-    )
-    path = tmp_path / "tags.flv"
-    path.write_bytes(data + data[13:])
-    numbers, times, report = read(path, "pyav")
+    clip = Clip("a.flv", options=GOP, container={"flvflags": "no_duration_filesize"}).write(tmp_path)
+    data = clip.read_bytes()
+    clip.write_bytes(data + data[13:])
+    check_two(clip)
+
+
+def check_two(path: Path) -> None:
+    numbers, times, report = read(path)
     assert numbers == [*range(50)] * 2 and times == pytest.approx([n / 25 for n in range(100)], abs=0.01)
-    assert [kind for kind, _ in report.faults] == ["joined"]
+    assert kinds(report) == ["joined"]
 
 
 SECOND = [
@@ -117,10 +100,10 @@ SECOND = [
 def test_a_second_file_that_is_not_read_is_said(clip: Clip, tmp_path: Path) -> None:
     """FFmpeg reads the first of them alone, without a word; of Matroska it loses parts."""
     one = clip.write(tmp_path)
-    assert read(one, "pyav")[2].faults == []
-    numbers, _, report = read(joined(tmp_path / f"all_{clip.name}", one, one, one), "pyav")
+    assert read(one)[2].faults == []
+    numbers, _, report = read(joined(tmp_path / f"all_{clip.name}", one, one, one))
     assert numbers[:50] == [*range(50)] and len(numbers) < 150
-    assert {kind for kind, _ in report.faults} == {"partial"}
+    assert set(kinds(report)) == {"partial"}
     assert any(f"begins at byte {one.stat().st_size:,}" in detail for _, detail in report.faults) or (
         "mp4" in clip.name and "a second mov file" in report.faults[0][1]
     )
@@ -128,9 +111,9 @@ def test_a_second_file_that_is_not_read_is_said(clip: Clip, tmp_path: Path) -> N
 
 def test_fragments_joined_lose_frames_and_say_so(tmp_path: Path) -> None:
     one = Clip("a.mp4", options=GOP, container={"movflags": "frag_keyframe+empty_moov"}).write(tmp_path)
-    numbers, times, report = read(joined(tmp_path / "all.mp4", one, one), "pyav")
+    numbers, times, report = read(joined(tmp_path / "all.mp4", one, one))
     assert 50 < len(numbers) < 100 and times == sorted(times) and times[-1] > 2.5
-    assert [kind for kind, _ in report.faults] == ["partial"]
+    assert kinds(report) == ["partial"]
 
 
 def packet(dts: int | None, pts: int | None, duration: int = 40) -> Packet[Any]:
@@ -184,5 +167,5 @@ def test_subtitles_that_outlast_the_picture_are_no_truncation(name: str, tmp_pat
         assert made.duration == (
             12_000_000 if name == "a.mkv" else 2_000_000
         )  # of mp4 FFmpeg leaves text out
-    numbers, _, report = read(path, "pyav")
+    numbers, _, report = read(path)
     assert numbers == [*range(50)] and report.faults == []

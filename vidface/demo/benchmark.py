@@ -18,7 +18,6 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 from PIL import Image
 
 from vidface.demo.people.drawing import Frame
@@ -28,6 +27,7 @@ from vidface.errors import StoreError, UsageError
 from vidface.files.atomic import write_atomic
 from vidface.frames.write import write_clip
 from vidface.manifest.manifest import write_manifest
+from vidface.runtime import in_processes
 
 __all__ = ["FPS", "NOISE_SHARES", "FaceSource", "Plan", "drawn_faces", "faces_from_folder", "make_benchmark"]
 
@@ -133,10 +133,11 @@ def make_benchmark(
         # An old manifest must not describe new videos.
         for name in ("manifest.csv", "truth.csv"):
             (output / name).unlink(missing_ok=True)
-        Parallel(n_jobs=workers)(
-            delayed(_write)(output / place, video, faces, plan.seed, lossless, as_folders)
+        tasks = (
+            (output / place, video, faces, plan.seed, lossless, as_folders)
             for place, video in zip(places, videos, strict=True)
         )
+        list(in_processes(_write, tasks, workers=workers))
         with write_atomic(output / "truth.csv") as file:
             file.write(_truth(videos))
     except OSError as error:

@@ -1,7 +1,7 @@
 """Frames -> features: an engine reads the videos and runs the network; what comes back is kept in shards.
 
 The manifest is worked off in shards of `SHARD_VIDEOS` consecutive videos, each a file that is whole or absent, in
-``<output>.parts/``. Batches never cross a shard, so a run that was killed goes on with exactly the batches that it
+``<output>.parts/``. Batches never cross a shard, so a run that was killed resumes with exactly the batches that it
 would have had, and ends in the same bytes. When all shards are there they are joined and removed.
 
 With ``--faces detect`` a row is a face that was found in a frame, not a frame: see
@@ -28,7 +28,7 @@ from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
 from vidface.features.options import MADE_FROM, ExtractOptions
-from vidface.features.warned import fault_warnings
+from vidface.features.rows import fault_warnings
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.json_files import read_json, write_json
 from vidface.files.pointers import NOT_FETCHED
@@ -111,12 +111,12 @@ def extract(
     with stage_output(output, made_from, _read_made_from, inputs=inputs, overwrite=overwrite) as out:
         if out.already_done and not _is_without_media(output):
             shutil.rmtree(parts, ignore_errors=True)
-            resumed = sum(len(chunk) for _, chunk in chunks)
-            return _result(output, backbone.warnings, resumed=resumed, already_done=True)
+            there = sum(len(chunk) for _, chunk in chunks)
+            return _result(output, backbone.warnings, resumed=there, already_done=True)
         made_from_file = parts / "identity.json"
         known = made_from_file.exists()
-        was = ExtractOptions.where_absent() | (read_json(made_from_file) if known else {})
         by_this = {**made_from, "software": by}  # a file that is there may be of other software: it is whole
+        was = ExtractOptions.where_absent() | (read_json(made_from_file) if known else {})
         if not (known and is_same(parts, was, by_this, overwrite=overwrite)):
             if parts.exists():  # nobody knows of what it is, or it may be thrown away
                 shutil.rmtree(parts)
@@ -147,13 +147,10 @@ def extract(
 
 
 def _is_without_media(features: Path) -> bool:
-    """Whether no video of a file was there when it was made, as where ``--root`` was forgotten: it holds no rows."""
+    """Whether no video of a file was there when it was made, as if ``--root`` was forgotten: it holds no rows."""
     kinds = {fault["kind"] for fault in faults_of(features)}
-    return (
-        bool(kinds)
-        and kinds <= {"missing", NOT_FETCHED}
-        and set(read_features(features).status) == {"failed"}
-    )
+    absent = bool(kinds) and kinds <= {"missing", NOT_FETCHED}
+    return absent and set(read_features(features).status) == {"failed"}
 
 
 def _extract_shards(job: ExtractJob, chunks: list[tuple[str, range]], parts: Path, engine: Engine) -> int:

@@ -59,9 +59,7 @@ class ModelOptions(RecipeModelOptions):
         None, "Of pixels 0..255: three numbers (if there is no card).", reads="numbers"
     )
     model_output: str | None = option(
-        None,
-        "Which output of an ONNX model is the embedding (if the card names none).",
-        metavar="NAME",
+        None, "Which output of an ONNX model is the embedding (if the card names none).", metavar="NAME"
     )
 
     def card(self) -> dict[str, object]:
@@ -84,11 +82,7 @@ class RecipeExtractOptions(RecipeModelOptions):
         "pyav", "What decodes videos.", in_file="always", carried=True
     )
     fps: float | Literal["all"] = option(
-        8.0,
-        "Frames per second by presentation time, or all.",
-        in_file="always",
-        carried=True,
-        reads="fps",
+        8.0, "Frames per second by presentation time, or all.", in_file="always", carried=True, reads="fps"
     )
     folder_frames: int | None = option(
         None,
@@ -125,11 +119,7 @@ class RecipeExtractOptions(RecipeModelOptions):
         le=1,
     )
     min_face: float | None = option(
-        None,
-        "Leave out smaller faces [default: none].",
-        in_file="unless default",
-        metavar="PIXELS",
-        ge=0,
+        None, "Leave out smaller faces [default: none].", in_file="unless default", metavar="PIXELS", ge=0
     )
     min_sharpness: float | None = option(
         None,

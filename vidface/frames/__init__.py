@@ -1,10 +1,8 @@
 """Frames: where pixels come from. A video file or a folder of frames in, RGB pictures with their times out.
 
-``sampling`` chooses frames by time, ``containers`` tells a video from its first bytes, ``demux`` opens it
-safely, ``pyav`` and ``decord_reader`` decode it, ``folder`` reads frames that are images already, and
-``write`` makes clips. What a viewer would see is made by ``picture`` (colours), ``orientation``, ``aspect``,
-``fields`` and ``timeline``, by the rules of docs/frames.md. ``tests/frames/test_frames_contract.py``
-runs every decoder over the same numbered clips.
+``containers`` tells a video from its first bytes, ``demux`` opens it safely, ``pyav`` and ``decord_reader`` decode it,
+``folder`` reads frames that are images already, ``sampling`` chooses frames by time, ``write`` makes clips. What a
+viewer would see is made by ``picture``, ``orientation`` and ``joined``, by the rules of docs/frames.md.
 """
 
 from __future__ import annotations

@@ -29,20 +29,13 @@ MAGIC = (
 )
 
 # Brands of HEIF files whose main part is a still picture, and other pictures that are met.
-HEIF = {
-    **dict.fromkeys(("heic", "heix", "heim", "heis"), "HEIC"),
-    **dict.fromkeys(("mif1", "mif2"), "HEIF"),
-    "avif": "AVIF",
-}
+HEIF = {"mif1": "HEIF", "mif2": "HEIF", "avif": "AVIF"} | dict.fromkeys(
+    ("heic", "heix", "heim", "heis"), "HEIC"
+)
 PICTURES = (
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (b"\xff\x0a", "JPEG XL"),
+    *((b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF")),
+    *((b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000")),
+    *((b"\0\0\0\x0cJXL ", "JPEG XL"), (b"\xff\x0a", "JPEG XL")),
 )
 
 # These are read, but only by their names.
@@ -52,15 +45,7 @@ KNOWN = "mp4/mov, mkv/webm, avi, mpeg, ts/m2ts, flv, ogg, asf/wmv"
 
 
 def container_of(head: bytes, file_size: int) -> str | None:
-    """Name FFmpeg's demuxer for a file that starts with ``head``, or None where it is none of ours.
-
-    Args:
-        head: the first bytes of the file, up to ``HEAD_BYTES``.
-        file_size: length of the whole file in bytes.
-
-    Returns:
-        ``mov``, ``matroska``, ``avi``, ``mpeg``, ``mpegts``, ``mpegvideo``, ``flv``, ``ogg``, ``asf`` or None.
-    """
+    """FFmpeg's name of the demuxer for a file of these first ``HEAD_BYTES`` and this size in bytes; None: not ours."""
     for magic, demuxer in MAGIC:
         if head.startswith(magic):
             return demuxer
@@ -77,7 +62,7 @@ def container_of(head: bytes, file_size: int) -> str | None:
 
 
 def picture_kind(head: bytes) -> str | None:
-    """Say in words what still picture it is, from its first 16 bytes; None for JPEG, PNG and what is no picture."""
+    """What still picture it is, in words, from its first 16 bytes; None for JPEG, PNG and what is no picture."""
     if head[4:8] == b"ftyp":
         kind = HEIF.get(head[8:12].decode("latin-1"))
     elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":

@@ -26,6 +26,10 @@ ONE_TO_ONE = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mjpeg", "ff
 # Containers that are made to be joined by joining their bytes.
 JOINABLE = frozenset({"mpegts", "mpeg", "flv"})
 
+# Containers whose header states a duration. In the others FFmpeg takes it from the last packet or guesses it
+# from the bit rate, which says nothing about what is missing.
+STATES_DURATION = frozenset({"mov", "matroska", "avi", "flv", "asf"})
+
 # Stated lengths are rounded, and count the last frame's own duration in different ways. On whole clips of
 # some 50 kinds the difference was at most 0.011 s.
 END_TOLERANCE_SECONDS = 0.25
@@ -73,73 +77,59 @@ class Damage:
         """Sum up, after the last picture, as (kind, detail) for a ``ReadReport``."""
         video, errors = self.video, self.decoder_log.errors
         found: list[tuple[str, str]] = []
+
+        def add(kind: str, detail: str) -> None:
+            found.append((kind, detail))
+
         if self._corrupt or self.refused or errors:
-            found.append(
-                (
-                    "concealed",
-                    f"of {decoded} frames {self._corrupt} are partly made up by the decoder, {self.refused} packets "
-                    f"could not be decoded{_first(errors)}",
-                )
-            )
+            made_up = f"of {decoded} frames {self._corrupt} are partly made up by the decoder"
+            lost = f"{self.refused} packets could not be decoded"
+            add("concealed", f"{made_up}, {lost}{_first(errors)}")
         if size := too_large(errors):
-            found.append(
-                ("too-large", f"some of its frames, of {size}, are over {MAX_PIXELS} pixels: left out")
-            )
-        errors = self._container_errors()
-        if errors:
-            found.append(("partial", f"the {video.demuxer} container is damaged{_first(errors)}"))
+            add("too-large", f"some of its frames, of {size}, are over {MAX_PIXELS} pixels: left out")
+        if errors := self._container_errors():
+            add("partial", f"the {video.demuxer} container is damaged{_first(errors)}")
         one_to_one = video.stream.codec_context.name in ONE_TO_ONE and not self._interlaced
         if one_to_one and self._awaited:
-            found.append(("partial", f"{len(self._awaited)} frames are lost, {decoded} are left"))
+            add("partial", f"{len(self._awaited)} frames are lost, {decoded} are left")
         if self._backwards:
-            found.append(("partial", f"the times of {self._backwards} of {decoded} frames run backwards"))
+            add("partial", f"the times of {self._backwards} of {decoded} frames run backwards")
         if self.stopped is not None:
-            found.append(("partial", f"reading stopped after {decoded} frames: {self.stopped}"))
+            add("partial", f"reading stopped after {decoded} frames: {self.stopped}")
         if self.restarts:
             lossless = video.demuxer in JOINABLE
             often = "once" if self.restarts == 1 else f"{self.restarts} times"
-            found.append(
-                (
-                    "joined" if lossless else "partial",
-                    f"its time starts again {often}, as in joined files: each part is taken to "
-                    f"begin where the one before ends"
-                    + ("" if lossless else f"; between parts of {video.demuxer} files frames can be lost"),
-                )
-            )
+            parts = "each part is taken to begin where the one before ends"
+            loss = "" if lossless else f"; between parts of {video.demuxer} files frames can be lost"
+            kind = "joined" if lossless else "partial"
+            add(kind, f"its time starts again {often}, as in joined files: {parts}{loss}")
         second = second_file(video.file, video.demuxer, self._last_place)
         if second is not None:
-            found.append(
-                (
-                    "partial",
-                    f"a second {video.demuxer} file begins at byte {second:,}, and all or part of it was not "
-                    f"read: join the files with FFmpeg's concat, or list each as a video",
-                )
+            what = (
+                f"a second {video.demuxer} file begins at byte {second:,}, and all or part of it was not read"
             )
+            add("partial", f"{what}: join the files with FFmpeg's concat, or list each as a video")
         missing = self._missing_seconds()
         rate = video.stream.average_rate
         frames = float(END_TOLERANCE_FRAMES / rate) if rate else 0.0
         if missing > END_TOLERANCE_SECONDS + frames:
-            found.append(
-                ("truncated", f"the video ends {missing:.2f} s before the length that the file states")
-            )
+            add("truncated", f"the video ends {missing:.2f} s before the length that the file states")
         return found
 
     def _container_errors(self) -> list[str]:
         """What was reported outside of the picture's decoder; what a sound decoder met while probing is no matter."""
         others = [stream for stream in self.video.container.streams if stream.type != "video"]
-        names = tuple(
-            f"{stream.codec_context.name}: " for stream in others if stream.codec_context is not None
-        )
+        names = tuple(f"{other.codec_context.name}: " for other in others if other.codec_context is not None)
         return [line for line in self.video.log.errors if not line.startswith(names)]
 
     def _missing_seconds(self) -> float:
         """How long before its stated end the video breaks off."""
         stream, container = self.video.stream, self.video.container
-        if not self.video.states_duration:
+        if self.video.demuxer not in STATES_DURATION:
             return 0.0
         missing = 0.0
         if container.duration is not None:
-            # Matroska counts from 0 even where the first frame comes later, so all are taken to.
+            # Matroska counts from 0 even if the first frame comes later, so all are taken to.
             missing = container.duration / av.time_base - self._last_end
         if stream.duration is not None and stream.time_base is not None:
             begin = stream.start_time or 0

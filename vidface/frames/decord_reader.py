@@ -20,21 +20,19 @@ import io
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 from av.packet import Packet
 
 from vidface.errors import MediaError, UsageError
-from vidface.frames.aspect import square
 from vidface.frames.demux import READ_ERRORS, Video, open_video
 from vidface.frames.frame import Frame, Pixels, ReadReport
-from vidface.frames.picture import Shown, ToRgb, is_hdr
+from vidface.frames.picture import Shown, ToRgb, is_hdr, square
 from vidface.frames.pyav import decode
 from vidface.frames.sampling import sample_by_time
 
@@ -52,70 +50,20 @@ class _RefusedError(Exception):
     """Why decord cannot be trusted with this video."""
 
 
-@dataclass
-class _Piece:
-    """Packets, in decoding order, that need none outside of the piece."""
-
-    packets: list[tuple[bytes, int]] = field(default_factory=list)  # data, presentation time in ticks
-    nbytes: int = 0
-
-    def add(self, data: bytes, pts: int) -> None:
-        self.packets.append((data, pts))
-        self.nbytes += len(data)
-        if self.nbytes > PIECE_BYTES:
-            raise _RefusedError(
-                f"{PIECE_BYTES >> 20} MB of packets hang together without a key frame between"
-            )
+class _Packet(NamedTuple):
+    data: bytes
+    pts: int  # ticks
+    key: bool
 
 
-@dataclass(frozen=True)
-class _Wanted:
+class _Wanted(NamedTuple):
     """A sampled frame as PyAV has it: when it is shown, which packet it is, and how it looks."""
 
     time: float
     pts: int
-    pixels: int  # H * W
+    nbytes: int  # of its pixels
     luma: np.ndarray[Any, np.dtype[np.float32]]  # at some pixels, see _luma
     aspect: Fraction  # of its pixels, upright
-
-
-class _Cutter:
-    """Cuts the stream of packets into pieces.
-
-    A piece ends before a key frame, unless pictures of the next group are shown before that key frame (an open
-    GOP): then both groups stay together. Such pictures follow the key frame at once in decoding order.
-    """
-
-    def __init__(self) -> None:
-        self.done: deque[_Piece] = deque()
-        self._open = _Piece()
-        self._key: tuple[bytes, int] | None = None  # a key frame that may begin the next piece
-
-    def add(self, packet: Packet[Any]) -> None:
-        """Take the next packet of the video stream."""
-        if packet.pts is None:
-            raise _RefusedError("its packets carry no presentation times")
-        if self._key is not None:
-            if packet.pts > self._key[1]:
-                self._cut()
-            self._open.add(*self._key)
-            self._key = None
-        if packet.is_keyframe and len(self._open.packets) >= PIECE_FRAMES:
-            self._key = bytes(packet), packet.pts
-        else:
-            self._open.add(bytes(packet), packet.pts)
-
-    def finish(self) -> None:
-        """All packets are there."""
-        if self._key is not None:
-            self._open.add(*self._key)
-            self._key = None
-        self._cut()
-
-    def _cut(self) -> None:
-        if self._open.packets:
-            self.done.append(self._open)
-            self._open = _Piece()
 
 
 def read_with_decord(path: Path, *, fps: float | None, film: bool, report: ReadReport) -> Iterator[Frame]:
@@ -155,11 +103,16 @@ def _led(video: Video, fps: float | None, film: bool, report: ReadReport) -> Ite
     """Sample as PyAV does; the pixels are decord's. Frames wait until the piece that holds them is whole."""
     if video.demuxer == "avi" and video.stream.codec_context.name in ("h264", "hevc"):
         raise _RefusedError("AVI does not tell when B-frames are shown")
-    cutter = _Cutter()
-    timed = decode(video, report, tap=cutter.add)
+    packets: list[_Packet] = []
+
+    def tap(packet: Packet[Any]) -> None:
+        if packet.pts is None:
+            raise _RefusedError("its packets carry no presentation times")
+        packets.append(_Packet(bytes(packet), packet.pts, packet.is_keyframe))
+
     to_rgb = ToRgb()
     waiting: deque[_Wanted] = deque()
-    for time, shown in sample_by_time(timed, fps):
+    for time, shown in sample_by_time(decode(video, report, tap), fps):
         if shown.picture.pts is None:
             raise _RefusedError("its frames carry no presentation times")
         if film and shown.picture.interlaced_frame:
@@ -168,13 +121,29 @@ def _led(video: Video, fps: float | None, film: bool, report: ReadReport) -> Ite
             raise _RefusedError("it does not map the tones of HDR")
         waiting.append(_wanted(video, time, shown, to_rgb))
         # A later frame came out of PyAV's decoder: it has given all of the pieces before.
-        while cutter.done and waiting[-1].pts > max(pts for _, pts in cutter.done[0].packets):
-            yield from _from_piece(video, cutter.done.popleft(), waiting)
-    cutter.finish()
-    while cutter.done:
-        yield from _from_piece(video, cutter.done.popleft(), waiting)
+        while (size := _piece(packets)) and waiting[-1].pts > max(packet.pts for packet in packets[:size]):
+            yield from _from_piece(video, packets[:size], waiting)
+            del packets[:size]
+    while packets:
+        size = _piece(packets) or len(packets)
+        yield from _from_piece(video, packets[:size], waiting)
+        del packets[:size]
     if waiting:
         raise _RefusedError(f"the frame at {waiting[0].time:.3f} s belongs to no packet")
+
+
+def _piece(packets: list[_Packet]) -> int:
+    """How many packets need none outside of them; 0: this cannot be told yet.
+
+    A piece ends before a key frame, unless pictures of the next group are shown before that key frame (an open
+    GOP): then both groups stay together. Such pictures follow the key frame at once in decoding order.
+    """
+    for index in range(PIECE_FRAMES, len(packets) - 1):
+        if packets[index].key and packets[index + 1].pts > packets[index].pts:
+            return index
+    if sum(len(packet.data) for packet in packets) > PIECE_BYTES:
+        raise _RefusedError(f"{PIECE_BYTES >> 20} MB of packets hang together without a key frame between")
+    return 0
 
 
 def _wanted(video: Video, time: float, shown: Shown, to_rgb: ToRgb) -> _Wanted:
@@ -185,71 +154,69 @@ def _wanted(video: Video, time: float, shown: Shown, to_rgb: ToRgb) -> _Wanted:
         raise
     except READ_ERRORS as error:
         raise _RefusedError(f"the frame at {time:.3f} s cannot be turned into RGB, {error}") from error
-    pts = shown.picture.pts
-    assert pts is not None
-    return _Wanted(time, pts, pixels.shape[0] * pixels.shape[1], _luma(pixels), to_rgb.aspect(shown))
+    assert shown.picture.pts is not None
+    return _Wanted(time, shown.picture.pts, pixels.nbytes, _luma(pixels), to_rgb.aspect(shown))
 
 
 def _luma(pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Luma of uint8 [H, W, 3] at pixels of a grid, at least 128 of them a side where there are as many."""
+    """Luma of uint8 [H, W, 3] at pixels of a grid, at least 128 of them a side if there are as many."""
     step = max(min(pixels.shape[:2]) // 128, 1)
     return pixels[::step, ::step].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def _from_piece(video: Video, piece: _Piece, waiting: deque[_Wanted]) -> Iterator[tuple[_Wanted, Pixels]]:
-    """Decode the waiting frames that lie in the piece, a bounded number at a time."""
-    order = {pts: index for index, (_, pts) in enumerate(piece.packets)}
-    if len(order) < len(piece.packets):
+def _from_piece(
+    video: Video, packets: list[_Packet], waiting: deque[_Wanted]
+) -> Iterator[tuple[_Wanted, Pixels]]:
+    """Decode the waiting frames that lie in a piece, a bounded number at a time."""
+    order = {packet.pts: index for index, packet in enumerate(packets)}
+    if len(order) < len(packets):
         raise _RefusedError("two packets have the same presentation time")
     while waiting and waiting[0].pts in order:
-        batch = [waiting.popleft()]
-        while (
-            waiting
-            and waiting[0].pts in order
-            and 3 * sum(one.pixels for one in batch) + 3 * waiting[0].pixels <= BATCH_BYTES
-        ):
+        batch: list[_Wanted] = []
+        while waiting and waiting[0].pts in order:
+            if batch and sum(one.nbytes for one in batch) + waiting[0].nbytes > BATCH_BYTES:
+                break
             batch.append(waiting.popleft())
         # decord decodes on behind our back while a batch is used, so it gets no packet that is not needed yet.
-        needed = piece.packets[: max(order[one.pts] for one in batch) + 1]
-        pictures = _decord_frames(video, needed, [one.pts for one in batch])
-        for one, pixels in zip(batch, pictures, strict=True):
+        needed = packets[: max(order[one.pts] for one in batch) + 1]
+        for one, pixels in zip(batch, _decord_frames(video, needed, batch), strict=True):
             luma = _luma(pixels)
             if luma.shape != one.luma.shape or np.abs(luma - one.luma).max() > LUMA_TOLERANCE:
                 raise _RefusedError(f"it gives another picture at {one.time:.3f} s")
             yield one, pixels
 
 
-def _decord_frames(video: Video, packets: list[tuple[bytes, int]], wanted: list[int]) -> list[Pixels]:
-    """Let decord decode packets, and return the frames whose presentation times are wanted."""
+def _decord_frames(video: Video, packets: list[_Packet], wanted: list[_Wanted]) -> list[Pixels]:
+    """Let decord decode packets, and return the frames that are wanted."""
     import decord
 
-    shown = sorted(pts for _, pts in packets)
+    shown = sorted(packet.pts for packet in packets)
     decord.logging.set_level(decord.logging.QUIET)
     try:
         reader = decord.VideoReader(_remux(video, packets, shown), decord.cpu(0), num_threads=1)
         if len(reader) != len(packets):
             raise _RefusedError(f"it counts {len(reader)} frames where there are {len(packets)}")
-        batch = reader.get_batch([bisect_left(shown, pts) for pts in wanted]).asnumpy()
+        batch = reader.get_batch([bisect_left(shown, one.pts) for one in wanted]).asnumpy()
     except (decord.DECORDError, decord.DECORDLimitReachedError, AssertionError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise _RefusedError(f"it fails: {reason}") from error
     return list(batch)
 
 
-def _remux(video: Video, packets: list[tuple[bytes, int]], shown: list[int]) -> io.BytesIO:
+def _remux(video: Video, packets: list[_Packet], shown: list[int]) -> io.BytesIO:
     """Write packets as a Matroska file in memory: evenly spaced, and only the first one a key frame.
 
     With a single key frame decord has nowhere to seek to, and reads from the start.
     """
-    ranks = [bisect_left(shown, pts) for _, pts in packets]
+    ranks = [bisect_left(shown, packet.pts) for packet in packets]
     delay = max(index - rank for index, rank in enumerate(ranks))
     file = io.BytesIO()
     try:
         with video.log.capture(), av.open(file, "w", format="matroska") as out:
             stream = out.add_stream_from_template(video.stream, opaque=True)
             stream.codec_context.framerate = Fraction(25)  # without a rate decord cannot count two frames
-            for index, (data, _) in enumerate(packets):
-                packet: Packet[Any] = Packet(data)
+            for index, stored in enumerate(packets):
+                packet: Packet[Any] = Packet(stored.data)
                 packet.stream = stream
                 packet.time_base = Fraction(1, 1000)
                 packet.dts, packet.pts = 40 * index, 40 * (ranks[index] + delay)

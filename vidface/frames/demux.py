@@ -39,10 +39,6 @@ CODEC_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 
 PIECE_BYTES = 1 << 20  # of one read
 
-# Containers whose header states a duration. In the others FFmpeg takes it from the last packet or guesses it
-# from the bit rate, which says nothing about what is missing.
-STATES_DURATION = frozenset({"mov", "matroska", "avi", "flv", "asf"})
-
 # Concealed pictures are reported at INFO. Identical lines must not be folded: PyAV folds them across threads,
 # which would give one thread's damage to another.
 av.logging.set_level(av.logging.INFO)
@@ -71,15 +67,10 @@ class Log:
 
 @dataclass
 class Video:
-    """A video file that is open, its picture stream chosen.
+    """A video file that is open, its picture stream chosen, which is not yet decoding.
 
-    Attributes:
-        path: where it is, for messages.
-        demuxer: FFmpeg's short name of the container.
-        container: the open file.
-        stream: the video stream, not yet decoding.
-        log: FFmpeg's errors so far.
-        file: what FFmpeg reads.
+    ``path`` is for messages, ``demuxer`` FFmpeg's short name of the container, ``log`` holds FFmpeg's errors so far,
+    and ``file`` is what FFmpeg reads.
     """
 
     path: Path
@@ -88,11 +79,6 @@ class Video:
     stream: VideoStream
     log: Log
     file: BinaryIO
-
-    @property
-    def states_duration(self) -> bool:
-        """Whether the container's header says how long it plays."""
-        return self.demuxer in STATES_DURATION
 
 
 def too_large(errors: Iterable[str]) -> str | None:
@@ -140,16 +126,9 @@ def open_video(path: Path) -> Iterator[Video]:
     with _InPieces(path) as file:
         try:
             with log.capture():
-                container = av.open(
-                    file,
-                    "r",
-                    format=demuxer,
-                    metadata_errors="replace",
-                    buffer_size=1 << 18,
-                    io_open=_refuse_open,
-                    # Already while it looks for what the streams are FFmpeg decodes some frames.
-                    options=CODEC_OPTIONS,
-                )
+                # The options of the codec too: FFmpeg decodes some frames while it looks for what the streams are.
+                how: Any = {"format": demuxer, "io_open": _refuse_open, "options": CODEC_OPTIONS}
+                container = av.open(file, "r", metadata_errors="replace", buffer_size=1 << 18, **how)
         except READ_ERRORS as error:
             said = f" ({log.errors[-1]})" if log.errors else ""
             raise MediaError("unreadable", f"{path}: not readable as {demuxer}: {error}{said}") from error

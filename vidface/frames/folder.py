@@ -30,23 +30,7 @@ SUFFIXES = frozenset(IMAGE_SUFFIXES)
 
 # Pictures by their names that are not read. A folder may hold other things, but frames are not left out without a word.
 OTHER_PICTURES = frozenset(
-    {
-        *[
-            ".webp",
-            ".bmp",
-            ".gif",
-            ".tif",
-            ".tiff",
-            ".heic",
-            ".heif",
-            ".avif",
-            ".jp2",
-            ".jxl",
-            ".jfif",
-            ".jpe",
-            ".ppm",
-        ]
-    },
+    ".webp .bmp .gif .tif .tiff .heic .heif .avif .jp2 .jxl .jfif .jpe .ppm".split()  # noqa: SIM905 - a list of words
 )
 
 # What Pillow raises on damaged images; its PNG reader knows SyntaxError too.
@@ -75,23 +59,15 @@ def evenly(count: int, most: int | None) -> list[int]:
 
 
 def read_folder(folder: Path, *, most: int | None = None, report: ReadReport) -> Iterator[Frame]:
-    """Read every image of a folder, or at most so many, evenly spaced.
+    """Read every image of a folder, or at most so many, evenly spaced as `evenly` has it.
 
-    An image that cannot be read, and a link that leads out of the folder, is a fault ``unreadable-image`` that
-    names the file; one of more than ``MAX_PIXELS`` pixels, which its header tells, is one ``too-large``. The others
-    are read all the same, each at its own index / 8 s.
-
-    Args:
-        folder: where the images are.
-        most: images to take, by `evenly`; None takes all. One that can't be read is not replaced by another.
-        report: counts of what was read, and the faults.
-
-    Yields:
-        One frame an image, in natural order.
+    An image that cannot be read, and a link that leads out of the folder, is a fault ``unreadable-image`` that names
+    the file; one of more than ``MAX_PIXELS`` pixels, which its header tells, is one ``too-large``; none is replaced by
+    another. The others are read all the same, in natural order, each at its own index / 8 s.
 
     Raises:
-        MediaError: ``unreadable``; ``no-frames`` where there is no image; ``unreadable-image`` or ``too-large``
-            where none of the images can be read.
+        MediaError: ``unreadable``; ``no-frames`` if there is no image; ``unreadable-image`` or ``too-large`` if none of
+            the images can be read.
     """
     files, others = frame_files(folder), frame_files(folder, OTHER_PICTURES)
     left_out = (
@@ -105,12 +81,7 @@ def read_folder(folder: Path, *, most: int | None = None, report: ReadReport) ->
     for index in taken:
         path = files[index]
         try:
-            if not path.resolve().is_relative_to(home):
-                raise ValueError("it is a link that leads out of the folder")
-            pixels = read_image(path)
-        except IMAGE_ERRORS as error:
-            report.faults.append(("unreadable-image", f"{path.name}: {_reason(error)}"))
-            continue
+            pixels = read_image(path, home)
         except MediaError as error:
             report.faults.append((error.kind, f"{path.name}: {error}"))
             continue
@@ -129,19 +100,13 @@ def read_folder(folder: Path, *, most: int | None = None, report: ReadReport) ->
 
 
 def read_picture(path: Path, *, report: ReadReport) -> Iterator[Frame]:
-    """Read one image file as a clip of one frame, at 0 s: sets of photographs have such.
-
-    Raises:
-        MediaError: ``missing``, ``empty-file``, ``unreadable-image``, ``too-large``.
-    """
+    """Read one image file as a clip of one frame, at 0 s: sets of photographs have such. Errors as `read_frames`."""
     if not path.exists():
         raise MediaError("missing", f"{path}: no such file or folder")
     try:
         if path.is_file() and path.stat().st_size == 0:
             raise MediaError("empty-file", "the file is empty")
         pixels = read_image(path)
-    except IMAGE_ERRORS as error:
-        raise MediaError("unreadable-image", f"{path}: {_reason(error)}") from None
     except MediaError as error:
         raise MediaError(error.kind, f"{path}: {error}") from None
     report.decoded += 1
@@ -149,34 +114,27 @@ def read_picture(path: Path, *, report: ReadReport) -> Iterator[Frame]:
     yield Frame(pixels, 0.0)
 
 
-def read_image(path: Path) -> Pixels:
-    """Decode one JPEG or PNG image, whatever its name says, and turn it as its EXIF orientation says.
-
-    Transparency is ignored, and so is a resolution that differs across and down, as in viewers. Of several pictures in
-    a file (MPO, APNG) the first is read.
-
-    Returns:
-        uint8 [H, W, 3], RGB, upright. Of 16 bits a channel the upper 8 are kept.
-
-    Raises:
-        OSError, SyntaxError, ValueError, EOFError: as Pillow raises them where the file is not an image, cut
-            short or damaged.
-        MediaError: ``too-large``.
-    """
-    if not path.is_file():
-        raise ValueError("it is not a regular file")
-    with path.open("rb") as file:
-        return _decode(file)
+def read_image(path: Path, home: Path | None = None) -> Pixels:
+    """As `decode_image`, of a file, whatever its name says; with ``home`` of one in that folder alone."""
+    try:
+        if home is not None and not path.resolve().is_relative_to(home):
+            raise ValueError("it is a link that leads out of the folder")
+        if not path.is_file():
+            raise ValueError("it is not a regular file")
+        with path.open("rb") as file:
+            return _decode(file)
+    except IMAGE_ERRORS as error:
+        raise MediaError("unreadable-image", _reason(error)) from None
 
 
 def decode_image(content: bytes) -> Pixels:
-    """Decode the bytes of one JPEG or PNG image, as `read_image` does a file.
+    """Decode the bytes of one JPEG or PNG image to upright RGB, uint8 [H, W, 3].
 
-    Returns:
-        uint8 [H, W, 3], RGB, upright.
+    Transparency is ignored, and so is a resolution that differs across and down, as in viewers. Of several pictures in
+    a file (MPO, APNG) the first is read, of 16 bits a channel the upper 8.
 
     Raises:
-        MediaError: ``unreadable-image``, where they are not an image, cut short or damaged; ``too-large``.
+        MediaError: ``unreadable-image``, if they are not an image, cut short or damaged; ``too-large``.
     """
     try:
         return _decode(io.BytesIO(content))

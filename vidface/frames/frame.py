@@ -31,8 +31,8 @@ class Frame:
         pixels: uint8 [H, W, 3], RGB, C-contiguous, upright, of square pixels.
         pts_seconds: presentation time in seconds, 0 at the video's first frame. Frames of a folder carry no
             time: they get index / 8, since LFRC cuts its folders at 8 fps.
-        aspect: of a video the width of a pixel over its height as the file has it, upright; ``pixels`` were scaled
-            where it is not 1.
+        aspect: of a video the width of a pixel over its height as the file has it, upright; if it is not 1, ``pixels``
+            were scaled.
     """
 
     pixels: Pixels
@@ -44,15 +44,12 @@ class Frame:
 class ReadReport:
     """What a reader met. It is filled while the reader is iterated and complete after its end.
 
-    Attributes:
-        decoded: frames decoded, or images of a folder read well.
-        sampled: frames handed out.
-        faults: (kind, detail) of damage that did not stop the reading: ``truncated`` (the video ends long
-            before the length its container states), ``concealed`` (the decoder met errors, so some pictures
-            are partly made up), ``partial`` (frames are lost, or their times contradict each other), ``too-large``
-            (frames over ``MAX_PIXELS`` are left out), ``unreadable-image`` (one image of a folder). Those of
-            ``NOTES`` are no damage: ``joined`` (its time starts anew, and was made to go on), ``pixel-aspect``
-            (what it says of the shape of its pixels cannot be true).
+    ``decoded`` counts frames decoded, or images of a folder read well; ``sampled`` frames handed out. ``faults`` are
+    (kind, detail) of damage that did not stop the reading: ``truncated`` (the video ends long before the length its
+    container states), ``concealed`` (the decoder met errors, so some pictures are partly made up), ``partial`` (frames
+    are lost, or their times contradict each other), ``too-large`` (frames over ``MAX_PIXELS`` are left out),
+    ``unreadable-image`` (one image of a folder). Those of ``NOTES`` are no damage: ``joined`` (its time starts anew,
+    and was made to go on), ``pixel-aspect`` (what it says of the shape of its pixels cannot be true).
     """
 
     decoded: int = 0
@@ -61,23 +58,15 @@ class ReadReport:
 
 
 def fit_frame(pixels: Pixels, size: tuple[int, int], *, resize: bool) -> Pixels:
-    """Return the frame in the size that the backbone wants.
+    """Return the frame, uint8 [H, W, 3] RGB, in the (height, width) that the backbone wants.
 
-    The challenge forbids resizing, so a frame of that size is returned as it is, the same object, and another
-    size is an error unless ``resize`` is set.
-
-    Args:
-        pixels: uint8 [H, W, 3], RGB.
-        size: (height, width) wanted, in pixels.
-        resize: scale with Pillow's bilinear filter, which averages over the source area when shrinking. For a size as
-            narrow as 112x96 of a square frame the middle columns are taken, as `vidface.frames.faces.align.template`
-            has it: a face would be squeezed else.
-
-    Returns:
-        uint8 [height, width, 3].
+    The challenge forbids resizing, so a frame of that size is returned as it is, the same object, and another size is
+    an error unless ``resize`` is set. Then Pillow's bilinear filter scales, which averages over the source area when
+    shrinking. For a size as narrow as 112x96 of a square frame the middle columns are taken, as
+    `vidface.frames.faces.align.template` has it: a face would be squeezed else.
 
     Raises:
-        MediaError: kind ``wrong-size``, where the size differs and ``resize`` is not set.
+        MediaError: kind ``wrong-size``, if the size differs and ``resize`` is not set.
     """
     height, width = size
     if pixels.shape[:2] == (height, width):

@@ -1,31 +1,78 @@
-"""Whether a second file lies behind the first in one: FFmpeg reads the first, and of the second nothing or a part.
+"""Files that were joined by joining their bytes: one time that never starts anew, or a second file that is not read.
 
-Files are joined by joining their bytes where a container allows it (see ``timeline``); these do not. Tested in
-``tests/frames/test_timeline.py``.
+MPEG transport and program streams (.ts, .m2ts, .vob, .mpg) and FLV can be joined so: the clock jumps back to where it
+was in the first file, and players read on. Of other containers FFmpeg reads the first file, and of the second nothing
+or a part. Tested in ``tests/frames/test_timeline.py``.
 """
 
 from __future__ import annotations
 
 from io import SEEK_END
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from av.packet import Packet
 
 from vidface.frames.containers import container_of
 
-__all__ = ["second_file"]
+__all__ = ["Timeline", "second_file"]
+
+# Packets come in the order of their decoding times. Rounding and damage put one back by a few frames; a clock that
+# starts anew goes further back, or to where it began before.
+STEP_BACK_SECONDS = 0.25
+STEP_TO_BEGIN_SECONDS = 0.1
+
+# The clock of an MPEG stream has 33 bits at 90 kHz. FFmpeg takes a time that is far before the first for one after the
+# clock's end, and puts it 26.5 hours later: right if the clock ran over, wrong if it starts anew.
+STEP_AHEAD_SECONDS = 2**32 / 90_000
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _FLV_TAGS = (8, 9, 18)  # sound, picture, script
 
 
+class Timeline:
+    """Shifts the packets of one stream, in their order, so that time never starts anew; ``unit`` is seconds a tick."""
+
+    def __init__(self, unit: float) -> None:
+        self._unit = unit
+        self._shift = 0  # in ticks, of the part that is being read
+        self._first = 0  # the first decoding time of this part as stored
+        self._last: int | None = None  # and the last
+        self._decoded = self._shown = 0  # where the packets so far end, shifted
+
+    def place(self, packet: Packet[Any]) -> bool:
+        """Shift one packet: a part begins where the packets before it end, both as they are decoded and as shown.
+
+        Returns whether time starts anew with it.
+        """
+        stored, pts = packet.dts, packet.pts
+        if stored is None:
+            if self._shift and pts is not None:
+                packet.pts = pts + self._shift
+            return False
+        shown = stored if pts is None else pts
+        step = 0.0 if self._last is None else (stored - self._last) * self._unit
+        to_begin = stored <= self._first and step < -STEP_TO_BEGIN_SECONDS
+        anew = to_begin or step < -STEP_BACK_SECONDS or step > STEP_AHEAD_SECONDS
+        if anew or self._last is None:
+            self._first = stored
+        if anew:
+            self._shift = max(self._decoded - stored, self._shown - shown)
+        self._last = stored
+        duration = packet.duration or 0
+        self._decoded = max(self._decoded, stored + duration + self._shift)
+        self._shown = max(self._shown, shown + duration + self._shift)
+        if self._shift:
+            packet.dts = stored + self._shift
+            if pts is not None:
+                packet.pts = pts + self._shift
+        return anew
+
+
 def second_file(file: BinaryIO, demuxer: str, last: int) -> int | None:
-    """Where another file of the same kind begins, in bytes; None where there is none, or where it cannot be told.
+    """Where another file of the same kind begins, in bytes; None if there is none, or if it cannot be told.
 
-    Only headers are read, each of them once.
-
-    Args:
-        file: the whole file, open for reading; where it stands is changed.
-        demuxer: its container, FFmpeg's name.
-        last: where in the file the last packet was read.
+    Only headers are read, each of them once. ``demuxer`` is FFmpeg's name of the container, ``last`` where the last
+    packet was read.
     """
     size = file.seek(0, SEEK_END)
     at, index = (last, 0) if demuxer == "flv" else (0, 0)
@@ -47,7 +94,7 @@ def second_file(file: BinaryIO, demuxer: str, last: int) -> int | None:
 
 
 def _length(head: bytes, demuxer: str) -> int | None:
-    """How long the part is that begins so; None where that is not said, or no such part begins here."""
+    """How long the part is that begins so; None if that is not stated, or no such part begins here."""
     if len(head) < 12:
         return None
     if demuxer == "mov":

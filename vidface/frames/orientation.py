@@ -23,14 +23,8 @@ UPRIGHT: Matrix = (1, 0, 0, 1)
 ORIENTATION = 0x0112
 SHORT, LONG = 3, 4
 ORIENTATIONS: dict[int, Matrix] = {
-    1: UPRIGHT,
-    2: (-1, 0, 0, 1),
-    3: (-1, 0, 0, -1),
-    4: (1, 0, 0, -1),
-    5: (0, 1, 1, 0),
-    6: (0, 1, -1, 0),
-    7: (0, -1, -1, 0),
-    8: (0, -1, 1, 0),
+    **{1: UPRIGHT, 2: (-1, 0, 0, 1), 3: (-1, 0, 0, -1), 4: (1, 0, 0, -1)},
+    **{5: (0, 1, 1, 0), 6: (0, 1, -1, 0), 7: (0, -1, -1, 0), 8: (0, -1, 1, 0)},
 }
 
 PREFIX = b"Exif\0\0"
@@ -40,25 +34,17 @@ IN_TEXT = ("Raw profile type exif", "Raw profile type APP1")  # by newer and by 
 def turn(pixels: Pixels, matrix: Matrix) -> Pixels:
     """Apply quarter turns and mirrors to uint8 [H, W, 3]; the result is C-contiguous."""
     a, b, c, d = matrix
-    if matrix == UPRIGHT:
-        return np.ascontiguousarray(pixels)  # FFmpeg pads its rows
     if a == 0:  # x and y change places: shown (x', y') = (c y, b x)
         pixels, a, d = pixels.swapaxes(0, 1), c, b
+    # Also if nothing turns: FFmpeg pads its rows.
     return np.ascontiguousarray(pixels[:: 1 if d > 0 else -1, :: 1 if a > 0 else -1])
 
 
 def exif_matrix(info: Mapping[Any, Any]) -> Matrix:
-    """How a picture is to be turned by the EXIF block that Pillow found in it.
+    """How a picture is to be turned by the EXIF block that Pillow found in it (``Image.info`` of a loaded picture).
 
-    Not by Pillow's own reader: of damaged blocks it prints warnings and raises errors of many kinds, where the pixels
-    are fine.
-
-    Args:
-        info: ``Image.info`` of a picture that is loaded. A PNG may have the block as ImageMagick writes it, in
-            hexadecimal text.
-
-    Returns:
-        ``UPRIGHT`` where there is no orientation, or none that can be read.
+    Not by Pillow's own reader: of damaged blocks it prints warnings and raises errors of many kinds, when the pixels
+    are fine. A PNG may have the block as ImageMagick writes it, in hexadecimal text.
     """
     block = info.get("exif", b"")
     for name in IN_TEXT:
@@ -73,7 +59,7 @@ def exif_matrix(info: Mapping[Any, Any]) -> Matrix:
 
 
 def _orientation(tiff: bytes) -> int:
-    """The orientation in the first directory of a TIFF block; 0 where there is none."""
+    """The orientation in the first directory of a TIFF block; 0 if there is none."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
         return 0

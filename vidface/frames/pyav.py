@@ -15,14 +15,12 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from vidface.errors import MediaError
-from vidface.frames.aspect import PixelAspect
 from vidface.frames.damage import Damage
 from vidface.frames.demux import READ_ERRORS, Log, Video, open_video, too_large
-from vidface.frames.fields import deinterlace
 from vidface.frames.frame import MAX_PIXELS, Frame, ReadReport
-from vidface.frames.picture import Shown, ToRgb
+from vidface.frames.joined import Timeline
+from vidface.frames.picture import PixelAspect, Shown, ToRgb, deinterlace
 from vidface.frames.sampling import sample_by_time
-from vidface.frames.timeline import Timeline
 
 __all__ = ["read_with_pyav"]
 
@@ -58,17 +56,9 @@ def decode(
 ) -> Iterator[tuple[float, float, Shown]]:
     """Decode every frame in presentation order, count it, and report the damage at the end.
 
-    Args:
-        video: open, nothing of it read yet.
-        report: its ``decoded`` and ``faults`` are filled.
-        tap: called with each packet of the video stream before it is decoded.
-
-    Yields:
-        (time, duration, shown): seconds since the first frame, never falling; duration 0 where unknown.
-
-    Raises:
-        MediaError: ``no-frames``, where nothing could be decoded; ``too-large``, where that is since all is over
-            ``MAX_PIXELS``.
+    ``tap`` is called with each packet of the video stream before it is decoded. Yields (time, duration, shown): seconds
+    since the first frame, never falling; duration 0 if unknown. Raises MediaError: ``no-frames``, or ``too-large`` if
+    nothing could be decoded since all is over ``MAX_PIXELS``.
     """
     stream = video.stream
     unit = float(stream.time_base or 0)

@@ -44,18 +44,14 @@ def sample_by_time(
     for frame in frames:
         if held is not None and instant / fps + epsilon < frame[0]:
             yield held[0], held[2]
-            instant = _first_instant(frame[0] - epsilon, fps)
+            # The smallest k with k / fps >= time, by the very comparison that is made with it.
+            time = frame[0] - epsilon
+            instant = max(math.ceil(time * fps) - 1, 0)
+            while instant / fps < time:
+                instant += 1
         held = frame
     if held is not None:
         time, duration, thing = held
         # A duration may be unknown (0) or rounded: an instant at the frame's own time is always its own.
         if instant / fps < max(time + duration - epsilon, time + epsilon):
             yield time, thing
-
-
-def _first_instant(time: float, fps: float) -> int:
-    """The smallest k >= 0 with k / fps >= time, by the very comparison that is made with it."""
-    k = max(math.ceil(time * fps) - 1, 0)
-    while k / fps < time:
-        k += 1
-    return k

@@ -20,14 +20,9 @@ from vidface.frames.frame import Pixels
 __all__ = ["write_clip"]
 
 # Rounded, chroma averaged over its pixels, and the same on every processor.
-SCALING = (
-    Interpolation.BILINEAR
-    | Interpolation.FULL_CHR_H_INP
-    | Interpolation.ACCURATE_RND
-    | Interpolation.BITEXACT
-)
+_BILINEAR = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INP
+SCALING = _BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 AVCOL_BT709 = 1  # FFmpeg's number for BT.709 as matrix, primaries and transfer alike
-
 
 # With B-frames x264's macroblock tree reads memory it never wrote where the picture is small: of 30 clips of
 # 112x112, 9 came out with other bytes when the memory held something else before.

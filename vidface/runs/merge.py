@@ -18,7 +18,7 @@ import numpy as np
 from vidface.embeddings.options import EMBEDDINGS_ATTRIBUTES
 from vidface.errors import UsageError, first_few
 from vidface.features.options import FEATURES_ATTRIBUTES
-from vidface.features.warned import fault_warnings
+from vidface.features.rows import fault_warnings
 from vidface.files.locks import short
 from vidface.files.shares import Shard, parse_shard, shard_text
 from vidface.files.stage_output import stage_output

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
-from vidface.features.halves import halves_warning
+from vidface.features.rows import halves_warning
 from vidface.files.atomic import require_file
 from vidface.files.npy import open_matrix
 from vidface.files.store import UNIT_TOLERANCE

@@ -36,3 +36,13 @@ def ray_engine(processes_of_tests: None) -> Iterator[Engine]:
         pytest.skip("Ray is not installed: pip install -e '.[ray]'")
     with open_engine("ray") as engine:
         yield engine
+
+
+@pytest.fixture(params=["local-0", "local-1", "local-2", "ray"])
+def engine(request: pytest.FixtureRequest, processes_of_tests: None) -> Engine:
+    """Every engine, the local one with so many workers."""
+    name, _, workers = request.param.partition("-")
+    if name == "ray":
+        return request.getfixturevalue("ray_engine")  # type: ignore[no-any-return]
+    with open_engine(name, workers=int(workers)) as engine:
+        return engine

@@ -12,7 +12,6 @@ import resource
 import socket
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -135,16 +134,9 @@ def found(folder: Path) -> dict[str, str]:
     return found
 
 
-def limits_of(found: dict[str, str]) -> dict[str, Any]:
-    limits = json.loads(found["limits"].removeprefix("done: "))
-    assert isinstance(limits, dict)
-    return limits
-
-
 def test_a_decoder_writes_and_removes_no_file(found: dict[str, str], folder: Path) -> None:
-    names = {
-        name for name in found if name.startswith(("write", "remove", "rename", "make a fo", "make a li"))
-    }
+    beginnings = ("write", "remove", "rename", "make a folder", "make a link")
+    names = {name for name in found if name.startswith(beginnings)}
     assert len(names) == 8
     if "landlock" in measures():
         for name in names - {"write on in an open file"}:
@@ -171,7 +163,7 @@ def kernel() -> tuple[int, ...]:
 
 
 def test_a_decoder_has_limits_that_it_cannot_raise(found: dict[str, str]) -> None:
-    limits = limits_of(found)
+    limits = json.loads(found["limits"].removeprefix("done: "))
     assert limits["RLIMIT_CORE"] == limits["RLIMIT_FSIZE"] == [0, 0]
     assert limits["RLIMIT_NOFILE"] == [OPEN_FILES, OPEN_FILES]
     assert "OSError: [Errno 24]" in found["open many files"]

@@ -18,7 +18,7 @@ from processes import children_of, one_killed
 
 from vidface.backbones import load_backbone
 from vidface.errors import StoreError, UsageError
-from vidface.features.engines import Engine, ExtractJob, open_engine
+from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines.reading import ReadOptions, Video
 from vidface.features.options import ExtractOptions
 from vidface.runtime import cpu_count
@@ -49,15 +49,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
             write_video(path, pixels)
         videos.append(Video(f"v{index}", path))
     return Drawn(videos, frames, pooling_model(root / "cells.onnx"))
-
-
-@pytest.fixture(params=["local-0", "local-1", "local-2", "ray"])
-def engine(request: pytest.FixtureRequest, processes_of_tests: None) -> Engine:
-    name, _, workers = request.param.partition("-")
-    if name == "ray":
-        return request.getfixturevalue("ray_engine")  # type: ignore[no-any-return]
-    with open_engine(name, workers=int(workers)) as engine:
-        return engine
 
 
 @pytest.fixture

@@ -17,22 +17,13 @@ import pytest
 from command_line import SIDE, cells_of, frames_of, pooling_model, write_video
 from made_up_detector import BAND, DIE_ONCE, RAISE, Face, frame_of, weights_at
 from PIL import Image, ImageFilter
-from processes import one_killed
 
 from vidface.backbones import load_backbone
 from vidface.errors import UsageError
-from vidface.features.engines import Engine, ExtractJob, open_engine
+from vidface.features.engines import Engine, ExtractJob
 from vidface.features.engines import detection as finding
 from vidface.features.engines.detection import FaceOptions, Finder
-from vidface.features.engines.reading import (
-    Block,
-    ReadOptions,
-    Video,
-    VideoEnd,
-    read_video,
-    reading_from_json,
-    reading_to_json,
-)
+from vidface.features.engines.reading import Block, ReadOptions, Video, VideoEnd, read_video
 from vidface.features.options import ExtractOptions
 from vidface.files.store import VideoRows
 from vidface.frames.frame import Frame
@@ -76,16 +67,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     return Drawn(videos, persons, pooling_model(root / "cells.onnx"), faces)
 
 
-@pytest.fixture(params=["local-0", "local-1", "local-2", "ray"])
-def engine(
-    request: pytest.FixtureRequest, processes_of_tests: None, monkeypatch: pytest.MonkeyPatch
-) -> Engine:
+@pytest.fixture(autouse=True)
+def _made_up_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finding, "open_detector", made_up_detector.open_detector)  # for this process
-    name, _, workers = request.param.partition("-")
-    if name == "ray":
-        return request.getfixturevalue("ray_engine")  # type: ignore[no-any-return]
-    with open_engine(name, workers=int(workers)) as engine:
-        return engine
 
 
 def job_of(drawn: Drawn, batch_size: int = 7, **changes: Any) -> ExtractJob:
@@ -122,14 +106,6 @@ def test_rows_of_every_run(engine: Engine, drawn: Drawn) -> None:
     check(extract(engine, job_of(drawn)), drawn)
 
 
-def test_a_killed_decoder_costs_nothing(request: pytest.FixtureRequest, engine: Engine, drawn: Drawn) -> None:
-    if request.node.callspec.params["engine"] != "local-2":
-        pytest.skip("the decoding processes of the others are the same")
-    with one_killed("vidface.features.engines.decoder") as killed:
-        check(extract(engine, job_of(drawn)), drawn)
-    assert killed
-
-
 @pytest.mark.parametrize("engine", ["local-1"], indirect=True)
 def test_a_decoder_that_dies_in_the_middle_costs_nothing(
     engine: Engine, drawn: Drawn, tmp_path: Path
@@ -149,12 +125,8 @@ def test_a_decoder_that_dies_in_the_middle_costs_nothing(
     assert (tmp_path / "detector.alive").read_bytes() == b"", "nothing died"
     assert (dies.status, dies.faults, dies.face_counts) == ("ok", [], whole.face_counts)
     assert len(dies.features) == 2 * FRAMES and whole.faces is not None and dies.faces is not None
-    for mine, theirs in zip(
-        (dies.features, dies.timestamps, *dies.faces),
-        (whole.features, whole.timestamps, *whole.faces),
-        strict=True,
-    ):
-        assert np.array_equal(mine, theirs)
+    ours, theirs = ((row.features, row.timestamps, *row.faces) for row in (dies, whole))
+    assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
 def test_other_weights_than_the_run_began_with(engine: Engine, drawn: Drawn) -> None:
@@ -168,15 +140,10 @@ def test_how_faces_are_read_travels_as_json(drawn: Drawn) -> None:
         ReadOptions("decord", 8.0, True, (112, 96), 3.5),
         ReadOptions("pyav", None, False, None),
     ):
-        assert reading_from_json(json.loads(json.dumps(reading_to_json(reading)))) == reading
+        assert ReadOptions.from_json(json.loads(json.dumps(reading.to_json()))) == reading
 
 
 # --- one video, in this process ---
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "open_detector", made_up_detector.open_detector)
 
 
 def read(monkeypatch: pytest.MonkeyPatch, frames: list[np.ndarray], reading: ReadOptions) -> list[Any]:
@@ -187,9 +154,7 @@ def read(monkeypatch: pytest.MonkeyPatch, frames: list[np.ndarray], reading: Rea
     return list(read_video(Video("v", Path("v")), reading))
 
 
-def test_it_tells_that_it_works_where_nobody_is_seen(
-    monkeypatch: pytest.MonkeyPatch, here: None, drawn: Drawn
-) -> None:
+def test_it_tells_that_it_works_where_nobody_is_seen(monkeypatch: pytest.MonkeyPatch, drawn: Drawn) -> None:
     """Else a decoder would be taken for hung on a long film of landscapes."""
     monkeypatch.setattr("vidface.features.engines.reading.BLOCK_SECONDS", 0.0)
     *blocks, end = read(monkeypatch, [frame_of([])] * 9, job_of(drawn).reading)
@@ -197,9 +162,7 @@ def test_it_tells_that_it_works_where_nobody_is_seen(
     assert isinstance(end, VideoEnd) and end.counts is not None and end.counts[:3] == (9, 9, 0)
 
 
-def test_a_detector_that_failed_is_made_anew(
-    monkeypatch: pytest.MonkeyPatch, here: None, drawn: Drawn
-) -> None:
+def test_a_detector_that_failed_is_made_anew(monkeypatch: pytest.MonkeyPatch, drawn: Drawn) -> None:
     opened: list[object] = []
 
     def counted(*arguments: Any, **options: Any) -> Any:
@@ -209,18 +172,14 @@ def test_a_detector_that_failed_is_made_anew(
     monkeypatch.setattr(finding, "open_detector", counted)
     reading = job_of(drawn, min_score=0.123).reading  # no other test has opened this one
     good = [frame_of([Face(0, frames_of(0, 1)[0])])]
-    for frames, lost, count in [
-        (good, False, 1),
-        (good, False, 1),
-        ([*good, frame_of([], RAISE)], True, 1),
-        (good, False, 2),
-    ]:
+    bad = [*good, frame_of([], RAISE)]
+    for frames, lost, count in [(good, False, 1), (good, False, 1), (bad, True, 1), (good, False, 2)]:
         *_, end = read(monkeypatch, frames, reading)
         assert (end.lost, len(opened)) == (lost, count)
     assert end.faults == [] and end.counts is not None and end.counts.found == 1
 
 
-def test_a_face_that_is_left_out_still_carries_its_tracklet(here: None, drawn: Drawn) -> None:
+def test_a_face_that_is_left_out_still_carries_its_tracklet(drawn: Drawn) -> None:
     """The person turns into a blur, moves on as one, and comes out of it elsewhere: it is one tracklet."""
     finder = Finder(drawn.faces._replace(min_sharpness=20.0), (SIDE, SIDE))
     sharp = frames_of(0, 1)[0]

@@ -7,18 +7,19 @@ Most tests have a stand-in do the decoding, which starts in a moment and acts on
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,12 @@ from command_line import (
     write_manifest,
     write_video,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from vidface.errors import UsageError, VidfaceError
+from vidface.features.engines.decoder import ClosedError, receive, send, without_known
 from vidface.features.engines.isolated import Decoders, Limits
 from vidface.features.engines.local import QUEUE_BLOCKS, read_ahead
 from vidface.features.engines.reading import (
@@ -46,18 +51,18 @@ from vidface.features.engines.reading import (
     VideoEnd,
     read_video,
 )
+from vidface.files.faces import NO_FACES, FaceCounts, FaceRows
 
 READING = ReadOptions("pyav", 8.0, False, (112, 112), timeout=60.0)
 
 STAND_IN = """
-import json, os, signal, struct, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 
 here = Path(__file__).parent
 
 def say(header, pixels=b""):
-    header = json.dumps(header).encode()
-    out.write(struct.pack("<4sI", b"vfd1", len(header)) + header + pixels)
+    out.write(json.dumps(header).encode() + b"\\n" + pixels)
     out.flush()
 
 def block(*values):
@@ -94,7 +99,10 @@ if "vidface.features.engines.decoder" in sys.orig_argv:
         if "large" in words:
             held = b"x" * 100_000_000
         if "junk" in words:
-            out.write(b"a library's words in a file that is not its own")
+            out.write(b"a library's words in a file that is not its own\\n")
+            out.flush()
+        if "half" in words:  # of a message
+            out.write(b'{"shape": [1, 112, 112, 3], "times": [1]}\\n123')
             out.flush()
         if "lies" in words:  # as a decoder might that a clip has taken over
             header, *rest = json.loads((here / "lie").read_text())
@@ -165,20 +173,15 @@ def _what_runs_already() -> None:
     _others.update(children())
 
 
-def test_a_process_reads_many_videos(stand_in: Path) -> None:
-    with Decoders(READING) as decoders:
-        ends = [taken(decoders, f"v{i}") for i in range(5)]
-    assert all(times == [1, 2, 3, 4] for times, _ in ends)
-    (pid,) = {pid_of(end) for _, end in ends}
-    assert is_gone(pid)
-
-
 def test_a_process_is_replaced_after_so_many_videos(stand_in: Path) -> None:
     with Decoders(READING, Limits(videos=2)) as decoders:
-        used = [pid_of(taken(decoders, f"v{i}")[1]) for i in range(5)]
+        ends = [taken(decoders, f"v{i}") for i in range(5)]
+        assert all(times == [1, 2, 3, 4] for times, _ in ends)
+        used = [pid_of(end) for _, end in ends]
         assert list(Counter(used).values()) == [2, 2, 1]
         assert used == sorted(used, key=used.index)
         assert [is_gone(pid) for pid in used] == [True, True, True, True, False]
+    assert is_gone(used[-1])
 
 
 def test_a_process_that_has_grown_is_replaced(stand_in: Path) -> None:
@@ -189,23 +192,25 @@ def test_a_process_that_has_grown_is_replaced(stand_in: Path) -> None:
     assert small == again == large != after
 
 
-def test_a_process_that_dies_idle_is_no_videos_fault(stand_in: Path) -> None:
-    with Decoders(READING) as decoders:
+@pytest.mark.timeout(60)  # half of what a new process has to start in: that is not for one that had started
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGKILL, "b dies-once"),  # the one death that a video may have is still its own
+        (signal.SIGSTOP, "b"),
+        (None, "b dies-unheard dies-once"),
+    ],
+    ids=["killed idle", "stopped idle", "dies before it hears of its video"],
+)
+def test_what_happens_between_two_videos_is_no_videos_fault(
+    stand_in: Path, number: signal.Signals | None, words: str
+) -> None:
+    with Decoders(READING._replace(timeout=0.5 if number == signal.SIGSTOP else 60.0)) as decoders:
         _, end = taken(decoders, "a")
-        os.kill(pid_of(end), signal.SIGKILL)
-        times, after = taken(decoders, "b dies-once")  # the one death that a video may have is still its own
-        assert times == [1, 2, 3, 4] and pid_of(after) != pid_of(end)
-        assert is_gone(pid_of(end))
-
-
-@pytest.mark.timeout(60)  # half of what a new process has to start in
-def test_a_process_that_is_stopped_idle_is_passed_over_in_time(stand_in: Path) -> None:
-    """As soon as a hanging decoder is: the time that a new process has to start is not for one that had started."""
-    with Decoders(READING._replace(timeout=0.5)) as decoders:
-        _, end = taken(decoders, "a")
-        os.kill(pid_of(end), signal.SIGSTOP)
-        times, after = taken(decoders, "b")
-        assert times == [1, 2, 3, 4] and pid_of(after) != pid_of(end)
+        if number is not None:
+            os.kill(pid_of(end), number)
+        times, after = taken(decoders, words)
+        assert times == [1, 2, 3, 4] and pid_of(after) != pid_of(end) and not after.lost
         assert is_gone(pid_of(end))
 
 
@@ -223,26 +228,13 @@ def test_all_processes_die_idle(stand_in: Path) -> None:
         assert times == [1, 2, 3, 4] and len(children()) == 1
 
 
-def test_a_process_that_dies_before_it_hears_of_a_video_is_not_its_fault(stand_in: Path) -> None:
-    with Decoders(READING) as decoders:
-        _, end = taken(decoders, "a")
-        times, after = taken(decoders, "b dies-unheard dies-once")
-        assert (stand_in / "unheard").exists()
-        assert times == [1, 2, 3, 4] and pid_of(after) != pid_of(end)
-
-
-def test_a_video_whose_process_dies_goes_on_where_it_was(stand_in: Path) -> None:
-    with Decoders(READING) as decoders:
-        times, end = taken(decoders, "a dies-once")
-    assert times == [1, 2, 3, 4] and not end.lost
-
-
 @pytest.mark.parametrize(
     ("words", "limits", "kind", "detail"),
     [
         ("dies", Limits(), "decoder-crashed", "the decoder crashed 2 times (signal SIGKILL)"),
         ("junk hangs", Limits(), "decoder-crashed", "the decoder crashed 2 times (signal SIGKILL)"),
         ("hangs", Limits(), "decoder-hung", "no frame for 0.5 s: the decoder was stopped"),
+        ("half hangs", Limits(), "decoder-hung", "no frame for 0.5 s: the decoder was stopped"),
         ("large hangs", Limits(bytes=90_000_000), "decoder-memory", "0.09 GB and was stopped"),
         ("large talks", Limits(bytes=90_000_000), "decoder-memory", "0.09 GB and was stopped"),
     ],
@@ -260,9 +252,27 @@ def test_a_lost_video_and_the_next_one(
         assert times == [1, 2, 3, 4] and not end.lost
 
 
+@pytest.mark.filterwarnings("ignore:.*Popen.*", "ignore:subprocess .* is still running")
+def test_a_process_that_cannot_be_killed_is_left_behind(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is that waits for a disk: neither its read nor the end of the run waits for it."""
+    monkeypatch.setattr("vidface.features.engines.isolated.KILL_SECONDS", 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess.Popen, "kill", lambda self: None)
+        with Decoders(READING._replace(timeout=0.5)) as decoders:
+            _, end = taken(decoders, "hangs")
+            assert end.lost and [kind for kind, _ in end.faults] == ["decoder-hung"]
+    (pid,) = children()
+    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
 LIES = {
     "no json of ours": [[1, 2]],
     "a number": [5],
+    "that it begins once more": [{"begun": True}],
     "no times": [{"shape": [1, 112, 112, 3]}],
     "fewer times than rows": [{"shape": [2, 112, 112, 3], "times": [1.0]}, 2 * 112 * 112 * 3],
     "times that are none": [{"shape": [1, 112, 112, 3], "times": ["soon"]}, 112 * 112 * 3],
@@ -334,15 +344,9 @@ def test_stopping_ends_a_read_that_waits(stand_in: Path, state: str) -> None:
     thread.start()
     wait_for(children)
     decoders.stop()
+    decoders.stop()
     thread.join(30)
     assert not thread.is_alive() and got == [] and children() == []
-
-
-def test_nothing_starts_after_stopping(stand_in: Path) -> None:
-    decoders = Decoders(READING)
-    taken(decoders, "a")
-    decoders.stop()
-    decoders.stop()
     assert list(decoders.read(Video("b", Path("b")))) == [] and children() == []
 
 
@@ -362,15 +366,6 @@ def test_a_process_that_starts_while_all_is_stopped_is_ended(stand_in: Path) -> 
         thread.join(30)
         assert not thread.is_alive()
     assert children() == []
-
-
-def test_a_video_that_ends_while_all_is_stopped_leaves_no_process(stand_in: Path) -> None:
-    decoders = Decoders(READING)
-    read = decoders.read(Video("v", Path("a")))
-    while not isinstance(next(read), VideoEnd):
-        pass
-    decoders.stop()
-    assert list(read) == [] and children() == []
 
 
 def test_stopping_while_many_read(stand_in: Path) -> None:
@@ -417,7 +412,7 @@ def test_a_decoding_process_is_light() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     modules = {name.partition(".")[0] for name in done.stdout.split()}
     assert "vidface" in modules
-    heavy = {
+    heavy = [
         "torch",
         "onnxruntime",
         "onnx",
@@ -428,8 +423,93 @@ def test_a_decoding_process_is_light() -> None:
         "faiss",
         "pyarrow",
         "click",
-    }
-    assert modules & heavy == set()
+    ]
+    assert modules & set(heavy) == set()
+
+
+texts = st.text(
+    st.characters(exclude_categories=[]), max_size=30
+)  # lone surrogates too, as names of files have
+faces = st.integers(0, 5).flatmap(
+    lambda n: st.builds(
+        FaceRows,
+        *[arrays(like.dtype, (n, *like.shape[1:]), elements=st.integers(0, 99)) for like in NO_FACES],
+    )
+)
+
+
+@given(
+    pixels=arrays(np.uint8, (5, 6, 4, 3)),
+    times=st.lists(st.floats(0, 1e6), max_size=5),
+    faces=st.none() | faces,
+    end=st.builds(
+        VideoEnd,
+        st.lists(st.tuples(texts, texts), max_size=3),
+        st.booleans(),
+        st.none() | st.builds(FaceCounts, *[st.integers(0, 10**9)] * len(FaceCounts._fields)),
+        st.none() | st.tuples(st.integers(1, 10**5), st.integers(1, 10**5)),
+    ),
+    cut=st.integers(1, 100),
+)
+def test_what_is_sent_is_received(
+    pixels: np.ndarray, times: list[float], faces: FaceRows | None, end: VideoEnd, cut: int
+) -> None:
+    if faces is not None:
+        times = times[: len(faces.boxes)]
+        faces = faces.rows(slice(len(times)))
+    pixels = pixels[: len(times), ::-1, :, ::-1]  # they need not lie in order
+    pipe = io.BytesIO()
+    send(pipe, None)
+    send(pipe, end)
+    start = pipe.tell()
+    send(pipe, Block(pixels, times, faces))
+    whole = pipe.getvalue()
+    pipe.seek(0)
+    assert receive(pipe) is None and receive(pipe) == end
+    got = receive(pipe)
+    assert isinstance(got, Block) and got.times == times and (got.faces is None) == (faces is None)
+    for one, other in zip((got.pixels, *(got.faces or ())), (pixels, *(faces or ())), strict=True):
+        assert one.dtype == other.dtype and one.shape == other.shape and np.array_equal(one, other)
+    size = len(whole) - start
+    if times or cut > 1:  # of a block without pixels the last byte is a line's end, which may be missing
+        pipe = io.BytesIO(whole[start : len(whole) - min(cut, size)])
+        with pytest.raises(ClosedError):
+            receive(pipe)
+
+
+@pytest.mark.parametrize("kind", [UsageError, VidfaceError])
+def test_an_error_of_the_run_is_raised_as_itself(kind: type[VidfaceError]) -> None:
+    pipe = io.BytesIO()
+    send(pipe, kind("say pyav or decord"))
+    pipe.seek(0)
+    with pytest.raises(VidfaceError, match="say pyav or decord") as raised:
+        receive(pipe)
+    assert type(raised.value) is kind
+
+
+@given(st.lists(st.integers(0, 4), max_size=6), st.integers(0, 12), st.booleans())
+def test_frames_that_are_known_do_not_come_again(lengths: list[int], known: int, found: bool) -> None:
+    """Every number in a row, its pixels and its faces is its time."""
+    messages: list[Message] = []
+    for stop, length in zip(accumulate(lengths), lengths, strict=True):
+        numbers = np.arange(stop - length, stop)
+
+        def filled(like: np.ndarray, numbers: np.ndarray = numbers) -> np.ndarray:
+            shape = (len(numbers), *like.shape[1:])
+            return np.broadcast_to(numbers.reshape(-1, *[1] * (like.ndim - 1)), shape).astype(like.dtype)
+
+        faces = FaceRows(*map(filled, NO_FACES)) if found else None
+        messages.append(Block(filled(np.empty((0, 1, 1, 3), np.uint8)), numbers.tolist(), faces))
+    *rest, end = without_known(iter([*messages, VideoEnd([])]), known)
+    assert end == VideoEnd([])
+    assert len(rest) == len(lengths)  # one that nothing is left of tells that the decoder is at work
+    for block in rest:
+        assert isinstance(block, Block) and (block.faces is not None) == found
+        for array in (block.pixels, *(block.faces or ())):
+            assert np.array_equal(array.reshape(len(array), -1 if len(array) else 1).min(axis=1), block.times)
+            assert np.array_equal(array.reshape(len(array), -1 if len(array) else 1).max(axis=1), block.times)
+    came = [time for block in rest if isinstance(block, Block) for time in block.times]
+    assert came == list(range(known, sum(lengths)))
 
 
 def same(one: Iterator[Message], other: Iterator[Message]) -> bool:
@@ -558,44 +638,3 @@ def test_same_bytes_for_any_workers_batch_size_and_order(
     again = by_id(tmp_path / "shuffled.h5")
     assert list(again) != list(rows) and set(again) == set(rows)
     assert all(again[video].tobytes() == rows[video].tobytes() for video in rows)
-
-
-@pytest.fixture(scope="module")
-def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[str]]]:
-    """A folder with a folder of real faces a person, 1 to 9 of them, and the rows of a manifest there."""
-    root = tmp_path_factory.mktemp("real")
-    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
-        people: dict[str, list[tarfile.TarInfo]] = {}
-        for member in archive:
-            if member.isfile():
-                people.setdefault(Path(member.name).parent.name, []).append(member)
-            if len(people) > 30:
-                break
-        for faces in people.values():
-            for member in faces[:9]:
-                file = archive.extractfile(member)
-                assert file is not None
-                folder = root / Path(member.name).parent.name
-                folder.mkdir(exist_ok=True)
-                (folder / Path(member.name).name).write_bytes(file.read())
-    return root, [[name, name] for name in people]
-
-
-def test_same_bytes_on_real_faces_with_a_real_network(
-    tmp_path: Path, real: tuple[Path, list[list[str]]], shared_data: Path
-) -> None:
-    root, rows = real
-    model = ("--model", shared_data / "models" / "mobilefacenet_128.onnx")
-    outputs = []
-    for name, order, options in [
-        ("a", rows, ("--workers", 0, "--batch-size", 64)),
-        ("b", rows, ("--workers", 2, "--batch-size", 1)),
-        ("c", rows[::-1], ("--workers", 1, "--batch-size", 7)),
-    ]:
-        manifest = write_manifest(root / f"{name}.csv", order)
-        outputs.append(tmp_path / f"{name}.h5")
-        vidface("extract", manifest, "-o", outputs[-1], *model, *options, code=0)
-    assert outputs[0].read_bytes() == outputs[1].read_bytes()
-    one, other = by_id(outputs[0]), by_id(outputs[2])
-    assert set(one) == set(other) and list(one) != list(other)
-    assert all(one[video].tobytes() == other[video].tobytes() for video in one)

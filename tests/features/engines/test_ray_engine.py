@@ -93,9 +93,8 @@ def test_a_node_with_another_video(
 
     monkeypatch.setattr(ray_work, "fingerprint", lambda _path: told)  # here alone: nodes look for themselves
     said = refusal(ray_engine, job)
-    assert re.match(
-        rf"{job.videos[0].path}: 2 frames [0-9a-f]{{12}} \(on node .*\), {told} where the command", said
-    )
+    here = rf"{job.videos[0].path}: 2 frames [0-9a-f]{{12}} \(on node .*\)"
+    assert re.match(rf"{here}, {told} where the command", said)
 
 
 def test_what_tells_videos_apart(tmp_path: Path) -> None:
@@ -113,17 +112,15 @@ def test_what_tells_videos_apart(tmp_path: Path) -> None:
     assert of(zeros) == of(zeros) and of(zeros).startswith("196,608 bytes ")
 
     folder = write_folder(tmp_path / "frames", frames_of(0, 3))
-    seen = {fingerprint(folder)}
+    seen = [fingerprint(folder)]
     (folder / ".hidden.png").write_bytes(b"x")  # neither is read
     (folder / "notes.txt").write_bytes(b"x")
-    assert {fingerprint(folder)} == seen
-    (folder / "2.png").rename(folder / "3.png")
-    seen.add(fingerprint(folder))
-    (folder / "3.png").write_bytes(b"x")
-    seen.add(fingerprint(folder))
-    (folder / "3.png").unlink()
-    seen.add(fingerprint(folder))
-    assert len(seen) == 4
+    assert fingerprint(folder) == seen[0]
+    last = folder / "3.png"
+    for change in (lambda: (folder / "2.png").rename(last), lambda: last.write_bytes(b"x"), last.unlink):
+        change()
+        seen.append(fingerprint(folder))
+    assert len(set(seen)) == 4
 
     assert fingerprint(tmp_path / "none") == "not there"
     os.mkfifo(tmp_path / "pipe")
@@ -170,9 +167,8 @@ def test_few_videos_are_in_flight(ray_engine: Engine, job: ExtractJob) -> None:
             return job.videos[0]
 
     videos = Watched()
-    results = ray_engine.extract_chunks(
-        job._replace(videos=videos), [range(i, i + 1) for i in range(60)], lambda _: None
-    )
+    chunks = [range(i, i + 1) for i in range(60)]
+    results = ray_engine.extract_chunks(job._replace(videos=videos), chunks, lambda _: None)
     with closing(results):  # type: ignore[type-var]
         for count, _ in enumerate(results):
             assert videos.most - count < 2 + 2 * (os.cpu_count() or 1)

@@ -22,9 +22,8 @@ IDS = ["a", "b", "0144", "c"]
 
 
 def manifest(folder: Path) -> Manifest:
-    return read_manifest(
-        write_manifest(folder / "set.csv", [(name, f"{name}.mp4", "1", "val") for name in IDS])
-    )
+    rows = [(name, f"{name}.mp4", "1", "val") for name in IDS]
+    return read_manifest(write_manifest(folder / "set.csv", rows))
 
 
 def write(folder: Path, matrix: np.ndarray, index: str) -> tuple[Path, Path]:
@@ -46,9 +45,7 @@ def test_every_row_arrives_once_in_the_order_of_time(
     lines = [f"{name},{time / 4}" if timed else name for name, time in listed]
     files = write(tmp_path, matrix, "\n".join([header, *lines]) + "\n")
     found = read_arrays(*files, IDS)
-    groups: dict[str, list[tuple[float, int]]] = defaultdict(
-        list
-    )  # id -> (time, row), in the order of the file
+    groups = defaultdict(list)  # id -> (time, row), in the order of the file
     for row, (name, time) in enumerate(listed):
         groups[name].append((time / 4 if timed else len(groups[name]) / 8, row))
     for place, name in enumerate(IDS):
@@ -108,36 +105,21 @@ def test_beyond_float32_is_infinite_and_left_out(tmp_path: Path) -> None:
         ("video_id,time\na,-1\nb,1\n", r"index\.csv:2: time '-1'"),
         ("video_id,time\na,inf\nb,1\n", r"index\.csv:2: time 'inf'"),
         ('video_id\na\n"b\n', r"index\.csv:3: not CSV"),
-        ("video_id\na\nb\0\n", "lists 2 frames|index"),
     ],
 )
 def test_what_is_wrong_in_an_index(tmp_path: Path, index: str, says: str) -> None:
     files = write(tmp_path, np.ones((2, 3)), index)
-    if "\0" in index:  # a name like any other: no video of a manifest can have it
-        assert read_arrays(*files, IDS).unlisted == {"b\0": 1}
-        return
     with pytest.raises(StoreError, match=says) as caught:
         read_arrays(*files, IDS)
     assert "\n" not in str(caught.value)
 
 
-def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
+def test_text_that_is_not_utf_8_and_odd_text_that_is(tmp_path: Path) -> None:
     files = write(tmp_path, np.ones((2, 3)), "")
     files[1].write_bytes(b"video_id\na\n\xff\n")
     with pytest.raises(StoreError, match="not UTF-8"):
         read_arrays(*files, IDS)
     files[1].write_bytes(b"\xef\xbb\xbfvideo_id\r\na\r\nb\r\n")  # as a spreadsheet saves it
     assert np.diff(read_arrays(*files, IDS).offsets).tolist() == [1, 1, 0, 0]
-
-
-@settings(max_examples=200)
-@given(raw=st.binary(max_size=60) | st.text('",\r\n\0 a0.-e', max_size=40).map(lambda text: text.encode()))
-def test_any_text_as_an_index_is_read_or_refused_in_one_line(tmp_path: Path, raw: bytes) -> None:
-    np.save(tmp_path / "f.npy", np.ones((2, 3)))
-    (tmp_path / "index.csv").write_bytes(b"video_id,time\n" + raw)
-    try:
-        found = read_arrays(tmp_path / "f.npy", tmp_path / "index.csv", IDS)
-    except StoreError as error:
-        assert "\n" not in str(error) and str(error).isprintable()
-    else:
-        assert found.counts["read"] == len(found.order) + sum(found.unlisted.values()) == 2
+    files[1].write_bytes(b"video_id\na\nb\0\n")  # a name like any other: no video of a manifest can have it
+    assert read_arrays(*files, IDS).unlisted == {"b\0": 1}

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from command_line import frames_of, read_features, read_lines, vidface, write_manifest, write_video
@@ -66,17 +67,13 @@ def test_rows_stand_in_the_order_of_the_manifest_and_of_time(
     for found, faces in zip(features, wanted, strict=True):
         assert found.dtype == np.float16
         assert np.array_equal(found, stacked(faces))
-    import h5py
-
     with h5py.File(tmp_path / "f.h5") as file:
         assert file["timestamps"][:].tolist() == [0, 9 / 8, 0, 1, 1, 2, 1 / 8, 2 / 8]
         assert file.attrs["times"] == "frame number / 8"
     assert (result.rows, result.status, result.unlisted) == (8, {"ok": 4}, [])
     assert result.counts == {"read": 8, "not_in_manifest": 0, "malformed": 0, "not_finite": 0}
-    again = tmp_path / "again"
-    again.mkdir()
-    from_iqiyi(pickles, manifest, again / "f.h5")  # the order of work leaves no trace
-    assert (again / "f.h5").read_bytes() == (tmp_path / "f.h5").read_bytes()
+    from_iqiyi(pickles, manifest, tmp_path / "g.h5")  # the order of work leaves no trace
+    assert (tmp_path / "g.h5").read_bytes() == (tmp_path / "f.h5").read_bytes()
     assert not list(tmp_path.glob(".*"))
 
 
@@ -152,22 +149,21 @@ def test_a_second_run_finds_the_file_and_another_pickle_is_refused(tmp_path: Pat
     assert manifest.video_ids == ["a", "b"]
 
 
-def test_a_video_that_is_there_twice(tmp_path: Path) -> None:
-    manifest = manifest_of(tmp_path, "a")
-    one = write(tmp_path / "1.pickle", {"a": [face(0, 1)]})
-    two = write(tmp_path / "2.pickle", {"a.mp4": [face(0, 2)]})
-    with pytest.raises(StoreError, match=r"2\.pickle: video 'a\.mp4' again: it is in .*1\.pickle already"):
-        from_iqiyi([one, two], manifest, tmp_path / "f.h5")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.pickle", "2.pickle", "set.csv"]
-
-
-def test_files_of_two_lengths(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [
+        ("a.mp4", DIMENSION, r"2\.pickle: video 'a\.mp4' again: it is in .*1\.pickle already"),
+        ("b", 16, "holds float16 vectors of 16 numbers, the file before it float16 vectors of 8 numbers"),
+    ],
+    ids=["a video that is there twice", "files of two lengths"],
+)
+def test_two_files_that_do_not_go_together(tmp_path: Path, name: str, size: int, says: str) -> None:
     manifest = manifest_of(tmp_path, "a", "b")
     one = write(tmp_path / "1.pickle", {"a": [face(0, 1)]})
-    two = write(tmp_path / "2.pickle", {"b": [face(0, 2, size=16)]})
-    says = "holds float16 vectors of 16 numbers, the file before it float16 vectors of 8 numbers"
+    two = write(tmp_path / "2.pickle", {name: [face(0, 2, size=size)]})
     with pytest.raises(StoreError, match=says):
         from_iqiyi([one, two], manifest, tmp_path / "f.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.pickle", "2.pickle", "set.csv"]
 
 
 def test_wider_vectors_keep_their_digits(tmp_path: Path) -> None:
@@ -189,16 +185,7 @@ def test_pictures_of_such_rows_are_not_guessed(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, "a")
     write_video(tmp_path / "a.mp4", frames_of(1, 3))
     from_iqiyi([path], manifest, tmp_path / "f.h5")
-    told = (
-        "inspect",
-        tmp_path / "f.h5",
-        "a",
-        "--manifest",
-        tmp_path / "set.csv",
-        "--sheet",
-        tmp_path / "a.png",
-    )
-    ran = vidface(*told, code=0)
-    assert (
-        "pictures are missing: another tool made its features: which frame a row is of" in ran.out + ran.err
-    )
+    told = ("inspect", tmp_path / "f.h5", "a", "--manifest", tmp_path / "set.csv")
+    ran = vidface(*told, "--sheet", tmp_path / "a.png", code=0)
+    said = "pictures are missing: another tool made its features: which frame a row is of"
+    assert said in ran.out + ran.err

@@ -146,11 +146,10 @@ def test_the_official_files_as_they_are(
     told = ("--manifest", manifest)
     limit = () if min_score is None else ("--min-score", min_score)
     features, embeddings = tmp_path / "f.h5", tmp_path / "e.h5"
-    made = vidface(
-        "features", "from-iqiyi", *official.pickles, *told, *limit, "-o", features, "--json", code=1
-    )
-    assert made.json["not_in_manifest"] == ["IQIYI_VID_TEST_0000001"]
-    assert made.json["faults"]["missing"] == WITHOUT_FACE + 3
+    words = ("features", "from-iqiyi", *official.pickles, *told, *limit, "-o", features)
+    made = vidface(*words, "--json", code=1).json
+    assert made["not_in_manifest"] == ["IQIYI_VID_TEST_0000001"]
+    assert made["faults"]["missing"] == WITHOUT_FACE + 3
     vidface("cluster", features, "-o", embeddings, "--threshold", "none", code=1)
     found = vidface("score", embeddings, *told, "--protocol", "iqiyi", "--json", code=1).json
     answers = plain_answers(official, min_score or 0)
@@ -160,12 +159,8 @@ def test_the_official_files_as_they_are(
     assert wanted["1"] < 100 / 130 + 1e-9 and wanted["1"] > 0.4  # R over 100, all of it in the denominator
     assert wanted["2"] <= 4 / 7 and wanted["5"] == 0
     assert 0.1 < wanted["3"] < 1  # strangers near it stand between its videos
-    counts = found["counts"]
-    assert (counts["distractors"], counts["gallery_videos"], counts["identities_not_ranked"]) == (
-        UNLISTED,
-        191,
-        1,
-    )
+    expected = {"distractors": UNLISTED, "gallery_videos": 191, "identities_not_ranked": 1}
+    assert expected.items() <= found["counts"].items()
     # The same through the challenge's text file.
     text = tmp_path / "submission.txt"
     vidface("submit", embeddings, *told, "--format", "iqiyi", "-o", text, code=1)
@@ -179,9 +174,7 @@ def test_a_submission_with_repeats_and_gaps(official: Official, manifest: Path, 
     answers = plain_answers(official, 0.5)
     del answers["4"]
     answers["3"] = [answers["3"][0]] * 3 + answers["3"][:99] + answers["3"][:1]
-    answers["1"] = answers["1"] + [
-        f"IQIYI_VID_VAL_{k:07d}.mp4" for k in range(1, 131)
-    ]  # beyond the hundredth
+    answers["1"] += [f"IQIYI_VID_VAL_{k:07d}.mp4" for k in range(1, 131)]  # beyond the hundredth
     text = tmp_path / "theirs.txt"
     text.write_text("".join(f"{identity} {' '.join(names)}\n" for identity, names in answers.items()))
     found = vidface("score", text, "--manifest", manifest, "--protocol", "iqiyi", "--json", code=0).json

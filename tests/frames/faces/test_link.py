@@ -102,23 +102,6 @@ def test_the_order_of_rows_does_not_matter_and_no_frame_shows_a_track_twice(
         assert len(set(tracks[tracklets == name].tolist())) == 1
 
 
-def test_two_of_one_person_are_joined_and_the_more_shown_is_first() -> None:
-    a, b = np.array([1.0, 0.2]), np.array([-0.2, 1.0])
-    tracks = link_tracks(
-        np.array([0, 1, 1, 2], np.int32),
-        np.array([0.0, 0.125, 0.25, 1.0]),
-        np.array([40.0, 50.0, 50.0, 70.0]),
-        np.array([a, b, b, a]),
-    )
-    assert tracks.tolist() == [0, 1, 1, 0]  # 110 against 100
-
-
-def test_a_frame_with_two_faces_shows_two_people_however_alike() -> None:
-    same = np.ones((2, 4))
-    times = np.array([0.5, 0.5])
-    assert link_tracks(np.array([0, 1], np.int32), times, np.ones(2), same).tolist() == [0, 1]
-
-
 def test_strangers_of_the_video_set_how_alike_one_person_must_be() -> None:
     # 0 and 1 are seen together and have cosine 0.8: so 2, which has 0.7 with 0, is not taken for 0.
     def at(angle: float) -> list[float]:
@@ -156,10 +139,8 @@ def test_of_very_many_tracklets_only_the_largest_are_joined(monkeypatch: pytest.
 
 def test_half_precision_and_large_numbers() -> None:
     features = np.array([[60000, 60000], [60000, 59000]], np.float16)
-    assert link_tracks(np.array([0, 1], np.int32), np.array([0, 1.0]), np.ones(2), features).tolist() == [
-        0,
-        0,
-    ]
+    tracks = link_tracks(np.array([0, 1], np.int32), np.array([0, 1.0]), np.ones(2), features)
+    assert tracks.tolist() == [0, 0]
 
 
 def test_what_a_face_counts_by_hand() -> None:

@@ -15,7 +15,7 @@ from vidface.frames import ReadReport, read_frames
 from vidface.frames.faces.align import align_faces
 from vidface.frames.faces.detector import Detector, open_detector
 from vidface.frames.faces.link import link_tracks
-from vidface.frames.faces.quality import head_pose, sharpness
+from vidface.frames.faces.quality import head_yaw, sharpness
 from vidface.frames.faces.track import Tracker
 
 Array = npt.NDArray[np.float64]
@@ -128,7 +128,7 @@ def test_five_people_sit_in_the_last_shot_all_the_time(film: Watched) -> None:
 
 
 def test_profiles_are_seen_as_turned_and_the_singer_is_not(film: Watched) -> None:
-    yaw = head_pose(film.points).yaw
+    yaw = head_yaw(film.points)
     # The man of the second shot looks to the left, as do three people of the last shot.
     turned = [track for track in range(9) if np.median(yaw[film.tracks == track]) < -55]
     assert len(turned) == 4 and 0 not in turned

@@ -7,8 +7,14 @@ import pytest
 from made_up_detector import POINTS
 
 from vidface.frames.faces import search
-from vidface.frames.faces.candidates import Rows, distinct, merge_candidates, overlaps
-from vidface.frames.faces.search import LONGEST_SIDE, search_faces
+from vidface.frames.faces.search import (
+    LONGEST_SIDE,
+    Rows,
+    distinct,
+    merge_candidates,
+    overlaps,
+    search_faces,
+)
 from vidface.frames.frame import Pixels
 
 GOOD = range(60, 251)  # heights that the made-up network has the right points of

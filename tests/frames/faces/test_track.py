@@ -56,19 +56,19 @@ def line(
     return [(start[0] + move[0] * k, start[1] + move[1] * k) for k in range(frames)]
 
 
-def test_people_who_stand_or_walk_keep_their_tracklets() -> None:
-    paths = [line((50, 80), (0, 0), 20), line((150, 80), (12, 3), 20), line((300, 300), (-9, -6), 20)]
-    assert follow(paths) == [[0] * 20, [1] * 20, [2] * 20]
-
-
-def test_people_who_cross_keep_theirs() -> None:
-    paths = [line((100, 100), (14, 0), 20), line((366, 110), (-14, 0), 20)]
-    assert follow(paths) == [[0] * 20, [1] * 20]
-
-
-def test_twins_who_cross_are_told_apart_by_their_motion() -> None:
-    paths = [line((100, 100), (14, 1), 20), line((366, 120), (-14, -1), 20)]
-    assert follow(paths, looks=[7, 7]) == [[0] * 20, [1] * 20]
+@pytest.mark.parametrize(
+    ("paths", "looks"),
+    [
+        ([line((50, 80), (0, 0), 20), line((150, 80), (12, 3), 20), line((300, 300), (-9, -6), 20)], None),
+        ([line((100, 100), (14, 0), 20), line((366, 110), (-14, 0), 20)], None),
+        ([line((100, 100), (14, 1), 20), line((366, 120), (-14, -1), 20)], [7, 7]),
+    ],
+    ids=["people who stand or walk", "who cross", "twins who cross, told apart by their motion"],
+)
+def test_people_keep_their_tracklets(
+    paths: list[list[tuple[float, float] | None]], looks: list[int] | None
+) -> None:
+    assert follow(paths, looks) == [[number] * 20 for number in range(len(paths))]
 
 
 def test_a_face_that_is_missed_for_a_while_goes_on_and_after_longer_it_does_not() -> None:
@@ -113,11 +113,8 @@ def test_a_face_of_another_size_at_the_same_place_is_another() -> None:
     tracker = Tracker()
     near, crops = frame((200, 100, look(1)), size=120)
     far, _ = frame((200, 100, look(1)), size=40)
-    assert [tracker.step(faces, crops, k * STEP).tolist() for k, faces in enumerate((near, near, far))] == [
-        [0],
-        [0],
-        [1],
-    ]
+    found = [int(tracker.step(faces, crops, k * STEP)[0]) for k, faces in enumerate((near, near, far))]
+    assert found == [0, 0, 1]
 
 
 def test_those_who_leave_and_enter_get_numbers_in_order() -> None:
@@ -157,10 +154,9 @@ def test_frames_out_of_order_and_missing_crops_are_refused() -> None:
     tracker = Tracker()
     faces, crops = frame((50, 50, look(1)))
     tracker.step(faces, crops, 1.0)
-    with pytest.raises(UsageError, match="frames must come in order of time"):
-        tracker.step(faces, crops, 0.9)
-    with pytest.raises(UsageError, match="frames must come in order of time"):
-        tracker.step(faces, crops, float("nan"))
+    for time in (0.9, float("nan")):
+        with pytest.raises(UsageError, match="frames must come in order of time"):
+            tracker.step(faces, crops, time)
     with pytest.raises(UsageError, match="1 faces need as many crops, not 0"):
         tracker.step(faces, crops[:0], 2.0)
 

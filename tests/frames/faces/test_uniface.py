@@ -22,70 +22,47 @@ from vidface.frames.faces.detector import detector_weights, open_detector
 
 STAND_IN = {
     "__init__.py": """
+import os
 from uniface import constants, detection
-from uniface.model_store import get_cache_dir
+def get_cache_dir():
+    return os.environ["UNIFACE_CACHE_DIR"]
 """,
     "constants.py": """
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 class SCRFDWeights(str, Enum):
     SCRFD_10G_KPS = "scrfd_10g"
     SCRFD_500M_KPS = "scrfd_500m"
 class BlazeFaceWeights(str, Enum):
     DEFAULT = "blazeface"
-@dataclass
-class ModelInfo:
+class ModelInfo(NamedTuple):
     url: str
     sha256: str
 MODEL_REGISTRY = {w: ModelInfo(f"https://example.org/{w.value}_kps.onnx", "0" * 64) for w in SCRFDWeights}
 """,
-    "model_store.py": """
-import os
-def get_cache_dir():
-    return os.environ["UNIFACE_CACHE_DIR"]
+    "detection.py": """
+from abc import ABC, abstractmethod
+from types import SimpleNamespace
+import cv2
+import numpy as np
+from uniface.constants import BlazeFaceWeights, SCRFDWeights
+__all__ = ["SCRFD", "BaseDetector", "BlazeFace"]
 def verify_model_weights(name):
     raise AssertionError("a download")
-""",
-    "onnx_utils.py": """
 def create_onnx_session(path, providers=None):
     raise AssertionError("a session of as many threads as there are cores")
-""",
-    "detection/__init__.py": """
-from uniface.detection.base import BaseDetector
-from uniface.detection.scrfd import SCRFD
-from uniface.detection.blazeface import BlazeFace
-__all__ = ["SCRFD", "BaseDetector", "BlazeFace"]
-""",
-    "detection/base.py": """
-from abc import ABC, abstractmethod
 class BaseDetector(ABC):
     supports_alignment = False
     @abstractmethod
     def detect(self, image): ...
-""",
-    "detection/blazeface.py": """
-from uniface.constants import BlazeFaceWeights
-from uniface.detection.base import BaseDetector
 class BlazeFace(BaseDetector):
     def __init__(self, *, model_name=BlazeFaceWeights.DEFAULT): ...
     def detect(self, image): ...
-""",
-    "detection/scrfd.py": """
-from types import SimpleNamespace
-import cv2
-import numpy as np
-from uniface.constants import SCRFDWeights
-from uniface.detection.base import BaseDetector
-from uniface.model_store import verify_model_weights
-from uniface.onnx_utils import create_onnx_session
 class SCRFD(BaseDetector):
     supports_alignment = True
     def __init__(self, *, model_name=SCRFDWeights.SCRFD_10G_KPS, confidence_threshold=0.5, providers=None):
         self.threshold = confidence_threshold
-        try:
-            self.session = create_onnx_session(verify_model_weights(model_name), providers=providers)
-        except Exception as error:
-            raise RuntimeError("Failed to initialize") from error
+        self.session = create_onnx_session(verify_model_weights(model_name), providers=providers)
     def detect(self, image):
         factor = 640 / max(image.shape[:2])
         small = cv2.resize(image, None, fx=factor, fy=factor)
@@ -115,8 +92,8 @@ def uniface(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         yield
         return
     package = tmp_path / "packages" / "uniface"
+    package.mkdir(parents=True)
     for name, source in STAND_IN.items():
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(source)
     monkeypatch.syspath_prepend(str(package.parent))
     yield
@@ -136,17 +113,15 @@ def network(tmp_path: Path) -> Path:
         constants.append(numpy_helper.from_array(array, name))
         return name
 
-    nodes.append(helper.make_node("Gather", ["in", constant("red", np.array(2))], ["plane"], axis=1))
-    nodes.append(
-        helper.make_node("Reshape", ["plane", constant("one", np.array([1, 1, 640, 640]))], ["image"])
-    )
-    nodes.append(
-        helper.make_node("AveragePool", ["image"], ["mean"], kernel_shape=[32, 32], strides=[32, 32])
-    )
-    nodes.append(helper.make_node("Reshape", ["mean", constant("column", np.array([400, 1]))], ["first"]))
-    nothing = constant("second", np.zeros((400, 1), np.float32))
-    nodes.append(helper.make_node("Concat", ["first", nothing], ["both"], axis=1))
-    nodes.append(helper.make_node("Reshape", ["both", constant("rows", np.array([800, 1]))], ["score_32"]))
+    def node(kind: str, inputs: list[str], output: str, **how: object) -> None:
+        nodes.append(helper.make_node(kind, inputs, [output], **how))
+
+    node("Gather", ["in", constant("red", np.array(2))], "plane", axis=1)
+    node("Reshape", ["plane", constant("one", np.array([1, 1, 640, 640]))], "image")
+    node("AveragePool", ["image"], "mean", kernel_shape=[32, 32], strides=[32, 32])
+    node("Reshape", ["mean", constant("column", np.array([400, 1]))], "first")
+    node("Concat", ["first", constant("second", np.zeros((400, 1), np.float32))], "both", axis=1)
+    node("Reshape", ["both", constant("rows", np.array([800, 1]))], "score_32")
     box = np.array([0.5, 0.75, 1, 1.25], np.float32)  # to the left, up, right and down, in strides
     points = np.array([-0.2, -0.2, 0.3, -0.2, 0, 0, -0.2, 0.4, 0.2, 0.4], np.float32)
     for kind, row in (("score", np.zeros(1, np.float32)), ("box", box), ("points", points)):
@@ -154,8 +129,7 @@ def network(tmp_path: Path) -> Path:
             count = 2 * (640 // stride) ** 2
             name = f"{kind}_{stride}"
             if name != "score_32":
-                whole = constant(f"all_{name}", np.tile(row, (count, 1)))
-                nodes.append(helper.make_node("Identity", [whole], [name]))
+                node("Identity", [constant(f"all_{name}", np.tile(row, (count, 1)))], name)
             outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [count, len(row)]))
     entry = helper.make_tensor_value_info("in", TensorProto.FLOAT, [1, 3, 640, 640])
     graph = helper.make_graph(nodes, "made", [entry], outputs, constants)
@@ -217,25 +191,20 @@ def test_known_weights_are_found_in_both_folders(
     assert detector_weights(None, "uniface:scrfd_500m") == (there, sha256)
 
 
-def test_its_module_is_left_as_it_was(network: Path) -> None:
-    import uniface.detection.scrfd as module
+def test_other_weights_are_refused_at_once_and_its_module_is_left_as_it_was(network: Path) -> None:
+    from uniface.detection import SCRFD
 
+    module = sys.modules[SCRFD.__module__]
     before = module.verify_model_weights, module.create_onnx_session
     open_detector(network, "uniface:scrfd_500m", min_score=0.5)
-    broken = network.with_name("broken.onnx")
-    broken.write_bytes(b"no model")
-    with pytest.raises(ModelError, match=r"broken\.onnx: not the weights of uniface's scrfd_500m"):
-        open_detector(broken, "uniface:scrfd_500m", min_score=0.5)
-    assert (module.verify_model_weights, module.create_onnx_session) == before
-
-
-def test_weights_of_another_network_are_refused_at_once(network: Path) -> None:
     model = onnx.load(network)
-    del model.graph.output[3:]
+    del model.graph.output[3:]  # another network's
     other = network.with_name("other.onnx")
-    onnx.save(model, other)
-    with pytest.raises(ModelError, match=r"other\.onnx: not the weights of uniface's scrfd_500m"):
-        open_detector(other, "uniface:scrfd_500m", min_score=0)
+    for content in (b"no model", model.SerializeToString()):
+        other.write_bytes(content)
+        with pytest.raises(ModelError, match=r"other\.onnx: not the weights of uniface's scrfd_500m"):
+            open_detector(other, "uniface:scrfd_500m", min_score=0)
+    assert (module.verify_model_weights, module.create_onnx_session) == before
 
 
 @pytest.mark.parametrize("name", ["nothing", "blazeface"])

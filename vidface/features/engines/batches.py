@@ -6,6 +6,7 @@ Where faces were detected, the tracklets of a video are linked to tracks here, s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from vidface.errors import printable
 from vidface.features.engines.contract import Embed
 from vidface.features.engines.reading import Block, Message, VideoEnd
 from vidface.features.options import ExtractOptions
-from vidface.features.usable import left_out, usable_rows
+from vidface.features.rows import left_out, usable_rows
 from vidface.files.faces import FILTERED, NO_FACES, FaceCounts, FaceRows, join_faces
 from vidface.files.store import Fault, VideoRows
 from vidface.frames.faces.link import MOST_JOINED, face_weights, link_tracks
@@ -76,17 +77,19 @@ def embed_chunk(
         advance(1)
     if batch is not None and filled:
         features.append(_stored(embed(batch[:filled]), dtype))
-    bounds = np.cumsum([0, *(len(seconds) for seconds in times)])
+    bounds = np.cumsum([0, *map(len, times)])
     rows = np.concatenate(features)
-    videos = []
-    for i, video_id in enumerate(video_ids):
-        own = rows[bounds[i] : bounds[i + 1]]
-        seconds = np.array(times[i], np.float32)
-        if track is None:
-            videos.append(_video_rows(video_id, own, seconds, ends[i]))
-        else:
-            videos.append(_video_faces(video_id, own, seconds, join_faces(faces[i]), ends[i], track))
-    return videos
+    return [
+        _video_rows(
+            video_id,
+            rows[start:stop],
+            np.array(times[i], np.float32),
+            None if track is None else join_faces(faces[i]),
+            ends[i],
+            track,
+        )
+        for i, (video_id, (start, stop)) in enumerate(zip(video_ids, pairwise(bounds), strict=True))
+    ]
 
 
 def _stored(features: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
@@ -95,84 +98,61 @@ def _stored(features: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
 
 
 def _video_rows(
-    video_id: str, features: npt.NDArray[Any], timestamps: npt.NDArray[np.float32], end: VideoEnd
-) -> VideoRows:
-    """Drop what the network could not embed and what a lost decoder had handed out, and say so."""
-    faults = list(end.faults)
-    if end.lost:
-        features, timestamps = features[:0], timestamps[:0]
-    usable, lost = usable_rows(features)
-    faults += left_out(lost, len(features), "frames gave")
-    if not usable.any() and not faults:
-        faults.append(("no-frames", "no frame could be read"))
-    partial = any(kind not in NOTES for kind, _ in faults)
-    status = "failed" if not usable.any() else "partial" if partial else "ok"
-    return VideoRows(video_id, features[usable], timestamps[usable], status, _listed(video_id, faults))
-
-
-def _video_faces(
     video_id: str,
     features: npt.NDArray[Any],
     timestamps: npt.NDArray[np.float32],
-    faces: FaceRows,
+    faces: FaceRows | None,
     end: VideoEnd,
-    track: str,
+    track: str | None,
 ) -> VideoRows:
-    """As `_video_rows`, of faces: their tracklets are linked, and the rows of a track come together, in order of time.
+    """Drop what the network could not embed and what a lost decoder had handed out, and say so.
 
-    A fault of kind ``filtered`` lists what the filters left out; it does not make a video partial.
+    The tracklets of faces are linked, and the rows of a track come together, in order of time. A fault of kind
+    ``filtered`` lists what the filters left out; it does not make a video partial.
     """
     faults = list(end.faults)
-    counts = end.counts or FaceCounts()
     if end.lost:
         features = features[:0]
     usable, lost = usable_rows(features)
-    faults += left_out(lost, len(features), "faces gave")
-    timestamps, faces = timestamps[: len(usable)][usable], faces.rows(slice(len(usable))).rows(usable)
-    features = features[usable]
-    rule = "centre" if track == "centre" else "still" if counts.frames == 1 else "large"
-    weights = face_weights(faces.boxes, timestamps, end.size, rule)
-    tracks = link_tracks(faces.tracks, timestamps, weights, features)
-    tracklets = len(np.unique(faces.tracks))
-    if tracklets > MOST_JOINED:
-        detail = f"{tracklets} tracklets: the {MOST_JOINED} largest were joined to tracks, the others are tracks each"
-        faults.append(("not-joined", detail))
-    order = np.lexsort((timestamps, tracks))
-    if track != "all":
-        order = order[tracks[order] == 0]
-    counts = counts._replace(not_finite=sum(lost.values()), other_track=len(tracks) - len(order))
-
+    faults += left_out(lost, len(features), "frames gave" if faces is None else "faces gave")
+    timestamps, features = timestamps[: len(usable)][usable], features[usable]
+    counts = None
+    if faces is not None:
+        faces, counts = faces.rows(slice(len(usable))).rows(usable), end.counts or FaceCounts()
+        rule = "centre" if track == "centre" else "still" if counts.frames == 1 else "large"
+        weights = face_weights(faces.boxes, timestamps, end.size, rule)
+        tracks = link_tracks(faces.tracks, timestamps, weights, features)
+        tracklets = len(np.unique(faces.tracks))
+        if tracklets > MOST_JOINED:
+            detail = f"the {MOST_JOINED} largest were joined to tracks, the others are tracks each"
+            faults.append(("not-joined", f"{tracklets} tracklets: {detail}"))
+        order = np.lexsort((timestamps, tracks))
+        if track != "all":
+            order = order[tracks[order] == 0]
+        counts = counts._replace(not_finite=sum(lost.values()), other_track=len(tracks) - len(order))
+        faces = faces._replace(tracks=tracks).rows(order)
+        features, timestamps = features[order], timestamps[order]
     partial = any(kind not in NOTES for kind, _ in faults)
-    filtered = _filtered(counts)
-    if counts.frames and not len(order):
+    status = "failed" if not len(features) else "partial" if partial else "ok"
+    filtered = _filtered(counts) if counts else ""
+    if counts and counts.frames and not len(features):
         kept = f"none of the {counts.found} faces" if counts.found else "no face"
         faults.append(
             ("no-faces", f"{kept} in {counts.frames} frames{filtered and f' was kept: {filtered}'}")
         )
     elif filtered:
+        assert counts is not None
         faults.append(("filtered", f"of {counts.found} faces left out: {filtered}"))
-    elif not len(order) and not faults:
+    elif not len(features) and not faults:
         faults.append(("no-frames", "no frame could be read"))
-    status = "failed" if not len(order) else "partial" if partial else "ok"
-    return VideoRows(
-        video_id,
-        features[order],
-        timestamps[order],
-        status,
-        _listed(video_id, faults),
-        faces._replace(tracks=tracks).rows(order),
-        counts,
-    )
-
-
-def _filtered(counts: FaceCounts) -> str:
-    """What the filters have left out, by reason; empty where that is nothing."""
-    named = counts._asdict()
-    return ", ".join(f"{named[name]} {reason}" for name, reason in FILTERED.items() if named[name])
-
-
-def _listed(video_id: str, faults: Sequence[tuple[str, str]]) -> list[Fault]:
-    return [
+    listed: list[Fault] = [
         {"video": video_id, "stage": "extract", "kind": kind, "detail": printable(detail)}
         for kind, detail in faults
     ]
+    return VideoRows(video_id, features, timestamps, status, listed, faces, counts or ())
+
+
+def _filtered(counts: FaceCounts) -> str:
+    """What the filters have left out, by reason; may be empty."""
+    named = counts._asdict()
+    return ", ".join(f"{named[name]} {reason}" for name, reason in FILTERED.items() if named[name])

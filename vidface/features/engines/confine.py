@@ -26,50 +26,30 @@ __all__ = ["OPEN_FILES", "confine", "measures"]
 
 OPEN_FILES = 64  # a decoder has 4 and its video; the rest is for modules that are imported late
 
-# From <sys/prctl.h>, <linux/landlock.h>, <linux/seccomp.h> and <linux/audit.h>. The calls of Landlock have the same
-# numbers on every processor.
+# From <sys/prctl.h>, <linux/landlock.h>, <linux/seccomp.h>, <linux/audit.h> and <linux/bpf_common.h>. The calls of
+# Landlock have the same numbers on every processor.
 _PR_SET_NO_NEW_PRIVS = 38
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _LANDLOCK_READING = 0b1100  # of files and of folders
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC = 1, 1
 _SECCOMP_RET_ALLOW, _SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
-_LOAD, _EQUAL, _AT_LEAST, _RETURN = (
-    0x20,
-    0x15,
-    0x35,
-    0x06,
-)  # instructions of the filter, of <linux/bpf_common.h>
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # instructions of the filter
 _FOREIGN_CALLS = 0x40000000  # calls of the x32 interface, which x86-64 has beside its own
 
-# (the processor's number for audits, the number of seccomp, the numbers of the calls that are refused)
-_PROCESSORS: dict[str, tuple[int, int, dict[str, int]]] = {
-    "x86_64": (
-        0xC000003E,
-        317,
-        {
-            **{"socket": 41, "socketpair": 53, "execve": 59, "ptrace": 101, "process_vm_writev": 311},
-            **{"execveat": 322, "io_uring_setup": 425},
-        },
-    ),
-    "aarch64": (
-        0xC00000B7,
-        277,
-        {
-            **{"socket": 198, "socketpair": 199, "execve": 221, "ptrace": 117, "process_vm_writev": 271},
-            **{"execveat": 281, "io_uring_setup": 425},
-        },
-    ),
+# The processor's number for audits, the number of seccomp, and those of the calls that are refused: socket, socketpair,
+# execve, ptrace, process_vm_writev, execveat, io_uring_setup.
+_PROCESSORS = {
+    "x86_64": (0xC000003E, 317, (41, 53, 59, 101, 311, 322, 425)),
+    "aarch64": (0xC00000B7, 277, (198, 199, 221, 117, 271, 281, 425)),
 }
 
 
 def confine(memory: int) -> None:
     """Give up what decoding does not need, for the rest of this process's life.
 
-    Args:
-        memory: bytes that may be taken beyond what the process holds now. They are counted as they are asked for, not
-            as they are used: so the limit holds at once, where a look from outside comes a moment later. Shared
-            memory, which no decoder asks for, is not counted here.
+    ``memory`` bytes may be taken beyond what the process holds now, counted as they are asked for: so the limit holds
+    at once, while a look from outside comes a moment later. Shared memory, which no decoder asks for, is not counted.
     """
     if sys.platform != "linux":
         return
@@ -90,7 +70,7 @@ def measures() -> list[str]:
     if _landlock_version(libc) > 0:
         found.append("landlock")
     # Asked to set a filter at no address, a kernel that knows how complains of the address.
-    number = _PROCESSORS.get(platform.machine(), (0, 0, {}))[1]
+    number = _PROCESSORS.get(platform.machine(), (0, 0, ()))[1]
     failed = number and _call(libc, number, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC, None) < 0
     if failed and ctypes.get_errno() == errno.EFAULT:
         found.append("seccomp")
@@ -150,11 +130,11 @@ def _no_calls(libc: ctypes.CDLL) -> None:
     if platform.machine() not in _PROCESSORS or sys.maxsize < 1 << 32:
         return
     audit, seccomp, calls = _PROCESSORS[platform.machine()]
-    tests = [(_AT_LEAST, _FOREIGN_CALLS), *((_EQUAL, number) for number in calls.values())]
+    tests = [(_AT_LEAST, _FOREIGN_CALLS), *((_EQUAL, number) for number in calls)]
     n = len(tests)
     # An instruction is its code, how many to skip where its test holds and where not, and a value.
     program = [
-        (_LOAD, 0, 0, 4),  # the processor that the call is made for
+        (_LOAD, 0, 0, 4),  # the processor of the call
         (_EQUAL, 0, n + 2, audit),
         (_LOAD, 0, 0, 0),  # the number of the call
         *((test, n - index, 0, value) for index, (test, value) in enumerate(tests)),
@@ -169,5 +149,5 @@ def _no_calls(libc: ctypes.CDLL) -> None:
 
 
 def _call(libc: ctypes.CDLL, *words: int | bytes | None) -> int:
-    """A system call: -1 where it fails."""
+    """A system call: -1 if it fails."""
     return int(libc.syscall(*(ctypes.c_long(word) if isinstance(word, int) else word for word in words)))

@@ -20,14 +20,10 @@ Embed = Callable[[Pixels], npt.NDArray[np.float32]]
 
 
 class ExtractJob(NamedTuple):
-    """Everything that decides the features of a set of videos.
+    """Everything that decides the features of a set of videos; chunks are ranges into ``videos``.
 
-    Attributes:
-        videos: all of them; chunks are ranges into this sequence.
-        reading: how frames are taken from a video.
-        backbone: the network, loaded in this process.
-        options: all that extract was told. An engine that loads the network elsewhere, from where they say it is,
-            compares its SHA-256 with the backbone's. The rows do not depend on ``batch_size``.
+    An engine that loads the network elsewhere, from where ``options`` say it is, compares its SHA-256 with that of
+    ``backbone``, which is loaded in this process. The rows do not depend on ``batch_size``.
     """
 
     videos: Sequence[Video]

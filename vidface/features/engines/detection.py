@@ -1,4 +1,4 @@
-"""One video's frames -> its faces, aligned: what a decoding process does where the rows are detected faces.
+"""One video's frames -> its faces, aligned: what a decoding process does if the rows are detected faces.
 
 The faces of a video are found, followed and aligned where its frames are decoded, so that whole frames travel nowhere.
 Which tracklets belong to one person is decided later, in `vidface.features.engines.batches`, by their features.
@@ -22,18 +22,11 @@ from vidface.frames.frame import Pixels
 class FaceOptions(NamedTuple):
     """How faces are taken from frames; plain data, since it travels to decoding processes and to other machines.
 
-    Attributes:
-        detector: its kind, as `vidface.frames.faces.detector.open_detector` takes it.
-        weights: path of the detector's weights.
-        sha256: of the weights.
-        min_score: of the detector, from which on something is a face.
-        min_face: pixels; a face whose box has a shorter side is left out.
-        min_sharpness: an aligned face of less is left out; see `vidface.frames.faces.quality`.
-        max_yaw: degrees; a face that is turned further to a side is left out. 90 leaves all.
-        track: ``main`` keeps the main person of every video, ``centre`` the one who is nearest to the middle, ``all``
-            everybody.
-        template: five (x, y), where the points belong in an aligned face; None: where
-            `vidface.frames.faces.align.template` has them.
+    ``detector``, ``weights`` and ``min_score`` are as `vidface.frames.faces.detector.open_detector` takes them,
+    ``sha256`` is of the weights; ``min_face``, ``min_sharpness`` and ``max_yaw`` as
+    `vidface.frames.faces.quality.filter_faces` does. ``track`` is ``main`` (each video's main person), ``centre`` (who
+    is nearest to the middle) or ``all``. ``template``: where the five points belong in an aligned face; None: as
+    `vidface.frames.faces.align.template`.
     """
 
     detector: str
@@ -52,19 +45,13 @@ class DetectionError(Exception):
 
 
 class Finder:
-    """Finds the faces of one video, frame by frame; several may work at a time, each in its thread.
+    """Finds the faces of one video, frame by frame; ``counts`` is what became of them until now.
 
-    Attributes:
-        counts: what became of the faces until now.
-        frame_size: (height, width) of the last frame; None before the first.
+    Several may work at a time, each in its thread. ``frame_size`` is the (height, width) of the last frame.
     """
 
     def __init__(self, how: FaceOptions, size: tuple[int, int]) -> None:
-        """``size``: (height, width) of an aligned face.
-
-        Raises:
-            VidfaceError: the detector cannot be loaded, or its weights are others than ``how`` says.
-        """
+        """``size``: (height, width) of an aligned face. Raises as `load_detector`."""
         self.counts = FaceCounts()
         self.frame_size: tuple[int, int] | None = None
         self._how, self._size = how, size
@@ -72,25 +59,17 @@ class Finder:
         self._tracker = Tracker()
 
     def find(self, pixels: Pixels, seconds: float) -> tuple[Pixels, FaceRows]:
-        """The faces of the next frame that no filter leaves out.
+        """The faces of the next frame, uint8 [H, W, 3] RGB, that no filter leaves out.
 
-        Args:
-            pixels: uint8 [H, W, 3] RGB, the whole frame.
-            seconds: when it is shown.
-
-        Returns:
-            uint8 [n, height, width, 3] aligned, and where they are.
-
-        Raises:
-            DetectionError: the detector failed.
+        Returns uint8 [n, height, width, 3] aligned, and where they are. Raises DetectionError if the detector failed.
         """
+        how = self._how
         try:
             faces = self._detect(pixels)
-            aligned = align_faces(pixels, faces.points, self._size, self._how.template)
-            # All faces are followed, also those that are left out: a tracklet does not end where a face is blurred.
+            aligned = align_faces(pixels, faces.points, self._size, how.template)
+            # All faces are followed, also those that are left out: a tracklet does not end because a face is blurred.
             tracklets = self._tracker.step(faces, aligned, seconds)
             sharp = sharpness(aligned)
-            how = self._how
             kept, left_out = filter_faces(
                 *(faces.boxes, faces.points, sharp),
                 min_size=how.min_face,
@@ -102,22 +81,18 @@ class Finder:
             raise DetectionError(f"{type(error).__name__}: {error}") from error
         height, width = pixels.shape[:2]
         self.frame_size = height, width
-        so_far = self.counts._asdict()
         here = {"frames": 1, "without_face": int(len(kept) == 0), "found": len(kept), **left_out}
+        so_far = self.counts._asdict()
         self.counts = FaceCounts(**{name: count + here.get(name, 0) for name, count in so_far.items()})
         return aligned[kept], FaceRows(*faces, sharp, tracklets).rows(kept)
 
 
 _of_thread = threading.local()
-_opening = threading.Lock()  # uniface is led to its weights by changing its module for the while
+_opening = threading.Lock()  # uniface is led to its weights by changing its module meanwhile
 
 
 def load_detector(how: FaceOptions) -> Detector:
-    """The detector, loaded once a thread: it keeps buffers of its own.
-
-    Raises:
-        VidfaceError: it cannot be loaded, or its weights are others than ``how`` says.
-    """
+    """The detector, loaded once a thread: it keeps buffers of its own."""
     if getattr(_of_thread, "how", None) != how:
         with _opening:
             detector = open_detector(Path(how.weights), how.detector, min_score=how.min_score)

@@ -1,39 +1,46 @@
 """Decoding in processes of its own: a decoder that crashes, hangs or eats the memory costs one video, not the run.
 
 A decoding process is used for many videos and then replaced, since decoders leak. One that died is replaced too, and
-its video begun again once: somebody may have killed the process, and then nothing is lost. Where it dies of the same
+its video begun again once: somebody may have killed the process, and then nothing is lost. If it dies of the same
 video a second time, the video is at fault. A process that dies between two videos is no video's fault.
+
+Python's own pools are not used: they unpickle what a worker sends, and lose all work with one worker that dies.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
+import math
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from vidface.errors import VidfaceError, printable
-from vidface.features.engines.reading import Block, Message, ReadOptions, Video, VideoEnd, reading_to_json
-from vidface.features.engines.wire import Begun, ClosedError, SilentError, receive
+from vidface.features.engines.decoder import ClosedError, receive
+from vidface.features.engines.reading import Message, ReadOptions, Video, VideoEnd
 
 ATTEMPTS = 2  # at a video
 STARTS = 3  # of a process that dies before its first video
 START_SECONDS = 120.0  # for Python and its libraries to be read from a slow disk
 KILL_SECONDS = 5.0  # a process that waits for a disk cannot even be killed: it is left behind
+LOOK_SECONDS = 0.2  # between two looks at the decoders' memory and silence
 PIPE_BYTES = 1 << 20  # nearly a block of faces; as much as Linux gives without asking
 
 
 class Limits(NamedTuple):
-    """What a decoding process may use. How long it may be silent stands in `ReadOptions`, what it may not do at all in
+    """What a decoding process may use. How long it may be silent is in `ReadOptions`, what it may not do at all in
     `vidface.features.engines.confine`.
 
     Attributes:
@@ -51,29 +58,42 @@ class Limits(NamedTuple):
 LIMITS = Limits()
 
 
-class _TooLargeError(Exception):
-    """The process has more memory than it may."""
+class _Answers(io.FileIO):
+    """What a decoding process writes. It ends with the process, or once that is ``stopped``, even if it lives on."""
 
+    stopped = False
 
-class _StoppedError(Exception):
-    """No more videos are to be read."""
+    def readinto(self, buffer: Any, /) -> int | None:
+        """As many bytes as there are."""
+        ready = select.poll()
+        ready.register(self, select.POLLIN)
+        while not ready.poll(1000 * LOOK_SECONDS):
+            if self.stopped:
+                return 0
+        return super().readinto(buffer)
 
 
 class _Decoder:
-    """One decoding process, and how many videos it has read."""
+    """One decoding process, and how many videos it was asked for.
+
+    ``deadline`` is until when it may be silent, while an answer is waited for; ``fault`` why it was stopped, (kind,
+    detail); ``last_words`` what it printed before its first video, known once it has ended.
+    """
 
     def __init__(self, reading: ReadOptions, limits: Limits) -> None:
-        self.videos = 0
-        self.last_words = ""  # printed before its first video; known once it has ended
+        self.videos, self.deadline, self.last_words = 0, math.inf, ""
+        self.fault: tuple[str, str] | None = None
         self._ended: str | None = None
         # Its messages have a pipe of their own: whatever is printed in the process cannot get among them.
-        self._answers, theirs = os.pipe()
+        answers, theirs = os.pipe()
+        self._raw = _Answers(answers)
+        self._answers = io.BufferedReader(self._raw)
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         told = {
             "parent": os.getpid(),
             "answers": theirs,
             "memory": limits.bytes,
-            "reading": reading_to_json(reading),
+            "reading": reading.to_json(),
         }
         try:
             if hasattr(fcntl, "F_SETPIPE_SZ"):
@@ -89,7 +109,7 @@ class _Decoder:
                 process_group=0,  # Ctrl-C in a terminal goes to its whole group
             )
         except BaseException:
-            os.close(self._answers)
+            self._answers.close()
             self._printed.close()
             raise
         finally:
@@ -106,20 +126,23 @@ class _Decoder:
         except BrokenPipeError:
             raise ClosedError from None
 
-    def answer(self, seconds: float, limits: Limits) -> Message | Begun:
-        """The next message; the memory is looked at before, and while it is waited for."""
+    def answer(self, seconds: float) -> Message | None:
+        """The next message; after so many seconds of silence the process is stopped."""
+        self.deadline = time.monotonic() + seconds
+        try:
+            return receive(self._answers)
+        finally:
+            self.deadline = math.inf
 
-        def look() -> None:
-            if resident_bytes(self.process.pid) > limits.bytes:
-                raise _TooLargeError
-
-        look()
-        return receive(self._answers, seconds, look)
+    def kill(self) -> None:
+        """Kill the process; an answer that is waited for does not come, whether or not it dies of it."""
+        self._raw.stopped = True
+        self.process.kill()
 
     def end(self) -> str:
-        """Stop the process, and say how it ended."""
+        """Kill the process, and say how it ended."""
         if self._ended is None:
-            self.process.kill()
+            self.kill()
             try:
                 self._ended = _how(self.process.wait(KILL_SECONDS))
             except subprocess.TimeoutExpired:
@@ -127,7 +150,7 @@ class _Decoder:
             assert self.process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()
-            os.close(self._answers)
+            self._answers.close()
             with self._printed as file:
                 file.seek(0)
                 lines = file.read().decode(errors="replace").split("\n")
@@ -143,10 +166,11 @@ class Decoders:
         self._what = "decoder" if reading.faces is None else "decoder or the detector"
         self._idle: list[_Decoder] = []
         self._busy: set[_Decoder] = set()
-        self._stopped = False
+        self._stopped = threading.Event()
         self._lock = threading.Lock()
         # Linux ends a decoding process with the thread that started it. This one lives as long as they may.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="start-decoders")
+        threading.Thread(target=self._watch, name="watch-decoders", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -157,10 +181,10 @@ class Decoders:
     def stop(self) -> None:
         """End all processes, also those that are being waited for: their `read` ends without a word."""
         with self._lock:
-            self._stopped = True
+            self._stopped.set()
             idle, self._idle = self._idle, []
             for decoder in (*idle, *self._busy):
-                decoder.process.kill()
+                decoder.kill()
         for decoder in idle:
             decoder.end()
         self._starter.shutdown()
@@ -173,77 +197,71 @@ class Decoders:
         Raises:
             VidfaceError: decoding processes do not start.
         """
-        taken = 0
-        for attempt in range(ATTEMPTS):
+        taken = deaths = died_at_start = 0
+        timeout = self._reading.timeout
+        while (decoder := self._take()) is not None:
+            fresh, begun, whole = decoder.videos == 0, False, False
             try:
-                decoder = self._begin(video, taken)
-            except _StoppedError:
-                return
-            finished = False
-            try:
+                decoder.ask(video, taken)
+                begun = decoder.answer(max(START_SECONDS, timeout) if fresh else timeout) is None
                 while True:
-                    message = decoder.answer(self._reading.timeout, self._limits)
-                    assert not isinstance(message, Begun)
+                    message = decoder.answer(timeout)
                     if isinstance(message, VideoEnd):
-                        finished = not message.lost
+                        whole = not message.lost
                         yield message
                         return
-                    if not self._is_asked_for(message):
+                    # Of a decoder that is still itself the rows always are what this run takes.
+                    size, faces = self._reading.input_size, self._reading.faces
+                    if message is None or (faces is None) != (message.faces is None):
+                        raise ClosedError
+                    if size is not None and message.pixels.shape[1:3] != size:
                         raise ClosedError
                     taken += len(message.times)
                     yield message
             except ClosedError:
-                if self._stopped:
+                if self._stopped.is_set():
                     return
-                if attempt + 1 == ATTEMPTS:
+                deaths += begun
+                died_at_start += fresh and not begun
+                fault = decoder.fault if begun else None
+                if fault is None and deaths == ATTEMPTS:
                     detail = f"the {self._what} crashed {ATTEMPTS} times ({decoder.end()})"
-                    yield VideoEnd([("decoder-crashed", detail)], lost=True)
-            except SilentError:
-                detail = f"no frame for {self._reading.timeout:g} s: the {self._what} was stopped"
-                yield VideoEnd([("decoder-hung", detail)], lost=True)
-                return
-            except _TooLargeError:
-                detail = f"the {self._what} took more than {self._limits.bytes / 1e9:g} GB and was stopped"
-                yield VideoEnd([("decoder-memory", detail)], lost=True)
-                return
+                    fault = "decoder-crashed", detail
+                if fault is not None:
+                    yield VideoEnd([fault], lost=True)
+                    return
             finally:
-                self._give_back(decoder, keep=finished)
+                self._give_back(decoder, keep=whole)
+            if died_at_start == STARTS:
+                raise VidfaceError(
+                    f"decoding processes do not start: {decoder.last_words or decoder.end()}: "
+                    "mend that, or decode in this process (--workers 0)"
+                )
 
-    def _is_asked_for(self, block: Block) -> bool:
-        """Whether its rows are what this run takes; of a decoder that is still itself they always are."""
-        size, faces = self._reading.input_size, self._reading.faces
-        return (size is None or block.pixels.shape[1:3] == size) and (faces is None) == (block.faces is None)
+    def _watch(self) -> None:
+        """Stop what takes too much memory, or is silent for too long."""
+        while not self._stopped.wait(LOOK_SECONDS):
+            with self._lock:
+                busy = list(self._busy)
+            for decoder in busy:
+                if resident_bytes(decoder.process.pid) > self._limits.bytes:
+                    most = f"more than {self._limits.bytes / 1e9:g} GB"
+                    decoder.fault = "decoder-memory", f"the {self._what} took {most} and was stopped"
+                    decoder.kill()
+                elif time.monotonic() > decoder.deadline:
+                    silence = f"no frame for {self._reading.timeout:g} s"
+                    decoder.fault = "decoder-hung", f"{silence}: the {self._what} was stopped"
+                    decoder.kill()
 
-    def _begin(self, video: Video, known: int) -> _Decoder:
-        """A process that has begun this video. One that had died before it heard of the video is passed over."""
-        died_at_start = 0
-        while died_at_start < STARTS:
-            decoder, fresh = self._take()
-            begun = False
-            try:
-                decoder.ask(video, known)
-                seconds = max(START_SECONDS, self._reading.timeout) if fresh else self._reading.timeout
-                begun = isinstance(decoder.answer(seconds, self._limits), Begun)
-                return decoder
-            except (ClosedError, SilentError, _TooLargeError):
-                died_at_start += fresh
-            finally:
-                if not begun:
-                    self._give_back(decoder, keep=False)
-        raise VidfaceError(
-            f"decoding processes do not start: {decoder.last_words or decoder.end()}: "
-            "mend that, or decode in this process (--workers 0)"
-        )
-
-    def _take(self) -> tuple[_Decoder, bool]:
-        """A process, and whether it is a new one."""
+    def _take(self) -> _Decoder | None:
+        """A process, an idle one if there is any; None after `stop`."""
         with self._lock:
-            if self._stopped:
-                raise _StoppedError
+            if self._stopped.is_set():
+                return None
             if self._idle:
                 decoder = self._idle.pop()
                 self._busy.add(decoder)
-                return decoder, False
+                return decoder
             starting = self._starter.submit(_Decoder, self._reading, self._limits)
         try:
             decoder = starting.result()
@@ -254,9 +272,9 @@ class Decoders:
             ) from None
         with self._lock:
             self._busy.add(decoder)
-            if self._stopped:
-                decoder.process.kill()
-        return decoder, True
+            if self._stopped.is_set():
+                decoder.kill()
+        return decoder
 
     def _give_back(self, decoder: _Decoder, *, keep: bool) -> None:
         """Keep a process that has finished its video, unless it is due."""
@@ -264,14 +282,14 @@ class Decoders:
         due = due or resident_bytes(decoder.process.pid) > self._limits.idle_bytes
         with self._lock:
             self._busy.discard(decoder)
-            if not due and not self._stopped:
+            if not due and not self._stopped.is_set():
                 self._idle.append(decoder)
                 return
         decoder.end()
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process; 0 where it cannot be told."""
+    """Resident memory of a process; 0 if it cannot be told."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError, ValueError):

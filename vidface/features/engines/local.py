@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from collections import deque
@@ -35,9 +34,7 @@ def extract_chunks(
 ) -> Iterator[list[VideoRows]]:
     """The features of every chunk, in order; see `vidface.features.engines.contract.Engine`.
 
-    Args:
-        job, chunks, advance: as the contract says.
-        workers: decoding processes; 0: threads of this process, as many as there are cores.
+    With 0 ``workers`` videos are decoded in threads of this process, as many as there are cores.
 
     Memory holds, beside the network, one chunk's features, one batch, and of each of 2 x workers videos at most
     `QUEUE_BLOCKS` blocks of frames, with another block and a pipe in each worker's hands: 17 MB a worker at 112x112.
@@ -65,7 +62,7 @@ def read_ahead(
 ) -> Generator[Message]:
     """The messages of all videos, in the order of the videos, read by threads that are ahead by a bounded number.
 
-    ``on_stop`` is called where the caller takes no more: it ends whatever a `read` may be waiting for.
+    ``on_stop`` is called when the caller takes no more: it ends whatever a `read` may be waiting for.
     """
     stop = threading.Event()
 
@@ -100,7 +97,10 @@ def read_ahead(
                 messages = waiting.popleft()
                 message: Message | BaseException | None = None
                 while not isinstance(message, VideoEnd):
-                    message = _next(messages)
+                    try:
+                        message = messages.get(timeout=WAKE_SECONDS)
+                    except queue.Empty:
+                        continue
                     if isinstance(message, BaseException):
                         raise message
                     yield message
@@ -108,9 +108,3 @@ def read_ahead(
             stop.set()
             on_stop()
             pool.shutdown(cancel_futures=True)
-
-
-def _next(messages: queue.Queue[Message | BaseException]) -> Message | BaseException:
-    while True:
-        with contextlib.suppress(queue.Empty):
-            return messages.get(timeout=WAKE_SECONDS)

@@ -45,7 +45,7 @@ _SETTINGS = {
 def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
     """The engine of a cluster; see `vidface.features.engines.open_engine`.
 
-    A cluster that was there before goes on after the block; one that was started here ends with it. A program that has
+    A cluster that was there before stays after the block; one that was started here ends with it. A program that has
     called ``ray.init`` itself keeps its connection. If the head or this machine's node is lost, Ray ends the process
     without a word; the command line has a parent for that, `vidface.commands.watched`.
     """
@@ -57,12 +57,10 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
         import ray
     except ImportError:
         raise UsageError("--engine ray needs Ray: pip install -e '.[ray]'") from None
-    from vidface.features.engines.ray_work import extract_chunks, map_ordered
+    from vidface.features.engines.ray_work import extract_chunks, map_ray
 
     lost: list[str] = []
-    engine = Engine(
-        partial(extract_chunks, workers=workers, lost=lost), partial(map_ordered, lost=lost), lost
-    )
+    engine = Engine(partial(extract_chunks, workers=workers, lost=lost), partial(map_ray, lost=lost), lost)
     if ray.is_initialized():
         yield engine
         return
@@ -73,13 +71,10 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
         how |= {"log_to_driver": False, "logging_level": "error"}
         if address is None:
             folder = tempfile.TemporaryDirectory(prefix="vidface-ray-", ignore_cleanup_errors=True)
-            how |= {
-                "num_cpus": cpu_count(),
-                "include_dashboard": False,
-                "_temp_dir": stack.enter_context(folder),
-            }
+            how["_temp_dir"] = stack.enter_context(folder)
+            how |= {"num_cpus": cpu_count(), "include_dashboard": False}
         try:
-            with _without_stderr(), _as_before():
+            with _as_before():
                 ray.init(**how)
         except (RuntimeError, ValueError, OSError, SystemExit, ray.exceptions.RayError) as error:
             raise VidfaceError(f"Ray does not start: {printable(str(error))[:300]}") from error
@@ -91,28 +86,21 @@ def ray_engine(workers: int | None, address: str | None) -> Iterator[Engine]:
 
 @contextmanager
 def _as_before() -> Iterator[None]:
-    """What Ray makes meanwhile is this user's alone, its token above all; how SIGTERM is met stays as it was."""
-    mask, on_main = os.umask(0o077), threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        os.umask(mask)
-        if on_main and handler is not None:
-            signal.signal(signal.SIGTERM, handler)
+    """What Ray makes meanwhile is this user's alone, its token above all; what it prints, also in C++, goes nowhere.
 
-
-@contextmanager
-def _without_stderr() -> Iterator[None]:
-    """What libraries print there, also in C++, goes nowhere: Ray says that it has heard to say nothing."""
-    kept = os.dup(2)
+    How SIGTERM is met stays as it was.
+    """
+    mask, stderr, handler = os.umask(0o077), os.dup(2), signal.getsignal(signal.SIGTERM)
     try:
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.umask(mask)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _ask(address: str) -> None:

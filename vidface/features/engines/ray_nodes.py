@@ -50,7 +50,7 @@ def away_from(where: Home) -> Iterator[None]:
     """Work for the command on a node: with the same software only, and errors say which node it was.
 
     Raises:
-        UsageError: this node has other software.
+        UsageError: this node has another vidface, Python or library than the machine where the command runs.
     """
     _arrive(where)
     try:
@@ -67,11 +67,7 @@ def away_from(where: Home) -> Iterator[None]:
 
 @lru_cache(1)
 def _arrive(where: Home) -> None:
-    """Go where the command is, so that a path means the same here; refuse to work where results could differ.
-
-    Raises:
-        UsageError: this node has another vidface, Python or library than the machine where the command runs.
-    """
+    """Go where the command is, so that a path means the same here; refuse to work if results could differ."""
     here = dict(software(detection=True))
     different = [
         f"{name} is {here[name]} there, {theirs} where the command runs"
@@ -110,11 +106,7 @@ def fingerprint(video: Path) -> str:
 
 
 def require_same(video: Path, told: str) -> None:
-    """Refuse a video that is another one here than where the command runs, or in one place alone.
-
-    Raises:
-        UsageError: saying what is in both places.
-    """
+    """Refuse a video that is another one here than where the command runs, or in one place alone."""
     if (here := fingerprint(video)) != told:
         raise UsageError(
             f"{video}: {here}{ON_NODE}{node()}), {told} where the command runs: all nodes must have the same videos "
@@ -123,12 +115,10 @@ def require_same(video: Path, told: str) -> None:
 
 
 class Nodes:
-    """The nodes of the cluster as a run has seen them."""
+    """The nodes of the cluster as a run has seen them; ``lost`` gets the address of every one that is lost."""
 
     def __init__(self, lost: list[str]) -> None:
-        """``lost`` gets the address of every node that is lost."""
-        self._seen = _living()
-        self._lost = lost
+        self._seen, self._lost = _living(), lost
 
     def look(self) -> None:
         """Name every node that is gone since the last look."""
@@ -136,8 +126,7 @@ class Nodes:
         for identity, address in self._seen.items() - living.items():
             self._lost.append(address)
             log.warning(
-                "warning: node %s of the Ray cluster was lost: its unfinished work is done again",
-                address,
+                "warning: node %s of the Ray cluster was lost: its unfinished work is done again", address
             )
             del self._seen[identity]
         self._seen |= living

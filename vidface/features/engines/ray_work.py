@@ -10,21 +10,21 @@ Actors on GPUs are not yet run on a GPU.
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from functools import cache
 from itertools import cycle, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vidface.backbones import load_backbone
+from vidface.backbones import Backbone, load_backbone
 from vidface.errors import ClusterError, UsageError, printable
 from vidface.features.engines.batches import embed_chunk, face_embedder
-from vidface.features.engines.contract import Embed, ExtractJob
+from vidface.features.engines.contract import ExtractJob
 from vidface.features.engines.isolated import Decoders
 from vidface.features.engines.ray_nodes import (
     ON_NODE,
@@ -40,36 +40,17 @@ from vidface.features.engines.ray_nodes import (
 from vidface.features.engines.reading import Message, ReadOptions, Video
 from vidface.features.options import ExtractOptions
 from vidface.files.store import VideoRows
-from vidface.runtime import cpu_count
+from vidface.runtime import cpu_count, map_ordered
 
 RETRIES = 20  # of work whose process or node died; bounded, since it may itself be what kills
 CHUNKS_AN_ACTOR = 2  # one that it works at, one that is decoded meanwhile
 LOOK_SECONDS = 1.0  # between two looks at the cluster while a result is waited for
-LOOKERS = 16  # threads that look at the videos of a chunk: on a disk of the network each waits for answers
+LOOKERS = 16  # threads that look at the videos of a chunk: on a network disk each waits for answers
 _ACTOR_BYTES = 1 << 20  # claimed, not held: Ray places what claims nothing anywhere, also two on one node
-# What Ray says where a node cannot even take the work.
+# What Ray says if a node cannot even take the work.
 _OTHER_CODE = re.compile(
     r"failed to import on the worker|No module named '?vidface[\w.]*|Can't get attribute .*"
 )
-
-
-class Network(NamedTuple):
-    """What an actor needs to know of a job: where its network is from and must be like, and what rows to make."""
-
-    options: ExtractOptions
-    sha256: str
-    device: str
-    dimension: int
-    track: str | None
-
-
-class _Running(NamedTuple):
-    """A chunk on its way: its decoded videos and its rows to be, and the actor that makes them."""
-
-    chunk: range
-    decoded: list[Any]
-    rows: Any
-    actor: int
 
 
 def extract_chunks(
@@ -83,70 +64,92 @@ def extract_chunks(
     """The features of every chunk, in order; see `vidface.features.engines.contract.Engine`. Rows may be read-only.
 
     In flight are 2 chunks an actor, and as many more as give every core of the cluster 2 videos: that many chunks of
-    decoded videos is the most that Ray's object store holds at a time.
+    decoded frames lie in Ray's object store, which spills to disk when it is full.
 
     Args:
         job, chunks, advance: as the contract says.
-        workers: actors; None: one a GPU where this machine's network is on a GPU, else one a node.
+        workers: actors that hold the network; None: one a GPU if the network runs on a GPU, else one a node.
         lost: gets the address of every node that is lost meanwhile.
     """
     if not chunks:
         return
-    here, seen = home(detection=job.reading.faces is not None), Nodes(lost)
+    here = home(detection=job.reading.faces is not None)
     actors = _embedders(job, workers, here)
+    in_turn = cycle(actors)
+    # Videos of the chunk that is waited for: as far as can be told from here, a decoded one is done.
+    counted = 0
+
+    def start(chunk: range) -> list[Any]:
+        videos = [job.videos[video] for video in chunk]
+        paths = [(video.path,) for video in videos]
+        decoded = [
+            _decode.remote(here, job.reading, video, told)
+            for video, told in zip(videos, map_ordered(fingerprint, paths, workers=LOOKERS), strict=True)
+        ]
+        return [next(in_turn).embed_chunk.remote([video.video_id for video in videos], decoded), *decoded]
+
+    def count(decoded: list[Any]) -> None:
+        nonlocal counted
+        done = min(_are_there(decoded), len(decoded) - 1)
+        if done > counted:
+            advance(done - counted)
+            counted = done
+
     bound = CHUNKS_AN_ACTOR * len(actors) + -(-2 * _cores() // max(map(len, chunks)))
-    upcoming = iter(chunks)
-    waiting: deque[_Running] = deque()
     try:
-        while True:
-            for chunk in islice(upcoming, bound - len(waiting)):
-                waiting.append(_submit(job, chunk, actors, waiting, here))
-            if not waiting:
-                seen.look()
-                return
-            done, running = 0, waiting[0]
-            while done < len(running.chunk):
-                there = _is_there(running.rows)
-                # As far as can be told from here, a decoded video is done.
-                now = len(running.chunk) if there else min(_count(running.decoded), len(running.chunk) - 1)
-                if now > done:
-                    advance(now - done)
-                    done = now
-                if not there:
-                    seen.look()
-            rows: list[VideoRows] = _get(running.rows)
-            waiting.popleft()
-            yield rows
+        with closing(_in_order(start, chunks, bound, lost, count)) as results:
+            for chunk, rows in zip(chunks, results, strict=True):
+                advance(len(chunk) - counted)
+                counted = 0
+                yield rows
     finally:
         if ray.is_initialized():  # else Ray would start again, to end what has ended with it
             for actor in actors:
                 ray.kill(actor)
-        _cancel(decoded for running in waiting for decoded in running.decoded)
 
 
-def map_ordered(
+def map_ray(
     function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], *, lost: list[str]
 ) -> Iterator[Any]:
     """``function(*task)`` for every task, in order, two tasks a core of the cluster at a time.
 
     Results may be read-only. ``lost`` is as in `extract_chunks`.
     """
-    here, seen, bound = home(), Nodes(lost), 2 * _cores()
-    upcoming = iter(tasks)
-    running: deque[Any] = deque()
+    here = home()
+    return _in_order(lambda task: [_call.remote(here, function, task)], tasks, 2 * _cores(), lost)
+
+
+def _in_order(
+    start: Callable[[Any], list[Any]],
+    tasks: Iterable[Any],
+    bound: int,
+    lost: list[str],
+    still_waiting: Callable[[list[Any]], None] = lambda _: None,
+) -> Generator[Any]:
+    """The results of tasks, in order, of which at most ``bound`` are begun and not yet taken.
+
+    ``start`` gives the reference to a task's result, and those to the work before it.
+    """
+    seen, upcoming = Nodes(lost), iter(tasks)
+    waiting: deque[list[Any]] = deque()
     try:
         while True:
-            running.extend(
-                _call.remote(here, function, task) for task in islice(upcoming, bound - len(running))
-            )
-            if not running:
+            waiting.extend(start(task) for task in islice(upcoming, bound - len(waiting)))
+            if not waiting:
                 seen.look()
                 return
-            while not _is_there(running[0]):
+            result, *before = waiting[0]
+            while not _are_there([result], LOOK_SECONDS):
+                still_waiting(before)
                 seen.look()
-            yield _get(running.popleft())
-    finally:
-        _cancel(running)
+            found = _get(result)
+            waiting.popleft()
+            yield found
+    finally:  # nobody waits for these any more
+        if ray.is_initialized():
+            for result, *before in waiting:
+                for reference in before or [result]:  # an actor's work cannot be ended so
+                    ray.cancel(reference, force=True)
 
 
 @ray.remote(num_cpus=1, max_retries=RETRIES)
@@ -174,52 +177,51 @@ def _decoders(reading: ReadOptions) -> Decoders:
 class _Embedder:
     """Holds the network of a job. It is loaded by the first chunk, whose error can be told; one of __init__ cannot."""
 
-    def __init__(self, command: Home, network: Network) -> None:
-        self._command, self._network = command, network
-        self._embed: Embed | None = None
+    def __init__(
+        self, command: Home, options: ExtractOptions, sha256: str, device: str, track: str | None
+    ) -> None:
+        self._command, self._options, self._track = command, options, track
+        self._wanted = sha256, device
+        self._backbone: Backbone | None = None
 
     def embed_chunk(self, video_ids: list[str], decoded: list[Any]) -> list[VideoRows]:
         """The rows of a chunk; ``decoded`` are the references to its videos' messages."""
-        network = self._network
         with away_from(self._command):
-            if self._embed is None:
-                self._embed = _load(network)
+            if self._backbone is None:
+                self._backbone = _load(self._options, *self._wanted)
             return embed_chunk(
                 video_ids,
                 (message for reference in decoded for message in _get(reference)),
-                self._embed,
-                dimension=network.dimension,
-                dtype=network.options.dtype,
-                batch_size=network.options.batch_size,
+                face_embedder(self._backbone, self._options),
+                dimension=self._backbone.card.dimension,
+                dtype=self._options.dtype,
+                batch_size=self._options.batch_size,
                 advance=lambda _: None,
-                track=network.track,
+                track=self._track,
             )
 
 
-def _load(network: Network) -> Embed:
+def _load(options: ExtractOptions, sha256: str, device: str) -> Backbone:
     """The network of this node, which must be that of the machine where the command runs."""
-    options = network.options
-    on_gpu = not network.device.startswith("cpu")
-    # Ray tells libraries to use one thread.
     backbone = load_backbone(
         options.model,
         overrides=options.card(),
-        device="cuda" if on_gpu else "cpu",
+        device="cpu" if device.startswith("cpu") else "cuda",
         half=options.half,
-        threads=cpu_count(),
+        threads=cpu_count(),  # Ray tells libraries to use one
         probed=False,  # it is the same file as where the command runs, which has
     )
-    if backbone.sha256 != network.sha256:
+    if backbone.sha256 != sha256:
         raise UsageError(
             f"{options.model}: another model{ON_NODE}{node()}): all nodes must have the same model and card at the "
             "same path"
         )
-    if backbone.device != network.device:
+    if backbone.device != device:
         raise UsageError(
-            f"the network runs on {network.device} where the command runs, "
+            f"the network runs on {device} where the command runs, "
             f"but on {backbone.device}{ON_NODE}{node()}): use machines of one kind"
         )
-    return face_embedder(backbone, options)
+    return backbone
 
 
 def _embedders(job: ExtractJob, workers: int | None, command: Home) -> list[Any]:
@@ -233,43 +235,23 @@ def _embedders(job: ExtractJob, workers: int | None, command: Home) -> list[Any]
         count = min(workers or gpus, gpus)  # more would wait for a GPU for ever, and their chunks with them
         places: list[Any] = ["SPREAD"]
     else:
-        # Named one by one, so that no node has two; where one is gone another takes its actor.
+        # Named one by one, so that no node has two; if one is gone another takes its actor.
         places = [
             NodeAffinitySchedulingStrategy(each["NodeID"], soft=True)
             for each in nodes()
             if each["Resources"].get("CPU", 0) >= 1
         ]
         count = workers or len(places)
-    network = Network(
-        options=job.options,
-        sha256=job.backbone.sha256,
-        device=job.backbone.device,
-        dimension=job.backbone.card.dimension,
-        track=job.reading.faces and job.reading.faces.track,
+    network = (
+        job.options,
+        job.backbone.sha256,
+        job.backbone.device,
+        job.reading.faces and job.reading.faces.track,
     )
     return [
-        _Embedder.options(num_gpus=int(on_gpu), scheduling_strategy=place).remote(command, network)  # type: ignore[attr-defined]
+        _Embedder.options(num_gpus=int(on_gpu), scheduling_strategy=place).remote(command, *network)  # type: ignore[attr-defined]
         for place in islice(cycle(places), count)
     ]
-
-
-def _submit(
-    job: ExtractJob, chunk: range, actors: Sequence[Any], waiting: Iterable[_Running], command: Home
-) -> _Running:
-    """Set a chunk on its way, to the actor that has least to do."""
-    videos = [job.videos[video] for video in chunk]
-    with ThreadPoolExecutor(LOOKERS) as pool:
-        told = pool.map(fingerprint, [video.path for video in videos])
-        decoded = [
-            _decode.remote(command, job.reading, video, its_print)
-            for video, its_print in zip(videos, told, strict=True)
-        ]
-    unfinished = Counter(
-        running.actor for running in waiting if not ray.wait([running.rows], timeout=0, fetch_local=False)[0]
-    )
-    actor = min(range(len(actors)), key=lambda index: unfinished[index])
-    rows = actors[actor].embed_chunk.remote([video.video_id for video in videos], decoded)
-    return _Running(chunk, decoded, rows, actor)
 
 
 def _cores() -> int:
@@ -280,14 +262,9 @@ def _cores() -> int:
     return cores
 
 
-def _is_there(result: Any) -> bool:
-    """Whether a result is there; waits a little for it."""
-    return bool(ray.wait([result], timeout=LOOK_SECONDS, fetch_local=False)[0])
-
-
-def _count(results: list[Any]) -> int:
-    """How many results are there."""
-    return len(ray.wait(results, num_returns=len(results), timeout=0, fetch_local=False)[0])
+def _are_there(results: list[Any], seconds: float = 0) -> int:
+    """How many results are there; waits so long for all of them."""
+    return len(ray.wait(results, num_returns=len(results), timeout=seconds, fetch_local=False)[0])
 
 
 def _get(reference: Any) -> Any:
@@ -304,10 +281,3 @@ def _get(reference: Any) -> Any:
             cause: BaseException = error.cause
             raise cause from error
         raise ClusterError(f"Ray gave the work up: {printable(str(error))[:300]}") from error
-
-
-def _cancel(references: Iterable[Any]) -> None:
-    """Nobody waits for these any more."""
-    if ray.is_initialized():
-        for reference in references:
-            ray.cancel(reference, force=True)

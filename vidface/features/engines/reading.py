@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # a decoding process must be there at once, and needs no pyda
     from vidface.features.options import ExtractOptions
 
 BLOCK_FRAMES = 32
-BLOCK_SECONDS = 1.0  # a block goes out with fewer frames where they take so long
+BLOCK_SECONDS = 1.0  # a block goes out with fewer frames if they take so long
 
 
 class Video(NamedTuple):
@@ -34,17 +34,14 @@ class Video(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """How frames are taken from a video, as in `vidface.frames`.
+    """How frames are taken from a video, as in `vidface.frames.read_frames`.
 
     Attributes:
-        decoder: one of `vidface.frames.DECODERS`.
-        fps: frames a second by presentation time; None takes every frame.
+        decoder, fps, folder_frames, film: as there.
         resize: scale frames of another size instead of refusing them.
         input_size: (height, width) that the network takes; None: frames as they are, each a block of its own.
         timeout: seconds that a decoding process may give no frame before its video is given up.
         faces: how faces are found in the frames; None: each frame is a face. With it there is an ``input_size``.
-        folder_frames: of a folder at most so many images, evenly spaced; None takes it whole.
-        film: frames are whole scenes, not cut-out faces; see `vidface.frames.read_frames`.
     """
 
     decoder: str
@@ -55,6 +52,18 @@ class ReadOptions(NamedTuple):
     faces: FaceOptions | None = None
     folder_frames: int | None = None
     film: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, for another process."""
+        return self._asdict() | {"faces": self.faces and self.faces._asdict()}
+
+    @staticmethod
+    def from_json(told: dict[str, Any]) -> ReadOptions:
+        """What `to_json` gave."""
+        size, faces = told["input_size"], told["faces"]
+        return ReadOptions(
+            **{**told, "input_size": size and tuple(size), "faces": faces and FaceOptions(**faces)}
+        )
 
 
 def read_options(
@@ -73,26 +82,11 @@ def read_options(
     )
 
 
-def reading_to_json(reading: ReadOptions) -> dict[str, Any]:
-    """As plain data, for another process."""
-    return reading._asdict() | {"faces": reading.faces and reading.faces._asdict()}
-
-
-def reading_from_json(told: dict[str, Any]) -> ReadOptions:
-    """What `reading_to_json` was given."""
-    size, faces = told["input_size"], told["faces"]
-    return ReadOptions(
-        **{**told, "input_size": size and tuple(size), "faces": faces and FaceOptions(**faces)}
-    )
-
-
 class Block(NamedTuple):
     """Consecutive rows of one video, frames or faces found in them. It may be empty: then work just goes on.
 
-    Attributes:
-        pixels: uint8 [b, H, W, 3].
-        times: [b], seconds.
-        faces: of faces that were found, where; None: the rows are frames.
+    ``pixels`` are uint8 [b, H, W, 3], ``times`` [b] seconds; ``faces`` says where they were found, None if rows are
+    frames.
     """
 
     pixels: Pixels
@@ -106,13 +100,10 @@ class Block(NamedTuple):
 
 
 class VideoEnd(NamedTuple):
-    """A video is read to its end.
+    """A video is read to its end: (kind, detail) of everything that was wrong with it.
 
-    Attributes:
-        faults: (kind, detail) of everything that was wrong with it.
-        lost: its decoder did not survive it: frames that were handed out before don't count.
-        counts: of the faces that were found; None where the rows are frames.
-        size: (height, width) of the last frame that faces were found in; None where there is none.
+    If its decoder did not survive it, it is ``lost``: frames that were handed out before don't count. If faces were
+    found in frames, there are ``counts`` of them and the ``size``, (height, width), of the last frame.
     """
 
     faults: list[tuple[str, str]]
@@ -128,15 +119,18 @@ Read = Callable[[Video], Iterator[Message]]
 def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
     """The frames of a video, or the faces in them, in blocks of some `BLOCK_FRAMES`, then its end.
 
-    A video that can't be read is only an end. Where decoder or detector raise what they should not, the video is lost.
-    Blocks are cut anyhow; their rows, one after the other, are always the same.
+    A video that can't be read is only an end. If decoder or detector raise what they should not, the video is lost.
+    How rows are cut into blocks may differ; the rows, one after the other, are always the same.
 
     Raises:
         UsageError: no video can be read, since the call is wrong; see `vidface.frames.read_frames`.
         VidfaceError: the decoder or the detector cannot be loaded.
     """
     report = ReadReport()
-    finder = None if reading.faces is None else Finder(reading.faces, _face_size(reading))
+    size, finder = reading.input_size, None
+    if reading.faces is not None:
+        assert size is not None, "faces are aligned for a network"
+        finder = Finder(reading.faces, size)
     waiting: list[Block] = []
     squeezed: Counter[str] = Counter()
     begun = time.monotonic()
@@ -150,10 +144,14 @@ def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
             report=report,
         )
         for frame in frames:
-            waiting.append(_block_of(frame, reading, finder))
-            if finder is None and reading.input_size and is_no_face_crop(frame.pixels, reading.input_size):
-                squeezed[f"{frame.pixels.shape[1]}x{frame.pixels.shape[0]}"] += 1
-            full = reading.input_size is None or sum(len(block.times) for block in waiting) >= BLOCK_FRAMES
+            if finder is not None:
+                pixels, faces = finder.find(frame.pixels, frame.pts_seconds)
+                waiting.append(Block(pixels, [frame.pts_seconds] * len(pixels), faces))
+            else:
+                waiting.append(Block(_fitted(frame, reading)[np.newaxis], [frame.pts_seconds]))
+                if size and is_no_face_crop(frame.pixels, size):
+                    squeezed[f"{frame.pixels.shape[1]}x{frame.pixels.shape[0]}"] += 1
+            full = size is None or sum(len(block.times) for block in waiting) >= BLOCK_FRAMES
             if full or time.monotonic() - begun > BLOCK_SECONDS:
                 yield _joined(waiting)
                 waiting = []
@@ -164,16 +162,8 @@ def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
         raise
     except ImportError as error:
         raise VidfaceError(f"decoder {reading.decoder} cannot be loaded: {error}") from error
-    except MemoryError as error:
-        detail = f"the decoder asked for more memory than it may have{str(error) and f': {error}'}"
-        yield VideoEnd([("decoder-memory", detail)], lost=True)
-        return
-    except DetectionError as error:
-        yield VideoEnd([("detector-failed", f"the detector failed: {error}")], lost=True)
-        return
     except Exception as error:  # noqa: BLE001 - whatever a decoder raises costs one video, and is listed
-        detail = f"the decoder failed: {type(error).__name__}: {error}"
-        yield VideoEnd([("decoder-crashed", detail)], lost=True)
+        yield VideoEnd([_lost(error)], lost=True)
         return
     if waiting:
         yield _joined(waiting)
@@ -188,31 +178,29 @@ def read_video(video: Video, reading: ReadOptions) -> Iterator[Message]:
         yield VideoEnd(report.faults, counts=finder.counts, size=finder.frame_size)
 
 
-def _face_size(reading: ReadOptions) -> tuple[int, int]:
-    assert reading.input_size is not None, "faces are aligned for a network"
-    return reading.input_size
+def _fitted(frame: Frame, reading: ReadOptions) -> Pixels:
+    """The frame in the network's size, if there is one."""
+    size, (height, width) = reading.input_size, frame.pixels.shape[:2]
+    if size is None:
+        return frame.pixels
+    if frame.aspect != 1 and (height, width) != size and not reading.resize:
+        raise MediaError(
+            "not-square",
+            f"its pixels are {frame.aspect.numerator}:{frame.aspect.denominator}, not square, so its frames are shown "
+            f"at {width}x{height}; the model takes {size[1]}x{size[0]}: if that is a mistake in the file, write it "
+            "again with square pixels (ffmpeg -vf setsar=1), else pass --resize, or --faces detect",
+        )
+    return fit_frame(frame.pixels, size, resize=reading.resize)
 
 
-def _block_of(frame: Frame, reading: ReadOptions, finder: Finder | None) -> Block:
-    """The rows of one frame."""
-    if finder is not None:
-        pixels, faces = finder.find(frame.pixels, frame.pts_seconds)
-        return Block(pixels, [frame.pts_seconds] * len(pixels), faces)
-    pixels = frame.pixels
-    if reading.input_size is not None:
-        if frame.aspect != 1 and pixels.shape[:2] != reading.input_size and not reading.resize:
-            raise MediaError("not-square", _not_square(frame, reading.input_size))
-        pixels = fit_frame(pixels, reading.input_size, resize=reading.resize)
-    return Block(pixels[np.newaxis], [frame.pts_seconds])
-
-
-def _not_square(frame: Frame, size: tuple[int, int]) -> str:
-    height, width = frame.pixels.shape[:2]
-    return (
-        f"its pixels are {frame.aspect.numerator}:{frame.aspect.denominator}, not square, so its frames are shown at "
-        f"{width}x{height}; the model takes {size[1]}x{size[0]}: if that is a mistake in the file, write it again with "
-        f"square pixels (ffmpeg -vf setsar=1), else pass --resize, or --faces detect"
-    )
+def _lost(error: Exception) -> tuple[str, str]:
+    """Kind and detail of an error that no decoder or detector should raise."""
+    if isinstance(error, MemoryError):
+        detail = f"the decoder asked for more memory than it may have{str(error) and f': {error}'}"
+        return "decoder-memory", detail
+    if isinstance(error, DetectionError):
+        return "detector-failed", f"the detector failed: {error}"
+    return "decoder-crashed", f"the decoder failed: {type(error).__name__}: {error}"
 
 
 def _joined(blocks: list[Block]) -> Block:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 from array import array
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,15 +26,13 @@ _LONGEST_TIME = 1e7  # seconds: 115 days
 
 
 def read_arrays(features: Path, index: Path, video_ids: Sequence[str]) -> Foreign:
-    """Read a ``.npy`` of frame features and its index.
+    """Read a ``.npy`` of frame features [R, D], see `vidface.files.npy.open_matrix`, and its index.
+
+    The index is a CSV with the header ``video_id`` or ``video_id,time``, its lines in the order of the rows. The lines
+    of a video may stand apart: they are put together, in the order of their times, else in that of the file. It may
+    have the manifest's ids in the other Unicode form, or with the suffix of the media.
 
     The array is mapped, the index is read as a stream: memory holds some 30 bytes a row.
-
-    Args:
-        features: float16, float32 or float64 [R, D]; see `vidface.files.npy.open_matrix`.
-        index: CSV with the header ``video_id`` or ``video_id,time``, its lines in the order of the rows. The lines of a
-            video may stand apart: they are put together, in the order of their times, else in that of the file.
-        video_ids: of the manifest. The index may have them in the other Unicode form, or with the suffix of the media.
 
     Raises:
         StoreError: a file is missing or damaged; two names mean one video; a line of the index is not of this form
@@ -49,13 +46,12 @@ def read_arrays(features: Path, index: Path, video_ids: Sequence[str]) -> Foreig
         )
     of_name = _places(index, names, video_ids)
     places = of_name[codes]
-    seconds = times if times is not None else np.zeros(len(codes), np.float32)
+    seconds = np.zeros(len(codes), np.float32) if times is None else times
     order = np.lexsort((seconds, places))  # stable: rows of one time stay in the file's order
     order = order[np.searchsorted(places[order], 0) :]
     counts = np.bincount(places[order], minlength=len(video_ids))
     offsets = offsets_of(counts)
     if times is None:
-        seconds = np.zeros(len(codes), np.float32)
         seconds[order] = (np.arange(len(order)) - np.repeat(offsets[:-1], counts)) / FPS
     rows_of_name = np.bincount(codes, minlength=len(names))
     unlisted = {name: int(rows_of_name[code]) for code, name in enumerate(names) if of_name[code] < 0}
@@ -66,26 +62,21 @@ def read_arrays(features: Path, index: Path, video_ids: Sequence[str]) -> Foreig
         offsets=offsets,
         dtype="float16" if matrix.dtype.itemsize == 2 else "float32",
         faults={},
-        partial=set(),
         unlisted=unlisted,
-        counts=dict(Counter({"read": len(codes), "not_in_manifest": sum(unlisted.values())})),
+        counts={"read": len(codes), "not_in_manifest": sum(unlisted.values())},
         times_are=AS_GIVEN if times is not None else f"number within the video / {FPS:g}",
     )
 
 
 def _places(path: Path, names: Sequence[str], video_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    """int64, the video that each name means; -1 for none.
-
-    Raises:
-        StoreError: two names mean one video: their rows would be mixed up.
-    """
+    """int64, the video that each name means; -1 for none."""
     index = NameIndex(video_ids)
     found = [index.find(name) for name in names]
     places = np.array([where[0] if len(where) == 1 else -1 for where in found], np.int64)
     first: dict[int, str] = {}
     for name, place in zip(names, places.tolist(), strict=True):
         other = first.setdefault(place, name)
-        if place >= 0 and other != name:
+        if place >= 0 and other != name:  # their rows would be mixed up
             raise StoreError(
                 f"{path}: {other!a} and {name!a} both mean the video {video_ids[place]!a} of the manifest; write one"
             )
@@ -97,21 +88,17 @@ def _read_index(path: Path) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArr
     code: dict[str, int] = {}
     codes = array("q")
     times = array("f")
-    timed = False
     for line, row in _lines(path):
-        if line == 0:
-            timed = len(row) == 2
-            continue
         codes.append(code.setdefault(row[0], len(code)))
-        if timed:
+        if len(row) == 2:
             times.append(_seconds(row[1], path, line))
     if not len(codes):
         raise StoreError(f"{path}: lists no frame")
-    return list(code), np.array(codes, np.int64), np.array(times, np.float32) if timed else None
+    return list(code), np.array(codes, np.int64), np.array(times, np.float32) if len(times) else None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The header as line 0, then the fields of every line with its number; blank lines are skipped."""
+    """The fields of every line below the header, with its number; blank lines are skipped."""
     header: list[str] | None = None
     line = 1
     try:
@@ -125,12 +112,10 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                         raise StoreError(
                             f"{path}:{line}: the header is {found}; it must be video_id or video_id,time"
                         )
-                    yield 0, header
                 elif row:
-                    if len(row) != len(header or ()):
-                        raise StoreError(
-                            f"{path}:{line}: {len(row)} fields, where the header has {len(header or ())}"
-                        )
+                    columns = len(header or ())
+                    if len(row) != columns:
+                        raise StoreError(f"{path}:{line}: {len(row)} fields, where the header has {columns}")
                     if not row[0]:
                         raise StoreError(f"{path}:{line}: no video_id")
                     yield line, row

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 __all__ = ["AS_GIVEN", "FPS", "NOT_KNOWN", "Foreign"]
 
-FPS = 8.0  # frames a second of the paper, where a source numbers frames and does not say when they were taken
-AS_GIVEN = "as the index says"  # `Foreign.times_are` where the source has times of its own
+FPS = 8.0  # frames a second of the paper, if a source numbers frames and does not say when they were taken
+AS_GIVEN = "as the index says"  # `Foreign.times_are` if the source has times of its own
 NOT_KNOWN = "not known"  # model, decoder and flip of such features, in the attributes of their file
 
 
@@ -25,7 +25,6 @@ class Foreign(NamedTuple):
         offsets: int64 [V+1], the rows of video v are ``order[offsets[v]:offsets[v + 1]]``.
         dtype: ``float16`` or ``float32``, what they can be stored in without loss (float64 becomes float32).
         faults: place of a video -> (kind, detail) of what is wrong with it.
-        partial: places of videos of which something is wrong; a filter that left rows out is not.
         unlisted: names that are not in the manifest -> their rows.
         counts: what became of all rows, name -> rows.
         times_are: where the times come from, in words.
@@ -37,7 +36,6 @@ class Foreign(NamedTuple):
     offsets: npt.NDArray[np.int64]
     dtype: str
     faults: dict[int, list[tuple[str, str]]]
-    partial: set[int]
     unlisted: dict[str, int]
     counts: dict[str, int]
     times_are: str

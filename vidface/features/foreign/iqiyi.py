@@ -10,18 +10,18 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from io import FileIO
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError
 from vidface.features.foreign.foreign import FPS, Foreign
-from vidface.features.usable import UNUSABLE, usable_rows
-from vidface.features.usable import left_out as why_left_out
+from vidface.features.rows import UNUSABLE, usable_rows
+from vidface.features.rows import left_out as why_left_out
 from vidface.files.atomic import disk_is_full, require_regular
 from vidface.files.store import offsets_of
 from vidface.files.unpickle import load_plain
@@ -55,44 +55,35 @@ def read_iqiyi_features(
     min_score: float | None = None,
     min_quality: float | None = None,
 ) -> Foreign:
-    """Read feature pickles, one after the other; the vectors go to a plain file from which they are mapped.
+    """Read feature pickles, one after the other; the vectors go to a plain file in ``folder`` and are mapped.
 
-    A pickle is held whole while it is read: see ``docs/protocols/foreign.md`` for what that takes. An entry that is
-    not of the form is left out and is a fault of its video.
-
-    Args:
-        paths: the pickles.
-        video_ids: of the manifest; ``.mp4`` at the end of a name may be there or not, on both sides.
-        folder: where the plain file is written; the caller removes it.
-        min_score: faces with a detection score below it are left out; None: none.
-        min_quality: likewise by the quality score.
+    A pickle is held whole while it is read: see ``docs/protocols/foreign.md`` for what that takes. ``.mp4`` at the end
+    of a name may be there or not, on both sides. An entry that is not of the form is left out and is a fault of its
+    video; faces of lower scores than the least ones are left out.
 
     Raises:
         StoreError: a file is missing, damaged, wants to run anything, or is something else; a video is there twice; or
             the files hold vectors of different lengths.
     """
-    place = _places(video_ids)
+    places = {video: i for i, video in enumerate(video_ids)}
     spool = folder / "vectors"
     times = array("f")
-    spans: dict[int, tuple[int, int]] = {}  # place -> rows
+    spans: dict[int, tuple[int, int, Path]] = {}  # place -> rows, and the pickle that they are from
     faults: dict[int, list[tuple[str, str]]] = {}
-    partial: set[int] = set()
     unlisted: dict[str, int] = {}
-    counts: Counter[str] = Counter(dict.fromkeys(("read", "not_in_manifest", "malformed", "not_finite"), 0))
     limits = {"below_min_score": (2, min_score), "below_min_quality": (3, min_quality)}
     filters = {name: (field, least) for name, (field, least) in limits.items() if least is not None}
-    counts.update(dict.fromkeys(filters, 0))
-    first: dict[str, Path] = {}
+    counts = Counter(dict.fromkeys(("read", "not_in_manifest", "malformed", "not_finite", *filters), 0))
     form: tuple[int, np.dtype[Any]] | None = None
-    with spool.open("wb", buffering=0) as file:
+    with _open_spool(spool) as file:
         for path in paths:
             videos = _load(path)
             form = _one_form(path, videos, form)
-            dimension, dtype = form
             while videos:  # each is let go of as soon as it is written
                 key, entries = videos.popitem()
                 name = _text(key)
-                at = place(name)
+                spelled = (name, name.removesuffix(".mp4"), name + ".mp4")
+                at = next((places[each] for each in spelled if each in places), None)
                 rows = len(entries) if isinstance(entries, list | tuple) else 0
                 counts["read"] += rows
                 if at is None:
@@ -101,35 +92,43 @@ def read_iqiyi_features(
                     continue
                 if at in spans:
                     raise StoreError(
-                        f"{path}: video {show(name)} again: it is in {first[video_ids[at]]} already; leave one out"
+                        f"{path}: video {show(name)} again: it is in {spans[at][2]} already; leave one out"
                     )
-                first[video_ids[at]] = path
-                frames, vectors, left_out = _faces(entries, dimension, dtype, filters)
+                frames, vectors, left_out = _faces(entries, *form, filters)
                 counts.update({name: n for name, n in left_out.items() if ": " not in name})
-                said, whole = _faults(entries, rows, len(frames), left_out)
-                if said:
+                if said := _faults(entries, rows, len(frames), left_out):
                     faults[at] = said
-                if not whole:
-                    partial.add(at)
-                spans[at] = (len(times), len(times) + len(frames))
+                spans[at] = (len(times), len(times) + len(frames), path)
                 times.extend((frames / FPS).tolist())
-                _append(file, vectors, spool)
+                file.write(vectors.tobytes())
     if form is None:
         raise StoreError("no feature pickles are named")
-    listed = [spans.get(i, (0, 0)) for i in range(len(video_ids))]
+    dimension, dtype = form
+    listed = [spans.get(i, (0, 0))[:2] for i in range(len(video_ids))]
     order = [np.arange(start, stop, dtype=np.int64) for start, stop in listed]
+    shape = len(times), dimension
     return Foreign(
-        features=_mapped(spool, len(times), *form),
+        features=np.memmap(spool, dtype, "r", shape=shape) if times else np.empty(shape, dtype),
         times=np.array(times, np.float32),
         order=np.concatenate([np.empty(0, np.int64), *order]),
         offsets=offsets_of([stop - start for start, stop in listed]),
-        dtype=form[1].name,
+        dtype=dtype.name,
         faults=faults,
-        partial=partial,
         unlisted=unlisted,
         counts=dict(counts),
         times_are=f"frame number / {FPS:g}",
     )
+
+
+@contextmanager
+def _open_spool(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("wb") as file:
+            yield file
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        raise StoreError(f"{path}: not written: no space left; make room and run again") from None
 
 
 def _load(path: Path) -> dict[Any, Any]:
@@ -149,23 +148,10 @@ def _text(name: Any) -> str:
     return name.decode("latin1") if isinstance(name, bytes) else str(name)
 
 
-def _places(video_ids: Sequence[str]) -> Callable[[str], int | None]:
-    """A function from a name, with ``.mp4`` or without, to the place of its video."""
-    known = {video: i for i, video in enumerate(video_ids)}
-
-    def place(name: str) -> int | None:
-        for spelled in (name, name.removesuffix(".mp4"), name + ".mp4"):
-            if spelled in known:
-                return known[spelled]
-        return None
-
-    return place
-
-
 def _one_form(
     path: Path, videos: dict[Any, Any], known: tuple[int, np.dtype[Any]] | None
 ) -> tuple[int, np.dtype[Any]]:
-    """The length that most vectors of a file have, and float16 where all of these are; as in the files before."""
+    """The length that most vectors of a file have, and float16 if all of these are; as in the files before."""
     lengths: Counter[int] = Counter()
     wide: set[int] = set()
     for entries in videos.values():
@@ -192,17 +178,13 @@ def _faces(
     frames: list[int] = []
     vectors: list[Vectors] = []
     for entry in entries if isinstance(entries, list | tuple) else ():
-        wrong = _what_is_wrong(entry, dimension)
-        if wrong is not None:
-            left_out["malformed"] += 1
-            left_out[f"malformed: {wrong}"] += 1
-            continue
-        too_low = next((name for name, (field, least) in filters.items() if entry[field] < least), None)
-        if too_low is not None:
-            left_out[too_low] += 1
-            continue
-        frames.append(int(entry[0]))
-        vectors.append(entry[4])
+        if wrong := _what_is_wrong(entry, dimension):
+            left_out.update(["malformed", f"malformed: {wrong}"])
+        elif low := next((name for name, (field, least) in filters.items() if entry[field] < least), None):
+            left_out[low] += 1
+        else:
+            frames.append(int(entry[0]))
+            vectors.append(entry[4])
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is left out below
         stacked = np.array(vectors, dtype).reshape(len(vectors), dimension)
     usable, lost = usable_rows(stacked)
@@ -212,8 +194,8 @@ def _faces(
     return numbers[order], stacked[usable][order], left_out
 
 
-def _what_is_wrong(entry: Any, dimension: int) -> str | None:
-    """Why an entry is not [frame, box, score, quality, vector], in a few words; None: it is."""
+def _what_is_wrong(entry: Any, dimension: int) -> str:
+    """Why an entry is not [frame, box, score, quality, vector], in a few words; empty if it is."""
     if not isinstance(entry, list | tuple) or len(entry) != _FIELDS:
         return "not five fields"
     frame, box, score, quality, vector = entry
@@ -229,7 +211,7 @@ def _what_is_wrong(entry: Any, dimension: int) -> str | None:
         return "a score that is no number"
     if not isinstance(vector, np.ndarray) or vector.dtype.kind != "f" or vector.shape != (dimension,):
         return f"a vector that is not {dimension} floats"
-    return None
+    return ""
 
 
 def _is_frame(value: Any) -> bool:
@@ -248,42 +230,22 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _faults(entries: Any, rows: int, kept: int, left_out: Counter[str]) -> tuple[list[tuple[str, str]], bool]:
-    """(kind, detail) of what is to be said of a video, and whether nothing but filters took faces from it."""
+def _faults(entries: Any, rows: int, kept: int, left_out: Counter[str]) -> list[tuple[str, str]]:
+    """(kind, detail) of what is to be said of a video; ``filtered`` is no fault of it."""
     if not isinstance(entries, list | tuple):
-        return [("malformed", f"holds a {type(entries).__name__}, not a list of faces")], False
+        return [("malformed", f"holds a {type(entries).__name__}, not a list of faces")]
     said = []
-    reasons = [f"{n} {name.removeprefix('malformed: ')}" for name, n in left_out.items() if ": " in name]
-    if reasons:
+    if reasons := [f"{n} {name.removeprefix('malformed: ')}" for name, n in left_out.items() if ": " in name]:
         said.append(
             ("malformed", f"{left_out['malformed']} of {rows} faces left out: {', '.join(sorted(reasons))}")
         )
     lost = {kind: count for kind in UNUSABLE if (count := left_out[kind.replace("-", "_")])}
     said += why_left_out(lost, rows, "faces have")
-    whole = not said
-    filtered = ", ".join(
-        f"{left_out[name]} below {option}" for name, option in _NAMES.items() if left_out[name]
-    )
-    if not kept and (filtered or not rows):
-        why = f"none of the {rows} faces was kept: {filtered}" if rows else "no face is listed"
-        said.append(("no-faces", why))
-    elif filtered:
-        said.append(("filtered", f"of {rows} faces left out: {filtered}"))
-    return said, whole
-
-
-def _append(file: FileIO, vectors: Vectors, path: Path) -> None:
-    rest = memoryview(vectors.tobytes())
-    try:
-        while rest:  # one write takes as much as there is room for
-            rest = rest[file.write(rest) :]
-    except OSError as error:
-        if not disk_is_full(error):
-            raise
-        raise StoreError(f"{path}: not written: no space left; make room and run again") from None
-
-
-def _mapped(path: Path, rows: int, dimension: int, dtype: np.dtype[Any]) -> Vectors:
-    if not rows:  # nothing can be mapped
-        return np.empty((0, dimension), dtype)
-    return np.memmap(path, dtype, "r", shape=(rows, dimension))
+    low = ", ".join(f"{left_out[name]} below {option}" for name, option in _NAMES.items() if left_out[name])
+    if not rows:
+        said.append(("no-faces", "no face is listed"))
+    elif low and not kept:
+        said.append(("no-faces", f"none of the {rows} faces was kept: {low}"))
+    elif low:
+        said.append(("filtered", f"of {rows} faces left out: {low}"))
+    return said

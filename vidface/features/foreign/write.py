@@ -1,4 +1,4 @@
-"""Frame features of another tool -> a features file, which goes on through cluster, sweep and score as any other.
+"""Frame features of another tool -> a features file, for cluster, sweep and score as any other.
 
 What the file says of how it was made is what is known: neither network nor decoder are. Tested in
 ``tests/faults/test_foreign_features.py``.
@@ -12,6 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ import numpy as np
 import vidface
 from vidface.errors import StoreError, printable
 from vidface.features.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
-from vidface.features.halves import halves_warning
-from vidface.features.usable import left_out, usable_rows
+from vidface.features.rows import halves_warning, left_out, usable_rows
 from vidface.files.atomic import require_file, sha256_file
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.stage_output import stage_output
@@ -86,15 +86,12 @@ def from_iqiyi(
         ChangedError: the output is there and was made from something else, or with other limits.
         UsageError: another run writes this output now.
     """
+    limits = {"min_score": min_score, "min_quality": min_quality}
 
     def read(folder: Path) -> Foreign:
-        return read_iqiyi_features(
-            pickles, manifest.video_ids, folder, min_score=min_score, min_quality=min_quality
-        )
+        return read_iqiyi_features(pickles, manifest.video_ids, folder, **limits)
 
-    limits = {"min_score": min_score, "min_quality": min_quality}
-    made_from = {**_made_from(manifest, "iqiyi", pickles), **limits}
-    return _write(output, manifest, pickles, made_from, read, overwrite=overwrite)
+    return _write(output, manifest, "iqiyi", pickles, read, limits, overwrite=overwrite)
 
 
 def from_arrays(
@@ -105,48 +102,31 @@ def from_arrays(
     Raises:
         StoreError, ChangedError, UsageError: as in `from_iqiyi`.
     """
-    files = [features, index]
 
     def read(_folder: Path) -> Foreign:
         return read_arrays(features, index, manifest.video_ids)
 
-    made_from = _made_from(manifest, "arrays", files)
-    return _write(output, manifest, files, made_from, read, overwrite=overwrite)
-
-
-def _made_from(manifest: Manifest, source: str, files: Sequence[Path]) -> dict[str, Any]:
-    return {
-        "manifest_sha256": manifest.sha256,
-        "source": source,
-        "source_sha256": _sha256_of(files),
-    }
-
-
-def _refuse_another_set(foreign: Foreign, manifest: Manifest, files: Sequence[Path]) -> None:
-    """Refuse a source of which no row is of a video of the manifest: ids spelt otherwise, or another set.
-
-    Raises:
-        StoreError: it is one; the message has an id of each.
-    """
-    rows = foreign.counts["read"]
-    if rows and foreign.counts["not_in_manifest"] == rows:
-        names = ", ".join(path.name for path in files)
-        raise StoreError(
-            f"{names}: none of the {rows} rows is of a video of {manifest.path}: they are of "
-            f"{show(next(iter(foreign.unlisted)))} and so on, its ids look like {show(manifest.video_ids[0])}"
-        )
+    return _write(output, manifest, "arrays", [features, index], read, {}, overwrite=overwrite)
 
 
 def _write(
     output: Path,
     manifest: Manifest,
+    source: str,
     files: Sequence[Path],
-    made_from: Mapping[str, Any],
     read: Callable[[Path], Foreign],
+    limits: Mapping[str, float | None],
     *,
     overwrite: bool,
 ) -> FeaturesResult:
-    # Not the name of unfinished work of extract, which can go on; this is quick, and starts anew.
+    """``read`` is given a folder for what it keeps while the file is written."""
+    made_from = {
+        "manifest_sha256": manifest.sha256,
+        "source": source,
+        "source_sha256": _sha256_of(files),
+        **limits,
+    }
+    # Not the name of unfinished work of extract, which can be resumed; this is quick, and starts anew.
     work = output.with_name(f".{output.name}.import")
     inputs = [*files, manifest.path]
     with stage_output(output, made_from, _read_made_from, inputs=inputs, overwrite=overwrite) as out:
@@ -154,14 +134,21 @@ def _write(
             return _result(output, already_done=True)
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
+        names = ", ".join(path.name for path in files)
         try:
             foreign = read(work)
-            _refuse_another_set(foreign, manifest, files)
-            counts = Counter(foreign.counts)
+            counts, unlisted = Counter(foreign.counts), foreign.unlisted
+            if (
+                counts["read"] and counts["not_in_manifest"] == counts["read"]
+            ):  # spelt otherwise, or another set
+                raise StoreError(
+                    f"{names}: none of the {counts['read']} rows is of a video of {manifest.path}: they are of "
+                    f"{show(next(iter(unlisted)))} and so on, its ids look like {show(manifest.video_ids[0])}"
+                )
             shards = list(_write_shards(foreign, manifest, work, counts))
             made_with = {
                 "manifest_sha256": made_from["manifest_sha256"],
-                "model_name": printable(f"{NOT_KNOWN}, of {', '.join(path.name for path in files)}"),
+                "model_name": printable(f"{NOT_KNOWN}, of {names}"),
                 "model_sha256": NOT_KNOWN,
                 "decoder": NOT_KNOWN,
                 "fps": "all" if foreign.times_are == AS_GIVEN else format(FPS, "g"),
@@ -176,9 +163,16 @@ def _write(
                 ),
             }
             (work / "vectors").unlink(missing_ok=True)  # room for the output, once the map of it is gone too
-            unlisted = foreign.unlisted
             del foreign
-            out.list_faults(_all_faults(shards, unlisted))
+            strangers = (
+                _fault(
+                    printable(name),
+                    NOT_LISTED,
+                    f"its {rows} rows are left out: the manifest has no such video",
+                )
+                for name, rows in sorted(unlisted.items())
+            )
+            out.list_faults(chain(shard_faults(shards), strangers))
             join_shards(shards, output, made_with)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -228,27 +222,14 @@ def _video(foreign: Foreign, i: int, video_id: str, counts: Counter[str]) -> Vid
     faults = [*foreign.faults.get(i, []), *left_out(lost, len(rows), "rows have")]
     if not usable.any() and not faults:
         faults.append(("missing", "the source has no row of this video"))
-    status = "failed" if not usable.any() else "partial" if lost or i in foreign.partial else "ok"
-    return VideoRows(
-        video_id,
-        features[usable],
-        foreign.times[rows][usable],
-        status,
-        [_fault(video_id, kind, detail) for kind, detail in faults],
-    )
+    partial = any(kind != "filtered" for kind, _ in faults)
+    status = "failed" if not usable.any() else "partial" if partial else "ok"
+    listed = [_fault(video_id, kind, detail) for kind, detail in faults]
+    return VideoRows(video_id, features[usable], foreign.times[rows][usable], status, listed)
 
 
 def _fault(video: str, kind: str, detail: str) -> Fault:
     return {"video": video, "stage": STAGE, "kind": kind, "detail": printable(detail)}
-
-
-def _all_faults(shards: Sequence[Path], unlisted: Mapping[str, int]) -> Iterator[Fault]:
-    """Of the manifest's videos, in its order; then the videos that it does not have, by name."""
-    yield from shard_faults(shards)
-    for name, rows in sorted(unlisted.items()):
-        yield _fault(
-            printable(name), NOT_LISTED, f"its {rows} rows are left out: the manifest has no such video"
-        )
 
 
 def _result(output: Path, *, already_done: bool) -> FeaturesResult:

@@ -75,8 +75,7 @@ def align_faces(
 
     Args:
         pixels: uint8 [H, W, 3].
-        points: [n, 5, 2], (x, y) in pixels of the picture: image-left eye, image-right eye, nose, image-left and
-            image-right mouth corner.
+        points: [n, 5, 2], (x, y) in pixels of the picture, in the order of `TEMPLATE`.
         size: (height, width) of the faces.
         target: [5, 2], (x, y), where the points belong in a face; None: where `template` has them.
 
@@ -111,7 +110,7 @@ def _shown(array: npt.NDArray[Any]) -> str:
 def warp(pixels: Pixels, matrix: Array, size: tuple[int, int]) -> Pixels:
     """A picture moved by a similarity, float64 [2, 3]: uint8 [height, width, 3], black where it ends.
 
-    Pixels are read bilinearly, so where two or more pixels of the picture make one of the result, whole blocks of them
+    Pixels are read bilinearly, so if two or more pixels of the picture make one of the result, whole blocks of them
     are averaged first: else most would be passed over, and noise and patterns of fine detail come out as they fall.
     """
     cv2 = opencv()

@@ -18,12 +18,8 @@ __all__ = ["Detector", "detector_weights", "open_detector"]
 class Detector:
     """A detector that is ready: ``detector(pixels)`` gives the faces of a frame, so it is a `Detect`.
 
-    Attributes:
-        kind: as `open_detector` took it.
-        weights: the file.
-        sha256: of that file.
-        detect: uint8 RGB [H, W, 3] of any size to `Faces`. The same frame gives the same faces, whatever came before.
-            It keeps buffers of its own: one thread at a time.
+    The same frame, uint8 RGB [H, W, 3] of any size, gives the same faces, whatever came before. It keeps buffers of its
+    own: one thread at a time. ``sha256`` is that of the file ``weights``.
     """
 
     kind: str
@@ -37,20 +33,7 @@ class Detector:
 
 
 def detector_weights(weights: Path | None, kind: str = "yunet") -> Weights:
-    """Find a detector's weights without opening them.
-
-    Args:
-        weights: the user's file, of any content; None: a known file in `vidface.frames.faces.weights.weights_folder`
-            (and in uniface's own folder, for its detectors).
-        kind: as in `open_detector`.
-
-    Returns:
-        The path and the SHA-256 of the file.
-
-    Raises:
-        ModelError: no such file; the error says which belongs where.
-        UsageError: an unknown kind, or a library that is not installed.
-    """
+    """Find a detector's weights without opening them; arguments and errors as of `open_detector`."""
     name = _name_in_uniface(kind)
     if weights is not None:
         return weights_of_user(weights)
@@ -67,13 +50,15 @@ def open_detector(weights: Path | None, kind: str = "yunet", *, min_score: float
     """Open a detector.
 
     Args:
-        weights: as in `detector_weights`.
+        weights: the user's file, of any content; None: a known file in `vidface.frames.faces.weights.weights_folder`
+            (and in uniface's own folder, for its detectors).
         kind: ``yunet`` (OpenCV), or ``uniface:NAME`` with the name of weights that the uniface package knows, for
             example ``uniface:scrfd_500m``.
         min_score: 0 to 1; what the detector is less sure of is no face. Scores of different detectors do not compare.
 
     Raises:
-        ModelError: the weights are not there, or are no weights of this detector.
+        ModelError: the weights are not there (the error says which file belongs where), or are no weights of this
+            detector.
         UsageError: an unknown kind, a score out of range, or a library that is not installed.
     """
     if not (math.isfinite(min_score) and 0 <= min_score <= 1):

@@ -32,11 +32,7 @@ Detect = Callable[[Pixels], Faces]
 
 
 def check_frame(pixels: Pixels) -> None:
-    """Refuse what is no frame.
-
-    Raises:
-        UsageError: it is not uint8 [H, W, 3], or has no pixels.
-    """
+    """Refuse, as a UsageError, what is not uint8 [H, W, 3], or has no pixels."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise UsageError(
             f"a frame must be uint8 H x W x 3, not {pixels.dtype} {' x '.join(map(str, pixels.shape))}"
@@ -44,14 +40,10 @@ def check_frame(pixels: Pixels) -> None:
 
 
 def sound_faces(faces: Faces, size: tuple[int, int]) -> Faces:
-    """What of a detector's output can be used, in one order.
+    """What of a detector's output, of any floating dtype, can be used in a frame of this (height, width), in one order.
 
     Left out are faces with a number that is not finite, a box that has no area inside the frame, or points that are
     all in one place. Boxes are cut at the frame's edges.
-
-    Args:
-        faces: as the detector gave them, any floating dtype.
-        size: (height, width) of the frame.
     """
     height, width = size
     boxes, points, scores = (np.asarray(array, np.float32) for array in faces)

@@ -30,18 +30,12 @@ def face_weights(
     size: tuple[int, int] | None,
     rule: str,
 ) -> npt.NDArray[np.float64]:
-    """What each face counts when the main person is chosen: the person with the largest sum is.
+    """What each face counts when the main person is chosen, float64 [f]: the person with the largest sum is.
 
-    Args:
-        boxes: [f, 4], (x0, y0, x1, y1), pixels.
-        times: [f], seconds, of the frame of every face.
-        size: (height, width) of the frames; None where it is not known: then all rules are ``large``.
-        rule: ``large``: the size, the root of the box's area. ``still``: the size, less the further the face is from
-            the middle, nothing in the corners. ``centre``: 1 for the face nearest to the middle of its frame, else
-            next to nothing; the size decides where that leaves a tie.
-
-    Returns:
-        float64 [f], above 0 but for a face in a corner.
+    ``rule`` is ``large``: the size, the root of the area of the box, (x0, y0, x1, y1). ``still``: the size, less the
+    further the face is from the middle, nothing in the corners. ``centre``: 1 for the face nearest to the middle of its
+    frame, else next to nothing; the size decides a tie. If the ``size`` of the frames is not known, all rules are
+    ``large``.
     """
     boxes = np.asarray(boxes, np.float64)
     sizes = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
@@ -82,8 +76,8 @@ def link_tracks(
         tracklets: int32 [f], the tracklet of every face; any order, numbers may have gaps.
         times: [f], seconds, of the frame of every face; faces of one frame have the same time.
         weights: [f], what a face counts for importance, as `face_weights` gives it.
-        features: [f, d], as the backbone gives them, not normalised. A face whose feature is zero or not finite counts
-            for time and importance, not for the mean.
+        features: [f, d], not normalised. A face whose feature is zero or not finite counts for time and importance,
+            not for the mean.
         threshold: cosine; above 1 nothing is joined.
 
     Returns:

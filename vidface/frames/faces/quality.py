@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from vidface.files.faces import FILTERED
 from vidface.frames.faces.align import opencv
 from vidface.frames.frame import Pixels
 
-__all__ = ["Pose", "filter_faces", "head_pose", "sharpness"]
+__all__ = ["filter_faces", "head_yaw", "sharpness"]
 
 Float = npt.NDArray[np.float32]
 
@@ -26,20 +26,6 @@ _SMOOTHING = 1.5  # pixels, so that noise and the blocks of a codec are not take
 _HEAD = np.array(
     [(-0.5, 0.0, 0.0), (0.5, 0.0, 0.0), (0.0, 0.55, -0.45), (-0.425, 0.965, 0.0), (0.425, 0.965, 0.0)]
 )
-
-
-class Pose(NamedTuple):
-    """Where n faces look, float32 [n] each, in degrees; 0, 0, 0 is straight into the camera and upright.
-
-    Attributes:
-        yaw: turned to the image's right above 0, to its left below; -90 to 90.
-        pitch: down above 0, up below.
-        roll: tilted clockwise in the image above 0.
-    """
-
-    yaw: Float
-    pitch: Float
-    roll: Float
 
 
 def sharpness(faces: Pixels) -> Float:
@@ -77,18 +63,14 @@ def sharpness(faces: Pixels) -> Float:
     return values
 
 
-def head_pose(points: npt.NDArray[Any]) -> Pose:
-    """Estimate where heads look from their five points alone.
+def head_yaw(points: npt.NDArray[Any]) -> Float:
+    """Estimate from their five points alone, [n, 5, 2] as in `Faces`, how far heads are turned to a side.
 
     The mean head is laid on the points by the affine camera of least squares; the nearest turn is its polar factor,
-    and the angles are read from that. Heads differ from the mean one, so it is good to some ten degrees, enough to
+    and the angle is read from that. Heads differ from the mean one, so it is good to some ten degrees, enough to
     tell a profile from a face; beyond 60 degrees a detector's points are guesses.
 
-    Args:
-        points: [n, 5, 2], (x, y), in the order of `vidface.frames.faces.faces.Faces`.
-
-    Raises:
-        UsageError: points of another shape.
+    Returns float32 [n], degrees, -90 to 90: above 0 turned to the image's right, 0 straight into the camera.
     """
     points = np.asarray(points, np.float64)
     if points.ndim != 3 or points.shape[1:] != (5, 2):
@@ -96,13 +78,9 @@ def head_pose(points: npt.NDArray[Any]) -> Pose:
     centred = points - points.mean(axis=1, keepdims=True)
     axes = (np.linalg.pinv(_HEAD - _HEAD.mean(axis=0)) @ centred).transpose(0, 2, 1)  # [n, 2, 3]
     left, _, right = np.linalg.svd(axes, full_matrices=False)
-    across, down = np.moveaxis(left @ right, 1, 0)  # the first two rows of the turn, [n, 3] each
-    away = np.cross(across, down)  # the third
     # The turn is roll * pitch * yaw: the head turns first, then nods, then is tilted in the image.
-    yaw = np.arctan2(away[:, 0], np.abs(away[:, 2]))
-    pitch = np.arcsin(np.clip(away[:, 1], -1, 1))
-    roll = np.arctan2(-across[:, 1], down[:, 1])
-    return Pose(*(np.degrees(angle).astype(np.float32) for angle in (yaw, pitch, roll)))
+    away = np.cross(*np.moveaxis(left @ right, 1, 0))  # the third row of the turn, [n, 3]
+    return np.degrees(np.arctan2(away[:, 0], np.abs(away[:, 2]))).astype(np.float32)
 
 
 def filter_faces(
@@ -114,23 +92,15 @@ def filter_faces(
     min_sharpness: float = 0,
     max_yaw: float = 90,
 ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
-    """Say which of n faces are good enough, and why the others are not.
+    """Say which of n faces are good enough, bool [n], and count why the others are not, by `FILTERED`.
 
-    Args:
-        boxes: float32 [n, 4], (x0, y0, x1, y1), pixels.
-        points: float32 [n, 5, 2].
-        sharp: float32 [n], as `sharpness` gives it.
-        min_size: pixels; a box whose shorter side is less is ``too_small``.
-        max_yaw: degrees; what looks further to a side is ``turned``. 90 leaves all.
-        min_sharpness: what has less is ``blurred``.
-
-    Returns:
-        bool [n], True where a face is kept; and the count of each reason of `FILTERED`.
+    A box, float32 [n, 4], whose shorter side is less than ``min_size`` pixels is ``too_small``; what looks further to a
+    side than ``max_yaw`` degrees is ``turned``, and 90 leaves all; what is less sharp, by `sharpness`, is ``blurred``.
     """
     boxes = np.asarray(boxes)
     fails = (
         (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) < min_size,
-        np.abs(head_pose(points).yaw) > max_yaw,
+        np.abs(head_yaw(points)) > max_yaw,
         np.asarray(sharp) < min_sharpness,
     )
     kept = np.ones(len(boxes), np.bool_)

@@ -1,7 +1,9 @@
 """Faces of any size found by a network that is at its best with faces of some 60 to 250 pixels.
 
 A frame is searched once, in a small copy too if it may show a face that is too large for that, and a face that came
-out small or large is looked at again, cut out of the frame and scaled. `docs/faces.md` has the measurements.
+out small or large is looked at again, cut out of the frame and scaled. Such a network looks from many places at once,
+and some nine of them see a face; each has an error of its own, and their mean has less than the surest one.
+`docs/faces.md` has the measurements.
 """
 
 from __future__ import annotations
@@ -9,15 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from vidface.frames.faces.align import opencv, warp
-from vidface.frames.faces.candidates import Rows, distinct, merge_candidates, overlaps
 from vidface.frames.frame import Pixels
 
-__all__ = ["DOUBTFUL", "LONGEST_SIDE", "Candidates", "search_faces"]
+__all__ = ["DOUBTFUL", "LONGEST_SIDE", "Candidates", "Rows", "search_faces"]
 
-# A network: uint8 [H, W, 3] to its candidates, as `vidface.frames.faces.candidates.Rows`, in pixels of the picture.
-# Those that overlap are all there, and so are those of a score down to `DOUBTFUL`.
+# float64 [n, 15]: x, y, width and height of a box, five points (x, y), a score above 0. All are finite.
+Rows = npt.NDArray[np.float64]
+
+_SAME = 0.5  # IoU from which on a candidate sees the same face, and is averaged
+_NEAR = 0.3  # from which on it is no other face, as OpenCV's own example has it
+# A network: uint8 [H, W, 3] to its candidates in pixels of the picture. Those that overlap are all there, and so are
+# those of a score down to `DOUBTFUL`.
 Candidates = Callable[[Pixels], Rows]
 
 # Pixels. A longer frame is scaled down to it for the search: one of 4K would take nine times as long.
@@ -41,15 +48,9 @@ DOUBTFUL, _SMALL = 0.3, 32
 
 
 def search_faces(pixels: Pixels, candidates: Candidates, min_score: float) -> Rows:
-    """Find the faces of a frame.
+    """Find the faces of a frame, uint8 [H, W, 3] with channels in the network's order: one row a face, in its pixels.
 
-    Args:
-        pixels: uint8 [H, W, 3], channels in the network's order.
-        candidates: the network.
-        min_score: what the network is less sure of is no face.
-
-    Returns:
-        One row a face, in pixels of the frame.
+    What the network is less sure of than ``min_score`` is no face.
     """
     rows, shrink = _search(pixels, candidates)
     sure = rows[:, 14] >= min_score
@@ -117,3 +118,37 @@ def _moved(rows: Rows, scale: Rows, offset: Rows | float = 0.0) -> Rows:
     points = rows[:, 4:14].reshape(-1, 5, 2)
     rows[:, 4:14] = ((points + 0.5) * scale - 0.5 + offset).reshape(-1, 10)
     return rows
+
+
+def merge_candidates(rows: Rows, wanted: npt.NDArray[np.bool_]) -> Rows:
+    """The faces that n candidates are of, the surest first.
+
+    A face is the mean, by score, of all candidates that overlap by half or more with its surest one. It keeps the
+    surest one's score. What overlaps with that by `_NEAR` is no face of its own. A candidate that is not ``wanted``,
+    bool [n], makes no face, and only adds to the mean of others.
+    """
+    faces = distinct(rows[wanted])
+    for face in faces:
+        same = rows[overlaps(face, rows) >= _SAME]
+        if len(same):  # a box without area overlaps with nothing, not even itself
+            face[:14] = np.average(same[:, :14], axis=0, weights=same[:, 14])
+    return faces
+
+
+def distinct(rows: Rows) -> Rows:
+    """A copy of the rows that overlap with no surer one, the surest first; of equals the first."""
+    rest = rows[np.argsort(-rows[:, 14], kind="stable")]
+    kept = [rest[:0]]
+    while len(rest):
+        kept.append(rest[:1])
+        rest = rest[1:][overlaps(rest[0], rest[1:]) < _NEAR]
+    return np.concatenate(kept)
+
+
+def overlaps(row: Rows, rows: Rows) -> Rows:
+    """Intersection over union of a row's box with the box of each of n others: float64 [n]."""
+    start = np.maximum(row[:2], rows[:, :2])
+    end = np.minimum(row[:2] + row[2:4], rows[:, :2] + rows[:, 2:4])
+    shared = np.clip(end - start, 0, None).prod(axis=1)
+    both = row[2:4].prod() + rows[:, 2:4].prod(axis=1) - shared
+    return np.asarray(np.divide(shared, both, out=np.zeros(len(rows)), where=both > 0))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ from vidface.files.atomic import disk_is_full, sha256_file
 from vidface.files.json_files import write_json
 from vidface.files.locks import exclusive
 from vidface.frames.faces.align import align_faces, opencv
-from vidface.frames.folder import IMAGE_ERRORS, decode_image
+from vidface.frames.folder import read_image
 from vidface.manifest.formats import format_of
 from vidface.manifest.rows import show
 from vidface.manifest.sources.converted import Converted, home_of, prefix_of
@@ -36,11 +35,10 @@ from vidface.manifest.sources.template_lists import (
 )
 from vidface.runtime import cpu_count, map_ordered, progress
 
-__all__ = ["align_crops", "make_manifest"]
+__all__ = ["make_manifest"]
 
 SIDE = 112
 MADE_FROM = "alignment.json"  # in the folder of aligned faces
-TASK = 64  # crops at a time in a thread
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -61,7 +59,8 @@ def make_manifest(
         meta: the folder of the lists.
         images: the loose crops.
         output: the manifest.
-        aligned: the folder for aligned faces; made if need be. Faces that are there already are kept.
+        aligned: the folder for aligned faces, PNG of 112x112; made if need be. A face is there whole or not at all;
+            what an earlier run wrote is kept.
         workers: threads; None for one a core.
         root: where the manifest's paths start; None is the folder of ``output``.
 
@@ -78,23 +77,15 @@ def make_manifest(
     home = home_of(output, root)
     if not aligned.resolve().is_relative_to(home):
         raise ManifestError(f"{aligned}: not under {home}, where the manifest's paths start")
-    unreadable = align_crops(kind, meta, images, aligned, workers=workers)
+    unreadable = _align_crops(kind, meta, images, aligned, workers or cpu_count())
     return from_ijb(kind, meta, aligned, output, aligned=True, unreadable=unreadable, root=root)
 
 
-def align_crops(
-    kind: TemplateSet, meta: Path, images: Path, folder: Path, *, workers: int | None = None
-) -> list[str]:
-    """Cut the faces of a set's loose crops by the points of its list, as PNG of 112x112.
+def _align_crops(kind: TemplateSet, meta: Path, images: Path, folder: Path, workers: int) -> list[str]:
+    """Cut the faces of a set's loose crops by the points of its list.
 
-    A face is there whole or not at all; what an earlier run wrote is not made again.
-
-    Returns:
-        The names of crops that are not there, cannot be read or have impossible points, with the reason, in the order
-        of the list.
-
-    Raises:
-        ManifestError, ChangedError, StoreError, UsageError: as `make_manifest`.
+    Returns the names of crops that are not there, cannot be read or have impossible points, with the reason, in the
+    order of the list.
     """
     opencv()
     path = list_path(meta, kind, CROPS)
@@ -118,23 +109,16 @@ def align_crops(
             for left_by_a_killed_run in parent.glob(".*.png.*.partial"):
                 left_by_a_killed_run.unlink(missing_ok=True)
         todo = [i for i, name in enumerate(names) if not _is_whole(folder / name)]
-        failed: dict[int, str] = {}
-
-        def run(start: int) -> int:
-            part = todo[start : start + TASK]
-            for i in part:
-                if reason := _align(images / crops.images[i], crops.points[i], folder / names[i]):
-                    failed[i] = reason
-            return len(part)
-
-        starts = zip(range(0, len(todo), TASK))
+        tasks = ((images / crops.images[i], crops.points[i], folder / names[i]) for i in todo)
+        failed: list[str] = []
         with (
             progress("align", len(todo), "faces") as advance,
-            closing(map_ordered(run, starts, workers=workers or cpu_count())) as parts,
+            closing(map_ordered(_align, tasks, workers=workers)) as reasons,
         ):
-            for done in parts:
-                advance(done)
-    return [f"{crops.images[i]} ({failed[i]})" for i in sorted(failed)]
+            for i, reason in zip(todo, reasons, strict=True):
+                failed += [f"{crops.images[i]} ({reason})"] * bool(reason)
+                advance(1)
+    return failed
 
 
 def _check_same_images(path: Path, images: Sequence[str], other: Path) -> None:
@@ -183,21 +167,14 @@ def _align(crop: Path, points: npt.NDArray[np.float64], target: Path) -> str:
     if not crop.is_file():
         return "no such file"
     try:
-        pixels = decode_image(crop.read_bytes())
+        pixels = read_image(crop)
     except MediaError as error:
         return str(error)
-    except IMAGE_ERRORS as error:
-        return getattr(error, "strerror", None) or "it cannot be read"
     if np.ptp(points, axis=0).max() == 0:
         return "its five points are one"
     face = align_faces(pixels, points[None], (SIDE, SIDE))[0]
-    _write_png(target, face, opencv().imencode)
-    return ""
-
-
-def _write_png(target: Path, face: npt.NDArray[np.uint8], encode: Callable[..., Any]) -> None:
-    """Not synced, as half a million syncs take hours; `_is_whole` looks at what is found again."""
-    _, png = encode(".png", face[:, :, ::-1])
+    _, png = opencv().imencode(".png", face[:, :, ::-1])
+    # Not synced, as half a million syncs take hours; `_is_whole` looks at what is found again.
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(png.tobytes())
@@ -206,3 +183,4 @@ def _write_png(target: Path, face: npt.NDArray[np.uint8], encode: Callable[..., 
         partial.unlink(missing_ok=True)
         reason = "no space left; make room and run again" if disk_is_full(error) else error.strerror
         raise StoreError(f"{target}: not written: {reason}") from None
+    return ""

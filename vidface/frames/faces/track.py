@@ -69,19 +69,13 @@ class Tracker:
         self._alive: list[_Seen] = []
 
     def step(self, faces: Faces, crops: Pixels, time: float) -> npt.NDArray[np.int32]:
-        """Take the faces of the next frame.
+        """Take the n >= 0 faces of the next frame, and their aligned crops, uint8 [n, h, w, 3] RGB.
 
         Call it for every sampled frame, also one without faces, and before faces are filtered: a face that is too
-        blurred to keep still carries its tracklet.
+        blurred to keep still carries its tracklet. ``time`` is in seconds, not before the last frame's.
 
-        Args:
-            faces: n faces, n >= 0.
-            crops: uint8 [n, h, w, 3], RGB, those faces aligned (`vidface.frames.faces.align.align_faces`).
-            time: of the frame in seconds, not before the last one's.
-
-        Returns:
-            int32 [n]: the tracklet of every face. Numbers count up from 0 in order of appearance; those that appear
-            together, in the order of ``faces``. A tracklet has at most one face in a frame.
+        Returns int32 [n], the tracklet of every face. Numbers count up from 0 in order of appearance; those that appear
+        together, in the order of ``faces``. A tracklet has at most one face in a frame.
 
         Raises:
             UsageError: frames out of order, or not a crop for each face.

@@ -27,14 +27,9 @@ __all__ = ["find_uniface_weights", "open_uniface"]
 
 
 def find_uniface_weights(name: str) -> Weights:
-    """Weights of a uniface detector, in vidface's folder of weights or in uniface's own.
+    """Weights of a uniface detector, such as ``scrfd_500m``, in vidface's folder of weights or in uniface's own.
 
-    Args:
-        name: as uniface names them, for example ``scrfd_500m``.
-
-    Raises:
-        ModelError: they are in neither.
-        UsageError: uniface is not installed, or has no detector of that name.
+    Errors as of `vidface.frames.faces.detector.open_detector`.
     """
     uniface = _uniface()
     weights, _ = _named(uniface, name)
@@ -49,10 +44,6 @@ def open_uniface(path: Path, name: str, *, min_score: float) -> Detect:
 
     It runs on the CPU with one thread, since frames are decoded by as many processes as there are cores. Frames are
     fitted into what the network takes by uniface: 640x640 by its default.
-
-    Raises:
-        ModelError: the file is not this detector's.
-        UsageError: uniface is not installed, or has no detector of that name.
     """
     uniface = _uniface()
     opencv().setNumThreads(1)  # uniface scales with it, and one that is too old is refused here

@@ -16,13 +16,7 @@ __all__ = ["Known", "Weights", "find_weights", "weights_folder", "weights_of_use
 
 
 class Known(NamedTuple):
-    """A file of weights that is known by its content.
-
-    Attributes:
-        name: of the file, as its makers call it.
-        sha256: of its content.
-        source: where it can be had, and under which licence.
-    """
+    """A file of weights that is known by its content: its makers' name for it, and its source with the licence."""
 
     name: str
     sha256: str
@@ -56,16 +50,11 @@ def weights_of_user(path: Path) -> Weights:
 
 
 def find_weights(known: list[Known], folders: list[Path], what: str) -> Weights:
-    """The first known file that lies in one of the folders with the content it should have.
-
-    Args:
-        known: at least one, the preferred first.
-        folders: where to look, the preferred first; they need not exist.
-        what: the detector's name, for the error.
+    """The first known file that lies in one of the folders with the content it should have; the preferred are first.
 
     Raises:
-        ModelError: none is there, or those that are there have another content: which file, which SHA-256, where it
-            belongs and where it can be had.
+        ModelError: none is there, or those that are there have another content: which file of ``what``, which SHA-256,
+            where it belongs and where it can be had.
     """
     others = []
     for name, sha256, _ in known:

@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from vidface.errors import ModelError, shortened
 from vidface.frames.faces.align import opencv
-from vidface.frames.faces.candidates import Rows
 from vidface.frames.faces.faces import Detect, Faces, check_frame, sound_faces
-from vidface.frames.faces.search import DOUBTFUL, search_faces
+from vidface.frames.faces.search import DOUBTFUL, Rows, search_faces
 from vidface.frames.faces.weights import Known
 from vidface.frames.frame import Pixels
 
@@ -19,16 +18,11 @@ __all__ = ["KNOWN", "open_yunet"]
 
 _SOURCE = "https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet (MIT licence)"
 KNOWN = [
-    Known(
-        "face_detection_yunet_2026may.onnx",
-        "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
-        _SOURCE,
-    ),
-    Known(
-        "face_detection_yunet_2023mar.onnx",
-        "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-        _SOURCE,
-    ),
+    Known(f"face_detection_yunet_{version}.onnx", sha256, _SOURCE)
+    for version, sha256 in (
+        ("2026may", "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0"),
+        ("2023mar", "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"),
+    )
 ]
 
 _CANDIDATES = 5000  # more than any frame has

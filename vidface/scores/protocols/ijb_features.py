@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import StoreError, UsageError, Warned
-from vidface.features.halves import compare_halves, halves_warning
+from vidface.features.rows import compare_halves, halves_warning
 from vidface.files.atomic import require_regular, sha256_file
 from vidface.files.npy import looks_like_npy, open_matrix
 from vidface.files.store import read_features, row_blocks, verify_file, warnings_of

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from vidface.errors import MediaError
 from vidface.frames.folder import decode_image
 from vidface.manifest.identities import suspicions
 from vidface.manifest.rows import show
-from vidface.runtime import cpu_count, progress
+from vidface.runtime import cpu_count, in_processes, progress
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.open import open_images
 from vidface.training.datasets.statistics import LongTail, long_tail
@@ -85,12 +84,10 @@ def check(path: Path, *, workers: int | None = None) -> Checked:
     unreadable: list[Fault] = []
     shapes = np.zeros((total, 2), np.int64)
     starts = range(0, total, CHUNK)
-    tasks = (delayed(_examine)(images, start, min(start + CHUNK, total)) for start in starts)
-    run = Parallel(
-        n_jobs=min(workers or cpu_count(), len(starts)), return_as="generator", pre_dispatch="2*n_jobs"
-    )
+    tasks = ((images, start, min(start + CHUNK, total)) for start in starts)
+    parts = in_processes(_examine, tasks, workers=min(workers or cpu_count(), len(starts)))
     with progress("check", total, "images") as advance:
-        for start, (hashed, decoded, faults) in zip(starts, run(tasks), strict=True):
+        for start, (hashed, decoded, faults) in zip(starts, parts, strict=True):
             digests[start : start + CHUNK] = hashed
             shapes[start : start + CHUNK] = decoded
             unreadable += faults
