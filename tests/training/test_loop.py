@@ -22,10 +22,10 @@ from torch.nn import functional
 import vidface.training.loop as loop
 from vidface.backbones.mobilefacenet import build
 from vidface.errors import UsageError
-from vidface.training.network import first_classifier
 from vidface.training.recipe import read_training_recipe
 from vidface.training.run import train
 from vidface.training.sampler import epoch_batches
+from vidface.training.start import first_classifier
 
 STAGE = """
 [[stage]]

@@ -20,9 +20,9 @@ from vidface.backbones import load_backbone
 from vidface.backbones.mobilefacenet import build
 from vidface.backbones.spec import parse_spec
 from vidface.errors import ChangedError, MediaError, ModelError, UsageError
-from vidface.training.datasets.bin_file import write_bin
-from vidface.training.datasets.folder import open_folder
 from vidface.training.datasets.images import select
+from vidface.training.datasets.open import open_folder
+from vidface.training.datasets.pairs import write_bin
 from vidface.training.run import train
 from vidface.training.validation import held_out, measure
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from vidface.training.network import first_classifier, normalised, update_average
+from vidface.training.data import normalised
+from vidface.training.loop import update_average
+from vidface.training.start import first_classifier
 
 
 def test_the_input_is_that_of_the_challenge() -> None:

@@ -18,9 +18,7 @@ from sklearn.model_selection import KFold
 from vidface.backbones import Backbone, ModelCard, load_backbone
 from vidface.errors import StoreError
 from vidface.scores.protocols.pairs import TARGETS
-from vidface.training.datasets.bin_file import write_bin
-from vidface.training.datasets.pair_set import PairSet
-from vidface.training.datasets.pairs import open_pairs
+from vidface.training.datasets.pairs import PairSet, open_pairs, write_bin
 from vidface.training.verify import squared_distances, verify
 
 SIDE = 8

@@ -1,7 +1,4 @@
-"""Changes to training images: mirroring, and stronger ones by option. All randomness comes from the generator given.
-
-Tested in ``tests/training/test_augment.py``.
-"""
+"""Changes to training images: mirroring, and stronger ones by option. All randomness comes from the generator given."""
 
 from __future__ import annotations
 
@@ -21,15 +18,9 @@ _SHIFT = 6  # pixels of 112
 
 
 def augment(image: Pixels, how: Augmentation, random: np.random.Generator) -> Pixels:
-    """One image, changed as the dice fall.
+    """One image, uint8 [H, W, 3], changed as the dice fall; it is not changed itself.
 
-    Args:
-        image: uint8 [H, W, 3]; not changed itself.
-        how: probabilities.
-        random: used as often whatever falls, so that one option does not change the luck of another.
-
-    Returns:
-        uint8 [H, W, 3].
+    ``random`` is used as often whatever falls, so that one option does not change the luck of another.
     """
     dice = random.random(7)
     details = np.random.default_rng(random.integers(2**63))

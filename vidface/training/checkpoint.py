@@ -1,7 +1,4 @@
-"""Checkpoints: tensors and a few plain values in one safetensors file, whole or not there. Nothing is pickled.
-
-Tested in ``tests/training/test_checkpoint.py``.
-"""
+"""Checkpoints: tensors and a few plain values in one safetensors file, whole or not there. Nothing is pickled."""
 
 from __future__ import annotations
 
@@ -23,16 +20,7 @@ STATE = "vidface"
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint.
-
-    Args:
-        path: the file; replaced only once the new one is complete and on the disk.
-        tensors: by name.
-        state: plain values, kept exactly (JSON keeps every float).
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Write tensors by name and plain values (JSON keeps every float exactly) as one file, whole or not at all."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = safetensors.torch.save(plain, {STATE: json.dumps(state)})
     with write_atomic(path) as handle:

@@ -1,7 +1,4 @@
-"""The curves of a training run, stage after stage, from their metrics files.
-
-Tested in ``tests/training/test_curves.py``.
-"""
+"""The curves of a training run, stage after stage, from their metrics files."""
 
 from __future__ import annotations
 
@@ -22,10 +19,7 @@ log = logging.getLogger("vidface")
 def draw_curves(folders: Sequence[Path], output: Path, fpr_target: str) -> None:
     """Draw loss, learning rate and validation over all batches into ``curves.svg`` and ``curves.png``.
 
-    Args:
-        folders: of the stages, in order, each called ``<number>-<name>``.
-        output: folder of the two files.
-        fpr_target: for the axis's label.
+    The folders are those of the stages, in order, each called ``<number>-<name>``.
     """
     try:
         from matplotlib.figure import Figure

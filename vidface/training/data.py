@@ -1,7 +1,7 @@
 """Batches of training images, read, decoded and changed by worker processes while the network computes.
 
 A batch is made whole by one worker, from a seed of its own, so that neither the number of workers nor a resumed run
-changes a pixel. Tested in ``tests/training/test_data.py``; measured by ``tools/bench_loader.py``.
+changes a pixel. Measured by ``tools/bench_loader.py``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from vidface.training.augment import augment
 from vidface.training.datasets.images import ImageSet
 from vidface.training.recipe import Augmentation
 
-__all__ = ["Batches", "loader", "read_face"]
+__all__ = ["MEAN", "STD", "Batches", "loader", "normalised", "read_face"]
 
+MEAN, STD = 127.5, 128.0  # of pixels 0..255, as the challenge has it
 Fault = tuple[str, str]
 
 
@@ -96,11 +97,7 @@ def loader(
 ) -> Iterator[tuple[Tensor, Tensor, list[Fault]]]:
     """The batches from number `first` on: (images uint8 [B, H, W, 3], labels int64 [B], faults).
 
-    Args:
-        batches: of one epoch.
-        first: batches before it are not even read.
-        workers: processes; 0: this one.
-        pin: put them into page-locked memory, for a GPU.
+    ``workers`` is a number of processes, 0: this one; ``pin`` puts the images into page-locked memory, for a GPU.
 
     Raises:
         MediaError: no image of a batch can be used.
@@ -129,3 +126,10 @@ def _as_tensors(
 ) -> tuple[Tensor, Tensor, list[Fault]]:
     images, labels, faults = batch
     return torch.from_numpy(images), torch.from_numpy(labels), faults
+
+
+def normalised(images: Tensor, device: torch.device, mean: float = MEAN, std: float = STD) -> Tensor:
+    """uint8 RGB [N, H, W, 3] to what the network takes: float32 [N, 3, H, W], (x - mean) / std, channels last."""
+    moved = images.to(device, non_blocking=True)
+    # [N, H, W, 3] seen as [N, 3, H, W] is channels_last already: nothing is copied.
+    return (moved.permute(0, 3, 1, 2).float() - mean) / std

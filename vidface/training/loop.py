@@ -4,8 +4,8 @@
     after every epoch: validation; the best weights are kept, and the last ones with all that is needed to go on
 
 Everything random is decided by (seed, stage, epoch, batch), and a checkpoint holds the weights, the optimiser and the
-place in the epoch: a killed run goes on to the same weights, to the bit, on a CPU. Tested in
-``tests/training/test_loop.py``; GPU, half precision and several GPUs are written for real and were not run on any yet.
+place in the epoch: a killed run goes on to the same weights, to the bit, on a CPU. GPU, half precision and several
+GPUs are written for real and were not run on any yet.
 """
 
 from __future__ import annotations
@@ -35,17 +35,16 @@ from vidface.training.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
-from vidface.training.data import Batches, loader
+from vidface.training.data import Batches, loader, normalised
 from vidface.training.datasets.images import ImageSet
 from vidface.training.distributed import World, broadcast, gathered_rows, shares
-from vidface.training.losses.objective import Objective, objective
+from vidface.training.losses.objective import objective
 from vidface.training.losses.shard import Shard, all_sum
 from vidface.training.metrics_file import MetricsFile
-from vidface.training.network import first_classifier, normalised, update_average
 from vidface.training.recipe import Stage, TrainingRecipe
 from vidface.training.sampler import epoch_batches, epoch_steps
 from vidface.training.schedule import plateau_drops, rate
-from vidface.training.start import Start
+from vidface.training.start import Start, first_classifier
 from vidface.training.validation import Faces, measure
 
 __all__ = ["BEST", "LAST", "Setting", "train_stage"]
@@ -82,7 +81,7 @@ class Setting:
 def train_stage(
     setting: Setting, number: int, folder: Path, start: Start | None, made_with: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Train one stage, or go on with it.
+    """Train one stage, or resume it.
 
     Args:
         setting: what all stages share.
@@ -152,7 +151,6 @@ def train_stage(
 
     steps = epoch_steps(images.labels, stage.batch_size, stage.images_per_identity)
     metrics = MetricsFile(folder, state["lines"], tensorboard=recipe.tensorboard, speaks=world.rank == 0)
-    settings = Objective(**stage.loss.model_dump())
     left = (stage.epochs - state["epoch"]) * steps * stage.batch_size
     done_before = state["step"] * stage.batch_size
     with metrics, progress(stage.name, left, "images") as advance:
@@ -177,7 +175,7 @@ def train_stage(
                 with _autocast(stage, device):
                     embeddings = model(normalised(inputs, device))  # [B, D]
                 embeddings, labels = _of_all_ranks(embeddings, labels.to(device), world)
-                loss, parts = objective(embeddings, classifier, labels, counts, settings, shard)
+                loss, parts = objective(embeddings, classifier, labels, counts, stage.loss, shard)
                 optimiser.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # not in its stubs
                 scaler.unscale_(optimiser)
@@ -192,7 +190,9 @@ def train_stage(
 
                 state["step"] = step + 1
                 state["faults"].update(faults)
-                _add(state["sums"], {"loss": loss.detach(), **parts})
+                # On the device and in double precision: no wait for the GPU, and no difference after a resumed epoch.
+                for name, value in {"loss": loss.detach(), **parts}.items():
+                    state["sums"][name] = state["sums"].get(name, 0.0) + value.double()
                 advance(stage.batch_size)
                 if (step + 1) % _LOG_STEPS == 0 or step + 1 == steps:
                     means = _means(state["sums"], step + 1)
@@ -292,10 +292,17 @@ def _autocast(stage: Stage, device: torch.device) -> AbstractContextManager[Any]
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def _add(sums: dict[str, Any], values: Mapping[str, Tensor]) -> None:
-    for name, value in values.items():
-        # On the device and in double precision: no wait for the GPU, and no difference after a resumed epoch.
-        sums[name] = sums.get(name, 0.0) + value.double()
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move an average towards a network: average <- decay * average + (1 - decay) * network.
+
+    Running means and variances are averaged as well; counters are copied.
+    """
+    for mine, theirs in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, 1 - decay)
+        else:
+            mine.copy_(theirs)
 
 
 def _means(sums: Mapping[str, Any], steps: int) -> dict[str, float]:

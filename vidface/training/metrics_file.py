@@ -1,7 +1,4 @@
-"""Metrics of a stage as JSON Lines, and for TensorBoard where a recipe asks for it.
-
-Tested in ``tests/training/test_metrics_file.py``.
-"""
+"""Metrics of a stage as JSON Lines, and for TensorBoard where a recipe asks for it."""
 
 from __future__ import annotations
 
@@ -21,11 +18,8 @@ METRICS = "metrics.jsonl"
 class MetricsFile:
     """Lines that are added as training goes on; after a kill those after the checkpoint are written again.
 
-    Args:
-        folder: where ``metrics.jsonl`` lies.
-        lines: how many lines the checkpoint knows of; what comes after them is dropped.
-        tensorboard: also write event files beside it.
-        speaks: False: write nothing (all ranks but the first).
+    ``lines`` is how many lines the checkpoint knows of; ``speaks`` is False on all ranks but the first, which write
+    nothing.
     """
 
     def __init__(self, folder: Path, lines: int, *, tensorboard: bool, speaks: bool) -> None:

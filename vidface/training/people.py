@@ -1,7 +1,4 @@
-"""Who is trained on and who is held out: decided by each person's name, never by what else is in the set.
-
-Tested in ``tests/training/test_people.py``.
-"""
+"""Who is trained on and who is held out: decided by each person's name, never by what else is in the set."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidface.errors import UsageError
-from vidface.training.datasets.images import ImageSet, select
-from vidface.training.datasets.statistics import cut_long_tail
+from vidface.training.datasets.images import ImageSet, cut_long_tail, select
 from vidface.training.recipe import People
 
 __all__ = ["Divided", "divide"]
@@ -25,10 +21,8 @@ class Divided:
 
     Attributes:
         training: people with enough images.
-        validation: held-out people, at most `images_per_person` images each; None where there are none.
-        test: the same.
-        cut_people: people left out of training for too few images.
-        cut_images: their images.
+        validation, test: held-out people, at most `images_per_person` images each; None where there are none.
+        cut_people, cut_images: left out of training for too few images.
     """
 
     training: ImageSet

@@ -1,7 +1,4 @@
-"""Which images make which batch: a whole epoch at once, decided by the seed alone.
-
-Tested in ``tests/training/test_sampler.py``.
-"""
+"""Which images make which batch: a whole epoch at once, decided by the seed alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The learning rate: a function of how much of a stage is done, and the rule for plateaus.
-
-Tested in ``tests/training/test_schedule.py``.
-"""
+"""The learning rate: a function of how much of a stage is done, and the rule for plateaus."""
 
 from __future__ import annotations
 
@@ -13,14 +10,7 @@ __all__ = ["plateau_drops", "rate"]
 
 
 def rate(stage: Stage, step: int, steps: int, drops: int = 0) -> float:
-    """The learning rate of one step.
-
-    Args:
-        stage: its schedule.
-        step: 0 .. steps - 1.
-        steps: of the whole stage.
-        drops: how often the plateau rule has lowered the rate.
-    """
+    """The learning rate of step 0 .. steps - 1 of a stage, once the plateau rule has lowered it `drops` times."""
     done = step / steps
     if done < stage.warmup:
         return stage.learning_rate * (step + 1) / math.ceil(stage.warmup * steps)
@@ -35,12 +25,8 @@ def rate(stage: Stage, step: int, steps: int, drops: int = 0) -> float:
 def plateau_drops(rule: Plateau, measured: list[float]) -> tuple[int, bool]:
     """How often the rate has been lowered after these epochs, and whether the stage is over.
 
-    Args:
-        rule: the plateau rule.
-        measured: what validation measured after every epoch, higher is better.
-
-    Returns:
-        (drops, over): over is true once `patience` epochs after the last drop brought nothing better.
+    It is over once `patience` epochs after the last drop brought nothing better; of what was measured, higher is
+    better.
     """
     best, waited, drops = -math.inf, 0, 0
     for value in measured:

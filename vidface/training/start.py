@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -23,10 +24,10 @@ from vidface.backbones.weights import fill, load_weights
 from vidface.errors import ModelError, UsageError
 from vidface.files.atomic import sha256_file
 from vidface.training.checkpoint import STATE, load_checkpoint, part_of
-from vidface.training.network import MEAN, STD
+from vidface.training.data import MEAN, STD
 from vidface.training.recipe import TrainingRecipe
 
-__all__ = ["Start", "of_checkpoint", "read_start"]
+__all__ = ["Start", "first_classifier", "of_checkpoint", "read_start"]
 
 
 class Start(NamedTuple):
@@ -45,6 +46,12 @@ class Start(NamedTuple):
     said: str = ""
 
 
+def first_classifier(classes: int, dimension: int, seed: int) -> Tensor:
+    """float32 [C, D]: class weights in random directions, decided by the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(classes, dimension, generator=generator) * 0.01
+
+
 def of_checkpoint(path: Path) -> Start:
     """What the next stage starts from: the weights that a stage has kept."""
     tensors, _ = load_checkpoint(path)
@@ -52,12 +59,9 @@ def of_checkpoint(path: Path) -> Start:
 
 
 def read_start(path: Path, recipe: TrainingRecipe, images: str) -> Start:
-    """Read the weights that a recipe starts from.
+    """Read the weights that a recipe starts from; a card beside the file must say the same network as the recipe.
 
-    Args:
-        path: the file.
-        recipe: says the network that they must fit, and so does a card beside the file.
-        images: digest of the images that are trained on, as checkpoints hold it.
+    ``images`` is the digest of the images that are trained on, as checkpoints hold it.
 
     Raises:
         ModelError: no such file, no weights, those of another network, or some that are not finite.
@@ -87,12 +91,8 @@ def read_start(path: Path, recipe: TrainingRecipe, images: str) -> Start:
     classes = (
         f"the class weights start from scratch ({anew})" if classifier is None else "the class weights too"
     )
-    return Start(
-        state,
-        classifier,
-        sha256_file(path),
-        f"weights from {path.name}: the network; {classes}",
-    )
+    said = f"weights from {path.name}: the network; {classes}"
+    return Start(state, classifier, sha256_file(path), said)
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -1,7 +1,4 @@
-"""The table of a training run, like the paper's tables 3 and 4: a row a stage.
-
-Tested in ``tests/training/test_table.py``.
-"""
+"""The table of a training run, like the paper's tables 3 and 4: a row a stage."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 from vidface.scores.text import columns, rule_line
 
-__all__ = ["markdown", "stage_table"]
+__all__ = ["in_words", "markdown", "stage_table"]
 
 
 def stage_table(found: Mapping[str, Any]) -> str:
@@ -27,16 +24,19 @@ def markdown(found: Mapping[str, Any]) -> str:
     """The same as a Markdown page."""
     header, *rows = _rows(found)
     lines = [header, ["---"] * len(header), *rows]
-    people = found["people"]
-    counts = "; ".join(
-        f"{name}: {held['people']} people, {held['images']} images" for name, held in people.items()
-    )
     table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
     return (
         f"{table}\n\nAccuracy: ten folds over balanced pairs, mean and standard deviation over the folds, no flip. "
         f"TPR at FPR {found['fpr_target']}: over all pairs of distinct images, {FPR_RULE_TEXT[DEFAULT_RULE]}. "
-        f"People: {counts}. "
+        f"People: {in_words(found['people'], ': ')}. "
         f"The star marks the best stage by {_by(found)}.\n"
+    )
+
+
+def in_words(people: Mapping[str, Any], gap: str) -> str:
+    """How many people and images each set has, with ``gap`` after its name."""
+    return "; ".join(
+        f"{name}{gap}{held['people']} people, {held['images']} images" for name, held in people.items()
     )
 
 

@@ -1,7 +1,4 @@
-"""What a network is worth on people it was never trained on.
-
-Tested in ``tests/training/test_validation.py``.
-"""
+"""What a network is worth on people it was never trained on."""
 
 from __future__ import annotations
 
@@ -17,10 +14,9 @@ from torch import nn
 from vidface.errors import MediaError, UsageError
 from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 from vidface.scores.metrics.folds import ten_folds
-from vidface.training.data import read_face
+from vidface.training.data import MEAN, STD, normalised, read_face
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.pairs import open_pairs
-from vidface.training.network import MEAN, STD, normalised
 
 __all__ = ["FPR_TARGET", "Faces", "held_out", "measure", "open_sets"]
 

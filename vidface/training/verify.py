@@ -23,8 +23,7 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRul
 from vidface.scores.metrics.listed_pairs import Operating, auc, tpr_of_listed_pairs
 from vidface.scores.protocols.pairs import FOLDS, TARGETS
 from vidface.scores.text import too_few
-from vidface.training.datasets.pair_set import PairSet
-from vidface.training.datasets.pairs import is_bin, open_pairs
+from vidface.training.datasets.pairs import PairSet, is_bin, open_pairs
 
 __all__ = ["ImageFault", "definition", "open_all", "squared_distances", "verify"]
 

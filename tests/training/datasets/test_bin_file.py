@@ -11,8 +11,7 @@ import pytest
 from face_sets import jpeg
 
 from vidface.errors import StoreError
-from vidface.training.datasets.bin_file import read_bin, write_bin
-from vidface.training.datasets.pair_set import PairSet
+from vidface.training.datasets.pairs import PairSet, read_bin, write_bin
 
 IMAGES = [jpeg(0), jpeg(1), jpeg(2, kind="PNG"), jpeg(0), jpeg(4), jpeg(5)]
 SAME = [True, False, True]

@@ -11,7 +11,7 @@ import pytest
 from face_sets import NATURAL, PEOPLE, contents, jpeg, write_people
 
 from vidface.errors import MediaError, StoreError
-from vidface.training.datasets.folder import open_folder
+from vidface.training.datasets.open import open_folder
 
 
 def test_people_images_and_bytes(tmp_path: Path) -> None:

@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from face_sets import NATURAL, contents, jpeg, naive_write, payload, write_people, write_shard
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vidface.errors import StoreError, UsageError
 from vidface.frames.folder import decode_image
-from vidface.training.datasets.images import ImageSet, select
+from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.open import open_images
 from vidface.training.datasets.rec import write_rec
 
@@ -175,29 +173,6 @@ def test_two_rec_files_in_one_folder_are_not_guessed(tmp_path: Path) -> None:
         naive_write(tmp_path / name, [(1, payload(0, content=b"a"))])
     with pytest.raises(UsageError, match=r"holds 2 \.rec files \(train\.rec, val\.rec\); say which one"):
         open_images(tmp_path)
-
-
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.data())
-def test_a_selection_against_a_plain_one(labels: list[int], data: st.DataObject) -> None:
-    people = [f"p{label}" for label in sorted(set(labels))]
-    ids = [people.index(f"p{label}") for label in labels]
-    images = ImageSet(
-        tuple(people), np.array(ids, np.int64), [f"n{i}" for i in range(len(ids))], bytes, "memory"
-    )
-    keep = data.draw(st.lists(st.sampled_from(range(len(labels))), unique=True))
-    chosen = select(images, np.array(keep))
-    left = [person for person in people if any(people[ids[i]] == person for i in keep)]
-    assert list(chosen.identities) == left
-    assert chosen.labels.tolist() == [left.index(people[ids[i]]) for i in keep]
-    assert list(chosen.names) == [f"n{i}" for i in keep]
-    assert [chosen.read(place) for place in range(len(keep))] == [bytes(i) for i in keep]
-
-
-@pytest.mark.parametrize(("keep", "error"), [([0, 0], ValueError), ([-1], IndexError), ([1], IndexError)])
-def test_a_selection_of_what_is_not_there_or_twice(keep: list[int], error: type[Exception]) -> None:
-    images = ImageSet(("p",), np.zeros(1, np.int64), ["n"], bytes, "memory")
-    with pytest.raises(error):
-        select(images, np.array(keep))
 
 
 def test_real_faces(shared_data: Path) -> None:

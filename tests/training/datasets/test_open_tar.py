@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import MediaError, StoreError, UsageError
-from vidface.training.datasets import files
+from vidface.training.datasets import images as image_sets
 from vidface.training.datasets.open import open_images
 from vidface.training.datasets.tar import open_tars
 
@@ -187,11 +187,11 @@ def test_a_file_changed_after_opening_is_not_read(tmp_path: Path) -> None:
 
 
 def test_more_shards_than_files_may_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = {f"p/{number}.jpg": jpeg(number) for number in range(files.OPEN_FILES + 9)}
+    held = {f"p/{number}.jpg": jpeg(number) for number in range(image_sets.OPEN_FILES + 9)}
     for number, (name, content) in enumerate(held.items()):
         write_shard(tmp_path / f"{number}.tar", {name: content})
     images = open_images(tmp_path)
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(2):
         assert {name: images.read(i) for i, name in enumerate(images.names)} == held
-    assert len(list(Path("/proc/self/fd").iterdir())) - before <= files.OPEN_FILES
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= image_sets.OPEN_FILES

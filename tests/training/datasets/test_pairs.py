@@ -9,9 +9,7 @@ import pytest
 from face_sets import contents, jpeg, write_people
 
 from vidface.errors import ManifestError, StoreError, UsageError
-from vidface.training.datasets.bin_file import write_bin
-from vidface.training.datasets.pair_set import PairSet
-from vidface.training.datasets.pairs import is_bin, open_pairs
+from vidface.training.datasets.pairs import PairSet, is_bin, open_pairs, write_bin
 
 NAMES = ("Ann_Lee", "Bo_Li", "Cy_Ng")
 FILES = contents({"ada": 3, "Bo, junior": 2, "Zoë": 1})

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import MediaError, StoreError, UsageError
-from vidface.training.datasets.files import stamp_of
+from vidface.training.datasets.images import stamp_of
 from vidface.training.datasets.recordio import (
     FIRST_READ,
     encode_record,

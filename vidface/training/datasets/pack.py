@@ -1,14 +1,11 @@
-"""Pack a set of labelled images into tar shards, .rec and .idx files, or a .bin file of pairs.
-
-Tested in ``tests/training/datasets/test_dataset_pack.py``.
-"""
+"""Pack a set of labelled images into tar shards, .rec and .idx files, or a .bin file of pairs."""
 
 from __future__ import annotations
 
 import glob
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +16,10 @@ import numpy as np
 from vidface.errors import UsageError
 from vidface.files.locks import exclusive
 from vidface.runtime import progress
-from vidface.training.datasets.bin_file import write_bin
-from vidface.training.datasets.images import ImageSet
+from vidface.training.datasets.images import cut_long_tail
 from vidface.training.datasets.open import open_images
-from vidface.training.datasets.pair_set import PairSet
-from vidface.training.datasets.pairs import open_pairs
+from vidface.training.datasets.pairs import PairSet, open_pairs, write_bin
 from vidface.training.datasets.rec import write_rec
-from vidface.training.datasets.statistics import cut_long_tail
 from vidface.training.datasets.tar import write_tar
 
 __all__ = ["Packed", "pack"]
@@ -123,7 +117,11 @@ def _pack_images(
         elif shards is None:
             write_tar(output, images, range(total), advance)
         else:
-            made = _write_shards(output, images, shards, advance)
+            made = [output / f"{output.name}-{number:05d}.tar" for number in range(shards)]
+            with _whole_folder(output) as folder:
+                for number, shard in enumerate(made):
+                    places = range(number * total // shards, (number + 1) * total // shards)
+                    write_tar(folder / shard.name, images, places, advance)
     return Packed(
         outputs=made,
         people=len(images.identities),
@@ -150,16 +148,6 @@ def _pack_pairs(pairs: PairSet, output: Path) -> Packed:
 
         write_bin(output, contents(), pairs.same[order].tolist())
     return Packed([output], None, total, pairs=len(pairs.same), problems=pairs.problems)
-
-
-def _write_shards(output: Path, images: ImageSet, shards: int, advance: Callable[[int], None]) -> list[Path]:
-    total = len(images.labels)
-    names = [f"{output.name}-{number:05d}.tar" for number in range(shards)]
-    with _whole_folder(output) as folder:
-        for number, name in enumerate(names):
-            places = range(number * total // shards, (number + 1) * total // shards)
-            write_tar(folder / name, images, places, advance)
-    return [output / name for name in names]
 
 
 @contextmanager
