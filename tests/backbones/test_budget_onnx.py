@@ -17,13 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import TINY, save_external, stirred, tiny_onnx, write_card
 from torch import nn
 
+from vidface.backbones import budget_onnx
 from vidface.backbones.budget import read_budget, spec_budget
-from vidface.backbones.budget_onnx import graph_budget
-from vidface.backbones.costs import Budget
-from vidface.backbones.folding import fold
-from vidface.backbones.mobilefacenet import build
+from vidface.backbones.budget_onnx import _COUNTED, _FREE, graph_budget
+from vidface.backbones.costs import FOLDED, Budget
+from vidface.backbones.mobilefacenet import build, fold
 from vidface.backbones.onnx_graph import onnx_model
-from vidface.backbones.onnx_layers import _COUNTED, _FREE, FOLDED
 from vidface.backbones.spec import STEPS, parse_spec
 from vidface.errors import ModelError
 
@@ -442,7 +441,7 @@ def test_data_outside_its_folder_is_refused_before_onnx_reads_it(
 ) -> None:
     path = tmp_path / "m.onnx"
     tiny_onnx(path, location=location)
-    monkeypatch.setattr(onnx, "load_model_from_string", None)
+    monkeypatch.setattr(budget_onnx, "load_external_data_for_tensor", None)
     with pytest.raises(ModelError, match="outside its own folder: refused"):
         read_budget(str(path))
 

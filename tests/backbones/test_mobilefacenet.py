@@ -6,8 +6,7 @@ from counting import organisers_count
 from small_models import TINY, stirred
 from torch import nn
 
-from vidface.backbones.folding import fold
-from vidface.backbones.mobilefacenet import build
+from vidface.backbones.mobilefacenet import build, fold
 from vidface.backbones.spec import STEPS, parse_spec
 from vidface.errors import ModelError
 

@@ -133,33 +133,6 @@ def test_a_location_is_found_wherever_a_tensor_may_be(folder: Path, place: str) 
         external_files(content, folder / "m.onnx")
 
 
-def test_the_walk_knows_every_way_to_a_tensor() -> None:
-    """The field numbers against the message descriptors of the onnx package: none is left out."""
-    from vidface.backbones.onnx_files import _PATHS
-
-    ours: dict[str, dict[int, str]] = {}
-    todo = [onnx.ModelProto.DESCRIPTOR]
-    seen = {}
-    while todo:
-        message = todo.pop()
-        if message.name not in seen:
-            seen[message.name] = message
-            todo += [field.message_type for field in message.fields if field.message_type]
-    leads = {"TensorProto"}
-    while more := {
-        name
-        for name, message in seen.items()
-        if name not in leads and any(f.message_type and f.message_type.name in leads for f in message.fields)
-    }:
-        leads |= more
-    names = {name: name.removesuffix("Proto").removesuffix("Info") for name in leads}
-    for name in leads - {"TensorProto"}:
-        fields = [f for f in seen[name].fields if f.message_type and f.message_type.name in leads]
-        ours[names[name]] = {f.number: names[f.message_type.name] for f in fields}
-    ours["Tensor"] = {13: "Entry"}
-    assert ours == _PATHS
-
-
 def test_saved_by_the_onnx_package(folder: Path) -> None:
     path = folder / "m.onnx"
     tiny_onnx(path)

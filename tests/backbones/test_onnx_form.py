@@ -15,7 +15,7 @@ from small_models import CARD, faces, write_card
 from vidface.backbones import load_backbone
 from vidface.backbones.budget import read_budget
 from vidface.backbones.card_file import read_card
-from vidface.backbones.onnx_session import reason
+from vidface.backbones.onnx_model import reason
 from vidface.errors import ModelError
 
 HEIGHT, WIDTH, DIMENSION = 16, 32, 6

@@ -37,8 +37,7 @@ class Exported:
     """What was written and how well it agrees.
 
     Attributes:
-        model: the ONNX file.
-        card: its card.
+        model, card: the two files.
         faces: how many images both were run on.
         difference: the largest distance between the two embeddings of an image, in units of their length.
         rounding: the same between torch in float32 and in float64: what rounding alone does to this network.

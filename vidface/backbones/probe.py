@@ -58,13 +58,7 @@ class Findings:
 
 
 def probe(opened: Opened, card: ModelCard, facts: Facts, path: Path) -> Findings:
-    """Try a model.
-
-    Args:
-        opened: the model.
-        card: its card.
-        facts: what its graph gives away.
-        path: of the model, for messages.
+    """Try a model; ``facts`` is what its graph gives away.
 
     Raises:
         ModelError: it cannot be relied on; see above.

@@ -41,18 +41,11 @@ _PROGRAMS = {"/code/": "a TorchScript archive", "/archive_format": "an archive o
 
 
 def read_torch_archive(path: Path) -> dict[str, torch.Tensor]:
-    """The weights of a `.pth` or `.pt` file.
+    """The weights of a `.pth` or `.pt` file, tensors on the CPU by name, in the file's number types.
 
     The file holds the weights by name, or a checkpoint with them under "state_dict" or "model" (in that order;
     everything else in it is then left alone). A "module." before every name, as DataParallel writes it, is taken
-    off.
-
-    Args:
-        path: a file that ``torch.save`` of torch 1.6 or later wrote.
-
-    Returns:
-        Tensors on the CPU by name. They have the file's number types, and tensors that shared numbers share them
-        here.
+    off. Tensors that shared numbers share them here.
 
     Raises:
         ModelError: the file cannot be read or is damaged; it wants anything called but the making of tensors,

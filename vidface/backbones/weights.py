@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,43 +13,27 @@ from torch import nn
 from vidface.backbones.kinds import model_kind
 from vidface.backbones.torch_archive import read_torch_archive
 from vidface.errors import ModelError, printable
+from vidface.files.atomic import write_atomic
 
 __all__ = ["fill", "held_in", "load_weights", "save_weights"]
 
 
 def save_weights(module: nn.Module, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a module's state to a safetensors file, whole or not at all.
+    """Write a module's state, from whatever device, to a safetensors file, whole or not at all.
 
-    Args:
-        module: its parameters and buffers are written, from whatever device.
-        path: the file; replaced if it exists.
-        metadata: text to keep in the file's header, for example how it was trained.
+    ``metadata`` is text to keep in the file's header, for example how it was trained.
 
     Raises:
-        ModelError: the file cannot be written; what was there before is untouched.
+        StoreError: the file cannot be written; what was there before is untouched.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     content = safetensors.torch.save(state, dict(metadata or {}))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise ModelError(f"{path}: weights cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with write_atomic(path) as file:
+        file.write(content)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill a module with the weights of a file; every name and shape must agree.
-
-    Args:
-        module: changed in place; numbers are converted to its own dtypes.
-        path: a safetensors file, or a torch archive of plain weights (see `read_torch_archive` for where in it
-            they are looked for).
+    """Fill a module with the weights of a safetensors file or a torch archive; every name and shape must agree.
 
     Raises:
         ModelError: no such file, neither of the two (a pickle is refused by its first bytes and never run),
@@ -60,22 +43,14 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def held_in(path: Path) -> str:
-    """What a file of weights holds, for a message.
-
-    Raises:
-        ModelError: as in `load_weights`.
-    """
+    """What a file of weights holds, for a message. Raises ModelError as `load_weights` does."""
     given = _read(path)
     names = [f"{name} ({_shape(tensor)})" for name, tensor in given.items()]
     return f"{len(given)} tensors ({_some(names)})"
 
 
 def fill(module: nn.Module, given: Mapping[str, torch.Tensor], path: Path) -> None:
-    """As `load_weights`, with tensors that were read from the file already.
-
-    Raises:
-        ModelError: names or shapes differ from the module's; the module is then unchanged.
-    """
+    """As `load_weights`, with tensors that were read from the file already."""
     wanted = module.state_dict()
     shapes = [
         f"{name} ({_shape(given[name])}, the network has {_shape(wanted[name])})"

@@ -16,10 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vidface.backbones.card_file import read_card
+from vidface.backbones.card_file import card_spec, read_card
 from vidface.backbones.kinds import model_kind
 from vidface.backbones.mobilefacenet import build
-from vidface.backbones.spec import card_spec
 from vidface.backbones.weights import fill, load_weights
 from vidface.errors import ModelError, UsageError
 from vidface.files.atomic import sha256_file
