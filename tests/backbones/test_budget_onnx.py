@@ -119,20 +119,6 @@ def test_convolutions_cost_what_torch_counts(
         assert budget.flops == organisers_count(network, (8, 8))[0]
 
 
-def test_a_grouped_convolution_by_hand() -> None:
-    """6 of 6 channels in 2 groups, 3x3, 8x8 to 6x6: the counter takes all 6, a number really sees 3."""
-    first = helper.make_node("Conv", ["x", "one"], ["c"])
-    weights = {"one": floats(6, 3, 1, 1), "w": floats(6, 3, 3, 3), "b": floats(6)}
-    before = (2 * 3 - 1) * 64 * 6
-    for bias, flops in ((["b"], 2 * 6 * 9 * 36 * 3), ([], (2 * 6 * 9 - 1) * 36 * 3)):
-        conv = helper.make_node("Conv", ["c", "w", *bias], ["z"], group=2)
-        model = model_of([first, conv, *POOLED], weights, output=["N", 6])
-        layer = graph_budget(model, "m").layers[1]
-        assert (layer.op, layer.output) == ("Conv 3x3 in 2 groups", (6, 6, 6))
-        assert (layer.flops, layer.macs) == (flops, 3 * 9 * 36 * 6)
-        assert graph_budget(model, "m").flops == before + flops
-
-
 @pytest.mark.parametrize(
     ("node", "weights", "cost"),
     [

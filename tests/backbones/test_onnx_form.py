@@ -94,12 +94,7 @@ TAKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str, int | None]] = {
         "NCHW",
         1,
     ),
-    "a batch of 1": (
-        {"shape": [1, 3, HEIGHT, WIDTH], "outputs": (("y", [1, 6]),)},
-        {},
-        "NCHW",
-        1,
-    ),
+    "a batch of 1": ({"shape": [1, 3, HEIGHT, WIDTH], "outputs": (("y", [1, 6]),)}, {}, "NCHW", 1),
     "a batch of 1 frozen inside": ({"after": RESHAPED, "constants": (whole("s", [1, -1]),)}, {}, "NCHW", 1),
     "a mean over the batch": (
         {"after": [helper.make_node("ReduceMean", ["m"], ["y"], axes=[0])]},
@@ -223,10 +218,7 @@ def test_an_output_that_is_not_given_leaves_the_hash_as_it_was(tmp_path: Path) -
             "2 faces give an output of 2 x 2 x 3; .* a feature map: export it with its pooling",
         ),
         (
-            {
-                "after": [helper.make_node("ReduceL2", ["m"], ["y"], axes=[1])],
-                "outputs": (("y", ["N", 1]),),
-            },
+            {"after": [helper.make_node("ReduceL2", ["m"], ["y"], axes=[1])], "outputs": (("y", ["N", 1]),)},
             {},
             "2 x 1, one number per face: not an embedding",
         ),

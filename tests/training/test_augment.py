@@ -77,15 +77,6 @@ def test_one_option_does_not_change_the_luck_of_another(option: str) -> None:
         assert (not np.array_equal(changed(image, seed, **how), without)) == (seed in seeds)
 
 
-def test_the_generator_is_used_as_often_whatever_falls() -> None:
-    rests = set()
-    for how in ({}, {"flip": 1.0}, dict.fromkeys(OPTIONS, 1.0)):
-        random = np.random.default_rng(9)
-        augment(picture(), Augmentation(**{**NONE, **how}), random)
-        rests.add(random.random())
-    assert len(rests) == 1
-
-
 def test_shift_moves_by_up_to_six_pixels_and_repeats_the_border() -> None:
     image = picture()
     whither = range(-6, 7)

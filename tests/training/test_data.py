@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,12 +162,3 @@ def test_a_batch_without_a_usable_image_is_an_error(workers: int) -> None:
         "the set: no image of a whole batch can be used; the first is p1/3.png: unreadable-image: "
     )
     assert "\n" not in said
-
-
-def test_grey_and_transparent_pictures_are_made_rgb(tmp_path: Path) -> None:
-    grey = np.arange(16 * 12, dtype=np.uint8).reshape(SIZE)
-    buffer = io.BytesIO()
-    Image.fromarray(grey).save(buffer, "PNG")
-    assert np.array_equal(
-        read_face(image_set(i0=buffer.getvalue()), 0, SIZE), np.repeat(grey[:, :, None], 3, axis=2)
-    )

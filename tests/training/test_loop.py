@@ -194,17 +194,6 @@ def test_weights_that_are_not_finite(tmp_path: Path, people: Path) -> None:
         trained(tmp_path, people, wild)
 
 
-def test_weight_0_is_the_stage_without_the_loss(tmp_path: Path, people: Path) -> None:
-    _, plain = trained(tmp_path / "plain", people)
-    zero = STAGE.replace("scale", "intra = 0.0, inter = 0.0, class_balanced = 0.0, triplet = 0.0, scale")
-    _, none = trained(tmp_path / "none", people, zero)
-    _, some = trained(tmp_path / "some", people, zero.replace("intra = 0.0", "intra = 1e-3"))
-    name = Path("1-first") / "last_checkpoint.safetensors"
-    assert (plain / name).read_bytes() == (none / name).read_bytes()
-    assert (plain / name).read_bytes() != (some / name).read_bytes()
-    assert set(lines_of(none / "1-first")[0]) & {"intra", "inter", "triplet", "class_balanced"} == set()
-
-
 def told(monkeypatch: pytest.MonkeyPatch, accuracies: list[float | None]) -> None:
     """Validation says these, epoch by epoch."""
     story: Iterator[float | None] = chain(accuracies)

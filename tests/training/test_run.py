@@ -19,7 +19,7 @@ import vidface.training.data as data
 from vidface.backbones import load_backbone
 from vidface.backbones.mobilefacenet import build
 from vidface.backbones.spec import parse_spec
-from vidface.errors import ChangedError, MediaError, ModelError, UsageError
+from vidface.errors import ChangedError, UsageError
 from vidface.training.datasets.images import select
 from vidface.training.datasets.open import open_folder
 from vidface.training.datasets.pairs import write_bin
@@ -318,17 +318,6 @@ def test_too_few_held_out_people_are_said_before_anything_is_trained(tmp_path: P
     with pytest.raises(UsageError, match="are too few for ten folds: raise their share in"):
         run(write_recipe(tmp_path / "r.toml", few, STAGE, people={"validation": 0.2, "test": 0.0}))
     assert not list((tmp_path / "out").rglob("*.safetensors"))
-
-
-def test_images_of_another_size(tmp_path: Path, people: Path) -> None:
-    with pytest.raises(MediaError, match="it is 32x32, not 64x64"):
-        run(write_recipe(tmp_path / "r.toml", people, STAGE, input_size=[64, 64]))
-
-
-def test_a_size_that_is_no_multiple_of_the_stride(tmp_path: Path) -> None:
-    odd = write_people(tmp_path / "odd", [5] * 40, side=36)
-    with pytest.raises(ModelError, match="36x36: each side must be a multiple of 8"):
-        run(write_recipe(tmp_path / "r.toml", odd, STAGE, input_size=[36, 36]))
 
 
 def test_the_card_names_the_network(seven: tuple[Path, dict[str, Any]]) -> None:

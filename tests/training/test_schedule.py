@@ -83,10 +83,3 @@ def naive_plateau(rule: Plateau, measured: list[float]) -> tuple[int, bool]:
 def test_the_plateau_rule(measured: list[float], patience: int, drops: int) -> None:
     rule = Plateau(patience=patience, drops=drops)
     assert plateau_drops(rule, measured) == naive_plateau(rule, measured)
-
-
-def test_the_plateau_rule_by_hand() -> None:
-    rule = Plateau(patience=2, drops=1)
-    story = [0.5, 0.6, 0.6, 0.5, 0.7, 0.7, 0.6]
-    told = [plateau_drops(rule, story[:epochs]) for epochs in range(len(story) + 1)]
-    assert told == [(0, False)] * 4 + [(1, False)] * 3 + [(1, True)]

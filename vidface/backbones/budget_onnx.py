@@ -62,13 +62,10 @@ _SMALL = 1024  # of external tensors only small ones can be shapes that the infe
 def onnx_budget(
     path: Path, card: ModelCard | None, input_size: tuple[int, int] | None, output: str | None = None
 ) -> Budget:
-    """Count an ONNX model.
+    """Count an ONNX model; of its external data, in its own folder, only small tensors are read.
 
-    Args:
-        path: the model; external data is read only from its own folder, and of that only small tensors.
-        card: its card, if it has one: gives the input size, and must agree with the graph.
-        input_size: (height, width), where there is no card and the graph leaves it free.
-        output: which output is the embedding, where there is no card and the graph has several.
+    The input size (height, width) and which output is the embedding are those of its card, which must agree with
+    the graph; without one they are needed where the graph leaves them open.
 
     Raises:
         ModelError: the file is no ONNX model, is damaged, reads files outside its folder, is no face model,
@@ -100,12 +97,8 @@ def graph_budget(
 ) -> Budget:
     """Count a graph with one input, N x 3 x H x W or N x H x W x 3, and an output N x D.
 
-    Args:
-        model: the graph.
-        name: what to call it, also in errors.
-        input_size: (height, width); None takes what the graph says.
-        dimension: what its card says; None takes what the graph says.
-        embedding: the output that is the embedding; None: it has only one.
+    ``name`` is what to call it, also in errors. What is None is taken from the graph: the input size (height,
+    width), the dimension, and the output that is the embedding.
 
     Raises:
         ModelError: as for `onnx_budget`.

@@ -28,15 +28,10 @@ _OPTIONS = {
 def read_card(model_path: Path, overrides: Mapping[str, object]) -> ModelCard:
     """The card of a model: the file beside it (same stem, ``.toml``), or else the options.
 
-    Args:
-        model_path: the model or weights file.
-        overrides: options by field name; None means not given. Sizes may be text ("112x112"), triples too
-            ("127.5,127.5,127.5"). With a card they may only repeat what it says, or say
-            what it leaves open.
-
-    Returns:
-        The checked card. Without a card file the name is the model's stem, licence and source are "not
-        stated", and a dimension that is not given is taken from the model.
+    ``overrides`` are options by field name; None means not given. Sizes may be text ("112x112"), triples too
+    ("127.5,127.5,127.5"). With a card they may only repeat what it says, or say what it leaves open. Without one
+    the name is the model's stem, licence and source are "not stated", and a dimension that is not given is taken
+    from the model.
 
     Raises:
         ModelError: the card is damaged or incomplete, an option contradicts it, or there is no card and an

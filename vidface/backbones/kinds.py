@@ -43,28 +43,3 @@ def model_kind(path: Path) -> Literal["onnx", "safetensors", "torch"]:
             "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'NAME.safetensors')"
         )
     return "safetensors" if path.suffix == ".safetensors" or has_header else "onnx"
-
-
-def refuse_pickle(head: bytes, path: Path) -> None:
-    """Refuse a bare pickle, whatever its name; ``torch.save`` wrote such files before version 1.6.
-
-    Args:
-        head: the file's first bytes.
-        path: where they come from.
-
-    Raises:
-        ModelError: it is one.
-    """
-    is_pickle = (
-        head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and head[8:9] != b"{"
-    )
-    if head.startswith(_OLD_TORCH):
-        raise ModelError(
-            f"{path}: weights as torch before 1.6 saved them, in a pickle that can run code when it is loaded: "
-            "refused; convert it once with torch.save(torch.load(FILE, weights_only=True), 'NAME.pth')"
-        )
-    if is_pickle or path.suffix in (".pth", ".pt", ".pkl", ".ckpt"):
-        raise ModelError(
-            f"{path}: a torch or pickle file can run code when it is loaded: refused; convert it once with "
-            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'NAME.safetensors')"
-        )

@@ -18,7 +18,7 @@ __all__ = ["Facts", "Range", "graph_facts"]
 Range = tuple[NDArray[np.float64], NDArray[np.float64]]  # lowest and highest, [3] each, by channel
 
 _RANDOM = {
-    *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"),
+    *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 }
 _SHIFTS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
 

@@ -20,14 +20,7 @@ __all__ = ["external_files", "messages_of"]
 
 
 def external_files(model: bytes, path: Path) -> list[Path]:
-    """The external data files of an ONNX model, all inside its own folder.
-
-    Args:
-        model: content of the model file.
-        path: where it lies; locations are relative to its folder.
-
-    Returns:
-        Sorted paths of existing files; empty for a model that is whole in itself.
+    """The external data files of an ONNX model, sorted and all inside the folder of ``path``, where its content lies.
 
     Raises:
         ModelError: the content is no ONNX model, or a location is absolute, leaves the folder (also by way of

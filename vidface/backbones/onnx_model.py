@@ -67,21 +67,14 @@ _NODE = re.compile(
 
 
 def open_onnx(path: Path, card: ModelCard, device: str, half: bool, threads: int | None) -> Opened:
-    """Open an ONNX model and check it against its card.
+    """Open an ONNX model and check it against its card; the arguments are those of `vidface.backbones.load_backbone`.
 
-    A model with a fixed batch is fed in chunks of that size, the last one padded with black images.
-
-    Args:
-        path: the model; external data is read only from its own folder.
-        card: input size, colour order, mean, std, dimension and output.
-        device: "auto", "cpu" or "cuda".
-        half: on a GPU, half precision. The model decides: one with float16 input runs in float16, any other
-            in its own precision, and the returned description says so.
-        threads: compute threads; None: all cores this process may use.
+    A model with a fixed batch is fed in chunks of that size, the last one padded with black images. With ``half``
+    the model decides: one with float16 input runs in float16 on a GPU, any other in its own precision, and the
+    returned description says so.
 
     Raises:
-        ModelError: the file is no ONNX model, is damaged, reads files outside its folder, or does not fit the
-            card.
+        ModelError: the file is no ONNX model, is damaged, reads files outside its folder, or does not fit the card.
         UsageError: "cuda" where onnxruntime has none.
     """
     return _open(_source(path), path, card, device, half, threads)

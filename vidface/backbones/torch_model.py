@@ -32,12 +32,7 @@ _GPU_CHUNK = 256  # faces sent to a GPU at a time
 def open_torch(path: Path, card: ModelCard, device: str, half: bool, threads: int | None) -> Opened:
     """Build the card's architecture, fill it with weights (safetensors, plain .pth), and make it ready to embed.
 
-    Args:
-        path: the weights.
-        card: must name its architecture.
-        device: "auto", "cpu" or "cuda".
-        half: on a GPU, run in float16 (normalisation stays in float32).
-        threads: compute threads on a CPU; None: all cores this process may use.
+    The arguments are those of `vidface.backbones.load_backbone`; in float16 normalisation stays in float32.
 
     Raises:
         ModelError: the card names no architecture, or one that the weights do not fit.

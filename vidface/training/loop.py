@@ -81,18 +81,14 @@ class Setting:
 def train_stage(
     setting: Setting, number: int, folder: Path, start: Start | None, made_with: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Train one stage, or resume it.
+    """Train stage ``number``, from 0, or resume it; ``folder`` then holds `BEST`, `LAST` and its metrics.
 
-    Args:
-        setting: what all stages share.
-        number: of the stage, from 0.
-        folder: for its checkpoints and metrics; exists.
-        start: from the best checkpoint of the stage before, or weights that the recipe names; None: fresh weights.
-        made_with: what decides the result; a checkpoint made with anything else is refused.
+    ``start`` is the best checkpoint of the stage before, or weights that the recipe names; None: fresh weights.
+    What was made with anything else than ``made_with``, all that decides the result, is refused.
 
     Returns:
         ``epochs`` that were trained; ``best_epoch``, from 1; ``validation``, what was measured then; ``images_seen``;
-        ``faults``, images that could not be used, name to reason. ``folder`` then holds `BEST` and `LAST`.
+        ``faults``, images that could not be used, name to reason.
 
     Raises:
         ChangedError: the folder holds a stage that was made otherwise.

@@ -35,9 +35,8 @@ class Divided:
 def divide(images: ImageSet, people: People, seed: int) -> Divided:
     """Divide a set by people.
 
-    A person's place is a number in [0, 1) made from the seed and the name: below `validation` it is validation, in the
-    `test` above that it is test, else training. People with one image are held out like all others: they are strangers
-    to everybody.
+    A person's place is a number in [0, 1) made from the seed and the name: below `validation` it is validation, in
+    the `test` above that it is test, else training. People with one image are held out like all others.
 
     Raises:
         UsageError: nobody is left to train on, or a held-out set has nobody with two images.

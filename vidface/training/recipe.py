@@ -31,14 +31,9 @@ class _Table(BaseModel):
 class Augmentation(_Table):
     """How often a training image is changed, each a probability; only mirroring is on by default.
 
-    Attributes:
-        flip: mirrored left to right.
-        shift: moved by up to 6 pixels each way; the border is repeated.
-        light: brightness, contrast and the balance of the colours changed.
-        grey: without colour.
-        blur: made smaller and enlarged again, as a face that was far away.
-        jpeg: compressed once more.
-        erase: a rectangle covered with noise.
+    ``shift`` moves it by up to 6 pixels each way and repeats the border; ``light`` changes brightness, contrast and
+    the balance of colours; ``grey`` takes the colour; ``blur`` makes it smaller and larger again, as a face that
+    was far away; ``jpeg`` compresses it once more; ``erase`` covers a rectangle with noise.
     """
 
     flip: _Share = 0.5

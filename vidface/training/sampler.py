@@ -33,7 +33,7 @@ def epoch_steps(labels: NDArray[np.int64], batch_size: int, images_per_identity:
 def epoch_batches(
     labels: NDArray[np.int64], batch_size: int, images_per_identity: int | None, seed: list[int]
 ) -> NDArray[np.int64]:
-    """The batches of one epoch: as many as fit into the number of images.
+    """The batches of one epoch, as many as fit into the number of images: int64 [B, batch_size], indices of images.
 
     Args:
         labels: int64 [N], the person of every image, 0 .. C-1, each with at least one image.
@@ -41,9 +41,6 @@ def epoch_batches(
         images_per_identity: None: all images, shuffled; the few that don't fill a batch wait for another epoch.
             K: PK sampling, groups of K images of one person; see `_groups`.
         seed: what decides the order, e.g. [seed, stage, epoch].
-
-    Returns:
-        int64 [B, batch_size], indices of images.
 
     Raises:
         UsageError: not one batch can be filled.

@@ -49,10 +49,7 @@ def test_what_is_left_out_is_counted_by_reason_with_the_first() -> None:
     left_out = LeftOut()
     for reason, name in (("links", "b"), ("links", "a"), ("hidden files", "\x1b[31m")):
         left_out.add(reason, name)
-    assert left_out.lines() == (
-        "left out: 2 links, first 'b'",
-        "left out: 1 hidden files, first '\\x1b[31m'",
-    )
+    assert left_out.lines() == ("left out: 2 links, first 'b'", "left out: 1 hidden files, first '\\x1b[31m'")
 
 
 def test_names_that_cannot_stand_on_a_line() -> None:

@@ -6,24 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from face_sets import NATURAL, PEOPLE, contents, jpeg, write_people
+from face_sets import NATURAL, contents, jpeg, write_people
 
 from vidface.errors import MediaError, StoreError
 from vidface.training.datasets.open import open_folder
-
-
-def test_people_images_and_bytes(tmp_path: Path) -> None:
-    files = contents({**PEOPLE, "many": 11})
-    images = open_folder(write_people(tmp_path / "set", files))
-    assert images.identities == ("Zoe", "ada", "ada b", "many", "person2", "person10")
-    assert list(images.names[4:15]) == [f"many/{number}.jpg" for number in range(1, 12)]
-    assert [images.identities[label] for label in images.labels] == [
-        name.split("/")[0] for name in images.names
-    ]
-    assert {name: images.read(i) for i, name in enumerate(images.names)} == files
-    assert images.problems == () and images.labels.dtype == np.int64
 
 
 def test_the_order_is_not_the_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

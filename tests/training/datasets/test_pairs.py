@@ -59,13 +59,6 @@ def test_list_with_folder_and_with_tar_and_bin_are_the_same_pairs(tmp_path: Path
     assert [pairs.names[int(index)] for index in pairs.second] == [second for _, second, _ in ROWS]
 
 
-def test_a_list_from_a_spreadsheet(tmp_path: Path, people: Path) -> None:
-    path = tmp_path / "pairs.csv"
-    text = "\ufefffirst,second,same\r\n" + "\r\n\r\n".join(lines_of(ROWS)) + "\r\n"
-    path.write_bytes(text.encode())
-    assert content_of(open_pairs(path, people)) == EXPECTED
-
-
 def test_names_as_find_writes_them(tmp_path: Path, people: Path) -> None:
     rows = [(f"./{first}", f"./{second}", same) for first, second, same in ROWS]
     pairs = open_pairs(as_csv(tmp_path / "pairs.csv", lines_of(rows)), people)

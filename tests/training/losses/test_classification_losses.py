@@ -131,13 +131,6 @@ def test_t_of_1_is_the_combined_loss_bit_for_bit(dtype: torch.dtype, straight_th
         assert not torch.equal(a, other)
 
 
-@pytest.mark.parametrize("m2", [0.3, 0.5])
-def test_arcface_is_the_combined_loss_with_one_margin(m2: float) -> None:
-    embeddings, weights, labels = naive.problem(dtype=torch.float32)
-    cosine = cosines(embeddings, weights)
-    assert torch.equal(arcface(cosine, labels, margin=m2), combined(cosine, labels, m1=1.0, m2=m2, m3=0.0))
-
-
 @pytest.mark.parametrize("loss", [arcface, combined, support_vector])
 def test_straight_through_gradient_worked_out_by_hand(loss: Callable[..., Tensor]) -> None:
     """Two classes: with p the softmax of the own class, dL/dcos_y = -s (1 - p) times the margin's slope."""

@@ -63,24 +63,6 @@ def test_the_gradient_of_inter_is_true(block: int) -> None:
     assert torch.autograd.gradcheck(lambda w: inter(w, block=block), (weights,))
 
 
-def test_the_gradient_reaches_both_sides_of_a_pair() -> None:
-    """Three classes; 0 and 1 are each other's nearest, and 2 is nearest to 1."""
-    weights = torch.tensor([[1.0, 0.1], [1.0, -0.1], [0.5, -1.0]], dtype=torch.float64, requires_grad=True)
-    (found,) = torch.autograd.grad(inter(weights), weights)
-    unit = [w / w.norm() for w in weights.detach()]
-
-    def slope(a: int, b: int) -> torch.Tensor:  # of cos(a, b) with respect to a
-        return (unit[b] - (unit[a] @ unit[b]) * unit[a]) / weights[a].detach().norm()
-
-    expected = [2 * slope(0, 1), 2 * slope(1, 0) + slope(1, 2), slope(2, 1)]
-    torch.testing.assert_close(found, torch.stack(expected) / 3, rtol=0, atol=1e-14)
-
-
-def test_opposite_classes_have_a_negative_inter() -> None:
-    weights = torch.tensor([[2.0, 0.0], [-1.0, 0.0]], requires_grad=True)
-    assert inter(weights).item() == -1
-
-
 def test_one_class_has_no_other() -> None:
     weights = torch.randn(1, 4, requires_grad=True)
     found = inter(weights)

@@ -66,17 +66,6 @@ def test_it_never_rises_and_never_jumps(m1: float, m2: float, m3: float, straigh
     assert steps.min() >= -m1 * math.pi / 4000 * 1.001  # the slope in theta is at most m1
 
 
-@settings(max_examples=60)
-@given(m1=m1s, m2=m2s, theta=st.floats(0, math.pi))
-def test_within_pi_it_is_the_print(m1: float, m2: float, theta: float) -> None:
-    phi = m1 * theta + m2
-    if phi <= math.pi:
-        found = margin_cosine(torch.tensor([math.cos(theta)], dtype=torch.float64), m1, m2)
-        assert found.item() == pytest.approx(
-            math.cos(phi), abs=1e-7 * m1
-        )  # acos(cos) near 0 loses half the digits
-
-
 @pytest.mark.parametrize("margins", MARGINS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("straight_through", [False, True])

@@ -203,21 +203,6 @@ def test_a_class_without_samples_is_learned_from_as_a_wrong_one_only() -> None:
     assert gradient[-1].abs().max() > 0
 
 
-def test_descending_the_whole_brings_samples_to_their_class_and_classes_apart() -> None:
-    embeddings, weights, labels = naive.problem(samples=8, size=8, dtype=torch.float32)
-    labels = torch.arange(8) % 4
-    counts = torch.tensor([2, 2, 2, 2, 0])
-    _, first = objective(embeddings, weights, labels, counts, FULL)
-    optimiser = torch.optim.Adam([embeddings, weights], lr=0.05)
-    for _ in range(150):
-        optimiser.zero_grad()
-        objective(embeddings, weights, labels, counts, FULL)[0].backward()
-        optimiser.step()
-    _, last = objective(embeddings, weights, labels, counts, FULL)
-    assert last["intra"] < 0.3 < first["intra"]
-    assert last["support_vector"] < 0.1 * first["support_vector"]
-
-
 def test_without_a_classification_loss_the_others_stand_alone() -> None:
     embeddings, weights, labels = naive.problem(samples=12)
     settings = Objective(weight=0.0, intra=0.5, inter=0.25, triplet=1.0)

@@ -95,11 +95,7 @@ class Checked:
 
 
 def check(path: Path, *, workers: int | None = None) -> Checked:
-    """Read, hash and decode every image of a set.
-
-    Args:
-        path: whatever `open_images` opens.
-        workers: processes; by default as there are cores.
+    """Read, hash and decode every image of what `open_images` opens, in so many processes (None: as there are cores).
 
     Raises:
         UsageError, StoreError: the set cannot be opened.

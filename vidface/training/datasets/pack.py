@@ -31,11 +31,9 @@ class Packed:
 
     Attributes:
         outputs: the files, in order; none where listed pairs cannot be used.
-        people: how many are in them; None for pairs.
-        images: how many are in them; an image that is in several pairs is counted for each.
+        people, images: how many are in them; people are None for pairs, and an image counts once for each of its pairs.
         pairs: how many, in a .bin file.
-        cut_people: left out by the minimum of images a person.
-        cut_images: left out by it.
+        cut_people, cut_images: left out by the minimum of images a person.
         unusable_pairs: how many lines of the list are no pair of images of the source.
         problems: what was met and left out when the source was opened, and what is wrong in the list, a line each.
     """

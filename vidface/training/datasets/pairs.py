@@ -163,14 +163,9 @@ def note_repeats(
 def write_bin(path: Path, images: Iterable[bytes | NDArray[np.uint8]], same: Sequence[bool]) -> None:
     """Write pairs as a `.bin` file: whole or not at all, the same bytes for the same pairs.
 
-    The file is a pickle of protocol 3 of (list of bytes, list of bool), which the readers of other toolkits
-    take (``pickle.load(file, encoding="bytes")``).
-
-    Args:
-        path: the file; replaced if it exists. Its folder must exist.
-        images: encoded images (JPEG or PNG), bytes or uint8 [n] arrays of them: those of pair i are the
-            images 2i and 2i + 1. They are taken one by one, so a generator needs memory for one.
-        same: [P], whether both images of a pair show one person.
+    The file is a pickle of protocol 3 of (list of bytes, list of bool), which the readers of other toolkits take
+    (``pickle.load(file, encoding="bytes")``). The images of pair i, encoded (JPEG or PNG, bytes or uint8 [n]), are
+    the images 2i and 2i + 1; they are taken one by one, so a generator needs memory for one.
 
     Raises:
         StoreError: there are not two images a pair, something is not an image, or the file cannot be written.
@@ -196,14 +191,11 @@ def write_bin(path: Path, images: Iterable[bytes | NDArray[np.uint8]], same: Seq
 
 
 def read_bin(path: Path) -> PairSet:
-    """Open a `.bin` file. It is held in memory as it is, encoded: 60 to 80 MB for the public sets.
+    """Open a `.bin` file, in its order. It is held in memory as it is, encoded: 60 to 80 MB for the public sets.
 
-    Args:
-        path: a pickle of (images, same): lists or arrays, of bytes or uint8 arrays, and of booleans (or 0 and 1).
-
-    Returns:
-        The pairs in the order of the file. Images with the same bytes are one image, named after where it stands
-        first ("pair 3, second image"); public sets use many images in several pairs.
+    It is a pickle of (images, same): lists or arrays, of bytes or uint8 arrays, and of booleans (or 0 and 1).
+    Images with the same bytes are one image, named after where it stands first ("pair 3, second image"); public
+    sets use many images in several pairs.
 
     Raises:
         StoreError: the file cannot be read, is damaged, wants to run anything (which is refused), has not two
