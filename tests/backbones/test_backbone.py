@@ -52,7 +52,6 @@ def relative(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 # ---- both kinds
-# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -133,11 +132,9 @@ def test_faces_of_another_shape_are_refused(
 
 @pytest.mark.parametrize("kind", ["torch", "onnx"])
 def test_the_hash_follows_weights_and_card(tmp_path: Path, kind: str) -> None:
-    first = tmp_path / "a"
-    second = tmp_path / "b"
-    first.mkdir()
-    second.mkdir()
-    path, other = tiny(first, kind), tiny(second, kind)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    path, other = tiny(tmp_path / "a", kind), tiny(tmp_path / "b", kind)
     before = load_backbone(path).sha256
     assert len(before) == 64
     assert load_backbone(other).sha256 == before, "the place does not matter"
@@ -200,7 +197,6 @@ def test_nan_passes_through(tmp_path: Path) -> None:
 
 
 # ---- torch
-# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -230,12 +226,8 @@ def test_the_order_of_a_cards_table_does_not_change_the_hash(tmp_path: Path) -> 
 
 def test_a_network_of_the_papers_widths_keeps_its_bits(tmp_path: Path) -> None:
     """Widths that fill no vector, all kinds of blocks, slopes of their own, on 40 images of noise."""
-    table = {
-        "stem": 24,
-        "blocks": [[56, 24, 1, 1], [116, 56, 1, 2], [248, 124, 1, 2]],
-        "head": 64,
-        "dimension": 282,
-    }
+    blocks = [[56, 24, 1, 1], [116, 56, 1, 2], [248, 124, 1, 2]]
+    table = {"stem": 24, "blocks": blocks, "head": 64, "dimension": 282}
     spec = parse_spec(table)
     network = stirred(spec, (32, 32))
     for module in network.modules():
@@ -262,7 +254,6 @@ def test_loading_leaves_the_threads_of_torch_alone(tmp_path: Path) -> None:
 
 
 # ---- ONNX
-# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -355,7 +346,6 @@ def test_any_damage_is_a_model_error(data: st.DataObject, tmp_path_factory: pyte
 
 
 # ---- real faces
-# -----------------------------------------------------------------------------------------------
 
 
 def lfw(shared_data: Path, people: int) -> tuple[np.ndarray, np.ndarray]:

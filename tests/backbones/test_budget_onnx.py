@@ -141,12 +141,12 @@ def test_fully_connected(
 
 
 def test_a_product_of_two_activations() -> None:
-    """Rows by rows of an image, [3, 8, 8] x [3, 8, 8]: 3 x 8 x 8 numbers of 8 terms; nothing is stored."""
+    """[3, 8, 8] x [3, 8, 8]: 3 x 8 x 8 numbers of 8 terms; nothing is stored."""
     nodes = [helper.make_node("MatMul", ["x", "x"], ["z"]), *POOLED]
     assert counted(graph_budget(model_of(nodes, output=["N", 3]), "m")) == (15 * 192, 8 * 192, 0)
 
 
-@pytest.mark.parametrize("batch", ["N", 1, 4])
+@pytest.mark.parametrize("batch", ["N", 4])
 def test_the_figures_are_for_one_image(batch: int | str) -> None:
     nodes = [
         helper.make_node("Conv", ["x", "w", "b"], ["c"]),
@@ -178,10 +178,9 @@ def test_which_numbers_are_parameters() -> None:
         helper.make_node("GlobalAveragePool", ["z"], ["p"]),
         helper.make_node("Reshape", ["p", "to"], ["y"]),
     ]
-    vectors = {name: floats(3) for name in ("g", "h", "mean", "var")}
     weights = {
         "w": floats(3, 3, 1, 1),
-        **vectors,
+        **{name: floats(3) for name in ("g", "h", "mean", "var")},
         "slope": floats(3, 1, 1),
         "scales": np.array([1, 1, 2, 2], np.float32),
         "to": np.array([-1, 3]),
@@ -190,48 +189,25 @@ def test_which_numbers_are_parameters() -> None:
     }
     budget = graph_budget(model_of(nodes, weights, output=["N", 3]), "m")
     stored = {layer.name: layer.parameters for layer in budget.layers}
-    assert stored == {
-        "node 3": 3,
-        "node 4": 9,
-        "node 5": 12,
-        "node 6": 3,
-        "node 7": 0,
-        "forgotten": 100,
-        "list": 5,
-    }
+    nodes_store = {"node 3": 3, "node 4": 9, "node 5": 12, "node 6": 3, "node 7": 0}
+    assert stored == {**nodes_store, "forgotten": 100, "list": 5}
     assert (budget.parameters, budget.macs, budget.not_counted) == (132, 2 * 9 * 64, ())
 
 
 # ---- what is not counted
 
 
+MULTIPLY = """
+    AffineGrid Attention CausalConvWithState Col2Im ConvInteger DFT DeformConv DequantizeLinear Det Einsum GRU If LSTM
+    LinearAttention Loop MatMulInteger QLinearConv QLinearMatMul RNN STFT Scan SequenceMap
+"""
+
+
 def test_no_operation_of_the_onnx_package_passes_for_free() -> None:
     names = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
     assert names >= _FREE | _COUNTED
     assert not _FREE & _COUNTED
-    multiply = {
-        "Attention",
-        "Col2Im",
-        "ConvInteger",
-        "DFT",
-        "DeformConv",
-        "Det",
-        "Einsum",
-        "GRU",
-        "If",
-        "LSTM",
-    }
-    multiply |= {
-        "LinearAttention",
-        "Loop",
-        "MatMulInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-        "RNN",
-        "STFT",
-        "Scan",
-    }
-    multiply |= {"AffineGrid", "CausalConvWithState", "DequantizeLinear", "SequenceMap"}
+    multiply = set(MULTIPLY.split())
     assert multiply <= names
     assert not multiply & (_FREE | _COUNTED)
 
@@ -288,10 +264,19 @@ def test_what_is_not_understood_is_listed(nodes: list[onnx.NodeProto], wanted: l
     assert list(graph_budget(model, "m").not_counted) == wanted
 
 
-@pytest.mark.parametrize("op", ["Conv", "MatMul"])
-def test_a_node_that_lacks_an_input_is_listed(op: str) -> None:
-    model = model_of([helper.make_node(op, ["x"], ["z"], "half"), *POOLED])
-    assert f"half ({op}: an input or its output is not there)" in graph_budget(model, "m").not_counted
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        (("Conv", ["x"], {}), "Conv: an input or its output is not there"),
+        (("MatMul", ["x"], {}), "MatMul: an input or its output is not there"),
+        (("Conv", ["x", "w"], {"group": 2}), "Conv: its channels and groups do not fit together"),
+    ],
+)
+def test_a_node_that_cannot_be_is_listed(node: tuple[str, list[str], dict[str, int]], said: str) -> None:
+    op, inputs, attributes = node
+    nodes = [helper.make_node(op, inputs, ["z"], "odd", **attributes), *POOLED]
+    model = model_of(nodes, {"w": floats(4, 3, 1, 1)})
+    assert f"odd ({said})" in graph_budget(model, "m").not_counted
 
 
 def test_a_node_without_an_output_is_listed() -> None:
@@ -337,12 +322,6 @@ def test_names_in_a_model_cannot_speak_to_the_terminal() -> None:
     assert str(caught.value).isprintable()
 
 
-def test_groups_that_contradict_the_weights_are_not_guessed_at() -> None:
-    nodes = [helper.make_node("Conv", ["x", "w"], ["z"], "odd", group=2), *POOLED]
-    budget = graph_budget(model_of(nodes, {"w": floats(4, 3, 1, 1)}), "m")
-    assert list(budget.not_counted) == ["odd (Conv: its channels and groups do not fit together)"]
-
-
 # ---- the real model, and our own exports
 
 
@@ -385,19 +364,15 @@ def test_an_export_costs_what_its_definition_costs(name: str) -> None:
     assert sum(layer.flops for layer in budget.as_stored) == organisers_count(folded, size)[0] > budget.flops
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        "",
-        "[]",
-        "[" * 100_000,
-        '{"as_bias": 3, "beside_bias": []}',
-        '{"as_bias": ["fc"]}',
-        '{"as_bias": ["none"], "beside_bias": []}',
-        '{"as_bias": ["fc"], "beside_bias": ["fc"]}',
-        '{"as_bias": ["blocks.0.expand.2"], "beside_bias": []}',
-    ],
-)
+LIES = [
+    *("", "[]", "[" * 100_000, '{"as_bias": 3, "beside_bias": []}', '{"as_bias": ["fc"]}'),
+    '{"as_bias": ["none"], "beside_bias": []}',
+    '{"as_bias": ["fc"], "beside_bias": ["fc"]}',
+    '{"as_bias": ["blocks.0.expand.2"], "beside_bias": []}',
+]
+
+
+@pytest.mark.parametrize("lie", LIES)
 def test_metadata_that_does_not_fit_the_graph_is_not_believed(lie: str) -> None:
     network = stirred(parse_spec(TINY), (16, 32))
     model = onnx_model(network, parse_spec(TINY), (16, 32))  # type: ignore[arg-type]

@@ -42,8 +42,10 @@ def test_a_saved_network_comes_back(tmp_path: Path, name: str) -> None:
     path = tmp_path / "weights.pth"
     torch.save(network.state_dict(), path)
     assert equal(read_torch_archive(path), network.state_dict())
-    stock = torch.load(path, weights_only=True)
-    assert equal(read_torch_archive(path), stock)
+    assert equal(read_torch_archive(path), torch.load(path, weights_only=True))
+
+
+DTYPES = "float64 float16 bfloat16 int32 int16 int8"
 
 
 def test_every_number_type_and_view(tmp_path: Path) -> None:
@@ -55,10 +57,7 @@ def test_every_number_type_and_view(tmp_path: Path) -> None:
         "parameter": torch.nn.Parameter(torch.ones(2, 2)),
         "empty": torch.zeros(0, 3),
         "scalar": torch.tensor(5),
-        **{
-            str(dtype): torch.ones(3, dtype=dtype)
-            for dtype in (torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int16, torch.int8)
-        },
+        **{name: torch.ones(3, dtype=getattr(torch, name)) for name in DTYPES.split()},
         "uint8": torch.tensor([1, 255], dtype=torch.uint8),
         "bool": torch.tensor([True, False]),
     }

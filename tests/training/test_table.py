@@ -34,15 +34,9 @@ def cells(page: str) -> list[list[str]]:
 
 def test_a_row_a_stage() -> None:
     header, line, first, second = cells(markdown(found()))
-    assert header == [
-        "stage",
-        "epochs",
-        "best",
-        "images seen",
-        "validation accuracy",
-        "validation TPR@FPR=1e-3",
-        "test accuracy",
-        "test TPR@FPR=1e-3",
+    assert header[:4] == ["stage", "epochs", "best", "images seen"]
+    assert header[4:] == [
+        f"{name} {what}" for name in ("validation", "test") for what in ("accuracy", "TPR@FPR=1e-3")
     ]
     assert set(line) == {"---"}
     same = ["12", "7", "1,234,567"]
