@@ -28,13 +28,6 @@ def png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def stored(index: int, damaged: dict[int, object]) -> bytes:
-    what = damaged.get(index)
-    if isinstance(what, Exception):
-        raise what
-    return what if isinstance(what, bytes) else png(pixels(index))
-
-
 class Stored:
     """The images of a set; can be sent to worker processes, and tells what was read."""
 
@@ -43,7 +36,10 @@ class Stored:
 
     def __call__(self, index: int) -> bytes:
         self.asked.append(index)
-        return stored(index, self.damaged)
+        what = self.damaged.get(index)
+        if isinstance(what, Exception):
+            raise what
+        return what if isinstance(what, bytes) else png(pixels(index))
 
 
 def image_set(count: int = 24, **damaged: object) -> ImageSet:

@@ -8,20 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from face_sets import jpeg
+from face_sets import content_of, jpeg
 
 from vidface.errors import StoreError
-from vidface.training.datasets.pairs import PairSet, read_bin, write_bin
+from vidface.training.datasets.pairs import read_bin, write_bin
 
 IMAGES = [jpeg(0), jpeg(1), jpeg(2, kind="PNG"), jpeg(0), jpeg(4), jpeg(5)]
 SAME = [True, False, True]
-
-
-def content_of(pairs: PairSet) -> list[tuple[bytes, bytes, bool]]:
-    return [
-        (pairs.read(int(one)), pairs.read(int(other)), bool(same))
-        for one, other, same in zip(pairs.first, pairs.second, pairs.same, strict=True)
-    ]
 
 
 EXPECTED = [(IMAGES[2 * pair], IMAGES[2 * pair + 1], SAME[pair]) for pair in range(3)]
