@@ -25,7 +25,8 @@ def augment(image: Pixels, how: Augmentation, random: np.random.Generator) -> Pi
     dice = random.random(7)
     details = np.random.default_rng(random.integers(2**63))
     if dice[0] < how.flip:
-        image = _mirrored(image)
+        # As whole pixels of three bytes: twice as fast as byte by byte.
+        image = np.ascontiguousarray(np.ascontiguousarray(image).view("V3")[:, ::-1]).view(np.uint8)
     if dice[1] < how.shift:
         image = _shifted(image, details)
     if dice[2] < how.light:
@@ -40,12 +41,6 @@ def augment(image: Pixels, how: Augmentation, random: np.random.Generator) -> Pi
     if dice[6] < how.erase:
         image = _erased(image, details)
     return np.ascontiguousarray(image)
-
-
-def _mirrored(image: Pixels) -> Pixels:
-    # As whole pixels of three bytes: twice as fast as byte by byte.
-    pixels = np.ascontiguousarray(image).view("V3")[:, ::-1]
-    return np.ascontiguousarray(pixels).view(np.uint8)
 
 
 def _shifted(image: Pixels, random: np.random.Generator) -> Pixels:

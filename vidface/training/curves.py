@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 from vidface.files.atomic import atomic_path
 from vidface.training.metrics_file import read_metrics
@@ -35,32 +35,27 @@ def draw_curves(folders: Sequence[Path], output: Path, fpr_target: str) -> None:
         lines = read_metrics(folder)
         if not lines:
             continue
-        colour = f"C{number % 10}"
         name = folder.name.partition("-")[2]
         steps = [line for line in lines if "rate" in line]
         epochs = [line for line in lines if "validation" in line]
-        _plot(loss_axes, begun, steps, [line["loss"] for line in steps], colour, name)
+        curves = [(loss_axes, steps, [line["loss"] for line in steps], name, "-")]
         for style, part in zip(("-", "--", ":"), ("intra", "inter", "triplet"), strict=True):
             having = [line for line in steps if part in line]
-            values = [line[part] for line in having]
-            _plot(part_axes, begun, having, values, colour, f"{part}, {name}", style)
-        for dataset, style in zip(
-            epochs[0]["validation"] if epochs else (), cycle(("o-", "s--", "^:", "v-.")), strict=False
-        ):
+            curves.append((part_axes, having, [line[part] for line in having], f"{part}, {name}", style))
+        sets = epochs[0]["validation"] if epochs else ()
+        for dataset, style in zip(sets, cycle(("o-", "s--", "^:", "v-.")), strict=False):
             shown = name if dataset == "people" else f"{name}, {dataset}"
-            accuracy = [line["validation"][dataset]["accuracy"] for line in epochs]
-            _plot(accuracy_axes, begun, epochs, accuracy, colour, shown, style)
-            rates = [line["validation"][dataset].get("tpr") for line in epochs]
+            measured = [line["validation"][dataset] for line in epochs]
+            curves.append((accuracy_axes, epochs, [found["accuracy"] for found in measured], shown, style))
+            rates = [found.get("tpr") for found in measured]
             if any(rate is not None for rate in rates):
-                _plot(
-                    tpr_axes,
-                    begun,
-                    epochs,
-                    [float("nan") if r is None else r for r in rates],
-                    colour,
-                    shown,
-                    style,
-                )
+                rates = [math.nan if rate is None else rate for rate in rates]
+                curves.append((tpr_axes, epochs, rates, shown, style))
+        for axes, at, values, label, style in curves:
+            if values:
+                places = [begun + line["step"] for line in at]
+                look = {"color": f"C{number % 10}", "markersize": 4, "linewidth": 1.2}
+                axes.plot(places, values, style, label=label, **look)
         begun += lines[-1]["step"]
         for axes in (loss_axes, part_axes, accuracy_axes, tpr_axes):
             axes.axvline(begun, color="0.85", linewidth=0.8, zorder=0)
@@ -77,24 +72,3 @@ def draw_curves(folders: Sequence[Path], output: Path, fpr_target: str) -> None:
     for suffix in ("svg", "png"):
         with atomic_path(output / f"curves.{suffix}") as partial:
             figure.savefig(partial, format=suffix, dpi=110)
-
-
-def _plot(
-    axes: Any,
-    begun: int,
-    lines: Sequence[dict[str, Any]],
-    values: Sequence[float],
-    colour: str,
-    label: str,
-    style: str = "-",
-) -> None:
-    if values:
-        axes.plot(
-            [begun + line["step"] for line in lines],
-            values,
-            style,
-            color=colour,
-            label=label,
-            markersize=4,
-            linewidth=1.2,
-        )
