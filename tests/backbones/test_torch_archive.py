@@ -172,18 +172,6 @@ def test_an_archive_that_is_a_program_is_refused_by_its_kind(tmp_path: Path, kin
     assert f"{kind}" in refusal(path) and "export it to ONNX" in refusal(path)
 
 
-def test_files_of_old_torch_are_told_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "w.pth"
-    write_card(path, architecture=TINY)
-    torch.save(stirred(SPEC, (16, 32)).state_dict(), path, _use_new_zipfile_serialization=False)
-    with pytest.raises(
-        ModelError, match=r"torch before 1\.6 .* torch\.save\(torch\.load\(FILE, weights_only=True\)"
-    ):
-        load_backbone(path)
-    torch.save(torch.load(path, weights_only=True), path)  # what the message says
-    load_backbone(path)
-
-
 # Archives made by hand
 
 

@@ -227,14 +227,6 @@ def test_the_best_epoch_is_kept_and_the_next_stage_starts_from_it(
     assert torch.equal(classifier, load_file(best)["classifier"])
 
 
-def test_nothing_can_be_measured(tmp_path: Path, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first epoch is as good as any."""
-    told(monkeypatch, [None, None])
-    found, out = trained(tmp_path, people)
-    assert found["stages"][0]["best_epoch"] == 1
-    assert state(out / "1-first" / "best_checkpoint.safetensors")["epoch"] == 1
-
-
 def test_a_plateau_lowers_the_rate_and_ends_the_stage(
     tmp_path: Path, people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

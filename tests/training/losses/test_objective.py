@@ -87,15 +87,6 @@ def test_every_stage_is_the_weighted_sum_of_its_parts(
         assert expected["triplet"] > 0  # there is something to mine
 
 
-@pytest.mark.parametrize("settings", [*STAGES, FULL], ids=range(7))
-def test_the_gradient_of_the_whole_is_true(settings: Objective) -> None:
-    embeddings, weights, labels = naive.problem(samples=8)
-    counts = counted(labels)
-    assert torch.autograd.gradcheck(
-        lambda e, w: objective(e, w, labels, counts, settings)[0], (embeddings, weights)
-    )
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("classification", ["arcface", "combined", "support_vector"])
 def test_weight_0_is_the_stage_before_bit_for_bit(
