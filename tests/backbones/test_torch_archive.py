@@ -15,7 +15,7 @@ from small_models import TINY, faces, stirred, tiny_torch, write_card
 from vidface.backbones import load_backbone
 from vidface.backbones.mobilefacenet import build
 from vidface.backbones.spec import parse_spec
-from vidface.backbones.torch_archive import read_torch_archive
+from vidface.backbones.weights import read_torch_archive
 from vidface.errors import ModelError
 
 SPEC = parse_spec(TINY)

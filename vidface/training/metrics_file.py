@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from vidface.errors import UsageError
 from vidface.files.atomic import write_atomic
@@ -24,7 +23,8 @@ class MetricsFile:
 
     def __init__(self, folder: Path, lines: int, *, tensorboard: bool, speaks: bool) -> None:
         self.lines = lines
-        self._handle = self._board = None
+        self._handle: BinaryIO | None = None
+        self._board: Any = None
         if not speaks:
             return
         path = folder / METRICS
@@ -32,8 +32,15 @@ class MetricsFile:
         with write_atomic(path) as whole:
             whole.writelines(kept)
         if tensorboard:
-            step = json.loads(kept[-1])["step"] + 1 if kept else 0
-            self._board = _writer(folder, step)
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise UsageError(
+                    "tensorboard = true, but it is not installed: pip install -e '.[train]', or take it out of the "
+                    "recipe"
+                ) from None
+            purge = json.loads(kept[-1])["step"] + 1 if kept else None
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=purge)
         self._handle = path.open("ab")
 
     def add(self, step: int, values: dict[str, Any]) -> None:
@@ -50,9 +57,7 @@ class MetricsFile:
     def __enter__(self) -> MetricsFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         for open_one in (self._handle, self._board):
             if open_one is not None:
                 open_one.close()
@@ -62,16 +67,6 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """All lines of a stage's metrics; none where it has not begun."""
     path = folder / METRICS
     return [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
-
-
-def _writer(folder: Path, purge_step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UsageError(
-            "tensorboard = true, but it is not installed: pip install -e '.[train]', or take it out of the recipe"
-        ) from None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=purge_step or None)
 
 
 def _numbers(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

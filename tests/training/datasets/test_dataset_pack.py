@@ -182,8 +182,8 @@ def test_whole_or_not_at_all(
 
 
 def test_what_a_killed_run_left_is_cleared_away(source: Path, tmp_path: Path) -> None:
-    (tmp_path / ".out.123.parts").mkdir()
-    (tmp_path / ".out.123.parts" / "out-00000.tar").write_bytes(b"half")
+    (tmp_path / ".out-abc").mkdir()
+    (tmp_path / ".out-abc" / "out-00000.tar").write_bytes(b"half")
     pack(source, tmp_path / "out", to="tar", shards=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import glob
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from vidface.errors import UsageError
-from vidface.files.locks import exclusive
+from vidface.files.locks import exclusive, scratch_folder
 from vidface.runtime import progress
 from vidface.training.datasets.images import cut_long_tail
 from vidface.training.datasets.open import open_images
@@ -116,10 +114,13 @@ def _pack_images(
             write_tar(output, images, range(total), advance)
         else:
             made = [output / f"{output.name}-{number:05d}.tar" for number in range(shards)]
-            with _whole_folder(output) as folder:
+            with scratch_folder(output, output.name) as scratch:
+                folder = scratch / output.name
+                folder.mkdir()
                 for number, shard in enumerate(made):
                     places = range(number * total // shards, (number + 1) * total // shards)
                     write_tar(folder / shard.name, images, places, advance)
+                folder.rename(output)
     return Packed(
         outputs=made,
         people=len(images.identities),
@@ -146,17 +147,3 @@ def _pack_pairs(pairs: PairSet, output: Path) -> Packed:
 
         write_bin(output, contents(), pairs.same[order].tolist())
     return Packed([output], None, total, pairs=len(pairs.same), problems=pairs.problems)
-
-
-@contextmanager
-def _whole_folder(output: Path) -> Iterator[Path]:
-    """Make a folder that takes its name once all that is in it is written."""
-    for left_by_a_killed_run in output.parent.glob(f".{glob.escape(output.name)}.*.parts"):
-        shutil.rmtree(left_by_a_killed_run)
-    folder = output.with_name(f".{output.name}.{os.getpid()}.parts")
-    folder.mkdir()
-    try:
-        yield folder
-        folder.rename(output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
