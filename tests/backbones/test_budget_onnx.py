@@ -14,6 +14,7 @@ from counting import organisers_count, stored_numbers, torch_flops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from onnx.helper import make_node
 from small_models import TINY, save_external, stirred, tiny_onnx, write_card
 from torch import nn
 
@@ -55,7 +56,7 @@ def floats(*shape: int) -> Array:
 
 
 # Whatever stands before it: any image to an embedding of its channels' means.
-POOLED = (helper.make_node("GlobalAveragePool", ["z"], ["p"]), helper.make_node("Flatten", ["p"], ["y"]))
+POOLED = (make_node("GlobalAveragePool", ["z"], ["p"]), make_node("Flatten", ["p"], ["y"]))
 
 
 def counted(budget: Budget) -> tuple[int, int, int]:
@@ -96,8 +97,8 @@ def test_convolutions_cost_what_torch_counts(
         conv = nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=bias)
     weights = {name: tensor.detach().numpy() for name, tensor in conv.named_parameters()}
     nodes = [
-        helper.make_node("Conv", ["x", "first"], ["c"]),
-        helper.make_node(
+        make_node("Conv", ["x", "first"], ["c"]),
+        make_node(
             "ConvTranspose" if transposed else "Conv",
             ["c", *weights],
             ["z"],
@@ -135,23 +136,23 @@ def test_fully_connected(
     cost: tuple[int, int, int],
 ) -> None:
     op, inputs, attributes = node
-    nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node(op, inputs, ["y"], **attributes)]
+    nodes = [make_node("Flatten", ["x"], ["f"]), make_node(op, inputs, ["y"], **attributes)]
     model = model_of(nodes, {name: floats(*shape) for name, shape in weights.items()})
     assert counted(graph_budget(model, "m")) == cost
 
 
 def test_a_product_of_two_activations() -> None:
     """[3, 8, 8] x [3, 8, 8]: 3 x 8 x 8 numbers of 8 terms; nothing is stored."""
-    nodes = [helper.make_node("MatMul", ["x", "x"], ["z"]), *POOLED]
+    nodes = [make_node("MatMul", ["x", "x"], ["z"]), *POOLED]
     assert counted(graph_budget(model_of(nodes, output=["N", 3]), "m")) == (15 * 192, 8 * 192, 0)
 
 
 @pytest.mark.parametrize("batch", ["N", 4])
 def test_the_figures_are_for_one_image(batch: int | str) -> None:
     nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"]),
-        helper.make_node("Flatten", ["c"], ["f"]),
-        helper.make_node("MatMul", ["f", "m"], ["y"]),
+        make_node("Conv", ["x", "w", "b"], ["c"]),
+        make_node("Flatten", ["c"], ["f"]),
+        make_node("MatMul", ["f", "m"], ["y"]),
     ]
     weights = {"w": floats(2, 3, 3, 3), "b": floats(2), "m": floats(72, 4)}
     budget = graph_budget(model_of(nodes, weights, shape=[batch, 3, 8, 8], output=[batch, 4]), "m")
@@ -165,18 +166,18 @@ def test_the_figures_are_for_one_image(batch: int | str) -> None:
 def test_which_numbers_are_parameters() -> None:
     """Normalisations 4 a channel, slopes, shared weights once, constants; no shapes, scales, bounds or integers."""
     nodes = [
-        helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(floats(1, 3, 1, 1))),
-        helper.make_node("Constant", [], ["list"], value_floats=[1.0, 2.0, 3.0, 4.0, 5.0]),
-        helper.make_node("Constant", [], ["low"], value=numpy_helper.from_array(np.float32(0))),
-        helper.make_node("Sub", ["x", "k"], ["a"]),
-        helper.make_node("Conv", ["a", "w"], ["b"]),
-        helper.make_node("BatchNormalization", ["b", "g", "h", "mean", "var"], ["c"]),
-        helper.make_node("PRelu", ["c", "slope"], ["d"]),
-        helper.make_node("Conv", ["d", "w"], ["e"]),
-        helper.make_node("Clip", ["e", "low"], ["clipped"]),
-        helper.make_node("Resize", ["clipped", "", "scales"], ["z"]),
-        helper.make_node("GlobalAveragePool", ["z"], ["p"]),
-        helper.make_node("Reshape", ["p", "to"], ["y"]),
+        make_node("Constant", [], ["k"], value=numpy_helper.from_array(floats(1, 3, 1, 1))),
+        make_node("Constant", [], ["list"], value_floats=[1.0, 2.0, 3.0, 4.0, 5.0]),
+        make_node("Constant", [], ["low"], value=numpy_helper.from_array(np.float32(0))),
+        make_node("Sub", ["x", "k"], ["a"]),
+        make_node("Conv", ["a", "w"], ["b"]),
+        make_node("BatchNormalization", ["b", "g", "h", "mean", "var"], ["c"]),
+        make_node("PRelu", ["c", "slope"], ["d"]),
+        make_node("Conv", ["d", "w"], ["e"]),
+        make_node("Clip", ["e", "low"], ["clipped"]),
+        make_node("Resize", ["clipped", "", "scales"], ["z"]),
+        make_node("GlobalAveragePool", ["z"], ["p"]),
+        make_node("Reshape", ["p", "to"], ["y"]),
     ]
     weights = {
         "w": floats(3, 3, 1, 1),
@@ -213,40 +214,39 @@ def test_no_operation_of_the_onnx_package_passes_for_free() -> None:
 
 
 def einsum() -> list[onnx.NodeProto]:
-    return [helper.make_node("Einsum", ["x", "x"], ["z"], "product", equation="nchw,nchw->nchw"), *POOLED]
+    return [make_node("Einsum", ["x", "x"], ["z"], "product", equation="nchw,nchw->nchw"), *POOLED]
 
 
 def branch() -> list[onnx.NodeProto]:
     body = helper.make_graph(
-        [helper.make_node("Conv", ["x", "inner"], ["r"])],
+        [make_node("Conv", ["x", "inner"], ["r"])],
         "b",
         [],
         [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(floats(3, 3, 1, 1), "inner")],
     )
-    condition = helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
-    return [condition, helper.make_node("If", ["yes"], ["z"], then_branch=body, else_branch=body), *POOLED]
+    condition = make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
+    return [condition, make_node("If", ["yes"], ["z"], then_branch=body, else_branch=body), *POOLED]
 
 
 def quantised() -> list[onnx.NodeProto]:
     arrays = {"s": np.float32(1), "q": np.uint8(0), "k": np.zeros((3, 3, 1, 1), np.uint8)}
     nodes = [
-        helper.make_node("Constant", [], [n], value=numpy_helper.from_array(np.array(a)))
-        for n, a in arrays.items()
+        make_node("Constant", [], [n], value=numpy_helper.from_array(np.array(a))) for n, a in arrays.items()
     ]
     return [
         *nodes,
-        helper.make_node("QuantizeLinear", ["x", "s", "q"], ["u"], "in"),
-        helper.make_node("QLinearConv", ["u", "s", "q", "k", "s", "q", "s", "q"], ["v"], "conv"),
-        helper.make_node("DequantizeLinear", ["v", "s", "q"], ["z"], "out"),
+        make_node("QuantizeLinear", ["x", "s", "q"], ["u"], "in"),
+        make_node("QLinearConv", ["u", "s", "q", "k", "s", "q", "s", "q"], ["v"], "conv"),
+        make_node("DequantizeLinear", ["v", "s", "q"], ["z"], "out"),
         *POOLED,
     ]
 
 
 def vendor() -> list[onnx.NodeProto]:
-    fused = helper.make_node("FusedConv", ["x"], ["z"], "fast", domain="com.vendor")
-    conv = helper.make_node("Conv", ["z", "w"], ["z2"], "after")
-    return [fused, conv, helper.make_node("Flatten", ["z2"], ["y"])]
+    fused = make_node("FusedConv", ["x"], ["z"], "fast", domain="com.vendor")
+    conv = make_node("Conv", ["z", "w"], ["z2"], "after")
+    return [fused, conv, make_node("Flatten", ["z2"], ["y"])]
 
 
 @pytest.mark.parametrize(
@@ -274,15 +274,15 @@ def test_what_is_not_understood_is_listed(nodes: list[onnx.NodeProto], wanted: l
 )
 def test_a_node_that_cannot_be_is_listed(node: tuple[str, list[str], dict[str, int]], said: str) -> None:
     op, inputs, attributes = node
-    nodes = [helper.make_node(op, inputs, ["z"], "odd", **attributes), *POOLED]
+    nodes = [make_node(op, inputs, ["z"], "odd", **attributes), *POOLED]
     model = model_of(nodes, {"w": floats(4, 3, 1, 1)})
     assert f"odd ({said})" in graph_budget(model, "m").not_counted
 
 
 def test_a_node_without_an_output_is_listed() -> None:
     nodes = [
-        helper.make_node("Sink", ["w"], [], "sink", domain="com.vendor"),
-        helper.make_node("Identity", ["x"], ["z"]),
+        make_node("Sink", ["w"], [], "sink", domain="com.vendor"),
+        make_node("Identity", ["x"], ["z"]),
         *POOLED,
     ]
     model = model_of(nodes, {"w": floats(5, 2)}, output=["N", 3], domains=["com.vendor"])
@@ -295,12 +295,12 @@ def test_weights_in_few_bits_do_not_pass_for_nothing(constant: bool) -> None:
     stored = numpy_helper.from_array(np.ones((1024, 3, 1, 1), np.int8), "q")
     places = np.zeros(4096, np.int64)  # as attention keeps the places of its biases
     nodes = [
-        helper.make_node("Cast", ["q"], ["w"], to=TensorProto.FLOAT),
-        helper.make_node("Conv", ["x", "w"], ["z"], "conv"),
+        make_node("Cast", ["q"], ["w"], to=TensorProto.FLOAT),
+        make_node("Conv", ["x", "w"], ["z"], "conv"),
         *POOLED,
     ]
     if constant:
-        nodes.insert(0, helper.make_node("Constant", [], ["q"], value=stored))
+        nodes.insert(0, make_node("Constant", [], ["q"], value=stored))
     model = model_of(nodes, {"places": places}, output=["N", 1024])
     if not constant:
         model.graph.initializer.append(stored)
@@ -309,7 +309,7 @@ def test_weights_in_few_bits_do_not_pass_for_nothing(constant: bool) -> None:
 
 def test_names_in_a_model_cannot_speak_to_the_terminal() -> None:
     word = "a\x1b[2Jb\nlimits light: within"
-    nodes = [helper.make_node(word, ["x"], ["z"], word, domain=word), *POOLED]
+    nodes = [make_node(word, ["x"], ["z"], word, domain=word), *POOLED]
     model = model_of(nodes, {word: floats(5)}, domains=[word])
     budget = graph_budget(model, "m")
     (foreign,) = budget.not_counted
@@ -440,7 +440,7 @@ def test_graphs_that_cannot_be_counted(
 
 
 def test_two_inputs_and_an_unknown_dimension() -> None:
-    nodes = [helper.make_node("Add", ["x", "other"], ["z"]), *POOLED]
+    nodes = [make_node("Add", ["x", "other"], ["z"]), *POOLED]
     model = model_of(nodes, output=["N", 3])
     model.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 3, 8, 8]))
     with pytest.raises(ModelError, match="has 2 inputs; a face model has one"):
@@ -453,7 +453,7 @@ def test_two_inputs_and_an_unknown_dimension() -> None:
 
 def test_weights_that_are_listed_as_inputs_are_weights() -> None:
     model = model_of(
-        [helper.make_node("Conv", ["x", "w"], ["z"]), *POOLED], {"w": floats(3, 3, 1, 1)}, output=["N", 3]
+        [make_node("Conv", ["x", "w"], ["z"]), *POOLED], {"w": floats(3, 3, 1, 1)}, output=["N", 3]
     )
     model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [3, 3, 1, 1]))
     assert counted(graph_budget(model, "m")) == (5 * 192, 9 * 64, 9)

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from command_line import write_graph
 from onnx import TensorProto, helper
+from onnx.helper import make_node
 from small_models import CARD, faces, write_card
 
 from vidface.backbones import load_backbone
@@ -37,10 +38,10 @@ def write_model(
 ) -> Path:
     """A product with `MATRIX`: what is `before` makes "p" of "x" (N x 3 x H x W), `after` makes the outputs of "m"."""
     nodes = [
-        *(before if before is not None else [helper.make_node("Identity", ["x"], ["p"])]),
-        helper.make_node("Flatten", ["p"], ["f"]),
-        helper.make_node("MatMul", ["f", "w"], ["m"]),
-        *(after if after is not None else [helper.make_node("Identity", ["m"], ["y"])]),
+        *(before if before is not None else [make_node("Identity", ["x"], ["p"])]),
+        make_node("Flatten", ["p"], ["f"]),
+        make_node("MatMul", ["f", "w"], ["m"]),
+        *(after if after is not None else [make_node("Identity", ["m"], ["y"])]),
     ]
     stored = [
         helper.make_tensor("w", TensorProto.FLOAT, MATRIX.shape, MATRIX.tobytes(), raw=True),
@@ -58,23 +59,20 @@ def wanted(images: np.ndarray, mean: Any = CARD["mean"], std: Any = CARD["std"])
     return np.transpose(x, (0, 3, 1, 2)).reshape(len(images), -1) @ MATRIX.astype(np.float64)
 
 
-TO_FIRST = [helper.make_node("Transpose", ["x"], ["p"], perm=[0, 3, 1, 2])]
-CAST = [helper.make_node("Cast", ["x"], ["p"], to=TensorProto.FLOAT)]
+TO_FIRST = [make_node("Transpose", ["x"], ["p"], perm=[0, 3, 1, 2])]
+CAST = [make_node("Cast", ["x"], ["p"], to=TensorProto.FLOAT)]
 LAST = [HEIGHT, WIDTH, 3]
 
 
 def ends_in(op: str, numbers: list[int], *shape: Any) -> dict[str, Any]:
     """The model with one more operation, whose axes or sizes are given, and the shape its output is said to have."""
-    after = [helper.make_node(op, ["m", "a"], ["y"])]
+    after = [make_node(op, ["m", "a"], ["y"])]
     outputs = (("y", list(shape or ("N", 6))),)
     return {"after": after, "constants": (whole("a", numbers),), "outputs": outputs}
 
 
 NORM_AND_FEATURE = {
-    "after": [
-        helper.make_node("ReduceL2", ["m"], ["norm"], axes=[1]),
-        helper.make_node("Identity", ["m"], ["feature"]),
-    ],
+    "after": [make_node("ReduceL2", ["m"], ["norm"], axes=[1]), make_node("Identity", ["m"], ["feature"])],
     "outputs": (("norm", ["N", 1]), ("feature", ["N", 6])),
 }
 TAKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str, int | None]] = {
@@ -84,12 +82,7 @@ TAKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str, int | None]] = {
     "D of one face": ({**ends_in("Squeeze", [0], 6), "shape": [1, *FREE[1:]]}, {}, "NCHW", 1),
     "a batch of 1": ({"shape": [1, *FREE[1:]], "outputs": (("y", [1, 6]),)}, {}, "NCHW", 1),
     "a batch of 1 frozen inside": (ends_in("Reshape", [1, -1]), {}, "NCHW", 1),
-    "a mean over the batch": (
-        {"after": [helper.make_node("ReduceMean", ["m"], ["y"], axes=[0])]},
-        {},
-        "NCHW",
-        1,
-    ),
+    "a mean over the batch": ({"after": [make_node("ReduceMean", ["m"], ["y"], axes=[0])]}, {}, "NCHW", 1),
     "channels last": ({"before": TO_FIRST, "shape": ["N", *LAST]}, {}, "NHWC", None),
     "channels last, a batch of 2": ({"before": TO_FIRST, "shape": [2, *LAST]}, {}, "NHWC", 2),
     "all sides free": ({"shape": ["batch", "channels", "h w", "?"]}, {}, "NCHW", None),
@@ -99,8 +92,8 @@ TAKEN: dict[str, tuple[dict[str, Any], dict[str, Any], str, int | None]] = {
     "uint8, channels last": (
         {
             "before": [
-                helper.make_node("Transpose", ["x"], ["q"], perm=[0, 3, 1, 2]),
-                helper.make_node("Cast", ["q"], ["p"], to=TensorProto.FLOAT),
+                make_node("Transpose", ["x"], ["q"], perm=[0, 3, 1, 2]),
+                make_node("Cast", ["q"], ["p"], to=TensorProto.FLOAT),
             ],
             "dtype": TensorProto.UINT8,
             "shape": ["N", *LAST],
@@ -178,7 +171,7 @@ def test_an_output_that_is_not_given_leaves_the_hash_as_it_was(tmp_path: Path) -
         (
             {
                 "shape": ["N", 1, HEIGHT, WIDTH],
-                "before": [helper.make_node("Concat", ["x", "x", "x"], ["p"], axis=1)],
+                "before": [make_node("Concat", ["x", "x", "x"], ["p"], axis=1)],
             },
             "its input is N x 1 x 16 x 32; a face model takes N x 3 x H x W",
         ),
@@ -187,13 +180,10 @@ def test_an_output_that_is_not_given_leaves_the_hash_as_it_was(tmp_path: Path) -
             "2 faces give an output of 2 x 2 x 3; .* a feature map: export it with its pooling",
         ),
         (
-            {"after": [helper.make_node("ReduceL2", ["m"], ["y"], axes=[1])], "outputs": (("y", ["N", 1]),)},
+            {"after": [make_node("ReduceL2", ["m"], ["y"], axes=[1])], "outputs": (("y", ["N", 1]),)},
             "2 x 1, one number per face: not an embedding",
         ),
-        (
-            {"after": [helper.make_node("Cast", ["m"], ["y"], to=TensorProto.INT32)]},
-            "cannot open it: .*type",
-        ),
+        ({"after": [make_node("Cast", ["m"], ["y"], to=TensorProto.INT32)]}, "cannot open it: .*type"),
     ],
     ids=["uint8", "grey", "map", "norm", "whole numbers"],
 )

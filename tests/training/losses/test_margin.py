@@ -95,14 +95,6 @@ def test_what_rounding_carried_beyond_1_counts_as_1() -> None:
         assert (slope != 0).all()
 
 
-def test_straight_through_has_the_value_of_the_margin_and_a_slope_of_1() -> None:
-    cosine = torch.linspace(-1, 1, 41, dtype=torch.float64, requires_grad=True)
-    straight = margin_cosine(cosine, 1.1, 0.3, 0.2, straight_through=True)
-    assert straight.tolist() == pytest.approx(margin_cosine(cosine, 1.1, 0.3, 0.2).tolist(), abs=1e-12)
-    (slope,) = torch.autograd.grad(straight.sum(), cosine)
-    assert slope.tolist() == [1.0] * 41
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_angles_are_exact_at_both_ends_and_their_gradients_finite(dtype: torch.dtype) -> None:
     cosine = torch.tensor([1.0, 0.5, 0.0, -1.0], dtype=dtype, requires_grad=True)

@@ -183,17 +183,6 @@ def test_theta_of_0_and_pi_under_autocast(settings: Objective, dtype: torch.dtyp
         assert gradient.isfinite().all()
 
 
-def test_a_class_without_samples_is_learned_from_as_a_wrong_one_only() -> None:
-    embeddings, weights, labels = naive.problem(samples=8)
-    counts = counted(labels)
-    total, parts = objective(embeddings, weights, labels, counts, FULL)
-    assert total.isfinite()
-    assert all(part.isfinite() for part in parts.values())
-    (gradient,) = torch.autograd.grad(total, weights)
-    assert gradient.isfinite().all()
-    assert gradient[-1].abs().max() > 0
-
-
 def test_without_a_classification_loss_the_others_stand_alone() -> None:
     embeddings, weights, labels = naive.problem(samples=12)
     settings = Objective(weight=0.0, intra=0.5, inter=0.25, triplet=1.0)
