@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import naive_losses as naive
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,9 +8,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vidface.training.mining import semi_hard_triplets, triplet_loss
-
-sys.path.insert(0, str(Path(__file__).parent / "losses"))
-import naive_losses as naive
 
 
 def mined(similarity: Tensor, labels: Tensor, margin: float) -> list[tuple[int, ...]]:
