@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidface.training.augment import augment
+from vidface.training.data import augment
 from vidface.training.recipe import Augmentation
 
 NONE = {"flip": 0.0}

@@ -18,8 +18,8 @@ from torch.nn import functional
 from vidface.backbones.mobilefacenet import build
 from vidface.backbones.spec import parse_spec
 from vidface.errors import ChangedError, ModelError, UsageError
+from vidface.training.checkpoint import first_classifier
 from vidface.training.run import train
-from vidface.training.start import first_classifier
 
 STAGE = """
 [[stage]]

@@ -29,6 +29,8 @@ from vidface.errors import UsageError
 from vidface.files.locks import refuse_changed
 from vidface.runtime import progress
 from vidface.training.checkpoint import (
+    Start,
+    first_classifier,
     load_checkpoint,
     optimiser_tensors,
     part_of,
@@ -38,13 +40,11 @@ from vidface.training.checkpoint import (
 from vidface.training.data import Batches, loader, normalised
 from vidface.training.datasets.images import ImageSet
 from vidface.training.distributed import World, broadcast, gathered_rows, shares
+from vidface.training.epochs import epoch_batches, epoch_steps, plateau_drops, rate
 from vidface.training.losses.objective import objective
 from vidface.training.losses.shard import Shard, all_sum
-from vidface.training.metrics_file import MetricsFile
+from vidface.training.outputs import MetricsFile
 from vidface.training.recipe import Stage, TrainingRecipe
-from vidface.training.sampler import epoch_batches, epoch_steps
-from vidface.training.schedule import plateau_drops, rate
-from vidface.training.start import Start, first_classifier
 from vidface.training.validation import Faces, measure
 
 __all__ = ["BEST", "LAST", "Setting", "train_stage"]

@@ -61,8 +61,7 @@ class Stage(_Table):
 
     Attributes:
         name: also the name of its folder.
-        weights: of the first stage alone: a file of weights to start from, see `vidface.training.start`; None: fresh
-            ones.
+        weights: of the first stage alone: a file to start from, see `vidface.training.checkpoint`; None: fresh weights.
         loss: what is minimised; see `vidface.training.losses.objective`.
         images_per_identity: None: images are shuffled. K: PK sampling, batches of K images of each of
             batch_size / K people (Hermans et al., the paper's [12]; it uses 4).

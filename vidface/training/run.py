@@ -31,18 +31,16 @@ from vidface.files.atomic import sha256_file, write_atomic
 from vidface.files.json_files import read_json, write_json
 from vidface.files.locks import exclusive, refuse_changed
 from vidface.runtime import keep_freed_memory
-from vidface.training.checkpoint import load_checkpoint, part_of
-from vidface.training.curves import draw_curves
+from vidface.training.checkpoint import load_checkpoint, of_checkpoint, part_of, read_start
 from vidface.training.data import MEAN, STD
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.open import open_images
 from vidface.training.distributed import World, joined
+from vidface.training.epochs import epoch_steps
 from vidface.training.loop import BEST, Setting, train_stage
+from vidface.training.outputs import draw_curves, in_words, markdown, stage_table
 from vidface.training.people import Divided, divide
 from vidface.training.recipe import TrainingRecipe, read_training_recipe
-from vidface.training.sampler import epoch_steps
-from vidface.training.start import of_checkpoint, read_start
-from vidface.training.table import in_words, markdown, stage_table
 from vidface.training.validation import FPR_TARGET, Faces, held_out, measure, open_sets
 
 __all__ = ["train"]
