@@ -72,7 +72,7 @@ def export(checkpoint: Path, output: Path, faces: NDArray[np.uint8] | None = Non
     card_path = _card_beside(output)
     card = read_card(checkpoint, {})
     network, spec = load_network(checkpoint, card)
-    images = _noise(card.input_size)
+    images = np.random.default_rng(0).integers(0, 256, (_NOISE, *card.input_size, 3), dtype=np.uint8)
     if faces is not None:
         if faces.dtype != np.uint8 or faces.shape[1:] != images.shape[1:]:
             raise UsageError(
@@ -126,10 +126,6 @@ def _card_beside(output: Path) -> Path:
                 "another name or folder for the output"
             )
     return card_path
-
-
-def _noise(input_size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (_NOISE, *input_size, 3), dtype=np.uint8)
 
 
 def _parts(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:

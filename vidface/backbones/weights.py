@@ -92,10 +92,8 @@ def fill(module: nn.Module, given: Mapping[str, torch.Tensor], path: Path) -> No
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
-    return read_torch_archive(path) if model_kind(path) == "torch" else _read_safetensors(path)
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    if model_kind(path) == "torch":
+        return read_torch_archive(path)
     try:
         return safetensors.torch.load(path.read_bytes())
     except OSError as error:

@@ -14,7 +14,6 @@ import copy
 import math
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,6 @@ __all__ = ["BEST", "LAST", "Setting", "train_stage"]
 
 BEST, LAST = "best_checkpoint.safetensors", "last_checkpoint.safetensors"
 _LOG_STEPS = 20  # batches between two lines of metrics
-_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def train_stage(
         UsageError: the loss is no longer finite, or a batch cannot be made.
     """
     recipe, stage, world = setting.recipe, setting.recipe.stages[number], setting.world
-    images, device = setting.images, setting.world.device
+    images, device, precision = setting.images, setting.world.device, getattr(torch, stage.precision)
     first, last = shares(len(images.identities), world.size)[world.rank]
     shard = Shard(first, None) if world.size > 1 else None
     counts = torch.from_numpy(np.bincount(images.labels)).to(device)
@@ -168,7 +166,7 @@ def train_stage(
                 lr = rate(stage, epoch * steps + step, stage.epochs * steps, drops)
                 for group in optimiser.param_groups:
                     group["lr"] = lr
-                with _autocast(stage, device):
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     embeddings = model(normalised(inputs, device))  # [B, D]
                 embeddings, labels = _of_all_ranks(embeddings, labels.to(device), world)
                 loss, parts = objective(embeddings, classifier, labels, counts, stage.loss, shard)
@@ -281,11 +279,6 @@ def _of_all_ranks(embeddings: Tensor, labels: Tensor, world: World) -> tuple[Ten
 def _of_all_faults(faults: dict[str, str], world: World) -> dict[str, str]:
     """What every rank has met, on all of them."""
     return {name: why for rank in range(world.size) for name, why in broadcast(faults, world, rank).items()}
-
-
-def _autocast(stage: Stage, device: torch.device) -> AbstractContextManager[Any]:
-    dtype = _PRECISIONS[stage.precision]
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 @torch.no_grad()

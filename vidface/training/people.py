@@ -41,10 +41,11 @@ def divide(images: ImageSet, people: People, seed: int) -> Divided:
     Raises:
         UsageError: nobody is left to train on, or a held-out set has nobody with two images.
     """
-    place = np.array([_place(name, seed) for name in images.identities])
+    digests = [hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in images.identities]
+    place = np.array([int.from_bytes(digest[:7]) / 2**56 for digest in digests])
     validation = place < people.validation
     test = ~validation & (place < people.validation + people.test)
-    rest = _images_of(images, ~validation & ~test)
+    rest = select(images, np.flatnonzero((~validation & ~test)[images.labels]))
     training = cut_long_tail(rest, people.min_images)
     if len(training.identities) < 2:
         raise UsageError(
@@ -58,15 +59,6 @@ def divide(images: ImageSet, people: People, seed: int) -> Divided:
         len(rest.identities) - len(training.identities),
         len(rest.labels) - len(training.labels),
     )
-
-
-def _place(name: str, seed: int) -> float:
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return int.from_bytes(digest[:7]) / 2**56
-
-
-def _images_of(images: ImageSet, chosen: NDArray[np.bool_]) -> ImageSet:
-    return select(images, np.flatnonzero(chosen[images.labels]))
 
 
 def _held_out(images: ImageSet, chosen: NDArray[np.bool_], people: People, what: str) -> ImageSet | None:

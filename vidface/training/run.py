@@ -76,7 +76,13 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
         for problem in images.problems:
             say(f"{images.source}: {problem}")
         divided = divide(images, recipe.people, recipe.seed)
-        people = _counts(divided)
+        parts = {"training": divided.training, "validation": divided.validation, "test": divided.test}
+        people: dict[str, Any] = {
+            name: {"people": len(part.identities), "images": len(part.labels)}
+            for name, part in parts.items()
+            if part is not None
+        }
+        people["cut"] = {"people": divided.cut_people, "images": divided.cut_images}
         say(in_words(people, " "))
         sets = open_sets(recipe.pairs, recipe.input_size)
         if divided.validation is not None:
@@ -160,16 +166,6 @@ def _refuse_batches(recipe: TrainingRecipe, images: ImageSet, world: World) -> N
             raise UsageError(
                 f"stage {stage.name}: batch_size {stage.batch_size} is no multiple of {world.size} processes"
             )
-
-
-def _counts(divided: Divided) -> dict[str, Any]:
-    sets = {"training": divided.training, "validation": divided.validation, "test": divided.test}
-    counts: dict[str, Any] = {
-        name: {"people": len(held.identities), "images": len(held.labels)}
-        for name, held in sets.items()
-        if held is not None
-    }
-    return {**counts, "cut": {"people": divided.cut_people, "images": divided.cut_images}}
 
 
 def _digest(images: ImageSet) -> str:
