@@ -216,19 +216,14 @@ def test_real_faces_against_scikit_learn_and_plain_numpy(tmp_path: Path, shared_
     same = np.array([row[2] for row in rows])
 
     # What was embedded above is looked up; that the backbone itself gives the same is checked on some of them.
-    known: dict[bytes, np.ndarray] = {}
-    for name in names:
+    known = {}
+    for name, (one, other) in raw.items():
         pixels = np.array(Image.open(io.BytesIO(contents[name])).convert("RGB"))
-        known[pixels.tobytes()], known[np.ascontiguousarray(pixels[:, ::-1]).tobytes()] = raw[name]
+        known |= {pixels.tobytes(): one, pixels[:, ::-1].tobytes(): other}
     real = load_backbone(model)
     sample = np.stack([np.frombuffer(key, np.uint8).reshape(112, 112, 3) for key in list(known)[:40]])
     assert np.allclose(real.embed(sample), np.stack(list(known.values())[:40]), atol=1e-3)
-    backbone = Backbone(
-        card=real.card,
-        sha256=real.sha256,
-        device=real.device,
-        embed=lambda images: np.stack([known[image.tobytes()] for image in images]),
-    )
+    backbone = replace(real, embed=lambda images: np.stack([known[image.tobytes()] for image in images]))
 
     for flip in (True, False):
         unit = {name: one + other if flip else one for name, (one, other) in raw.items()}
@@ -241,13 +236,9 @@ def test_real_faces_against_scikit_learn_and_plain_numpy(tmp_path: Path, shared_
             for train, test in KFold(n_splits=10, shuffle=False).split(distances)
         ]
         fpr, tpr, _ = roc_curve(same, -distances, drop_intermediate=False)
-        results = [
-            verify(open_pairs(listed, tmp_path / "people"), backbone, flip=flip),
-            verify(
-                open_pairs(listed, shared_data / "lfw" / "aligned.tar"), backbone, flip=flip, batch_size=7
-            ),
-            verify(open_pairs(tmp_path / "pairs.bin"), backbone, flip=flip),
-        ]
+        tar = shared_data / "lfw" / "aligned.tar"
+        ways = [(listed, tmp_path / "people"), (listed, tar), (tmp_path / "pairs.bin",)]
+        results = [verify(open_pairs(*way), backbone, flip=flip, batch_size=7) for way in ways]
         for result in results:
             assert result["accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-12)
             assert result["std"] == pytest.approx(np.std(accuracies), abs=1e-12)
