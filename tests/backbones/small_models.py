@@ -71,10 +71,8 @@ def tiny_onnx(
     path: Path,
     *,
     batch: int | str = "N",
-    layout: str = "nchw",
     dtype: int = TensorProto.FLOAT,
     location: str | None = None,
-    output: str = "matrix",
     dimension: int = 6,
     size: tuple[int | str, int | str] = (16, 32),
 ) -> np.ndarray:
@@ -82,36 +80,17 @@ def tiny_onnx(
 
     With `location` the matrix is declared as external data there (and is not written anywhere).
     """
-    height, width = size
-    inner = 3 * 16 * 32
-    matrix = np.random.default_rng(3).normal(0, 0.02, (inner, dimension))
+    matrix = np.random.default_rng(3).normal(0, 0.02, (3 * 16 * 32, dimension))
     matrix = matrix.astype(helper.tensor_dtype_to_np_dtype(dtype))
     weights = helper.make_tensor("w", dtype, matrix.shape, matrix.tobytes(), raw=True)
     if location is not None:
         weights.ClearField("raw_data")
         weights.data_location = TensorProto.EXTERNAL
         weights.external_data.add(key="location", value=location)
-    shape = [batch, 3, height, width] if layout == "nchw" else [batch, height, width, 3]
     nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["y"])]
-    out: list[int | str] = [batch, dimension]
-    if output == "four":
-        nodes[1].output[0] = "m"
-        nodes.append(helper.make_node("Unsqueeze", ["m", "axes"], ["y"]))
-        out = [batch, dimension, 1, 1]
-    elif output == "frozen":  # an export that wrote batch 1 into a reshape
-        nodes[1].output[0] = "m"
-        nodes.append(helper.make_node("Reshape", ["m", "one"], ["y"]))
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", dtype, shape)],
-        [helper.make_tensor_value_info("y", dtype, out)],
-        [
-            weights,
-            helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3]),
-            helper.make_tensor("one", TensorProto.INT64, [2], [1, -1]),
-        ],
-    )
+    x = helper.make_tensor_value_info("x", dtype, [batch, 3, *size])
+    y = helper.make_tensor_value_info("y", dtype, [batch, dimension])
+    graph = helper.make_graph(nodes, "g", [x], [y], [weights])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
     return matrix

@@ -31,12 +31,12 @@ def tiny(folder: Path, kind: str, **card: object) -> Path:
     if kind == "torch":
         return tiny_torch(folder, **card)
     path = folder / "tiny.onnx"
-    tiny_onnx(path, batch={"onnx": "N", "onnx of 1": 1, "onnx of 4": 4}[kind])
+    tiny_onnx(path, batch={"onnx": "N", "onnx of 1": 1, "onnx of 16": 16}[kind])
     write_card(path, **card)
     return path
 
 
-KINDS = ["torch", "onnx", "onnx of 1", "onnx of 4"]
+KINDS = ["torch", "onnx", "onnx of 1", "onnx of 16"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,6 @@ def relative(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 # ---- both kinds
-# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,13 +106,6 @@ def test_the_card_is_obeyed(tmp_path: Path, kind: str, order: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_faces_give_no_rows(backbones: dict[str, Backbone], kind: str) -> None:
-    out = backbones[kind].embed(faces(0))
-    assert out.shape == (0, 6)
-    assert out.dtype == np.float32
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_images_that_are_views_are_read_right(backbones: dict[str, Backbone], kind: str) -> None:
     images = faces(6)
     mirrored = images[::-1, :, ::-1]
@@ -140,11 +132,9 @@ def test_faces_of_another_shape_are_refused(
 
 @pytest.mark.parametrize("kind", ["torch", "onnx"])
 def test_the_hash_follows_weights_and_card(tmp_path: Path, kind: str) -> None:
-    first = tmp_path / "a"
-    second = tmp_path / "b"
-    first.mkdir()
-    second.mkdir()
-    path, other = tiny(first, kind), tiny(second, kind)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    path, other = tiny(tmp_path / "a", kind), tiny(tmp_path / "b", kind)
     before = load_backbone(path).sha256
     assert len(before) == 64
     assert load_backbone(other).sha256 == before, "the place does not matter"
@@ -207,7 +197,6 @@ def test_nan_passes_through(tmp_path: Path) -> None:
 
 
 # ---- torch
-# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -237,12 +226,8 @@ def test_the_order_of_a_cards_table_does_not_change_the_hash(tmp_path: Path) -> 
 
 def test_a_network_of_the_papers_widths_keeps_its_bits(tmp_path: Path) -> None:
     """Widths that fill no vector, all kinds of blocks, slopes of their own, on 40 images of noise."""
-    table = {
-        "stem": 24,
-        "blocks": [[56, 24, 1, 1], [116, 56, 1, 2], [248, 124, 1, 2]],
-        "head": 64,
-        "dimension": 282,
-    }
+    blocks = [[56, 24, 1, 1], [116, 56, 1, 2], [248, 124, 1, 2]]
+    table = {"stem": 24, "blocks": blocks, "head": 64, "dimension": 282}
     spec = parse_spec(table)
     network = stirred(spec, (32, 32))
     for module in network.modules():
@@ -269,7 +254,6 @@ def test_loading_leaves_the_threads_of_torch_alone(tmp_path: Path) -> None:
 
 
 # ---- ONNX
-# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -300,15 +284,6 @@ def test_a_model_that_does_not_fit_is_refused(
     assert capfd.readouterr() == ("", ""), "onnxruntime's own log is not shown as well"
 
 
-def test_free_sizes_take_the_cards(tmp_path: Path) -> None:
-    path = tmp_path / "m.onnx"
-    matrix = tiny_onnx(path, size=("H", "W"))
-    write_card(path, mean=[0.0] * 3, std=[1.0] * 3)
-    images = faces(2)
-    wanted = np.transpose(images, (0, 3, 1, 2)).reshape(2, -1).astype(np.float32) @ matrix
-    assert relative(load_backbone(path).embed(images), wanted) < 1e-5
-
-
 def test_two_inputs_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     tiny_onnx(path)
@@ -330,18 +305,6 @@ def test_a_float16_model_is_fed_float16(tmp_path: Path) -> None:
     x = (images.astype(np.float64) - CARD["mean"]) / np.array(CARD["std"])
     wanted = np.transpose(x, (0, 3, 1, 2)).reshape(3, -1) @ matrix.astype(np.float64)
     assert relative(backbone.embed(images), wanted) < 5e-3
-
-
-def test_a_fixed_batch_gives_what_a_free_one_gives(tmp_path: Path) -> None:
-    images = faces(11)
-    found = []
-    for batch in ("N", 1, 4, 16):
-        path = tmp_path / f"{batch}.onnx"
-        tiny_onnx(path, batch=batch)
-        write_card(path, name="m")
-        found.append(load_backbone(path).embed(images))
-    for other in found[1:]:
-        assert relative(other, found[0]) < 1e-5
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "html", "half", "bits", "tail"])
@@ -382,13 +345,7 @@ def test_any_damage_is_a_model_error(data: st.DataObject, tmp_path_factory: pyte
         assert "\n" not in str(error)
 
 
-def test_a_missing_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"none\.onnx: model cannot be read: No such file"):
-        load_backbone(tmp_path / "none.onnx")
-
-
 # ---- real faces
-# -----------------------------------------------------------------------------------------------
 
 
 def lfw(shared_data: Path, people: int) -> tuple[np.ndarray, np.ndarray]:
@@ -435,18 +392,6 @@ def test_a_real_model_on_real_faces(shared_data: Path) -> None:
     assert cosine[same].mean() > 0.5
     assert abs(cosine[other].mean()) < 0.1
     assert np.median(cosine[same]) > cosine[other].max()
-
-
-def test_a_real_model_with_the_batch_frozen_at_one(shared_data: Path, tmp_path: Path) -> None:
-    source = shared_data / "models" / "mobilefacenet_128.onnx"
-    model = onnx.load(source)
-    for node in (model.graph.input[0], model.graph.output[0]):
-        node.type.tensor_type.shape.dim[0].dim_value = 1
-    path = tmp_path / "one.onnx"
-    onnx.save(model, path)
-    path.with_suffix(".toml").write_text(source.with_suffix(".toml").read_text())
-    images, _ = lfw(shared_data, 3)
-    assert relative(load_backbone(path).embed(images), load_backbone(source).embed(images)) < 1e-5
 
 
 def test_external_data_is_hashed(tmp_path: Path) -> None:

@@ -14,16 +14,16 @@ from counting import organisers_count, stored_numbers, torch_flops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from onnx.helper import make_node
 from small_models import TINY, save_external, stirred, tiny_onnx, write_card
 from torch import nn
 
+from vidface.backbones import budget_onnx
 from vidface.backbones.budget import read_budget, spec_budget
-from vidface.backbones.budget_onnx import graph_budget
-from vidface.backbones.costs import Budget
-from vidface.backbones.folding import fold
-from vidface.backbones.mobilefacenet import build
+from vidface.backbones.budget_onnx import _COUNTED, _FREE, graph_budget
+from vidface.backbones.costs import FOLDED, Budget
+from vidface.backbones.mobilefacenet import build, fold
 from vidface.backbones.onnx_graph import onnx_model
-from vidface.backbones.onnx_layers import _COUNTED, _FREE, FOLDED
 from vidface.backbones.spec import STEPS, parse_spec
 from vidface.errors import ModelError
 
@@ -56,7 +56,7 @@ def floats(*shape: int) -> Array:
 
 
 # Whatever stands before it: any image to an embedding of its channels' means.
-POOLED = (helper.make_node("GlobalAveragePool", ["z"], ["p"]), helper.make_node("Flatten", ["p"], ["y"]))
+POOLED = (make_node("GlobalAveragePool", ["z"], ["p"]), make_node("Flatten", ["p"], ["y"]))
 
 
 def counted(budget: Budget) -> tuple[int, int, int]:
@@ -97,8 +97,8 @@ def test_convolutions_cost_what_torch_counts(
         conv = nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=bias)
     weights = {name: tensor.detach().numpy() for name, tensor in conv.named_parameters()}
     nodes = [
-        helper.make_node("Conv", ["x", "first"], ["c"]),
-        helper.make_node(
+        make_node("Conv", ["x", "first"], ["c"]),
+        make_node(
             "ConvTranspose" if transposed else "Conv",
             ["c", *weights],
             ["z"],
@@ -120,20 +120,6 @@ def test_convolutions_cost_what_torch_counts(
         assert budget.flops == organisers_count(network, (8, 8))[0]
 
 
-def test_a_grouped_convolution_by_hand() -> None:
-    """6 of 6 channels in 2 groups, 3x3, 8x8 to 6x6: the counter takes all 6, a number really sees 3."""
-    first = helper.make_node("Conv", ["x", "one"], ["c"])
-    weights = {"one": floats(6, 3, 1, 1), "w": floats(6, 3, 3, 3), "b": floats(6)}
-    before = (2 * 3 - 1) * 64 * 6
-    for bias, flops in ((["b"], 2 * 6 * 9 * 36 * 3), ([], (2 * 6 * 9 - 1) * 36 * 3)):
-        conv = helper.make_node("Conv", ["c", "w", *bias], ["z"], group=2)
-        model = model_of([first, conv, *POOLED], weights, output=["N", 6])
-        layer = graph_budget(model, "m").layers[1]
-        assert (layer.op, layer.output) == ("Conv 3x3 in 2 groups", (6, 6, 6))
-        assert (layer.flops, layer.macs) == (flops, 3 * 9 * 36 * 6)
-        assert graph_budget(model, "m").flops == before + flops
-
-
 @pytest.mark.parametrize(
     ("node", "weights", "cost"),
     [
@@ -150,23 +136,23 @@ def test_fully_connected(
     cost: tuple[int, int, int],
 ) -> None:
     op, inputs, attributes = node
-    nodes = [helper.make_node("Flatten", ["x"], ["f"]), helper.make_node(op, inputs, ["y"], **attributes)]
+    nodes = [make_node("Flatten", ["x"], ["f"]), make_node(op, inputs, ["y"], **attributes)]
     model = model_of(nodes, {name: floats(*shape) for name, shape in weights.items()})
     assert counted(graph_budget(model, "m")) == cost
 
 
 def test_a_product_of_two_activations() -> None:
-    """Rows by rows of an image, [3, 8, 8] x [3, 8, 8]: 3 x 8 x 8 numbers of 8 terms; nothing is stored."""
-    nodes = [helper.make_node("MatMul", ["x", "x"], ["z"]), *POOLED]
+    """[3, 8, 8] x [3, 8, 8]: 3 x 8 x 8 numbers of 8 terms; nothing is stored."""
+    nodes = [make_node("MatMul", ["x", "x"], ["z"]), *POOLED]
     assert counted(graph_budget(model_of(nodes, output=["N", 3]), "m")) == (15 * 192, 8 * 192, 0)
 
 
-@pytest.mark.parametrize("batch", ["N", 1, 4])
+@pytest.mark.parametrize("batch", ["N", 4])
 def test_the_figures_are_for_one_image(batch: int | str) -> None:
     nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c"]),
-        helper.make_node("Flatten", ["c"], ["f"]),
-        helper.make_node("MatMul", ["f", "m"], ["y"]),
+        make_node("Conv", ["x", "w", "b"], ["c"]),
+        make_node("Flatten", ["c"], ["f"]),
+        make_node("MatMul", ["f", "m"], ["y"]),
     ]
     weights = {"w": floats(2, 3, 3, 3), "b": floats(2), "m": floats(72, 4)}
     budget = graph_budget(model_of(nodes, weights, shape=[batch, 3, 8, 8], output=[batch, 4]), "m")
@@ -180,23 +166,22 @@ def test_the_figures_are_for_one_image(batch: int | str) -> None:
 def test_which_numbers_are_parameters() -> None:
     """Normalisations 4 a channel, slopes, shared weights once, constants; no shapes, scales, bounds or integers."""
     nodes = [
-        helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(floats(1, 3, 1, 1))),
-        helper.make_node("Constant", [], ["list"], value_floats=[1.0, 2.0, 3.0, 4.0, 5.0]),
-        helper.make_node("Constant", [], ["low"], value=numpy_helper.from_array(np.float32(0))),
-        helper.make_node("Sub", ["x", "k"], ["a"]),
-        helper.make_node("Conv", ["a", "w"], ["b"]),
-        helper.make_node("BatchNormalization", ["b", "g", "h", "mean", "var"], ["c"]),
-        helper.make_node("PRelu", ["c", "slope"], ["d"]),
-        helper.make_node("Conv", ["d", "w"], ["e"]),
-        helper.make_node("Clip", ["e", "low"], ["clipped"]),
-        helper.make_node("Resize", ["clipped", "", "scales"], ["z"]),
-        helper.make_node("GlobalAveragePool", ["z"], ["p"]),
-        helper.make_node("Reshape", ["p", "to"], ["y"]),
+        make_node("Constant", [], ["k"], value=numpy_helper.from_array(floats(1, 3, 1, 1))),
+        make_node("Constant", [], ["list"], value_floats=[1.0, 2.0, 3.0, 4.0, 5.0]),
+        make_node("Constant", [], ["low"], value=numpy_helper.from_array(np.float32(0))),
+        make_node("Sub", ["x", "k"], ["a"]),
+        make_node("Conv", ["a", "w"], ["b"]),
+        make_node("BatchNormalization", ["b", "g", "h", "mean", "var"], ["c"]),
+        make_node("PRelu", ["c", "slope"], ["d"]),
+        make_node("Conv", ["d", "w"], ["e"]),
+        make_node("Clip", ["e", "low"], ["clipped"]),
+        make_node("Resize", ["clipped", "", "scales"], ["z"]),
+        make_node("GlobalAveragePool", ["z"], ["p"]),
+        make_node("Reshape", ["p", "to"], ["y"]),
     ]
-    vectors = {name: floats(3) for name in ("g", "h", "mean", "var")}
     weights = {
         "w": floats(3, 3, 1, 1),
-        **vectors,
+        **{name: floats(3) for name in ("g", "h", "mean", "var")},
         "slope": floats(3, 1, 1),
         "scales": np.array([1, 1, 2, 2], np.float32),
         "to": np.array([-1, 3]),
@@ -205,87 +190,63 @@ def test_which_numbers_are_parameters() -> None:
     }
     budget = graph_budget(model_of(nodes, weights, output=["N", 3]), "m")
     stored = {layer.name: layer.parameters for layer in budget.layers}
-    assert stored == {
-        "node 3": 3,
-        "node 4": 9,
-        "node 5": 12,
-        "node 6": 3,
-        "node 7": 0,
-        "forgotten": 100,
-        "list": 5,
-    }
+    nodes_store = {"node 3": 3, "node 4": 9, "node 5": 12, "node 6": 3, "node 7": 0}
+    assert stored == {**nodes_store, "forgotten": 100, "list": 5}
     assert (budget.parameters, budget.macs, budget.not_counted) == (132, 2 * 9 * 64, ())
 
 
 # ---- what is not counted
 
 
+MULTIPLY = """
+    AffineGrid Attention CausalConvWithState Col2Im ConvInteger DFT DeformConv DequantizeLinear Det Einsum GRU If LSTM
+    LinearAttention Loop MatMulInteger QLinearConv QLinearMatMul RNN STFT Scan SequenceMap
+"""
+
+
 def test_no_operation_of_the_onnx_package_passes_for_free() -> None:
     names = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
     assert names >= _FREE | _COUNTED
     assert not _FREE & _COUNTED
-    multiply = {
-        "Attention",
-        "Col2Im",
-        "ConvInteger",
-        "DFT",
-        "DeformConv",
-        "Det",
-        "Einsum",
-        "GRU",
-        "If",
-        "LSTM",
-    }
-    multiply |= {
-        "LinearAttention",
-        "Loop",
-        "MatMulInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-        "RNN",
-        "STFT",
-        "Scan",
-    }
-    multiply |= {"AffineGrid", "CausalConvWithState", "DequantizeLinear", "SequenceMap"}
+    multiply = set(MULTIPLY.split())
     assert multiply <= names
     assert not multiply & (_FREE | _COUNTED)
 
 
 def einsum() -> list[onnx.NodeProto]:
-    return [helper.make_node("Einsum", ["x", "x"], ["z"], "product", equation="nchw,nchw->nchw"), *POOLED]
+    return [make_node("Einsum", ["x", "x"], ["z"], "product", equation="nchw,nchw->nchw"), *POOLED]
 
 
 def branch() -> list[onnx.NodeProto]:
     body = helper.make_graph(
-        [helper.make_node("Conv", ["x", "inner"], ["r"])],
+        [make_node("Conv", ["x", "inner"], ["r"])],
         "b",
         [],
         [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(floats(3, 3, 1, 1), "inner")],
     )
-    condition = helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
-    return [condition, helper.make_node("If", ["yes"], ["z"], then_branch=body, else_branch=body), *POOLED]
+    condition = make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
+    return [condition, make_node("If", ["yes"], ["z"], then_branch=body, else_branch=body), *POOLED]
 
 
 def quantised() -> list[onnx.NodeProto]:
     arrays = {"s": np.float32(1), "q": np.uint8(0), "k": np.zeros((3, 3, 1, 1), np.uint8)}
     nodes = [
-        helper.make_node("Constant", [], [n], value=numpy_helper.from_array(np.array(a)))
-        for n, a in arrays.items()
+        make_node("Constant", [], [n], value=numpy_helper.from_array(np.array(a))) for n, a in arrays.items()
     ]
     return [
         *nodes,
-        helper.make_node("QuantizeLinear", ["x", "s", "q"], ["u"], "in"),
-        helper.make_node("QLinearConv", ["u", "s", "q", "k", "s", "q", "s", "q"], ["v"], "conv"),
-        helper.make_node("DequantizeLinear", ["v", "s", "q"], ["z"], "out"),
+        make_node("QuantizeLinear", ["x", "s", "q"], ["u"], "in"),
+        make_node("QLinearConv", ["u", "s", "q", "k", "s", "q", "s", "q"], ["v"], "conv"),
+        make_node("DequantizeLinear", ["v", "s", "q"], ["z"], "out"),
         *POOLED,
     ]
 
 
 def vendor() -> list[onnx.NodeProto]:
-    fused = helper.make_node("FusedConv", ["x"], ["z"], "fast", domain="com.vendor")
-    conv = helper.make_node("Conv", ["z", "w"], ["z2"], "after")
-    return [fused, conv, helper.make_node("Flatten", ["z2"], ["y"])]
+    fused = make_node("FusedConv", ["x"], ["z"], "fast", domain="com.vendor")
+    conv = make_node("Conv", ["z", "w"], ["z2"], "after")
+    return [fused, conv, make_node("Flatten", ["z2"], ["y"])]
 
 
 @pytest.mark.parametrize(
@@ -303,16 +264,25 @@ def test_what_is_not_understood_is_listed(nodes: list[onnx.NodeProto], wanted: l
     assert list(graph_budget(model, "m").not_counted) == wanted
 
 
-@pytest.mark.parametrize("op", ["Conv", "MatMul"])
-def test_a_node_that_lacks_an_input_is_listed(op: str) -> None:
-    model = model_of([helper.make_node(op, ["x"], ["z"], "half"), *POOLED])
-    assert f"half ({op}: an input or its output is not there)" in graph_budget(model, "m").not_counted
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        (("Conv", ["x"], {}), "Conv: an input or its output is not there"),
+        (("MatMul", ["x"], {}), "MatMul: an input or its output is not there"),
+        (("Conv", ["x", "w"], {"group": 2}), "Conv: its channels and groups do not fit together"),
+    ],
+)
+def test_a_node_that_cannot_be_is_listed(node: tuple[str, list[str], dict[str, int]], said: str) -> None:
+    op, inputs, attributes = node
+    nodes = [make_node(op, inputs, ["z"], "odd", **attributes), *POOLED]
+    model = model_of(nodes, {"w": floats(4, 3, 1, 1)})
+    assert f"odd ({said})" in graph_budget(model, "m").not_counted
 
 
 def test_a_node_without_an_output_is_listed() -> None:
     nodes = [
-        helper.make_node("Sink", ["w"], [], "sink", domain="com.vendor"),
-        helper.make_node("Identity", ["x"], ["z"]),
+        make_node("Sink", ["w"], [], "sink", domain="com.vendor"),
+        make_node("Identity", ["x"], ["z"]),
         *POOLED,
     ]
     model = model_of(nodes, {"w": floats(5, 2)}, output=["N", 3], domains=["com.vendor"])
@@ -325,12 +295,12 @@ def test_weights_in_few_bits_do_not_pass_for_nothing(constant: bool) -> None:
     stored = numpy_helper.from_array(np.ones((1024, 3, 1, 1), np.int8), "q")
     places = np.zeros(4096, np.int64)  # as attention keeps the places of its biases
     nodes = [
-        helper.make_node("Cast", ["q"], ["w"], to=TensorProto.FLOAT),
-        helper.make_node("Conv", ["x", "w"], ["z"], "conv"),
+        make_node("Cast", ["q"], ["w"], to=TensorProto.FLOAT),
+        make_node("Conv", ["x", "w"], ["z"], "conv"),
         *POOLED,
     ]
     if constant:
-        nodes.insert(0, helper.make_node("Constant", [], ["q"], value=stored))
+        nodes.insert(0, make_node("Constant", [], ["q"], value=stored))
     model = model_of(nodes, {"places": places}, output=["N", 1024])
     if not constant:
         model.graph.initializer.append(stored)
@@ -339,7 +309,7 @@ def test_weights_in_few_bits_do_not_pass_for_nothing(constant: bool) -> None:
 
 def test_names_in_a_model_cannot_speak_to_the_terminal() -> None:
     word = "a\x1b[2Jb\nlimits light: within"
-    nodes = [helper.make_node(word, ["x"], ["z"], word, domain=word), *POOLED]
+    nodes = [make_node(word, ["x"], ["z"], word, domain=word), *POOLED]
     model = model_of(nodes, {word: floats(5)}, domains=[word])
     budget = graph_budget(model, "m")
     (foreign,) = budget.not_counted
@@ -350,12 +320,6 @@ def test_names_in_a_model_cannot_speak_to_the_terminal() -> None:
     with pytest.raises(ModelError) as caught:
         graph_budget(model, "m")
     assert str(caught.value).isprintable()
-
-
-def test_groups_that_contradict_the_weights_are_not_guessed_at() -> None:
-    nodes = [helper.make_node("Conv", ["x", "w"], ["z"], "odd", group=2), *POOLED]
-    budget = graph_budget(model_of(nodes, {"w": floats(4, 3, 1, 1)}), "m")
-    assert list(budget.not_counted) == ["odd (Conv: its channels and groups do not fit together)"]
 
 
 # ---- the real model, and our own exports
@@ -400,19 +364,15 @@ def test_an_export_costs_what_its_definition_costs(name: str) -> None:
     assert sum(layer.flops for layer in budget.as_stored) == organisers_count(folded, size)[0] > budget.flops
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        "",
-        "[]",
-        "[" * 100_000,
-        '{"as_bias": 3, "beside_bias": []}',
-        '{"as_bias": ["fc"]}',
-        '{"as_bias": ["none"], "beside_bias": []}',
-        '{"as_bias": ["fc"], "beside_bias": ["fc"]}',
-        '{"as_bias": ["blocks.0.expand.2"], "beside_bias": []}',
-    ],
-)
+LIES = [
+    *("", "[]", "[" * 100_000, '{"as_bias": 3, "beside_bias": []}', '{"as_bias": ["fc"]}'),
+    '{"as_bias": ["none"], "beside_bias": []}',
+    '{"as_bias": ["fc"], "beside_bias": ["fc"]}',
+    '{"as_bias": ["blocks.0.expand.2"], "beside_bias": []}',
+]
+
+
+@pytest.mark.parametrize("lie", LIES)
 def test_metadata_that_does_not_fit_the_graph_is_not_believed(lie: str) -> None:
     network = stirred(parse_spec(TINY), (16, 32))
     model = onnx_model(network, parse_spec(TINY), (16, 32))  # type: ignore[arg-type]
@@ -442,7 +402,7 @@ def test_data_outside_its_folder_is_refused_before_onnx_reads_it(
 ) -> None:
     path = tmp_path / "m.onnx"
     tiny_onnx(path, location=location)
-    monkeypatch.setattr(onnx, "load_model_from_string", None)
+    monkeypatch.setattr(budget_onnx, "load_external_data_for_tensor", None)
     with pytest.raises(ModelError, match="outside its own folder: refused"):
         read_budget(str(path))
 
@@ -480,7 +440,7 @@ def test_graphs_that_cannot_be_counted(
 
 
 def test_two_inputs_and_an_unknown_dimension() -> None:
-    nodes = [helper.make_node("Add", ["x", "other"], ["z"]), *POOLED]
+    nodes = [make_node("Add", ["x", "other"], ["z"]), *POOLED]
     model = model_of(nodes, output=["N", 3])
     model.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1, 3, 8, 8]))
     with pytest.raises(ModelError, match="has 2 inputs; a face model has one"):
@@ -493,7 +453,7 @@ def test_two_inputs_and_an_unknown_dimension() -> None:
 
 def test_weights_that_are_listed_as_inputs_are_weights() -> None:
     model = model_of(
-        [helper.make_node("Conv", ["x", "w"], ["z"]), *POOLED], {"w": floats(3, 3, 1, 1)}, output=["N", 3]
+        [make_node("Conv", ["x", "w"], ["z"]), *POOLED], {"w": floats(3, 3, 1, 1)}, output=["N", 3]
     )
     model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [3, 3, 1, 1]))
     assert counted(graph_budget(model, "m")) == (5 * 192, 9 * 64, 9)

@@ -30,11 +30,6 @@ def test_a_card_is_read(model: Path) -> None:
     }
 
 
-def test_the_card_of_a_real_model(shared_data: Path) -> None:
-    card = read_card(shared_data / "models" / "mobilefacenet_128.onnx", {})
-    assert (card.input_size, card.colour_order, card.dimension) == ((112, 112), "rgb", 128)
-
-
 def test_without_a_card_everything_must_be_said(model: Path) -> None:
     with pytest.raises(ModelError) as caught:
         read_card(model, {"colour_order": "rgb", "mean": None})

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.helper import make_node
 
 from vidface.backbones.onnx_prelu import prelu_as_convolutions
 
@@ -19,23 +20,19 @@ def model(
 ) -> bytes:
     """x [N, 3, 6, 6] -> a convolution (or another first node), the nodes between, PReLU."""
     weights = {"w": WEIGHT}
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["t0"])
-        if first == "Conv"
-        else helper.make_node(first, ["x"], ["t0"])
-    ]
+    nodes = [make_node("Conv", ["x", "w"], ["t0"]) if first == "Conv" else make_node(first, ["x"], ["t0"])]
     for number, op in enumerate(between):
         extra = []
         if op == "BatchNormalization":
             extra = ["scale", "shift", "mean", "var"]
             weights |= {name: np.linspace(0.5, 1.5, CHANNELS).astype(np.float32) for name in extra}
-        nodes.append(helper.make_node(op, [f"t{number}", *extra], [f"t{number + 1}"]))
+        nodes.append(make_node(op, [f"t{number}", *extra], [f"t{number + 1}"]))
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 6, 6])]
     if constant:
         weights["slope"] = slope
     else:
         inputs.append(helper.make_tensor_value_info("slope", TensorProto.FLOAT, slope.shape))
-    nodes.append(helper.make_node("PRelu", [f"t{len(between)}", "slope"], ["y"]))
+    nodes.append(make_node("PRelu", [f"t{len(between)}", "slope"], ["y"]))
     graph = helper.make_graph(
         nodes,
         "g",

@@ -11,7 +11,7 @@ import pytest
 from command_line import frames_of, pooling_model, vidface
 from PIL import Image
 
-from vidface.training.datasets.bin_file import write_bin
+from vidface.training.datasets.pairs import write_bin
 
 PEOPLE, EACH = 8, 3
 

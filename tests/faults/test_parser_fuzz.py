@@ -32,9 +32,8 @@ from vidface.manifest.sources.template_lists import read_crops, read_faces, read
 from vidface.manifest.sources.template_pairs import read_template_pairs
 from vidface.runs.recipe import read_recipe
 from vidface.submission import check_iqiyi, check_lfrc, read_iqiyi, read_lfrc, sniff, write_iqiyi, write_lfrc
-from vidface.training.datasets.bin_file import read_bin, write_bin
 from vidface.training.datasets.open import open_images
-from vidface.training.datasets.pairs import open_pairs
+from vidface.training.datasets.pairs import open_pairs, read_bin, write_bin
 from vidface.training.datasets.recordio import encode_record, image_payload
 from vidface.training.recipe import read_training_recipe
 

@@ -14,12 +14,7 @@ import numpy as np
 from PIL import Image
 
 SIDE, CELLS = 32, 4
-NETWORK = {
-    "stem": 8,
-    "blocks": [[16, 8, 1, 2], [16, 8, 1, 2]],
-    "head": 16,
-    "dimension": 16,
-}
+NETWORK = {"stem": 8, "blocks": [[16, 8, 1, 2], [16, 8, 1, 2]], "head": 16, "dimension": 16}
 
 # All kinds of stages, one after the other, as the paper adds its losses.
 SEVEN = """

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from vidface.errors import UsageError
 from vidface.training.data import Batches
-from vidface.training.datasets.folder import open_folder
+from vidface.training.datasets.open import open_folder
 from vidface.training.distributed import World, broadcast, gathered_rows, joined, shares
 from vidface.training.loop import Setting, _batches
 from vidface.training.recipe import read_training_recipe

@@ -47,30 +47,22 @@ def whole(trained: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
-def test_killed_within_epochs(trained: Callable[..., Any], whole: dict[str, Any]) -> None:
-    found, killed = trained(checkpoint_steps=1, die_at=17)
-    assert killed >= 6
-    assert found == whole
-
-
-@pytest.mark.long
-def test_killed_between_checkpoints(trained: Callable[..., Any], whole: dict[str, Any]) -> None:
-    found, killed = trained(checkpoint_steps=3, die_at=21)
-    assert killed >= 3
-    assert found == whole
-
-
-@pytest.mark.long
-def test_killed_without_checkpoints_within_epochs(trained: Callable[..., Any], whole: dict[str, Any]) -> None:
-    found, killed = trained(die_at=23)
-    assert killed >= 2
-    assert found == whole
-
-
-def test_killed_with_worker_processes(trained: Callable[..., Any], whole: dict[str, Any]) -> None:
-    """They hold no copy of its lock, or the next run would be refused until they have noticed."""
-    found, killed = trained(workers=2, checkpoint_steps=2, die_at=40)
-    assert killed >= 2
+@pytest.mark.parametrize(
+    ("fields", "die_at", "least"),
+    [
+        ({"checkpoint_steps": 1}, 17, 6),
+        # Workers hold no copy of its lock, or the next run would be refused until they have noticed.
+        ({"checkpoint_steps": 2, "workers": 2}, 40, 2),
+        pytest.param({"checkpoint_steps": 3}, 21, 3, marks=pytest.mark.long),
+        pytest.param({}, 23, 2, marks=pytest.mark.long),
+    ],
+    ids=["at every batch", "with workers", "between checkpoints", "without checkpoints"],
+)
+def test_killed_within_epochs(
+    trained: Callable[..., Any], whole: dict[str, Any], fields: dict[str, int], die_at: int, least: int
+) -> None:
+    found, killed = trained(die_at=die_at, **fields)
+    assert killed >= least
     assert found == whole
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -22,10 +23,12 @@ from torch.nn import functional
 import vidface.training.loop as loop
 from vidface.backbones.mobilefacenet import build
 from vidface.errors import UsageError
-from vidface.training.network import first_classifier
+from vidface.training.checkpoint import first_classifier
+from vidface.training.data import normalised
+from vidface.training.epochs import epoch_batches
+from vidface.training.loop import update_average
 from vidface.training.recipe import read_training_recipe
 from vidface.training.run import train
-from vidface.training.sampler import epoch_batches
 
 STAGE = """
 [[stage]]
@@ -194,17 +197,6 @@ def test_weights_that_are_not_finite(tmp_path: Path, people: Path) -> None:
         trained(tmp_path, people, wild)
 
 
-def test_weight_0_is_the_stage_without_the_loss(tmp_path: Path, people: Path) -> None:
-    _, plain = trained(tmp_path / "plain", people)
-    zero = STAGE.replace("scale", "intra = 0.0, inter = 0.0, class_balanced = 0.0, triplet = 0.0, scale")
-    _, none = trained(tmp_path / "none", people, zero)
-    _, some = trained(tmp_path / "some", people, zero.replace("intra = 0.0", "intra = 1e-3"))
-    name = Path("1-first") / "last_checkpoint.safetensors"
-    assert (plain / name).read_bytes() == (none / name).read_bytes()
-    assert (plain / name).read_bytes() != (some / name).read_bytes()
-    assert set(lines_of(none / "1-first")[0]) & {"intra", "inter", "triplet", "class_balanced"} == set()
-
-
 def told(monkeypatch: pytest.MonkeyPatch, accuracies: list[float | None]) -> None:
     """Validation says these, epoch by epoch."""
     story: Iterator[float | None] = chain(accuracies)
@@ -236,14 +228,6 @@ def test_the_best_epoch_is_kept_and_the_next_stage_starts_from_it(
     assert not all(torch.equal(begun[name], part(last, "network")[name]) for name in names)
     classifier = load_file(out / "2-next" / "last_checkpoint.safetensors")["classifier"]
     assert torch.equal(classifier, load_file(best)["classifier"])
-
-
-def test_nothing_can_be_measured(tmp_path: Path, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first epoch is as good as any."""
-    told(monkeypatch, [None, None])
-    found, out = trained(tmp_path, people)
-    assert found["stages"][0]["best_epoch"] == 1
-    assert state(out / "1-first" / "best_checkpoint.safetensors")["epoch"] == 1
 
 
 def test_a_plateau_lowers_the_rate_and_ends_the_stage(
@@ -296,3 +280,45 @@ def test_half_precision_of_the_network(tmp_path: Path, people: Path, precision: 
     losses = [lines_of(folder / "1-first")[0]["loss"] for folder in (exact, half)]
     assert losses[1] == pytest.approx(losses[0], rel=near)
     assert ("_growth_tracker" in state(half / name)["scaler"]) == (precision == "float16")
+
+
+def test_the_input_is_that_of_the_challenge() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), np.uint8)
+    found = normalised(torch.from_numpy(pixels), torch.device("cpu"))
+    assert found.shape == (2, 3, 5, 4) and found.dtype == torch.float32
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    for image, row, column, channel in np.ndindex(pixels.shape):
+        expected = (float(pixels[image, row, column, channel]) - 127.5) / 128
+        assert found[image, channel, row, column].item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_first_class_weights() -> None:
+    weights = first_classifier(300, 16, 5)
+    assert weights.shape == (300, 16) and weights.dtype == torch.float32
+    assert torch.equal(weights, first_classifier(300, 16, 5))
+    assert not torch.equal(weights, first_classifier(300, 16, 6))
+    unit = nn.functional.normalize(weights)
+    assert (unit @ unit.T - torch.eye(300)).abs().mean() < 0.3, "in all directions"
+    torch.manual_seed(1)
+    before = torch.rand(1)
+    torch.manual_seed(1)
+    first_classifier(3, 3, 0)
+    assert torch.equal(torch.rand(1), before), "other draws are not moved"
+
+
+def test_the_average_follows() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    average = copy.deepcopy(network)
+    expected = {name: value.double() for name, value in average.state_dict().items()}
+    for _step in range(3):
+        network(torch.randn(8, 3))
+        with torch.no_grad():
+            network[0].weight += 1
+        update_average(average, network, 0.75)
+        for name, value in network.state_dict().items():
+            counter = not value.is_floating_point()
+            expected[name] = value.double() if counter else 0.75 * expected[name] + 0.25 * value.double()
+    for name, value in average.state_dict().items():
+        torch.testing.assert_close(value.double(), expected[name], rtol=1e-6, atol=1e-6)
+    assert average[1].num_batches_tracked == 3

@@ -8,7 +8,8 @@ from drawn_faces import NETWORK, SEVEN, write_recipe
 
 from vidface.backbones.spec import STEPS
 from vidface.errors import ModelError, UsageError
-from vidface.training.recipe import Augmentation, Loss, People, Plateau, read_training_recipe
+from vidface.training.losses.objective import Objective
+from vidface.training.recipe import Augmentation, People, Plateau, read_training_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = '[[stage]]\nname = "one"\nepochs = 1\n'
@@ -48,9 +49,9 @@ flip = 0.0
     assert (a.epochs, b.epochs, c.epochs) == (3, 3, 1)
     assert (a.batch_size, b.batch_size, c.batch_size) == (8, 8, 8)
     assert (a.warmup, b.warmup, c.warmup) == (0.1, 0.1, 0.1)
-    assert a.loss == Loss(scale=32.0, m2=0.3)
-    assert b.loss == Loss(scale=32.0, m2=0.3, intra=1.0)
-    assert c.loss == Loss(scale=32.0, m2=0.3, intra=1.0, classification="combined", m3=0.1)
+    assert a.loss == Objective(scale=32.0, m2=0.3)
+    assert b.loss == Objective(scale=32.0, m2=0.3, intra=1.0)
+    assert c.loss == Objective(scale=32.0, m2=0.3, intra=1.0, classification="combined", m3=0.1)
     assert (a.augmentation, b.augmentation) == (Augmentation(blur=0.25), Augmentation(blur=0.25))
     assert c.augmentation == Augmentation(blur=0.25, flip=0.0)
     assert a.plateau == Plateau(patience=5, drops=4)
@@ -81,7 +82,7 @@ def test_paths_and_what_is_not_said(tmp_path: Path) -> None:
     assert (recipe.name, recipe.choose, recipe.device, recipe.workers) == ("recipe", "tpr", "auto", 0)
     assert recipe.people == People(min_images=2, validation=0.25, test=0.25, images_per_person=10)
     stage = recipe.stages[0]
-    assert (stage.loss, stage.augmentation, stage.plateau) == (Loss(), Augmentation(), None)
+    assert (stage.loss, stage.augmentation, stage.plateau) == (Objective(), Augmentation(), None)
     assert (recipe.spec.stem, recipe.spec.blocks[1]) == (8, (16, 8, 1, 2))
     assert read(tmp_path, architecture="y1").spec == STEPS["y1"]
     plain = tmp_path / "plain.toml"
@@ -118,11 +119,16 @@ def test_paths_and_what_is_not_said(tmp_path: Path) -> None:
         (ONE + 'schedule = "step"\nmilestones = [1.0]', "stage one.milestones.0: "),
         (ONE + "plateau = { patience = 2 }", "stage one: a plateau rule lowers the rate itself"),
         (ONE + "loss = { m3 = 0.1 }", "stage one.loss: arcface has the margin m2 alone"),
-        (ONE + "loss = { t = 0.5 }", "stage one.loss.t: "),
+        (ONE + "loss = { m1 = 1.2 }", "stage one.loss: arcface has the margin m2 alone"),
+        (ONE + 'loss = { classification = "cosface" }', "stage one.loss.classification: Input should be"),
+        *(
+            (ONE + f"loss = {{ {name} = {value} }}", f"stage one.loss.{name}: ")
+            for name, value in {
+                **{"weight": -1.0, "scale": 0.0, "m1": 0.0, "t": 0.5, "inter": -0.1, "triplet": -0.1},
+                **{"triplet_margin": 0.0, "intra": "nan", "m2": "inf", "class_balanced": "nan"},
+            }.items()
+        ),
         (ONE + "loss = { class_balanced = 1.0 }", "stage one.loss.class_balanced: "),
-        (ONE + "loss = { class_balanced = nan }", "stage one.loss.class_balanced: "),
-        (ONE + "loss = { m2 = inf }", "stage one.loss.m2: "),
-        (ONE + "loss = { intra = nan }", "stage one.loss.intra: "),
         (ONE + "loss = { weight = 0.0 }", "stage one.loss: weight, intra, inter and triplet are all 0"),
         (
             ONE + "loss = { weight = 0.0, intra = 1.0, class_balanced = 0.9 }",
@@ -214,7 +220,7 @@ def test_no_recipe(tmp_path: Path) -> None:
 
 def test_the_seven_stages_add_up(tmp_path: Path) -> None:
     last = read(tmp_path, SEVEN).stages[-1]
-    assert last.loss == Loss(
+    assert last.loss == Objective(
         classification="support_vector",
         scale=16.0,
         m1=1.05,

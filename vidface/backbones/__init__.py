@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vidface.backbones.card import ModelCard
 from vidface.backbones.card_file import read_card
 from vidface.backbones.kinds import model_kind
-from vidface.backbones.opened import Embed, Opened
+from vidface.backbones.opened import Embed
 from vidface.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -97,7 +97,13 @@ def load_backbone(
         files = [path, *external_files(path.read_bytes(), path)]
     if half and opened.where.startswith("cpu"):
         raise UsageError(f"half precision is for GPUs: leave it out, the model runs on {opened.where}")
-    findings = _probe(opened, card, path, kind) if probed else None
+    findings = None
+    if probed:
+        from vidface.backbones.onnx_facts import Facts, graph_facts  # here, since they import large libraries
+        from vidface.backbones.probe import pixel_range, probe
+
+        facts = graph_facts(path.read_bytes(), pixel_range(card)) if kind == "onnx" else Facts()
+        findings = probe(opened, card, facts, path)
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         shape = (*card.input_size, 3)
@@ -115,14 +121,6 @@ def load_backbone(
         warnings=[f"{path.name}: {warning}" for warning in findings.warnings] if findings else [],
         findings=findings,
     )
-
-
-def _probe(opened: Opened, card: ModelCard, path: Path, kind: str) -> Findings:
-    from vidface.backbones.onnx_facts import Facts, graph_facts  # here, since they import large libraries
-    from vidface.backbones.probe import pixel_range, probe
-
-    facts = graph_facts(path.read_bytes(), pixel_range(card)) if kind == "onnx" else Facts()
-    return probe(opened, card, facts, path)
 
 
 def _sha256(files: list[Path], card: ModelCard) -> str:

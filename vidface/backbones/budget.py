@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from vidface.backbones.card import ModelCard
-from vidface.backbones.card_file import read_card
+from vidface.backbones.card_file import card_spec, read_card
 from vidface.backbones.costs import Budget, Layer, conv_cost, conv_name, dense_cost
 from vidface.backbones.kinds import model_kind
-from vidface.backbones.spec import STEPS, Spec, card_spec
+from vidface.backbones.spec import STEPS, Spec
 from vidface.errors import ModelError
 
 __all__ = ["LIMITS", "Excess", "Limits", "exceeded", "read_budget", "spec_budget"]
@@ -49,23 +48,17 @@ class Excess:
 def exceeded(budget: Budget, limits: Limits) -> list[Excess]:
     """The limits that a budget exceeds; empty if it is within all (or, with `not_counted`, not shown to be over)."""
     over = []
-    if budget.flops > limits.flops:
+    if (more := budget.flops - limits.flops) > 0:
         text = (
-            f"FLOPs on the organisers' counter: {budget.flops / 1e6:,.2f}M, "
-            f"{(budget.flops - limits.flops) / 1e6:,.2f}M more than the {limits.flops / 1e6:,.0f}M allowed"
+            f"FLOPs on the organisers' counter: {budget.flops / 1e6:,.2f}M, {more / 1e6:,.2f}M more than the "
+            f"{limits.flops / 1e6:,.0f}M allowed"
         )
         over.append(Excess("flops", budget.flops, limits.flops, text))
-    if limits.mib is not None and budget.mib >= limits.mib:
-        text = (
-            f"size in float32: {budget.mib:,.2f} MiB, {budget.mib - limits.mib:,.2f} MiB more than allowed "
-            f"(less than {limits.mib:g})"
-        )
-        over.append(Excess("size", budget.mib, limits.mib, text))
-    if budget.dimension > limits.dimension:
-        text = (
-            f"dimension: {budget.dimension}, {budget.dimension - limits.dimension} more than the "
-            f"{limits.dimension} allowed"
-        )
+    if limits.mib is not None and (excess := budget.mib - limits.mib) >= 0:
+        text = f"{budget.mib:,.2f} MiB, {excess:,.2f} MiB more than allowed (less than {limits.mib:g})"
+        over.append(Excess("size", budget.mib, limits.mib, f"size in float32: {text}"))
+    if (longer := budget.dimension - limits.dimension) > 0:
+        text = f"dimension: {budget.dimension}, {longer} more than the {limits.dimension} allowed"
         over.append(Excess("dimension", budget.dimension, limits.dimension, text))
     return over
 
@@ -79,7 +72,6 @@ def read_budget(model: str, input_size: tuple[int, int] | None = None, output: s
             with their card, which must fit the architecture.
         input_size: (height, width). Needed only for an ONNX model that leaves it free and has no card; a named
             network has 112x112 unless told otherwise; a card may not be contradicted.
-
         output: which output of an ONNX model is the embedding, if it has several and no card names one.
 
     Raises:
@@ -97,7 +89,7 @@ def read_budget(model: str, input_size: tuple[int, int] | None = None, output: s
             raise ModelError(f"{path}: no such model card")
         card = read_card(path, told)
         if card.architecture is not None:
-            return _card_budget(card, path)
+            return spec_budget(card_spec(card, path), card.input_size, model)
         path = path.with_suffix(".onnx")
         if not path.is_file():
             raise ModelError(f"{model}: names no architecture, and there is no {path.name} beside it")
@@ -106,24 +98,18 @@ def read_budget(model: str, input_size: tuple[int, int] | None = None, output: s
 
         card = read_card(path, told)
         load_network(path, card)  # what was counted is what the file holds
-        return _card_budget(card, path)
+        return spec_budget(card_spec(card, path), card.input_size, model)
     from vidface.backbones.budget_onnx import onnx_budget
 
-    return onnx_budget(
-        path, read_card(path, told) if path.with_suffix(".toml").is_file() else None, input_size, output
-    )
+    card_there = path.with_suffix(".toml").is_file()
+    return onnx_budget(path, read_card(path, told) if card_there else None, input_size, output)
 
 
 def spec_budget(spec: Spec, input_size: tuple[int, int], name: str) -> Budget:
     """Count a network of the paper's family from its description: torch takes seconds to say what tables say.
 
-    Args:
-        spec: the widths and depths.
-        input_size: (height, width), each a multiple of the network's stride.
-        name: what to call it.
-
     Raises:
-        ModelError: an input size that does not fit.
+        ModelError: an input size (height, width) that is not a multiple of the network's stride.
     """
     spec.check_input(input_size)
     layers = tuple(_spec_layers(spec, input_size))
@@ -195,7 +181,3 @@ def _conv(
     parameters = cin // groups * cout * prod(kernel) + cout * bias
     op = conv_name("Conv", kernel, (stride, stride), groups, cin)
     return Layer(name, op, output, parameters, *conv_cost(cin, kernel, prod(output), groups, bias=bias))
-
-
-def _card_budget(card: ModelCard, path: Path) -> Budget:
-    return spec_budget(card_spec(card, path), card.input_size, str(path))

@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-_MIB = 2**20
+# Metadata of an exported model: {"as_bias": [...], "beside_bias": [...]}, names of the nodes into which a
+# normalisation was folded; it became their bias, or joined one that was there.
+FOLDED = "vidface.folded_normalisations"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a network costs for one image.
+    """What a network costs for one image; its sums are those of its layers.
 
     Attributes:
         name: what was counted.
@@ -87,21 +89,13 @@ class Budget:
     @property
     def mib(self) -> float:
         """Size of the parameters in float32, in MiB (2^20 bytes)."""
-        return self.parameters * 4 / _MIB
+        return self.parameters * 4 / 2**20
 
 
 def conv_cost(
     channels: int, kernel: Sequence[int], numbers: int, groups: int, *, bias: bool
 ) -> tuple[int, int]:
-    """(FLOPs on the organisers' counter, MACs) of a convolution.
-
-    Args:
-        channels: of its input, all groups together.
-        kernel: its sides.
-        numbers: how many numbers it gives.
-        groups: into which its channels are divided.
-        bias: whether it adds one.
-    """
+    """(FLOPs on the organisers' counter, MACs) of a convolution of ``channels``, of all groups, to so many numbers."""
     taps = channels * prod(kernel)
     return int((2 * taps - (not bias)) * numbers // groups), taps * numbers // groups
 

@@ -38,8 +38,7 @@ class Exported:
     """What was written and how well it agrees.
 
     Attributes:
-        model: the ONNX file.
-        card: its card.
+        model, card: the two files.
         faces: how many images both were run on.
         difference: the largest distance between the two embeddings of an image, in units of their length.
         rounding: the same between torch in float32 and in float64: what rounding alone does to this network.
@@ -74,7 +73,7 @@ def export(checkpoint: Path, output: Path, faces: NDArray[np.uint8] | None = Non
     card_path = _card_beside(output)
     card = read_card(checkpoint, {})
     network, spec = load_network(checkpoint, card)
-    images = _noise(card.input_size)
+    images = np.random.default_rng(0).integers(0, 256, (_NOISE, *card.input_size, 3), dtype=np.uint8)
     if faces is not None:
         if faces.dtype != np.uint8 or faces.shape[1:] != images.shape[1:]:
             raise UsageError(
@@ -126,10 +125,6 @@ def _card_beside(output: Path) -> Path:
                 "another name or folder for the output"
             )
     return card_path
-
-
-def _noise(input_size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (_NOISE, *input_size, 3), dtype=np.uint8)
 
 
 def _parts(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -8,7 +8,7 @@ from typing import Literal
 from vidface.errors import ModelError
 from vidface.files.atomic import require_regular
 
-__all__ = ["model_kind", "refuse_pickle"]
+__all__ = ["model_kind"]
 
 _ZIP = b"PK\x03\x04"
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # its magic number, a pickle of its own
@@ -17,11 +17,10 @@ _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # its magic number, a 
 def model_kind(path: Path) -> Literal["onnx", "safetensors", "torch"]:
     """The kind of a model file; what is none of the others is taken for ONNX, whose reader decides.
 
-    "torch" is a zip archive, as ``torch.save`` writes it since version 1.6: its reader runs nothing, and refuses
-    all but plain weights.
+    "torch" is a zip archive, as ``torch.save`` writes it since version 1.6.
 
     Raises:
-        ModelError: the file cannot be read, or is a bare pickle.
+        ModelError: the file cannot be read, or is a bare pickle, whatever its name.
     """
     try:
         with require_regular(path).open("rb") as file:
@@ -30,33 +29,17 @@ def model_kind(path: Path) -> Literal["onnx", "safetensors", "torch"]:
         raise ModelError(f"{path}: model cannot be read: {error.strerror}") from error
     if head.startswith(_ZIP):
         return "torch"
-    refuse_pickle(head, path)
     # A safetensors file: the length of a JSON header, 8 bytes, then the header itself.
-    if path.suffix == ".safetensors" or head[8:9] == b"{":
-        return "safetensors"
-    return "onnx"
-
-
-def refuse_pickle(head: bytes, path: Path) -> None:
-    """Refuse a bare pickle, whatever its name; ``torch.save`` wrote such files before version 1.6.
-
-    Args:
-        head: the file's first bytes.
-        path: where they come from.
-
-    Raises:
-        ModelError: it is one.
-    """
-    is_pickle = (
-        head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and head[8:9] != b"{"
-    )
+    has_header = head[8:9] == b"{"
     if head.startswith(_OLD_TORCH):
         raise ModelError(
             f"{path}: weights as torch before 1.6 saved them, in a pickle that can run code when it is loaded: "
             "refused; convert it once with torch.save(torch.load(FILE, weights_only=True), 'NAME.pth')"
         )
+    is_pickle = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and not has_header
     if is_pickle or path.suffix in (".pth", ".pt", ".pkl", ".ckpt"):
         raise ModelError(
             f"{path}: a torch or pickle file can run code when it is loaded: refused; convert it once with "
             "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'NAME.safetensors')"
         )
+    return "safetensors" if path.suffix == ".safetensors" or has_header else "onnx"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from vidface.backbones.spec import Spec
 
-__all__ = ["build"]
+__all__ = ["build", "fold"]
 
 
 def conv_bn(
@@ -103,15 +104,11 @@ def build(spec: Spec, input_size: tuple[int, int] = (112, 112)) -> MobileFaceNet
     """The network of a spec with fresh weights, in training mode.
 
     The weights depend on ``torch.manual_seed`` alone. Input: float32 [N, 3, H, W], normalised as the card says;
-    output: float32 [N, D], not L2-normalised. The global depthwise kernel covers the last feature map,
-    (H / 16, W / 16) for the networks of the paper.
-
-    Args:
-        spec: the widths and depths.
-        input_size: (height, width) in pixels, each a multiple of the network's stride.
+    output: float32 [N, D], not L2-normalised. The global depthwise kernel covers the last feature map, (H / 16, W /
+    16) for the networks of the paper.
 
     Raises:
-        ModelError: the input size is not a multiple of the network's stride.
+        ModelError: the input size, (height, width) in pixels, is not a multiple of the network's stride.
     """
     spec.check_input(input_size)
     network = MobileFaceNet(spec, input_size)
@@ -124,4 +121,22 @@ def build(spec: Spec, input_size: tuple[int, int] = (112, 112)) -> MobileFaceNet
         elif isinstance(module, nn.Linear):
             nn.init.xavier_normal_(module.weight)
             nn.init.zeros_(module.bias)
+    return network
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """The network for inference, every batch normalisation folded into the layer before it.
+
+    The result agrees with the network in ``eval()`` to rounding. The network itself is used up.
+    """
+    network.eval()
+    for parent in list(network.modules()):
+        if isinstance(parent, nn.Sequential) and len(parent) > 1:
+            conv, bn = parent[0], parent[1]
+            if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
+                parent[0], parent[1] = fuse_conv_bn_eval(conv, bn), nn.Identity()
+    fc, bn = network.get_submodule("fc"), network.get_submodule("bn")
+    if isinstance(fc, nn.Linear) and isinstance(bn, nn.BatchNorm1d):
+        network.set_submodule("fc", fuse_linear_bn_eval(fc, bn))
+        network.set_submodule("bn", nn.Identity())
     return network

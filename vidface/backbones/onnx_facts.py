@@ -18,7 +18,7 @@ __all__ = ["Facts", "Range", "graph_facts"]
 Range = tuple[NDArray[np.float64], NDArray[np.float64]]  # lowest and highest, [3] each, by channel
 
 _RANDOM = {
-    *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"),
+    *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
 }
 _SHIFTS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
 
@@ -38,14 +38,9 @@ class Facts(NamedTuple):
 
 
 def graph_facts(content: bytes, entering: Range) -> Facts:
-    """Look through a graph.
+    """Look through a model file; nothing is found in one that the onnx package cannot read.
 
-    Args:
-        content: the model file; of external data nothing is read.
-        entering: the range of what it is fed.
-
-    Returns:
-        Nothing found for a file that the onnx package cannot read.
+    ``entering`` is the range of what it is fed. Of external data nothing is read.
     """
     try:
         model = onnx.load_model_from_string(content)

@@ -17,9 +17,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 import vidface
-from vidface.backbones.folding import fold
-from vidface.backbones.mobilefacenet import Block, MobileFaceNet, SqueezeExcite
-from vidface.backbones.onnx_layers import FOLDED
+from vidface.backbones.costs import FOLDED
+from vidface.backbones.mobilefacenet import Block, MobileFaceNet, SqueezeExcite, fold
 from vidface.backbones.spec import Spec
 
 __all__ = ["onnx_model"]
@@ -32,13 +31,8 @@ def onnx_model(
 ) -> onnx.ModelProto:
     """The ONNX model of a network: `faces` float32 [N, 3, H, W], normalised, to `embeddings` float32 [N, D].
 
-    N is free, H and W are fixed. Nodes have the names of the network's modules.
-
-    Args:
-        network: in float32 on the CPU; used up, since its normalisations are folded.
-        spec: of the network.
-        input_size: (height, width).
-        metadata: further entries for the model's metadata.
+    N is free, H and W are fixed. Nodes have the names of the network's modules. The network, in float32 on the CPU,
+    is used up, since its normalisations are folded. ``metadata`` are further entries for the model's metadata.
     """
     fold(network)
     graph = _Graph()

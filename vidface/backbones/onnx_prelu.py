@@ -26,9 +26,7 @@ __all__ = ["prelu_as_convolutions"]
 def prelu_as_convolutions(content: bytes) -> bytes:
     """The same model with every PReLU replaced that follows a convolution and has a constant slope for each channel.
 
-    Args:
-        content: an ONNX model that is whole in itself. One that cannot be read is given back as it is: whoever opens
-            it says what is wrong.
+    ``content`` is whole in itself. What cannot be read is given back as it is: whoever opens it says what is wrong.
     """
     if b"PRelu" not in content:
         return content

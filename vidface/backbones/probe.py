@@ -58,13 +58,7 @@ class Findings:
 
 
 def probe(opened: Opened, card: ModelCard, facts: Facts, path: Path) -> Findings:
-    """Try a model.
-
-    Args:
-        opened: the model.
-        card: its card.
-        facts: what its graph gives away.
-        path: of the model, for messages.
+    """Try a model; ``facts`` is what its graph gives away.
 
     Raises:
         ModelError: it cannot be relied on; see above.
@@ -162,14 +156,10 @@ def range_warnings(card: ModelCard, inside: Range | None) -> list[str]:
     small = {
         name: values
         for name, values in (("mean", mean), ("std", std))
-        if values.min() >= 0 and values.max() <= 1
+        if 0 <= values.min() <= values.max() <= 1
     }
     scaled = ", ".join(f"{name} = {_numbers(values * 255)}" for name, values in small.items())
-    if (
-        not (np.isfinite(low).all() and np.isfinite(high).all())
-        or low.min() < _LOWEST
-        or high.max() > _HIGHEST
-    ):
+    if not (np.isfinite([low, high]).all() and low.min() >= _LOWEST and high.max() <= _HIGHEST):
         why = "networks take about -1 to 1, or 0 to 255"
         if std.max() < 0.1:
             why = f"std on its card is divided by; if these are factors, write std = {_numbers(1 / std)}"

@@ -8,14 +8,12 @@ needs no torch. On the challenge organisers' counter the six steps cost 933.34M,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from math import prod
-from pathlib import Path
 
-from vidface.backbones.card import ModelCard
 from vidface.errors import ModelError
 
-__all__ = ["STEPS", "Spec", "card_spec", "no_architecture", "parse_spec"]
+__all__ = ["STEPS", "Spec", "parse_spec"]
 
 Row = tuple[int, int, int, int]
 
@@ -46,11 +44,6 @@ class Spec:
     depthwise_stem: bool = False
 
     def __post_init__(self) -> None:
-        """Check every field once.
-
-        Raises:
-            ModelError: a field is of the wrong type or range.
-        """
         for name in ("stem", "head", "dimension"):
             if not _positive(getattr(self, name)):
                 raise ModelError(f"architecture: {name} must be a positive whole number")
@@ -78,11 +71,7 @@ class Spec:
         return 2 * prod(s for _, _, _, s in self.blocks)
 
     def check_input(self, input_size: tuple[int, int]) -> None:
-        """Refuse a (height, width) that the network cannot take.
-
-        Raises:
-            ModelError: a side is not a multiple of the network's stride.
-        """
+        """Refuse a (height, width) of which a side is not a multiple of the network's stride, with ModelError."""
         if any(side < self.stride or side % self.stride for side in input_size):
             height, width = input_size
             raise ModelError(
@@ -100,51 +89,19 @@ def _step(
     """A row of table 2: C1 to C3 with C4 = 256 and C5 = 512, N2 to N5; widths by the rule of table 1."""
     n2, n3, n4, n5 = n
     t3 = t3 or 2 * c2
-    return Spec(
-        stem=c1,
-        blocks=(
-            (c2, c1, n2, 1),
-            (t3, c2, 1, 2),
-            (t3, c2, n3, 1),
-            (2 * c3, c3, 1, 2),
-            (2 * c3, c3, n4, 1),
-            (512, 256, 1, 2),
-            (256, 256, n5, 1),
-        ),
-        head=512,
-        dimension=dimension,
-    )
+    second = ((c2, c1, n2, 1), (t3, c2, 1, 2), (t3, c2, n3, 1))
+    third = ((2 * c3, c3, 1, 2), (2 * c3, c3, n4, 1))
+    return Spec(c1, (*second, *third, (512, 256, 1, 2), (256, 256, n5, 1)), 512, dimension)
 
 
-_Y2 = Spec(
-    stem=64,
-    blocks=(
-        (64, 64, 2, 1),
-        (128, 64, 1, 2),
-        (128, 64, 8, 1),
-        (256, 128, 1, 2),
-        (256, 128, 16, 1),
-        (512, 128, 1, 2),
-        (256, 128, 4, 1),
-    ),
-    head=512,
-    dimension=256,
-    se=False,
-)
+def _plain_blocks(n3: int, n4: int, n5: int) -> tuple[Row, ...]:
+    """What y1 and y2 have in common: three stages, each begun by a block of stride 2."""
+    third = ((128, 64, 1, 2), (128, 64, n3, 1))
+    return (*third, (256, 128, 1, 2), (256, 128, n4, 1), (512, 128, 1, 2), (256, 128, n5, 1))
 
-_Y1 = replace(
-    _Y2,
-    blocks=(
-        (128, 64, 1, 2),
-        (128, 64, 4, 1),
-        (256, 128, 1, 2),
-        (256, 128, 6, 1),
-        (512, 128, 1, 2),
-        (256, 128, 2, 1),
-    ),
-    dimension=128,
-    depthwise_stem=True,
-)
+
+_Y2 = Spec(64, ((64, 64, 2, 1), *_plain_blocks(8, 16, 4)), 512, 256, se=False)
+_Y1 = Spec(64, _plain_blocks(4, 6, 2), 512, 128, se=False, depthwise_stem=True)
 
 # The rows of table 2 (step 0 is MobileFaceNet-y2, without squeeze-and-excitation) and MobileFaceNet-y1.
 STEPS: dict[str, Spec] = {
@@ -179,41 +136,3 @@ def parse_spec(architecture: str | Mapping[str, object]) -> Spec:
     if not isinstance(rows, list | tuple) or not all(isinstance(row, list | tuple) for row in rows):
         raise ModelError("architecture: blocks must be a list of rows [t, c, n, stride]")
     return Spec(blocks=tuple(tuple(row) for row in rows), **values)  # type: ignore[arg-type]
-
-
-def no_architecture(path: Path) -> ModelError:
-    """The error for weights of which nothing says what network they belong to; it says what is in the file.
-
-    Raises:
-        ModelError: the file holds no weights.
-    """
-    from vidface.backbones.weights import held_in  # here, since it takes torch
-
-    return ModelError(
-        f"{path}: holds {held_in(path)}, but nothing says of which network: its card {path.with_suffix('.toml').name} "
-        f'must name an architecture, for example architecture = "step5" (known: {", ".join(STEPS)}); export any other '
-        "network to ONNX, with torch.onnx.export, which needs `pip install onnx onnxscript`: see docs/models.md"
-    )
-
-
-def card_spec(card: ModelCard, path: Path) -> Spec:
-    """The spec of a model's card.
-
-    Args:
-        card: the card.
-        path: of the model, for messages.
-
-    Raises:
-        ModelError: it names no architecture, one that is not allowed, or one of another dimension.
-    """
-    if card.architecture is None:
-        raise no_architecture(path)
-    try:
-        spec = parse_spec(card.architecture)
-    except ModelError as error:
-        raise ModelError(f"{path}: its card: {error}") from None
-    if spec.dimension != card.dimension:
-        raise ModelError(
-            f"{path}: its card says dimension {card.dimension}, its architecture {spec.dimension}"
-        )
-    return spec

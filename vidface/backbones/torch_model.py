@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidface.backbones.card import ModelCard
-from vidface.backbones.folding import fold
-from vidface.backbones.mobilefacenet import MobileFaceNet, build
+from vidface.backbones.card_file import card_spec
+from vidface.backbones.mobilefacenet import MobileFaceNet, build, fold
 from vidface.backbones.opened import Form, Opened
-from vidface.backbones.spec import Spec, card_spec
+from vidface.backbones.spec import Spec
 from vidface.backbones.weights import load_weights
 from vidface.errors import UsageError
 
@@ -30,14 +30,9 @@ _GPU_CHUNK = 256  # faces sent to a GPU at a time
 
 
 def open_torch(path: Path, card: ModelCard, device: str, half: bool, threads: int | None) -> Opened:
-    """Build the card's architecture, fill it with weights, and make it ready to embed.
+    """Build the card's architecture, fill it with weights (safetensors, plain .pth), and make it ready to embed.
 
-    Args:
-        path: weights (safetensors, plain .pth).
-        card: must name its architecture.
-        device: "auto", "cpu" or "cuda".
-        half: on a GPU, run in float16 (normalisation stays in float32).
-        threads: compute threads on a CPU; None: all cores this process may use.
+    The arguments are those of `vidface.backbones.load_backbone`; in float16 normalisation stays in float32.
 
     Raises:
         ModelError: the card names no architecture, or one that the weights do not fit.

@@ -17,7 +17,7 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES
 
 if TYPE_CHECKING:
     from vidface.features.options import ModelOptions
-    from vidface.training.datasets.statistics import LongTail
+    from vidface.training.datasets.check import LongTail
 
 SHOWN = 20  # lines of a kind, and problems of listed pairs; the JSON has all
 

@@ -1,8 +1,7 @@
 """Several GPUs: one process each, started by torchrun; without it everything here is a matter of one.
 
 The network is replicated (DistributedDataParallel); the classes of the classifier are shared out, since 93,431 of them
-are more than the network itself. Tested with two processes on a CPU in ``tests/training/test_distributed.py``; never
-run on several GPUs.
+are more than the network itself. Tested with two processes on a CPU; never run on several GPUs.
 """
 
 from __future__ import annotations
@@ -28,13 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """One process among all that train together.
-
-    Attributes:
-        rank: 0 .. size - 1; rank 0 validates, writes and speaks.
-        size: processes.
-        device: where this one computes.
-    """
+    """One process among all that train together; rank 0 validates, writes and speaks."""
 
     rank: int
     size: int
@@ -43,10 +36,7 @@ class World:
 
 @contextmanager
 def joined(device: str) -> Iterator[World]:
-    """Join the processes that torchrun has started; alone without it.
-
-    Args:
-        device: auto, cpu or cuda.
+    """Join the processes that torchrun has started; alone without it. ``device`` is auto, cpu or cuda.
 
     Raises:
         UsageError: cuda where torch has none.
@@ -94,13 +84,7 @@ def broadcast(value: T, world: World, by: int = 0) -> T:
 
 
 def gathered_rows(rows: Tensor, count: int, world: World) -> Tensor:
-    """All rows of a tensor that is shared out by `shares`, on every rank; on the CPU.
-
-    Args:
-        rows: this rank's, [C_local, ...].
-        count: rows of all ranks together.
-        world: this process among the others.
-    """
+    """All ``count`` rows of a tensor that is shared out by `shares`, on every rank; on the CPU."""
     if world.size == 1:
         return rows.detach().cpu()
     parts = shares(count, world.size)

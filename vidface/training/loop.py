@@ -4,8 +4,8 @@
     after every epoch: validation; the best weights are kept, and the last ones with all that is needed to go on
 
 Everything random is decided by (seed, stage, epoch, batch), and a checkpoint holds the weights, the optimiser and the
-place in the epoch: a killed run goes on to the same weights, to the bit, on a CPU. Tested in
-``tests/training/test_loop.py``; GPU, half precision and several GPUs are written for real and were not run on any yet.
+place in the epoch: a killed run goes on to the same weights, to the bit, on a CPU. GPU, half precision and several
+GPUs are written for real and were not run on any yet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import copy
 import math
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,30 +28,28 @@ from vidface.errors import UsageError
 from vidface.files.locks import refuse_changed
 from vidface.runtime import progress
 from vidface.training.checkpoint import (
+    Start,
+    first_classifier,
     load_checkpoint,
     optimiser_tensors,
     part_of,
     restore_optimiser,
     save_checkpoint,
 )
-from vidface.training.data import Batches, loader
+from vidface.training.data import Batches, loader, normalised
 from vidface.training.datasets.images import ImageSet
 from vidface.training.distributed import World, broadcast, gathered_rows, shares
-from vidface.training.losses.objective import Objective, objective
+from vidface.training.epochs import epoch_batches, epoch_steps, plateau_drops, rate
+from vidface.training.losses.objective import objective
 from vidface.training.losses.shard import Shard, all_sum
-from vidface.training.metrics_file import MetricsFile
-from vidface.training.network import first_classifier, normalised, update_average
+from vidface.training.outputs import MetricsFile
 from vidface.training.recipe import Stage, TrainingRecipe
-from vidface.training.sampler import epoch_batches, epoch_steps
-from vidface.training.schedule import plateau_drops, rate
-from vidface.training.start import Start
 from vidface.training.validation import Faces, measure
 
 __all__ = ["BEST", "LAST", "Setting", "train_stage"]
 
 BEST, LAST = "best_checkpoint.safetensors", "last_checkpoint.safetensors"
 _LOG_STEPS = 20  # batches between two lines of metrics
-_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -82,25 +79,21 @@ class Setting:
 def train_stage(
     setting: Setting, number: int, folder: Path, start: Start | None, made_with: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Train one stage, or go on with it.
+    """Train stage ``number``, from 0, or resume it; ``folder`` then holds `BEST`, `LAST` and its metrics.
 
-    Args:
-        setting: what all stages share.
-        number: of the stage, from 0.
-        folder: for its checkpoints and metrics; exists.
-        start: from the best checkpoint of the stage before, or weights that the recipe names; None: fresh weights.
-        made_with: what decides the result; a checkpoint made with anything else is refused.
+    ``start`` is the best checkpoint of the stage before, or weights that the recipe names; None: fresh weights.
+    What was made with anything else than ``made_with``, all that decides the result, is refused.
 
     Returns:
         ``epochs`` that were trained; ``best_epoch``, from 1; ``validation``, what was measured then; ``images_seen``;
-        ``faults``, images that could not be used, name to reason. ``folder`` then holds `BEST` and `LAST`.
+        ``faults``, images that could not be used, name to reason.
 
     Raises:
         ChangedError: the folder holds a stage that was made otherwise.
         UsageError: the loss is no longer finite, or a batch cannot be made.
     """
     recipe, stage, world = setting.recipe, setting.recipe.stages[number], setting.world
-    images, device = setting.images, setting.world.device
+    images, device, precision = setting.images, setting.world.device, getattr(torch, stage.precision)
     first, last = shares(len(images.identities), world.size)[world.rank]
     shard = Shard(first, None) if world.size > 1 else None
     counts = torch.from_numpy(np.bincount(images.labels)).to(device)
@@ -152,7 +145,6 @@ def train_stage(
 
     steps = epoch_steps(images.labels, stage.batch_size, stage.images_per_identity)
     metrics = MetricsFile(folder, state["lines"], tensorboard=recipe.tensorboard, speaks=world.rank == 0)
-    settings = Objective(**stage.loss.model_dump())
     left = (stage.epochs - state["epoch"]) * steps * stage.batch_size
     done_before = state["step"] * stage.batch_size
     with metrics, progress(stage.name, left, "images") as advance:
@@ -174,10 +166,10 @@ def train_stage(
                 lr = rate(stage, epoch * steps + step, stage.epochs * steps, drops)
                 for group in optimiser.param_groups:
                     group["lr"] = lr
-                with _autocast(stage, device):
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     embeddings = model(normalised(inputs, device))  # [B, D]
                 embeddings, labels = _of_all_ranks(embeddings, labels.to(device), world)
-                loss, parts = objective(embeddings, classifier, labels, counts, settings, shard)
+                loss, parts = objective(embeddings, classifier, labels, counts, stage.loss, shard)
                 optimiser.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # not in its stubs
                 scaler.unscale_(optimiser)
@@ -192,7 +184,9 @@ def train_stage(
 
                 state["step"] = step + 1
                 state["faults"].update(faults)
-                _add(state["sums"], {"loss": loss.detach(), **parts})
+                # On the device and in double precision: no wait for the GPU, and no difference after a resumed epoch.
+                for name, value in {"loss": loss.detach(), **parts}.items():
+                    state["sums"][name] = state["sums"].get(name, 0.0) + value.double()
                 advance(stage.batch_size)
                 if (step + 1) % _LOG_STEPS == 0 or step + 1 == steps:
                     means = _means(state["sums"], step + 1)
@@ -287,15 +281,17 @@ def _of_all_faults(faults: dict[str, str], world: World) -> dict[str, str]:
     return {name: why for rank in range(world.size) for name, why in broadcast(faults, world, rank).items()}
 
 
-def _autocast(stage: Stage, device: torch.device) -> AbstractContextManager[Any]:
-    dtype = _PRECISIONS[stage.precision]
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move an average towards a network: average <- decay * average + (1 - decay) * network.
 
-
-def _add(sums: dict[str, Any], values: Mapping[str, Tensor]) -> None:
-    for name, value in values.items():
-        # On the device and in double precision: no wait for the GPU, and no difference after a resumed epoch.
-        sums[name] = sums.get(name, 0.0) + value.double()
+    Running means and variances are averaged as well; counters are copied.
+    """
+    for mine, theirs in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(theirs, 1 - decay)
+        else:
+            mine.copy_(theirs)
 
 
 def _means(sums: Mapping[str, Any], steps: int) -> dict[str, float]:

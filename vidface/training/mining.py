@@ -22,12 +22,8 @@ def semi_hard_triplets(similarity: Tensor, labels: Tensor, margin: float) -> tup
     """Choose for every ordered pair anchor-positive the hardest negative that is semi-hard.
 
     Semi-hard: farther from the anchor than the positive, but by less than the margin, cos_p - margin < cos_n < cos_p.
-    A pair that has none is left out. Of equal negatives the first is taken.
-
-    Args:
-        similarity: [N, N], cosines of the batch with itself; row: anchor.
-        labels: int64 [N].
-        margin: on the cosine, above 0.
+    A pair that has none is left out. Of equal negatives the first is taken. ``similarity`` is [N, N], cosines of the
+    batch with itself; row: anchor.
 
     Returns:
         Anchors, positives and negatives, int64 [T] each, ordered by anchor, then positive. Memory is O(N^2).
@@ -47,18 +43,10 @@ def semi_hard_triplets(similarity: Tensor, labels: Tensor, margin: float) -> tup
 
 @full_precision
 def triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float) -> Tensor:
-    """Compute the mean over the mined triplets of cos_n - cos_p + margin.
+    """Compute the mean over the mined triplets of cos_n - cos_p + margin, from embeddings [N, D] of any length.
 
     The choice of the triplets is a constant for the gradient. No hinge is needed: a semi-hard triplet is within
-    the margin.
-
-    Args:
-        embeddings: [N, D], any length.
-        labels: int64 [N].
-        margin: on the cosine, above 0.
-
-    Returns:
-        A scalar, in (0, margin); 0 with a gradient of 0 where no triplet is semi-hard.
+    the margin. The result is in (0, margin); 0 with a gradient of 0 where no triplet is semi-hard.
     """
     unit = functional.normalize(embeddings, dim=1)
     similarity = unit @ unit.T

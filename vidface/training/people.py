@@ -1,7 +1,4 @@
-"""Who is trained on and who is held out: decided by each person's name, never by what else is in the set.
-
-Tested in ``tests/training/test_people.py``.
-"""
+"""Who is trained on and who is held out: decided by each person's name, never by what else is in the set."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidface.errors import UsageError
-from vidface.training.datasets.images import ImageSet, select
-from vidface.training.datasets.statistics import cut_long_tail
+from vidface.training.datasets.images import ImageSet, cut_long_tail, select
 from vidface.training.recipe import People
 
 __all__ = ["Divided", "divide"]
@@ -25,10 +21,8 @@ class Divided:
 
     Attributes:
         training: people with enough images.
-        validation: held-out people, at most `images_per_person` images each; None where there are none.
-        test: the same.
-        cut_people: people left out of training for too few images.
-        cut_images: their images.
+        validation, test: held-out people, at most `images_per_person` images each; None where there are none.
+        cut_people, cut_images: left out of training for too few images.
     """
 
     training: ImageSet
@@ -41,17 +35,17 @@ class Divided:
 def divide(images: ImageSet, people: People, seed: int) -> Divided:
     """Divide a set by people.
 
-    A person's place is a number in [0, 1) made from the seed and the name: below `validation` it is validation, in the
-    `test` above that it is test, else training. People with one image are held out like all others: they are strangers
-    to everybody.
+    A person's place is a number in [0, 1) made from the seed and the name: below `validation` it is validation, in
+    the `test` above that it is test, else training. People with one image are held out like all others.
 
     Raises:
         UsageError: nobody is left to train on, or a held-out set has nobody with two images.
     """
-    place = np.array([_place(name, seed) for name in images.identities])
+    digests = [hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in images.identities]
+    place = np.array([int.from_bytes(digest[:7]) / 2**56 for digest in digests])
     validation = place < people.validation
     test = ~validation & (place < people.validation + people.test)
-    rest = _images_of(images, ~validation & ~test)
+    rest = select(images, np.flatnonzero((~validation & ~test)[images.labels]))
     training = cut_long_tail(rest, people.min_images)
     if len(training.identities) < 2:
         raise UsageError(
@@ -65,15 +59,6 @@ def divide(images: ImageSet, people: People, seed: int) -> Divided:
         len(rest.identities) - len(training.identities),
         len(rest.labels) - len(training.labels),
     )
-
-
-def _place(name: str, seed: int) -> float:
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return int.from_bytes(digest[:7]) / 2**56
-
-
-def _images_of(images: ImageSet, chosen: NDArray[np.bool_]) -> ImageSet:
-    return select(images, np.flatnonzero(chosen[images.labels]))
 
 
 def _held_out(images: ImageSet, chosen: NDArray[np.bool_], people: People, what: str) -> ImageSet | None:

@@ -11,60 +11,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vidface.backbones.spec import Spec, parse_spec
 from vidface.errors import ModelError, UsageError
 from vidface.files.toml import listed, read_told
-from vidface.training.losses.objective import Objective
+from vidface.training.losses.objective import Above, AtLeastZero, Objective
 
-__all__ = ["Augmentation", "Loss", "Plateau", "Stage", "TrainingRecipe", "read_training_recipe"]
+__all__ = ["Augmentation", "Plateau", "Stage", "TrainingRecipe", "read_training_recipe"]
 
 _Share = Annotated[float, Field(ge=0, le=1)]
-_AtLeastZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Above = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Below1 = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Loss(_Table):
-    """What is minimised; see `vidface.training.losses.objective`."""
-
-    classification: Literal["arcface", "combined", "support_vector"] = "arcface"
-    weight: _AtLeastZero = 1.0
-    scale: _Above = 64.0
-    m1: _Above = 1.0
-    m2: FiniteFloat = 0.5
-    m3: FiniteFloat = 0.0
-    t: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.2
-    straight_through: bool = False
-    intra: _AtLeastZero = 0.0
-    inter: _AtLeastZero = 0.0
-    class_balanced: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    triplet: _AtLeastZero = 0.0
-    triplet_margin: _Above = 0.2
-
-    @model_validator(mode="after")
-    def _can_be_minimised(self) -> Loss:
-        if self.classification == "arcface" and (self.m1 != 1 or self.m3 != 0):
-            raise ValueError("arcface has the margin m2 alone: for m1 and m3 say classification = 'combined'")
-        Objective(**self.model_dump())  # says what is left that does not go together
-        return self
-
-
 class Augmentation(_Table):
     """How often a training image is changed, each a probability; only mirroring is on by default.
 
-    Attributes:
-        flip: mirrored left to right.
-        shift: moved by up to 6 pixels each way; the border is repeated.
-        light: brightness, contrast and the balance of the colours changed.
-        grey: without colour.
-        blur: made smaller and enlarged again, as a face that was far away.
-        jpeg: compressed once more.
-        erase: a rectangle covered with noise.
+    ``shift`` moves it by up to 6 pixels each way and repeats the border; ``light`` changes brightness, contrast and
+    the balance of colours; ``grey`` takes the colour; ``blur`` makes it smaller and larger again, as a face that
+    was far away; ``jpeg`` compresses it once more; ``erase`` covers a rectangle with noise.
     """
 
     flip: _Share = 0.5
@@ -92,9 +61,8 @@ class Stage(_Table):
 
     Attributes:
         name: also the name of its folder.
-        weights: of the first stage alone: a file of weights to start from, see `vidface.training.start`; None: fresh
-            ones.
-        loss: what is minimised.
+        weights: of the first stage alone: a file to start from, see `vidface.training.checkpoint`; None: fresh weights.
+        loss: what is minimised; see `vidface.training.losses.objective`.
         images_per_identity: None: images are shuffled. K: PK sampling, batches of K images of each of
             batch_size / K people (Hermans et al., the paper's [12]; it uses 4).
         epochs: passes over as many images as there are.
@@ -110,20 +78,20 @@ class Stage(_Table):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
     weights: Path | None = None
-    loss: Loss = Loss()
+    loss: Objective = Objective()
     images_per_identity: Annotated[int, Field(ge=2)] | None = None
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)] = 128
     optimiser: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: _Above = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: _AtLeastZero = 5e-4
+    learning_rate: Above = 0.1
+    momentum: _Below1 = 0.9
+    weight_decay: AtLeastZero = 5e-4
     schedule: Literal["constant", "cosine", "step"] = "cosine"
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup: _Below1 = 0.0
     plateau: Plateau | None = None
-    clip_norm: _AtLeastZero = 5.0
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_norm: AtLeastZero = 5.0
+    ema: _Below1 = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     augmentation: Augmentation = Augmentation()
 
@@ -152,8 +120,8 @@ class People(_Table):
     """
 
     min_images: Annotated[int, Field(ge=1)] = 2
-    validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    test: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    validation: _Below1 = 0.1
+    test: _Below1 = 0.0
     images_per_person: Annotated[int, Field(ge=2)] = 10
 
 
@@ -240,11 +208,7 @@ def read_training_recipe(path: Path) -> TrainingRecipe:
         raise UsageError(f"{path}: has no [[stage]]: not a recipe to train by")
     stages: list[dict[str, Any]] = []
     for stage in written:
-        before = (
-            {key: value for key, value in stages[-1].items() if key not in ("name", "weights")}
-            if stages
-            else {}
-        )
+        before = {key: value for key, value in (stages or [{}])[-1].items() if key not in ("name", "weights")}
         stages.append(_merged(before, stage))
     try:
         recipe = TrainingRecipe.model_validate({**content, "stages": stages})

@@ -6,7 +6,7 @@
     OUTPUT/             model.safetensors, model.toml: those of the best stage;
                         results.json, table.md, curves.svg, curves.png, faults.jsonl
 
-Tested in ``tests/training/test_run.py`` and ``tests/end_to_end/test_train_command.py``.
+A finished stage is not trained again, and one that has begun is resumed.
 """
 
 from __future__ import annotations
@@ -31,18 +31,16 @@ from vidface.files.atomic import sha256_file, write_atomic
 from vidface.files.json_files import read_json, write_json
 from vidface.files.locks import exclusive, refuse_changed
 from vidface.runtime import keep_freed_memory
-from vidface.training.checkpoint import load_checkpoint, part_of
-from vidface.training.curves import draw_curves
+from vidface.training.checkpoint import load_checkpoint, of_checkpoint, part_of, read_start
+from vidface.training.data import MEAN, STD
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.open import open_images
 from vidface.training.distributed import World, joined
+from vidface.training.epochs import epoch_steps
 from vidface.training.loop import BEST, Setting, train_stage
-from vidface.training.network import MEAN, STD
+from vidface.training.outputs import draw_curves, in_words, markdown, stage_table
 from vidface.training.people import Divided, divide
 from vidface.training.recipe import TrainingRecipe, read_training_recipe
-from vidface.training.sampler import epoch_steps
-from vidface.training.start import Start, of_checkpoint, read_start
-from vidface.training.table import markdown, stage_table
 from vidface.training.validation import FPR_TARGET, Faces, held_out, measure, open_sets
 
 __all__ = ["train"]
@@ -73,19 +71,31 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
         raise UsageError(f"{path}: has no stage {only!r}: it has {', '.join(names)}")
     with joined(recipe.device) as world, _prepared(recipe, world):
         if world.rank:
-            say = _silent
+            say = str  # nobody hears it
         images = open_images(recipe.data)
         for problem in images.problems:
             say(f"{images.source}: {problem}")
         divided = divide(images, recipe.people, recipe.seed)
-        people = _counts(divided)
-        say(_in_words(people))
-        sets, test = _sets(recipe, divided)
+        parts = {"training": divided.training, "validation": divided.validation, "test": divided.test}
+        people: dict[str, Any] = {
+            name: {"people": len(part.identities), "images": len(part.labels)}
+            for name, part in parts.items()
+            if part is not None
+        }
+        people["cut"] = {"people": divided.cut_people, "images": divided.cut_images}
+        say(in_words(people, " "))
+        sets = open_sets(recipe.pairs, recipe.input_size)
+        if divided.validation is not None:
+            sets["people"] = held_out(divided.validation, recipe.input_size, recipe.seed)
+        test = None if divided.test is None else held_out(divided.test, recipe.input_size, recipe.seed)
         setting = Setting(recipe, divided.training, sets, world)
         ran, done, results = [], [], []
         _refuse_batches(recipe, divided.training, world)
         shared = _shared(recipe, divided)
-        start = _start(recipe, shared["images"], say)
+        weights = recipe.stages[0].weights
+        start = None if weights is None else read_start(weights, recipe, shared["images"])
+        if start is not None:
+            say(start.said)
         before: Path | None = None
         for number, stage in enumerate(recipe.stages):
             folder = recipe.output / f"{number + 1}-{stage.name}"
@@ -156,41 +166,6 @@ def _refuse_batches(recipe: TrainingRecipe, images: ImageSet, world: World) -> N
             raise UsageError(
                 f"stage {stage.name}: batch_size {stage.batch_size} is no multiple of {world.size} processes"
             )
-
-
-def _start(recipe: TrainingRecipe, images: str, say: Say) -> Start | None:
-    path = recipe.stages[0].weights
-    if path is None:
-        return None
-    start = read_start(path, recipe, images)
-    say(start.said)
-    return start
-
-
-def _silent(_line: str) -> None:
-    pass
-
-
-def _counts(divided: Divided) -> dict[str, Any]:
-    sets = {"training": divided.training, "validation": divided.validation, "test": divided.test}
-    counts: dict[str, Any] = {
-        name: {"people": len(held.identities), "images": len(held.labels)}
-        for name, held in sets.items()
-        if held is not None
-    }
-    return {**counts, "cut": {"people": divided.cut_people, "images": divided.cut_images}}
-
-
-def _in_words(people: Mapping[str, Any]) -> str:
-    parts = [f"{name} {held['people']} people, {held['images']} images" for name, held in people.items()]
-    return "; ".join(parts)
-
-
-def _sets(recipe: TrainingRecipe, divided: Divided) -> tuple[dict[str, Faces], Faces | None]:
-    sets = open_sets(recipe.pairs, recipe.input_size)
-    if divided.validation is not None:
-        sets["people"] = held_out(divided.validation, recipe.input_size, recipe.seed)
-    return sets, None if divided.test is None else held_out(divided.test, recipe.input_size, recipe.seed)
 
 
 def _digest(images: ImageSet) -> str:

@@ -1,7 +1,4 @@
-"""What a network is worth on people it was never trained on.
-
-Tested in ``tests/training/test_validation.py``.
-"""
+"""What a network is worth on people it was never trained on."""
 
 from __future__ import annotations
 
@@ -17,10 +14,9 @@ from torch import nn
 from vidface.errors import MediaError, UsageError
 from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 from vidface.scores.metrics.folds import ten_folds
-from vidface.training.data import read_face
+from vidface.training.data import MEAN, STD, normalised, read_face
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.pairs import open_pairs
-from vidface.training.network import MEAN, STD, normalised
 
 __all__ = ["FPR_TARGET", "Faces", "held_out", "measure", "open_sets"]
 
@@ -51,12 +47,12 @@ class Faces:
 def held_out(images: ImageSet, size: tuple[int, int], seed: int) -> Faces:
     """Held-out people: all pairs of their images, and a balanced list of pairs for the accuracy.
 
-    The list has up to 3,000 pairs of one person and as many of two, drawn by the seed; pairs of both kinds take turns,
-    so that the ten folds are balanced too.
+    The list has up to 3,000 pairs of one person and as many of two, drawn by the seed; pairs of both kinds take
+    turns, so that the ten folds are balanced too.
 
     Raises:
         MediaError: an image cannot be used: a held-out set is small, so it has to be whole.
-        UsageError: more than 10,000 images, or too few pairs for ten folds.
+        UsageError: too many images, or too few pairs for ten folds.
     """
     if len(images.labels) > _MAX_IMAGES:
         raise UsageError(
@@ -119,20 +115,13 @@ def measure(
 ) -> dict[str, Any]:
     """Score a network on a set; it is left in evaluation mode.
 
-    The network is given RGB, float32 [N, 3, H, W], (pixel - mean) / std of pixels 0..255. The defaults, 127.5 and 128,
-    are what `vidface train` trains with; pass those that another network was trained with, as others give plausible,
-    wrong numbers.
-
-    Args:
-        network: faces to embeddings [N, D] of any length.
-        faces: from `held_out` or `open_sets`.
-        device: where it runs.
-        mean, std: of the network's input.
+    The network is given RGB, float32 [N, 3, H, W], (pixel - mean) / std of pixels 0..255, and gives embeddings [N,
+    D] of any length. The defaults, 127.5 and 128, are what `vidface train` trains with; pass those that another
+    network was trained with, as others give plausible, wrong numbers.
 
     Returns:
-        ``accuracy`` and ``accuracy_std`` of ten folds over the listed pairs (protocol.md's definition, no flip); with
-        labels also ``tpr``, the TPR at FPR 1e-3 over all pairs of distinct images, None where there are too few
-        impostor pairs.
+        ``accuracy`` and ``accuracy_std`` of ten folds over the listed pairs (no flip); with labels also ``tpr``,
+        the TPR at FPR 1e-3 over all pairs of distinct images, None where there are too few impostor pairs.
 
     Raises:
         UsageError: the embeddings are not finite.

@@ -20,11 +20,10 @@ from vidface.frames.frame import fit_frame, is_no_face_crop
 from vidface.runtime import progress
 from vidface.scores.metrics.folds import THRESHOLDS, cut_folds, given_folds
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
-from vidface.scores.metrics.listed_pairs import Operating, auc, tpr_of_listed_pairs
+from vidface.scores.metrics.listed_pairs import auc, tpr_of_listed_pairs
 from vidface.scores.protocols.pairs import FOLDS, TARGETS
 from vidface.scores.text import too_few
-from vidface.training.datasets.pair_set import PairSet
-from vidface.training.datasets.pairs import is_bin, open_pairs
+from vidface.training.datasets.pairs import PairSet, is_bin, open_pairs
 
 __all__ = ["ImageFault", "definition", "open_all", "squared_distances", "verify"]
 
@@ -89,22 +88,45 @@ def verify(
     try:  # what does not depend on the distances is said before the work: any will do here
         given_folds(~pairs.same, pairs.same, _folds(pairs, np.ones(len(pairs.same), np.bool_)))
     except ValueError as error:
-        fewer = f"; {pairs.left_out} pairs are left out, {_first_left_out(pairs)}" if pairs.left_out else ""
+        named = next(
+            (f"the first: {line}" for line in pairs.problems if ": left out: " in line), "none is named"
+        )
+        fewer = f"; {pairs.left_out} pairs are left out, {named}" if pairs.left_out else ""
         raise StoreError(f"{pairs.source}: no accuracy can be had: {error}{fewer}") from None
-    squeezed: list[int] = []
-    distances, usable, faults = squared_distances(
-        pairs, backbone, flip=flip, resize=resize, batch_size=batch_size, squeezed=squeezed
+    every, faults, squeezed = squared_distances(
+        pairs, backbone, flip=flip, resize=resize, batch_size=batch_size
     )
-    same = pairs.same[usable]
+    usable = np.isfinite(every)
+    distances, same, folds = every[usable], pairs.same[usable], np.empty(0, np.int64)
     try:
         folds = _folds(pairs, usable)
-        result = given_folds(distances[usable], same, folds)
+        result = given_folds(distances, same, folds)
     except ValueError as error:
         first = f"; {faults[0]['image']}: {faults[0]['detail']}" if faults else ""
         raise StoreError(
             f"{pairs.source}: no accuracy: of {len(usable)} pairs {len(same)} can be used: {error}{first}"
         ) from None
-    points = tpr_of_listed_pairs(-distances[usable], same, TARGETS, fpr_rule)
+    points = tpr_of_listed_pairs(-distances, same, TARGETS, fpr_rule)
+    images = len(np.unique([pairs.first, pairs.second]))
+    warnings = too_few(
+        "TPR at FPR",
+        [point.target for point in points if point.tpr is None],
+        int((~same).sum()),
+        "pairs of different people",
+    )
+    if squeezed:
+        warnings.insert(
+            0,
+            f"{squeezed} of {images} images have another shape than the model's input, or are far larger, and were "
+            "resized whole: cut out and align the faces first",
+        )
+    numbers = np.unique(folds)
+    one_kind = sum(len(np.unique(same[folds == number])) == 1 for number in numbers)
+    if one_kind:
+        warnings.append(
+            f"{one_kind} of {len(numbers)} folds hold pairs of one kind only: folds follow the order of the list, "
+            "which should mix same and different"
+        )
     return {
         "source": pairs.source,
         "accuracy": result.accuracy,
@@ -114,7 +136,7 @@ def verify(
         "fold_thresholds": result.thresholds.tolist(),
         "threshold": result.best_threshold,
         "threshold_accuracy": result.best_accuracy,
-        "auc": auc(-distances[usable], same),
+        "auc": auc(-distances, same),
         "tpr@fpr": {point.target: point.tpr for point in points},
         "fpr_rule": fpr_rule,
         "fpr_reached": {point.target: point.fpr for point in points},
@@ -125,28 +147,20 @@ def verify(
             "pairs": len(same),
             "same": int(same.sum()),
             "different": int((~same).sum()),
-            "images": len(np.unique([pairs.first, pairs.second])) - len(faults),
+            "images": images - len(faults),
             "left_out": pairs.left_out,
             "failed_images": len(faults),
             "failed_pairs": len(usable) - len(same),
         },
         "faults": faults,
         "problems": list(pairs.problems),
-        "warnings": _squeezed_warning(squeezed, pairs) + _warnings(same, folds, points),
+        "warnings": warnings,
     }
 
 
 def _folds(pairs: PairSet, usable: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The fold of every usable pair: the list's, or ten in its order.
-
-    Raises:
-        ValueError: fewer pairs than folds.
-    """
+    """The fold of every usable pair: the list's, or ten in its order; ValueError if pairs are fewer than folds."""
     return cut_folds(int(usable.sum()), FOLDS) if pairs.folds is None else pairs.folds[usable]
-
-
-def _first_left_out(pairs: PairSet) -> str:
-    return next((f"the first: {line}" for line in pairs.problems if ": left out: " in line), "none is named")
 
 
 def definition(flip: bool, fpr_rule: FprRule = DEFAULT_RULE) -> str:
@@ -161,38 +175,29 @@ def definition(flip: bool, fpr_rule: FprRule = DEFAULT_RULE) -> str:
 
 
 def squared_distances(
-    pairs: PairSet,
-    backbone: Backbone,
-    *,
-    flip: bool,
-    resize: bool,
-    batch_size: int,
-    squeezed: list[int] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[ImageFault]]:
+    pairs: PairSet, backbone: Backbone, *, flip: bool, resize: bool, batch_size: int
+) -> tuple[NDArray[np.float64], list[ImageFault], int]:
     """The squared Euclidean distance of every pair's L2-normalised embeddings.
 
-    ``squeezed`` is given the images that were resized and hardly are cropped faces.
-
     Returns:
-        float64 [P], NaN where an image of the pair failed; bool [P], whether none did; and the faults.
+        float64 [P], NaN where an image of the pair failed; the faults; and how many images were resized that are
+        hardly cropped faces.
     """
     used = np.unique([pairs.first, pairs.second])
     summed = np.zeros((len(used), backbone.card.dimension), np.float32)
     faults: dict[int, ImageFault] = {}
+    squeezed, size = 0, backbone.card.input_size
     with progress("verify", len(used), "images") as advance:
         for start in range(0, len(used), batch_size):
-            batch = used[start : start + batch_size]
-            size = backbone.card.input_size
+            batch = used[start : start + batch_size].tolist()
             faces = {}
-            for image in batch.tolist():
+            for image in batch:
                 try:
                     pixels = decode_image(pairs.read(image))
                     faces[image] = fit_frame(pixels, size, resize=resize)
+                    squeezed += is_no_face_crop(pixels, size)
                 except MediaError as error:
                     faults[image] = {"image": pairs.names[image], "kind": error.kind, "detail": str(error)}
-                    continue
-                if squeezed is not None and is_no_face_crop(pixels, size):
-                    squeezed.append(image)
             if faces:
                 stacked = np.stack(list(faces.values()))
                 rows = backbone.embed(stacked)
@@ -206,36 +211,11 @@ def squared_distances(
     for image in used[~directed].tolist():
         detail = "the model gives zeros or no number for it"
         faults.setdefault(image, {"image": pairs.names[image], "kind": "no-embedding", "detail": detail})
-    np.divide(unit, norms, out=unit, where=directed[:, None])
+    unit[directed] /= norms[directed]
+    unit[~directed] = np.nan
     first, second = np.searchsorted(used, pairs.first), np.searchsorted(used, pairs.second)
-    usable = directed[first] & directed[second]
-    distances = np.full(len(usable), np.nan)
-    for place in range(0, len(usable), 4096):  # the differences of a million pairs would not fit
+    distances = np.empty(len(first))
+    for place in range(0, len(first), 4096):  # the differences of a million pairs would not fit
         part = slice(place, place + 4096)
         distances[part] = np.square(unit[first[part]] - unit[second[part]]).sum(axis=1)
-    distances[~usable] = np.nan
-    return distances, usable, [faults[image] for image in sorted(faults)]
-
-
-def _squeezed_warning(squeezed: list[int], pairs: PairSet) -> list[str]:
-    if not squeezed:
-        return []
-    images = len(np.unique([pairs.first, pairs.second]))
-    return [
-        f"{len(squeezed)} of {images} images have another shape than the model's input, or are far larger, and were "
-        "resized whole: cut out and align the faces first"
-    ]
-
-
-def _warnings(same: NDArray[np.bool_], folds: NDArray[np.int64], points: Sequence[Operating]) -> list[str]:
-    different = int((~same).sum())
-    rare = [point.target for point in points if point.tpr is None]
-    warnings = too_few("TPR at FPR", rare, different, "pairs of different people")
-    numbers = np.unique(folds)
-    one_kind = [number for number in numbers if len(np.unique(same[folds == number])) == 1]
-    if one_kind:
-        warnings.append(
-            f"{len(one_kind)} of {len(numbers)} folds hold pairs of one kind only: folds follow the order of the list, "
-            "which should mix same and different"
-        )
-    return warnings
+    return distances, [faults[image] for image in sorted(faults)], squeezed

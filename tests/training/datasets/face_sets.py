@@ -7,6 +7,7 @@ import struct
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -97,3 +98,11 @@ def payload(*labels: float, content: bytes = b"", number: int = 0) -> bytes:
     if len(labels) == 1:
         return struct.pack("<IfQQ", 0, labels[0], number, 0) + content
     return struct.pack(f"<IfQQ{len(labels)}f", len(labels), 0, number, 0, *labels) + content
+
+
+def content_of(pairs: Any) -> list[tuple[bytes, bytes, bool]]:
+    """(one image, the other, whether they are the same person) of every pair of a `PairSet`."""
+    return [
+        (pairs.read(int(one)), pairs.read(int(other)), bool(same))
+        for one, other, same in zip(pairs.first, pairs.second, pairs.same, strict=True)
+    ]

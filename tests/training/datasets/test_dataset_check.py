@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from face_sets import contents, jpeg, write_people, write_shard
+from face_sets import contents, jpeg, write_people
 
 from vidface.training.datasets import check as dataset_check
 from vidface.training.datasets.check import Checked, Fault, check
@@ -37,14 +37,6 @@ def test_planted_faults_are_found(workers: int, planted: Path, monkeypatch: pyte
     assert found.single == ["cy"]
     assert found.left_out == ["left out: 1 files beside the folders of people, first 'notes.txt'"]
     assert (found.long_tail.people, found.long_tail.images) == (4, 11) and not found.ok
-
-
-def test_a_clean_set(tmp_path: Path) -> None:
-    write_shard(tmp_path / "set.tar", contents({"ada": 2, "bob": 2}))
-    found = check(tmp_path / "set.tar", workers=1)
-    assert found.ok and found.size == "12x10" and found.source == str(tmp_path / "set.tar")
-    assert not (found.unreadable or found.other_sizes or found.duplicates or found.duplicates_across)
-    assert not (found.single or found.left_out)
 
 
 def test_strangers_as_one_person_and_one_person_as_two(tmp_path: Path) -> None:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from face_sets import NATURAL, contents, jpeg, naive_write, payload, write_people, write_shard
-from hypothesis import given
-from hypothesis import strategies as st
 
-from vidface.errors import StoreError, UsageError
+from vidface.errors import MediaError, StoreError, UsageError
 from vidface.frames.folder import decode_image
-from vidface.training.datasets.images import ImageSet, select
-from vidface.training.datasets.open import open_images
+from vidface.training.datasets.images import ImageSet
+from vidface.training.datasets.open import open_folder, open_images
 from vidface.training.datasets.rec import write_rec
 
 Maker = Callable[[Path], Path]
@@ -177,29 +176,6 @@ def test_two_rec_files_in_one_folder_are_not_guessed(tmp_path: Path) -> None:
         open_images(tmp_path)
 
 
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.data())
-def test_a_selection_against_a_plain_one(labels: list[int], data: st.DataObject) -> None:
-    people = [f"p{label}" for label in sorted(set(labels))]
-    ids = [people.index(f"p{label}") for label in labels]
-    images = ImageSet(
-        tuple(people), np.array(ids, np.int64), [f"n{i}" for i in range(len(ids))], bytes, "memory"
-    )
-    keep = data.draw(st.lists(st.sampled_from(range(len(labels))), unique=True))
-    chosen = select(images, np.array(keep))
-    left = [person for person in people if any(people[ids[i]] == person for i in keep)]
-    assert list(chosen.identities) == left
-    assert chosen.labels.tolist() == [left.index(people[ids[i]]) for i in keep]
-    assert list(chosen.names) == [f"n{i}" for i in keep]
-    assert [chosen.read(place) for place in range(len(keep))] == [bytes(i) for i in keep]
-
-
-@pytest.mark.parametrize(("keep", "error"), [([0, 0], ValueError), ([-1], IndexError), ([1], IndexError)])
-def test_a_selection_of_what_is_not_there_or_twice(keep: list[int], error: type[Exception]) -> None:
-    images = ImageSet(("p",), np.zeros(1, np.int64), ["n"], bytes, "memory")
-    with pytest.raises(error):
-        select(images, np.array(keep))
-
-
 def test_real_faces(shared_data: Path) -> None:
     images = open_images(shared_data / "lfw" / "aligned.tar")
     assert (len(images.labels), len(images.identities)) == (7959, 3493) and images.problems == ()
@@ -209,3 +185,79 @@ def test_real_faces(shared_data: Path) -> None:
             member = archive.extractfile(images.names[index])
             assert member is not None and images.read(index) == member.read()
             assert decode_image(images.read(index)).shape == (112, 112, 3)
+
+
+def test_the_order_is_not_the_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_people(tmp_path, contents())
+    expected = list(open_folder(tmp_path).names)
+    real = os.scandir
+
+    class Backwards:
+        def __init__(self, path: Path) -> None:
+            with real(path) as found:
+                self.entries = sorted(found, key=lambda entry: entry.name, reverse=True)
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            return iter(self.entries)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(os, "scandir", Backwards)
+    images = open_folder(tmp_path)
+    assert list(images.names) == expected and list(images.identities) == NATURAL
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
+    root = write_people(tmp_path / "set", {"ada/1.jpg": jpeg(1), "ada/2.PNG": jpeg(2, kind="PNG")})
+    write_people(tmp_path / "outside", {"bob/1.jpg": jpeg(3)})
+    write_people(
+        root,
+        {
+            "notes.txt": b"",
+            ".git/x.jpg": b"",
+            "ada/x.bmp": b"",
+            "ada/.hidden.jpg": b"",
+            "ada/deep/3.jpg": b"",
+        },
+    )
+    (root / "empty").mkdir()
+    (root / "bob").symlink_to(tmp_path / "outside" / "bob")
+    (root / "ada" / "3.jpg").symlink_to(tmp_path / "outside" / "bob" / "1.jpg")
+    (root / "ada" / "4.jpg").symlink_to("1.jpg")  # inside: as good as a copy
+    (root / "ada" / "5.jpg").symlink_to("gone.jpg")
+    (root / "ada" / "8.jpg").symlink_to("8.jpg")
+    (root / "loop").symlink_to("loop")
+    (root / "ada" / "6\n.jpg").write_bytes(b"")
+    os.mkfifo(root / "ada" / "7.jpg")
+    images = open_folder(root)
+    assert list(images.names) == ["ada/1.jpg", "ada/2.PNG", "ada/4.jpg"]
+    assert images.read(2) == jpeg(1)
+    assert sorted(images.problems) == [
+        "left out: 1 entries that are no regular files, first 'ada/7.jpg'",
+        "left out: 1 files beside the folders of people, first 'notes.txt'",
+        "left out: 1 files that are not .jpg, .jpeg or .png, first 'ada/x.bmp'",
+        "left out: 1 folders inside a person's folder, first 'ada/deep'",
+        "left out: 1 names that are not UTF-8 on one line, first 'ada/6\\n.jpg'",
+        "left out: 1 people's folders without an image, first 'empty'",
+        "left out: 2 hidden entries, first '.git'",
+        "left out: 2 links that lead out of the folder, first 'ada/3.jpg'",
+        "left out: 3 links that lead nowhere, first 'ada/5.jpg'",
+    ]
+
+
+def test_no_images(tmp_path: Path) -> None:
+    (tmp_path / "ada").mkdir()
+    with pytest.raises(
+        StoreError, match=r"no DIR/PERSON/IMAGE .*people's folders without an image, first 'ada'"
+    ):
+        open_folder(tmp_path)
+
+
+def test_an_image_that_is_gone(tmp_path: Path) -> None:
+    images = open_folder(write_people(tmp_path, contents({"ada": 2})))
+    (tmp_path / "ada" / "2.jpg").unlink()
+    images.read(0)
+    with pytest.raises(MediaError, match=r"ada/2\.jpg: No such file") as caught:
+        images.read(1)
+    assert caught.value.kind == "unreadable-image"

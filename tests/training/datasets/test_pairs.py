@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import tarfile
 import threading
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from face_sets import contents, jpeg, write_people
+from face_sets import content_of, contents, jpeg, write_people
 
 from vidface.errors import ManifestError, StoreError, UsageError
-from vidface.training.datasets.bin_file import write_bin
-from vidface.training.datasets.pair_set import PairSet
-from vidface.training.datasets.pairs import is_bin, open_pairs
+from vidface.training.datasets.pairs import is_bin, open_pairs, read_bin, write_bin
 
 NAMES = ("Ann_Lee", "Bo_Li", "Cy_Ng")
 FILES = contents({"ada": 3, "Bo, junior": 2, "Zoë": 1})
@@ -37,13 +39,6 @@ def lines_of(rows: list[tuple[str, str, bool]]) -> list[str]:
     return [f'"{first}","{second}",{int(same)}' for first, second, same in rows]
 
 
-def content_of(pairs: PairSet) -> list[tuple[bytes, bytes, bool]]:
-    return [
-        (pairs.read(int(one)), pairs.read(int(other)), bool(same))
-        for one, other, same in zip(pairs.first, pairs.second, pairs.same, strict=True)
-    ]
-
-
 EXPECTED = [(FILES[first], FILES[second], same) for first, second, same in ROWS]
 
 
@@ -59,20 +54,6 @@ def test_list_with_folder_and_with_tar_and_bin_are_the_same_pairs(tmp_path: Path
         assert (pairs.problems, pairs.left_out) == ((), 0)
     pairs = open_pairs(path, people)
     assert [pairs.names[int(index)] for index in pairs.second] == [second for _, second, _ in ROWS]
-
-
-def test_a_list_from_a_spreadsheet(tmp_path: Path, people: Path) -> None:
-    path = tmp_path / "pairs.csv"
-    text = "\ufefffirst,second,same\r\n" + "\r\n\r\n".join(lines_of(ROWS)) + "\r\n"
-    path.write_bytes(text.encode())
-    assert content_of(open_pairs(path, people)) == EXPECTED
-
-
-def test_names_as_find_writes_them(tmp_path: Path, people: Path) -> None:
-    rows = [(f"./{first}", f"./{second}", same) for first, second, same in ROWS]
-    pairs = open_pairs(as_csv(tmp_path / "pairs.csv", lines_of(rows)), people)
-    assert content_of(pairs) == EXPECTED
-    assert (pairs.problems, pairs.left_out) == ((), 0)
 
 
 def test_a_quote_that_is_not_closed_costs_its_own_line_only(tmp_path: Path, people: Path) -> None:
@@ -199,35 +180,27 @@ LFW = {
 }
 
 
-def lfw_pairs() -> list[tuple[str, str, bool, int]]:
-    """Two folds by hand, with a pair of either kind in each."""
-    ann, bo, cy = NAMES
-    return [
-        (f"{ann}/{ann}_0001", f"{ann}/{ann}_0003", True, 1),
-        (f"{ann}/{ann}_0002", f"{bo}/{bo}_0001", False, 1),
-        (f"{bo}/{bo}_0001", f"{bo}/{bo}_0002", True, 2),
-        (f"{bo}/{bo}_0003", f"{cy}/{cy}_0001", False, 2),
-    ]
-
-
+# Two folds, with a pair of either kind in each.
+LFW_PAIRS = [
+    ("Ann_Lee/Ann_Lee_0001", "Ann_Lee/Ann_Lee_0003", True, 1),
+    ("Ann_Lee/Ann_Lee_0002", "Bo_Li/Bo_Li_0001", False, 1),
+    ("Bo_Li/Bo_Li_0001", "Bo_Li/Bo_Li_0002", True, 2),
+    ("Bo_Li/Bo_Li_0003", "Cy_Ng/Cy_Ng_0001", False, 2),
+]
 LISTS = {
     "pairs.txt": ["2\t1", "Ann_Lee\t1\t3", "Ann_Lee\t2\tBo_Li\t1", "Bo_Li\t1\t2", "Bo_Li\t3\tCy_Ng\t1"],
     "pairs.csv": [
-        "name,imagenum1,imagenum2,",
-        "Ann_Lee,1,3,",
-        "Ann_Lee,2,Bo_Li,1",
-        "Bo_Li,1,2,",
-        "Bo_Li,3,Cy_Ng,1",
+        *("name,imagenum1,imagenum2,", "Ann_Lee,1,3,", "Ann_Lee,2,Bo_Li,1", "Bo_Li,1,2,", "Bo_Li,3,Cy_Ng,1")
     ],
     "pairs_CALFW.txt": [
         *("Ann_Lee_0001.jpg 1", "Ann_Lee_0003.jpg 1", "Ann_Lee_0002.jpg 0", "Bo_Li_0001.jpg 0"),
         *("Bo_Li_0001.jpg 2", "Bo_Li_0002.jpg 2", "Bo_Li_0003.jpg 0", "Cy_Ng_0001.jpg 0"),
     ],
-    "words.txt": [f"{int(same)} {one}.wav {other}.wav" for one, other, same, _ in lfw_pairs()],
-    "no suffix.csv": ["first;second;same;fold", *(f"{a};{b};{int(s)};{f}" for a, b, s, f in lfw_pairs())],
+    "words.txt": [f"{int(same)} {one}.wav {other}.wav" for one, other, same, _ in LFW_PAIRS],
+    "no suffix.csv": ["first;second;same;fold", *(f"{a};{b};{int(s)};{f}" for a, b, s, f in LFW_PAIRS)],
     "backslashes.csv": [
         "first,second,same",
-        *(f".\\{one}.JPG,{other}.JPG,{same}".replace("/", "\\") for one, other, same, _ in lfw_pairs()),
+        *(f".\\{one}.JPG,{other}.JPG,{same}".replace("/", "\\") for one, other, same, _ in LFW_PAIRS),
     ],
 }
 
@@ -242,9 +215,9 @@ def test_lists_of_every_known_format(tmp_path: Path, name: str) -> None:
         out.add(folder, arcname=".")
     for images in (folder, tar):
         pairs = open_pairs(path, images)
-        assert content_of(pairs) == [(LFW[one], LFW[other], same) for one, other, same, _ in lfw_pairs()]
+        assert content_of(pairs) == [(LFW[one], LFW[other], same) for one, other, same, _ in LFW_PAIRS]
         assert pairs.left_out == 0
-    folds = [fold for *_, fold in lfw_pairs()]
+    folds = [fold for *_, fold in LFW_PAIRS]
     has_folds = name in ("pairs.txt", "pairs_CALFW.txt", "no suffix.csv")
     assert (None if pairs.folds is None else pairs.folds.tolist()) == (folds if has_folds else None)
 
@@ -262,3 +235,145 @@ def test_a_name_in_the_other_unicode_form_and_one_of_two_images(tmp_path: Path) 
     one, _, png, two = files.values()
     assert content_of(pairs) == [(one, two, False), (png, two, True)]
     assert pairs.problems == (f"{path}:3: left out: more than one image 'ada/1'",)
+
+
+IMAGES = [jpeg(0), jpeg(1), jpeg(2, kind="PNG"), jpeg(0), jpeg(4), jpeg(5)]
+SAME = [True, False, True]
+
+
+BIN_EXPECTED = [(IMAGES[2 * pair], IMAGES[2 * pair + 1], SAME[pair]) for pair in range(3)]
+
+
+@pytest.mark.parametrize("kind", [bytes, lambda image: np.frombuffer(image, np.uint8)])
+def test_public_readers_read_what_is_written(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "set.bin"
+    write_bin(path, (kind(image) for image in IMAGES), SAME)
+    with path.open("rb") as file:
+        images, same = pickle.load(file, encoding="bytes")  # noqa: S301 - as public readers do
+    assert (images, same) == (IMAGES, SAME)
+    assert {type(image) for image in images} == {bytes} and {type(one) for one in same} == {bool}
+    assert content_of(read_bin(path)) == BIN_EXPECTED
+    before = path.read_bytes()
+    write_bin(path, IMAGES, SAME)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("form", ["lists", "arrays", "numpy flags", "numbers"])
+def test_what_others_write_is_read(tmp_path: Path, protocol: int, form: str) -> None:
+    images: list[Any] = list(IMAGES)
+    same: Any = SAME
+    if form == "arrays":
+        images = [np.frombuffer(image, np.uint8) for image in IMAGES]
+    elif form == "numpy flags":
+        same = np.array(SAME)
+    elif form == "numbers":
+        same = [int(one) for one in SAME]
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps((images, same), protocol))
+    assert content_of(read_bin(path)) == BIN_EXPECTED
+
+
+def test_python_2_str(tmp_path: Path) -> None:
+    texts = b"".join(b"T" + len(image).to_bytes(4, "little") + image for image in IMAGES)
+    content = b"\x80\x02](" + texts + b"e](\x88\x89\x88e\x86."
+    assert pickle.loads(content, encoding="bytes") == (IMAGES, SAME)  # noqa: S301
+    path = tmp_path / "set.bin"
+    path.write_bytes(content)
+    assert content_of(read_bin(path)) == BIN_EXPECTED
+
+
+def test_equal_images_are_one_and_repeats_are_listed(tmp_path: Path) -> None:
+    a, b, c = jpeg(0), jpeg(1), jpeg(2)
+    path = tmp_path / "set.bin"
+    write_bin(path, [a, b, c, c, b, a, a, b], [True, True, False, True])
+    pairs = read_bin(path)
+    assert list(pairs.names) == ["pair 1, first image", "pair 1, second image", "pair 2, first image"]
+    assert (pairs.first.tolist(), pairs.second.tolist()) == ([0, 2, 1, 0], [1, 2, 0, 1])
+    assert pairs.problems == (
+        f"{path}: pair 2: 'pair 2, first image' is paired with itself",
+        f"{path}: pair 3: the same pair as {path}: pair 1, where it says the opposite",
+        f"{path}: pair 4: the same pair as {path}: pair 1",
+    )
+    assert pairs.left_out == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "same", "said"),
+    [
+        (IMAGES[:5], SAME, "5 images for 3 pairs, which take 6"),
+        (IMAGES, SAME[:2], "6 images for 2 pairs, which take 4"),
+        (
+            [*IMAGES[:3], b"<html>", *IMAGES[4:]],
+            SAME,
+            "pair 2, second image is neither a JPEG nor a PNG image",
+        ),
+        ([b"", *IMAGES[1:]], SAME, "pair 1, first image is neither"),
+    ],
+)
+def test_what_does_not_fit_is_neither_written_nor_read(
+    tmp_path: Path, images: list[bytes], same: list[bool], said: str
+) -> None:
+    path = tmp_path / "set.bin"
+    with pytest.raises(StoreError, match=said):
+        write_bin(path, images, same)
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(pickle.dumps((images, same)))
+    with pytest.raises(StoreError, match=said):
+        read_bin(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (5, "two lists"),
+        ([IMAGES], "two lists"),
+        ((IMAGES, 3), "two lists"),
+        (({}, []), "two lists"),
+        (([], []), "0 images for 0 pairs"),
+        ((IMAGES, [True, "yes", False]), "pair 2: whether"),
+        ((IMAGES, [True, 2, False]), "pair 2: whether"),
+        ((IMAGES, [True, 0.0, False]), "pair 2: whether"),
+        (([*IMAGES[:5], "text"], SAME), "pair 3, second image"),
+        (([*IMAGES[:5], np.zeros((112, 112, 3), np.uint8)], SAME), "pair 3, second image"),
+        (([*IMAGES[:5], None], SAME), "pair 3, second image"),
+    ],
+)
+def test_other_pickles_are_refused(tmp_path: Path, value: Any, said: str) -> None:
+    path = tmp_path / "set.bin"
+    path.write_bytes(pickle.dumps(value))
+    with pytest.raises(StoreError, match=said) as caught:
+        read_bin(path)
+    assert str(caught.value).startswith(f"{path}: ") and str(caught.value).isprintable()
+
+
+def test_missing_cut_and_unwritable(tmp_path: Path) -> None:
+    path = tmp_path / "set.bin"
+    with pytest.raises(StoreError, match="cannot be read: No such file"):
+        read_bin(path)
+    write_bin(path, IMAGES, SAME)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(StoreError, match="damaged"):
+        read_bin(path)
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_bin(tmp_path / "none" / "set.bin", IMAGES, SAME)
+
+
+class Bomb:
+    """An image that is a call."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def test_a_call_among_the_images_never_runs(tmp_path: Path) -> None:
+    path, marker = tmp_path / "set.bin", tmp_path / "it-ran"
+    path.write_bytes(pickle.dumps(([*IMAGES[:5], Bomb(marker)], SAME)))
+    with pytest.raises(StoreError, match=r"wants to call posix\.mkdir: refused"):
+        read_bin(path)
+    assert not marker.exists()
+    pickle.load(io.BytesIO(path.read_bytes()))  # noqa: S301 - shows that the payload was a live one
+    assert marker.exists()

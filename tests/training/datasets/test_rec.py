@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import MediaError, StoreError, UsageError
-from vidface.training.datasets.images import ImageSet, select
+from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.open import open_images
 from vidface.training.datasets.rec import EXACT, open_rec, write_rec
 
@@ -217,13 +217,6 @@ def test_a_damaged_record_is_named_when_it_is_read(tmp_path: Path) -> None:
         images.read(1)
 
 
-def test_no_index(tmp_path: Path) -> None:
-    path = naive_write(tmp_path / "train.rec", [(1, payload(0, content=b"a"))])
-    path.with_suffix(".idx").unlink()
-    with pytest.raises(UsageError, match=r"train\.idx: not there"):
-        open_images(path)
-
-
 def test_refusals_of_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = in_memory([0, 1, 1], [b"a", b"b", b"c"])
     with pytest.raises(UsageError, match=r"name the output with \.rec"):
@@ -237,10 +230,3 @@ def test_refusals_of_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(StoreError, match="image 0 has 1 bytes, too many"):
         write_rec(tmp_path / "other.rec", images)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.idx", "train.rec"]
-
-
-def test_a_selection_is_written_with_new_labels(tmp_path: Path) -> None:
-    images = in_memory([4, 2, 4, 3], [b"a", b"b", b"c", b"d"])
-    write_rec(tmp_path / "train.rec", select(images, np.array([2, 3])))
-    opened = open_rec(tmp_path / "train.rec")
-    assert [(int(label), opened.read(i)) for i, label in enumerate(opened.labels)] == [(0, b"d"), (1, b"c")]

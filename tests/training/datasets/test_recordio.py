@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.errors import MediaError, StoreError, UsageError
-from vidface.training.datasets.files import stamp_of
+from vidface.training.datasets.images import stamp_of
 from vidface.training.datasets.recordio import (
     FIRST_READ,
     encode_record,
@@ -56,21 +56,6 @@ def test_a_magic_at_a_multiple_of_four_begins_a_segment(payloads: list[bytes]) -
             length = struct.unpack_from("<I", encoded, place + 4)[0] % 2**29
             place += 8 + length + -length % 4
         assert [i for i in range(0, len(encoded), 4) if encoded[i : i + 4] == WORD] == begins
-
-
-def test_the_bytes_of_a_cut_record_by_hand() -> None:
-    assert encode_record(b"abcd" + WORD + b"ef") == (
-        WORD + struct.pack("<I", 1 << 29 | 4) + b"abcd" + WORD + struct.pack("<I", 3 << 29 | 2) + b"ef\0\0"
-    )
-    assert encode_record(WORD + WORD) == (
-        WORD
-        + struct.pack("<I", 1 << 29)
-        + WORD
-        + struct.pack("<I", 2 << 29)
-        + WORD
-        + struct.pack("<I", 3 << 29)
-    )
-    assert encode_record(b"ab" + WORD) == WORD + struct.pack("<I", 6) + b"ab" + WORD + b"\0\0"
 
 
 def test_padding_follows_every_segment(tmp_path: Path) -> None:

@@ -18,14 +18,14 @@ from vidface.training.losses.shard import Shard
 MARGINS = {"m1": 1.1, "m2": 0.3, "m3": 0.2}
 SETTINGS = {
     "arcface": Objective(),
-    "combined": Objective("combined", **MARGINS),
-    "straight": Objective("combined", **MARGINS, straight_through=True),
-    "guided": Objective("support_vector", **MARGINS),
+    "combined": Objective(classification="combined", **MARGINS),
+    "straight": Objective(classification="combined", **MARGINS, straight_through=True),
+    "guided": Objective(classification="support_vector", **MARGINS),
     "intra": Objective(weight=0.0, intra=1.0),
     "inter": Objective(weight=0.0, inter=1.0),
     "triplet": Objective(weight=0.0, triplet=1.0, triplet_margin=0.6),
     "all": Objective(
-        "support_vector",
+        classification="support_vector",
         scale=16.0,
         **MARGINS,
         intra=0.3,

@@ -1,7 +1,4 @@
-"""Check a set of labelled images, all of it: what cannot be read, sizes, the same picture twice, the long tail.
-
-Tested in ``tests/training/datasets/test_dataset_check.py``.
-"""
+"""Check a set of labelled images, all of it: what cannot be read, sizes, the same picture twice, the long tail."""
 
 from __future__ import annotations
 
@@ -19,11 +16,39 @@ from vidface.manifest.rows import show
 from vidface.runtime import cpu_count, in_processes, progress
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.open import open_images
-from vidface.training.datasets.statistics import LongTail, long_tail
 
-__all__ = ["Checked", "check"]
+__all__ = ["Checked", "LongTail", "check", "long_tail"]
 
 CHUNK = 256  # images a task: enough work to be worth sending, few enough for a smooth bar
+MINIMA = (1, 2, 3, 5, 10, 20, 50)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is left where people with fewer than ``minimum`` images are left out."""
+
+    minimum: int
+    people: int
+    images: int
+
+
+@dataclass(frozen=True)
+class LongTail:
+    """How images are spread over people; the paper cuts "long tail identities" from its training set.
+
+    Attributes:
+        people, images: how many there are.
+        fewest, median, mean, most: images a person.
+        cuts: what stays for each minimum of `MINIMA`.
+    """
+
+    people: int
+    images: int
+    fewest: int
+    median: float
+    mean: float
+    most: int
+    cuts: tuple[Cut, ...]
 
 
 @dataclass(frozen=True)
@@ -69,11 +94,7 @@ class Checked:
 
 
 def check(path: Path, *, workers: int | None = None) -> Checked:
-    """Read, hash and decode every image of a set.
-
-    Args:
-        path: whatever `open_images` opens.
-        workers: processes; by default as there are cores.
+    """Read, hash and decode every image of what `open_images` opens, in so many processes (None: as there are cores).
 
     Raises:
         UsageError, StoreError: the set cannot be opened.
@@ -94,7 +115,7 @@ def check(path: Path, *, workers: int | None = None) -> Checked:
             advance(len(hashed))
     size, others = _other_sizes(images, shapes)
     within, across = _duplicates(images, digests)
-    counts = np.bincount(images.labels, minlength=len(images.identities))
+    counts = np.bincount(images.labels)
     return Checked(
         source=images.source,
         left_out=list(images.problems),
@@ -104,8 +125,24 @@ def check(path: Path, *, workers: int | None = None) -> Checked:
         duplicates=within,
         duplicates_across=across,
         single=[images.identities[person] for person in np.flatnonzero(counts == 1)],
-        long_tail=long_tail(images),
+        long_tail=long_tail(counts),
         warnings=_odd_people(images),
+    )
+
+
+def long_tail(counts: NDArray[np.int64]) -> LongTail:
+    """What the images of each person, int [P], add up to, and what minimum numbers of images would leave."""
+    return LongTail(
+        people=len(counts),
+        images=int(counts.sum()),
+        fewest=int(counts.min()),
+        median=float(np.median(counts)),
+        mean=float(counts.mean()),
+        most=int(counts.max()),
+        cuts=tuple(
+            Cut(minimum, int((counts >= minimum).sum()), int(counts[counts >= minimum].sum()))
+            for minimum in MINIMA
+        ),
     )
 
 
@@ -167,11 +204,9 @@ def _duplicates(images: ImageSet, digests: NDArray[np.bytes_]) -> tuple[list[lis
     across: list[list[str]] = []
     for group in sorted(group.tolist() for group in groups if len(group) > 1):
         several = len(np.unique(images.labels[group])) > 1
-        (across if several else within).append([_called(images, index) for index in group])
+        called = []
+        for index in group:
+            name, person = images.names[index], images.identities[images.labels[index]]
+            called.append(name if name.startswith(f"{person}/") else f"{name} of person {person}")
+        (across if several else within).append(called)
     return within, across
-
-
-def _called(images: ImageSet, index: int) -> str:
-    """The name of an image, with the person where the name does not say who it is."""
-    name, person = images.names[index], images.identities[images.labels[index]]
-    return name if name.startswith(f"{person}/") else f"{name} of person {person}"

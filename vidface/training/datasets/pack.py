@@ -1,15 +1,10 @@
-"""Pack a set of labelled images into tar shards, .rec and .idx files, or a .bin file of pairs.
-
-Tested in ``tests/training/datasets/test_dataset_pack.py``.
-"""
+"""Pack a set of labelled images into tar shards, .rec and .idx files, or a .bin file of pairs."""
 
 from __future__ import annotations
 
 import glob
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,15 +12,12 @@ from typing import Literal
 import numpy as np
 
 from vidface.errors import UsageError
-from vidface.files.locks import exclusive
+from vidface.files.locks import exclusive, scratch_folder
 from vidface.runtime import progress
-from vidface.training.datasets.bin_file import write_bin
-from vidface.training.datasets.images import ImageSet
+from vidface.training.datasets.images import cut_long_tail
 from vidface.training.datasets.open import open_images
-from vidface.training.datasets.pair_set import PairSet
-from vidface.training.datasets.pairs import open_pairs
+from vidface.training.datasets.pairs import PairSet, open_pairs, write_bin
 from vidface.training.datasets.rec import write_rec
-from vidface.training.datasets.statistics import cut_long_tail
 from vidface.training.datasets.tar import write_tar
 
 __all__ = ["Packed", "pack"]
@@ -37,11 +29,9 @@ class Packed:
 
     Attributes:
         outputs: the files, in order; none where listed pairs cannot be used.
-        people: how many are in them; None for pairs.
-        images: how many are in them; an image that is in several pairs is counted for each.
+        people, images: how many are in them; people are None for pairs, and an image counts once for each of its pairs.
         pairs: how many, in a .bin file.
-        cut_people: left out by the minimum of images a person.
-        cut_images: left out by it.
+        cut_people, cut_images: left out by the minimum of images a person.
         unusable_pairs: how many lines of the list are no pair of images of the source.
         problems: what was met and left out when the source was opened, and what is wrong in the list, a line each.
     """
@@ -123,7 +113,14 @@ def _pack_images(
         elif shards is None:
             write_tar(output, images, range(total), advance)
         else:
-            made = _write_shards(output, images, shards, advance)
+            made = [output / f"{output.name}-{number:05d}.tar" for number in range(shards)]
+            with scratch_folder(output, output.name) as scratch:
+                folder = scratch / output.name
+                folder.mkdir()
+                for number, shard in enumerate(made):
+                    places = range(number * total // shards, (number + 1) * total // shards)
+                    write_tar(folder / shard.name, images, places, advance)
+                folder.rename(output)
     return Packed(
         outputs=made,
         people=len(images.identities),
@@ -150,27 +147,3 @@ def _pack_pairs(pairs: PairSet, output: Path) -> Packed:
 
         write_bin(output, contents(), pairs.same[order].tolist())
     return Packed([output], None, total, pairs=len(pairs.same), problems=pairs.problems)
-
-
-def _write_shards(output: Path, images: ImageSet, shards: int, advance: Callable[[int], None]) -> list[Path]:
-    total = len(images.labels)
-    names = [f"{output.name}-{number:05d}.tar" for number in range(shards)]
-    with _whole_folder(output) as folder:
-        for number, name in enumerate(names):
-            places = range(number * total // shards, (number + 1) * total // shards)
-            write_tar(folder / name, images, places, advance)
-    return [output / name for name in names]
-
-
-@contextmanager
-def _whole_folder(output: Path) -> Iterator[Path]:
-    """Make a folder that takes its name once all that is in it is written."""
-    for left_by_a_killed_run in output.parent.glob(f".{glob.escape(output.name)}.*.parts"):
-        shutil.rmtree(left_by_a_killed_run)
-    folder = output.with_name(f".{output.name}.{os.getpid()}.parts")
-    folder.mkdir()
-    try:
-        yield folder
-        folder.rename(output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

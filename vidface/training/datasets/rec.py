@@ -1,7 +1,7 @@
 """Open and write the .rec and .idx files that face sets such as MS1M-RetinaFace come in, without MXNet.
 
 Record 0 says which records describe people, and each of those which images are that person's; files without these
-are read by the label of every image. Tested in ``tests/training/datasets/test_rec.py``.
+are read by the label of every image.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from vidface.errors import MediaError, StoreError, UsageError
 from vidface.files.atomic import require_regular, write_atomic
-from vidface.training.datasets.files import Stamp, read_at, stamp_of
-from vidface.training.datasets.images import ImageSet
-from vidface.training.datasets.names import LeftOut, NumberedNames
+from vidface.training.datasets.images import ImageSet, LeftOut, Names, Stamp, read_at, stamp_of
 from vidface.training.datasets.recordio import (
     IMAGE_HEADER,
     MAGIC,
@@ -37,6 +35,9 @@ __all__ = ["open_rec", "write_rec"]
 EXACT = 1 << 24  # float32 holds every whole number up to here, and labels are float32
 
 Index = tuple[NDArray[np.int64], NDArray[np.int64]]
+Found = tuple[
+    NDArray[np.int64], NDArray[np.int64]
+]  # of every image: its person's number, its place in the index
 
 
 def open_rec(path: Path) -> ImageSet:
@@ -46,41 +47,32 @@ def open_rec(path: Path) -> ImageSet:
     person come in the order of their records. What does not change with the number of images is checked now, an
     image when it is read.
 
-    Args:
-        path: the .rec file.
-
     Raises:
         UsageError: there is no .idx file beside it.
         StoreError: the .rec or .idx file is damaged, cut short, or they do not belong together.
     """
+    left_out = LeftOut()
     try:
         stamp = stamp_of(require_regular(path))
         index = read_index(path.with_suffix(".idx"), stamp.size)
-        left_out = LeftOut()
-        try:
-            read_record(stamp, int(index[1].max()), f"record {index[0][index[1].argmax()]}, the last one")
-            found = _by_ranges(stamp, index, left_out) or _by_labels(stamp, index, left_out)
-        except MediaError as error:
-            raise StoreError(str(error)) from None
+        read_record(stamp, int(index[1].max()), f"record {index[0][index[1].argmax()]}, the last one")
+        people, places = _by_ranges(stamp, index, left_out) or _by_labels(stamp, index, left_out)
+    except MediaError as error:
+        raise StoreError(str(error)) from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from None
-    identities, labels, places = found
-    if not len(labels):
+    if not len(people):
         raise StoreError(f"{path}: holds no images ({'; '.join(left_out.lines())})")
+    named, labels = np.unique(people, return_inverse=True)
     numbers, offsets = index[0][places], index[1][places]
     return ImageSet(
-        identities=identities,
-        labels=labels,
-        names=NumberedNames("record", numbers),
+        identities=tuple(map(str, named)),
+        labels=labels.astype(np.int64),
+        names=Names("record {}".format, numbers),
         read=partial(_read, stamp, numbers, offsets),
         source=str(path),
         problems=left_out.lines(),
     )
-
-
-Found = tuple[
-    tuple[str, ...], NDArray[np.int64], NDArray[np.int64]
-]  # identities, labels, places in the index
 
 
 def _by_ranges(stamp: Stamp, index: Index, left_out: LeftOut) -> Found | None:
@@ -88,28 +80,25 @@ def _by_ranges(stamp: Stamp, index: Index, left_out: LeftOut) -> Found | None:
     if index[0][0] != 0:
         return None
     labels, content = _labels(stamp, index, 0)
-    if content or len(labels) < 2:
+    # Beyond EXACT they are rounded to even numbers or worse: neighbours would be mixed up.
+    if content or len(labels) < 2 or max(labels[:2]) > EXACT:
         return None
-    if max(labels[:2]) > EXACT:
-        return None  # rounded to even numbers or worse: neighbours would be mixed up
     first, last = _range(stamp, "record 0", labels)
     if np.searchsorted(index[0], first) == np.searchsorted(index[0], last):
         return None  # some writers count in record 0 and leave the people's records out
-    begins, ends = [], []
+    ranges = np.zeros((last - first, 2), np.int64)
     for number in range(first, last):
         begin, end = _range(stamp, f"record {number}", _labels(stamp, index, number)[0])
         if begin == end:
             left_out.add("people without an image", f"record {number}")
-        begins.append(begin)
-        ends.append(end)
-    counts = np.array(ends, np.int64) - np.array(begins, np.int64)
+        ranges[number - first] = begin, end
+    counts = ranges[:, 1] - ranges[:, 0]
     if counts.sum() > len(index[0]):
         raise StoreError(
             f"{stamp.path}: the people's records list {counts.sum():,} images, the .idx file {len(index[0]):,}"
         )
     # The images of all people back to back: begin, begin + 1, ... of each.
-    starts = np.repeat(np.array(begins, np.int64) - (np.cumsum(counts) - counts), counts)
-    images = starts + np.arange(counts.sum())
+    images = np.repeat(ranges[:, 0] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
     people = np.repeat(np.arange(len(counts)), counts)
     places = np.minimum(np.searchsorted(index[0], images), len(index[0]) - 1)
     gone = index[0][places] != images
@@ -123,8 +112,7 @@ def _by_ranges(stamp: Stamp, index: Index, left_out: LeftOut) -> Found | None:
     if len(once) < len(images):
         twice = np.setdiff1d(np.arange(len(images)), place_of_first)[0]
         raise StoreError(f"{stamp.path}: record {images[twice]} is an image of two people by their records")
-    named, new = np.unique(people, return_inverse=True)
-    return tuple(map(str, named)), new.astype(np.int64), places
+    return people, places
 
 
 def _range(stamp: Stamp, name: str, labels: tuple[float, ...]) -> tuple[int, int]:
@@ -141,8 +129,11 @@ def _labels(stamp: Stamp, index: Index, number: int) -> tuple[tuple[float, ...],
         raise StoreError(
             f"{stamp.path}: record 0 says that record {number} describes a person, but the .idx file does not hold it"
         )
-    name = f"record {number}"
-    return split_payload(read_record(stamp, int(index[1][place]), name), stamp, name)
+    return _parted(stamp, int(index[1][place]), f"record {number}")
+
+
+def _parted(stamp: Stamp, offset: int, name: str) -> tuple[tuple[float, ...], bytes]:
+    return split_payload(read_record(stamp, offset, name), stamp, name)
 
 
 def _by_labels(stamp: Stamp, index: Index, left_out: LeftOut) -> Found:
@@ -159,8 +150,7 @@ def _by_labels(stamp: Stamp, index: Index, left_out: LeftOut) -> Found:
             labels[place] = int(label)
     places = np.flatnonzero(labels >= 0)
     places = places[np.argsort(labels[places], kind="stable")]
-    named, new = np.unique(labels[places], return_inverse=True)
-    return tuple(map(str, named)), new.astype(np.int64), places
+    return labels[places], places
 
 
 def _label_at(stamp: Stamp, offset: int, name: str) -> tuple[float, bool]:
@@ -175,13 +165,13 @@ def _label_at(stamp: Stamp, offset: int, name: str) -> tuple[float, bool]:
                 (label,) = struct.unpack("<f", head[-4:])
             return label, length > IMAGE_HEADER.size + 4 * flag
     # Cut into segments, without room for an image, or damaged: all of it tells.
-    labels, content = split_payload(read_record(stamp, offset, name), stamp, name)
+    labels, content = _parted(stamp, offset, name)
     return labels[0], bool(content)
 
 
 def _read(stamp: Stamp, numbers: NDArray[np.int64], offsets: NDArray[np.int64], index: int) -> bytes:
     name = f"record {numbers[index]}"
-    _, content = split_payload(read_record(stamp, int(offsets[index]), name), stamp, name)
+    _, content = _parted(stamp, int(offsets[index]), name)
     if not content:
         raise MediaError("unreadable-image", f"{stamp.path}: {name}: holds no image")
     return content
@@ -192,11 +182,7 @@ def write_rec(path: Path, images: ImageSet, advance: Callable[[int], None] = lam
 
     Record 0 holds [N + 1, N + 1 + P), the records of the P people; records 1 to N the images, those of a person
     back to back, with the person's number as the label; each of the people's records the range of their images.
-
-    Args:
-        path: the .rec file; the .idx file goes beside it. Their folder must exist.
-        images: what to write. The names of people and images are not kept: the format has no place for them.
-        advance: told how many more images are written.
+    The names of people and images are not kept: the format has no place for them.
 
     Raises:
         UsageError: ``path`` does not end in .rec, or there are more records than float32 labels can count.

@@ -5,7 +5,7 @@ the bytes, and zeros up to a multiple of 4. A payload that holds the magic at a 
 magic itself is left out, so that a reader that starts anywhere can find the next record.
 
 An image record's payload begins with MXNet's header (flag, label, id, id2); a flag above 0 says how many float32
-labels follow it. Tested in ``tests/training/datasets/test_recordio.py``.
+labels follow it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,7 @@ from numpy.typing import NDArray
 from vidface.errors import MediaError, StoreError, UsageError
 from vidface.files.pointers import pointer_at
 from vidface.manifest.rows import show
-from vidface.training.datasets.files import Stamp, read_at
-
-__all__ = [
-    "IMAGE_HEADER",
-    "MAGIC",
-    "MAX_LENGTH",
-    "SEGMENT",
-    "WHOLE",
-    "encode_record",
-    "image_payload",
-    "read_index",
-    "read_record",
-    "split_payload",
-]
+from vidface.training.datasets.images import Stamp, read_at
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 MAX_LENGTH = (1 << 29) - 1
@@ -45,12 +32,7 @@ FIRST_READ = 1 << 14  # most faces of 112x112 need one read
 
 
 def read_record(stamp: Stamp, offset: int, name: str) -> bytes:
-    """Read the payload of one record, joined where it was cut.
-
-    Args:
-        stamp: the .rec file.
-        offset: of the record's first segment.
-        name: what to call it in messages.
+    """Read the payload of the record at an offset, joined where it was cut; ``name`` is for messages.
 
     Raises:
         MediaError: ``unreadable-image``: no record begins there, or it is cut short.
@@ -80,13 +62,7 @@ def read_record(stamp: Stamp, offset: int, name: str) -> bytes:
 
 
 def encode_record(payload: bytes) -> bytes:
-    """The bytes of one record, cut where the payload holds the magic at a multiple of 4.
-
-    Raises:
-        ValueError: the payload is longer than 29 bits can say.
-    """
-    if len(payload) > MAX_LENGTH:
-        raise ValueError(f"a record holds at most {MAX_LENGTH} bytes, not {len(payload)}")
+    """The bytes of one record (payload: `MAX_LENGTH` at most), cut where it holds the magic at a multiple of 4."""
     parts, begin, found = [], 0, payload.find(MAGIC)
     while found >= 0:
         if found % 4 == 0:
@@ -112,7 +88,7 @@ def split_payload(payload: bytes, stamp: Stamp, name: str) -> tuple[tuple[float,
     """The labels of a record, and the encoded image behind them (empty in records that only hold numbers).
 
     Raises:
-        MediaError: ``unreadable-image``, where the payload is too short for its header.
+        MediaError: ``unreadable-image``: the payload is too short for its header.
     """
     if len(payload) < IMAGE_HEADER.size:
         raise _damaged(stamp, name, f"{len(payload)} bytes are too few for an image header")
@@ -125,11 +101,7 @@ def split_payload(payload: bytes, stamp: Stamp, name: str) -> tuple[tuple[float,
 
 
 def read_index(path: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Read an .idx file: a line "number<TAB>offset" for each record.
-
-    Args:
-        path: the index.
-        size: of the .rec file, in bytes.
+    """Read an .idx file, a line "number<TAB>offset" for each record of a .rec file of ``size`` bytes.
 
     Returns:
         Numbers of the records, int64 [N], ascending, and their offsets, int64 [N].

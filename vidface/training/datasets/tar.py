@@ -1,7 +1,4 @@
-"""Open tar shards without unpacking them: one pass over the headers, then bytes are read where they lie. Write them.
-
-Tested in ``tests/training/datasets/test_open_tar.py``.
-"""
+"""Open tar shards without unpacking them: one pass over the headers, then bytes are read where they lie. Write them."""
 
 from __future__ import annotations
 
@@ -19,30 +16,32 @@ from vidface.errors import MediaError, StoreError
 from vidface.files.atomic import natural_key, write_atomic
 from vidface.files.pointers import pointer_at
 from vidface.manifest.rows import show
-from vidface.training.datasets.files import Stamp, read_at, stamp_of
-from vidface.training.datasets.images import ImageSet
-from vidface.training.datasets.names import IMAGE_SUFFIXES, LeftOut, PackedNames, usable_name
+from vidface.training.datasets.images import (
+    IMAGE_SUFFIXES,
+    ImageSet,
+    LeftOut,
+    Stamp,
+    packed_names,
+    read_at,
+    stamp_of,
+    usable_name,
+)
 
 __all__ = ["open_tars", "write_tar"]
 
 BLOCK = 512
+PNG = b"\x89PNG"
 
 # What tarfile raises on damaged archives: its maps of sparse files are read without a check.
 TAR_ERRORS = (tarfile.TarError, ValueError, IndexError, OverflowError)
 
-PNG = b"\x89PNG"
-
 
 def open_tars(shards: Sequence[Path], source: str) -> ImageSet:
-    """Open the images PERSON/IMAGE of one or more tar files; a person may be in several of them.
+    """Open the images PERSON/IMAGE of one or more uncompressed tar files; a person may be in several of them.
 
     Folders above PERSON are allowed where they are the same for all images. Links, devices, absolute names,
     names with "..", hidden and other files are left out and counted in ``problems``; where a name comes
     twice, the later one counts, as it does on unpacking.
-
-    Args:
-        shards: uncompressed tar files.
-        source: what to call them together.
 
     Raises:
         StoreError: a shard is compressed, cut short, damaged or not a tar file; there is no image; or it is
@@ -78,7 +77,7 @@ def open_tars(shards: Sequence[Path], source: str) -> ImageSet:
         raise StoreError(f"{source}: no PERSON/IMAGE with .jpg, .jpeg or .png files in it ({why})")
     identities = tuple(sorted(found, key=natural_key))
     ordered = [(person, file) for person in identities for file in sorted(found[person], key=natural_key)]
-    names = PackedNames(f"{person}/{file}" for person, file in ordered)
+    names = packed_names(f"{person}/{file}" for person, file in ordered)
     rows = [found[person][file] for person, file in ordered]
     counts = [len(found[person]) for person in identities]
     return ImageSet(
@@ -159,15 +158,9 @@ def _read(stamps: Sequence[Stamp], places: NDArray[np.int64], names: Sequence[st
 def write_tar(
     path: Path, images: ImageSet, places: Sequence[int], advance: Callable[[int], None] = lambda _done: None
 ) -> None:
-    """Write images as PERSON/IMAGE, in the order given; the same images give the same bytes.
+    """Write the images at ``places`` as PERSON/IMAGE, in the order given; the same images give the same bytes.
 
     A name that is not PERSON/IMAGE already, as in .rec files, becomes PERSON/PLACE.jpg (or .png, by its content).
-
-    Args:
-        path: the file. Its folder must exist.
-        images: what to choose from.
-        places: which images.
-        advance: told how many more are written.
 
     Raises:
         StoreError: the file cannot be written.
@@ -179,15 +172,11 @@ def write_tar(
     ):
         for place in places:
             content = images.read(place)
-            member = tarfile.TarInfo(_member_name(images, place, content))  # no owner, and a time of 0
+            person, name = images.identities[images.labels[place]], images.names[place]
+            if not name.startswith(f"{person}/") or name.count("/") != 1:
+                name = f"{person}/{place:08d}{'.png' if content.startswith(PNG) else '.jpg'}"
+            member = tarfile.TarInfo(name)  # no owner, and a time of 0
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
             archive.members.clear()  # type: ignore[attr-defined]  # or it keeps them all
             advance(1)
-
-
-def _member_name(images: ImageSet, place: int, content: bytes) -> str:
-    person, name = images.identities[images.labels[place]], images.names[place]
-    if name.startswith(f"{person}/") and name.count("/") == 1:
-        return name
-    return f"{person}/{place:08d}{'.png' if content.startswith(PNG) else '.jpg'}"

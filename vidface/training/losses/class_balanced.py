@@ -9,15 +9,11 @@ __all__ = ["class_weights"]
 
 
 def class_weights(counts: Tensor, beta: float) -> Tensor:
-    """Compute (1 - beta) / (1 - beta^n) for classes of n samples.
+    """Compute (1 - beta) / (1 - beta^n) for classes of n samples (int, any shape); beta is in [0, 1).
 
     Equation 9 multiplies it with log(softmax) and has lost the minus sign of a cross-entropy; here it multiplies the
     loss -log(softmax). (1 - beta^n) / (1 - beta) is the "effective number" of samples (Cui et al. 2019): 1 for one
     sample, growing to 1 / (1 - beta). The weights are not scaled to a mean of 1, nor does the paper.
-
-    Args:
-        counts: int, any shape: samples per class.
-        beta: in [0, 1).
 
     Returns:
         float32, same shape, in (0, 1]; 0 for a class without samples. With beta = 0 all others are exactly 1.

@@ -25,7 +25,7 @@ def combined(
     straight_through: bool = False,
     shard: Shard | None = None,
 ) -> Tensor:
-    """Compute L2 per sample: -log(Z1 / (Z1 + sum_{j != y} Z2)).
+    """Compute L2 per sample, [N]: -log(Z1 / (Z1 + sum_{j != y} Z2)); L2 is the mean.
 
     Z1 = e^{s (cos(m1 theta_y + m2) - m3)} and Z2 = e^{s cos theta_j}. Equation 4 prints m3 outside the scale, where
     64 times smaller it would do nothing; equation 6 compares cos(m1 theta_y + m2) - m3 with cos theta_j, and that
@@ -35,14 +35,9 @@ def combined(
         cosines: [N, C_local], from ``cosine.cosines``.
         labels: int64 [N], global.
         scale: s.
-        m1: factor of the angle.
-        m2: added to the angle, radians.
-        m3: taken off the cosine.
+        m1, m2, m3: factor of the angle; added to the angle, radians; taken off the cosine.
         straight_through: see ``margin_cosine``.
         shard: this process's classes; None: all are here.
-
-    Returns:
-        [N]; L2 is the mean.
     """
     target = margin_cosine(
         target_cosines(cosines, labels, shard), m1, m2, m3, straight_through=straight_through

@@ -16,28 +16,18 @@ __all__ = ["angle", "cosines", "inside", "target_cosines"]
 def cosines(embeddings: Tensor, weights: Tensor) -> Tensor:
     """Compute cos(theta_j) = W_j^T x_i / (|W_j| |x_i|), equation 2.
 
-    Args:
-        embeddings: [N, D], any length.
-        weights: [C, D], any length; of a sharded classifier, this process's own classes.
-
-    Returns:
-        [N, C] in float32 (float64 from float64). Rounding may carry one a hair beyond 1.
+    ``embeddings`` [N, D] and ``weights`` [C, D] (of a sharded classifier: this process's own classes), of any
+    length, give [N, C] in float32 (float64 from float64). Rounding may carry one a hair beyond 1.
     """
     return functional.normalize(embeddings, dim=1) @ functional.normalize(weights, dim=1).T
 
 
 @full_precision
 def target_cosines(cosines: Tensor, labels: Tensor, shard: Shard | None = None) -> Tensor:
-    """Pick every sample's cosine with its own class, wherever that lives.
+    """Pick every sample's cosine, of [N, C_local], with its own class, wherever that lives.
 
-    Args:
-        cosines: [N, C_local].
-        labels: int64 [N], global. Without a shard a label that is no class is an error of torch's; with one it
-            is not noticed (that would cost a wait per step) and its cosine is 0.
-        shard: this process's classes; None: all are here.
-
-    Returns:
-        [N], the same on every process.
+    [N], the same on every process. Without a shard a label that is no class is an error of torch's; with one it is
+    not noticed (that would cost a wait per step) and its cosine is 0.
     """
     if cosines.shape[1] == 0:
         return all_sum(cosines.sum(dim=1), shard)  # zeros, but in the graph: backward must meet the others
@@ -52,8 +42,8 @@ def inside(cosine: Tensor) -> Tensor:
     """Bring cosines strictly between -1 and 1, the gradient going through unchanged.
 
     Only 1, -1 and what rounding carried beyond them move, to the number next to 1 (0.99999994 in float32). There the
-    slope of the arc cosine is infinite; next to it, it is about 2900 (float32). A plain ``clamp`` would
-    give these samples no gradient at all.
+    slope of the arc cosine is infinite; next to it, it is about 2900. A plain ``clamp`` would give these samples no
+    gradient at all.
     """
     edge = 1 - torch.finfo(cosine.dtype).eps / 2
     return cosine + (cosine.clamp(-edge, edge) - cosine).detach()
@@ -61,13 +51,6 @@ def inside(cosine: Tensor) -> Tensor:
 
 @full_precision
 def angle(cosine: Tensor) -> Tensor:
-    """Compute arc cosines in radians: exact values in [0, pi], finite gradients also at 0 and pi.
-
-    Args:
-        cosine: any shape; values beyond 1 by rounding count as 1.
-
-    Returns:
-        The angles, same shape. At 1 and -1 the value is 0 and pi; the gradient is the one at the next number.
-    """
+    """Compute arc cosines in radians: exact values in [0, pi], finite gradients also at both ends."""
     near = torch.acos(inside(cosine))
     return near + (torch.acos(cosine.clamp(-1, 1)) - near).detach()

@@ -16,19 +16,12 @@ __all__ = ["inter"]
 
 @full_precision
 def inter(weights: Tensor, *, block: int = 4096, shard: Shard | None = None) -> Tensor:
-    """Compute the mean over all classes of the largest cosine to another class's weight.
+    """Compute the mean over all classes of the largest cosine to another class's weight; 0 for a single class.
 
-    The nearest classes are found without a graph, ``block`` x ``block`` cosines at a time. The gradient goes through
-    the chosen pairs alone, on both sides, which is the true gradient of a maximum.
-
-    Args:
-        weights: [C, D], any length; of a sharded classifier, this process's own classes (then all weights are
-            brought together here, [C, D], for the search is among all).
-        block: bounds the memory of the search: two matrices of block^2.
-        shard: this process's classes; None: all are here.
-
-    Returns:
-        The mean, the same on every process; 0 for a single class.
+    The nearest classes are found without a graph, ``block`` x ``block`` cosines at a time. The gradient goes
+    through the chosen pairs alone, on both sides, which is the true gradient of a maximum. ``weights`` is [C, D],
+    any length; of a sharded classifier, this process's own classes: all are brought together here, for the search
+    is among all.
     """
     unit = functional.normalize(weights, dim=1)
     first, total, everyone = 0, class_count(unit, shard), unit

@@ -11,14 +11,8 @@ __all__ = ["intra"]
 
 
 def intra(cosines: Tensor, labels: Tensor, *, shard: Shard | None = None) -> Tensor:
-    """Compute the angle of every sample with its own class's weight.
+    """Compute the angle of every sample with its own class's weight, [N], radians, from cosines [N, C_local].
 
-    Args:
-        cosines: [N, C_local], from ``cosine.cosines``.
-        labels: int64 [N], global.
-        shard: this process's classes; None: all are here.
-
-    Returns:
-        [N], radians, 0 to pi; L_Intra is the mean. Gradients are finite at 0 and pi, see ``angle``.
+    L_Intra is the mean. Gradients are finite at 0 and pi, see ``angle``.
     """
     return angle(target_cosines(cosines, labels, shard))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, Field, FiniteFloat, model_validator
 from torch import Tensor
 
 from vidface.training.losses.arcface import arcface
@@ -19,16 +18,16 @@ from vidface.training.losses.shard import Shard
 from vidface.training.losses.support_vector import support_vector
 from vidface.training.mining import triplet_loss
 
-__all__ = ["Objective", "objective"]
+__all__ = ["Above", "AtLeastZero", "Objective", "objective"]
 
-Classification = Literal["arcface", "combined", "support_vector"]
+AtLeastZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Above = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
-class Objective:
+class Objective(BaseModel, extra="forbid", frozen=True):
     """The losses of a stage. A loss of weight 0 is not computed, so the stage is exactly the one without it.
 
-    Args:
+    Attributes:
         classification: which of equations 1, 3 and 5.
         weight: of the classification loss.
         scale: s of equations 1 to 6.
@@ -42,50 +41,31 @@ class Objective:
         class_balanced: beta of equation 9, in [0, 1); 0: all classes count the same.
         triplet: weight of the triplet loss over semi-hard negatives.
         triplet_margin: on the cosine.
-
-    Raises:
-        ValueError: a field is out of range, contradicts another, or nothing is left to minimise; the field is named.
     """
 
-    classification: Classification = "arcface"
-    weight: float = 1.0
-    scale: float = 64.0
-    m1: float = 1.0
-    m2: float = 0.5
-    m3: float = 0.0
-    t: float = 1.2
+    classification: Literal["arcface", "combined", "support_vector"] = "arcface"
+    weight: AtLeastZero = 1.0
+    scale: Above = 64.0
+    m1: Above = 1.0
+    m2: FiniteFloat = 0.5
+    m3: FiniteFloat = 0.0
+    t: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.2
     straight_through: bool = False
-    intra: float = 0.0
-    inter: float = 0.0
-    class_balanced: float = 0.0
-    triplet: float = 0.0
-    triplet_margin: float = 0.2
+    intra: AtLeastZero = 0.0
+    inter: AtLeastZero = 0.0
+    class_balanced: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    triplet: AtLeastZero = 0.0
+    triplet_margin: Above = 0.2
 
-    def __post_init__(self) -> None:
-        if self.classification not in get_args(Classification):
-            known = ", ".join(get_args(Classification))
-            raise ValueError(f"classification must be one of {known}, not {self.classification!r}")
-        for name in ("m2", "m3"):
-            _check(name, getattr(self, name), True, "finite")
-        for name in ("weight", "intra", "inter", "triplet"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-        for name in ("scale", "m1", "triplet_margin"):
-            _check(name, getattr(self, name), getattr(self, name) > 0, "above 0")
-        _check("t", self.t, self.t >= 1, "at least 1")
-        _check("class_balanced", self.class_balanced, 0 <= self.class_balanced < 1, "at least 0 and below 1")
-        if self.classification == "arcface":
-            for name, none in (("m1", 1), ("m3", 0)):
-                if getattr(self, name) != none:
-                    raise ValueError(f"{name} is not part of arcface: leave it at {none} or use combined")
+    @model_validator(mode="after")
+    def _can_be_minimised(self) -> Objective:
+        if self.classification == "arcface" and (self.m1 != 1 or self.m3 != 0):
+            raise ValueError("arcface has the margin m2 alone: for m1 and m3 say classification = 'combined'")
         if self.class_balanced and not self.weight:
             raise ValueError("class_balanced needs a classification loss: weight is 0")
         if not (self.weight or self.intra or self.inter or self.triplet):
             raise ValueError("weight, intra, inter and triplet are all 0: nothing is left to minimise")
-
-
-def _check(name: str, value: float, fits: bool, range_: str) -> None:
-    if not (fits and math.isfinite(value)):
-        raise ValueError(f"{name} must be {range_}, not {value}")
+        return self
 
 
 @full_precision
@@ -139,34 +119,15 @@ def objective(
     return total, {name: part.detach() for name, part in parts.items()}
 
 
-def _classification(
-    cosines: Tensor, labels: Tensor, settings: Objective, shard: Shard | None
-) -> Tensor:  # [N]
+def _classification(cosines: Tensor, labels: Tensor, settings: Objective, shard: Shard | None) -> Tensor:
+    common: dict[str, Any] = {
+        "scale": settings.scale,
+        "straight_through": settings.straight_through,
+        "shard": shard,
+    }
     if settings.classification == "arcface":
-        return arcface(
-            cosines,
-            labels,
-            scale=settings.scale,
-            margin=settings.m2,
-            straight_through=settings.straight_through,
-            shard=shard,
-        )
-    margins = {"m1": settings.m1, "m2": settings.m2, "m3": settings.m3}
+        return arcface(cosines, labels, margin=settings.m2, **common)
+    common |= {"m1": settings.m1, "m2": settings.m2, "m3": settings.m3}
     if settings.classification == "support_vector":
-        return support_vector(
-            cosines,
-            labels,
-            scale=settings.scale,
-            **margins,
-            t=settings.t,
-            straight_through=settings.straight_through,
-            shard=shard,
-        )
-    return combined(
-        cosines,
-        labels,
-        scale=settings.scale,
-        **margins,
-        straight_through=settings.straight_through,
-        shard=shard,
-    )
+        return support_vector(cosines, labels, t=settings.t, **common)
+    return combined(cosines, labels, **common)

@@ -27,11 +27,8 @@ __all__ = ["Shard", "all_max", "all_sum", "class_count", "own_column"]
 class Shard:
     """Which classes this process holds: its own are ``first``, ``first + 1`` ... without a gap.
 
-    The shards of a group cover all classes, each once; their sizes may differ.
-
-    Args:
-        first: the global label of this process's first class.
-        group: the ``torch.distributed`` process group; None is the default group.
+    The shards of a group cover all classes, each once; their sizes may differ. ``group`` is the ``torch.distributed``
+    process group; None is the default group.
     """
 
     first: int
@@ -81,12 +78,7 @@ def class_count(local: Tensor, shard: Shard | None) -> int:
 
 
 def own_column(labels: Tensor, columns: int, shard: Shard | None) -> tuple[Tensor, Tensor | None]:
-    """Find the samples' own classes among this process's ``columns`` (at least one).
-
-    Args:
-        labels: int64 [N], global.
-        columns: the number of classes here.
-        shard: this process's classes; None: all of them.
+    """Find the samples' own classes among this process's ``columns`` (at least one); ``labels`` int64 [N] are global.
 
     Returns:
         int64 [N, 1], the column of each sample's own class, and bool [N, 1], whether it is here at all; where it

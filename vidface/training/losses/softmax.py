@@ -16,13 +16,11 @@ __all__ = ["softmax_loss"]
 
 @full_precision
 def softmax_loss(target_logits: Tensor, logits: Tensor, labels: Tensor, shard: Shard | None = None) -> Tensor:
-    """Compute -log(e^t / (e^t + sum_{j != y} e^{z_j})) per sample, for logits of any size.
-
-    It is computed as softplus(logsumexp_{j != y} z_j - t).
+    """Compute -log(e^t / (e^t + sum_{j != y} e^{z_j})) per sample, as softplus(logsumexp_{j != y} z_j - t).
 
     Args:
         target_logits: [N], t, the logit of each sample's own class with its margin; the same on every process.
-        logits: [N, C_local], z; what stands in the column of a sample's own class is not used.
+        logits: [N, C_local], z, of any size; what stands in the column of a sample's own class is not used.
         labels: int64 [N], global.
         shard: this process's classes; None: all are here.
 

@@ -26,25 +26,12 @@ def support_vector(
     straight_through: bool = False,
     shard: Shard | None = None,
 ) -> Tensor:
-    """Compute L3 per sample: -log(Z1 / (Z1 + sum_{j != y} Z3)).
+    """Compute L3 per sample, [N]: -log(Z1 / (Z1 + sum_{j != y} Z3)); L3 is the mean.
 
-    Z1 is that of the combined margin and Z3 = e^{s (t - 1) (cos theta_j + 1) I_j} e^{s cos theta_j}. I_j is 1 for a
-    class whose cosine beats the own class's with its margin, cos(m1 theta_y + m2) - m3 < cos theta_j, else 0. I_j is
-    a constant for the gradient, as it is almost everywhere; its factor is not. With t = 1 this is ``combined``.
-
-    Args:
-        cosines: [N, C_local], from ``cosine.cosines``.
-        labels: int64 [N], global.
-        scale: s.
-        m1: factor of the angle.
-        m2: added to the angle, radians.
-        m3: taken off the cosine.
-        t: at least 1; how much more the classes count that win.
-        straight_through: see ``margin_cosine``.
-        shard: this process's classes; None: all are here.
-
-    Returns:
-        [N]; L3 is the mean.
+    Z1 is that of ``combined``, whose arguments these are, and Z3 = e^{s (t - 1) (cos theta_j + 1) I_j} e^{s cos
+    theta_j}. I_j is 1 for a class whose cosine beats the own class's with its margin, cos(m1 theta_y + m2) - m3 <
+    cos theta_j, else 0. I_j is a constant for the gradient, as it is almost everywhere; its factor is not. t, at
+    least 1, says how much more the classes count that win: with t = 1 this is ``combined``.
     """
     target = margin_cosine(
         target_cosines(cosines, labels, shard), m1, m2, m3, straight_through=straight_through

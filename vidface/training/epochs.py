@@ -1,18 +1,17 @@
-"""Which images make which batch: a whole epoch at once, decided by the seed alone.
-
-Tested in ``tests/training/test_sampler.py``.
-"""
+"""Which images make which batch, a whole epoch at once and by the seed alone; and the learning rate of every step."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidface.errors import UsageError
+from vidface.training.recipe import Plateau, Stage
 
-__all__ = ["epoch_batches", "epoch_steps"]
+__all__ = ["epoch_batches", "epoch_steps", "plateau_drops", "rate"]
 
 
 def epoch_steps(labels: NDArray[np.int64], batch_size: int, images_per_identity: int | None) -> int:
@@ -36,7 +35,7 @@ def epoch_steps(labels: NDArray[np.int64], batch_size: int, images_per_identity:
 def epoch_batches(
     labels: NDArray[np.int64], batch_size: int, images_per_identity: int | None, seed: list[int]
 ) -> NDArray[np.int64]:
-    """The batches of one epoch: as many as fit into the number of images.
+    """The batches of one epoch, as many as fit into the number of images: int64 [B, batch_size], indices of images.
 
     Args:
         labels: int64 [N], the person of every image, 0 .. C-1, each with at least one image.
@@ -44,9 +43,6 @@ def epoch_batches(
         images_per_identity: None: all images, shuffled; the few that don't fill a batch wait for another epoch.
             K: PK sampling, groups of K images of one person; see `_groups`.
         seed: what decides the order, e.g. [seed, stage, epoch].
-
-    Returns:
-        int64 [B, batch_size], indices of images.
 
     Raises:
         UsageError: not one batch can be filled.
@@ -88,3 +84,35 @@ def _groups(
                     decks[person] = random.permutation(own).tolist()
                 groups[row, column] = decks[person].pop()
     return groups
+
+
+def rate(stage: Stage, step: int, steps: int, drops: int = 0) -> float:
+    """The learning rate of step 0 .. steps - 1 of a stage, once the plateau rule has lowered it `drops` times."""
+    done = step / steps
+    if done < stage.warmup:
+        return stage.learning_rate * (step + 1) / math.ceil(stage.warmup * steps)
+    if stage.schedule == "cosine":
+        rest = (done - stage.warmup) / (1 - stage.warmup)
+        return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
+    if stage.schedule == "step":
+        return float(stage.learning_rate * 0.1 ** sum(done >= milestone for milestone in stage.milestones))
+    return stage.learning_rate * (stage.plateau.factor if stage.plateau else 1.0) ** drops
+
+
+def plateau_drops(rule: Plateau, measured: list[float]) -> tuple[int, bool]:
+    """How often the rate has been lowered after these epochs, and whether the stage is over.
+
+    It is over once `patience` epochs after the last drop brought nothing better; of what was measured, higher is
+    better.
+    """
+    best, waited, drops = -math.inf, 0, 0
+    for value in measured:
+        if value > best:
+            best, waited = value, 0
+            continue
+        waited += 1
+        if waited == rule.patience:
+            if drops == rule.drops:
+                return drops, True
+            drops, waited = drops + 1, 0
+    return drops, False
