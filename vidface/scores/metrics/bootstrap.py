@@ -23,10 +23,9 @@ curve of a replicate is made of weights, never of repeated pairs. Tested against
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.arrays import at_least_one, booleans, integers, numbers
@@ -279,44 +278,19 @@ def auc_eer_intervals(
     order = np.argsort(-values, kind="stable")  # the highest score first
     _, people = np.unique([first[order], second[order]], return_inverse=True)
     one, other = people.reshape(2, -1)
-    genuine_pair = labels[order]
     last_of_ties = np.append(np.diff(values[order]) != 0, True)
-    room = np.empty((1 + np.count_nonzero(last_of_ties), 2), np.int64)
     found = []
     for times in draw(int(people.max()) + 1, replicates=replicates, seed=seed).T:
-        area, before, after = _weighted_curve(
-            times.astype(np.int64), one, other, genuine_pair, last_of_ties, room
+        left, right = times[one].astype(np.int64), times[other]
+        weights = np.where(one == other, left, left * right)
+        genuine, impostor = (  # pairs accepted at every point of the curve, as often as they count
+            np.append(0, np.cumsum(weights * kind)[last_of_ties]) for kind in (labels[order], ~labels[order])
         )
-        if before >= 0:
-            genuine, impostor = (room[[before, after]] / room[-1]).T
-            found.append((area, equal_error_rate_of_curve(impostor, 1 - genuine)))
+        if genuine[-1] and impostor[-1]:
+            area = np.sum(np.diff(impostor) * (genuine[1:] + genuine[:-1])) / (2.0 * genuine[-1] * impostor[-1])
+            fpr, fnr = impostor / impostor[-1], 1 - genuine / genuine[-1]
+            found.append((area, equal_error_rate_of_curve(fpr, fnr)))
     if len(found) < replicates * 39 / 40:
         return None
     areas, rates = zip(*found, strict=True)
     return interval(areas), interval(rates)
-
-
-@njit(cache=True)
-def _weighted_curve(times: Any, one: Any, other: Any, genuine: Any, last_of_ties: Any, room: Any) -> Any:
-    """The area under the curve of a replicate, and the points of it before and after FPR = FNR; -1: it has none.
-
-    ``room`` is filled with the genuine and impostor pairs that are accepted at every point.
-    """
-    accepted, points = np.zeros(2, np.int64), 1
-    room[0] = accepted
-    twice = 0  # the area times 2 * genuine * impostor pairs: a whole number
-    for pair in range(len(one)):
-        weight = times[one[pair]]
-        if one[pair] != other[pair]:
-            weight *= times[other[pair]]
-        accepted[0 if genuine[pair] else 1] += weight
-        if last_of_ties[pair]:
-            room[points] = accepted
-            twice += (accepted[1] - room[points - 1, 1]) * (accepted[0] + room[points - 1, 0])
-            points += 1
-    if accepted[0] == 0 or accepted[1] == 0:
-        return np.nan, -1, -1
-    after = 1
-    while room[after, 1] * accepted[0] < (accepted[0] - room[after, 0]) * accepted[1]:
-        after += 1
-    return twice / (2.0 * accepted[0] * accepted[1]), after - 1, after
