@@ -142,16 +142,19 @@ def scan_blocks(pairs: Pairs, low: Floats, high: Floats, *, block: int, workers:
         ValueError: a distractor's row is not of unit length.
     """
     below, above = outwards(low, high, product_error(pairs.rows.shape[1], LONGEST))
+    zones = below[0], above[0], below[1] if len(low) > 1 else np.float32(np.inf)
 
     def work(jobs: Jobs) -> Found:
-        counts, inside = np.zeros((len(low), 4), np.int64), [np.empty(0, np.float32)]
-        for products, flat, left, right, _, _ in near_pairs(pairs, below[0], jobs, block):
+        counts, none = np.zeros((len(low), 4), np.int64), np.empty(0, np.float32)
+        near = [[none] for _ in low]  # scores that are close to each bracket
+        for more, products, flat, left, right, _, _ in near_pairs(pairs, *zones, jobs, block):
             for b in range(len(low)):
-                counts[b, 0] += np.count_nonzero(products > above[b])
-                near = flat[(products >= below[b]) & (products <= above[b])]
-                if len(near):
-                    scores = pair_scores(left, right, *np.divmod(near, len(right)))
-                    inside.append(tally(scores, low[b], high[b], counts[b]))
+                counts[b, 0] += np.count_nonzero(products > above[b]) if b else more
+                chosen = flat[(products >= below[b]) & (products <= above[b])]
+                if len(chosen):
+                    near[b].append(pair_scores(left, right, *np.divmod(chosen, len(right))))
+        scores = map(np.concatenate, near)
+        inside = [tally(*bracket) for bracket in zip(scores, low, high, counts, strict=True)]
         return Found(counts, np.concatenate(inside))
 
     counts, inside = zip(*in_threads(work, blocks_of(pairs, block), workers), strict=True)
@@ -167,15 +170,16 @@ def tally(scores: Floats, low: np.float32, high: np.float32, counts: NDArray[np.
 
 
 def near_pairs(
-    pairs: Pairs, bottom: np.float32, jobs: Jobs, block: int
-) -> Iterator[tuple[Floats, NDArray[np.int64], Floats, Floats, int, int]]:
-    """The impostor pairs whose product by BLAS reaches ``bottom``, block by block.
+    pairs: Pairs, bottom: np.float32, roof: np.float32, second: np.float32, jobs: Jobs, block: int
+) -> Iterator[tuple[int, Floats, NDArray[np.int64], Floats, Floats, int, int]]:
+    """The impostor pairs whose product by BLAS lies in ``bottom``..``roof`` or reaches ``second``, block by block.
 
     Yields:
-        Their products float32 [P], their places in the block int64 [P], its rows on the left and on the right, and
-        where those begin.
+        How many products are above ``roof``; of the pairs the products float32 [P] and the places in the block int64
+        [P], which the next block overwrites; the block's rows on the left and on the right, and where those begin.
     """
-    room, mask = np.empty(block * block, np.float32), np.empty(block * block, np.bool_)
+    room, places = np.empty(block * block, np.float32), np.empty(block * block, np.int64)
+    mask = np.empty(block * block // 8 * 8 + 8, np.uint8)
     for far, side, tops in jobs:
         right = (
             checked_float32(pairs.distractors, side, side + block) if far else pairs.rows[side : side + block]
@@ -187,9 +191,30 @@ def near_pairs(
             np.matmul(left, right.T, out=table)
             first = pairs.until[top : top + block] - side
             if not far and first.max() > 0:
-                table[np.arange(len(right)) < first[:, None]] = np.nan  # the same person, or the pair's other half
-            near = np.flatnonzero(np.greater_equal(products, bottom, out=mask[: len(products)]))
-            yield products[near], near, left, right, top, side
+                for line, stop in zip(table, first.tolist(), strict=True):
+                    line[: max(stop, 0)] = np.nan  # the same person, or the pair's other half
+            found, above = _sort_out(products, bottom, roof, second, mask, places)
+            near = places[:found]
+            yield above, products[near], near, left, right, top, side
+
+
+@njit(cache=True, nogil=True)
+def _sort_out(products: Any, bottom: Any, roof: Any, second: Any, mask: Any, places: Any) -> Any:
+    """Write which products lie in bottom..roof or reach second; how many these are, and how many are above roof."""
+    for c in range(products.size):  # becomes vector instructions
+        mask[c] = products[c] >= bottom
+    mask[products.size : (products.size + 7) // 8 * 8] = 0
+    eights = mask.view(np.uint64)  # most are 0
+    found, above = 0, 0
+    for eight in range((products.size + 7) // 8):
+        if eights[eight]:
+            for c in range(8 * eight, 8 * eight + 8):
+                if mask[c]:
+                    above += products[c] > roof
+                    if products[c] <= roof or products[c] >= second:
+                        places[found] = c
+                        found += 1
+    return found, above
 
 
 def blocks_of(pairs: Pairs, block: int) -> Iterator[tuple[bool, int, range]]:

@@ -185,7 +185,8 @@ def _listed(
     def work(jobs: Jobs) -> Listed:
         none = np.empty(0, np.int64)
         parts: list[Listed] = [(np.empty(0, np.float32), none, none, none.astype(np.uint64))]
-        for products, flat, left, right, top, side in near_pairs(pairs, bottoms.min(), jobs, block):
+        above = bottoms.min(), np.float32(np.inf), np.float32(np.inf)
+        for _, products, flat, left, right, top, side in near_pairs(pairs, *above, jobs, block):
             row, column = np.divmod(flat, len(right))
             numbers = ((row + top) * len(pairs.rows) + column + side).astype(np.uint64)
             chance = numbers * GOLDEN >> np.uint64(33)
