@@ -68,7 +68,9 @@ def check(found: np.ndarray, rows: np.ndarray, identities: np.ndarray, drawn: np
     table = scores_of(rows, rows)
     for t, target in enumerate(TARGETS):
         for r, column in enumerate(drawn.T):
-            assert found[t, r] == made_again(table, identities, *drawn_lists(column, identities), target), target
+            assert found[t, r] == made_again(table, identities, *drawn_lists(column, identities), target), (
+                target
+            )
 
 
 @pytest.mark.parametrize("others", [0, 12])

@@ -8,9 +8,9 @@ other two rules of `vidface.scores.metrics.fpr_rules` as well.
 With N impostor pairs, k = floor(target * N) of them may be accepted, so the threshold lies just above the (k+1)-th
 highest impostor score: `vidface.scores.pairs.impostors` finds it, and how many pairs tie with it, in one pass over
 blocks of pairs, and the whole matrix never exists. ``nearest`` may refuse the next lower score instead: without ties
-that is the (k+2)-th, found in the same pass; with ties it takes a second one. The score of a pair is
-the exact cosine of its rows, rounded to float32 (`vidface.embeddings.exact`), so every number here is the same to the last bit on every machine, for any
-number of threads, size of block and order of videos. Tested in ``tests/scores/metrics/test_verification.py`` and
+that is the (k+2)-th, found in the same pass; with ties it takes a second one. The score of a pair is the exact cosine
+of its rows, rounded to float32, so every number here is the same to the last bit on every machine, for any number of
+threads, size of block and order of videos. Tested in ``tests/scores/metrics/test_verification.py`` and
 ``tests/scores/metrics/test_all_pairs_rules.py`` against scikit-learn's roc_curve over the list of all pairs.
 """
 
@@ -165,9 +165,7 @@ def tpr_of_all_pairs(
     )
 
 
-def _refused(
-    allowed: list[Fraction], rule: FprRule, pairs: Pairs, total: int, scan: Scan
-) -> list[Place]:
+def _refused(allowed: list[Fraction], rule: FprRule, pairs: Pairs, total: int, scan: Scan) -> list[Place]:
     """The best impostor score that each target refuses."""
     ranks = [int(accepts) for accepts in allowed]
     if rule != "nearest":

@@ -251,7 +251,9 @@ def genuine_jobs(until: NDArray[np.int64]) -> Iterable[tuple[int, int]]:
     return pairwise(sorted({0, *cuts, len(until)}))
 
 
-def genuine_pairs(until: NDArray[np.int64], start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def genuine_pairs(
+    until: NDArray[np.int64], start: int, stop: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """int64 [P] each: both rows of the genuine pairs of rows ``start`` to ``stop`` - 1 and those after them."""
     partners = until[start:stop] - np.arange(start + 1, stop + 1)
     row = np.repeat(np.arange(start, stop), partners)

@@ -73,7 +73,7 @@ def scan_on_device(pairs: Pairs, low: Floats, high: Floats, *, device: str, bloc
             products = _multiply(halves[top : top + block], right_halves)
             if not far and until[top : top + block].max() > side:
                 products[column < until[top : top + block, None]] = torch.nan
-            near = (products >= ends[0][0]).nonzero()  # type: ignore[no-untyped-call]
+            near = (products >= ends[0][0]).nonzero()
             for row, column_ in (part.T for part in near.split(PIECE)):
                 values = products[row, column_].float()
                 for b, (bottom, roof) in enumerate(zip(*ends, strict=True)):
@@ -131,4 +131,4 @@ def _multiply(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 def _scores(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """The score of row i on the left with row i on the right: sums in float64 are exact in any order."""
-    return torch.linalg.vecdot(left.double(), right.double()).float()
+    return (left.double() * right.double()).sum(dim=1).float()

@@ -109,21 +109,24 @@ def pair_distribution(
                 scores = (left @ right.T).astype(np.float32)
                 bins = np.floor(scores * PER_UNIT).astype(np.int64) + PER_UNIT  # both steps are exact
                 np.clip(bins, 0, BINS - 1, out=bins)
-                counts[0] += np.bincount(bins[column >= end], minlength=BINS)
-                best[0] = _better(best[0], scores, column >= end, places[top : top + block], places[side : side + block], listed)
+                kinds = [(scores, column >= end)]
                 if end.max() > side:  # there may be pairs of one person
-                    same = (column > row) & (column < end)
-                    counts[1] += np.bincount(bins[same], minlength=BINS)
-                    best[1] = _better(best[1], -scores, same, places[top : top + block], places[side : side + block], listed)
+                    kinds.append((-scores, (column > row) & (column < end)))
+                sides = places[top : top + block], places[side : side + block]
+                for kind, (extreme, wanted) in enumerate(kinds):
+                    counts[kind] += np.bincount(bins[wanted], minlength=BINS)
+                    best[kind] = _better(best[kind], extreme, wanted, *sides, listed)
         return counts, best
 
     workers = cpu_count() if workers is None else workers
     with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
-        counts, best = zip(*in_threads(work, blocks_of(Pairs(rows, until, None), block), workers), strict=True)
-    different, same = np.sum(counts, axis=0)
+        parts = in_threads(work, blocks_of(Pairs(rows, until, None), block), workers)
+    different, same = np.sum([counts for counts, _ in parts], axis=0)
     ends = []
-    for sign, parts in zip((1, -1), zip(*best, strict=True), strict=True):
-        scores, keys = _first(*map(np.concatenate, zip(*parts, strict=True)), listed)
+    for kind, sign in enumerate((1, -1)):
+        found = [best[kind] for _, best in parts]
+        scores = np.concatenate([one.scores for one in found])
+        scores, keys = _first(scores, np.concatenate([one.keys for one in found]), listed)
         pairs = row_of[np.stack([keys >> 32, keys & (2**32 - 1)], axis=1)]
         ends.append(Extremes(np.float32(sign) * scores + np.float32(0), pairs))  # no -0
     return Distribution(np.arange(BINS + 1) / PER_UNIT - 1, same, different, *ends)

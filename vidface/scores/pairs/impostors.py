@@ -88,7 +88,9 @@ def _draw(pairs: Pairs, share: float) -> _Sample:
     random = np.random.default_rng(0)
     videos, others = len(pairs.rows), 0 if pairs.distractors is None else len(pairs.distractors)
     rows = min(SAMPLE, max(256, videos // SHARE))
-    near = round(2 * rows * videos / (videos + 2 * others))  # of all pairs, those of two videos are this share
+    near = round(
+        2 * rows * videos / (videos + 2 * others)
+    )  # of all pairs, those of two videos are this share
     left, right, far = (
         np.sort(random.choice(most, min(wanted, most), replace=False))
         for most, wanted in ((videos, rows), (videos, near), (others, 2 * rows - near))

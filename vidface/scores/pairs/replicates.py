@@ -11,9 +11,9 @@ often as they count.
 
 Only the impostor pairs that score highest can decide on a threshold: half as many again as the target allows on the set
 itself, or more where a replicate runs out of them. They are listed once, by exact score, and the counts of every
-replicate summed up along the list. Of more than `MOST` pairs a share is listed, which a hash of the two rows picks: the
-ends of intervals move by some 2e-4 then, but are the same on every machine, for any number of threads and size of block.
-Tested in ``tests/scores/metrics/test_paired.py`` against a set that is really made again.
+replicate summed up along the list. Of more than `MOST` pairs only a share is listed, picked by a hash of the two rows:
+that moves the ends of intervals by some 2e-4, but the same on every machine, for any number of threads and any size of
+block. Tested in ``tests/scores/metrics/test_paired.py`` against a set that is really made again.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def tpr_replicates(
         counts[r] = (videos - 1) @ copies // 2, (copies.sum() ** 2 - copies @ copies) // 2
     total = (len(rows) ** 2 - int(videos @ videos)) // 2
     # In exact arithmetic: a product of floats may fall just below a whole number.
-    allowed = [[n * f.numerator // f.denominator if n else -1 for n in counts[:, 1].tolist()] for f in fractions]
+    allowed = [
+        [n * f.numerator // f.denominator if n else -1 for n in counts[:, 1].tolist()] for f in fractions
+    ]
     limits = np.array(allowed, np.int64).reshape(len(fractions), len(times))
     depths = [3 * total * f.numerator // f.denominator // 2 + 100 for f in fractions]
     with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
@@ -126,15 +128,9 @@ def _refused(
 ) -> Floats:
     """float32 [T, R], the best impostor score that a replicate must refuse: only what scores higher is accepted.
 
-    Args:
-        pairs: what is compared.
-        unit: int64 [V], of every row.
-        times: uint8 [R, U], how often units were drawn.
-        limits: int64 [T, R], how many impostor pairs a replicate may accept; below 0 where it has none.
-        depths: [T], how many of the best impostor pairs are looked at first.
-        total: impostor pairs in all.
-        block: rows on a side of a block.
-        workers: threads.
+    ``unit`` int64 [V] is that of every row; ``times`` uint8 [R, U] how often units were drawn; ``limits`` int64 [T, R]
+    how many impostor pairs a replicate may accept, below 0 where it has none; ``depths`` [T] how many of the ``total``
+    impostor pairs are looked at first.
     """
     refused = np.where(limits < 0, np.inf, np.nan).astype(np.float32)
     scan = partial(scan_blocks, pairs, block=block, workers=workers)
@@ -177,7 +173,7 @@ def _walk(
 def _listed(
     pairs: Pairs, unit: Numbers, floors: list[Place], block: int, workers: int
 ) -> Iterable[tuple[Floats, Numbers, Numbers]]:
-    """For every floor the impostor pairs from it up, best first, or some `MOST` of them: scores, units of both sides."""
+    """For every floor the pairs from it up, or some `MOST` of them, best first: scores, and units of both sides."""
     scores = np.array([floor.score for floor in floors], np.float32)
     bottoms, _ = outwards(scores, scores, product_error(pairs.rows.shape[1], LONGEST))
     shares = [np.uint64(min(1, MOST / floor.through) * CHANCES) for floor in floors]
@@ -209,9 +205,7 @@ def _listed(
         yield found[chosen], left[chosen], right[chosen]
 
 
-def _hits(
-    pairs: Pairs, unit: Numbers, times: NDArray[np.uint8], refused: Floats, workers: int
-) -> Numbers:
+def _hits(pairs: Pairs, unit: Numbers, times: NDArray[np.uint8], refused: Floats, workers: int) -> Numbers:
     """int64 [T, R]: genuine pairs above what is refused, as often as their identity was drawn."""
     rows, until = pairs.rows, pairs.until
     top, bottom = refused.max(axis=1, initial=-np.inf), refused.min(axis=1, initial=np.inf)
@@ -232,7 +226,9 @@ def _hits(
                     hits[t, r] += times[r, owner[: accepted[r]]].sum()
         return hits, surely
 
-    hits, surely = map(sum, zip(*in_threads(work, genuine_jobs(until), workers), strict=True))
+    parts = in_threads(work, genuine_jobs(until), workers)
+    hits: Numbers = np.sum([part for part, _ in parts], axis=0)
+    surely = np.sum([part for _, part in parts], axis=0)
     for r, each in enumerate(times):
         hits[:, r] += surely @ each
     return hits
