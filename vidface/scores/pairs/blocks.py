@@ -28,6 +28,7 @@ TOPS = 16  # blocks of distractors a job: one read serves them all
 GENUINE = 2**18  # genuine pairs a job, or those of one row
 
 Floats = NDArray[np.float32]
+Numbers = NDArray[np.int64]
 Jobs = Iterable[tuple[bool, int, range]]
 
 
@@ -42,7 +43,7 @@ class Pairs(NamedTuple):
     """
 
     rows: Floats
-    until: NDArray[np.int64]
+    until: Numbers
     distractors: Any
 
 
@@ -55,28 +56,19 @@ class Found(NamedTuple):
         inside: float32, the scores inside the brackets, in no order.
     """
 
-    counts: NDArray[np.int64]
+    counts: Numbers
     inside: Floats
 
 
-class ByIdentity(NamedTuple):
-    """Videos put in order of their identity: the genuine partners of one are those right after it.
+def by_identity(people: NDArray[Any]) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Put videos in order of their identity, int [V], below 0: none.
 
-    Attributes:
+    Returns:
         order: int64 [V], rows as given, those without an identity last.
-        until: int64 [V], as in `Pairs`.
+        until: int64 [V], as in `Pairs`: the genuine partners of a video are those right after it.
         starts: int64 [I], where the videos of every identity begin, identities ascending.
         sizes: int64 [I], how many they are.
     """
-
-    order: NDArray[np.int64]
-    until: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-
-
-def by_identity(people: NDArray[Any]) -> ByIdentity:
-    """Order videos by identity, int [V]; below 0: none."""
     order = np.argsort(people, kind="stable")
     order = order[np.searchsorted(people[order], 0) :]
     known = len(order)
@@ -84,10 +76,10 @@ def by_identity(people: NDArray[Any]) -> ByIdentity:
     order = np.concatenate([order, np.flatnonzero(people < 0)])
     until = np.arange(1, len(order) + 1)
     until[:known] = np.repeat(starts + sizes, sizes)
-    return ByIdentity(order, until, starts, sizes)
+    return order, until, starts, sizes
 
 
-def by_text(ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def by_text(ids: Sequence[str]) -> tuple[Numbers, Numbers]:
     """int64 [V] each: the rows in text order of their ids, and the place of every row in it, which orders ties."""
     rows = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
     places = np.empty(len(rows), np.int64)
@@ -161,7 +153,7 @@ def scan_blocks(pairs: Pairs, low: Floats, high: Floats, *, block: int, workers:
     return Found(np.sum(counts, axis=0), np.concatenate(inside))
 
 
-def tally(scores: Floats, low: np.float32, high: np.float32, counts: NDArray[np.int64]) -> Floats:
+def tally(scores: Floats, low: np.float32, high: np.float32, counts: Numbers) -> Floats:
     """Add exact scores to the ``counts`` of their bracket, a row of `Found`'s; the scores inside it."""
     between = (scores > low) & (scores < high)
     for place, kind in enumerate((scores > high, scores == high, between, (scores == low) & (low < high))):
@@ -171,7 +163,7 @@ def tally(scores: Floats, low: np.float32, high: np.float32, counts: NDArray[np.
 
 def near_pairs(
     pairs: Pairs, bottom: np.float32, roof: np.float32, second: np.float32, jobs: Jobs, block: int
-) -> Iterator[tuple[int, Floats, NDArray[np.int64], Floats, Floats, int, int]]:
+) -> Iterator[tuple[int, Floats, Numbers, Floats, Floats, int, int]]:
     """The impostor pairs whose product by BLAS lies in ``bottom``..``roof`` or reaches ``second``, block by block.
 
     Yields:
@@ -228,9 +220,7 @@ def blocks_of(pairs: Pairs, block: int) -> Iterator[tuple[bool, int, range]]:
                 yield far, side, range(top, min(top + step, last), block)
 
 
-def pair_scores(
-    left: Floats, right: Floats, i: NDArray[np.int64], j: NDArray[np.int64], dtype: Any = np.float32
-) -> NDArray[Any]:
+def pair_scores(left: Floats, right: Floats, i: Numbers, j: Numbers, dtype: Any = np.float32) -> NDArray[Any]:
     """The scores [P] of rows ``i`` on the left with rows ``j`` on the right: their cosine, rounded to ``dtype``."""
     scores = np.empty(len(i), dtype)
     _cosines(left, right, i, j, scores)
@@ -243,7 +233,7 @@ def _cosines(left: Any, right: Any, i: Any, j: Any, scores: Any) -> None:
         scores[pair] = cosine(left[i[pair]], right[j[pair]])
 
 
-def genuine_jobs(until: NDArray[np.int64]) -> Iterable[tuple[int, int]]:
+def genuine_jobs(until: Numbers) -> Iterable[tuple[int, int]]:
     """(start, stop) of rows that have about `GENUINE` genuine pairs with rows after them."""
     ends = np.cumsum(until - np.arange(1, len(until) + 1))
     steps = np.arange(GENUINE, ends[-1] if len(ends) else 0, GENUINE)
@@ -251,9 +241,7 @@ def genuine_jobs(until: NDArray[np.int64]) -> Iterable[tuple[int, int]]:
     return pairwise(sorted({0, *cuts, len(until)}))
 
 
-def genuine_pairs(
-    until: NDArray[np.int64], start: int, stop: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def genuine_pairs(until: Numbers, start: int, stop: int) -> tuple[Numbers, Numbers]:
     """int64 [P] each: both rows of the genuine pairs of rows ``start`` to ``stop`` - 1 and those after them."""
     partners = until[start:stop] - np.arange(start + 1, stop + 1)
     row = np.repeat(np.arange(start, stop), partners)
@@ -261,9 +249,7 @@ def genuine_pairs(
     return row, row + 1 + np.arange(len(row)) - before
 
 
-def genuine_hits(
-    rows: Floats, until: NDArray[np.int64], thresholds: Floats, workers: int
-) -> NDArray[np.int64]:
+def genuine_hits(rows: Floats, until: Numbers, thresholds: Floats, workers: int) -> Numbers:
     """int64 [V, T]: the genuine pairs of every row and those after it at or above every threshold; see `Pairs`."""
     hits = np.zeros((len(rows), len(thresholds)), np.int64)
 

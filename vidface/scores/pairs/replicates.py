@@ -18,8 +18,9 @@ block. Tested in ``tests/scores/metrics/test_paired.py`` against a set that is r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +34,7 @@ from vidface.scores.pairs.blocks import (
     BLOCK,
     Floats,
     Jobs,
+    Numbers,
     Pairs,
     blocks_of,
     by_identity,
@@ -49,10 +51,9 @@ __all__ = ["tpr_replicates"]
 
 MOST = 200_000  # impostor pairs listed for a target
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / 1.618...: multiples of it are spread evenly
-CHANCES = 2**31
 
-Numbers = NDArray[np.int64]
-Listed = tuple[Floats, Numbers, Numbers, NDArray[np.uint64]]  # scores, units of both sides, hashes
+# A pair: its score, the units of both sides, a hash of its rows.
+PAIR = np.dtype([("score", np.float32), ("left", np.int32), ("right", np.int32), ("hash", np.uint32)])
 
 
 def tpr_replicates(
@@ -105,9 +106,8 @@ def tpr_replicates(
         counts[r] = (videos - 1) @ copies // 2, (copies.sum() ** 2 - copies @ copies) // 2
     total = (len(rows) ** 2 - int(videos @ videos)) // 2
     # In exact arithmetic: a product of floats may fall just below a whole number.
-    allowed = [
-        [n * f.numerator // f.denominator if n else -1 for n in counts[:, 1].tolist()] for f in fractions
-    ]
+    some = counts[:, 1].tolist()
+    allowed = [[n * f.numerator // f.denominator if n else -1 for n in some] for f in fractions]
     limits = np.array(allowed, np.int64).reshape(len(fractions), len(times))
     depths = [3 * total * f.numerator // f.denominator // 2 + 100 for f in fractions]
     with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
@@ -140,69 +140,60 @@ def _refused(
         places = dict(zip(ranks, places_at(ranks, pairs, total, scan), strict=True))
         floors = [places.get(depths[t], Place(np.float32(-np.inf), total, total)) for t in targets]
         listed = _listed(pairs, unit, floors, block, workers)
-        for t, floor, (scores, left, right) in zip(targets, floors, listed, strict=True):
-            _walk(scores, left, right, times, limits[t] * len(scores) // floor.through, refused[t], workers)
+        for t, floor, best in zip(targets, floors, listed, strict=True):
+            _walk(best, times, limits[t] * len(best) // floor.through, refused[t], workers)
             if floor.through == total:  # a share of all pairs may fall short of a target near 1
-                refused[t, np.isnan(refused[t])] = scores[-1]
+                refused[t, np.isnan(refused[t])] = best["score"][-1]
             depths[t] *= 4
     return refused
 
 
 def _walk(
-    scores: Floats,
-    left: Numbers,
-    right: Numbers,
-    times: NDArray[np.uint8],
-    limits: Numbers,
-    refused: Floats,
-    workers: int,
+    best: NDArray[Any], times: NDArray[np.uint8], limits: Numbers, refused: Floats, workers: int
 ) -> None:
     """Write the score at which a replicate has accepted more than its limit, if it has, in place of NaN."""
+    left, right = (best[side].astype(np.int64) for side in ("left", "right"))
 
     def work(replicates: Iterable[int]) -> None:
         for r in replicates:
             each = times[r].astype(np.uint16)
             accepted = np.cumsum(each[left] * each[right], dtype=np.int64)  # 255**2 < 2**16
             at = np.searchsorted(accepted, limits[r], side="right")
-            if at < len(scores):
-                refused[r] = scores[at]
+            if at < len(best):
+                refused[r] = best["score"][at]
 
     in_threads(work, np.flatnonzero(np.isnan(refused)).tolist(), workers)
 
 
 def _listed(
     pairs: Pairs, unit: Numbers, floors: list[Place], block: int, workers: int
-) -> Iterable[tuple[Floats, Numbers, Numbers]]:
-    """For every floor the pairs from it up, or some `MOST` of them, best first: scores, and units of both sides."""
+) -> Iterator[NDArray[Any]]:
+    """For every floor the pairs from it up, or some `MOST` of them, best first, of `PAIR`."""
     scores = np.array([floor.score for floor in floors], np.float32)
     bottoms, _ = outwards(scores, scores, product_error(pairs.rows.shape[1], LONGEST))
-    shares = [np.uint64(min(1, MOST / floor.through) * CHANCES) for floor in floors]
+    shares = [int(min(1, MOST / floor.through) * 2**32) for floor in floors]
+    above = bottoms.min(), np.float32(np.inf), np.float32(np.inf)
 
-    def work(jobs: Jobs) -> Listed:
-        none = np.empty(0, np.int64)
-        parts: list[Listed] = [(np.empty(0, np.float32), none, none, none.astype(np.uint64))]
-        above = bottoms.min(), np.float32(np.inf), np.float32(np.inf)
+    def work(jobs: Jobs) -> NDArray[Any]:
+        parts = [np.empty(0, PAIR)]
         for _, products, flat, left, right, top, side in near_pairs(pairs, *above, jobs, block):
             row, column = np.divmod(flat, len(right))
             numbers = ((row + top) * len(pairs.rows) + column + side).astype(np.uint64)
-            chance = numbers * GOLDEN >> np.uint64(33)
+            hashes = numbers * GOLDEN >> np.uint64(32)
             kept = np.zeros(len(flat), np.bool_)
             for bottom, share in zip(bottoms, shares, strict=True):
-                kept |= (products >= bottom) & (chance < share)
+                kept |= (products >= bottom) & (hashes < share)
             row, column = row[kept], column[kept]
-            exact = pair_scores(left, right, row, column)
-            parts.append((exact, unit[row + top], unit[column + side], chance[kept]))
-        return join(parts)
+            part = np.empty(len(row), PAIR)
+            part["score"], part["hash"] = pair_scores(left, right, row, column), hashes[kept]
+            part["left"], part["right"] = unit[row + top], unit[column + side]
+            parts.append(part)
+        return np.concatenate(parts)
 
-    def join(parts: Iterable[Listed]) -> Listed:
-        scores, left, right, chance = map(np.concatenate, zip(*parts, strict=True))
-        return scores, left, right, chance
-
-    found, left, right, chance = join(in_threads(work, blocks_of(pairs, block), workers))
-    order = np.argsort(-found)
+    found = np.concatenate(in_threads(work, blocks_of(pairs, block), workers))
+    found = found[np.argsort(-found["score"])]
     for floor, share in zip(floors, shares, strict=True):
-        chosen = order[(found[order] >= floor.score) & (chance[order] < share)]
-        yield found[chosen], left[chosen], right[chosen]
+        yield found[(found["score"] >= floor.score) & (found["hash"] < share)]
 
 
 def _hits(pairs: Pairs, unit: Numbers, times: NDArray[np.uint8], refused: Floats, workers: int) -> Numbers:
