@@ -25,3 +25,8 @@ def completed_sides(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Two sets of rows that are only compared with one another."""
     return np.pad(completed(one), ((0, 0), (0, len(other)))), completed(other, len(one))
+
+
+def scores_of(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores of all rows on the grid with all others, float32 [n, m]: sums in float64 are exact in any order."""
+    return (one.astype(np.float64) @ other.astype(np.float64).T).astype(np.float32)

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, peak_megabytes, print_table
-from benchmarks.verification import fixed_scores
 from vidface.embeddings.exact import normalise_rows
 from vidface.runtime import in_threads
 from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 from vidface.scores.metrics.mate_search import search_among_distractors
-from vidface.scores.pairs.blocks import BLOCK
+from vidface.scores.pairs.blocks import BLOCK, pair_scores
 
 PROBES, PEOPLE, DISTRACTORS, WIDTH = 274_000, 5_700, 1_580_000, 512
 Rows = NDArray[np.float32]
@@ -118,7 +117,7 @@ def check_against_sort(probes: Rows, who: NDArray[np.int64], far: Any, threads: 
     compared = lower < len(probes)
     lower, upper = lower[compared], upper[compared]
     labels = np.concatenate([who, np.full(len(far), -1)])
-    impostors = np.sort(fixed_scores(rows, lower, upper)[labels[lower] != labels[upper]])[::-1]
+    impostors = np.sort(pair_scores(rows, rows, lower, upper)[labels[lower] != labels[upper]])[::-1]
     targets = ["1e-3", "1e-5", "1e-6"]
     result = tpr_of_all_pairs(probes, who, targets, distractors=far, workers=threads)
     for target, threshold in zip(targets, result.threshold, strict=True):

@@ -6,15 +6,14 @@ from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
-from numba import njit, prange
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
-from vidface.embeddings.exact import dot32, normalise_rows
+from vidface.embeddings.exact import normalise_rows, product_error
 from vidface.runtime import in_threads
 from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
-from vidface.scores.pairs.blocks import BLOCK, product_error
+from vidface.scores.pairs.blocks import BLOCK, pair_scores
 
 Rows = NDArray[np.float32]
 People = NDArray[np.int64]
@@ -87,7 +86,7 @@ def check_against_sort(rows: Rows, who: People, threads: int) -> None:
     """The thresholds are those of a full sort of the scores, and the same for other blocks and numbers of threads."""
     lower, upper = np.triu_indices(len(rows), 1)
     genuine = (who[lower] == who[upper]) & (who[lower] >= 0)
-    scores = fixed_scores(rows, lower, upper)
+    scores = pair_scores(rows, rows, lower, upper)
     impostors = np.sort(scores[~genuine])[::-1]
     refused = [impostors[int(Fraction(target) * len(impostors))] for target in FIVE]
     thresholds = [float(np.nextafter(score, np.float32(2))) for score in refused]
@@ -96,14 +95,6 @@ def check_against_sort(rows: Rows, who: People, threads: int) -> None:
         result = tpr_of_all_pairs(rows, who, FIVE, workers=workers, block=block)
         assert (result.threshold, result.tpr) == (thresholds, rates)
     print(f"thresholds and rates equal those of a full sort of {len(scores):,} scores, to the last bit")
-
-
-@njit(parallel=True)
-def fixed_scores(rows: Rows, lower: People, upper: People) -> Rows:
-    scores = np.empty(lower.size, np.float32)
-    for pair in prange(lower.size):
-        scores[pair] = dot32(rows[lower[pair]], rows[upper[pair]])
-    return scores
 
 
 def peers(rows: Rows, who: People, threads: int) -> None:

@@ -224,7 +224,7 @@ def _measure(
     warnings += result.warnings
     known = {target: value for target, value in zip(targets, result.tpr, strict=True) if value is not None}
     spread = pair_distribution(embeddings, people, manifest.video_ids, listed=1)
-    again = tpr_replicates(embeddings, people, list(known), drawn, spread=spread)
+    again = tpr_replicates(embeddings, people, list(known), drawn)
     points |= {tpr_label(target): value for target, value in known.items()}
     replicates |= {tpr_label(target): each for target, each in zip(known, again, strict=True)}
     curve = spread.edges, rates_at_edges(spread.different), rates_at_edges(spread.same)

@@ -8,13 +8,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from exact_rows import completed
+from exact_rows import completed, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 from sklearn.metrics import roc_curve
 
-from vidface.embeddings.exact import dot32, normalise_rows
+from vidface.arrays import on_grid
+from vidface.embeddings.exact import normalise_rows
 from vidface.scores.metrics.all_pairs import VerificationResult, tpr_of_all_pairs
 
 TARGETS = ["0.5", "1e-1", "3e-2", "1e-2", "1e-3", "1e-4"]
@@ -145,18 +145,10 @@ def test_neither_threads_nor_block_nor_order_change_a_bit(videos: int) -> None:
         assert (other.hits_by_identity == whole.hits_by_identity).all()
     lower, upper = np.triu_indices(videos, 1)
     genuine = who[lower] == who[upper]
-    impostors = np.sort(scores_of(rows, lower[~genuine], upper[~genuine]))[::-1]
+    impostors = np.sort(scores_of(rows, rows)[lower[~genuine], upper[~genuine]])[::-1]
     for target, threshold in zip(TARGETS, whole.threshold, strict=True):
         refused = impostors[int(Fraction(target) * len(impostors))]
         assert threshold == np.nextafter(refused, np.float32(np.inf))
-
-
-@njit
-def scores_of(rows: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    scores = np.empty(lower.size, np.float32)
-    for pair in range(lower.size):
-        scores[pair] = dot32(rows[lower[pair]], rows[upper[pair]])
-    return scores
 
 
 def test_scores_that_rise_from_block_to_block() -> None:
@@ -207,13 +199,9 @@ def test_distractors_on_disk(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "far.h5", "w") as file:
         file["far"] = far
     mapped = np.memmap(tmp_path / "far", np.float16, "r", shape=far.shape)
-    wide = far.astype(np.float32)
-    scores = [
-        scores_of(np.concatenate([rows, wide]), np.full(5000, i), np.arange(600, 5600)) for i in range(600)
-    ]
-    lower, upper = np.triu_indices(600, 1)
-    impostor = who[lower] != who[upper]
-    impostors = np.sort(np.concatenate([*scores, scores_of(rows, lower[impostor], upper[impostor])]))[::-1]
+    upper = np.triu(who[:, None] != who)
+    scores = scores_of(rows, rows)[upper], scores_of(rows, on_grid(far.astype(np.float32))).ravel()
+    impostors = np.sort(np.concatenate(scores))[::-1]
     targets = ["1e-2", "1e-4", "1e-6"]
     expected = [
         float(np.nextafter(impostors[int(Fraction(target) * len(impostors))], np.float32(2)))

@@ -8,9 +8,9 @@ other two rules of `vidface.scores.metrics.fpr_rules` as well.
 With N impostor pairs, k = floor(target * N) of them may be accepted, so the threshold lies just above the (k+1)-th
 highest impostor score: `vidface.scores.pairs.impostors` finds it, and how many pairs tie with it, in one pass over
 blocks of pairs, and the whole matrix never exists. ``nearest`` may refuse the next lower score instead: without ties
-that is the (k+2)-th, found in the same pass; with ties it takes a second one. The score of a pair is
-`vidface.embeddings.exact.dot32` of its rows, so every number here is the same to the last bit on every machine, for any
-number of threads, size of block and order of videos. Tested in ``tests/scores/metrics/test_verification.py`` and
+that is the (k+2)-th, found in the same pass; with ties it takes a second one. The score of a pair is the exact cosine
+of its rows, rounded to float32, so every number here is the same to the last bit on every machine, for any number of
+threads, size of block and order of videos. Tested in ``tests/scores/metrics/test_verification.py`` and
 ``tests/scores/metrics/test_all_pairs_rules.py`` against scikit-learn's roc_curve over the list of all pairs.
 """
 
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from vidface.arrays import LONGEST, at_least_one, integers, unit_rows_of
+from vidface.arrays import at_least_one, integers, unit_rows_of
 from vidface.runtime import cpu_count
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule, share_of_next, takes_next
 from vidface.scores.metrics.listed_pairs import fpr_fraction
@@ -35,11 +35,10 @@ from vidface.scores.pairs.blocks import (
     Pairs,
     by_identity,
     genuine_hits,
-    products_of,
     refuse_shape,
     scan_blocks,
 )
-from vidface.scores.pairs.impostors import Place, Product, Scan, places_at
+from vidface.scores.pairs.impostors import Place, Scan, places_at
 from vidface.scores.text import too_few
 
 __all__ = ["VerificationResult", "tpr_of_all_pairs"]
@@ -132,68 +131,53 @@ def tpr_of_all_pairs(
     measured = [t for t, accepts in enumerate(allowed) if accepts >= 1 and genuine > 0]
 
     tpr: list[float | None] = [None] * len(targets)
-    threshold: list[float | None] = [None] * len(targets)
-    fpr: list[float | None] = [None] * len(targets)
+    threshold, fpr = tpr.copy(), tpr.copy()
     mixed = rule == "interpolated"
     hits: NDArray[Any] = np.zeros((len(targets), len(sizes)), np.float64 if mixed else np.int64)
     if measured:
         if (np.diff(order) != 1).any():
             rows = rows[order]
-        pairs = Pairs(rows, until, distractors, LONGEST)
+        pairs = Pairs(rows, until, distractors)
         workers = cpu_count() if workers is None else workers
         scan: Scan = partial(scan_blocks, pairs, block=block, workers=workers)
-        product: Product = partial(products_of, workers=workers)
         if device != "cpu":
-            from vidface.scores.pairs.blocks_torch import product_on_device, scan_on_device
+            from vidface.scores.pairs.blocks_torch import scan_on_device
 
-            scan, product = (
-                partial(scan_on_device, pairs, device=device),
-                partial(product_on_device, device=device),
-            )
+            scan = partial(scan_on_device, pairs, device=device)
         with threadpool_limits(1, user_api="blas"):  # each worker multiplies its own blocks
-            refused, accepted = _refused(
-                [allowed[t] for t in measured], rule, pairs, impostors, scan, product
-            )
+            places = _refused([allowed[t] for t in measured], rule, pairs, impostors, scan)
+        refused = np.array([place.score for place in places], np.float32)
         above = np.nextafter(refused, np.float32(np.inf))
         # Mixing needs what is accepted where the refused impostors, and who ties with them, are accepted too.
-        least = np.concatenate([above, refused]) if mixed else above
-        by_row = genuine_hits(pairs.rows[:known], until[:known], least, workers)
-        found = np.add.reduceat(by_row, starts, axis=0).T
-        for n, t in enumerate(measured):
-            below, through = accepted[n]
+        by_row = genuine_hits(rows[:known], until[:known], np.concatenate([above, refused]), workers)
+        found, through = np.split(np.add.reduceat(by_row, starts, axis=0).T, 2)
+        for n, (t, place) in enumerate(zip(measured, places, strict=True)):
             hits[t] = found[n]
             if mixed:
-                share = share_of_next(allowed[t], below, through)
-                hits[t] += share * (found[len(measured) + n] - found[n])
+                share = share_of_next(allowed[t], place.above, place.through)
+                hits[t] += share * (through[n] - found[n])
                 fpr[t] = float(fractions[t])
             else:
-                threshold[t], fpr[t] = float(above[n]), below / impostors
+                threshold[t], fpr[t] = float(above[n]), place.above / impostors
             tpr[t] = float(hits[t].sum()) / genuine
     return VerificationResult(
         list(targets), tpr, threshold, genuine, impostors, warnings, hits, pairs_by_identity, fpr
     )
 
 
-def _refused(
-    allowed: list[Fraction], rule: FprRule, pairs: Pairs, total: int, scan: Scan, product: Product
-) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:
-    """The best impostor score that each target refuses, and how many are above it and at least as high."""
+def _refused(allowed: list[Fraction], rule: FprRule, pairs: Pairs, total: int, scan: Scan) -> list[Place]:
+    """The best impostor score that each target refuses."""
     ranks = [int(accepts) for accepts in allowed]
-    # Without ties the next lower score, which `nearest` may refuse instead, is one rank further.
-    further = [min(rank + 1, total - 1) for rank in ranks] if rule == "nearest" else []
-    places = places_at([*ranks, *further], pairs, total, scan, product)
-    chosen: list[Place | None] = list(places[: len(ranks)])
-    if rule == "nearest":
-        known = {place.above: place for place in places}
-        nearest = [
-            place.through if takes_next(accepts, place.above, place.through) else place.above
-            for accepts, place in zip(allowed, places[: len(ranks)], strict=True)
-        ]
-        missing = sorted({above for above in nearest if above < total} - set(known))
-        if missing:
-            known |= {place.above: place for place in places_at(missing, pairs, total, scan, product)}
-        chosen = [known.get(above) for above in nearest]
-    # Where all impostors are accepted, no score is refused.
-    refused = [np.float32(-np.inf) if place is None else place.score for place in chosen]
-    counts = [(total, total) if place is None else (place.above, place.through) for place in chosen]
-    return np.array(refused, np.float32), counts
+    if rule != "nearest":
+        return places_at(ranks, pairs, total, scan)
+    # Without ties the next lower score, which may be refused instead, is one rank further.
+    places = places_at([*ranks, *(min(rank + 1, total - 1) for rank in ranks)], pairs, total, scan)
+    nearest = [
+        place.through if takes_next(accepts, place.above, place.through) else place.above
+        for accepts, place in zip(allowed, places[: len(ranks)], strict=True)
+    ]
+    known = {place.above: place for place in places}
+    known[total] = Place(np.float32(-np.inf), total, total)  # all are accepted, no score is refused
+    missing = sorted(set(nearest) - set(known))
+    known |= {place.above: place for place in places_at(missing, pairs, total, scan)}
+    return [known[above] for above in nearest]

@@ -7,26 +7,22 @@ same say the same. Efron and Tibshirani, An Introduction to the Bootstrap, chapt
 
 Is one of several systems better? All are measured on the same set, so every replicate draws one set of identities for
 all of them: what makes an identity hard or easy for everybody cancels, and the interval of a difference is much
-narrower than two intervals side by side would let one think. For pairs a replicate is written as the number of times
-that every identity was drawn, so that TPR at FPR (`vidface.scores.pairs.replicates`) never lists a pair twice. Where
-several systems are compared with one, each interval is widened to the level 1 - 0.05 / (number of comparisons), so that
-all of them hold together in 95 of 100 sets (Bonferroni; Dunn, Multiple comparisons among means, 1961). Tested in
-``tests/scores/metrics/test_paired.py`` against scipy.stats.bootstrap.
+narrower than two intervals side by side would let one think. Where several systems are compared with one, each interval
+is widened to the level 1 - 0.05 / (number of comparisons), so that all of them hold together in 95 of 100 sets
+(Bonferroni; Dunn, Multiple comparisons among means, 1961). Tested in ``tests/scores/metrics/test_paired.py`` against
+scipy.stats.bootstrap.
 
 Over listed pairs person i is drawn m_i times in a replicate: a pair of two videos of one person counts m_i times, one
-of two people m_i * m_j times, as in `vidface.scores.pairs.replicates` (sources there). Pairs that share a person go in
-and out together, as they are not independent: pairs drawn by themselves would give intervals that are too narrow. The
-curve of a replicate is made of weights, never of repeated pairs. Tested against scikit-learn's weighted curve in
-``tests/scores/metrics/test_listed_intervals.py``.
+of two people m_i * m_j times, as in `vidface.scores.pairs.replicates` (sources there). Tested against scikit-learn's
+weighted curve in ``tests/scores/metrics/test_listed_intervals.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.arrays import at_least_one, booleans, integers, numbers
@@ -54,26 +50,14 @@ Array = NDArray[np.float64]
 
 
 def bootstrap_mean(values: ArrayLike, *, seed: int = 0, replicates: int = REPLICATES) -> Interval:
-    """Interval of the mean of one value an identity, such as mAP or a rank-k rate.
-
-    Args:
-        values: [I], one value an identity.
-        seed: of the random draws.
-        replicates: how many times the identities are drawn.
-
-    Returns:
-        (low, high): the 2.5 and the 97.5 percentile of the replicates.
-
-    Raises:
-        ValueError: no values.
-    """
+    """The `interval` of the mean of one value an identity, such as mAP or a rank-k rate; see `mean_replicates`."""
     return interval(mean_replicates(values, seed=seed, replicates=replicates))
 
 
 def bootstrap_ratio(
     hits: ArrayLike, totals: ArrayLike, *, seed: int = 0, replicates: int = REPLICATES
 ) -> Interval:
-    """Interval of sum(hits) / sum(totals), such as TPR with its genuine pairs counted by identity.
+    """The `interval` of sum(hits) / sum(totals), such as TPR with its genuine pairs counted by identity.
 
     Thresholds are held fixed: only the genuine pairs are drawn again, not the impostors that set the
     threshold, so the interval is a little too narrow where impostors are few.
@@ -83,9 +67,6 @@ def bootstrap_ratio(
         totals: [I], all pairs of every identity. Identities without pairs are left out.
         seed: of the random draws.
         replicates: how many times the identities are drawn.
-
-    Returns:
-        (low, high): the 2.5 and the 97.5 percentile of the replicates.
 
     Raises:
         ValueError: no identity has a pair, the shapes differ, or hits are not between 0 and their total.
@@ -98,11 +79,8 @@ def bootstrap_ratio(
     found, pairs = found[pairs > 0], pairs[pairs > 0]
     if len(pairs) == 0:
         raise ValueError("an interval needs at least one identity with pairs")
-    return interval(
-        _each_replicate(
-            len(pairs), lambda drawn: found[drawn].sum(axis=1) / pairs[drawn].sum(axis=1), seed, replicates
-        )
-    )
+    drawn = _drawn(len(pairs), seed, replicates)
+    return interval(np.concatenate([found[who].sum(axis=1) / pairs[who].sum(axis=1) for who in drawn]))
 
 
 def mean_replicates(values: ArrayLike, *, seed: int = 0, replicates: int = REPLICATES) -> Array:
@@ -123,21 +101,15 @@ def mean_replicates(values: ArrayLike, *, seed: int = 0, replicates: int = REPLI
     each = numbers(values, "values")
     if len(each) == 0:
         raise ValueError("an interval needs at least one identity")
-    return _each_replicate(len(each), lambda drawn: each[drawn].mean(axis=1), seed, replicates)
+    return np.concatenate([each[who].mean(axis=1) for who in _drawn(len(each), seed, replicates)])
 
 
-def _each_replicate(
-    count: int, statistic: Callable[[NDArray[np.int64]], Array], seed: int, replicates: int
-) -> Array:
-    """float64 [R]; ``statistic`` is given who was drawn, int64 [r, I], some replicates at a time."""
+def _drawn(count: int, seed: int, replicates: int) -> Iterator[NDArray[np.int64]]:
+    """Who was drawn, int64 [r, I], some replicates at a time."""
     random = np.random.default_rng(seed)
     together = max(1, TOGETHER // count)
-    return np.concatenate(
-        [
-            statistic(random.integers(0, count, (min(together, replicates - at), count)))
-            for at in range(0, replicates, together)
-        ]
-    )
+    for at in range(0, replicates, together):
+        yield random.integers(0, count, (min(together, replicates - at), count))
 
 
 class Difference(NamedTuple):
@@ -191,14 +163,11 @@ def draw(
 
 
 def interval(replicates: ArrayLike, *, comparisons: int = 1) -> Interval:
-    """The percentile interval of replicates, 95 % for all comparisons together.
+    """(low, high) of the percentile interval of replicates, 95 % for all comparisons together.
 
     Args:
         replicates: [R], without NaN.
         comparisons: how many intervals are to hold together.
-
-    Returns:
-        (low, high).
 
     Raises:
         ValueError: no replicates, NaN among them, or fewer comparisons than 1.
@@ -235,7 +204,7 @@ def difference(
     base = numbers(first_replicates, "first_replicates")
     gained = numbers(second_replicates, "second_replicates", len(base)) - base
     gained[np.abs(gained) < ROUNDING] = (
-        0  # changes that make up for each other leave nothing but the rounding of sums
+        0  # changes that make up for each other leave only the rounding of sums
     )
     low, high = interval(gained, comparisons=comparisons)
     return Difference(second - first, low, high, int(low > 0) - int(high < 0))
@@ -279,44 +248,22 @@ def auc_eer_intervals(
     order = np.argsort(-values, kind="stable")  # the highest score first
     _, people = np.unique([first[order], second[order]], return_inverse=True)
     one, other = people.reshape(2, -1)
-    genuine_pair = labels[order]
     last_of_ties = np.append(np.diff(values[order]) != 0, True)
-    room = np.empty((1 + np.count_nonzero(last_of_ties), 2), np.int64)
+    kinds = labels[order], ~labels[order]
     found = []
     for times in draw(int(people.max()) + 1, replicates=replicates, seed=seed).T:
-        area, before, after = _weighted_curve(
-            times.astype(np.int64), one, other, genuine_pair, last_of_ties, room
+        left, right = times[one].astype(np.int64), times[other]
+        weights = np.where(one == other, left, left * right)
+        genuine, impostor = (  # pairs accepted at every point of the curve, as often as they count
+            np.append(0, np.cumsum(weights * kind)[last_of_ties]) for kind in kinds
         )
-        if before >= 0:
-            genuine, impostor = (room[[before, after]] / room[-1]).T
-            found.append((area, equal_error_rate_of_curve(impostor, 1 - genuine)))
+        if genuine[-1] and impostor[-1]:
+            area = np.sum(np.diff(impostor) * (genuine[1:] + genuine[:-1])) / (
+                2.0 * genuine[-1] * impostor[-1]
+            )
+            fpr, fnr = impostor / impostor[-1], 1 - genuine / genuine[-1]
+            found.append((area, equal_error_rate_of_curve(fpr, fnr)))
     if len(found) < replicates * 39 / 40:
         return None
     areas, rates = zip(*found, strict=True)
     return interval(areas), interval(rates)
-
-
-@njit(cache=True)
-def _weighted_curve(times: Any, one: Any, other: Any, genuine: Any, last_of_ties: Any, room: Any) -> Any:
-    """The area under the curve of a replicate, and the points of it before and after FPR = FNR; -1: it has none.
-
-    ``room`` is filled with the genuine and impostor pairs that are accepted at every point.
-    """
-    accepted, points = np.zeros(2, np.int64), 1
-    room[0] = accepted
-    twice = 0  # the area times 2 * genuine * impostor pairs: a whole number
-    for pair in range(len(one)):
-        weight = times[one[pair]]
-        if one[pair] != other[pair]:
-            weight *= times[other[pair]]
-        accepted[0 if genuine[pair] else 1] += weight
-        if last_of_ties[pair]:
-            room[points] = accepted
-            twice += (accepted[1] - room[points - 1, 1]) * (accepted[0] + room[points - 1, 0])
-            points += 1
-    if accepted[0] == 0 or accepted[1] == 0:
-        return np.nan, -1, -1
-    after = 1
-    while room[after, 1] * accepted[0] < (accepted[0] - room[after, 0]) * accepted[1]:
-        after += 1
-    return twice / (2.0 * accepted[0] * accepted[1]), after - 1, after

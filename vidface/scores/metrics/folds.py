@@ -51,20 +51,9 @@ class FoldResult:
 def ten_folds(
     distances: ArrayLike, same: ArrayLike, *, folds: int = 10, thresholds: ArrayLike = THRESHOLDS
 ) -> FoldResult:
-    """Accuracy of the threshold chosen on nine folds, on the tenth.
-
-    Args:
-        distances: [P], squared Euclidean distances of L2-normalised embeddings; compared in float64.
-        same: bool [P], whether the pair is of one person.
-        folds: K >= 2; fold sizes differ by one at most, the larger ones come first.
-        thresholds: [T], ascending. Of equally good ones the first is taken.
-
-    Raises:
-        ValueError: shapes that do not fit, distances outside 0..4, fewer pairs than folds, fewer than two folds, or
-            pairs that are all of one kind, where every accuracy could be had by saying so.
-    """
-    values, labels, levels = _checked(distances, same, thresholds)
-    return _accuracy(values, labels, cut_folds(len(values), folds), levels)
+    """Accuracy of the threshold chosen on nine folds, on the tenth: `given_folds` with the folds of `cut_folds`."""
+    fold = cut_folds(len(numbers(distances, "distances")), folds)
+    return given_folds(distances, same, fold, thresholds=thresholds)
 
 
 def cut_folds(pairs: int, folds: int) -> NDArray[np.int64]:
@@ -93,18 +82,9 @@ def given_folds(
         thresholds: [T], ascending. Of equally good ones the first is taken.
 
     Raises:
-        ValueError: as `ten_folds`; all pairs are in one fold.
+        ValueError: shapes that do not fit, distances outside 0..4, all pairs in one fold, or pairs that are all of
+            one kind, where every accuracy could be had by saying so.
     """
-    values, labels, levels = _checked(distances, same, thresholds)
-    given, place = np.unique(integers(fold, "fold", len(values)), return_inverse=True)
-    if len(given) < 2:
-        raise ValueError(f"fold must be [P] with two folds or more, not {place.shape} with {len(given)}")
-    return _accuracy(values, labels, place, levels)
-
-
-def _checked(
-    distances: ArrayLike, same: ArrayLike, thresholds: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
     values = numbers(distances, "distances")
     labels = booleans(same, "same", len(values))
     levels = numbers(thresholds, "thresholds")
@@ -115,26 +95,19 @@ def _checked(
             f"distances are {values.min():.4g} to {values.max():.4g}: squared distances of rows of unit length lie in "
             "0..4; divide every row by its length first"
         )
-    return values, labels, levels
-
-
-def _accuracy(
-    values: NDArray[np.float64],
-    labels: NDArray[np.bool_],
-    fold: NDArray[np.int64],
-    levels: NDArray[np.float64],
-) -> FoldResult:
-    """The result, for folds that are numbered from 0 up, each with a pair."""
+    given, place, sizes = np.unique(
+        integers(fold, "fold", len(values)), return_inverse=True, return_counts=True
+    )
+    folds = len(given)
+    if folds < 2:
+        raise ValueError(f"fold must be [P] with two folds or more, not {place.shape} with {folds}")
     if labels.all() or not labels.any():
         raise ValueError(f"all pairs are of {'the same person' if labels[0] else 'different people'}")
-    sizes = np.bincount(fold)
-    folds = len(sizes)
     # The first threshold that lies above a distance is the first to call the pair the same; a count of where
     # those are, summed up along the thresholds, gives the right answers at each.
-    place = np.searchsorted(levels, values, side="right")
     steps = np.zeros((folds, levels.size + 1), np.int64)
-    np.add.at(steps, (fold, place), np.where(labels, 1, -1))
-    different = np.bincount(fold[~labels], minlength=folds)
+    np.add.at(steps, (place, np.searchsorted(levels, values, side="right")), np.where(labels, 1, -1))
+    different = np.bincount(place[~labels], minlength=folds)
     right = different[:, None] + np.cumsum(steps, axis=1)[:, :-1]  # [K, T]
 
     total = right.sum(axis=0)
@@ -189,12 +162,14 @@ def val_at_far(
     values = numbers(scores, "scores")
     labels, given = booleans(same, "same", len(values)), integers(fold, "fold", len(values))
     fpr_fraction(target, rule)  # one that is none is refused whatever the folds
-    if len(np.unique(given)) < 2:
+    numbered = np.unique(given)
+    if len(numbered) < 2:
         raise ValueError("fold must be [P] with two folds or more")
     rates = []
-    for number in np.unique(given):
+    for number in numbered:
         test = given == number
-        if rule == "interpolated" or not _both(labels[test]) or not _both(labels[~test]):
+        kinds = (labels[part] for part in (test, ~test))
+        if rule == "interpolated" or not all(part.any() and not part.all() for part in kinds):
             return None
         (point,) = tpr_of_listed_pairs(values[~test], labels[~test], [target], rule)
         if point.tpr is None:
@@ -203,7 +178,3 @@ def val_at_far(
         rates.append((accepted[labels[test]].mean(), accepted[~labels[test]].mean()))
     val, far = np.array(rates).T
     return ValResult(float(val.mean()), float(val.std(ddof=1) / np.sqrt(len(val))), float(far.mean()))
-
-
-def _both(labels: NDArray[np.bool_]) -> bool:
-    return bool(labels.any() and not labels.all())

@@ -63,13 +63,7 @@ class Cut(NamedTuple):
 
 
 def cut_at(ascending: NDArray[Any], allowed: Fraction, rule: FprRule) -> Cut | None:
-    """Where a target cuts scores of impostors that lie at hand; None where it allows fewer than one of them.
-
-    Args:
-        ascending: float [N], the impostors' scores.
-        allowed: target * N.
-        rule: which point of the curve the target means.
-    """
+    """Where a target cuts scores of impostors; None where ``allowed``, target * N, is fewer than one of them."""
     if allowed < 1:
         return None
     total = len(ascending)
@@ -100,17 +94,11 @@ def tpr_of_listed_pairs(
         ValueError: as `auc`, or a target outside (0, 1).
     """
     genuine, impostor = _split(scores, same)
-    return [_operating(genuine, impostor, target, rule) for target in targets]
-
-
-def _operating(
-    genuine: NDArray[np.float64], impostor: NDArray[np.float64], target: str, rule: FprRule
-) -> Operating:
-    found = point_at(genuine, impostor, target, rule)
-    if found is None:
-        return Operating(target, None, None, None)
-    hits, threshold, fpr = found
-    return Operating(target, hits / len(genuine), threshold, fpr)
+    found = []
+    for target in targets:
+        hits, threshold, fpr = point_at(genuine, impostor, target, rule) or (None, None, None)
+        found.append(Operating(target, None if hits is None else hits / len(genuine), threshold, fpr))
+    return found
 
 
 def point_at(
@@ -118,18 +106,8 @@ def point_at(
 ) -> tuple[float, float | None, float] | None:
     """The point of the curve that a target means; None where it allows fewer than one impostor.
 
-    Args:
-        genuine: float [P], ascending.
-        impostor: float [N], ascending.
-        target: as text.
-        rule: which point of the curve it means.
-
-    Returns:
-        How many genuine scores are accepted there (between two points a share of one may be), and `Operating`'s
-        ``threshold`` and ``fpr``.
-
-    Raises:
-        ValueError: a target outside (0, 1).
+    ``genuine`` and ``impostor`` are scores, ascending. Returned are how many genuine ones are accepted there (between
+    two points a share of one may be), and `Operating`'s ``threshold`` and ``fpr``.
     """
     fraction = fpr_fraction(target, rule)
     cut = cut_at(impostor, fraction * len(impostor), rule)

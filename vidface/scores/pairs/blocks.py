@@ -1,8 +1,8 @@
 """One pass over all impostor pairs, in blocks and threads: how many score above given brackets, and what lies inside.
 
-The score of a pair is `dot32` of its rows: the same bits on every machine, for any number of threads and any size
-of block. The blocked product by BLAS, ten times as fast, only sorts pairs out: whatever order it adds in, it is off
-by less than `product_error`, so only the few pairs that close to a bracket or in it need their score. Tested in
+The score of a pair is the exact cosine of its rows, rounded to float32 (`vidface.embeddings.exact`): the same bits on
+every machine, for any number of threads and any size of block. The blocked product by BLAS in float32 is the filter: it
+is off by less than `product_error`, so only the few pairs that close to a bracket or in it need their score. Tested in
 ``tests/scores/pairs/test_pair_scan.py``.
 
 All of this is inner work, on arrays that `vidface.arrays` has let in; only distractors, which lie on disk,
@@ -11,39 +11,40 @@ are checked here, as they are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vidface.arrays import on_grid, refuse_masked, refuse_rows
-from vidface.embeddings.exact import dot32, product_error
+from vidface.arrays import LONGEST, on_grid, refuse_masked, refuse_rows
+from vidface.embeddings.exact import cosine, product_error
 from vidface.runtime import in_threads
-
-__all__: list[str] = []
 
 BLOCK = 768  # videos on a side: 2.4 MB of scores stay in the cache; the bare product is fastest there too
 TOPS = 16  # blocks of distractors a job: one read serves them all
-CHUNK = 2**18  # scores kept in one piece: 1 MB
+GENUINE = 2**18  # genuine pairs a job, or those of one row
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+Jobs = Iterable[tuple[bool, int, range]]
 
 
 class Pairs(NamedTuple):
     """Which pairs are compared.
 
     Attributes:
-        rows: float32 [V, D], C order, by identity; those without one last.
+        rows: float32 [V, D] on the grid, C order, by identity; those without one last.
         until: int64 [V], row i makes genuine pairs with rows i+1 to until[i]-1 and impostor pairs with all after them.
         distractors: [M, D], float16 or float32, makes impostor pairs with ``rows``, none with itself; None for none.
             Only ever sliced.
-        longest: the length of the longest row, or more.
     """
 
-    rows: NDArray[np.float32]
-    until: NDArray[np.int64]
+    rows: Floats
+    until: Numbers
     distractors: Any
-    longest: float
 
 
 class Found(NamedTuple):
@@ -55,28 +56,19 @@ class Found(NamedTuple):
         inside: float32, the scores inside the brackets, in no order.
     """
 
-    counts: NDArray[np.int64]
-    inside: NDArray[np.float32]
+    counts: Numbers
+    inside: Floats
 
 
-class ByIdentity(NamedTuple):
-    """Videos put in order of their identity: the genuine partners of one are those right after it.
+def by_identity(people: NDArray[Any]) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Put videos in order of their identity, int [V], below 0: none.
 
-    Attributes:
+    Returns:
         order: int64 [V], rows as given, those without an identity last.
-        until: int64 [V], as in `Pairs`.
+        until: int64 [V], as in `Pairs`: the genuine partners of a video are those right after it.
         starts: int64 [I], where the videos of every identity begin, identities ascending.
         sizes: int64 [I], how many they are.
     """
-
-    order: NDArray[np.int64]
-    until: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-
-
-def by_identity(people: NDArray[Any]) -> ByIdentity:
-    """Order videos by identity, int [V]; below 0: none."""
     order = np.argsort(people, kind="stable")
     order = order[np.searchsorted(people[order], 0) :]
     known = len(order)
@@ -84,10 +76,10 @@ def by_identity(people: NDArray[Any]) -> ByIdentity:
     order = np.concatenate([order, np.flatnonzero(people < 0)])
     until = np.arange(1, len(order) + 1)
     until[:known] = np.repeat(starts + sizes, sizes)
-    return ByIdentity(order, until, starts, sizes)
+    return order, until, starts, sizes
 
 
-def by_text(ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def by_text(ids: Sequence[str]) -> tuple[Numbers, Numbers]:
     """int64 [V] each: the rows in text order of their ids, and the place of every row in it, which orders ties."""
     rows = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
     places = np.empty(len(rows), np.int64)
@@ -95,16 +87,14 @@ def by_text(ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return rows, places
 
 
-def outwards(
-    low: NDArray[np.float32], high: NDArray[np.float32], error: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def outwards(low: Floats, high: Floats, error: float) -> tuple[Floats, Floats]:
     """Brackets made so wide that a score in ``low``..``high`` stays inside when it is off by ``error``."""
     below = np.nextafter((low.astype(np.float64) - error).astype(np.float32), np.float32(-np.inf))
     above = np.nextafter((high.astype(np.float64) + error).astype(np.float32), np.float32(np.inf))
     return below, above
 
 
-def checked_float32(distractors: Any, start: int, stop: int) -> NDArray[np.float32]:
+def checked_float32(distractors: Any, start: int, stop: int) -> Floats:
     """Some rows of the distractors as float32, C order.
 
     Raises:
@@ -130,9 +120,7 @@ def refuse_shape(distractors: Any, dimension: int) -> None:
         raise ValueError(f"distractors must be an array of float16 or float32, not {kind}")
 
 
-def scan_blocks(
-    pairs: Pairs, low: NDArray[np.float32], high: NDArray[np.float32], *, block: int, workers: int
-) -> Found:
+def scan_blocks(pairs: Pairs, low: Floats, high: Floats, *, block: int, workers: int) -> Found:
     """Look at every impostor pair once.
 
     Args:
@@ -145,51 +133,80 @@ def scan_blocks(
     Raises:
         ValueError: a distractor's row is not of unit length.
     """
-    zones = outwards(low, high, product_error(pairs.rows.shape[1], pairs.longest))
-    anybody = np.zeros(block, np.int64)  # no distractor is a genuine partner
+    below, above = outwards(low, high, product_error(pairs.rows.shape[1], LONGEST))
+    zones = below[0], above[0], below[1] if len(low) > 1 else np.float32(np.inf)
 
-    def work(jobs: Iterator[tuple[bool, int, range]]) -> Found:
-        counts, chunks = np.zeros((len(low), 4), np.int64), []
-        kept, filled = np.empty(CHUNK + block, np.float32), 0
-        scores, mask = np.empty(block * block, np.float32), np.empty(block // 8 * 8 + 8, np.uint8)
-        for far, side, tops in jobs:
-            right = (
-                checked_float32(pairs.distractors, side, side + block)
-                if far
-                else pairs.rows[side : side + block]
-            )
-            for top in tops:
-                left = pairs.rows[top : top + block]
-                first = anybody if far else pairs.until[top : top + block] - side
-                product = scores[: len(left) * len(right)].reshape(len(left), len(right))
-                np.matmul(left, right.T, out=product)
-                row = 0
-                while row < len(left):
-                    if filled + len(right) > len(kept):
-                        chunks.append(kept[:filled].copy())
-                        filled = 0
-                    row, filled = _scan(
-                        product, row, left, right, first, low, high, *zones, counts, mask, kept, filled
-                    )
-        return Found(counts, np.concatenate([*chunks, kept[:filled]]))
+    def work(jobs: Jobs) -> Found:
+        counts, none = np.zeros((len(low), 4), np.int64), np.empty(0, np.float32)
+        near = [[none] for _ in low]  # scores that are close to each bracket
+        for more, products, flat, left, right, _, _ in near_pairs(pairs, *zones, jobs, block):
+            for b in range(len(low)):
+                counts[b, 0] += np.count_nonzero(products > above[b]) if b else more
+                chosen = flat[(products >= below[b]) & (products <= above[b])]
+                if len(chosen):
+                    near[b].append(pair_scores(left, right, *np.divmod(chosen, len(right))))
+        scores = map(np.concatenate, near)
+        inside = [tally(*bracket) for bracket in zip(scores, low, high, counts, strict=True)]
+        return Found(counts, np.concatenate(inside))
 
-    parts = in_threads(work, blocks_of(pairs, block), workers)
-    counts = np.sum([part.counts for part in parts], axis=0)
-    return Found(counts, np.concatenate([part.inside for part in parts]))
+    counts, inside = zip(*in_threads(work, blocks_of(pairs, block), workers), strict=True)
+    return Found(np.sum(counts, axis=0), np.concatenate(inside))
 
 
-def products_of(
-    left: NDArray[np.float32], right: NDArray[np.float32], *, workers: int
-) -> NDArray[np.float32]:
-    """All products of two matrices of rows, by BLAS."""
-    scores = np.empty((len(left), len(right)), np.float32)
+def tally(scores: Floats, low: np.float32, high: np.float32, counts: Numbers) -> Floats:
+    """Add exact scores to the ``counts`` of their bracket, a row of `Found`'s; the scores inside it."""
+    between = (scores > low) & (scores < high)
+    for place, kind in enumerate((scores > high, scores == high, between, (scores == low) & (low < high))):
+        counts[place] += np.count_nonzero(kind)
+    return scores[between]
 
-    def work(jobs: Iterator[int]) -> None:
-        for top in jobs:
-            np.matmul(left[top : top + 128], right.T, out=scores[top : top + 128])
 
-    in_threads(work, range(0, len(left), 128), workers)
-    return scores
+def near_pairs(
+    pairs: Pairs, bottom: np.float32, roof: np.float32, second: np.float32, jobs: Jobs, block: int
+) -> Iterator[tuple[int, Floats, Numbers, Floats, Floats, int, int]]:
+    """The impostor pairs whose product by BLAS lies in ``bottom``..``roof`` or reaches ``second``, block by block.
+
+    Yields:
+        How many products are above ``roof``; of the pairs the products float32 [P] and the places in the block int64
+        [P], which the next block overwrites; the block's rows on the left and on the right, and where those begin.
+    """
+    room, places = np.empty(block * block, np.float32), np.empty(block * block, np.int64)
+    mask = np.empty(block * block // 8 * 8 + 8, np.uint8)
+    for far, side, tops in jobs:
+        right = (
+            checked_float32(pairs.distractors, side, side + block) if far else pairs.rows[side : side + block]
+        )
+        for top in tops:
+            left = pairs.rows[top : top + block]
+            products = room[: len(left) * len(right)]
+            table = products.reshape(len(left), len(right))
+            np.matmul(left, right.T, out=table)
+            first = pairs.until[top : top + block] - side
+            if not far and first.max() > 0:
+                for line, stop in zip(table, first.tolist(), strict=True):
+                    line[: max(stop, 0)] = np.nan  # the same person, or the pair's other half
+            found, above = _sort_out(products, bottom, roof, second, mask, places)
+            near = places[:found]
+            yield above, products[near], near, left, right, top, side
+
+
+@njit(cache=True, nogil=True)
+def _sort_out(products: Any, bottom: Any, roof: Any, second: Any, mask: Any, places: Any) -> Any:
+    """Write which products lie in bottom..roof or reach second; how many these are, and how many are above roof."""
+    for c in range(products.size):  # becomes vector instructions
+        mask[c] = products[c] >= bottom
+    mask[products.size : (products.size + 7) // 8 * 8] = 0
+    eights = mask.view(np.uint64)  # most are 0
+    found, above = 0, 0
+    for eight in range((products.size + 7) // 8):
+        if eights[eight]:
+            for c in range(8 * eight, 8 * eight + 8):
+                if mask[c]:
+                    above += products[c] > roof
+                    if products[c] <= roof or products[c] >= second:
+                        places[found] = c
+                        found += 1
+    return found, above
 
 
 def blocks_of(pairs: Pairs, block: int) -> Iterator[tuple[bool, int, range]]:
@@ -203,103 +220,45 @@ def blocks_of(pairs: Pairs, block: int) -> Iterator[tuple[bool, int, range]]:
                 yield far, side, range(top, min(top + step, last), block)
 
 
-@njit(cache=True, nogil=True)
-def dot(left: Any, right: Any) -> Any:
-    """The score of two float32 rows."""
-    return dot32(left, right)
+def pair_scores(left: Floats, right: Floats, i: Numbers, j: Numbers, dtype: Any = np.float32) -> NDArray[Any]:
+    """The scores [P] of rows ``i`` on the left with rows ``j`` on the right: their cosine, rounded to ``dtype``."""
+    scores = np.empty(len(i), dtype)
+    _cosines(left, right, i, j, scores)
+    return scores
 
 
 @njit(cache=True, nogil=True)
-def _scan(
-    scores: Any,
-    row: int,
-    left: Any,
-    right: Any,
-    first: Any,
-    low: Any,
-    high: Any,
-    zone_low: Any,
-    zone_high: Any,
-    counts: Any,
-    mask: Any,
-    kept: Any,
-    filled: int,
-) -> Any:
-    """Look at a block of products from ``row`` on while there is room in ``kept``; returns the next row and ``filled``.
-
-    Row r has impostors from column ``first[r]`` on. Two plain loops, which become vector instructions, count what is
-    surely above the lowest bracket and mark what needs a closer look: scores near the lowest bracket, and all that
-    reach the next one.
-    """
-    columns = scores.shape[1]
-    brackets = low.size
-    words = mask.view(np.uint64)
-    bottom, roof = zone_low[0], zone_high[0]
-    second = zone_low[1] if brackets > 1 else np.float32(np.inf)
-    for c in range(columns, (columns + 7) // 8 * 8):
-        mask[c] = 0
-    while row < scores.shape[0] and filled + columns <= kept.size:
-        line = scores[row]
-        at = min(max(first[row], 0), columns)
-        rest, marks = line[at:], mask[at:]  # counted from 0, or the loops do not become vector instructions
-        above, near = np.int32(0), np.int32(0)
-        for c in range(rest.size):
-            above += np.int32(rest[c] > roof)
-            near += np.int32(rest[c] >= bottom)
-        counts[0, 0] += above
-        row += 1
-        if near == above and not (above and brackets > 1):
-            continue
-        for c in range(at // 8 * 8, at):
-            mask[c] = 0
-        for c in range(rest.size):
-            marks[c] = ((rest[c] >= bottom) & (rest[c] <= roof)) | (rest[c] >= second)
-        for word in range(at // 8, (columns + 7) // 8):
-            if not words[word]:
-                continue
-            for c in range(8 * word, 8 * word + 8):
-                if not mask[c]:
-                    continue
-                product, score, known = line[c], np.float32(0), False
-                for b in range(brackets):
-                    if product < zone_low[b]:
-                        break
-                    if product > zone_high[b]:
-                        counts[b, 0] += b > 0  # the lowest is counted already
-                        continue
-                    if not known:
-                        score, known = dot32(left[row - 1], right[c]), True
-                    if score > high[b]:
-                        counts[b, 0] += 1
-                    elif score == high[b]:
-                        counts[b, 1] += 1
-                    elif score > low[b]:
-                        counts[b, 2] += 1
-                        kept[filled] = score
-                        filled += 1
-                    elif score == low[b]:
-                        counts[b, 3] += 1
-    return row, filled
+def _cosines(left: Any, right: Any, i: Any, j: Any, scores: Any) -> None:
+    for pair in range(scores.size):
+        scores[pair] = cosine(left[i[pair]], right[j[pair]])
 
 
-def genuine_hits(
-    rows: NDArray[np.float32], until: NDArray[np.int64], thresholds: NDArray[np.float32], workers: int
-) -> NDArray[np.int64]:
+def genuine_jobs(until: Numbers) -> Iterable[tuple[int, int]]:
+    """(start, stop) of rows that have about `GENUINE` genuine pairs with rows after them."""
+    ends = np.cumsum(until - np.arange(1, len(until) + 1))
+    steps = np.arange(GENUINE, ends[-1] if len(ends) else 0, GENUINE)
+    cuts = np.searchsorted(ends, steps, side="right").tolist()
+    return pairwise(sorted({0, *cuts, len(until)}))
+
+
+def genuine_pairs(until: Numbers, start: int, stop: int) -> tuple[Numbers, Numbers]:
+    """int64 [P] each: both rows of the genuine pairs of rows ``start`` to ``stop`` - 1 and those after them."""
+    partners = until[start:stop] - np.arange(start + 1, stop + 1)
+    row = np.repeat(np.arange(start, stop), partners)
+    before = np.repeat(np.cumsum(partners) - partners, partners)  # pairs of the rows before
+    return row, row + 1 + np.arange(len(row)) - before
+
+
+def genuine_hits(rows: Floats, until: Numbers, thresholds: Floats, workers: int) -> Numbers:
     """int64 [V, T]: the genuine pairs of every row and those after it at or above every threshold; see `Pairs`."""
     hits = np.zeros((len(rows), len(thresholds)), np.int64)
 
-    def work(jobs: Iterator[int]) -> None:
-        for start in jobs:
-            _hits(rows, until, thresholds, start, min(start + 64, len(rows)), hits)
+    def work(jobs: Iterable[tuple[int, int]]) -> None:
+        for start, stop in jobs:
+            row, other = genuine_pairs(until, start, stop)
+            scores = pair_scores(rows, rows, row, other)
+            for t, threshold in enumerate(thresholds):
+                hits[start:stop, t] = np.bincount(row[scores >= threshold] - start, minlength=stop - start)
 
-    in_threads(work, range(0, len(rows), 64), workers)
+    in_threads(work, genuine_jobs(until), workers)
     return hits
-
-
-@njit(cache=True, nogil=True)
-def _hits(rows: Any, until: Any, thresholds: Any, start: int, stop: int, hits: Any) -> None:
-    for row in range(start, stop):
-        for other in range(row + 1, until[row]):
-            score = dot32(rows[row], rows[other])
-            for t in range(thresholds.size):
-                hits[row, t] += score >= thresholds[t]

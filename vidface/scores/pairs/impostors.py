@@ -15,17 +15,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.scores.pairs.blocks import Found, Pairs, checked_float32, dot
-
-__all__: list[str] = []
+from vidface.scores.pairs.blocks import Floats, Found, Pairs, checked_float32, pair_scores
 
 FEW = 2**18  # so many pairs are all kept
 SAMPLE = 4096  # rows of the sample at most, times twice as many
 SHARE = 32  # and at most one row of so many
 DEVIATIONS = 3.5  # how far a bracket reaches to either side of the rank in the sample
 
-Scan = Callable[[NDArray[np.float32], NDArray[np.float32]], Found]  # (low, high) -> what a pass finds
-Product = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]  # scores, near enough
+Scan = Callable[[Floats, Floats], Found]  # (low, high) -> what a pass finds
+Bracket = tuple[np.float32, np.float32]
 
 
 class Place(NamedTuple):
@@ -46,20 +44,13 @@ class _Sample(NamedTuple):
         ranked: int64, numbers (row on the left * C + row on the right) of the best of them, best first.
     """
 
-    left: NDArray[np.float32]
-    right: NDArray[np.float32]
+    left: Floats
+    right: Floats
     pairs: int
     ranked: NDArray[np.int64]
 
 
-def scores_at(
-    ranks: list[int], pairs: Pairs, total: int, scan: Scan, product: Product
-) -> NDArray[np.float32]:
-    """The impostor scores at the given ranks, float32; see `places_at`."""
-    return np.array([place.score for place in places_at(ranks, pairs, total, scan, product)], np.float32)
-
-
-def places_at(ranks: list[int], pairs: Pairs, total: int, scan: Scan, product: Product) -> list[Place]:
+def places_at(ranks: list[int], pairs: Pairs, total: int, scan: Scan) -> list[Place]:
     """The impostor scores at the given ranks, and how many pairs tie with each.
 
     Args:
@@ -67,13 +58,12 @@ def places_at(ranks: list[int], pairs: Pairs, total: int, scan: Scan, product: P
         pairs: what is compared.
         total: impostor pairs in all.
         scan: passes over all pairs.
-        product: scores of all pairs of two matrices of rows; errors of rounding do no harm.
 
     Returns:
-        One a rank.
+        One for every rank.
     """
     reach = DEVIATIONS
-    sample = None if total <= FEW else _draw(pairs, product, max(ranks) / total)
+    sample = None if total <= FEW or not ranks else _draw(pairs, max(ranks) / total)
     brackets = {rank: _bracket(rank / total, sample, reach) for rank in ranks}
     answers: dict[int, Place] = {}
     while brackets:
@@ -83,7 +73,7 @@ def places_at(ranks: list[int], pairs: Pairs, total: int, scan: Scan, product: P
         brackets = {}
         if missed and sample is not None:
             reach *= 4
-            sample = _draw(pairs, product, 1.0)
+            sample = _draw(pairs, 1.0)
         for rank, (bracket, is_above) in missed.items():  # what the pass has ruled out is not looked at again
             bottom, top = _bracket(rank / total, sample, reach)
             if is_above:
@@ -93,7 +83,7 @@ def places_at(ranks: list[int], pairs: Pairs, total: int, scan: Scan, product: P
     return [answers[rank] for rank in ranks]
 
 
-def _draw(pairs: Pairs, product: Product, share: float) -> _Sample:
+def _draw(pairs: Pairs, share: float) -> _Sample:
     """Score random pairs and rank a good deal more than the best ``share`` of them; the same ones every time."""
     random = np.random.default_rng(0)
     videos, others = len(pairs.rows), 0 if pairs.distractors is None else len(pairs.distractors)
@@ -107,55 +97,44 @@ def _draw(pairs: Pairs, product: Product, share: float) -> _Sample:
     )
     right_rows = [pairs.rows[right], *(checked_float32(pairs.distractors, at, at + 1) for at in far.tolist())]
     sides = pairs.rows[left], np.concatenate(right_rows)
-    scores = product(*sides)
+    scores = sides[0] @ sides[1].T
     begin = np.searchsorted(right, np.searchsorted(pairs.until, left, side="right"))
     end = np.searchsorted(right, pairs.until[left])
     for line, first, last in zip(scores, begin.tolist(), end.tolist(), strict=True):
         line[first:last] = -np.inf  # the same person, or the same video
-    count = scores.size - int((end - begin).sum())
     flat = scores.ravel()
     thin = flat[::17]
     depth = min(int(2 * share * len(thin)) + 64, len(thin))
     floor = np.partition(thin, len(thin) - depth)[-depth] if share < 0.5 else -np.inf
     best = np.flatnonzero((flat >= floor) & (flat > -np.inf))
-    return _Sample(*sides, count, best[np.argsort(-flat[best])])
+    return _Sample(*sides, flat.size - int((end - begin).sum()), best[np.argsort(-flat[best])])
 
 
-def _bracket(share: float, sample: _Sample | None, deviations: float) -> tuple[np.float32, np.float32]:
+def _bracket(share: float, sample: _Sample | None, deviations: float) -> Bracket:
     """Low and high, between which the score should lie that ``share`` of all lie above; both are possible scores."""
     infinity = np.float32(np.inf)
     if sample is None or sample.pairs == 0:
         return -infinity, infinity
     rank = int(share * sample.pairs)
-    i, j = np.divmod(sample.ranked[: rank + 1], len(sample.right))
     # Pairs of one video are not independent, so the spread comes from how much the videos of either side differ.
-    spread = (
-        sum(
-            np.bincount(side, minlength=len(rows)).var() * len(rows)
-            for side, rows in ((i, sample.left), (j, sample.right))
-        )
-        - rank
-    )
+    sides = zip(np.divmod(sample.ranked[: rank + 1], len(sample.right)), sample[:2], strict=True)
+    spread = sum(np.bincount(side, minlength=len(rows)).var() * len(rows) for side, rows in sides) - rank
     reach = int(deviations * np.sqrt(max(spread, rank, 4))) + 1
 
     def score(at: int) -> np.float32:
         """To the last bit: many pairs may share it."""
-        pair = np.divmod(sample.ranked[at], len(sample.right))
-        return np.float32(dot(sample.left[pair[0]], sample.right[pair[1]]))
+        pair = np.divmod(sample.ranked[at : at + 1], len(sample.right))
+        return np.float32(pair_scores(*sample[:2], *pair)[0])
 
-    high = infinity if rank < reach else score(rank - reach)
-    if rank + reach < len(sample.ranked):
-        low = score(rank + reach)
-    else:
-        low = -infinity if len(sample.ranked) == sample.pairs else score(-1)
+    last = len(sample.ranked) - 1
+    high = score(rank - reach) if rank >= reach else infinity
+    low = -infinity if rank + reach > last == sample.pairs - 1 else score(min(rank + reach, last))
     return min(low, high), max(low, high)  # near a tie, rounding may have turned them round
 
 
-def _disjoint(
-    brackets: list[tuple[np.float32, np.float32]],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _disjoint(brackets: list[Bracket]) -> tuple[Floats, Floats]:
     """Their lower and their upper ends, ascending; those that meet become one."""
-    merged: list[tuple[np.float32, np.float32]] = []
+    merged: list[Bracket] = []
     for low, high in sorted(brackets):
         if merged and low <= merged[-1][1]:
             merged[-1] = merged[-1][0], max(high, merged[-1][1])
@@ -166,13 +145,10 @@ def _disjoint(
 
 
 def _look_up(
-    brackets: dict[int, tuple[np.float32, np.float32]],
-    low: NDArray[np.float32],
-    high: NDArray[np.float32],
-    found: Found,
+    brackets: dict[int, Bracket], low: Floats, high: Floats, found: Found
 ) -> tuple[dict[int, Place], dict[int, tuple[int, bool]]]:
     """Rank -> its place where it is inside; rank -> (number of the bracket, above it?) where it is not."""
-    known, missed, places = {}, {}, {}
+    known, missed = {}, {}
     for rank, (bottom, _) in brackets.items():
         at = int(np.searchsorted(low, bottom, side="right")) - 1
         above, ties, inside, last = np.cumsum(found.counts[at]).tolist()
@@ -180,15 +156,11 @@ def _look_up(
             missed[rank] = at, rank < above
         elif rank < ties:
             known[rank] = Place(high[at], above, ties)
-        elif rank < inside:
-            higher = int(found.counts[at + 1 :, 2].sum())  # kept scores of the brackets above this one
-            places[rank] = len(found.inside) - 1 - higher - (rank - ties), ties - higher
-        else:
+        elif rank >= inside:
             known[rank] = Place(low[at], inside, last)
-    if places:
-        found.inside.partition(sorted({place for place, _ in places.values()}))
-    for rank, (place, before) in places.items():
-        score = found.inside[place]
-        above = before + int(np.count_nonzero(found.inside[place:] > score))
-        known[rank] = Place(score, above, above + int(np.count_nonzero(found.inside == score)))
+        else:
+            kept = np.sort(found.inside[(found.inside > low[at]) & (found.inside < high[at])])
+            score = kept[inside - 1 - rank]  # ascending, so from the end
+            below, through = np.searchsorted(kept, score, "left"), np.searchsorted(kept, score, "right")
+            known[rank] = Place(score, inside - int(through), inside - int(below))
     return known, missed

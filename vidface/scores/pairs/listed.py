@@ -5,15 +5,12 @@ Tested in ``tests/scores/protocols/test_templates.py``.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from vidface.arrays import integers, unit_rows_of
-from vidface.embeddings.exact import dot64
 from vidface.runtime import cpu_count, map_ordered
+from vidface.scores.pairs.blocks import pair_scores
 
 __all__ = ["listed_cosines"]
 
@@ -43,13 +40,8 @@ def listed_cosines(rows: ArrayLike, first: ArrayLike, second: ArrayLike) -> NDAr
 
     def part(start: int) -> None:
         piece = slice(start, start + PAIRS)
-        _cosines(unit, one[piece].astype(np.int64), other[piece].astype(np.int64), scores[piece])
+        sides = one[piece].astype(np.int64), other[piece].astype(np.int64)
+        scores[piece] = pair_scores(unit, unit, *sides, np.float64)
 
     list(map_ordered(part, zip(range(0, len(scores), PAIRS)), workers=cpu_count()))
     return scores
-
-
-@njit(cache=True, nogil=True)
-def _cosines(rows: Any, first: Any, second: Any, scores: Any) -> None:
-    for pair in range(len(scores)):
-        scores[pair] = dot64(rows[first[pair]], rows[second[pair]])
