@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.embeddings.exact import normalise_rows
-from vidface.scores.search import retrieval
+from vidface.runtime import cpu_count
+from vidface.scores.search import faiss_search
 from vidface.scores.search.retrieval import identity_templates, search
 
 
@@ -76,11 +81,9 @@ def test_the_order_of_the_gallery_does_not_matter(seed: int, videos: int, k: int
 
 
 def test_near_ties_below_float32_are_told_apart() -> None:
-    # Around 1, float32 has steps of 6e-8: these scores differ by 1e-9 and are all alike to FAISS.
-    gallery = np.ones((400, 2), np.float32)
-    gallery[:, 1] = np.float32(1e-9) * np.arange(400)
-    ids = names(400)
-    _, index = search(np.full((1, 2), 0.5**0.5, np.float32), gallery, ids, 5)
+    # Scores of 0.8 and a bit, whose last bit in float32 is 6e-8: these differ by 9e-9 and are all alike to FAISS.
+    gallery = np.float32([[1, n * 2.0**-26] for n in range(400)])
+    _, index = search(np.float32([[0.8, 0.6]]), gallery, names(400), 5)
     assert index.tolist() == [[399, 398, 397, 396, 395]]
 
 
@@ -102,16 +105,17 @@ def test_negative_scores_are_ranked_too() -> None:
     assert ranked(index, ids) == whole_sort(np.abs(unit(1, 3)), gallery, ids, 50)
 
 
-@pytest.mark.parametrize("sides", [(1, 16), (7, 32), (64, 256)])
+@pytest.mark.parametrize(("queries_a_block", "cells"), [(1, 1), (7, 5000), (64, 2**21)])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_blocks_and_threads_change_nothing(
-    monkeypatch: pytest.MonkeyPatch, sides: tuple[int, int], workers: int
+    monkeypatch: pytest.MonkeyPatch, queries_a_block: int, cells: int, workers: int
 ) -> None:
-    queries, gallery, ids = unit(0, 40), np.concatenate([unit(1, 1100), unit(1, 300)]), names(1400)
+    gallery = np.concatenate([unit(1, 1100), unit(1, 300), np.repeat(unit(2, 1), 40, axis=0)])
+    queries, ids = np.concatenate([unit(0, 40), unit(2, 1)]), names(1440)
     whole = search(queries, gallery, ids, 10)
     assert ranked(whole[1], ids) == whole_sort(queries, gallery, ids, 10)
-    monkeypatch.setattr(retrieval, "_QUERIES", sides[0])
-    monkeypatch.setattr(retrieval, "_VIDEOS", sides[1])
+    monkeypatch.setattr(faiss_search, "QUERIES", queries_a_block)
+    monkeypatch.setattr(faiss_search, "CELLS", cells)
     blocks = search(queries, gallery, ids, 10, workers=workers)
     assert [a.tobytes() for a in whole] == [a.tobytes() for a in blocks]
 
@@ -138,24 +142,72 @@ def test_ties_and_near_ties_that_fill_the_room(
         assert ranked(index, mine) == whole_sort(queries, gallery[order], mine, k)
 
 
+class Proposer:
+    """In the place of all GPUs, or of a FAISS whose kernels are broken: products are rounded, or shifted."""
+
+    def __init__(self, gallery: np.ndarray, round_to: type, shift: float) -> None:
+        self.gallery, self.round_to, self.shift, self.calls = gallery, round_to, np.float32(shift), 0
+
+    def search(self, queries: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+        self.calls += 1
+        rows = (side.astype(self.round_to).astype(np.float32) for side in (queries, self.gallery))
+        products = next(rows) @ next(rows).T + self.shift
+        order = np.argsort(-products, axis=1, kind="stable")[:, :width]
+        return np.take_along_axis(products, order, axis=1), order
+
+
 @pytest.mark.parametrize("copies", [1, 60])
-def test_what_gpus_propose_is_proved_or_searched_again(monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
-    """FAISS on the CPU stands in for the GPUs."""
+@pytest.mark.parametrize("round_to", [np.float32, np.float16])
+def test_what_gpus_propose_is_proved_or_scored_again(
+    monkeypatch: pytest.MonkeyPatch, copies: int, round_to: type
+) -> None:
+    """A GPU may round the rows before it multiplies them: that is seen, and its proposals prove nothing."""
     queries = np.concatenate([unit(0, 5), np.zeros((1, 32), np.float32)])
-    gallery, ids = (
-        np.concatenate([unit(1, 400), np.repeat(unit(2, 2), copies, axis=0)]),
-        names(400 + 2 * copies),
-    )
-    called = []
-    monkeypatch.setattr(retrieval.faiss, "get_num_gpus", lambda: 1)
-    monkeypatch.setattr(
-        retrieval.faiss, "index_cpu_to_all_gpus", lambda index: called.append(index) or index, raising=False
-    )
-    monkeypatch.setattr(retrieval, "_ADD_ROWS", 7)
+    gallery = np.concatenate([unit(1, 400), np.repeat(unit(2, 2), copies, axis=0)])
+    ids, gpus = names(len(gallery)), Proposer(gallery, round_to, 0)
+    monkeypatch.setattr(faiss_search.faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss_search.faiss, "index_cpu_to_all_gpus", lambda index: gpus, raising=False)
     for k in (1, 20):
         _, index = search(queries, gallery, ids, k)
         assert ranked(index, ids) == whole_sort(queries, gallery, ids, k)
-    assert len(called) == 2
+    assert gpus.calls == 2 * min(5, cpu_count())
+
+
+def test_a_faiss_that_multiplies_wrongly_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def knn(
+        queries: np.ndarray, gallery: np.ndarray, width: int, metric: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return Proposer(gallery, np.float32, 1e-3).search(queries, width)
+
+    monkeypatch.setattr(faiss_search.faiss, "knn", knn)
+    faiss_search.faiss_is_right.cache_clear()
+    try:
+        queries, gallery, ids = unit(0, 5), unit(1, 200), names(200)
+        assert ranked(search(queries, gallery, ids, 3)[1], ids) == whole_sort(queries, gallery, ids, 3)
+        assert "faiss multiplies wrongly here" in caplog.text
+    finally:
+        faiss_search.faiss_is_right.cache_clear()
+
+
+def test_what_faiss_proposes_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faiss_search, "exact_scores", None)  # whole rows
+    queries, gallery, ids = unit(0, 5), unit(1, 200), names(200)
+    assert ranked(search(queries, gallery, ids, 3)[1], ids) == whole_sort(queries, gallery, ids, 3)
+
+
+def test_faiss_multiplies_with_numpys_kernels() -> None:
+    """Where the architecture of numpy's is known, faiss's OpenBLAS is asked for the same; the environment stays."""
+    code = (
+        "import os, numpy, sys; before = dict(os.environ); import vidface.scores.search.faiss_search as search;"
+        "assert dict(os.environ) == before; print(search.blas_kernels())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = ast.literal_eval(done.stdout)
+    if "numpy" not in found or "faiss" not in found:
+        pytest.skip("numpy and faiss do not bring an OpenBLAS each")
+    assert found["faiss"] == found["numpy"]
 
 
 def test_no_queries_and_no_gallery() -> None:
