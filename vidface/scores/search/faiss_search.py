@@ -40,13 +40,13 @@ log = logging.getLogger("vidface")
 
 def blas_kernels() -> dict[str, str]:
     """The kind of processor that each library's own OpenBLAS multiplies for; those that are loaded and known."""
-    found = {}
-    for part in threadpool_info():
-        for library in ("numpy", "scipy", "faiss"):
-            folders = Path(part["filepath"]).parts[-3:-1]
-            if part["internal_api"] == "openblas" and any(name.startswith(library) for name in folders):
-                found[library] = str(part["architecture"])
-    return found
+    loaded = [part for part in threadpool_info() if part["internal_api"] == "openblas"]
+    return {
+        library: str(part["architecture"])
+        for library in ("numpy", "scipy", "faiss")
+        for part in loaded
+        if any(folder.startswith(library) for folder in Path(part["filepath"]).parts[-3:-1])
+    }
 
 
 def load_faiss() -> Any:
