@@ -27,7 +27,7 @@ from vidface.scores.metrics.listed_pairs import fpr_fraction
 
 __all__ = ["IdentityThresholds", "Judged", "identity_thresholds"]
 
-ROWS = 32  # identities at a time
+ROWS = 64  # identities at a time
 BINS = 2**16
 
 
@@ -84,7 +84,7 @@ def identity_thresholds(
     """Choose and judge the thresholds of all identities.
 
     Scores are exact cosines rounded to float32, an identity's the best of its rows; they are computed three times and
-    never held all at once. Memory beside the inputs: two copies of them, and about 500 bytes for each probe and worker.
+    never held all at once. Memory beside the inputs: two copies of them, and about 1 kB for each probe and worker.
 
     Args:
         probes: float32 [P, D], L2-normalised or zero.
@@ -127,7 +127,7 @@ def identity_thresholds(
     allowed = [int(aim * int(chosen.sum())) for aim in aims]
     own_levels = np.empty((len(aims), len(names)), np.float32)
     missed, accepted, one_missed, one_accepted = np.zeros((4, len(aims), len(names)), np.int64)
-    wide = asked.T.astype(np.float64)  # sums of float64 products are exact, see `vidface.embeddings.exact`
+    wide = np.ascontiguousarray(asked.T, np.float64)  # sums of float64 products are exact, see `vidface.embeddings.exact`
 
     def scored(jobs: Iterator[int]) -> Iterator[tuple[int, list[NDArray[np.float32]], NDArray[np.float32]]]:
         """Of some identities: the first, the scores of each with its own probes, and float32 [n, P] with all others.
