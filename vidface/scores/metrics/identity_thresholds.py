@@ -127,7 +127,7 @@ def identity_thresholds(
     allowed = [int(aim * int(chosen.sum())) for aim in aims]
     own_levels = np.empty((len(aims), len(names)), np.float32)
     missed, accepted, one_missed, one_accepted = np.zeros((4, len(aims), len(names)), np.int64)
-    wide = np.ascontiguousarray(asked.T, np.float64)  # sums of float64 products are exact, see `vidface.embeddings.exact`
+    wide = np.ascontiguousarray(asked.T, np.float64)  # float64 cosines are exact: `vidface.embeddings.exact`
 
     def scored(jobs: Iterator[int]) -> Iterator[tuple[int, list[NDArray[np.float32]], NDArray[np.float32]]]:
         """Of some identities: the first, the scores of each with its own probes, and float32 [n, P] with all others.

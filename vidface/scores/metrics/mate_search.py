@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from vidface.embeddings.exact import product_error
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import cut_at, fpr_fraction
 from vidface.scores.pairs.blocks import by_identity, checked_float32, refuse_shape
-from vidface.scores.search.faiss_search import look_up
+from vidface.scores.search.faiss_search import Array, look_up
 from vidface.scores.text import too_few
 
 __all__ = ["SearchResult", "search_among_distractors"]
@@ -125,29 +124,24 @@ def search_among_distractors(
         return result
     rows = rows[order]
     best = best_distractor(rows, distractors, workers=workers, device=device)
-    ascending, between = np.sort(best), rule == "interpolated"
+    ascending = np.sort(best)
     cuts = [cut_at(ascending, fraction * len(order), rule) for fraction in fractions]
-    # Of every target the lowest that is accepted; of ``interpolated`` also where the refused ones are accepted too.
-    levels = [
-        [] if cut is None else [np.nextafter(cut.refused, np.float32(np.inf)), cut.refused][: 1 + between]
-        for cut in cuts
-    ]
-    thresholds = np.array([-np.inf, *chain.from_iterable(levels)], np.float32)
-    found = _successes(rows, starts, sizes, best, thresholds)
-    result.first_by_identity[:] = found[0]
-    at = iter(found[1:])
-    for t, (cut, own) in enumerate(zip(cuts, levels, strict=True)):
+    # Of every target the lowest score that is accepted, and the one that is refused: ``interpolated`` accepts a part.
+    refused = np.array([np.inf if cut is None else cut.refused for cut in cuts], np.float32)
+    levels = np.concatenate([[-np.inf], np.nextafter(refused, np.float32(np.inf)), refused])
+    first, *found = _successes(rows, starts, sizes, best, levels)
+    result.first_by_identity[:] = first
+    for t, cut in enumerate(cuts):
         if cut is None:
             continue
-        shares = [next(at).astype(np.float64) for _ in own]
-        hits = shares[0] if len(shares) == 1 else shares[0] + cut.share * (shares[1] - shares[0])
-        result.hits_by_identity[t] = hits
+        above, through = found[t], found[len(cuts) + t]
+        hits = result.hits_by_identity[t] = above + cut.share * (through - above)
         result.tpr[t] = float(hits.sum()) / mated
-        if between:
+        if rule == "interpolated":
             result.fpr[t] = float(fractions[t])
         else:
-            result.threshold[t], result.fpr[t] = float(own[0]), cut.accepted / len(order)
-    return replace(result, rank1=int(found[0].sum()) / mated)
+            result.threshold[t], result.fpr[t] = float(levels[1 + t]), cut.accepted / len(order)
+    return replace(result, rank1=int(first.sum()) / mated)
 
 
 def best_distractor(
@@ -170,11 +164,9 @@ def best_distractor(
 
     best = np.full(len(rows), -np.inf)
 
-    def decide(
-        mine: NDArray[np.int64], _: NDArray[np.int64], scores: NDArray[np.float64], bound: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
+    def decide(mine: Array, _: Array, scores: Array, bound: Array) -> Array:
         best[mine] = np.maximum(best[mine], scores.max(axis=1))
-        return best[mine] >= bound
+        return np.asarray(best[mine] >= bound)
 
     for start in range(0, len(distractors), DISTRACTORS):
         block = checked_float32(distractors, start, start + DISTRACTORS)
@@ -187,15 +179,15 @@ def _successes(
     starts: NDArray[np.int64],
     sizes: NDArray[np.int64],
     best: NDArray[np.float32],
-    thresholds: NDArray[np.float32],
+    levels: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """int64 [T, I]: how many searches of an identity's rows for another of its rows succeed at every threshold."""
-    found = np.zeros((len(thresholds), len(starts)), np.int64)
+    """int64 [T, I]: how many searches of an identity's rows for another of its rows succeed at every level."""
+    found = np.zeros((len(levels), len(starts)), np.int64)
     for i, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         own = rows[start : start + size].astype(np.float64)
         for top in range(0, size, MATES):
             scores = (own[top : top + MATES] @ own.T).astype(np.float32)
             first = scores > best[start + top : start + top + len(scores), np.newaxis]
             first[np.arange(len(scores)), np.arange(top, top + len(scores))] = False  # nobody is its own mate
-            found[:, i] += [np.count_nonzero(scores[first] >= level) for level in thresholds]
+            found[:, i] += [np.count_nonzero(scores[first] >= level) for level in levels]
     return found

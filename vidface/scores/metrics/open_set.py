@@ -84,7 +84,7 @@ def search_outcomes(
         ValueError: shapes that don't fit, an empty gallery, a gallery row of nobody, or rows that are neither of unit
             length nor zero.
     """
-    from vidface.scores.search.faiss_search import look_up
+    from vidface.scores.search.faiss_search import Array, look_up
 
     at_least_one(workers=workers)
     asked, stored = two_sides(unit_rows_of(probes, "probes"), unit_rows_of(gallery, "gallery"))
@@ -100,12 +100,7 @@ def search_outcomes(
     best, mate = np.empty((2, len(asked)), np.float32)
     best_row, rank = np.empty((2, len(asked)), np.int64)
 
-    def decide(
-        some: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        exact: NDArray[np.float64],
-        bound: NDArray[np.float64],
-    ) -> NDArray[np.bool_]:
+    def decide(some: Array, rows: Array, exact: Array, bound: Array) -> Array:
         scores = exact.astype(np.float32)
         best[some] = most = scores.max(axis=1)
         if np.isneginf(bound[0]):  # scores of the whole gallery

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -37,6 +36,8 @@ CELLS = 2**21  # scores of whole rows at a time and thread: 16 MB
 KIND = "OPENBLAS_CORETYPE"
 log = logging.getLogger("vidface")
 
+Array = NDArray[Any]
+
 
 def blas_kernels() -> dict[str, str]:
     """The kind of processor that each library's own OpenBLAS multiplies for; those that are loaded and known."""
@@ -52,14 +53,14 @@ def blas_kernels() -> dict[str, str]:
 def load_faiss() -> Any:
     """FAISS, with numpy's kind of kernels; a kind that somebody has chosen stays."""
     kind = blas_kernels().get("numpy")
-    chosen = kind is None or KIND in os.environ or "faiss" in sys.modules
-    if not chosen:
-        os.environ[KIND] = str(kind)
+    before = os.environ.get(KIND)
+    if kind and before is None:
+        os.environ[KIND] = kind
     try:
         import faiss
     finally:
-        if not chosen:
-            del os.environ[KIND]
+        if before is None:
+            os.environ.pop(KIND, None)
     faiss.cvar.distance_compute_blas_threshold = 0  # its own loops take 9 times as long
     faiss.cvar.distance_compute_blas_query_bs = faiss.cvar.distance_compute_blas_database_bs = 1024
     return faiss
@@ -84,10 +85,10 @@ def faiss_is_right() -> bool:
 
 
 def look_up(
-    queries: NDArray[np.float32],
-    stored: NDArray[np.float32],
+    queries: Array,
+    stored: Array,
     wanted: int,
-    decide: Callable[..., NDArray[np.bool_]],
+    decide: Callable[..., Array],
     *,
     workers: int | None = None,
 ) -> None:
@@ -109,7 +110,7 @@ def look_up(
     error = product_error(queries.shape[1], LONGEST)
     everybody = np.arange(len(stored))
 
-    def propose(jobs: Iterator[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    def propose(jobs: Iterator[Array]) -> list[Array]:
         faiss.omp_set_num_threads(1)  # of this thread; the blocks are shared out already
         unproven = [left[:0]]
         for rows in jobs:
@@ -121,7 +122,7 @@ def look_up(
             unproven.append(rows[~(proven & sound)])
         return unproven
 
-    def look_at_all(jobs: Iterator[NDArray[np.int64]]) -> None:
+    def look_at_all(jobs: Iterator[Array]) -> None:
         for rows in jobs:
             scores = exact_scores(queries[rows], stored)
             videos = np.broadcast_to(everybody, scores.shape)
@@ -135,12 +136,12 @@ def look_up(
         in_threads(look_at_all, _blocks(left, max(1, CELLS // max(1, len(stored))), workers), workers)
 
 
-def _blocks(rows: NDArray[np.int64], size: int, workers: int) -> Iterator[NDArray[np.int64]]:
+def _blocks(rows: Array, size: int, workers: int) -> Iterator[Array]:
     size = max(1, min(size, -(-len(rows) // workers)))
     return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
-def _engine(stored: NDArray[np.float32]) -> Callable[..., Any]:
+def _engine(stored: Array) -> Callable[..., Any]:
     """What gives (products, videos) of queries: on all GPUs, which were never tried, or on the CPU."""
     if faiss.get_num_gpus() == 0:
         return lambda queries, width: faiss.knn(queries, stored, width, faiss.METRIC_INNER_PRODUCT)
@@ -148,14 +149,14 @@ def _engine(stored: NDArray[np.float32]) -> Callable[..., Any]:
     flat.add(stored)
     index = faiss.index_cpu_to_all_gpus(flat)
 
-    def search(queries: NDArray[np.float32], width: int) -> Any:
+    def search(queries: Array, width: int) -> Any:
         with lock:  # GPUs take one call at a time
             return index.search(queries, width)
 
     return search
 
 
-def exact_scores(queries: NDArray[np.float32], stored: NDArray[np.float32]) -> NDArray[np.float64]:
+def exact_scores(queries: Array, stored: Array) -> Array:
     """The cosines of all queries with all rows on the grid, float64 [Q, V], by BLAS."""
     scores, wide = np.empty((len(queries), len(stored))), queries.astype(np.float64)
     for start in range(0, len(stored), 1024):

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from vidface.arrays import at_least_one, texts, two_sides, unit_rows_of
 from vidface.embeddings.pooling import weighted_mean
 from vidface.scores.pairs.blocks import by_text
-from vidface.scores.search.faiss_search import look_up
+from vidface.scores.search.faiss_search import Array, look_up
 
 __all__ = ["identity_templates", "search"]
 
@@ -75,20 +75,13 @@ def search(
     """
     at_least_one(k=k, workers=workers)
     asked, stored = two_sides(unit_rows_of(queries, "queries"), unit_rows_of(gallery, "gallery"))
-    by_id, tie = by_text(
-        texts(gallery_ids, "ids", len(stored))
-    )  # of two equal scores the lower tie comes first
+    by_id, tie = by_text(texts(gallery_ids, "ids", len(stored)))
     depth = min(k, len(stored))
     scores = np.zeros((len(asked), depth), np.float32)
     index = np.tile(by_id[:depth], (len(asked), 1))  # of a query that is zero: all scores are 0
     usable = np.flatnonzero(asked.any(axis=1))
 
-    def decide(
-        rows: NDArray[np.int64],
-        videos: NDArray[np.int64],
-        found: NDArray[np.float64],
-        bound: NDArray[np.float64],
-    ) -> NDArray[np.bool_]:
+    def decide(rows: Array, videos: Array, found: Array, bound: Array) -> Array:
         if np.isneginf(bound[0]):
             order = np.array([_best(line, tie, depth) for line in found])
         else:
