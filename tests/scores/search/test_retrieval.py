@@ -49,6 +49,8 @@ ALL_TIED = np.concatenate([unit(1, 500), np.repeat(unit(0, 1), 200, axis=0)])
 ZEROS = np.concatenate([np.zeros((60, 32), np.float32), unit(1, 5)])
 # Scores of 0.8 and a bit, whose last bit in float32 is 6e-8: these differ by 9e-9 and are all alike to FAISS.
 NEAR_TIES = np.float32([[1, n * 2.0**-26] for n in range(400)])
+# All these are alike in float16, and score less there than they do.
+ARC = normalise_rows([[np.cos(angle), np.sin(angle)] for angle in 0.5001 + 1e-7 * np.arange(400)])
 
 
 @pytest.mark.parametrize(
@@ -122,18 +124,21 @@ class Proposer:
         return np.take_along_axis(products, order, axis=1), order
 
 
-@pytest.mark.parametrize("gallery", [unit(1, 400), COPIES])
+@pytest.mark.parametrize(
+    ("queries", "gallery"),
+    [(unit(0, 5), unit(1, 400)), (unit(0, 5), COPIES), (np.float32([[0, 1]]), ARC)],
+)
 @pytest.mark.parametrize("round_to", [np.float32, np.float16])
 def test_what_gpus_propose_is_proved_or_scored_again(
-    monkeypatch: pytest.MonkeyPatch, gallery: np.ndarray, round_to: type
+    monkeypatch: pytest.MonkeyPatch, queries: np.ndarray, gallery: np.ndarray, round_to: type
 ) -> None:
     """A GPU may round the rows before it multiplies them: that is seen, and its proposals prove nothing."""
     gpus = Proposer(gallery, round_to, 0)
     monkeypatch.setattr(faiss_search.faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss_search.faiss, "index_cpu_to_all_gpus", lambda index: gpus, raising=False)
     for k in (1, 20):
-        check(np.concatenate([unit(0, 5), np.zeros((1, 32), np.float32)]), gallery, names(len(gallery)), k)
-    assert gpus.calls == 2 * min(5, cpu_count())
+        check(queries, gallery, names(len(gallery)), k)
+    assert gpus.calls == 2 * min(len(queries), cpu_count())
 
 
 def test_a_faiss_that_multiplies_wrongly_is_not_used(
