@@ -226,6 +226,25 @@ def test_a_disk_that_is_nearly_full(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_the_kernels_of_every_blas_are_listed(healthy: dict[str, Any]) -> None:
+    kinds = healthy["blas"]
+    (line,) = (line for line in doctor.report_lines(healthy).splitlines() if line.startswith("BLAS kernels"))
+    assert all(f"{name} {kind}" in line for name, kind in kinds.items()) and (kinds or "not known" in line)
+
+
+def test_kernels_of_faiss_that_are_others_or_wrong_are_hints(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {"numpy": "SkylakeX", "scipy": "SkylakeX", "faiss": "Prescott"}
+    monkeypatch.setattr("vidface.scores.search.faiss_search.blas_kernels", lambda: kinds)
+    monkeypatch.setattr("vidface.scores.search.faiss_search.faiss_is_right", lambda: False)
+    found, (other, wrong) = doctor._blas()
+    assert found == kinds
+    assert other.startswith("faiss multiplies with kernels for Prescott, numpy with those for SkylakeX: ")
+    assert wrong.startswith("faiss multiplies wrongly on this processor: vidface searches without it")
+    monkeypatch.setattr("vidface.scores.search.faiss_search.faiss_is_right", lambda: True)
+    monkeypatch.setattr("vidface.scores.search.faiss_search.blas_kernels", lambda: {"numpy": "SkylakeX"})
+    assert doctor._blas() == ({"numpy": "SkylakeX"}, [])  # one BLAS for both, as conda has it
+
+
 def test_a_gpu_that_only_torch_uses_is_a_hint() -> None:
     cpu_only = {"torch": ["A card"], "onnxruntime": ["CPUExecutionProvider"], "faiss": 0}
     assert [hint.split()[0] for hint in doctor._hints(cpu_only)] == ["onnxruntime", "faiss"]

@@ -185,7 +185,7 @@ case(
     distractors=(FAR, FAR_WRONG),
     targets=(TARGETS, WRONG_TARGETS),
     rule=RULE,
-    **WORK,
+    workers=WORK["workers"],
 )
 case(
     "scores.metrics.open_set.search_outcomes",
@@ -193,7 +193,7 @@ case(
     gallery=(ROWS, [*spoilt_rows(ROWS), narrow(ROWS), ("empty", ROWS[:0])]),
     probe_codes=(WHO, spoilt_codes(WHO)),
     gallery_codes=(KNOWN, [*spoilt_codes(KNOWN), ("a row of nobody", WHO)]),
-    **WORK,
+    workers=WORK["workers"],
 )
 case(
     "scores.metrics.open_set.fnir_at_fpir",

@@ -1,7 +1,8 @@
 """Retrieval at the size of iQIYI-VID: every identity's template against the gallery, and mAP@100.
 
 The floor is the bare product of queries and gallery in blocks, by BLAS. Peers rank and score a part of the queries,
-since some would take minutes; their times are scaled, and the rows say so.
+since some would take minutes; their times are scaled, and the rows say so. FAISS has numpy's kind of kernels here; as
+its wheel comes it may have others (`vidface doctor` names them).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import best_seconds, installed, peak_megabytes, print_table
 from vidface.embeddings.exact import normalise_rows
 from vidface.scores.metrics.ranking import average_precision_at_k
+from vidface.scores.search.faiss_search import faiss
 from vidface.scores.search.retrieval import search
 
 K = 100
@@ -133,8 +135,6 @@ def _peers(
             np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
 
     take("blocks of 64 + argpartition", PART, partition, "ranking only")
-    import faiss
-
     index = faiss.IndexFlatIP(gallery.shape[1])
     index.add(gallery)
     take(

@@ -59,7 +59,8 @@ def examine() -> dict[str, Any]:
         where it is not known), ``free_disk_bytes`` (of the current folder), ``libraries`` (name to version,
         or None where it is missing), ``decoders`` (name to "ok" or what went wrong), ``confined_by`` (of
         ``limits``, ``landlock`` and ``seccomp`` what decoding processes are held by), ``demo_network`` ("ok",
-        "not shipped" or what went wrong), ``gpu`` (``torch``: names of the GPUs; ``onnxruntime``: its
+        "not shipped" or what went wrong), ``blas`` (numpy, scipy and faiss to the kind of processor that each
+        one's OpenBLAS multiplies for, where it is known), ``gpu`` (``torch``: names of the GPUs; ``onnxruntime``: its
         providers; ``faiss``: number of GPUs; None where the library cannot be imported), ``extras`` (name to
         distribution to version, None where it is missing, which is no problem), ``hints`` and ``problems``
         (sentences that say what to do; only problems stand in the way).
@@ -70,6 +71,7 @@ def examine() -> dict[str, Any]:
     free = shutil.disk_usage(Path.cwd()).free
     if free < LOW_DISK_BYTES:
         problems.append(f"only {_size(free)} are free in this folder: make room, or work in another one")
+    blas, blas_hints = _blas()  # before faiss is loaded otherwise
     gpu = _gpu(problems)
     extras = _extras()
     return {
@@ -83,9 +85,10 @@ def examine() -> dict[str, Any]:
         "decoders": _try_decoders(problems),
         "confined_by": _confined_by(),
         "demo_network": _try_demo_network(problems),
+        "blas": blas,
         "gpu": gpu,
         "extras": extras,
-        "hints": _hints(gpu) + _opencv_hints(extras["detect"]),
+        "hints": blas_hints + _hints(gpu) + _opencv_hints(extras["detect"]),
         "problems": problems,
     }
 
@@ -103,6 +106,10 @@ def report_lines(findings: dict[str, Any]) -> str:
         *((f"decoder {name}", state) for name, state in findings["decoders"].items()),
         ("decoders confined by", ", ".join(findings["confined_by"]) or "nothing: they may do what you may"),
         ("demo network", findings["demo_network"]),
+        (
+            "BLAS kernels",
+            ", ".join(f"{name} {kind}" for name, kind in findings["blas"].items()) or "not known",
+        ),
         ("GPU for torch", _listed(gpu["torch"])),
         ("GPU for faiss", "not known" if gpu["faiss"] is None else str(gpu["faiss"] or "none")),
         ("onnxruntime runs on", _listed(gpu["onnxruntime"])),
@@ -232,6 +239,31 @@ def _try_demo_network(problems: list[str]) -> str:
         problems.append(f"the demo's network does not run: {_one_line(error)}; install vidface again")
         return _one_line(error)
     return "ok"
+
+
+def _blas() -> tuple[dict[str, str], list[str]]:
+    """What the libraries multiply with, and hints; one that cannot be imported is said elsewhere."""
+    try:
+        import scipy.linalg.cython_blas  # noqa: F401  # loads its OpenBLAS
+
+        from vidface.scores.search.faiss_search import blas_kernels, faiss_is_right
+
+        right, kinds = faiss_is_right(), blas_kernels()
+    except (ImportError, AttributeError, OSError, RuntimeError):
+        return {}, []
+    hints = []
+    if kinds.get("faiss", kinds.get("numpy")) != kinds.get("numpy"):
+        hints.append(
+            f"faiss multiplies with kernels for {kinds['faiss']}, numpy with those for {kinds.get('numpy')}: vidface "
+            "asked faiss for numpy's kind, which it does not have; searches may take several times as long, their "
+            "results are the same: try another version of faiss-cpu"
+        )
+    if not right:
+        hints.append(
+            "faiss multiplies wrongly on this processor: vidface searches without it, which takes about 3 times as "
+            "long; the results are the same: try another version of faiss-cpu"
+        )
+    return kinds, hints
 
 
 def _gpu(problems: list[str]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from exact_rows import completed_sides
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidface.scores.metrics import identity_thresholds as module
 from vidface.scores.metrics.identity_thresholds import identity_thresholds
-from vidface.scores.search import identities as module
 
 TARGETS = ("0.5", "1/3", "0.1")
 

@@ -180,7 +180,8 @@ def find(face: Pixels, path: Path, backbone: Backbone, *, threshold: float, top:
     for hit in found.hits:
         start, stop = bounds[(place := places[hit.video_id, hit.track]) : place + 2]
         times = read_timestamps(path, start, stop)
-        near = normalise_rows(np.array(read_rows(path, start, stop))) @ query
+        unit = normalise_rows(np.array(read_rows(path, start, stop)))
+        near = np.einsum("ij,j->i", unit, query, dtype=np.float64)
         best = int(np.argmax(near))
         first, last = float(times.min()), float(times.max())
         hits.append(replace(hit, first=first, last=last, best=float(near[best]), best_at=float(times[best])))

@@ -15,19 +15,20 @@ aren't those of `vidface.scores.metrics.open_set`, where all identities of the g
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from vidface.arrays import at_least_one, booleans, integers, two_sides, unit_rows_of
 from vidface.runtime import cpu_count, in_threads
 from vidface.scores.metrics.listed_pairs import fpr_fraction
-from vidface.scores.search.identities import BINS, Scores, count_lower, count_upper, lower_place, upper_place
 
 __all__ = ["IdentityThresholds", "Judged", "identity_thresholds"]
 
-SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+ROWS = 64  # identities at a time
+BINS = 2**16
 
 
 class IdentityThresholds(NamedTuple):
@@ -82,8 +83,8 @@ def identity_thresholds(
 ) -> Judged:
     """Choose and judge the thresholds of all identities.
 
-    Scores are `vidface.embeddings.exact.dot32`, an identity's the best of its rows; they are computed three times and
-    never held all at once. Memory beside the inputs: two copies of them, and 64 scores a probe and worker.
+    Scores are exact cosines rounded to float32, an identity's the best of its rows; they are computed three times and
+    never held all at once. Memory beside the inputs: two copies of them, and about 1 kB for each probe and worker.
 
     Args:
         probes: float32 [P, D], L2-normalised or zero.
@@ -112,12 +113,8 @@ def identity_thresholds(
     stored, names = enrolled_rows[order], np.unique(enrolled)
     bounds = np.append(np.searchsorted(enrolled[order], names), len(enrolled))
     by_person = np.argsort(people, kind="stable")
-    mine = [
-        by_person[start:stop]
-        for start, stop in zip(
-            *(np.searchsorted(people[by_person], names, side) for side in SIDES), strict=True
-        )
-    ]
+    starts, stops = (np.searchsorted(people[by_person], names, side) for side in ("left", "right"))
+    mine = [by_person[start:stop] for start, stop in zip(starts, stops, strict=True)]
     searches = np.array([len(rows) for rows in mine], np.int64)
     chosen = size - np.array([np.count_nonzero(rows < size) for rows in mine], np.int64)
     others = len(people) - searches - chosen
@@ -130,34 +127,57 @@ def identity_thresholds(
     allowed = [int(aim * int(chosen.sum())) for aim in aims]
     own_levels = np.empty((len(aims), len(names)), np.float32)
     missed, accepted, one_missed, one_accepted = np.zeros((4, len(aims), len(names)), np.int64)
-    scores = Scores(asked, stored, bounds, mine)
+    wide = np.ascontiguousarray(asked.T, np.float64)  # float64 cosines are exact: `vidface.embeddings.exact`
+
+    def scored(jobs: Iterator[int]) -> Iterator[tuple[int, list[NDArray[np.float32]], NDArray[np.float32]]]:
+        """Of some identities: the first, the scores of each with its own probes, and float32 [n, P] with all others.
+
+        -inf stands in the place of its own.
+        """
+        for job in jobs:
+            stop = min(job + ROWS, len(names))
+            lines = np.full((stop - job, len(asked)), -np.inf, np.float32)
+            for row in range(bounds[job], bounds[stop], ROWS):
+                rows = stored[row : min(row + ROWS, bounds[stop])].astype(np.float64)
+                whose = np.searchsorted(bounds, np.arange(row, row + len(rows)), side="right") - 1 - job
+                for i, line in zip(whose, (rows @ wide).astype(np.float32), strict=True):
+                    np.maximum(lines[i], line, out=lines[i])
+            own = [line[mine[i]] for i, line in enumerate(lines, job)]
+            for i, line in enumerate(lines, job):
+                line[mine[i]] = -np.inf
+            yield job, own, lines
 
     def choose_own(jobs: Iterator[int]) -> NDArray[np.int64]:
         counts = np.zeros(BINS, np.int64)
-        for i, own, line in scores.lines(jobs):
-            places = [size - 1 - int(aim * int(chosen[i])) for aim in aims]
-            own_levels[:, i] = _just_above(np.partition(line[:size], places)[places])
-            missed[:, i], accepted[:, i] = _judge(own, line[size:], own_levels[:, i])
-            count_upper(line[:size], counts)
+        for job, owns, lines in scored(jobs):
+            for i, (own, line) in enumerate(zip(owns, lines, strict=True), job):
+                places = [size - 1 - int(aim * int(chosen[i])) for aim in aims]
+                own_levels[:, i] = _just_above(np.partition(line[:size], places)[places])
+                missed[:, i], accepted[:, i] = _judge(own, line[size:], own_levels[:, i])
+            counts += np.bincount(_keys(lines[:, :size]) // BINS, minlength=BINS)
         return counts
 
     def look_closer(jobs: Iterator[int]) -> NDArray[np.int64]:
         counts = np.zeros((len(aims), BINS), np.int64)
-        for _, _, line in scores.lines(jobs):
-            count_lower(line[:size], uppers, counts)
+        for _, _, lines in scored(jobs):
+            keys = _keys(lines[:, :size])
+            for upper, count in zip(uppers, counts, strict=True):
+                count += np.bincount(keys[keys // BINS == upper] % BINS, minlength=BINS)
         return counts
 
     def judge_one(jobs: Iterator[int]) -> None:
-        for i, own, line in scores.lines(jobs):
-            one_missed[:, i], one_accepted[:, i] = _judge(own, line[size:], levels)
+        for job, owns, lines in scored(jobs):
+            for i, (own, line) in enumerate(zip(owns, lines, strict=True), job):
+                one_missed[:, i], one_accepted[:, i] = _judge(own, line[size:], levels)
 
-    counts = np.sum(in_threads(choose_own, scores.jobs, workers), axis=0)
-    near = [upper_place(counts, place) for place in allowed]
-    uppers = np.array([upper for upper, _ in near], np.int64)
-    lower = np.sum(in_threads(look_closer, scores.jobs, workers), axis=0)
-    refused = [lower_place(lower[a], upper, place) for a, (upper, place) in enumerate(near)]
-    levels = _just_above(np.array(refused, np.float32))
-    in_threads(judge_one, scores.jobs, workers)
+    jobs = range(0, len(names), ROWS)
+    with threadpool_limits(1, user_api="blas"):
+        counts = np.sum(in_threads(choose_own, jobs, workers), axis=0)
+        uppers, places = zip(*(_bin_at(counts, place) for place in allowed), strict=True)
+        lower = np.sum(in_threads(look_closer, jobs, workers), axis=0)
+        keys = [upper * BINS + _bin_at(*at)[0] for upper, *at in zip(uppers, lower, places, strict=True)]
+        levels = _just_above(_score_of(np.array(keys, np.uint32)))
+        in_threads(judge_one, jobs, workers)
     for a, t in enumerate(measured):
         found[t] = IdentityThresholds(
             *(targets[t], own_levels[a], missed[a], accepted[a]),
@@ -177,3 +197,20 @@ def _judge(
     """At every threshold, how many of its own an identity misses and how many others it accepts."""
     missed = [int(np.count_nonzero(own < level)) for level in levels]
     return missed, [int(np.count_nonzero(others >= level)) for level in levels]
+
+
+def _keys(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Whole numbers in the order of the scores, in one line."""
+    bits = scores.ravel().view(np.uint32)
+    return bits ^ np.where(bits >> 31, np.uint32(2**32 - 1), np.uint32(2**31))
+
+
+def _score_of(keys: NDArray[np.uint32]) -> NDArray[np.float32]:
+    return (keys ^ np.where(keys >> 31, np.uint32(2**31), np.uint32(2**32 - 1))).view(np.float32)
+
+
+def _bin_at(counts: NDArray[np.int64], place: int) -> tuple[int, int]:
+    """The bin of the score at a place, 0 for the highest of all; and its place among those of the bin."""
+    down = np.cumsum(counts[::-1])
+    at = int(np.searchsorted(down, place, side="right"))
+    return len(counts) - 1 - at, place - (int(down[at - 1]) if at else 0)

@@ -14,25 +14,25 @@ against loops over all searches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.arrays import at_least_one, integers, unit_rows_of
-from vidface.embeddings.exact import dot32
-from vidface.runtime import cpu_count, in_threads
+from vidface.arrays import LONGEST, at_least_one, integers, unit_rows_of
+from vidface.embeddings.exact import product_error
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import cut_at, fpr_fraction
-from vidface.scores.pairs.blocks import BLOCK, by_identity, refuse_shape
-from vidface.scores.search.best import best_distractor
+from vidface.scores.pairs.blocks import by_identity, checked_float32, refuse_shape
+from vidface.scores.search.faiss_search import Array, look_up
 from vidface.scores.text import too_few
 
 __all__ = ["SearchResult", "search_among_distractors"]
+
+DISTRACTORS = 16_384  # read at a time
+MATES = 256  # searches with mates looked at at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,6 @@ def search_among_distractors(
     rule: FprRule = DEFAULT_RULE,
     workers: int | None = None,
     device: str = "cpu",
-    block: int = BLOCK,
 ) -> SearchResult:
     """Search for every image's mates among distractors.
 
@@ -85,20 +84,21 @@ def search_among_distractors(
         distractors: [M, D], float16 or float32, unit or zero rows; only sliced, a block at a time.
         targets: FPR targets as text, each above 0 and below 1.
         rule: which point of the curve a target means.
-        workers, device, block: as for `best_distractor`.
+        workers: threads; None: one for every core this process may use. Sets speed, not the result.
+        device: where products are computed: ``cpu``, or a device as torch names it. Sets speed, not the result.
 
     Raises:
         ValueError: shapes that don't fit, rows or distractors that are neither of unit length nor zero, an identity
             below 0, or a target outside (0, 1).
     """
-    at_least_one(workers=workers, block=block)
+    at_least_one(workers=workers)
     rows = unit_rows_of(embeddings)
     people = integers(identities, "identities", len(rows))
     refuse_shape(distractors, rows.shape[1])
     if (people < 0).any():
         raise ValueError("an identity below 0: images of nobody known are distractors")
     fractions = [fpr_fraction(target, rule) for target in targets]
-    order, until, starts, sizes = by_identity(people)
+    order, _, starts, sizes = by_identity(people)
     mated_by_identity = sizes.astype(np.int64) * (sizes - 1)
     mated = int(mated_by_identity.sum())
     rare = [target for target, share in zip(targets, fractions, strict=True) if share * len(order) < 1]
@@ -107,88 +107,87 @@ def search_among_distractors(
         warnings = ["identification is not measured: there are no distractors to search among"]
     elif mated == 0:
         warnings = ["identification is not measured: no identity has two images, so no search has a mate"]
-    nothing: list[float | None] = [None] * len(targets)
+    result = SearchResult(
+        targets=list(targets),
+        tpr=[None] * len(targets),
+        threshold=[None] * len(targets),
+        fpr=[None] * len(targets),
+        rank1=None,
+        mated=mated,
+        unmated=len(order),
+        warnings=warnings,
+        hits_by_identity=np.zeros((len(targets), len(sizes))),
+        first_by_identity=np.zeros(len(sizes), np.int64),
+        mated_by_identity=mated_by_identity,
+    )
     if not len(distractors) or not mated:
-        none = np.zeros(len(sizes), np.int64)
-        zeros = np.zeros((len(targets), len(sizes)))
-        return SearchResult(
-            list(targets),
-            nothing,
-            nothing,
-            nothing,
-            None,
-            mated,
-            len(order),
-            warnings,
-            zeros,
-            none,
-            mated_by_identity,
-        )
-    workers = cpu_count() if workers is None else workers
+        return result
     rows = rows[order]
-    best = best_distractor(rows, distractors, workers=workers, device=device, block=block)
-    ascending, between = np.sort(best), rule == "interpolated"
+    best = best_distractor(rows, distractors, workers=workers, device=device)
+    ascending = np.sort(best)
     cuts = [cut_at(ascending, fraction * len(order), rule) for fraction in fractions]
-    # Of every target the lowest that is accepted; of ``interpolated`` also where the refused ones are accepted too.
-    levels = [
-        [] if cut is None else [np.nextafter(cut.refused, np.float32(np.inf)), cut.refused][: 1 + between]
-        for cut in cuts
-    ]
-    thresholds = np.array([-np.inf, *chain.from_iterable(levels)], np.float32)
-    by_row = _successes(rows, until, best, thresholds, workers)
-    found = np.add.reduceat(by_row, starts, axis=0).T
-    at = iter(found[1:])
-    tpr, threshold, fpr = nothing.copy(), nothing.copy(), nothing.copy()
-    hits = np.zeros((len(targets), len(sizes)))
-    for t, (cut, own) in enumerate(zip(cuts, levels, strict=True)):
+    # Of every target the lowest score that is accepted, and the one that is refused: ``interpolated`` accepts a part.
+    refused = np.array([np.inf if cut is None else cut.refused for cut in cuts], np.float32)
+    levels = np.concatenate([[-np.inf], np.nextafter(refused, np.float32(np.inf)), refused])
+    first, *found = _successes(rows, starts, sizes, best, levels)
+    result.first_by_identity[:] = first
+    for t, cut in enumerate(cuts):
         if cut is None:
             continue
-        shares = [next(at).astype(np.float64) for _ in own]
-        hits[t] = shares[0] if len(shares) == 1 else shares[0] + cut.share * (shares[1] - shares[0])
-        tpr[t] = float(hits[t].sum()) / mated
-        if between:
-            fpr[t] = float(fractions[t])
+        above, through = found[t], found[len(cuts) + t]
+        hits = result.hits_by_identity[t] = above + cut.share * (through - above)
+        result.tpr[t] = float(hits.sum()) / mated
+        if rule == "interpolated":
+            result.fpr[t] = float(fractions[t])
         else:
-            threshold[t], fpr[t] = float(own[0]), cut.accepted / len(order)
-    return SearchResult(
-        list(targets),
-        tpr,
-        threshold,
-        fpr,
-        int(found[0].sum()) / mated,
-        mated,
-        len(order),
-        warnings,
-        hits,
-        found[0],
-        mated_by_identity,
-    )
+            result.threshold[t], result.fpr[t] = float(levels[1 + t]), cut.accepted / len(order)
+    return replace(result, rank1=int(first.sum()) / mated)
+
+
+def best_distractor(
+    rows: NDArray[np.float32], distractors: Any, *, workers: int | None = None, device: str = "cpu"
+) -> NDArray[np.float32]:
+    """The highest score that each row has with any distractor; they are read a block at a time.
+
+    Args:
+        rows: float32 [V, D], on the grid.
+        distractors: [M, D], float16 or float32, M > 0; only sliced.
+        workers, device: as for `search_among_distractors`.
+
+    Raises:
+        ValueError: a row of the distractors is neither zero nor of unit length.
+    """
+    if device != "cpu":
+        from vidface.scores.pairs.blocks_torch import best_on_device
+
+        return best_on_device(rows, distractors, product_error(rows.shape[1], LONGEST), device=device)
+
+    best = np.full(len(rows), -np.inf)
+
+    def decide(mine: Array, _: Array, scores: Array, bound: Array) -> Array:
+        best[mine] = np.maximum(best[mine], scores.max(axis=1))
+        return np.asarray(best[mine] >= bound)
+
+    for start in range(0, len(distractors), DISTRACTORS):
+        block = checked_float32(distractors, start, start + DISTRACTORS)
+        look_up(rows, block, 1, decide, workers=workers)
+    return best.astype(np.float32)
 
 
 def _successes(
     rows: NDArray[np.float32],
-    until: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    sizes: NDArray[np.int64],
     best: NDArray[np.float32],
-    thresholds: NDArray[np.float32],
-    workers: int,
+    levels: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """int64 [V, T]: of the searches with one row and a mate after it, either way round, those that succeed."""
-    hits = np.zeros((len(rows), len(thresholds)), np.int64)
-
-    def work(jobs: Iterator[int]) -> None:
-        for start in jobs:
-            _count(rows, until, best, thresholds, start, min(start + 64, len(rows)), hits)
-
-    in_threads(work, range(0, len(rows), 64), workers)
-    return hits
-
-
-@njit(cache=True, nogil=True)
-def _count(rows: Any, until: Any, best: Any, thresholds: Any, start: int, stop: int, hits: Any) -> None:
-    for row in range(start, stop):
-        for other in range(row + 1, until[row]):
-            score = dot32(rows[row], rows[other])
-            first = np.int64(score > best[row]) + np.int64(score > best[other])
-            if first:
-                for t in range(thresholds.size):
-                    hits[row, t] += first * np.int64(score >= thresholds[t])
+    """int64 [T, I]: how many searches of an identity's rows for another of its rows succeed at every level."""
+    found = np.zeros((len(levels), len(starts)), np.int64)
+    for i, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        own = rows[start : start + size].astype(np.float64)
+        for top in range(0, size, MATES):
+            scores = (own[top : top + MATES] @ own.T).astype(np.float32)
+            first = scores > best[start + top : start + top + len(scores), np.newaxis]
+            first[np.arange(len(scores)), np.arange(top, top + len(scores))] = False  # nobody is its own mate
+            found[:, i] += [np.count_nonzero(scores[first] >= level) for level in levels]
+    return found

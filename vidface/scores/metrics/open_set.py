@@ -37,8 +37,6 @@ __all__ = [
     "search_outcomes",
 ]
 
-BLOCK = 768  # probes and gallery rows on a side: 2.4 MB of scores stay in the cache
-
 
 class SearchOutcomes(NamedTuple):
     """What every search found.
@@ -67,12 +65,11 @@ def search_outcomes(
     gallery_codes: ArrayLike,
     *,
     workers: int | None = None,
-    block: int = BLOCK,
 ) -> SearchOutcomes:
     """Search every probe in the gallery, exactly.
 
-    A score is `vidface.embeddings.exact.dot32` of two rows: the same bits on every machine, for any number of threads,
-    size of block and order of rows. Memory beside the inputs: a copy of the gallery, and 2.4 MB a worker.
+    A score is the exact cosine of two rows, rounded to float32: the same bits on every machine, for any number of
+    threads and any order of rows. Memory beside the inputs: about 40 MB for each worker.
 
     Args:
         probes: float32 [P, D], L2-normalised or zero. A zero row (no usable frame) scores 0 with everybody: it is
@@ -82,28 +79,48 @@ def search_outcomes(
         probe_codes: int [P], the identity of every probe; below 0: unknown, not mated.
         gallery_codes: int [G], that of every gallery row, 0 or more.
         workers: threads; None: one for every core this process may use. Sets speed, not the result.
-        block: rows on a side of a block of scores; sets memory and speed, not the result.
 
     Raises:
         ValueError: shapes that don't fit, an empty gallery, a gallery row of nobody, or rows that are neither of unit
             length nor zero.
     """
-    from vidface.scores.search.best import scan_gallery
+    from vidface.scores.search.faiss_search import Array, look_up
 
-    at_least_one(workers=workers, block=block)
+    at_least_one(workers=workers)
     asked, stored = two_sides(unit_rows_of(probes, "probes"), unit_rows_of(gallery, "gallery"))
-    people = integers(probe_codes, "probe_codes", len(asked))
-    enrolled = integers(gallery_codes, "gallery_codes", len(stored))
+    people = integers(probe_codes, "probe_codes", len(asked)).astype(np.int64)
+    enrolled = integers(gallery_codes, "gallery_codes", len(stored)).astype(np.int64)
     if len(stored) == 0 or (enrolled < 0).any():
         raise ValueError("the gallery is empty, or one of its rows has no identity")
-    names, compact = np.unique(enrolled, return_inverse=True)
-    order = np.argsort(compact, kind="stable")
-    place = np.minimum(np.searchsorted(names, people), len(names) - 1)
-    own = np.where(names[place] == people, place, -1).astype(np.int64)
-    best, best_row, mate, rank = scan_gallery(
-        asked, stored[order], own, compact[order], order, workers=workers, block=block
-    )
-    return SearchOutcomes(best, best_row, own >= 0, mate, rank)
+    names, whose = np.unique(enrolled, return_inverse=True)
+    order = np.argsort(whose, kind="stable")
+    starts = np.searchsorted(whose[order], np.arange(len(names)))
+    own = np.minimum(np.searchsorted(names, people), len(names) - 1)
+    mated = names[own] == people
+    best, mate = np.empty((2, len(asked)), np.float32)
+    best_row, rank = np.empty((2, len(asked)), np.int64)
+
+    def decide(some: Array, rows: Array, exact: Array, bound: Array) -> Array:
+        scores = exact.astype(np.float32)
+        best[some] = most = scores.max(axis=1)
+        if np.isneginf(bound[0]):  # scores of the whole gallery
+            best_row[some] = scores.argmax(axis=1)
+            tops = scores[:, order]
+            if len(names) < len(stored):  # an identity scores by its best row
+                tops = np.maximum.reduceat(tops, starts, axis=1)
+            mate[some] = mine = tops[np.arange(len(some)), own[some]]
+            rank[some] = np.count_nonzero(tops >= mine[:, np.newaxis], axis=1)
+        else:
+            best_row[some] = np.where(scores == most[:, np.newaxis], rows, len(stored)).min(axis=1)
+            people_of = whose[rows]
+            mate[some] = mine = np.where(people_of == own[some, np.newaxis], scores, -np.inf).max(axis=1)
+            ahead = np.sort(np.where(scores >= mine[:, np.newaxis], people_of, -1), axis=1)
+            rank[some] = np.count_nonzero(np.diff(ahead, axis=1, prepend=-1), axis=1)  # each identity once
+        return np.asarray(np.where(mated[some], mine, most) > bound.astype(np.float32))
+
+    look_up(asked, stored, 1, decide, workers=workers)
+    mate[~mated], rank[~mated] = np.nan, 0
+    return SearchOutcomes(best, best_row, mated, mate, rank)
 
 
 class Identification(NamedTuple):
