@@ -373,12 +373,11 @@ def test_a_page_never_stands_beside_the_data_of_another(
 ) -> None:
     """Where the second run fails on its way, the page of the first is gone."""
     vidface(*given.commands[command], "-o", tmp_path / "out", code=0)
-    module = {"report": "vidface.report.run.page", "compare": "vidface.report.comparison.page"}[command]
 
     def full(*_given: object) -> None:
         raise StoreError("no space left")
 
-    monkeypatch.setattr(f"{module}.write_drawing", full)
+    monkeypatch.setattr("vidface.report.drawing.files.write_drawing", full)
     ran = vidface(*given.commands[command], "-o", tmp_path / "out", code=1)
     assert "no space left" in ran.error and not (tmp_path / "out" / "index.html").exists()
     monkeypatch.undo()

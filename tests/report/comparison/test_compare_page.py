@@ -12,7 +12,7 @@ from compared_sets import ComparedSet
 
 from vidface.errors import StoreError, UsageError
 from vidface.report.comparison.page import check_output, write_comparison
-from vidface.report.comparison.text import escape_latex, escape_markdown, latex, markdown, text
+from vidface.report.comparison.text import escape_markdown, markdown, text
 from vidface.runs.compare_result import Comparison, verdict
 
 HOSTILE = "<script>alert(1)</script>_{}|&$#%^~\\"
@@ -34,7 +34,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 def folder(found: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("page") / "new" / "folder"
     written = write_comparison(found, target)
-    assert written[-1] == target / "index.html" and all(path.is_file() for path in written)
+    assert written[0] == target / "index.html" and all(path.is_file() for path in written)
     assert {path for path in target.rglob("*") if path.is_file()} == set(written)
     return target
 
@@ -75,53 +75,6 @@ def test_markdown_shows_every_name_as_it_is(found: Comparison) -> None:
 )
 def test_markdown_escapes(words: str, wanted: str) -> None:
     assert escape_markdown(words) == wanted
-
-
-@pytest.mark.parametrize(
-    ("words", "wanted"),
-    [
-        ("a_b", r"a\_b"),
-        ("50 % & $5 #1 {x}", r"50 \% \& \$5 \#1 \{x\}"),
-        ("\\input{x}", r"\textbackslash{}input\{x\}"),
-        ("~^", r"\textasciitilde{}\textasciicircum{}"),
-        ("[4pt]", "{[}4pt]"),
-        ("*", "{*}"),
-        ("a---b,,", "a-{}-{}-b,{},"),
-        ("1e-4, -0.01 (+0.01 to +0.02)", "1e-4, $-$0.01 ($+$0.01 to $+$0.02)"),
-        ("?`<<'\"", r"?\textasciigrave{}\textless{}\textless{}\textquotesingle{}\textquotedbl{}"),
-    ],
-)
-def test_latex_escapes(words: str, wanted: str) -> None:
-    assert escape_latex(words) == wanted
-
-
-def test_latex_is_two_tables_with_as_many_cells_in_every_row(found: Comparison) -> None:
-    written = latex(found)
-    tables = re.findall(r"\\begin\{tabular\}\{([lr]+)\}\n(.*?)\\end\{tabular\}", written, re.DOTALL)
-    assert [alignment for alignment, _ in tables] == ["llll", "llrlll"]
-    for alignment, body in tables:
-        rows = [line for line in body.split("\n") if line and not re.fullmatch(r"\\\w+rule", line)]
-        assert all(line.endswith(r" \\") for line in rows)
-        assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(alignment) - 1}
-        bare = re.sub(r"\\[{}$&#_%]", "", body)  # what is escaped
-        assert (
-            bare.count("{") == bare.count("}")
-            and bare.count("$") % 2 == 0
-            and not re.search(r"[#_%^~<>|]", bare)
-        )
-
-
-def test_latex_says_the_verdict_in_a_word_or_two(found: Comparison) -> None:
-    rows = [line for line in latex(found).split("\n") if line.startswith(" & ") or " & first & 0" in line]
-    assert len(rows) == 3 * len(found.measures)
-    words = {None: "", 1: "better", -1: "worse", 0: "cannot be told"}
-    for number, row in enumerate(rows):
-        measure, run = found.measures[number // 3], number % 3
-        gain = measure.differences[run]
-        assert row.endswith(rf" & {words[gain and gain.verdict]} \\")
-        if gain is not None:
-            sign = "$-$" if gain.value < 0 else "$+$"
-            assert f" & {sign}{abs(gain.value):.4f} ($" in row
 
 
 def test_the_data_of_everything_lie_beside_the_page(found: Comparison, folder: Path) -> None:

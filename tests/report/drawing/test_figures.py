@@ -36,8 +36,8 @@ from vidface.report.drawing.figures_drawing import (
     drawn,
     legend,
     new_figure,
-    write_drawing,
 )
+from vidface.report.drawing.files import write_drawing
 from vidface.report.run.content import Cmc, Curves, Histogram, OperatingPoint, Sweep
 from vidface.scores.metrics.listed_pairs import equal_error_rate
 

@@ -20,7 +20,7 @@ from vidface.files import store
 from vidface.files.faults import record_faults
 from vidface.files.json_files import write_json
 from vidface.manifest.manifest import Manifest, read_manifest, write_manifest
-from vidface.report.run import projection, strips
+from vidface.report.run import examples, projection
 from vidface.report.run.content import Content
 from vidface.report.run.gather import gather
 from vidface.runs.opened import Run, open_run, run_entry
@@ -320,7 +320,7 @@ def test_strips_show_all_frames_in_the_order_of_time(
 
 
 def test_a_long_video_is_an_even_sample(run: Run, videos: Videos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strips, "MOST_FRAMES", 4)
+    monkeypatch.setattr(examples, "MOST_FRAMES", 4)
     video = max(videos.frames, key=lambda v: len(videos.frames[v]))
     strip = gather(run, videos=[video], pictures=False).strips[0]
     count = len(videos.frames[video])

@@ -244,7 +244,7 @@ def test_tracks_are_told_where_there_are_several(tmp_path: Path) -> None:
     html = write_report(dataclasses.replace(empty(), strips=[strip]), tmp_path)[0].read_text("utf-8")
     assert "Frame 1: cluster 0, kept, cosine 0.50, track 1" in html and "nobody known" in html
     assert "track by track" in html
-    single = dataclasses.replace(strip, frames=[frame._replace(track=0) for frame in frames])
+    single = strip._replace(frames=[frame._replace(track=0) for frame in frames])
     html = write_report(dataclasses.replace(empty(), strips=[single]), tmp_path)[0].read_text("utf-8")
     assert "track 0" not in html
 
@@ -318,7 +318,7 @@ def test_200_000_videos_stay_below_20_megabytes(tmp_path: Path) -> None:
         strips=strips,
         impostors=pairs,
         genuine=pairs,
-        confused=[dataclasses.replace(content.confused[0], identity=f"p{at}") for at in range(20)],
+        confused=[content.confused[0]._replace(identity=f"p{at}") for at in range(20)],
         map=some_map(videos=5000, people=900),
         faults=Table(
             "faults", "Every fault", ["video", "detail"], [[f"v{at}", "x" * 90] for at in range(200_000)]

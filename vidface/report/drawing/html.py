@@ -2,7 +2,7 @@
 
 Pages are one file each: styles inside, figures as inline SVG, pictures as data URIs, no script at all. The policy in
 `templates/base.html.j2` makes browsers refuse everything else, so even text that slipped through could run nothing and
-fetch nothing. Tested in ``tests/report/drawing/test_html.py``.
+fetch nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vidface.errors import UsageError, printable
 from vidface.frames.frame import Pixels
@@ -22,14 +20,11 @@ from vidface.report.run.content import Cell, Table
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["PageTable", "environment", "interval", "number", "page_table", "picture", "render", "shown"]
-
 TEXT_LIMIT = 120  # letters of an id that a page shows; its CSV has all of them
 JPEG_QUALITY = 72
 
 
-@dataclass(frozen=True)
-class PageTable:
+class PageTable(NamedTuple):
     """A table as a page shows it: cells as text, ``total`` rows in ``data``, the page's link to its CSV file."""
 
     name: str
@@ -123,20 +118,11 @@ def page_table(table: Table, data: str | None, limit: int = 50) -> PageTable:
 
     A column is numeric, and set to the right, where it holds numbers and no text.
     """
-    return PageTable(
-        table.name,
-        table.title,
-        table.note,
-        [shown(column) for column in table.columns],
-        [_numeric([row[at] for row in table.rows]) for at in range(len(table.columns))],
-        [[number(cell) for cell in row] for row in table.rows[:limit]],
-        len(table.rows),
-        data,
-    )
-
-
-def _numeric(cells: Sequence[Cell]) -> bool:
-    return not any(isinstance(cell, str) for cell in cells) and any(cell is not None for cell in cells)
+    known = [[row[at] for row in table.rows if row[at] is not None] for at in range(len(table.columns))]
+    numeric = [bool(cells) and not any(isinstance(cell, str) for cell in cells) for cells in known]
+    columns = [shown(column) for column in table.columns]
+    rows = [[number(cell) for cell in row] for row in table.rows[:limit]]
+    return PageTable(table.name, table.title, table.note, columns, numeric, rows, len(table.rows), data)
 
 
 def picture(pixels: Pixels) -> str:

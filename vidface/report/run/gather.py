@@ -1,15 +1,14 @@
 """Everything a report says, from the files of a run: read, compared and counted here, drawn elsewhere.
 
-Every list and sample is the same for the same files, whatever the threads. Tested in
-``tests/report/run/test_content.py``.
+Every list and sample is the same for the same files, whatever the threads.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +18,30 @@ from vidface.features.engines import Engine
 from vidface.files.store import Embeddings, FeaturesInfo, read_embeddings, read_features, warnings_of
 from vidface.frames.frame import Pixels
 from vidface.manifest.names import NameIndex
-from vidface.report.run.content import Cmc, Confused, Content, Pair, Strip
-from vidface.report.run.hardest import confused_people
-from vidface.report.run.headline import counts_table, headline, protocol_words, sweep_of
-from vidface.report.run.pair_curves import curves_of, histogram_of, pairs_of
+from vidface.report.run.content import Cmc, Content, Pair, Strip
+from vidface.report.run.examples import (
+    choose,
+    confused_people,
+    cosines_to_plain,
+    nearest_frame,
+    read_thumbnails,
+    strip_of,
+)
+from vidface.report.run.numbers import (
+    counts_table,
+    curves_of,
+    fault_tables,
+    faults_of,
+    headline,
+    histogram_of,
+    made_with_table,
+    protocol_words,
+    sweep_of,
+)
 from vidface.report.run.projection import map_of
-from vidface.report.run.provenance import fault_tables, faults_of, made_with_table
-from vidface.report.run.strips import choose, cosines_to_plain, nearest_frame, strip_of
-from vidface.report.run.thumbnails import read_thumbnails
 from vidface.runs.opened import Run
 from vidface.scores.metrics.ranking import cmc
-from vidface.scores.pairs.distribution import pair_distribution
+from vidface.scores.pairs.distribution import Extremes, pair_distribution
 from vidface.scores.protocols import iqiyi
 from vidface.scores.protocols.lfrc import identity_codes
 from vidface.scores.protocols.table import load
@@ -44,8 +56,7 @@ PEOPLE = 12  # of the lowest AP
 STRIPS = 6  # of each kind
 
 
-@dataclass(frozen=True)
-class _Opened:
+class _Opened(NamedTuple):
     """A run in memory; ``embeddings`` are in the manifest's order, ``rows`` are where they stand in ``found``."""
 
     run: Run
@@ -88,6 +99,7 @@ def gather(
         if len(places) != 1:
             raise UsageError(f"--video {printable(video)}: there is no such video in {run.manifest.path}")
     opened = _open(run)
+    info, found = opened.info, opened.found
     protocol = load(run.options.protocol)
     missing: dict[str, str] = {}
     scores, rankings = _score(opened)
@@ -105,14 +117,14 @@ def gather(
         missing["sweep"] = (
             "this run has no sweep: pass --thresholds none,0.2:0.6:0.05, or make it with vidface sweep"
         )
-    curve, confused = None, []
+    ranks, confused = None, []
     if rankings is None:
         missing["cmc"] = missing["confused"] = _why_not(scores, "iqiyi")
     else:
         _, identities, hits = iqiyi.ranked_hits(
             rankings, run.manifest, gallery_split=run.options.gallery_split
         )
-        curve = Cmc(np.arange(1, hits.shape[1] + 1), cmc(hits), len(identities))
+        ranks = Cmc(np.arange(1, hits.shape[1] + 1), cmc(hits), len(identities))
         confused = confused_people(run, opened.embeddings, rankings, scores["per_identity"], PEOPLE)
         if not confused:
             missing["confused"] = "every person has an AP of 1"
@@ -128,34 +140,35 @@ def gather(
     plane = map_of(opened.embeddings, run.manifest)
     if plane is None:
         missing["map"] = "fewer than three videos have a usable frame"
-    detected = opened.info is not None and "faces" in opened.info.attributes
+    detected = info is not None and "faces" in info.attributes
     strips = _strips(opened, [run.manifest.video_ids[place] for (place,) in shown.values()])
     if not strips:
         missing["strips"] = "no video has a frame"
+    fault_counts, every_fault = fault_tables(faults, found)
     content = Content(
         title=run.name,
         headline=numbers,
-        counts=counts_table(run, opened.found, scores, len(faults), what="faces" if detected else "frames"),
+        counts=counts_table(run, found, scores, len(faults), what="faces" if detected else "frames"),
         protocol=protocol_words(run, scores),
         warnings=list(dict.fromkeys(warnings)),
         missing=missing,
-        made_with=made_with_table(run, opened.info),
+        made_with=made_with_table(run, info),
         sweep=None if table is None else sweep_of(table, run),
         curves=curves,
         histogram=histogram_of(spread, scores) if protocol.figures else None,
-        cmc=curve,
+        cmc=ranks,
         faces=detected,
-        weighted=opened.found.weights is not None,
+        weighted=found.weights is not None,
         strips=strips,
         confused=confused,
         impostors=_pairs(spread.strongest, run),
         genuine=_pairs(spread.weakest, run),
         map=plane,
-        fault_counts=(tables := fault_tables(faults, opened.found))[0],
-        faults=tables[1],
+        fault_counts=fault_counts,
+        faults=every_fault,
         lines="" if protocol.figures else protocol.lines(scores),
     )
-    return _illustrated(content, opened) if pictures and opened.info is not None else content
+    return _illustrated(content, opened, info) if pictures and info is not None else content
 
 
 def _open(run: Run) -> _Opened:
@@ -211,36 +224,37 @@ def _strips(opened: _Opened, asked: Sequence[str]) -> list[Strip]:
     ]
 
 
-def _pairs(extremes: Any, run: Run) -> list[Pair]:
-    return pairs_of(extremes, run.manifest.video_ids, run.manifest)
+def _pairs(extremes: Extremes, run: Run) -> list[Pair]:
+    ids, who = run.manifest.video_ids, run.manifest.identities
+    return [
+        Pair(float(cosine), ids[a], who[a], ids[b], who[b])
+        for cosine, (a, b) in zip(extremes.scores, extremes.pairs.tolist(), strict=True)
+    ]
 
 
-def _illustrated(content: Content, opened: _Opened) -> Content:
+def _illustrated(content: Content, opened: _Opened, info: FeaturesInfo) -> Content:
     """Add pictures: of strips every frame; of other videos the frame that is nearest to their embedding."""
-    assert opened.info is not None
-    manifest, info = opened.run.manifest, opened.info
+    manifest = opened.run.manifest
     place = dict(zip(manifest.video_ids, opened.rows.tolist(), strict=True))
-    faces = _enrolled(content.confused, opened.run)
-    shown = {video for people in content.confused for video in (answer.video_id for answer in people.ranked)}
-    shown |= {video for pair in (*content.impostors, *content.genuine) for video in (pair.a_id, pair.b_id)}
-    shown |= set(faces.values())
-    nearest = {
-        video: row
-        for video in sorted(shown)
-        if (row := nearest_frame(place[video], opened.found, info)) is not None
-    }
+    pairs = [*content.impostors, *content.genuine]
+    faces = _enrolled({people.identity for people in content.confused}, opened.run)
+    shown = {answer.video_id for people in content.confused for answer in people.ranked}
+    shown |= {*(pair.a_id for pair in pairs), *(pair.b_id for pair in pairs), *faces.values()}
+    nearest = {video: nearest_frame(place[video], opened.found, info) for video in sorted(shown)}
     wanted: dict[int, set[int]] = {}
     for strip in content.strips:
         wanted.setdefault(place[strip.video_id], set()).update(frame.row for frame in strip.frames)
     for video, row in nearest.items():
-        wanted.setdefault(place[video], set()).add(row)
+        if row is not None:
+            wanted.setdefault(place[video], set()).add(row)
     pictures, missing = read_thumbnails(manifest, info, wanted)
 
-    def of(video: str | None, row: int | None = None) -> Pixels | None:
-        if video is None:
-            return None
-        row = nearest.get(video) if row is None else row
+    def of(video: str) -> Pixels | None:
+        row = nearest[video]
         return None if row is None else pictures.get((place[video], row))
+
+    def both(pairs: Sequence[Pair]) -> list[Pair]:
+        return [pair._replace(a_picture=of(pair.a_id), b_picture=of(pair.b_id)) for pair in pairs]
 
     notes = []
     if missing:
@@ -248,34 +262,28 @@ def _illustrated(content: Content, opened: _Opened) -> Content:
         notes = [
             f"pictures of {len(missing)} of {len(wanted)} videos shown are missing; the first is {video}: {why}"
         ]
+    strips = []
+    for strip in content.strips:
+        at = place[strip.video_id]
+        frames = [frame._replace(picture=pictures.get((at, frame.row))) for frame in strip.frames]
+        strips.append(strip._replace(frames=frames))
+    confused = []
+    for people in content.confused:
+        ranked = [answer._replace(picture=of(answer.video_id)) for answer in people.ranked]
+        face = of(faces[people.identity]) if people.identity in faces else None
+        confused.append(people._replace(picture=face, ranked=ranked))
     return replace(
         content,
         warnings=[*content.warnings, *notes],
-        strips=[
-            replace(
-                strip,
-                frames=[frame._replace(picture=of(strip.video_id, frame.row)) for frame in strip.frames],
-            )
-            for strip in content.strips
-        ],
-        confused=[
-            replace(
-                people,
-                picture=of(faces.get(people.identity)),
-                ranked=[answer._replace(picture=of(answer.video_id)) for answer in people.ranked],
-            )
-            for people in content.confused
-        ],
-        impostors=[
-            pair._replace(a_picture=of(pair.a_id), b_picture=of(pair.b_id)) for pair in content.impostors
-        ],
-        genuine=[pair._replace(a_picture=of(pair.a_id), b_picture=of(pair.b_id)) for pair in content.genuine],
+        strips=strips,
+        confused=confused,
+        impostors=both(content.impostors),
+        genuine=both(content.genuine),
     )
 
 
-def _enrolled(confused: Sequence[Confused], run: Run) -> dict[str, str]:
+def _enrolled(names: set[str], run: Run) -> dict[str, str]:
     """The first enrolment video, by id, of each of these people."""
-    names = {people.identity for people in confused}
     manifest = run.manifest
     first: dict[str, str] = {}
     for video, identity, split in zip(manifest.video_ids, manifest.identities, manifest.splits, strict=True):

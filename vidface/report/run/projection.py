@@ -13,8 +13,6 @@ import numpy.typing as npt
 from vidface.manifest.manifest import Manifest
 from vidface.report.run.content import Map
 
-__all__ = ["MOST", "map_of", "principal_components", "sampled_videos"]
-
 MOST = 2000  # videos: some ten seconds of work, and no more points than the eye tells apart
 STRANGERS = 0.2  # share of them that may be of nobody known
 FEWEST = 10  # fewer points have no neighbourhoods
@@ -32,16 +30,11 @@ def map_of(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> Map | Non
     if len(usable) < 3:
         return None
     chosen, note = sampled_videos(usable, manifest, MOST)
-    rows = embeddings[chosen].astype(np.float64)
-    xy, method = _plane(rows)
-    return Map(
-        xy,
-        [manifest.identities[place] for place in chosen.tolist()],
-        [manifest.video_ids[place] for place in chosen.tolist()],
-        method,
-        len(usable),
-        note,
+    xy, method = _plane(embeddings[chosen].astype(np.float64))
+    identities, ids = (
+        [names[place] for place in chosen.tolist()] for names in (manifest.identities, manifest.video_ids)
     )
+    return Map(xy, identities, ids, method, len(usable), note)
 
 
 def sampled_videos(
@@ -59,7 +52,8 @@ def sampled_videos(
         videos.setdefault(manifest.identities[place], []).append(place)
     strangers = videos.pop("", [])
     random = np.random.default_rng(SEED)
-    names = [sorted(videos)[number] for number in random.permutation(len(videos))] if len(videos) else []
+    known = sorted(videos)
+    names = [known[number] for number in random.permutation(len(known))]
     names.sort(key=lambda name: len(videos[name]) < 2)  # stable: the drawn order stays
     room = most - min(len(strangers), round(most * STRANGERS))
     chosen: list[int] = []
