@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from itertools import combinations
@@ -381,7 +380,7 @@ def test_a_threshold_that_ties_with_another_is_not_called_the_best(
     table = sweep(run.features, run.manifest, [None, THRESHOLD, 0.9], run.options)
     for row, value in zip(table["rows"], values, strict=True):
         row["mAP@100"], row["tpr@fpr"] = value, dict.fromkeys(TARGETS)
-    found = gather(dataclasses.replace(run, sweep=table), pictures=False).sweep
+    found = gather(run._replace(sweep=table), pictures=False).sweep
     assert found.chosen == "0.35"
     assert (found.warning is not None) == warned
     starred = [
@@ -395,7 +394,7 @@ def test_a_threshold_that_is_not_the_best_needs_no_warning(run: Run) -> None:
     for row in table["rows"]:
         row["mAP@100"] = 0.5 if row["threshold"] == "none" else 0.4
         row["tpr@fpr"] = dict.fromkeys(TARGETS)
-    found = gather(dataclasses.replace(run, sweep=table), pictures=False).sweep
+    found = gather(run._replace(sweep=table), pictures=False).sweep
     assert (found.chosen, found.warning, list(found.measures)) == ("0.35", None, ["mAP@100"])
     others = gather(run, thresholds=[0.5], pictures=False).sweep
     assert (others.chosen, others.warning) == (None, None)
@@ -404,7 +403,7 @@ def test_a_threshold_that_is_not_the_best_needs_no_warning(run: Run) -> None:
 def test_stored_scores_are_taken_as_they_are(run: Run) -> None:
     scores = score(read_scored(run.embeddings, run.manifest), run.manifest, run.options)
     scores["mAP@100"] = 0.123
-    said = gather(dataclasses.replace(run, scores=scores), pictures=False)
+    said = gather(run._replace(scores=scores), pictures=False)
     assert said.headline[0].value == 0.123
     assert said.cmc is not None and said.confused
 
@@ -437,14 +436,14 @@ def test_what_it_was_made_with(content: Content, run: Run) -> None:
 
 
 def test_without_features_there_are_labels_alone(run: Run, content: Content) -> None:
-    bare = gather(dataclasses.replace(run, features=None))
+    bare = gather(run._replace(features=None))
     assert {strip.why for strip in bare.strips} == {"most fragmented", "random"}
     for strip in bare.strips:
         assert all(frame.seconds is frame.cosine is frame.picture is None for frame in strip.frames)
         assert [frame.row for frame in strip.frames] == list(range(strip.shown_of))
     assert bare.impostors == content.impostors
     with pytest.raises(UsageError, match="pass --features FILE"):
-        gather(dataclasses.replace(run, features=None), thresholds=[0.5])
+        gather(run._replace(features=None), thresholds=[0.5])
 
 
 def test_videos_that_are_gone_have_no_pictures_and_that_is_said(run: Run, content: Content) -> None:
