@@ -22,11 +22,10 @@ from vidface.features.engines.reading import ReadOptions, Video, VideoEnd
 from vidface.features.foreign import NOT_KNOWN
 from vidface.files import store
 from vidface.files.store import FeaturesInfo
+from vidface.frames.faces.align import align_faces
 from vidface.frames.frame import Pixels
 from vidface.manifest.manifest import Manifest
 from vidface.manifest.names import composed
-
-__all__ = ["Pictures", "Shot", "open_pictures"]
 
 SILENT_SECONDS = 20.0  # between two frames: who waits for a report has less patience than who extracts
 VIDEO_SECONDS = 120.0  # for one video
@@ -37,28 +36,20 @@ BACKDROP = (40, 40, 40)  # beside a frame that is not square
 
 
 class Shot(NamedTuple):
-    """A whole frame, and which of the rows asked for lie in it.
+    """A whole frame, and which of the rows asked for lie in it."""
 
-    Attributes:
-        seconds: when it is shown.
-        pixels: uint8 [H, W, 3] RGB.
-        rows: numbers within the video, ascending; several where a row is a face.
-    """
-
-    seconds: float
-    pixels: Pixels
-    rows: list[int]
+    seconds: float  # when it is shown
+    pixels: Pixels  # uint8 [H, W, 3] RGB
+    rows: list[int]  # numbers within the video, ascending; several where a row is a face
 
 
 class Pictures:
-    """Reads pictures of many videos with few processes; several threads may ask. From `open_pictures`.
-
-    Attributes:
-        missing: video id -> why pictures of it are missing, filled while they are asked for.
-    """
+    """Reads pictures of many videos with few processes; several threads may ask. From `open_pictures`."""
 
     def __init__(self, manifest: Manifest, info: FeaturesInfo, decoders: Decoders) -> None:
-        self.missing: dict[str, str] = {}
+        self.missing: dict[
+            str, str
+        ] = {}  # video id -> why pictures of it are missing, filled while they are asked for
         self._manifest, self._info, self._decoders = manifest, info, decoders
         self._places = {composed(video_id): i for i, video_id in enumerate(manifest.video_ids)}
 
@@ -81,9 +72,8 @@ class Pictures:
         faces = store.read_faces(self._info.path, start, stop) if detected else None
         found: dict[int, Pixels] = {}
         for shot in self.shots(video, rows):
-            if faces is None:
-                pictures = [shot.pixels]
-            else:
+            pictures = [shot.pixels]
+            if faces is not None:
                 pictures = self.aligned(video, shot.pixels, faces.points[shot.rows])
             for row, picture in zip(shot.rows, pictures, strict=False):
                 found[row] = fit_square(picture, size)
@@ -94,8 +84,6 @@ class Pictures:
 
         Where faces cannot be aligned there are none, and a reason: OpenCV is not there, or the points are damaged.
         """
-        from vidface.frames.faces.align import align_faces
-
         try:
             return list(align_faces(pixels, points))
         except VidfaceError as error:
@@ -107,13 +95,7 @@ class Pictures:
 
         Frames are found by their time, to the bit: damaged ones were left out of the features, so counting would be
         wrong. Where several frames have one time, the rows go to them in order, or all to the first if rows are faces.
-
-        Args:
-            video: its place in the features file.
-            rows: row numbers within the video, in any order.
-
-        Raises:
-            StoreError: the features file is gone or damaged.
+        Arguments and errors as of `thumbnails`.
         """
         video_id = self._info.video_ids[video]
         start, stop = self._info.offsets[video : video + 2]
@@ -183,21 +165,11 @@ def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
 
 
 def fit_square(pixels: Pixels, size: int) -> Pixels:
-    """Scale a picture to fit into a square, averaging where it shrinks; what is not square stands between dark bars.
-
-    Args:
-        pixels: uint8 [H, W, 3].
-        size: side of the square.
-
-    Returns:
-        uint8 [size, size, 3].
-    """
+    """Scale a picture, uint8 [H, W, 3], to fit into a square; what is not square stands between dark bars."""
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
     inside = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = Image.fromarray(pixels)
-    if inside != picture.size:
-        picture = picture.resize(inside, Image.Resampling.LANCZOS)
+    picture = Image.fromarray(pixels).resize(inside, Image.Resampling.LANCZOS)
     square = Image.new("RGB", (size, size), BACKDROP)
     square.paste(picture, ((size - inside[0]) // 2, (size - inside[1]) // 2))
     return np.array(square)

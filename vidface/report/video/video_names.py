@@ -12,8 +12,6 @@ from vidface.errors import UsageError, printable
 from vidface.files.store import FeaturesInfo
 from vidface.manifest.names import NameIndex
 
-__all__ = ["find_video"]
-
 LONGEST = 256  # letters of a name that is compared with what was typed
 
 
