@@ -88,19 +88,16 @@ def test_the_data_of_everything_lie_beside_the_page(found: Comparison, folder: P
         measure, run = found.measures[number // 3], number % 3
         assert (row["measure"], float(row["value"])) == (measure.name, measure.values[run].value)
         gain = measure.differences[run]
-        assert [row["difference"], row["difference low"]] == (
-            ["", ""] if gain is None else [repr(gain.value), repr(gain.low)]
-        )
+        wanted = ["", ""] if gain is None else [repr(gain.value), repr(gain.low)]
+        assert [row["difference"], row["difference low"]] == wanted
     assert written[2]["run"] == "'=third"
     changed = {n for run in (1, 2) for n in found.changed_videos(run)}
     assert len(rows("videos")) == len(changed) and rows("videos")[0]["video"].startswith(HOSTILE)
     assert len(rows("people")) == len({i for run in (1, 2) for i in found.changed_identities(run)})
     rates = rows("rates")
     assert float(rates[0]["TPR first"]) == 1 and len(rates) == len(found.edges)
-    best = [
-        min(rank for rank in found.ranks[0][found.wanted.identity == i])
-        for i in range(len(found.wanted.names))
-    ]
+    people = range(len(found.wanted.names))
+    best = [min(found.ranks[0][found.wanted.identity == i]) for i in people]
     assert [float(row["first"]) for row in rows("cmc")][4] == sum(rank <= 5 for rank in best) / len(best)
 
 
@@ -111,7 +108,10 @@ def test_the_page_in_a_browser(folder: Path) -> None:
         with looking_at(opened, page_file) as page:
             drawn = figures(page)
             assert [one["id"] for one in drawn] == [
-                f"figure-{name}" for name in ("differences", "roc", "det", "cmc")
+                "figure-differences",
+                "figure-roc",
+                "figure-det",
+                "figure-cmc",
             ]
             assert all(one["width"] > 200 and one["shapes"] > 10 and one["letters"] > 5 for one in drawn)
             assert HOSTILE in page.inner_text("#table-videos >> xpath=ancestor::table")

@@ -6,10 +6,10 @@ import json
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from feature_files import stored_features
 from sklearn.metrics import roc_curve
 
 from vidface.embeddings.cluster import cluster
@@ -55,35 +55,15 @@ class Videos:
                 self.rows.append((video, f"{video}.mp4", identity, split))
                 self.frames[video] = frames.astype(np.float32)
                 self.times[video] = random.permutation(count).astype(np.float32) / 8
-        order = random.permutation(len(self.rows))
-        self.rows = [self.rows[place] for place in order]
+        self.rows = [self.rows[place] for place in random.permutation(len(self.rows))]
+        self.who = {video: identity for video, _, identity, _ in self.rows}
 
 
 def write_run(folder: Path, videos: Videos, rows: list[tuple[str, str, str, str]]) -> Path:
     folder.mkdir()
     manifest, features = folder / "set.csv", folder / "features.h5"
     write_manifest(manifest, rows)
-    truth = read_manifest(manifest)
-    made = [
-        store.VideoRows(
-            video,
-            videos.frames[video],
-            videos.times[video],
-            "ok" if len(videos.frames[video]) else "failed",
-            [],
-        )
-        for video in truth.video_ids
-    ]
-    store.write_shard(folder / "shard.h5", made, WIDTH, "float32")
-    made_with = {
-        "manifest_sha256": truth.sha256,
-        "model_name": "<script>",
-        "model_sha256": "1" * 64,
-        "flip": False,
-        "fps": "8",
-        "decoder": "pyav",
-    }
-    store.join_shards([folder / "shard.h5"], features, made_with)
+    stored_features(features, read_manifest(manifest), videos.frames, videos.times)
     cluster(features, folder / "embeddings.h5", ClusterOptions(threshold=THRESHOLD))
     options = ScoreOptions(targets=TARGETS)
     write_json(folder / "run.json", {"run": run_entry(folder, manifest, features, options)})
@@ -111,15 +91,26 @@ def content(run: Run) -> Content:
 
 
 @pytest.fixture(scope="module")
-def embeddings(run: Run) -> dict[str, np.ndarray]:
-    found = store.read_embeddings(run.embeddings)
+def found(run: Run) -> store.Embeddings:
+    return store.read_embeddings(run.embeddings)
+
+
+@pytest.fixture(scope="module")
+def labels(found: store.Embeddings) -> dict[str, np.ndarray]:
+    """The cluster of every frame of a video."""
+    own = np.split(found.labels, np.cumsum(found.frames)[:-1])
+    return dict(zip(found.video_ids, own, strict=True))
+
+
+@pytest.fixture(scope="module")
+def embeddings(found: store.Embeddings) -> dict[str, np.ndarray]:
     return dict(zip(found.video_ids, found.embeddings.astype(np.float64), strict=True))
 
 
 @pytest.fixture(scope="module")
 def pairs(videos: Videos, embeddings: dict[str, np.ndarray]) -> list[tuple[float, bool, str, str]]:
     """(cosine, genuine, id, id) of all pairs."""
-    who = {video: identity for video, _, identity, _ in videos.rows}
+    who = videos.who
     return [
         (float(embeddings[a] @ embeddings[b]), who[a] == who[b] != "", a, b)
         for a, b in combinations(sorted(who), 2)
@@ -196,7 +187,7 @@ def test_histograms_hold_every_pair(content: Content, pairs: list) -> None:
 
 
 def test_pairs_at_both_ends(content: Content, videos: Videos, pairs: list) -> None:
-    who = {video: identity for video, _, identity, _ in videos.rows}
+    who = videos.who
     for listed, genuine, sign in ((content.impostors, False, -1), (content.genuine, True, 1)):
         expected = sorted((sign * round(s, 5), a, b) for s, g, a, b in pairs if g is genuine)
         assert len(listed) == 24
@@ -264,57 +255,47 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def test_which_strips_are_shown(
-    content: Content, run: Run, videos: Videos, embeddings: dict[str, np.ndarray]
+    content: Content, videos: Videos, embeddings: dict[str, np.ndarray], labels: dict[str, np.ndarray]
 ) -> None:
-    found = store.read_embeddings(run.embeddings)
-    offsets = np.concatenate([[0], np.cumsum(found.frames)])
-    labels = {v: found.labels[offsets[i] : offsets[i + 1]] for i, v in enumerate(found.video_ids)}
     plain = {v: unit(frames).sum(axis=0) for v, frames in videos.frames.items() if len(frames)}
     changed = {v: float(mean / np.linalg.norm(mean) @ embeddings[v]) for v, mean in plain.items()}
-    most = sorted((c, v) for v, c in changed.items() if c < 1 - 1e-6)[:6]
-    by_why = {
-        why: [strip.video_id for strip in content.strips if strip.why == why]
-        for why in ("most changed", "most fragmented", "random")
-    }
-    assert by_why["most changed"] == [v for _, v in most]
-    clusters = {
-        v: (-len(set(own.tolist())), float((own == 0).mean()), v) for v, own in labels.items() if len(own)
-    }
-    split = sorted(key for v, key in clusters.items() if key[0] < -1 and v not in by_why["most changed"])
-    assert by_why["most fragmented"] == [v for _, _, v in split[:6]]
-    assert len(by_why["random"]) == 6
-    shown = [strip.video_id for strip in content.strips]
-    assert len(shown) == len(set(shown)) == 18
-    assert all(len(videos.frames[video]) for video in shown)
+    shown: dict[str, list[str]] = {}
+    for strip in content.strips:
+        shown.setdefault(strip.why, []).append(strip.video_id)
+    assert list(shown) == ["most changed", "most fragmented", "random"]
+    assert shown["most changed"] == [
+        v for _, v in sorted((c, v) for v, c in changed.items() if c < 1 - 1e-6)[:6]
+    ]
+    clusters = sorted(
+        (-len(set(own.tolist())), (own == 0).mean(), v) for v, own in labels.items() if len(own)
+    )
+    split = [v for count, _, v in clusters if count < -1 and v not in shown["most changed"]]
+    assert shown["most fragmented"] == split[:6]
+    every = [strip.video_id for strip in content.strips]
+    assert len(shown["random"]) == 6 and len(every) == len(set(every)) == 18
+    assert all(len(videos.frames[video]) for video in every)
 
 
 def test_strips_show_all_frames_in_the_order_of_time(
-    content: Content, run: Run, videos: Videos, embeddings: dict[str, np.ndarray]
+    content: Content, videos: Videos, embeddings: dict[str, np.ndarray], labels: dict[str, np.ndarray]
 ) -> None:
-    found = store.read_embeddings(run.embeddings)
-    offsets = np.concatenate([[0], np.cumsum(found.frames)])
-    who = {video: identity for video, _, identity, _ in videos.rows}
     zero_rows = 0
     for strip in content.strips:
-        place = found.video_ids.index(strip.video_id)
-        labels = found.labels[offsets[place] : offsets[place + 1]]
-        times = videos.times[strip.video_id]
-        assert strip.identity == who[strip.video_id]
-        assert [frame.row for frame in strip.frames] == np.argsort(times).tolist()
-        assert [frame.seconds for frame in strip.frames] == sorted(times.tolist())
-        assert [frame.label for frame in strip.frames] == labels[np.argsort(times)].tolist()
-        assert [frame.kept for frame in strip.frames] == [frame.label == 0 for frame in strip.frames]
-        assert (strip.shown_of, strip.kept) == (len(labels), int((labels == 0).sum()))
-        assert strip.clusters == len(set(labels.tolist()))
+        own, times = labels[strip.video_id], videos.times[strip.video_id]
+        order = np.argsort(times)
+        assert strip.identity == videos.who[strip.video_id]
+        expected = [(row, times[row], own[row], own[row] == 0) for row in order]
+        assert [(frame.row, frame.seconds, frame.label, frame.kept) for frame in strip.frames] == expected
+        assert (strip.shown_of, strip.kept) == (len(own), int((own == 0).sum()))
+        assert strip.clusters == len(set(own.tolist()))
         rows = unit(videos.frames[strip.video_id])
         for frame in strip.frames:
             if not rows[frame.row].any():
                 zero_rows += 1
                 assert frame.cosine is None
             else:
-                assert frame.cosine == pytest.approx(
-                    float(rows[frame.row] @ embeddings[strip.video_id]), abs=1e-6
-                )
+                cosine = rows[frame.row] @ embeddings[strip.video_id]
+                assert frame.cosine == pytest.approx(float(cosine), abs=1e-6)
     assert zero_rows
 
 
@@ -372,30 +353,21 @@ def test_a_sweep_of_the_run_and_one_made_now_are_the_same(folder: Path, run: Run
 
 @pytest.mark.parametrize(
     ("values", "warned"),
-    [((0.5, 0.5, 0.5), False), ((0.4, 0.5, 0.5), False), ((0.4, 0.5, 0.4), True)],
+    [((0.5, 0.5, 0.5), False), ((0.4, 0.5, 0.5), False), ((0.4, 0.5, 0.4), True), ((0.5, 0.4, 0.3), False)],
 )
 def test_a_threshold_that_ties_with_another_is_not_called_the_best(
-    run: Run, values: Any, warned: bool
+    run: Run, values: tuple[float, ...], warned: bool
 ) -> None:
     table = sweep(run.features, run.manifest, [None, THRESHOLD, 0.9], run.options)
     for row, value in zip(table["rows"], values, strict=True):
         row["mAP@100"], row["tpr@fpr"] = value, dict.fromkeys(TARGETS)
     found = gather(run._replace(sweep=table), pictures=False).sweep
-    assert found.chosen == "0.35"
-    assert (found.warning is not None) == warned
-    starred = [
-        line.count("*") for line in sweep_table(table | {"best": {"mAP@100": "0.35"}}).split("\n")[1:4]
-    ]
-    assert starred == [0, int(len(set(values)) > 1), 0]
+    assert (found.chosen, list(found.measures), found.warning is not None) == ("0.35", ["mAP@100"], warned)
+    said = sweep_table(table | {"best": {"mAP@100": "0.35"}})
+    assert [line.count("*") for line in said.split("\n")[1:4]] == [0, int(len(set(values)) > 1), 0]
 
 
-def test_a_threshold_that_is_not_the_best_needs_no_warning(run: Run) -> None:
-    table = sweep(run.features, run.manifest, [THRESHOLD, None], run.options)
-    for row in table["rows"]:
-        row["mAP@100"] = 0.5 if row["threshold"] == "none" else 0.4
-        row["tpr@fpr"] = dict.fromkeys(TARGETS)
-    found = gather(run._replace(sweep=table), pictures=False).sweep
-    assert (found.chosen, found.warning, list(found.measures)) == ("0.35", None, ["mAP@100"])
+def test_a_sweep_without_the_threshold_of_the_run(run: Run) -> None:
     others = gather(run, thresholds=[0.5], pictures=False).sweep
     assert (others.chosen, others.warning) == (None, None)
 
@@ -416,14 +388,10 @@ def test_faults_of_this_run_and_no_others(folder: Path, videos: Videos) -> None:
         content = gather(open_run(folder), pictures=False)
     finally:
         (folder / "faults.jsonl").unlink()
-    assert content.faults.rows == [
-        [video, "extract", "missing", "=1+1 <b>", "features.h5"] for video in ("a", "b")
-    ]
-    assert content.fault_counts.rows == [
-        ["videos by status", "failed", 2],
-        ["videos by status", "ok", 42],
-        ["faults of extract", "missing", 2],
-    ]
+    rest = ["extract", "missing", "=1+1 <b>", "features.h5"]
+    assert content.faults.rows == [[video, *rest] for video in ("a", "b")]
+    status = [["videos by status", "failed", 2], ["videos by status", "ok", 42]]
+    assert content.fault_counts.rows == [*status, ["faults of extract", "missing", 2]]
     assert dict(content.counts.rows)["faults"] == 2
 
 
@@ -435,7 +403,7 @@ def test_what_it_was_made_with(content: Content, run: Run) -> None:
     assert not any(str(run.path) in str(value) for value in said.values())
 
 
-def test_without_features_there_are_labels_alone(run: Run, content: Content) -> None:
+def test_without_features_or_videos_less_is_shown_and_that_is_said(run: Run, content: Content) -> None:
     bare = gather(run._replace(features=None))
     assert {strip.why for strip in bare.strips} == {"most fragmented", "random"}
     for strip in bare.strips:
@@ -444,10 +412,7 @@ def test_without_features_there_are_labels_alone(run: Run, content: Content) -> 
     assert bare.impostors == content.impostors
     with pytest.raises(UsageError, match="pass --features FILE"):
         gather(run._replace(features=None), thresholds=[0.5])
-
-
-def test_videos_that_are_gone_have_no_pictures_and_that_is_said(run: Run, content: Content) -> None:
-    said = gather(run)
+    said = gather(run)  # its videos are gone
     assert said.strips == content.strips
     assert said.warnings[-1].startswith("pictures of ") and "videos shown are missing" in said.warnings[-1]
 
@@ -455,12 +420,11 @@ def test_videos_that_are_gone_have_no_pictures_and_that_is_said(run: Run, conten
 @pytest.mark.parametrize("kind", ["nobody known", "no enrolment", "one video"])
 def test_parts_that_cannot_be_had_are_named(videos: Videos, tmp_path: Path, kind: str) -> None:
     rows = [(v, path, identity, split) for v, path, identity, split in videos.rows if len(videos.frames[v])]
-    if kind == "nobody known":
-        rows = [(v, path, "", "") for v, path, _, _ in rows]
-    elif kind == "no enrolment":
-        rows = [(v, path, identity, "test") for v, path, identity, _ in rows]
-    else:
+    if kind == "one video":
         rows = rows[:1]
+    else:
+        known, split = (False, "") if kind == "nobody known" else (True, "test")
+        rows = [(v, path, identity * known, split) for v, path, identity, _ in rows]
     content = gather(open_run(write_run(tmp_path / "run", videos, rows)), pictures=False)
     assert content.cmc is None and content.missing["cmc"].startswith("iqiyi not scored")
     assert content.confused == [] and content.missing["confused"] == content.missing["cmc"]
@@ -476,9 +440,8 @@ def test_parts_that_cannot_be_had_are_named(videos: Videos, tmp_path: Path, kind
 
 
 def test_the_map_shows_everybody_and_is_the_same_again(content: Content, run: Run, videos: Videos) -> None:
-    who = {video: identity for video, _, identity, _ in videos.rows}
     assert sorted(content.map.video_ids) == sorted(v for v, frames in videos.frames.items() if len(frames))
-    assert content.map.identities == [who[video] for video in content.map.video_ids]
+    assert content.map.identities == [videos.who[video] for video in content.map.video_ids]
     assert (content.map.shown_of, content.map.note) == (42, "")
     assert np.isfinite(content.map.xy).all() and content.map.xy.shape == (42, 2)
     again = gather(run, pictures=False).map
