@@ -184,7 +184,5 @@ def test_a_recipe_of_a_protocol_that_cannot_be(folder: Path) -> None:
     ):
         path.write_text(text.replace('protocol = "openset"', f"protocol = {protocol}"))
         assert said in vidface("run", path, code=2).error
-    path.write_text(
-        text.replace('protocol = "openset"', 'protocol = "lfrc"\ndevice = "cpu"').replace("openset", "lfrc")
-    )
+    path.write_text(text.replace("openset", "lfrc").replace("[score]", '[score]\ndevice = "cpu"'))
     assert vidface("run", path, "--json", code=0).json["already_done"] == ["cluster", "score", "sweep"]
