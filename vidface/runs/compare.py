@@ -19,29 +19,16 @@ from vidface.manifest.manifest import Manifest
 from vidface.runs.compare_inputs import Compared, made_with
 from vidface.runs.compare_result import Comparison, Measure, Value, gathered_warnings, tpr_label
 from vidface.runtime import progress
+from vidface.scores.metrics import bootstrap
 from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
-from vidface.scores.metrics.bootstrap import (
-    REPLICATES,
-    Difference,
-    difference,
-    draw,
-    interval,
-    mean_replicates,
-)
+from vidface.scores.metrics.bootstrap import REPLICATES, Difference, interval
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.options import ScoreOptions
 from vidface.scores.pairs.distribution import pair_distribution, rates_at_edges
 from vidface.scores.pairs.replicates import tpr_replicates
-from vidface.scores.protocols import iqiyi, lfrc
-from vidface.scores.protocols.iqiyi_ranks import (
-    Wanted,
-    failed_of,
-    identity_values,
-    ranks_by_search,
-    ranks_in,
-    wanted_videos,
-)
+from vidface.scores.protocols import iqiyi, iqiyi_ranks, lfrc
+from vidface.scores.protocols.iqiyi_ranks import Wanted
 from vidface.scores.protocols.protocol import HITS, costs_in_words
 from vidface.scores.protocols.table import load
 from vidface.scores.score import score
@@ -80,7 +67,7 @@ def compare(
         return _compare_numbers(runs, manifest, options)
     targets = options.targets if "pairs" in figures else []
     warnings: list[str] = []
-    wanted = wanted_videos(manifest, options.gallery_split)
+    wanted = iqiyi_ranks.wanted_videos(manifest, options.gallery_split)
     rankable = "rankings" in figures
     if rankable and (why := _cannot_rank(manifest, wanted, options)):
         if "pairs" not in figures:
@@ -91,7 +78,9 @@ def compare(
         wanted = Wanted(np.empty(0, np.int64), np.empty(0, np.int64), [], wanted.gallery)
     people, names = lfrc.identity_codes(manifest)
     nobody = int(np.count_nonzero(people < 0))
-    drawn = draw(*((0, 0) if "pairs" not in figures else (len(names), nobody)), replicates=replicates)
+    drawn = bootstrap.draw(
+        *((0, 0) if "pairs" not in figures else (len(names), nobody)), replicates=replicates
+    )
     measured: list[_Measured] = []
     with progress("compare", len(runs), "runs") as advance:
         for run in runs:
@@ -186,21 +175,25 @@ def _measure(
     if wanted.names and embeddings is None:
         name, rankings = str(scored.inputs["scored"]), scored.rankings or {}
         warnings += check_ranking(name, rankings, manifest, options.gallery_split)
-        ranks = ranks_in(rankings, manifest, wanted)
-        failed = failed_of(ranks, wanted, None, {name for name, videos in rankings.items() if videos})
+        ranks = iqiyi_ranks.ranks_in(rankings, manifest, wanted)
+        failed = iqiyi_ranks.failed_of(
+            ranks, wanted, None, {name for name, videos in rankings.items() if videos}
+        )
     elif wanted.names and embeddings is not None:
-        ranks = ranks_by_search(embeddings, manifest, wanted, options.enrolment_split)
+        ranks = iqiyi_ranks.ranks_by_search(embeddings, manifest, wanted, options.enrolment_split)
         usable = np.asarray(embeddings.any(axis=1), np.bool_)
         enrolled = {
             manifest.identities[video]
             for video in np.flatnonzero(usable).tolist()
             if manifest.splits[video] == options.enrolment_split
         }
-        failed = failed_of(ranks, wanted, usable, enrolled)
+        failed = iqiyi_ranks.failed_of(ranks, wanted, usable, enrolled)
     if wanted.names:
-        values = identity_values(ranks, wanted)
+        values = iqiyi_ranks.identity_values(ranks, wanted)
     points = {name: float(each.mean()) for name, each in values.items()}
-    replicates = {name: mean_replicates(each, replicates=drawn.shape[1]) for name, each in values.items()}
+    replicates = {
+        name: bootstrap.mean_replicates(each, replicates=drawn.shape[1]) for name, each in values.items()
+    }
     unusable = 0 if embeddings is None else zero_embeddings(embeddings)
     if unusable:
         text = f"{unusable} of {len(people):,} videos have no usable frame: never ranked, score 0 in pairs"
@@ -243,7 +236,9 @@ def _measures(measured: Sequence[_Measured], labels: Sequence[str]) -> list[Meas
             values[-1] = Value(point, *(interval(again) if whole else (None, None)))
             if number and name in base.points and whole and not np.isnan(base.replicates[name]).any():
                 both = base.replicates[name], again
-                differences[-1] = difference(base.points[name], point, *both, comparisons=len(measured) - 1)
+                differences[-1] = bootstrap.difference(
+                    base.points[name], point, *both, comparisons=len(measured) - 1
+                )
         table.append(Measure(name, values, differences, [said[at] for said in beside]))
     return table
 

@@ -38,11 +38,7 @@ _NO_ERRORS = "no threshold makes both errors"
 
 
 def roc_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
-    """TPR over FPR on a log axis, the exact points at the targets with their intervals.
-
-    Args:
-        runs: (name, curves); a single one needs no name, several get a legend.
-    """
+    """TPR over FPR on a log axis, the exact points at the targets with their intervals; several runs get a legend."""
     left = min(_left_end(curves) for _, curves in runs)
     lowest = 1.0
     with new_figure() as figure:
@@ -212,14 +208,9 @@ def open_set_figure(curve: Det, scores: Mapping[str, Any]) -> Drawing:
 
 
 def thinned(x: Array, y: Array, limit: int = LIMIT) -> npt.NDArray[np.int64]:
-    """Choose at most ``limit`` points of a curve, evenly along its way, the first and the last among them.
+    """Rows of at most ``limit`` points of a curve, evenly along its way, the first and the last among them; rising.
 
-    Args:
-        x, y: float64 [P], finite, in the units of the axes that they are drawn on.
-        limit: at least 2.
-
-    Returns:
-        int64, rising: rows of the points.
+    ``x`` and ``y``, float64 [P], are finite and in the units of the axes that they are drawn on.
     """
     if len(x) <= limit:
         return np.arange(len(x))

@@ -114,14 +114,9 @@ def new_figure(size: tuple[float, float] = SIZE) -> Iterator[Any]:
 def drawn(
     figure: Any, name: str, title: str, summary: str, titles: Mapping[str, Sequence[str]] | None = None
 ) -> Drawing:
-    """Draw a figure in its three forms; call it within the block of `new_figure`.
+    """Draw a figure in its three forms, within the block of `new_figure` and in the colours above.
 
-    Args:
-        figure: a matplotlib Figure in the colours of `COLOURS` and `MAP_COLOURS`.
-        name: stem of its files, and start of all ids within the page: letters and ``-``.
-        title: for the caption, without a full stop.
-        summary: sentences that tell those who do not see the figure what it says, in numbers.
-        titles: ``gid`` of a group of marks -> a text for each, which browsers show under the pointer.
+    ``titles``: ``gid`` of a group of marks -> a text for each, which browsers show under the pointer.
     """
     with warnings.catch_warnings():
         # A page's own font has letters that DejaVu lacks; only the PNG shows a box in their place.

@@ -39,20 +39,10 @@ def write_page(
     earlier: Sequence[Path],
     texts: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Write a page, its data, its figures and other texts.
+    """Write a page as ``index.html`` of a folder, its data, its figures and other texts; all paths, the page first.
 
-    The page goes first and comes last: it never stands beside the data of another one.
-
-    Args:
-        folder: made where it is not there.
-        page: ``index.html``.
-        data: a CSV file each, in ``data``.
-        drawings: two files each, in ``figures``.
-        earlier: within the folder, what an earlier page may have left there and this one may not have.
-        texts: file name -> content, beside the page.
-
-    Returns:
-        All files, ``index.html`` first.
+    The page goes first and comes last: it never stands beside the data of another one. ``earlier`` are paths within the
+    folder that an earlier page may have left there and this one may not have.
 
     Raises:
         StoreError: the folder or a file cannot be written.
@@ -89,12 +79,6 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]
     """Write UTF-8 CSV, whole or not at all; floats are written so that they read back to the same bits.
 
     None and NaN become empty cells. Lone surrogates, which broken file names hold, become escapes.
-
-    Returns:
-        The path.
-
-    Raises:
-        StoreError: it cannot be written.
     """
     with write_atomic(path) as handle:
         for row in itertools.chain([columns], rows):
@@ -112,7 +96,6 @@ def _line(row: Sequence[Cell]) -> str:
 
 
 def csv_cell(cell: Cell) -> str:
-    """One cell as text, see the module's words."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     if not isinstance(cell, str):

@@ -38,10 +38,7 @@ class PageTable(NamedTuple):
 
 
 def environment() -> jinja2.Environment:
-    """Return the templates' environment: autoescape is on, and a name that was not given is an error.
-
-    Filters: ``shown`` (foreign text), ``pieces`` (of a name, to break at), ``number`` (a cell), ``digits`` (a measure),
-    ``picture`` (a data URI).
+    """The templates' environment: autoescape is on, and a name that was not given is an error.
 
     Raises:
         UsageError: jinja2 is not installed.
@@ -63,7 +60,7 @@ def environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: object) -> bytes:
-    """Return a page as UTF-8; what UTF-8 cannot hold is written as an escape."""
+    """A page as UTF-8; what UTF-8 cannot hold is written as an escape."""
     return environment().get_template(template).render(**values).encode("utf-8", "backslashreplace")
 
 
@@ -114,10 +111,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def page_table(table: Table, data: str | None, limit: int = 50) -> PageTable:
-    """The first ``limit`` rows of a table as text; ``data`` is the page's link to all of them.
-
-    A column is numeric, and set to the right, where it holds numbers and no text.
-    """
+    """The first ``limit`` rows of a table as text. A column of numbers alone is numeric, and set to the right."""
     known = [[row[at] for row in table.rows if row[at] is not None] for at in range(len(table.columns))]
     numeric = [bool(cells) and not any(isinstance(cell, str) for cell in cells) for cells in known]
     columns = [shown(column) for column in table.columns]

@@ -57,16 +57,10 @@ def choose(
     asked: Sequence[str],
     each: int,
 ) -> list[Choice]:
-    """Which videos are shown: those asked for, the most changed, the most fragmented, and a random sample.
+    """Up to ``each`` videos of a kind: those asked for, the most changed, the most fragmented, and a random sample.
 
-    No video is shown twice; ties go by video id, and the sample does not depend on the order of the file.
-
-    Args:
-        found: the embeddings file.
-        rows: int64, the rows of it to choose from.
-        changed: from `cosines_to_plain`; None where the features are not there.
-        asked: ids, all of them among these rows.
-        each: videos of every other kind.
+    No video is shown twice; ties go by video id, and the sample does not depend on the order of the file. ``rows`` of
+    the embeddings file are chosen from; ``changed`` is of `cosines_to_plain`.
     """
     ids = np.array(sorted(rows.tolist(), key=found.video_ids.__getitem__), np.int64)
     places = {found.video_ids[place]: place for place in ids.tolist()}
@@ -155,16 +149,10 @@ def confused_people(
     per_identity: Mapping[str, float],
     count: int,
 ) -> list[Confused]:
-    """The identities with the lowest AP, ties by name; those with an AP of 1 are not among them.
+    """At most ``count`` identities with the lowest AP, ties by name; those with an AP of 1 are not among them.
 
     Of each ranking the first answers are listed, up to the last right one, but at least 10 and at most 24.
-
-    Args:
-        run: whose manifest and splits count.
-        embeddings: float32 [V, D], row i for video i of the manifest.
-        rankings: identity -> video ids, best first.
-        per_identity: identity -> AP.
-        count: at most so many.
+    ``embeddings`` are in the manifest's order.
     """
     manifest, options = run.manifest, run.options
     worst = sorted((ap, name) for name, ap in per_identity.items() if ap < 1)[:count]
@@ -198,15 +186,9 @@ def confused_people(
 def read_thumbnails(
     manifest: Manifest, info: FeaturesInfo, wanted: Mapping[int, set[int]]
 ) -> tuple[dict[tuple[int, int], Pixels], dict[str, str]]:
-    """Read pictures of rows of videos: every video is read once.
+    """Pictures by (place in the features file, row within the video), and why those of a video are missing, by its id.
 
-    Args:
-        manifest: says where the videos lie.
-        info: the features file.
-        wanted: place of a video in the features file -> rows within the video.
-
-    Returns:
-        (pictures, missing): (place, row) -> uint8 [SIZE, SIZE, 3]; video id -> why some of its pictures are missing.
+    Every video is read once.
     """
     found: dict[tuple[int, int], Pixels] = {}
     row_of = {video: row for row, video in enumerate(manifest.video_ids)}

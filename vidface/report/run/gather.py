@@ -18,26 +18,8 @@ from vidface.features.engines import Engine
 from vidface.files.store import Embeddings, FeaturesInfo, read_embeddings, read_features, warnings_of
 from vidface.frames.frame import Pixels
 from vidface.manifest.names import NameIndex
+from vidface.report.run import examples, numbers
 from vidface.report.run.content import Cmc, Content, Pair, Strip
-from vidface.report.run.examples import (
-    choose,
-    confused_people,
-    cosines_to_plain,
-    nearest_frame,
-    read_thumbnails,
-    strip_of,
-)
-from vidface.report.run.numbers import (
-    counts_table,
-    curves_of,
-    fault_tables,
-    faults_of,
-    headline,
-    histogram_of,
-    made_with_table,
-    protocol_words,
-    sweep_of,
-)
 from vidface.report.run.projection import map_of
 from vidface.runs.opened import Run
 from vidface.scores.metrics.ranking import cmc
@@ -103,9 +85,9 @@ def gather(
     protocol = load(run.options.protocol)
     missing: dict[str, str] = {}
     scores, rankings = _score(opened)
-    faults = faults_of(run)
-    numbers = headline(scores)
-    told = {number.note for number in numbers}  # beside the number they are about
+    faults = numbers.faults_of(run)
+    headline = numbers.headline(scores)
+    told = {number.note for number in headline}  # beside the number they are about
     said = scores["warnings"]
     # Scores of an older version lack those of the manifest.
     before = [warning for warning in run.manifest.warnings if warning not in said]
@@ -125,12 +107,12 @@ def gather(
             rankings, run.manifest, gallery_split=run.options.gallery_split
         )
         ranks = Cmc(np.arange(1, hits.shape[1] + 1), cmc(hits), len(identities))
-        confused = confused_people(run, opened.embeddings, rankings, scores["per_identity"], PEOPLE)
+        confused = examples.confused_people(run, opened.embeddings, rankings, scores["per_identity"], PEOPLE)
         if not confused:
             missing["confused"] = "every person has an AP of 1"
     people, _ = identity_codes(run.manifest)
     spread = pair_distribution(opened.embeddings, people, run.manifest.video_ids, listed=PAIRS)
-    curves = curves_of(spread, scores) if protocol.figures else None
+    curves = numbers.curves_of(spread, scores) if protocol.figures else None
     if not protocol.figures:
         missing["curves"] = f"the protocol {protocol.name} has no curves of its own; its numbers stand above"
     elif curves is None:
@@ -144,18 +126,18 @@ def gather(
     strips = _strips(opened, [run.manifest.video_ids[place] for (place,) in shown.values()])
     if not strips:
         missing["strips"] = "no video has a frame"
-    fault_counts, every_fault = fault_tables(faults, found)
+    fault_counts, every_fault = numbers.fault_tables(faults, found)
     content = Content(
         title=run.name,
-        headline=numbers,
-        counts=counts_table(run, found, scores, len(faults), what="faces" if detected else "frames"),
-        protocol=protocol_words(run, scores),
+        headline=headline,
+        counts=numbers.counts_table(run, found, scores, len(faults), what="faces" if detected else "frames"),
+        protocol=numbers.protocol_words(run, scores),
         warnings=list(dict.fromkeys(warnings)),
         missing=missing,
-        made_with=made_with_table(run, info),
-        sweep=None if table is None else sweep_of(table, run),
+        made_with=numbers.made_with_table(run, info),
+        sweep=None if table is None else numbers.sweep_of(table, run),
         curves=curves,
-        histogram=histogram_of(spread, scores) if protocol.figures else None,
+        histogram=numbers.histogram_of(spread, scores) if protocol.figures else None,
         cmc=ranks,
         faces=detected,
         weighted=found.weights is not None,
@@ -215,12 +197,12 @@ def _why_not(scores: dict[str, Any], protocol: str) -> str:
 
 
 def _strips(opened: _Opened, asked: Sequence[str]) -> list[Strip]:
-    changed = None if opened.info is None else cosines_to_plain(opened.info, opened.found)
+    changed = None if opened.info is None else examples.cosines_to_plain(opened.info, opened.found)
     manifest = opened.run.manifest
     identity = dict(zip(manifest.video_ids, manifest.identities, strict=True))
     return [
-        strip_of(choice, opened.found, opened.info, identity[opened.found.video_ids[choice[0]]])
-        for choice in choose(opened.found, opened.rows, changed, asked, STRIPS)
+        examples.strip_of(choice, opened.found, opened.info, identity[opened.found.video_ids[choice[0]]])
+        for choice in examples.choose(opened.found, opened.rows, changed, asked, STRIPS)
     ]
 
 
@@ -240,14 +222,14 @@ def _illustrated(content: Content, opened: _Opened, info: FeaturesInfo) -> Conte
     faces = _enrolled({people.identity for people in content.confused}, opened.run)
     shown = {answer.video_id for people in content.confused for answer in people.ranked}
     shown |= {*(pair.a_id for pair in pairs), *(pair.b_id for pair in pairs), *faces.values()}
-    nearest = {video: nearest_frame(place[video], opened.found, info) for video in sorted(shown)}
+    nearest = {video: examples.nearest_frame(place[video], opened.found, info) for video in sorted(shown)}
     wanted: dict[int, set[int]] = {}
     for strip in content.strips:
         wanted.setdefault(place[strip.video_id], set()).update(frame.row for frame in strip.frames)
     for video, row in nearest.items():
         if row is not None:
             wanted.setdefault(place[video], set()).add(row)
-    pictures, missing = read_thumbnails(manifest, info, wanted)
+    pictures, missing = examples.read_thumbnails(manifest, info, wanted)
 
     def of(video: str) -> Pixels | None:
         row = nearest[video]

@@ -20,12 +20,7 @@ SEED = 0
 
 
 def map_of(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> Map | None:
-    """The map of the videos that have an embedding; None where they are fewer than three.
-
-    Args:
-        embeddings: float32 [V, D], row i for video i of the manifest.
-        manifest: says who they are.
-    """
+    """The map of the videos that have an embedding, in the manifest's order; None where they are fewer than three."""
     usable = np.flatnonzero(embeddings.any(axis=1))
     if len(usable) < 3:
         return None
@@ -94,11 +89,7 @@ def _plane(rows: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], str]
 
 
 def principal_components(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The first two principal components, float64 [n, 2]; of each the largest value is positive.
-
-    Args:
-        rows: [n, D].
-    """
+    """The first two principal components, float64 [n, 2]; of each the largest value is positive."""
     centred = rows - rows.mean(axis=0)
     _, vectors = np.linalg.eigh(centred.T @ centred)
     xy = centred @ vectors[:, ::-1][:, :2]

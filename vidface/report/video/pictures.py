@@ -141,9 +141,7 @@ class Pictures:
 def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
     """A reader of pictures of the videos of a features file; its processes end with the block.
 
-    Args:
-        manifest: says where the videos lie; those of the features file are found in it by their ids.
-        info: from `vidface.files.store.read_features`; videos are read with its decoder and frames a second.
+    The videos are found in the manifest by their ids, and read with the file's decoder and frames a second.
     """
     try:
         decoder, fps = str(info.attributes["decoder"]), str(info.attributes["fps"])

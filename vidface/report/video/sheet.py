@@ -51,18 +51,12 @@ def write_sheet(path: Path, seen: Inspection, pictures: Pictures) -> None:
 
 
 def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
-    """Draw the contact sheet of a video.
+    """Draw the contact sheet of a video: uint8 [H, 1320, 3] RGB.
 
     Aligned faces: all of them in order (of more than `FACES_SHOWN` so many, evenly spread, which is said), each with
     its cluster, its cosine to the video's embedding and its time. Detected faces: whole frames (`FRAMES_SHOWN`) with
-    every face's box, points, track number and detector's score, then a line of aligned faces a track.
-
-    Args:
-        seen: from `vidface.report.video.inspect.inspect`.
-        pictures: of the same features file.
-
-    Returns:
-        uint8 [H, 1320, 3] RGB. What cannot be read any more is a grey tile that says so.
+    every face's box, points, track number and detector's score, then a line of aligned faces a track. What cannot be
+    read any more is a grey tile that says so.
     """
     if seen.faces is None:
         chosen = _spread(np.arange(len(seen.labels)), FACES_SHOWN)
