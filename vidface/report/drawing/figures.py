@@ -8,17 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidface.report.drawing.figures_drawing import (
-    COLOURS,
-    MAP_COLOURS,
-    SERIES,
-    Drawing,
-    drawn,
-    label,
-    legend,
-    new_figure,
-    series,
-)
+from vidface.report.drawing import figures_drawing
+from vidface.report.drawing.figures_drawing import COLOURS, MAP_COLOURS, Drawing, drawn, label, series
 from vidface.report.drawing.html import shown
 from vidface.report.run.content import Histogram, Map, Sweep
 from vidface.scores.text import counted
@@ -27,6 +18,7 @@ BARS = 120  # bins of a drawn histogram, at most; its CSV has all
 VECTOR_POINTS = 2000  # a map of more points is a picture within its SVG
 MAP_POINTS = 5000
 MARKS = "os^Dv"
+_BESIDE: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -36,7 +28,7 @@ def sweep_figure(sweep: Sweep) -> Drawing:
     """Measures over the thresholds, below them the share of kept frames; a line at the chosen threshold."""
     places = _places(sweep.thresholds)
     on_scale = np.array([_is_number(text) for text in sweep.thresholds])
-    with new_figure((5.4, 4.6)) as figure:
+    with figures_drawing.new_figure((5.4, 4.6)) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
         entries = []
         for at, (name, values) in enumerate(sweep.measures.items()):
@@ -46,16 +38,9 @@ def sweep_figure(sweep: Sweep) -> Drawing:
         if chosen is not None:
             for axes in (upper, lower):
                 axes.axvline(places[chosen], color=COLOURS["bad"], linewidth=1.2, dashes=(4, 2), zorder=1)
-            upper.annotate(
-                f"chosen: {label(sweep.thresholds[chosen])}",
-                (places[chosen], 1),
-                (0, 3),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-                color=COLOURS["bad"],
-            )
+            words = f"chosen: {label(sweep.thresholds[chosen])}"
+            at_the_top = {"ha": "center", "fontsize": 9, "color": COLOURS["bad"]}
+            upper.annotate(words, (places[chosen], 1), (0, 3), **_BESIDE, **at_the_top)
         ticks = _ticks(sweep.thresholds, chosen)
         lower.set_xticks([places[at] for at in ticks], [label(sweep.thresholds[at]) for at in ticks])
         lower.set_ylim(0, 1.04)
@@ -63,19 +48,19 @@ def sweep_figure(sweep: Sweep) -> Drawing:
         lower.set_ylabel("frames kept")
         upper.set_ylabel("measure")
         looks = {"ncols": min(len(entries), 2), "fontsize": 9, "handlelength": 3.2}
-        legend(figure, entries, loc="outside upper center", **looks)
+        figures_drawing.legend(figure, entries, loc="outside upper center", **looks)
         return drawn(figure, "sweep", "Thresholds of clustering", _sweep_words(sweep, chosen))
 
 
 def histogram_figure(histogram: Histogram) -> Drawing:
     """How many pairs have which cosine, on a log axis; bins are joined to at most `BARS`."""
     edges, same, different = _joined(histogram)
-    with new_figure() as figure:
+    with figures_drawing.new_figure() as figure:
         axes = figure.add_subplot()
         entries = []
         for counts, words, (colour, dashes, _) in (
-            (different, "pairs of two people", SERIES[1]),
-            (same, "pairs of one person", SERIES[0]),
+            (different, "pairs of two people", series(1)),
+            (same, "pairs of one person", series(0)),
         ):
             bars = {"values": np.maximum(counts, 0.1), "edges": edges, "baseline": 0.1, "color": colour}
             axes.stairs(fill=True, alpha=0.18, **bars)
@@ -88,18 +73,9 @@ def histogram_figure(histogram: Histogram) -> Drawing:
         low, high = axes.get_xlim()
         for cosine, words in _close_together(histogram.thresholds, (high - low) / 30):
             axes.axvline(cosine, color=COLOURS["ink"], linewidth=0.9, dashes=(1, 1.5))
-            axes.annotate(
-                f"FPR {label(words)}",
-                (cosine, 0.98),
-                (-3, 0),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                rotation=90,
-                ha="right",
-                va="top",
-                fontsize=8,
-            )
-        legend(figure, entries, loc="outside upper center", ncols=2)
+            upright = {"rotation": 90, "ha": "right", "va": "top", "fontsize": 8}
+            axes.annotate(f"FPR {label(words)}", (cosine, 0.98), (-3, 0), **_BESIDE, **upright)
+        figures_drawing.legend(figure, entries, loc="outside upper center", ncols=2)
         axes.set_yticks(*_powers(axes.get_ylim()[1]))
         axes.minorticks_off()
         axes.set_xlabel("cosine of two videos")
@@ -115,8 +91,7 @@ def map_figure(points: Map) -> Drawing:
     """
     from matplotlib.collections import LineCollection
 
-    xy = points.xy[:MAP_POINTS]
-    identities = points.identities[:MAP_POINTS]
+    xy, identities, ids = points.xy[:MAP_POINTS], points.identities[:MAP_POINTS], points.video_ids
     names, person = np.unique(np.array([*identities, ""], dtype=object), return_inverse=True)
     person = person[:-1]
     known = names[person] != ""
@@ -125,7 +100,7 @@ def map_figure(points: Map) -> Drawing:
     raster = len(xy) > VECTOR_POINTS
     size = float(np.clip(6000 / max(len(xy), 1), 4, 26))
     titles: dict[str, list[str]] = {}
-    with new_figure((5.4, 4.8)) as figure:
+    with figures_drawing.new_figure((5.4, 4.8)) as figure:
         axes = figure.add_subplot()
         stars = np.stack([xy, _middles(xy, person, len(names))[person]], axis=1)[known]
         shades = [MAP_COLOURS[at % len(MAP_COLOURS)] for at in look[known]]
@@ -140,9 +115,7 @@ def map_figure(points: Map) -> Drawing:
             looks = {"c": colour, "marker": mark, "linewidths": 0, "rasterized": raster, "gid": group}
             axes.scatter(*xy[mine].T, s=size, **looks)
             if not raster:
-                titles[group] = [
-                    f"{shown(points.video_ids[row])}: {shown(identities[row]) or 'unknown'}" for row in mine
-                ]
+                titles[group] = [f"{shown(ids[row])}: {shown(identities[row]) or 'unknown'}" for row in mine]
         axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.03)
         axes.set(xticks=[], yticks=[])
@@ -160,8 +133,8 @@ def _map_words(points: Map, known: npt.NDArray[np.bool_], person: npt.NDArray[np
     drawn_points = len(known)
     people = len(np.unique(person[known]))
     words = f"{drawn_points:,} videos of {people:,} people"
-    if (~known).any():
-        words += f", {int((~known).sum()):,} of them of nobody known (grey crosses)"
+    if strangers := drawn_points - int(known.sum()):
+        words += f", {strangers:,} of them of nobody known (grey crosses)"
     if drawn_points < points.shown_of:
         words += f"; {points.shown_of:,} videos have an embedding"
     return (
@@ -173,15 +146,14 @@ def _map_words(points: Map, known: npt.NDArray[np.bool_], person: npt.NDArray[np
 
 def _places(thresholds: list[str]) -> Array:
     """Where thresholds stand: numbers as they are, others a step before the first of them; all in a row if none is."""
-    values = [float(text) for text in thresholds if _is_number(text)]
-    if not values:
+    on_scale = np.array([_is_number(text) for text in thresholds])
+    if not on_scale.any():
         return np.arange(len(thresholds), dtype=float)
-    step = float(np.median(np.diff(sorted(values)))) if len(values) > 1 else 0.1
-    places, before = [], 0
-    for text in reversed(thresholds):
-        before += not _is_number(text)
-        places.append(float(text) if _is_number(text) else min(values) - before * (step or 0.1))
-    return np.array(places[::-1])
+    values = np.array([float(text) for text in thresholds if _is_number(text)])
+    step = float(np.median(np.diff(np.sort(values)))) if len(values) > 1 else 0.1
+    places = values.min() - np.cumsum(~on_scale[::-1])[::-1] * (step or 0.1)
+    places[on_scale] = values
+    return np.asarray(places)
 
 
 def _is_number(text: str) -> bool:

@@ -31,12 +31,10 @@ BORDER = 0.5
 
 
 class Face(NamedTuple):
-    """A face from a picture."""
+    """A face from a picture; without a box and a score where the picture is an aligned face."""
 
     pixels: Pixels  # uint8 [H, W, 3] RGB, aligned
-    box: tuple[float, float, float, float] | None = (
-        None  # x0, y0, x1, y1 in the upright picture; None: aligned before
-    )
+    box: tuple[float, float, float, float] | None = None  # x0, y0, x1, y1 in the upright picture
     score: float | None = None  # the detector's
     faces: int = 1  # how many the detector saw in the picture
 

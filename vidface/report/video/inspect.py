@@ -27,12 +27,17 @@ THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 PAIR_ROWS = 4096  # of a longer video only so many rows, evenly spread, are compared for the histogram
 EDGES = np.linspace(-1, 1, 21)
 
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.int64]
+
 
 class Cluster(NamedTuple):
     """Frames that belong together."""
 
     label: int  # 0 is the kept one
-    rows: npt.NDArray[np.int64]  # numbers within the video, ascending
+    rows: Counts  # numbers within the video, ascending
     inside: float | None  # mean cosine of its pairs; None for a single frame
     to_video: float  # mean cosine of its frames to the video's embedding
     norm: float  # mean length of its features, as the network gave them
@@ -59,21 +64,21 @@ class Inspection:
     threshold: str  # as text, or as the embeddings file says it
     pool: str | None  # one of `vidface.embeddings.pooling.POOLS`; None: a rule that is not known here
     pooling: str | None  # the rule in words, if an embeddings file says it
-    times: npt.NDArray[np.float32]  # [n], seconds
-    norms: npt.NDArray[np.float64]  # [n], of the features
-    labels: npt.NDArray[np.int32]  # [n], 0 is kept
-    cosines: npt.NDArray[np.float64]  # [n], to the video's embedding; 0 for a row without direction
-    weights: npt.NDArray[np.float64]  # [n], shares of the embedding that add up to 1
-    embedding: npt.NDArray[np.float32]  # [D]
+    times: Rows  # [n], seconds
+    norms: Floats  # [n], of the features
+    labels: Labels  # [n], 0 is kept
+    cosines: Floats  # [n], to the video's embedding; 0 for a row without direction
+    weights: Floats  # [n], shares of the embedding that add up to 1
+    embedding: Rows  # [D]
     faces: FaceRows | None
     counts: dict[str, int]  # what became of all faces, by `vidface.files.store.FACE_COUNTS`; else empty
     clusters: list[Cluster]  # by label
     tracks: list[Cluster]  # by number, as if they were clusters; empty where no faces were detected
     why: str  # which cluster is kept, in a sentence
     levels: list[Level]  # other thresholds
-    edges: npt.NDArray[np.float64]  # [B+1], of cosine bins
-    together: npt.NDArray[np.int64]  # [B], pairs in one cluster
-    apart: npt.NDArray[np.int64]  # [B], pairs in two
+    edges: Floats  # [B+1], of cosine bins
+    together: Counts  # [B], pairs in one cluster
+    apart: Counts  # [B], pairs in two
     compared: int  # of how many rows the pairs are
 
     @cached_property
@@ -174,9 +179,7 @@ def inspect(
     )
 
 
-def _stored(
-    path: Path, info: FeaturesInfo, video: str, rows: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], dict[str, Any]]:
+def _stored(path: Path, info: FeaturesInfo, video: str, rows: int) -> tuple[Labels, Rows, dict[str, Any]]:
     """Labels and embedding of a video (or track) of so many rows from an embeddings file, and its attributes."""
     made, shown = read_info(path, "embeddings"), printable(video)
     if made.attributes.get("features_sha256") != info.attributes["content_sha256"]:
@@ -192,8 +195,8 @@ def _stored(
     place = made.video_ids.index(video)
     start, stop = made.offsets[place : place + 2]
     with open_file(path, "embeddings") as file:
-        labels: npt.NDArray[np.int32] = file["labels"][start:stop]
-        embedding: npt.NDArray[np.float32] = file["embeddings"][place]
+        labels: Labels = file["labels"][start:stop]
+        embedding: Rows = file["embeddings"][place]
     if len(labels) != rows:
         raise StoreError(f"{path}: {shown}: {len(labels)} labels for {rows} rows")
     if (labels < 0).any():
@@ -201,9 +204,7 @@ def _stored(
     return labels, embedding, made.attributes
 
 
-def _weights(
-    pool: str | None, norms: npt.NDArray[np.float64], labels: npt.NDArray[np.int32]
-) -> npt.NDArray[np.float64]:
+def _weights(pool: str | None, norms: Floats, labels: Labels) -> Floats:
     """What share of the embedding each row has."""
     if pool not in (None, "largest"):
         return weigh_frames(norms, labels, by_norm=pool == "size-norm")
@@ -212,11 +213,11 @@ def _weights(
 
 
 def _clusters(
-    unit: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int32],
-    cosines: npt.NDArray[np.float64],
-    norms: npt.NDArray[np.float64],
-    weights: npt.NDArray[np.float64],
+    unit: Rows,
+    labels: Labels,
+    cosines: Floats,
+    norms: Floats,
+    weights: Floats,
 ) -> list[Cluster]:
     clusters = []
     order = np.argsort(labels, kind="stable")
@@ -264,7 +265,7 @@ def _why(clusters: Sequence[Cluster], threshold: str, pool: str | None, pooling:
     return f"A is kept: as large as B, {size} of {total}, but {reason}"
 
 
-def _levels(unit: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], threshold: str) -> list[Level]:
+def _levels(unit: Rows, labels: Labels, threshold: str) -> list[Level]:
     """What the usual thresholds would do, and the one in use where it is a cosine."""
     thresholds: list[float | None] = [None, *THRESHOLDS]
     with contextlib.suppress(ValueError):
@@ -279,9 +280,7 @@ def _levels(unit: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], thresh
     return levels
 
 
-def _pairs(
-    unit: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+def _pairs(unit: Rows, labels: Labels) -> tuple[Counts, Counts, int]:
     """Counts of pairs by cosine, of those in one cluster and of those in two; row by row, so memory stays small."""
     if len(unit) > PAIR_ROWS:
         chosen = np.linspace(0, len(unit) - 1, PAIR_ROWS).astype(np.int64)

@@ -29,9 +29,8 @@ from vidface.manifest.names import composed
 
 SILENT_SECONDS = 20.0  # between two frames: who waits for a report has less patience than who extracts
 VIDEO_SECONDS = 120.0  # for one video
-LINGER_FRAMES = (
-    64  # a process that reads a video to its end is used again; a new one costs about so many frames
-)
+# A process that reads a video to its end is used again; a new one costs about so many frames.
+LINGER_FRAMES = 64
 BACKDROP = (40, 40, 40)  # beside a frame that is not square
 
 
@@ -44,12 +43,13 @@ class Shot(NamedTuple):
 
 
 class Pictures:
-    """Reads pictures of many videos with few processes; several threads may ask. From `open_pictures`."""
+    """Reads pictures of many videos with few processes; several threads may ask. From `open_pictures`.
+
+    ``missing`` says by video id why pictures of it are missing; it is filled while they are asked for.
+    """
 
     def __init__(self, manifest: Manifest, info: FeaturesInfo, decoders: Decoders) -> None:
-        self.missing: dict[
-            str, str
-        ] = {}  # video id -> why pictures of it are missing, filled while they are asked for
+        self.missing: dict[str, str] = {}
         self._manifest, self._info, self._decoders = manifest, info, decoders
         self._places = {composed(video_id): i for i, video_id in enumerate(manifest.video_ids)}
 

@@ -25,6 +25,8 @@ from vidface.frames.frame import Pixels
 from vidface.report.video.inspect import Cluster, Inspection
 from vidface.report.video.pictures import BACKDROP
 
+Pictures = Mapping[int, Pixels | None]  # of rows
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Told apart also by those who do not see red and green as two; the first, of the kept cluster, is the brightest.
 COLOURS = ("#5fd75f", "#ff8700", "#5fafff", "#d787ff", "#ffd75f", "#00d7d7", "#ff87af", "#afaf87")
@@ -33,24 +35,17 @@ ROWS_SHOWN = 2_000
 CLUSTERS_SHOWN = 12
 TRACKS_SHOWN = 20
 PICTURES_A_CLUSTER = 8
-CELLS = (
-    11,
-    5,
-)  # columns of a picture with the gap beside it, and lines: a column is half as wide as a line is high
+# Columns of a picture with the gap beside it, and lines: a column is half as wide as a line is high.
+CELLS = (11, 5)
 BAR = 40  # columns of the longest bar
 
 
-def show(
-    seen: Inspection,
-    console: Console,
-    pictures: Mapping[int, Pixels | None] | None = None,
-    image: Any = None,
-) -> None:
-    """Print everything about a video.
+def show(seen: Inspection, console: Console, pictures: Pictures | None = None, image: Any = None) -> None:
+    """Print everything about a video on a console, which decides about colours and width.
 
     Args:
         seen: from `vidface.report.video.inspect.inspect`.
-        console: where to; it decides about colours and width.
+        console: where to.
         pictures: row -> thumbnail or None, of `examples`.
         image: how the terminal shows a picture, from `image_class`; None: not at all.
     """
@@ -93,9 +88,7 @@ def image_class() -> Any | None:
     return textual_image.renderable.Image
 
 
-def _parts(
-    seen: Inspection, width: int, pictures: Mapping[int, Pixels | None], image: Any
-) -> Iterator[RenderableType]:
+def _parts(seen: Inspection, width: int, pictures: Pictures, image: Any) -> Iterator[RenderableType]:
     attributes = seen.info.attributes
     what = "frames" if seen.faces is None else "faces"
     name = printable(seen.video_id)
@@ -195,9 +188,7 @@ def _some(words: Sequence[str], most: int) -> str:
     return ", ".join(words[:most]) + more
 
 
-def _picture_rows(
-    seen: Inspection, width: int, pictures: Mapping[int, Pixels | None], image: Any
-) -> Iterator[RenderableType]:
+def _picture_rows(seen: Inspection, width: int, pictures: Pictures, image: Any) -> Iterator[RenderableType]:
     """A line of faces for every cluster, as one picture each: terminals draw one large picture better than many."""
     for label, rows in examples(seen, width).items():
         found = [picture for row in rows if (picture := pictures.get(row)) is not None]
