@@ -37,12 +37,12 @@ class Measure(NamedTuple):
     name: str
     values: list[Value | None]  # of every run; None where it cannot be had
     differences: list[Difference | None]  # of every run to the first, which has None
-    beside: Sequence[str] = ()  # what failed trials cost each value, in words; empty where none failed
+    beside: list[str]  # what failed trials cost each value, in words; empty where none failed
 
     def words(self, run: int) -> str:
         """The difference of a run to the first, and what failed trials cost its value; to be read after its name."""
         gain = verdict(self.differences[run]) if run else ""
-        return "; ".join(part for part in (gain, *self.beside[run : run + 1]) if part)
+        return "; ".join(filter(None, [gain, self.beside[run]]))
 
 
 @dataclass(frozen=True)

@@ -243,9 +243,9 @@ def _scored_as(scores: Mapping[str, Any], options: ScoreOptions) -> bool:
     splits = scores["definitions"].get("splits")
     if splits not in (None, f"{options.enrolment_split} -> {options.gallery_split}"):
         return False
-    if "targets" not in TABLE[options.protocol].uses:
-        return True
     measures = load(options.protocol).measures(scores)
     targets = list(dict.fromkeys(each.target for each in measures if each.target))
+    if "targets" not in TABLE[options.protocol].uses:
+        return True
     rule = scores.get("fpr_rule", DEFAULT_RULE)  # not said before there were other rules
     return targets == options.targets and rule == options.fpr_rule

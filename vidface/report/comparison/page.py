@@ -103,15 +103,11 @@ def _named(values: dict[str, Any], text: Callable[[Any], str]) -> list[tuple[str
 def _rows(found: Comparison, measure: Measure) -> list[dict[str, Any]]:
     """A measure on the page, a row a run."""
     rows = []
-    for at, (run, value, gain) in enumerate(
-        zip(found.runs, measure.values, measure.differences, strict=True)
-    ):
+    for run, value, gain, beside in zip(found.runs, *measure[1:], strict=True):
         number, interval = value_texts(value)
-        words = verdict(gain) if at else "the baseline"
+        words = "the baseline" if run is found.runs[0] else verdict(gain)
         row = {"run": run.name, "value": number, "interval": interval, "words": words}
-        rows.append(
-            {**row, "beside": "".join(measure.beside[at : at + 1]), "sign": gain.verdict if gain else 0}
-        )
+        rows.append({**row, "beside": beside, "sign": gain.verdict if gain else 0})
     return rows
 
 
@@ -121,22 +117,18 @@ def _tables(found: Comparison) -> Iterator[Table]:
     columns = ["measure", "run", "value", "low", "high", "difference", "difference low", "difference high"]
     rows: list[list[Cell]] = []
     for measure in found.measures:
-        for at, (name, value, gain) in enumerate(
-            zip(names, measure.values, measure.differences, strict=True)
-        ):
+        for name, value, gain in zip(names, measure.values, measure.differences, strict=True):
             numbers = [*(value or [None] * 3), *(gain[:3] if gain else [None] * 3)]
-            rows.append([measure.name, name, *numbers, verdict(gain) if at else ""])
+            rows.append([measure.name, name, *numbers, "" if name == names[0] else verdict(gain)])
     yield Table("differences", "All measures", [*columns, "verdict"], rows)
-    made_with: list[list[Cell]] = [
-        [name, *map(made_with_text, values)] for name, values in found.differs.items()
-    ]
+    rows = [[name, *map(made_with_text, values)] for name, values in found.differs.items()]
     title, note = "What the runs were not all made with alike", "A question mark: the file does not say."
-    yield Table("made-with", title, ["made with", *names], made_with, note)
+    yield Table("made-with", title, ["made with", *names], rows, note)
     if found.wanted.names:
         yield _people(found, names)
         yield _videos(found, names)
-        ranks: list[list[Cell]] = [[k, *rates] for k, rates in enumerate(_cmc(found).T.tolist(), 1)]
-        yield Table("cmc", "Identities with a hit by rank", ["rank", *names], ranks)
+        rows = [[k, *rates] for k, rates in enumerate(_cmc(found).T.tolist(), 1)]
+        yield Table("cmc", "Identities with a hit by rank", ["rank", *names], rows)
     if found.edges is not None:
         rates = np.stack([found.fpr, found.tpr], axis=1).reshape(2 * len(names), -1)  # NaN is an empty cell
         columns = ["cosine", *(f"{rate} {name}" for name in names for rate in ("FPR", "TPR"))]

@@ -207,16 +207,16 @@ def open_set_figure(curve: Det, scores: Mapping[str, Any]) -> Drawing:
         return drawn(figure, "det-open-set", "DET curve of open-set identification", "")
 
 
-def thinned(x: Array, y: Array, limit: int = LIMIT) -> npt.NDArray[np.int64]:
-    """Rows of at most ``limit`` points of a curve, evenly along its way, the first and the last among them; rising.
+def thinned(x: Array, y: Array) -> npt.NDArray[np.int64]:
+    """Rows of at most `LIMIT` points of a curve, evenly along its way, the first and the last among them; rising.
 
     ``x`` and ``y``, float64 [P], are finite and in the units of the axes that they are drawn on.
     """
-    if len(x) <= limit:
+    if len(x) <= LIMIT:
         return np.arange(len(x))
     steps = sum(np.abs(np.diff(values)) / (np.ptp(values) or 1.0) for values in (x, y))
     way = np.concatenate([[0.0], np.cumsum(steps)])
-    chosen = np.searchsorted(way, np.linspace(0, way[-1], limit - 1))
+    chosen = np.searchsorted(way, np.linspace(0, way[-1], LIMIT - 1))
     return np.unique(np.append(chosen, len(x) - 1))
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.errors import ManifestError, UsageError, printable
-from vidface.features.engines import Engine
 from vidface.files.store import Embeddings, FeaturesInfo, read_embeddings, read_features, warnings_of
 from vidface.frames.frame import Pixels
 from vidface.manifest.names import NameIndex
@@ -54,7 +53,6 @@ def gather(
     thresholds: Sequence[float | None] | None = None,
     videos: Sequence[str] = (),
     pictures: bool = True,
-    engine: Engine | None = None,
 ) -> Content:
     """Fill a report.
 
@@ -65,16 +63,14 @@ def gather(
         thresholds: sweep these now, where the run has no sweep, or another one is wanted.
         videos: ids whose frames are to be shown in any case.
         pictures: whether to read the videos again for small pictures of what is shown.
-        engine: where a sweep runs.
 
     Raises:
         UsageError: an id that is not there, or thresholds without a features file.
         VidfaceError: as the stages raise.
     """
     if thresholds is not None and run.features is None:
-        raise UsageError(
-            "--thresholds needs the features that the embeddings were made from: pass --features FILE"
-        )
+        needs = "the features that the embeddings were made from: pass --features FILE"
+        raise UsageError(f"--thresholds needs {needs}")
     index = NameIndex(run.manifest.video_ids)
     shown = {video: index.find(video) for video in videos}
     for video, places in shown.items():
@@ -94,14 +90,14 @@ def gather(
     warnings = [*before, *(warning for warning in said if warning not in told), *run.notes]
     table = run.sweep
     if thresholds is not None and run.features is not None:
-        table = sweep(run.features, run.manifest, thresholds, run.options, engine=engine)
+        table = sweep(run.features, run.manifest, thresholds, run.options)
     if table is None:
-        missing["sweep"] = (
-            "this run has no sweep: pass --thresholds none,0.2:0.6:0.05, or make it with vidface sweep"
-        )
+        way = "pass --thresholds none,0.2:0.6:0.05, or make it with vidface sweep"
+        missing["sweep"] = f"this run has no sweep: {way}"
     ranks, confused = None, []
     if rankings is None:
-        missing["cmc"] = missing["confused"] = _why_not(scores, "iqiyi")
+        said_so = (text for text in scores["warnings"] if text.startswith("iqiyi not scored"))
+        missing["cmc"] = missing["confused"] = next(said_so, "the protocol iqiyi was not scored")
     else:
         _, identities, hits = iqiyi.ranked_hits(
             rankings, run.manifest, gallery_split=run.options.gallery_split
@@ -189,11 +185,6 @@ def _score(opened: _Opened) -> tuple[dict[str, Any], dict[str, list[str]] | None
         scored = Scored({}, opened.embeddings, rankings, dict(status), said)
         scores = score(scored, run.manifest, options)
     return scores, rankings if rankings is not None and scores["mAP@100"] is not None else None
-
-
-def _why_not(scores: dict[str, Any], protocol: str) -> str:
-    said = [text for text in scores["warnings"] if text.startswith(f"{protocol} not scored")]
-    return said[0] if said else f"the protocol {protocol} was not scored"
 
 
 def _strips(opened: _Opened, asked: Sequence[str]) -> list[Strip]:
