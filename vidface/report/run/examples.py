@@ -18,7 +18,7 @@ from vidface.files.store import Embeddings, FeaturesInfo, offsets_of
 from vidface.frames.frame import Pixels
 from vidface.manifest.manifest import Manifest
 from vidface.report.run.content import Confused, Ranked, Strip, StripFrame
-from vidface.report.video.pictures import open_pictures
+from vidface.report.video.pictures import open_pictures, spread
 from vidface.runs.opened import Run
 from vidface.runtime import cpu_count, map_ordered, progress
 from vidface.scores.protocols.iqiyi import CUT_OFF
@@ -104,8 +104,6 @@ def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, ident
         if embedding.any():
             products = np.einsum("ij,j->i", unit, embedding, dtype=np.float64)
             cosines = np.where(unit.any(axis=1), products, np.nan)
-    if len(rows) > MOST_FRAMES:
-        rows = rows[np.linspace(0, len(rows) - 1, MOST_FRAMES).round().astype(np.int64)]
     frames = [
         StripFrame(
             row=row,
@@ -116,7 +114,7 @@ def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, ident
             picture=None,
             track=None if tracks is None else int(tracks[row]),
         )
-        for row in rows.tolist()
+        for row in spread(rows, MOST_FRAMES).tolist()
     ]
     clusters = len(np.unique(labels))
     return Strip(found.video_ids[place], identity, why, words, frames, len(labels), int(kept.sum()), clusters)

@@ -91,6 +91,17 @@ class Inspection:
         """Whether all frames count, each by its weight; else one cluster does."""
         return self.pool not in (None, "largest")
 
+    @property
+    def what(self) -> str:
+        """What a row is."""
+        return "frames" if self.faces is None else "faces"
+
+    @property
+    def rule(self) -> str:
+        """The threshold, and which cluster is kept and why."""
+        together = ", all tracks together" if len(self.tracks) > 1 else ""
+        return f"threshold {printable(self.threshold)}{together}: {self.why}"
+
     @cached_property
     def kept(self) -> npt.NDArray[np.bool_]:
         """The rows of the kept cluster, bool [n]; where all count, those with at least an equal share."""
@@ -212,13 +223,7 @@ def _weights(pool: str | None, norms: Floats, labels: Labels) -> Floats:
     return np.asarray(kept / max(kept.sum(), 1))
 
 
-def _clusters(
-    unit: Rows,
-    labels: Labels,
-    cosines: Floats,
-    norms: Floats,
-    weights: Floats,
-) -> list[Cluster]:
+def _clusters(unit: Rows, labels: Labels, cosines: Floats, norms: Floats, weights: Floats) -> list[Cluster]:
     clusters = []
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order])) + 1

@@ -162,6 +162,11 @@ def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
         yield Pictures(manifest, info, decoders)
 
 
+def spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """At most so many rows, evenly spread, the first and the last among them."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
+
+
 def fit_square(pixels: Pixels, size: int) -> Pixels:
     """Scale a picture, uint8 [H, W, 3], to fit into a square; what is not square stands between dark bars."""
     height, width = pixels.shape[:2]

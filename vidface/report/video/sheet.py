@@ -17,7 +17,7 @@ from vidface.files.atomic import write_atomic
 from vidface.files.store import FaceRows
 from vidface.frames.frame import Pixels
 from vidface.report.video.inspect import Inspection
-from vidface.report.video.pictures import Pictures, fit_square
+from vidface.report.video.pictures import Pictures, fit_square, spread
 from vidface.report.video.terminal import COLOURS, letter_of
 
 WIDTH = 1320
@@ -59,16 +59,15 @@ def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
     read any more is a grey tile that says so.
     """
     if seen.faces is None:
-        chosen = _spread(np.arange(len(seen.labels)), FACES_SHOWN)
+        chosen = spread(np.arange(len(seen.labels)), FACES_SHOWN)
         found = pictures.thumbnails(seen.video, [seen.first + row for row in chosen], FACE)
         tiles = [_face_tile(seen, row, picture) for row, picture in zip(chosen, found, strict=True)]
         sections: list[_Section] = [(f"{_of(len(chosen), len(seen.labels), 'frames')}, in order", tiles)]
     else:
         sections = _detected(seen, seen.faces, pictures)
-    together = ", all tracks together" if len(seen.tracks) > 1 else ""
     head = [
-        f"{printable(seen.video_id)}: {len(seen.labels)} {'frames' if seen.faces is None else 'faces'}",
-        f"threshold {printable(seen.threshold)}{together}: {seen.why}",
+        f"{printable(seen.video_id)}: {len(seen.labels)} {seen.what}",
+        seen.rule,
         "below a face: its cluster, cosine to the video's embedding, seconds; "
         f"green frame: {'at least an equal share of the weight' if seen.weighted else 'kept'}, red and crossed: not",
     ]
@@ -78,15 +77,11 @@ def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
 def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Section]:
     """Whole frames with faces, then the faces of every track; the video is read once for both."""
     times = np.unique(seen.times)
-    shown = _spread(np.arange(len(times)), FRAMES_SHOWN)
+    shown = spread(np.arange(len(times)), FRAMES_SHOWN)
     on_frames = np.flatnonzero(np.isin(seen.times, times[shown]))
-    tracks = np.unique(found.tracks)
     per_line = (WIDTH - 2 * MARGIN + GAP) // (FACE + GAP)
-    of_track = {
-        int(track): _spread(np.flatnonzero(found.tracks == track), per_line)
-        for track in tracks[:TRACKS_SHOWN]
-    }
-    wanted = {int(row) for row in on_frames} | {int(row) for rows in of_track.values() for row in rows}
+    lines = [(track, spread(track.rows, per_line)) for track in seen.tracks[:TRACKS_SHOWN]]
+    wanted = {*on_frames.tolist(), *(row for _, rows in lines for row in rows.tolist())}
     frames: dict[np.float32, Image.Image] = {}
     faces: dict[int, Pixels] = {}
     for shot in pictures.shots(seen.video, sorted(row + seen.first for row in wanted)):
@@ -98,29 +93,25 @@ def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Se
     height = max((frame.height for frame in frames.values()), default=FRAME_WIDTH * 9 // 16)
     blank = _blank(FRAME_WIDTH, height)
     tiles = [(frames.get(seconds, blank), f"{seconds:.2f} s") for seconds in times[shown]]
-    heading = (
-        f"{_of(len(tiles), len(times), 'frames with faces')}; box, points, track number, detector's score; "
-    )
-    sections: list[_Section] = [(heading + "thick box: as a green frame below", tiles)]
-    for track, rows in of_track.items():
-        mine = np.flatnonzero(found.tracks == track)
-        first, last = (f"{seen.times[row]:.1f}" for row in (mine[0], mine[-1]))
-        spread = f"{first} s" if first == last else f"{first} to {last} s"
-        cosine = float(seen.cosines[mine].mean())
-        heading = f"track {track}{' (main)' if track == 0 else ''}, {spread}: {_of(len(rows), len(mine), 'faces')}; "
-        heading += f"mean cosine to the video's embedding {cosine:.2f}"
-        sections.append((heading, [_face_tile(seen, row, faces.get(int(row))) for row in rows]))
-    if len(tracks) > TRACKS_SHOWN:
-        sections.append((f"and {len(tracks) - TRACKS_SHOWN} more tracks", []))
+    heading = f"{_of(len(tiles), len(times), 'frames with faces')}; box, points, track number, "
+    sections: list[_Section] = [(heading + "detector's score; thick box: as a green frame below", tiles)]
+    for track, rows in lines:
+        first, last = (f"{seen.times[row]:.1f}" for row in track.rows[[0, -1]])
+        when = f"{first} s" if first == last else f"{first} to {last} s"
+        heading = f"track {track.label}{'' if track.label else ' (main)'}, {when}: "
+        heading += f"{_of(len(rows), len(track.rows), 'faces')}; "
+        heading += f"mean cosine to the video's embedding {track.to_video:.2f}"
+        sections.append((heading, [_face_tile(seen, row, faces.get(row)) for row in rows.tolist()]))
+    if len(seen.tracks) > TRACKS_SHOWN:
+        sections.append((f"and {len(seen.tracks) - TRACKS_SHOWN} more tracks", []))
     return sections
 
 
 def _draw_faces(seen: Inspection, found: FaceRows, pixels: Pixels, rows: Sequence[int]) -> Image.Image:
     """A frame at the sheet's size, with these faces drawn on it."""
     scale = FRAME_WIDTH / pixels.shape[1]
-    picture = Image.fromarray(pixels).resize(
-        (FRAME_WIDTH, max(1, round(pixels.shape[0] * scale))), Image.Resampling.LANCZOS
-    )
+    size = (FRAME_WIDTH, max(1, round(pixels.shape[0] * scale)))
+    picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(12)
     colours = [COLOURS[int(found.tracks[row]) % len(COLOURS)] for row in rows]
@@ -209,11 +200,6 @@ def _compose(head: Sequence[str], sections: Sequence[_Section]) -> Image.Image:
     for corner, words, colour, size in texts:
         draw.text(corner, words, fill=colour, font=ImageFont.load_default(size))
     return sheet
-
-
-def _spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
-    """At most so many, evenly spread, the first and the last among them."""
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
 
 
 def _of(shown: int, total: int, what: str) -> str:

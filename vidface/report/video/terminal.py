@@ -23,7 +23,7 @@ from vidface.errors import printable
 from vidface.files.store import FACE_COUNTS, FaceRows
 from vidface.frames.frame import Pixels
 from vidface.report.video.inspect import Cluster, Inspection
-from vidface.report.video.pictures import BACKDROP
+from vidface.report.video.pictures import BACKDROP, spread
 
 Pictures = Mapping[int, Pixels | None]  # of rows
 
@@ -59,8 +59,7 @@ def examples(seen: Inspection, width: int) -> dict[int, list[int]]:
     chosen = {}
     for cluster in seen.clusters[:CLUSTERS_SHOWN]:
         if len(cluster.rows) > 1 or cluster.label == 0:
-            places = np.linspace(0, len(cluster.rows) - 1, min(most, len(cluster.rows))).round().astype(int)
-            chosen[cluster.label] = [int(cluster.rows[place]) for place in places]
+            chosen[cluster.label] = spread(cluster.rows, most).tolist()
     return chosen
 
 
@@ -90,16 +89,14 @@ def image_class() -> Any | None:
 
 def _parts(seen: Inspection, width: int, pictures: Pictures, image: Any) -> Iterator[RenderableType]:
     attributes = seen.info.attributes
-    what = "frames" if seen.faces is None else "faces"
-    name = printable(seen.video_id)
+    name, what = printable(seen.video_id), seen.what
     status = printable(seen.info.status[seen.video])
     model, fps = (printable(str(attributes.get(each, "?"))) for each in ("model_name", "fps"))
     head = Text(name, style="bold")
     yield head.append(f"  {len(seen.labels)} {what}, status {status}, {model}, {fps} fps", style="not bold")
     if seen.counts:
         yield Text(_faces_words(seen.counts))
-    together = ", all tracks together" if len(seen.tracks) > 1 else ""
-    yield Text(f"threshold {printable(seen.threshold)}{together}: {seen.why}")
+    yield Text(seen.rule)
     if not len(seen.labels):
         return
     yield Text()
