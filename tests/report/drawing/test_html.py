@@ -17,7 +17,6 @@ from vidface.report.drawing.html import (
     number,
     page_table,
     picture,
-    pieces,
     shown,
 )
 from vidface.report.run.content import Table
@@ -62,11 +61,6 @@ def test_numbers() -> None:
     assert interval(0.9012, 0.9553) == "0.901 to 0.955"
     assert interval(0.99912, 0.99987) == "0.9991 to 0.9999"
     assert interval(None, 0.5) == interval(0.5, None) == ""
-
-
-def test_names_may_break_after_their_marks() -> None:
-    assert pieces("a_b-c/d.e") == ["a_", "b-", "c/", "d.", "e"]
-    assert pieces("plain__") == ["plain__"] and pieces("") == [""]
 
 
 def test_a_picture_is_a_small_jpeg_of_the_same_colours() -> None:

@@ -17,6 +17,8 @@ from vidface.errors import StoreError
 from vidface.report.run.content import Content, Number, Pair, Strip, StripFrame, Sweep, Table
 from vidface.report.run.page import write_report
 
+EMPTY = {"meta", "img", "br", "wbr", "path", "use", "circle", "rect"}  # elements that are not closed
+
 
 class Page(HTMLParser):
     """What a browser would make of a page: tags with their attributes, and its words."""
@@ -27,26 +29,20 @@ class Page(HTMLParser):
         self.words: list[str] = []
         self.open: list[str] = []
         self.feed(text)
+        self.text = " ".join(" ".join(self.words).split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br", "wbr", "path", "use", "circle", "rect"):
-            self.open.append(tag)
+        self.open += [tag] * (tag not in EMPTY)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in ("path", "use", "circle", "rect"):
-            assert self.open.pop() == tag, "every tag is closed in its place"
+        assert tag in EMPTY or self.open.pop() == tag, "every tag is closed in its place"
 
     def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
+        self.words += [data] * ("style" not in self.open[-1:])
 
 
 @pytest.fixture(scope="module")
