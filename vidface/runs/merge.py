@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,8 @@ from vidface.files.store import FeaturesInfo, read_info, warnings_of
 OF_ONE_SHARD = {"shard", "content_sha256", "rest_sha256", "rows_sum"}
 
 
-class MergeResult(NamedTuple):
+@dataclass(frozen=True)
+class MergeResult:
     """What was merged: how many shards, videos by status, frames, and faults by kind; faces as extract counts them."""
 
     output: Path
