@@ -78,9 +78,8 @@ def compare(
         wanted = Wanted(np.empty(0, np.int64), np.empty(0, np.int64), [], wanted.gallery)
     people, names = lfrc.identity_codes(manifest)
     nobody = int(np.count_nonzero(people < 0))
-    drawn = bootstrap.draw(
-        *((0, 0) if "pairs" not in figures else (len(names), nobody)), replicates=replicates
-    )
+    units = (len(names), nobody) if "pairs" in figures else (0, 0)
+    drawn = bootstrap.draw(*units, replicates=replicates)
     measured: list[_Measured] = []
     with progress("compare", len(runs), "runs") as advance:
         for run in runs:
@@ -92,19 +91,15 @@ def compare(
     if any(one.ranking for one in measured):
         ranks[ranks > iqiyi.CUT_OFF] = 0  # rankings end there, so no run is followed further
     warnings += gathered_warnings(runs, [one.warnings for one in measured])
-    if "pairs" in figures:
-        warnings += [
-            f"{run.name} was scored by the FPR rule {run.fpr_rule}: here it is compared by {DEFAULT_RULE}"
-            for run in runs
-            if run.fpr_rule != DEFAULT_RULE
-        ]
+    for run in runs if "pairs" in figures else ():
+        if run.fpr_rule != DEFAULT_RULE:
+            scored_by = f"was scored by the FPR rule {run.fpr_rule}"
+            warnings.append(f"{run.name} {scored_by}: here it is compared by {DEFAULT_RULE}")
     counts = {"videos": len(people), "identities": len(names), "videos_without_identity": nobody}
     if rankable:
         counts |= {"gallery_identities": len(wanted.names), "gallery_videos": len(wanted.gallery)}
-        if len(wanted.names) < FEW_PEOPLE:
-            warnings.append(
-                f"intervals of mAP rest on {len(wanted.names)} identities only, and may be too narrow"
-            )
+        if (few := len(wanted.names)) < FEW_PEOPLE:
+            warnings.append(f"intervals of mAP rest on {few} identities only, and may be too narrow")
     if pairs := next((one.pairs for one in measured if one.pairs), None):
         counts |= {"genuine_pairs": pairs[0], "impostor_pairs": pairs[1]}
         for target in targets:
@@ -114,9 +109,9 @@ def compare(
                     f"TPR at FPR {target} rests on the {accepted} strongest of {pairs[1]:,} impostor pairs: "
                     f"fewer than {FEW_PAIRS} tell little"
                 )
-    if len(runs) - 1 > MANY_RUNS:
+    if (many := len(runs) - 1) > MANY_RUNS:
         warnings.append(
-            f"{len(runs) - 1} comparisons: their intervals rest on the outermost few of {replicates} draws"
+            f"{many} comparisons: their intervals rest on the outermost few of {replicates} draws"
         )
     labels = [*(["mAP@100", *HITS] if rankable else []), *map(tpr_label, targets)]
     precision = [one.values.get("mAP@100", np.empty(0)) for one in measured]
@@ -176,9 +171,8 @@ def _measure(
         name, rankings = str(scored.inputs["scored"]), scored.rankings or {}
         warnings += check_ranking(name, rankings, manifest, options.gallery_split)
         ranks = iqiyi_ranks.ranks_in(rankings, manifest, wanted)
-        failed = iqiyi_ranks.failed_of(
-            ranks, wanted, None, {name for name, videos in rankings.items() if videos}
-        )
+        ranked = {name for name, videos in rankings.items() if videos}
+        failed = iqiyi_ranks.failed_of(ranks, wanted, None, ranked)
     elif wanted.names and embeddings is not None:
         ranks = iqiyi_ranks.ranks_by_search(embeddings, manifest, wanted, options.enrolment_split)
         usable = np.asarray(embeddings.any(axis=1), np.bool_)
@@ -191,9 +185,8 @@ def _measure(
     if wanted.names:
         values = iqiyi_ranks.identity_values(ranks, wanted)
     points = {name: float(each.mean()) for name, each in values.items()}
-    replicates = {
-        name: bootstrap.mean_replicates(each, replicates=drawn.shape[1]) for name, each in values.items()
-    }
+    draws = drawn.shape[1]
+    replicates = {name: bootstrap.mean_replicates(each, replicates=draws) for name, each in values.items()}
     unusable = 0 if embeddings is None else zero_embeddings(embeddings)
     if unusable:
         text = f"{unusable} of {len(people):,} videos have no usable frame: never ranked, score 0 in pairs"
@@ -236,9 +229,8 @@ def _measures(measured: Sequence[_Measured], labels: Sequence[str]) -> list[Meas
             values[-1] = Value(point, *(interval(again) if whole else (None, None)))
             if number and name in base.points and whole and not np.isnan(base.replicates[name]).any():
                 both = base.replicates[name], again
-                differences[-1] = bootstrap.difference(
-                    base.points[name], point, *both, comparisons=len(measured) - 1
-                )
+                against = len(measured) - 1
+                differences[-1] = bootstrap.difference(base.points[name], point, *both, comparisons=against)
         table.append(Measure(name, values, differences, [said[at] for said in beside]))
     return table
 
@@ -264,9 +256,8 @@ def _compare_numbers(runs: Sequence[Compared], manifest: Manifest, options: Scor
         table.append(Measure(column[0].label, values, differences, [each.beside for each in column]))
     warnings = gathered_warnings(runs, [one["warnings"] for one in scores])
     table = _compared(table, warnings)
-    warnings.append(
-        f"the protocol {options.protocol} gives no interval of a difference: none can be told from chance"
-    )
+    none = "gives no interval of a difference: none can be told from chance"
+    warnings.append(f"the protocol {options.protocol} {none}")
     counts = {name: each for name, each in scores[0]["counts"].items() if isinstance(each, int)}
     counts.pop("zero_embeddings", None)
     differs, same = made_with(runs)

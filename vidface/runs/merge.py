@@ -90,9 +90,8 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
             out.list_faults(faults)
             store.join_shards(paths, output, attributes)
         else:
-            store.write_embeddings(
-                output, whole, chain.from_iterable(map(store.embedding_chunks, paths)), attributes
-            )
+            rows = chain.from_iterable(map(store.embedding_chunks, paths))
+            store.write_embeddings(output, whole, rows, attributes)
     return MergeResult(
         output=output,
         kind=str(attributes["kind"]),

@@ -148,9 +148,8 @@ def _embeddings_of(path: Path) -> Path:
         if candidate.is_file():
             return candidate
     if path.is_dir():
-        raise StoreError(
-            f"{path}: no embeddings.h5 in it: name a recipe's output folder or an embeddings file"
-        )
+        name = "name a recipe's output folder or an embeddings file"
+        raise StoreError(f"{path}: no embeddings.h5 in it: {name}")
     raise StoreError(f"{path}: no such file or folder")
 
 

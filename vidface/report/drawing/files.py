@@ -89,9 +89,8 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]
 def _line(row: Sequence[Cell]) -> str:
     """RFC 4180, with a bare line feed; csv.writer leaves a lone carriage return unquoted, which readers break at."""
     cells = [csv_cell(cell) for cell in row]
-    quoted = [
-        '"{}"'.format(cell.replace('"', '""')) if re.search(r'[,"\r\n]', cell) else cell for cell in cells
-    ]
+    special = re.compile('[,"\r\n]')
+    quoted = ['"{}"'.format(cell.replace('"', '""')) if special.search(cell) else cell for cell in cells]
     return (",".join(quoted) or '""') + "\n"  # an empty line would be no row
 
 

@@ -72,10 +72,8 @@ def choose(
     if changed is not None:
         moved = ids[np.argsort(changed[ids], kind="stable")]
         for place in others(moved[changed[moved] < 1 - 1e-6])[:each]:
-            words = (
-                f"cosine {changed[place]:.3f} between the plain average of all its frames and its embedding"
-            )
-            choices[place] = (place, "most changed", words)
+            words = "between the plain average of all its frames and its embedding"
+            choices[place] = (place, "most changed", f"cosine {changed[place]:.3f} {words}")
     clusters = _clusters(found)
     share_kept = found.kept[ids] / np.maximum(found.frames[ids], 1)
     order = ids[np.lexsort((share_kept, -clusters[ids]))]

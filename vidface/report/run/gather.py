@@ -99,9 +99,8 @@ def gather(
         said_so = (text for text in scores["warnings"] if text.startswith("iqiyi not scored"))
         missing["cmc"] = missing["confused"] = next(said_so, "the protocol iqiyi was not scored")
     else:
-        _, identities, hits = iqiyi.ranked_hits(
-            rankings, run.manifest, gallery_split=run.options.gallery_split
-        )
+        split = run.options.gallery_split
+        _, identities, hits = iqiyi.ranked_hits(rankings, run.manifest, gallery_split=split)
         ranks = Cmc(np.arange(1, hits.shape[1] + 1), cmc(hits), len(identities))
         confused = examples.confused_people(run, opened.embeddings, rankings, scores["per_identity"], PEOPLE)
         if not confused:
@@ -156,9 +155,8 @@ def _open(run: Run) -> _Opened:
     embeddings = found.embeddings if whole else found.embeddings[rows]
     info = None if run.features is None else read_features(run.features)
     # Ids as the manifest writes them, which may be the other Unicode form.
-    spelled = {
-        found.video_ids[row]: video for row, video in zip(rows.tolist(), run.manifest.video_ids, strict=True)
-    }
+    both = zip(rows.tolist(), run.manifest.video_ids, strict=True)
+    spelled = {found.video_ids[row]: video for row, video in both}
     found = replace(found, video_ids=[spelled.get(video, video) for video in found.video_ids])
     if info is not None:
         info = replace(info, video_ids=[spelled.get(video, video) for video in info.video_ids])
@@ -232,9 +230,8 @@ def _illustrated(content: Content, opened: _Opened, info: FeaturesInfo) -> Conte
     notes = []
     if missing:
         video, why = next(iter(missing.items()))
-        notes = [
-            f"pictures of {len(missing)} of {len(wanted)} videos shown are missing; the first is {video}: {why}"
-        ]
+        gone = f"pictures of {len(missing)} of {len(wanted)} videos shown are missing"
+        notes = [f"{gone}; the first is {video}: {why}"]
     strips = []
     for strip in content.strips:
         at = place[strip.video_id]

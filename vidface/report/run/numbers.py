@@ -36,9 +36,15 @@ _COUNTED = {
 }
 LIBRARIES = ("numpy", "numba", "h5py", "openTSNE", "matplotlib")
 # Of the files themselves, or shown elsewhere.
-_OF_THE_FILE = {
-    *("kind", "schema_version", "content_sha256", "rest_sha256", "rows_sum", "program_version", "warnings"),
-}
+_OF_THE_FILE = [
+    "kind",
+    "schema_version",
+    "content_sha256",
+    "rest_sha256",
+    "rows_sum",
+    "program_version",
+    "warnings",
+]
 FAULT = ("video", "stage", "kind", "detail", "output")
 
 
@@ -236,9 +242,8 @@ def faults_of(run: Run) -> list[Fault]:
 
 def fault_tables(faults: list[Fault], found: Embeddings) -> tuple[Table, Table]:
     """Counts by status and kind, and every fault."""
-    counts: list[list[Cell]] = [
-        ["videos by status", status, count] for status, count in sorted(Counter(found.status).items())
-    ]
+    of_status = sorted(Counter(found.status).items())
+    counts: list[list[Cell]] = [["videos by status", status, count] for status, count in of_status]
     kinds = Counter((str(fault.get("stage", "")), str(fault.get("kind", ""))) for fault in faults)
     counts += [[f"faults of {stage}", kind, count] for (stage, kind), count in sorted(kinds.items())]
     note = "" if faults else "No fault was recorded for these files."

@@ -18,6 +18,8 @@ STRANGERS = 0.2  # share of them that may be of nobody known
 FEWEST = 10  # fewer points have no neighbourhoods
 SEED = 0
 
+Places = npt.NDArray[np.int64]
+
 
 def map_of(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> Map | None:
     """The map of the videos that have an embedding, in the manifest's order; None where they are fewer than three."""
@@ -26,15 +28,12 @@ def map_of(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> Map | Non
         return None
     chosen, note = sampled_videos(usable, manifest, MOST)
     xy, method = _plane(embeddings[chosen].astype(np.float64))
-    identities, ids = (
-        [names[place] for place in chosen.tolist()] for names in (manifest.identities, manifest.video_ids)
-    )
+    identities = [manifest.identities[place] for place in chosen.tolist()]
+    ids = [manifest.video_ids[place] for place in chosen.tolist()]
     return Map(xy, identities, ids, method, len(usable), note)
 
 
-def sampled_videos(
-    usable: npt.NDArray[np.int64], manifest: Manifest, most: int
-) -> tuple[npt.NDArray[np.int64], str]:
+def sampled_videos(usable: Places, manifest: Manifest, most: int) -> tuple[Places, str]:
     """Places of the videos to show, ascending, and how they were drawn; all of them where they are few enough.
 
     People are drawn with all their videos, those who have two or more first: one point tells nothing of a person.

@@ -181,9 +181,8 @@ def _refuse_other_model(info: FeaturesInfo, backbone: Backbone) -> None:
     """Cosines of two networks' features mean nothing."""
     made = info.attributes
     if unsaid := [name for name in ("model_sha256", "model_name", "flip") if name not in made]:
-        raise StoreError(
-            f"{info.path}: does not say what it was made with ({', '.join(unsaid)}): extract it again"
-        )
+        words = f"does not say what it was made with ({', '.join(unsaid)})"
+        raise StoreError(f"{info.path}: {words}: extract it again")
     if made["model_sha256"] != backbone.sha256:
         name = printable(str(made["model_name"]))
         raise UsageError(

@@ -196,9 +196,8 @@ def _stored(path: Path, info: FeaturesInfo, video: str, rows: int) -> tuple[Labe
     if made.attributes.get("features_sha256") != info.attributes["content_sha256"]:
         raise ChangedError(f"{path}: made from other features than {info.path}: run vidface cluster again")
     if unsaid := [name for name in ("threshold", "pooling") if name not in made.attributes]:
-        raise StoreError(
-            f"{path}: does not say how it was made ({', '.join(unsaid)}): run vidface cluster again"
-        )
+        words = f"does not say how it was made ({', '.join(unsaid)})"
+        raise StoreError(f"{path}: {words}: run vidface cluster again")
     if video not in made.video_ids:
         by_track = any(name.startswith(f"{video}#") for name in made.video_ids)
         what = f"its tracks have embeddings of their own: say {shown}#0" if by_track else "not in it"
