@@ -99,9 +99,8 @@ def test_submissions_are_compared_like_what_they_were_made_of(some: ComparedSet)
     rows = some.matrix(1.0)
     write_lfrc(some.folder / "s.bin", rows)
     write_iqiyi(some.folder / "s.txt", rank_gallery(rows, some.manifest))
-    found = some.compare(
-        some.embeddings("a.h5", 1.0), some.folder / "s.bin", some.folder / "s.txt", targets=["1e-2"]
-    )
+    paths = some.embeddings("a.h5", 1.0), some.folder / "s.bin", some.folder / "s.txt"
+    found = some.compare(*paths, targets=["1e-2"])
     assert [run.name for run in found.runs] == ["a", "s.bin", "s.txt"]
     for measure in found.measures[:4]:
         assert measure.values[0] == measure.values[1] == measure.values[2]
@@ -206,9 +205,8 @@ def test_verdicts(gain: Difference | None, words: str) -> None:
 
 
 def test_few_pairs_and_few_people_are_warned_about(some: ComparedSet) -> None:
-    found = some.compare(
-        some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.7), targets=["1e-2", "1e-3", "1e-6"]
-    )
+    paths = some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.7)
+    found = some.compare(*paths, targets=["1e-2", "1e-3", "1e-6"])
     pairs = found.counts["impostor_pairs"]
     assert found.warnings == [
         f"TPR at FPR 1e-6 is not measured: {pairs:,} impostor pairs are fewer than 1/1e-6",

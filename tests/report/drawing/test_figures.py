@@ -301,9 +301,8 @@ def test_sweep_marks_the_chosen_threshold_and_keeps_none_off_the_scale(lines: li
 )
 def test_sweeps_of_any_kind_of_thresholds(thresholds: list[str]) -> None:
     count = len(thresholds)
-    text = sweep_figure(
-        Sweep(thresholds, [0.5] * count, {"mAP@100": [0.5] * count}, thresholds[-1], None)
-    ).inline
+    sweep = Sweep(thresholds, [0.5] * count, {"mAP@100": [0.5] * count}, thresholds[-1], None)
+    text = sweep_figure(sweep).inline
     ElementTree.fromstring(text)
     assert "<script" not in text and text.count("x_") < 20
 
@@ -320,9 +319,8 @@ def test_every_point_of_a_small_map_says_who_it_is() -> None:
     assert "v00015: person001" in titles and any(title.startswith("<script>alert(1)") for title in titles)
     looks = {mark.attrib["{http://www.w3.org/1999/xlink}href"] for mark, _ in marks}
     assert len(looks) >= 3, "colours and marks go round"
-    there = {
-        title.split(":")[0]: (float(mark.attrib["x"]), -float(mark.attrib["y"])) for mark, title in marks
-    }
+    corners = [(float(mark.attrib["x"]), -float(mark.attrib["y"])) for mark, _ in marks]
+    there = dict(zip((title.split(":")[0] for title in titles), corners, strict=True))
     at = [row for row, name in enumerate(points.video_ids) if name.startswith("v0")]
     for axis in (0, 1):
         found = np.array([there[points.video_ids[row]][axis] for row in at])

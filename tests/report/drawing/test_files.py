@@ -14,18 +14,7 @@ from hypothesis import strategies as st
 
 from vidface.report.drawing.files import csv_cell, write_csv
 
-FORMULAS = [
-    '=HYPERLINK("http://x","y")',
-    "+1+1",
-    "-2+3",
-    "@SUM(1)",
-    "\t=1",
-    "\r=1",
-    "\n=1",
-    " =1",
-    "＝1+1",
-    "'=1",
-]
+FORMULAS = ["=A(1)", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "＝1+1", "'=1"]
 
 
 def read(path: Path) -> list[list[str]]:
@@ -62,12 +51,8 @@ def test_numbers_keep_all_their_bits_and_what_is_absent_is_empty(tmp_path: Path)
     assert [float(row[0]) for row in rows] == values
     assert {row[1] for row in rows} == {str(2**62)} and {row[2] for row in rows} == {""}
     assert csv_cell(math.nan) == ""
-    # a broken file name, and one empty cell, which is a row
-    assert read(write_csv(tmp_path / "t.csv", ["id"], [["a\udcff"], [""], [None]]))[1:] == [
-        ["a\\udcff"],
-        [""],
-        [""],
-    ]
+    rows = read(write_csv(tmp_path / "t.csv", ["id"], [["a\udcff"], [""], [None]]))[1:]
+    assert rows == [["a\\udcff"], [""], [""]]  # a broken file name, and one empty cell, which is a row
 
 
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:

@@ -10,15 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidface.report.drawing.html import (
-    digits,
-    environment,
-    interval,
-    number,
-    page_table,
-    picture,
-    shown,
-)
+from vidface.report.drawing.html import digits, environment, interval, number, page_table, picture, shown
 from vidface.report.run.content import Table
 
 

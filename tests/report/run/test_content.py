@@ -110,19 +110,16 @@ def embeddings(found: store.Embeddings) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def pairs(videos: Videos, embeddings: dict[str, np.ndarray]) -> list[tuple[float, bool, str, str]]:
     """(cosine, genuine, id, id) of all pairs."""
-    who = videos.who
-    return [
-        (float(embeddings[a] @ embeddings[b]), who[a] == who[b] != "", a, b)
-        for a, b in combinations(sorted(who), 2)
-    ]
+    who, every = videos.who, combinations(sorted(videos.who), 2)
+    return [(float(embeddings[a] @ embeddings[b]), who[a] == who[b] != "", a, b) for a, b in every]
 
 
 def test_the_headline_is_what_score_says(content: Content, run: Run) -> None:
     scores = score(read_scored(run.embeddings, run.manifest), run.manifest, run.options)
     said = {number.label: number for number in content.headline}
     assert list(said) == ["mAP@100", "hit@1", "hit@5", "hit@10", *(f"TPR at FPR {t}" for t in TARGETS)]
-    for label, name in (("mAP@100", "mAP@100"), ("hit@1", "hit@1"), ("hit@10", "hit@10")):
-        assert said[label][1:4] == (scores[name], *scores["ci95"][name])
+    for name in ("mAP@100", "hit@1", "hit@10"):
+        assert said[name][1:4] == (scores[name], *scores["ci95"][name])
     for target in TARGETS[:2]:
         number = said[f"TPR at FPR {target}"]
         assert number[1:4] == (scores["tpr@fpr"][target], *scores["ci95"]["tpr@fpr"][target])
@@ -255,9 +252,8 @@ def test_which_strips_are_shown(
     for strip in content.strips:
         shown.setdefault(strip.why, []).append(strip.video_id)
     assert list(shown) == ["most changed", "most fragmented", "random"]
-    assert shown["most changed"] == [
-        v for _, v in sorted((c, v) for v, c in changed.items() if c < 1 - 1e-6)[:6]
-    ]
+    most = sorted((c, v) for v, c in changed.items() if c < 1 - 1e-6)[:6]
+    assert shown["most changed"] == [v for _, v in most]
     clusters = sorted(
         (-len(set(own.tolist())), (own == 0).mean(), v) for v, own in labels.items() if len(own)
     )
@@ -454,9 +450,8 @@ def test_without_the_library_the_map_is_principal_components(
 
 def test_a_sample_for_the_map_holds_whole_people_and_those_with_several_videos_first() -> None:
     identities = [f"p{n % 10}" for n in range(40)] + [f"single{n}" for n in range(30)] + [""] * 30
-    manifest = Manifest(
-        Path("m.csv"), Path(), [f"v{n:03d}" for n in range(100)], [], identities, ["val"] * 100, ""
-    )
+    ids = [f"v{n:03d}" for n in range(100)]
+    manifest = Manifest(Path("m.csv"), Path(), ids, [], identities, ["val"] * 100, "")
     usable = np.arange(100)
     for most, people, singles, strangers in ((20, 4, 0, 4), (60, 10, 8, 12)):
         chosen, note = projection.sampled_videos(usable, manifest, most)

@@ -61,11 +61,7 @@ def page(report: Path) -> Page:
 
 
 def empty(**parts: Any) -> Content:
-    missing = {
-        "sweep": "no sweep.json lies beside it",
-        "map": "install scikit-learn",
-        "strips": "no features",
-    }
+    missing = {"sweep": "no sweep.json is there", "map": "install scikit-learn", "strips": "no features"}
     nothing: dict[str, Any] = dict.fromkeys(("sweep", "curves", "histogram", "cmc", "map"))
     for name in ("headline", "protocol", "warnings", "strips", "confused", "impostors", "genuine"):
         nothing[name] = []
@@ -140,9 +136,8 @@ def test_every_hostile_name_is_text_on_the_page_and_whole_in_the_data(report: Pa
         text = path.read_text("utf-8")
         assert not set(text) & {"\u202e", "\x00", "\x1b", "\ufffd"} and "<script" not in text.lower()
     assert {row["video"] for row in rows(report / "data" / "faults.csv")} >= {"x" * 3000}
-    formulas = [
-        path.name for path in (report / "data").glob("*.csv") if "'=HYPERLINK" in path.read_text("utf-8")
-    ]
+    files = (report / "data").glob("*.csv")
+    formulas = [path.name for path in files if "'=HYPERLINK" in path.read_text("utf-8")]
     assert len(formulas) >= 4, "map, rankings, pairs and faults have one"
 
 
@@ -182,23 +177,18 @@ def test_data_of_strips_and_hard_cases_has_every_row(report: Path) -> None:
     ranked = rows(data / "rankings.csv")
     assert len(ranked) == sum(len(one.ranked) for one in content.confused)
     assert [row["relevant"] for row in ranked[:5]] == ["0", "1", "0", "0", "1"]
-    assert [float(row["cosine"]) for row in rows(data / "genuine-pairs.csv")] == [
-        pair.cosine for pair in content.genuine
-    ]
+    genuine = [float(row["cosine"]) for row in rows(data / "genuine-pairs.csv")]
+    assert genuine == [pair.cosine for pair in content.genuine]
 
 
 def test_a_frame_says_in_words_what_its_colours_say(page: Page) -> None:
     alts = [str(attributes["alt"]) for tag, attributes in page.tags if tag == "img"]
     assert all(alts)
     assert any(re.fullmatch(r"Frame 0 at 0\.00 s: cluster 0, kept, cosine 0\.\d\d", alt) for alt in alts)
-    assert any(
-        re.fullmatch(r"Frame \d+ at \d\.\d\d s: cluster [123], dropped, cosine -?0\.\d\d", alt)
-        for alt in alts
-    )
-    absent = [
-        attributes.get("aria-label") for tag, attributes in page.tags if attributes.get("class") == "absent"
-    ]
-    assert any("Frame 4 at 0.25 s" in str(label) and "no picture" in str(label) for label in absent)
+    dropped = re.compile(r"Frame \d+ at \d\.\d\d s: cluster [123], dropped, cosine -?0\.\d\d")
+    assert any(dropped.fullmatch(alt) for alt in alts)
+    absent = [str(told["aria-label"]) for _, told in page.tags if told.get("class") == "absent"]
+    assert any("Frame 4 at 0.25 s" in label and "no picture" in label for label in absent)
 
 
 def test_tracks_are_told_where_there_are_several(tmp_path: Path) -> None:
@@ -224,7 +214,7 @@ def test_parts_that_cannot_be_had_say_why_and_leave_no_old_files(tmp_path: Path)
     write_report(a_content(), tmp_path)
     told = write_report(empty(), tmp_path)
     page = Page(told[0].read_text("utf-8"))
-    for why in ("no sweep.json lies beside it", "install scikit-learn", "no features", "there are no pairs"):
+    for why in ("no sweep.json is there", "install scikit-learn", "no features", "there are no pairs"):
         assert f"Not shown: {why}" in page.text
     assert "Every fault" in page.text and "None." in page.text
     assert not [tag for tag, _ in page.tags if tag == "circle"] and "0 to 1" not in page.text
@@ -233,9 +223,8 @@ def test_parts_that_cannot_be_had_say_why_and_leave_no_old_files(tmp_path: Path)
 
 
 def test_long_tables_show_their_first_rows_and_say_how_many_there_are(tmp_path: Path) -> None:
-    faults = Table(
-        "faults", "Every fault", ["video", "kind"], [[f"v{at:05d}", "missing"] for at in range(1234)]
-    )
+    many = [[f"v{at:05d}", "missing"] for at in range(1234)]
+    faults = Table("faults", "Every fault", ["video", "kind"], many)
     text = page_of(tmp_path, empty(faults=faults)).text
     assert "The first 50 of 1,234 rows; all are in data/faults.csv" in text
     assert "v00049" in text and "v00050" not in text
@@ -253,9 +242,8 @@ def test_headline_axis_begins_where_all_intervals_fit(tmp_path: Path, low: float
     page = page_of(tmp_path, empty(headline=[Number("a", 0.97, low, 0.99), Number("b", 0.96, 0.95, 0.98)]))
     assert f"{start:g} to 1" in page.text
     spots = [float(str(a["cx"])) for t, a in page.tags if t == "circle"]
-    assert spots == pytest.approx(
-        [3 + 100 * (value - start) / (1 - start) for value in (0.97, 0.96)], abs=0.01
-    )
+    wanted = [3 + 100 * (value - start) / (1 - start) for value in (0.97, 0.96)]
+    assert spots == pytest.approx(wanted, abs=0.01)
 
 
 @pytest.mark.long

@@ -56,12 +56,8 @@ def detected(tmp_path: Path) -> Set:
     box = np.float32([[40, 60, 120, 140], [200, 60, 280, 140]])
     points = np.float32([[25, 30], [55, 30], [40, 45], [28, 60], [52, 60]])
     of = np.repeat([0, 1], 4)
-    faces = {
-        "boxes": box[of],
-        "points": points + box[of][:, None, :2],
-        "scores": np.full(8, 0.87),
-        "tracks": of,
-    }
+    faces = {"boxes": box[of], "points": points + box[of][:, None, :2], "tracks": of}
+    faces["scores"] = np.full(8, 0.87)
     return write_set(tmp_path, frames, np.eye(2)[of], np.tile(np.arange(4) / 8, 2), faces)
 
 
@@ -134,9 +130,8 @@ def test_a_long_video_is_shown_in_part_and_that_is_said(
 ) -> None:
     monkeypatch.setattr(module, "FACES_SHOWN", 3)
     said = []
-    monkeypatch.setattr(
-        module, "_compose", lambda head, sections: said.extend(sections) or np.zeros((1, 1, 3))
-    )
+    nothing = np.zeros((1, 1, 3))
+    monkeypatch.setattr(module, "_compose", lambda head, sections: said.extend(sections) or nothing)
     drawn(aligned)
     ((heading, tiles),) = said
     assert heading == "3 of 6 frames, evenly spread, in order"
