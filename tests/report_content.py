@@ -50,24 +50,20 @@ def some_curves(people: int = 200, seed: int = 0) -> Curves:
     random = np.random.default_rng(seed)
     same, different = random.normal(0.6, 0.13, people), random.normal(0.03, 0.12, people * 99)
     thresholds = np.sort(np.concatenate([same, different]))[::-1]
-    tpr = np.searchsorted(-np.sort(-same), -thresholds, side="right") / len(same)
     tpr = np.searchsorted(np.sort(-same), -thresholds, side="right") / len(same)
     fpr = np.searchsorted(np.sort(-different), -thresholds, side="right") / len(different)
     points = []
     for target in ("1e-2", "1e-3", "1e-4"):
         at = int(np.searchsorted(fpr, float(target), side="right")) - 1
         rate = float(tpr[at])
-        points.append(
-            OperatingPoint(
-                target, float(target), rate, rate - 0.03, min(rate + 0.02, 1.0), float(thresholds[at])
-            )
-        )
+        ends = rate - 0.03, min(rate + 0.02, 1.0)
+        points.append(OperatingPoint(target, float(target), rate, *ends, float(thresholds[at])))
     points.append(OperatingPoint("1e-6", 1e-6, None, None, None, None))
     return Curves(thresholds, fpr, tpr, len(same), len(different), points, "every pair is a row")
 
 
-def some_histogram(curves_seed: int = 0) -> Histogram:
-    random = np.random.default_rng(curves_seed)
+def some_histogram() -> Histogram:
+    random = np.random.default_rng(0)
     edges = np.linspace(-1, 1, 401)
     same, _ = np.histogram(random.normal(0.6, 0.13, 200), edges)
     different, _ = np.histogram(random.normal(0.03, 0.12, 19800), edges)
@@ -113,6 +109,7 @@ def a_content() -> Content:
         Pair(0.81 - 0.02 * at, name, "somebody", HOSTILE[at - 1], "", thumbnail(at), None)
         for at, name in enumerate(HOSTILE)
     ]
+    faults = [[name, "extract", "missing", f"no such file: {name}"] for name in HOSTILE]
     return Content(
         title=f"demo {SCRIPT}",
         headline=[
@@ -153,12 +150,7 @@ def a_content() -> Content:
         genuine=pairs[:3],
         map=some_map(),
         fault_counts=Table(
-            "fault-counts", "Faults by kind", ["stage", "kind", "number"], [["extract", "missing", 2]]
+            "fault-counts", "Faults", ["stage", "kind", "number"], [["extract", "missing", 2]]
         ),
-        faults=Table(
-            "faults",
-            "Every fault",
-            ["video", "stage", "kind", "detail"],
-            [[name, "extract", "missing", f"no such file: {name}"] for name in HOSTILE],
-        ),
+        faults=Table("faults", "Every fault", ["video", "stage", "kind", "detail"], faults),
     )

@@ -65,7 +65,7 @@ def test_the_text_and_the_files(three: Three, tmp_path: Path) -> None:
     assert "against none" in ran.out and "Bonferroni" in ran.out
     assert f"written: {tmp_path / 'out' / 'index.html'}" in ran.out
     found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
-    assert {"index.html", "compare.md", "compare.tex", "data/differences.csv", "figures/roc.svg"} <= found
+    assert {"index.html", "compare.md", "data/differences.csv", "figures/roc.svg"} <= found
 
 
 def test_a_recipe_and_its_submissions(small, tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_compare_uses_at_most_and_says_so(workplace: Path, tmp_path: Path) -> No
     text = vidface("compare", *runs, "--protocol", "lfrc", "-o", tmp_path / "page", code=0).out
     rule = "FPR rule at-most: the largest TPR whose FPR is at most the target"
     assert f"warning: {said}" in text and f"{rule}. " in text
-    for name in ("index.html", "compare.md", "compare.tex"):
+    for name in ("index.html", "compare.md"):
         assert rule in (tmp_path / "page" / name).read_text(), name
 
 

@@ -334,13 +334,12 @@ def test_a_page_never_stands_beside_the_data_of_another(
     words, index = (*given.commands[command], "-o", tmp_path / "out"), tmp_path / "out" / "index.html"
     vidface(*words, code=0)
     assert index.is_file() and [path for path in tmp_path.rglob("*") if path.name.startswith(".")] == []
-    module = {"report": "vidface.report.run.page", "compare": "vidface.report.comparison.page"}[command]
 
     def full(*_given: object) -> None:
         raise StoreError("no space left")
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"{module}.write_drawing", full)
+        patched.setattr("vidface.report.drawing.files.write_drawing", full)
         assert "no space left" in vidface(*words, code=1).error and not index.exists()
     vidface(*words, code=0)  # what is left stops nobody
     assert index.is_file()

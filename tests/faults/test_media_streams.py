@@ -33,8 +33,8 @@ from vidface.files.store import read_info
 from vidface.manifest.manifest import read_manifest
 from vidface.report.video.pictures import open_pictures
 from vidface.training.data import read_face
-from vidface.training.datasets.pairs import write_bin
 from vidface.training.datasets.open import open_images
+from vidface.training.datasets.pairs import write_bin
 from vidface.training.datasets.rec import write_rec
 from vidface.training.datasets.tar import write_tar
 

@@ -12,7 +12,7 @@ from compared_sets import PEOPLE, ComparedSet
 from scipy import stats
 
 from vidface.errors import ManifestError, StoreError, UsageError
-from vidface.manifest.manifest import Manifest, write_manifest
+from vidface.manifest.manifest import write_manifest
 from vidface.report.comparison.text import as_json, text
 from vidface.runs.compare import compare
 from vidface.runs.compare_inputs import open_compared
@@ -32,13 +32,12 @@ def some(tmp_path: Path) -> ComparedSet:
 
 def test_values_and_precisions_are_those_of_score(some: ComparedSet) -> None:
     paths = some.embeddings("a.h5", 1.0, failed=9), some.embeddings("b.h5", 0.6)
-    found = some.compare(*paths, targets=["1e-1", "1e-2", "1e-3"], replicates=REPLICATES)
+    targets = ["1e-1", "1e-2", "1e-3"]
+    found = some.compare(*paths, targets=targets, replicates=REPLICATES)
     names = [measure.name for measure in found.measures]
     assert names == ["mAP@100", "hit@1", "hit@5", "hit@10", *(f"TPR at FPR 1e-{k}" for k in (1, 2, 3))]
     for run, path in enumerate(paths):
-        wanted = score(
-            read_scored(path, some.manifest), some.manifest, ScoreOptions(targets=["1e-1", "1e-2", "1e-3"])
-        )
+        wanted = score(read_scored(path, some.manifest), some.manifest, ScoreOptions(targets=targets))
         for measure in found.measures:
             if measure.name.startswith("TPR"):
                 value = wanted["tpr@fpr"][measure.name.removeprefix("TPR at FPR ")]
@@ -47,29 +46,21 @@ def test_values_and_precisions_are_those_of_score(some: ComparedSet) -> None:
                 ends = [measure.values[run].low, measure.values[run].high]
                 assert ends == wanted["ci95"][measure.name], "the interval too, to the last bit"
             assert measure.values[run] is not None and measure.values[run].value == value
-        assert (
-            dict(zip(found.wanted.names, found.precision[run].tolist(), strict=True))
-            == wanted["per_identity"]
-        )
-    gain = found.measures[0].differences
-    assert gain[0] is None and gain[1].value == pytest.approx(
-        np.diff([v.value for v in found.measures[0].values])[0]
-    )
-    assert gain[1].verdict == 1 and gain[1].low > 0
+        precision = dict(zip(found.wanted.names, found.precision[run].tolist(), strict=True))
+        assert precision == wanted["per_identity"]
+    none, gain = found.measures[0].differences
+    one, other = (value.value for value in found.measures[0].values)
+    assert none is None and gain.value == pytest.approx(other - one)
+    assert gain.verdict == 1 and gain.low > 0
     assert found.unusable == [9, 0]
     assert "a: 9 of 112 videos have no usable frame: never ranked, score 0 in pairs" in found.warnings
 
 
 def test_the_interval_in_map_agrees_with_scipy(some: ComparedSet) -> None:
     found = some.compare(some.embeddings("a.h5", 1.2), some.embeddings("b.h5", 1.0), replicates=10_000)
-    expected = stats.bootstrap(
-        tuple(found.precision),
-        lambda a, b, axis: b.mean(axis=axis) - a.mean(axis=axis),
-        paired=True,
-        method="percentile",
-        n_resamples=20_000,
-        rng=1,
-    ).confidence_interval
+    how = {"paired": True, "method": "percentile", "n_resamples": 20_000, "rng": 1}
+    gained = stats.bootstrap(tuple(found.precision), lambda a, b, axis: (b - a).mean(axis=axis), **how)
+    expected = gained.confidence_interval
     gain = found.measures[0].differences[1]
     width = expected.high - expected.low
     assert (gain.low, gain.high) == pytest.approx((expected.low, expected.high), abs=0.04 * width)
@@ -108,9 +99,8 @@ def test_submissions_are_compared_like_what_they_were_made_of(some: ComparedSet)
     rows = some.matrix(1.0)
     write_lfrc(some.folder / "s.bin", rows)
     write_iqiyi(some.folder / "s.txt", rank_gallery(rows, some.manifest))
-    found = some.compare(
-        some.embeddings("a.h5", 1.0), some.folder / "s.bin", some.folder / "s.txt", targets=["1e-2"]
-    )
+    paths = some.embeddings("a.h5", 1.0), some.folder / "s.bin", some.folder / "s.txt"
+    found = some.compare(*paths, targets=["1e-2"])
     assert [run.name for run in found.runs] == ["a", "s.bin", "s.txt"]
     for measure in found.measures[:4]:
         assert measure.values[0] == measure.values[1] == measure.values[2]
@@ -215,9 +205,8 @@ def test_verdicts(gain: Difference | None, words: str) -> None:
 
 
 def test_few_pairs_and_few_people_are_warned_about(some: ComparedSet) -> None:
-    found = some.compare(
-        some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.7), targets=["1e-2", "1e-3", "1e-6"]
-    )
+    paths = some.embeddings("a.h5", 1.0), some.embeddings("b.h5", 0.7)
+    found = some.compare(*paths, targets=["1e-2", "1e-3", "1e-6"])
     pairs = found.counts["impostor_pairs"]
     assert found.warnings == [
         f"TPR at FPR 1e-6 is not measured: {pairs:,} impostor pairs are fewer than 1/1e-6",
@@ -239,61 +228,47 @@ def test_without_a_gallery_only_pairs_are_compared(some: ComparedSet) -> None:
         some.compare(*paths, enrolment_split="nobody", protocol="iqiyi")
 
 
-def test_one_run_is_no_comparison(some: ComparedSet) -> None:
+def test_what_cannot_be_compared_is_refused(some: ComparedSet) -> None:
+    one = some.embeddings("a.h5", 1.0)
     with pytest.raises(UsageError, match="two runs or more"):
-        some.compare(some.embeddings("a.h5", 1.0))
-
-
-def test_missing_videos_are_refused_by_name(some: ComparedSet) -> None:
+        some.compare(one)
     short = some.embeddings("b.h5", 0.7, ids=some.manifest.video_ids[:-2])
     with pytest.raises(StoreError, match=rf"b\.h5: lacks 2 of the .* '{some.manifest.video_ids[-2]}'"):
-        some.compare(some.embeddings("a.h5", 1.0), short)
-
-
-def test_submissions_alone_need_a_manifest(some: ComparedSet) -> None:
+        some.compare(one, short)
     write_lfrc(some.folder / "s.bin", some.matrix(1.0))
     with pytest.raises(UsageError, match="--manifest FILE"):
         open_compared([some.folder / "s.bin"] * 2, manifest=None, options={})
 
 
-def run_folder(folder: Path, embeddings: Path, manifest: Path) -> Path:
+def run_folder(some: ComparedSet, name: str, noise: float, manifest: str = "set.csv", **made: object) -> Path:
+    folder = some.folder / name
     folder.mkdir()
-    (folder / "embeddings.h5").write_bytes(embeddings.read_bytes())
-    (folder / "run.json").write_text(json.dumps({"run": {"manifest": str(manifest), "targets": ["1e-2"]}}))
+    some.embeddings("x.h5", noise, **made).rename(folder / "embeddings.h5")
+    told = {"manifest": str(some.folder / manifest), "targets": ["1e-2"]}
+    (folder / "run.json").write_text(json.dumps({"run": told}))
     return folder
 
 
 def test_folders_know_their_manifest_and_other_sets_are_refused(some: ComparedSet, tmp_path: Path) -> None:
-    a = run_folder(tmp_path / "A", some.embeddings("a.h5", 1.0), tmp_path / "set.csv")
-    b = run_folder(tmp_path / "B", some.embeddings("b.h5", 0.8), tmp_path / "set.csv")
+    a, b = run_folder(some, "A", 1.0), run_folder(some, "B", 0.8)
     runs, manifest, options = open_compared([a, b], manifest=None, options={})
     assert [run.name for run in runs] == ["A", "B"] and manifest.sha256 == some.manifest.sha256
     assert options.targets == ["1e-2"]
     assert open_compared([a, b], manifest=None, options={"targets": ["1e-3"]})[2].targets == ["1e-3"]
-
-    def rows(manifest: Manifest) -> list[tuple[str, str, str, str]]:
-        return list(
-            zip(manifest.video_ids, manifest.paths, manifest.identities, manifest.splits, strict=True)
-        )
-
-    write_manifest(tmp_path / "fewer.csv", rows(some.manifest)[3:])
-    c = run_folder(tmp_path / "C", some.embeddings("c.h5", 0.8), tmp_path / "fewer.csv")
-    with pytest.raises(
-        UsageError, match=r"different sets, .*set\.csv and .*fewer\.csv \(3 videos are in the first alone"
+    truth = some.manifest
+    rows = list(zip(truth.video_ids, truth.paths, truth.identities, truth.splits, strict=True))
+    write_manifest(tmp_path / "fewer.csv", rows[3:])
+    write_manifest(tmp_path / "turned.csv", rows[::-1])
+    c, d = run_folder(some, "C", 0.8, "fewer.csv"), run_folder(some, "D", 0.8, "turned.csv")
+    e = run_folder(some, "E", 1.0, manifest_sha256="f" * 64)
+    for other, words in (
+        (c, r"different sets, .*set\.csv and .*fewer\.csv \(3 videos are in the first alone"),
+        (d, "the same video ids, but other paths"),
+        (e, r"different manifests \([0-9a-f]{12}\.\.\., f{12}\.\.\.\)"),
     ):
-        open_compared([a, c], manifest=None, options={})
-    write_manifest(tmp_path / "turned.csv", rows(some.manifest)[::-1])
-    d = run_folder(tmp_path / "D", some.embeddings("d.h5", 0.8), tmp_path / "turned.csv")
-    with pytest.raises(UsageError, match="the same video ids, but other paths"):
-        open_compared([a, d], manifest=None, options={})
+        with pytest.raises(UsageError, match=words):
+            open_compared([a, other], manifest=None, options={})
+    with pytest.raises(UsageError, match=r"was not made from .*set\.csv as it is now"):
+        open_compared([e, e], manifest=None, options={})
     fewer = open_compared([a, c], manifest=tmp_path / "fewer.csv", options={})
-    assert len(compare(*fewer, replicates=10).manifest.video_ids) == len(some.manifest.video_ids) - 3
-
-
-def test_other_manifests_behind_the_files_are_refused(some: ComparedSet, tmp_path: Path) -> None:
-    a = run_folder(tmp_path / "A", some.embeddings("a.h5", 1.0), tmp_path / "set.csv")
-    b = run_folder(
-        tmp_path / "B", some.embeddings("b.h5", 1.0, manifest_sha256="f" * 64), tmp_path / "set.csv"
-    )
-    with pytest.raises(UsageError, match=r"different manifests \([0-9a-f]{12}\.\.\., f{12}\.\.\.\)"):
-        open_compared([a, b], manifest=None, options={})
+    assert len(compare(*fewer, replicates=10).manifest.video_ids) == len(truth.video_ids) - 3

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import vidface
+from feature_files import stored_features
 
-from vidface.files import store
 from vidface.manifest.manifest import read_manifest, write_manifest
 from vidface.runs.opened import open_run
 from vidface.scores.protocols.table import OF_EMBEDDINGS, TABLE, load
@@ -37,22 +37,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truth = read_manifest(folder / "set.csv")
     random = np.random.default_rng(0)
     base = {name: random.normal(size=DIMENSION) for name in sorted(set(truth.identities))}
-    videos = []
+    videos = {}
     for video, identity in zip(truth.video_ids, truth.identities, strict=True):
         middle = base[identity] if identity else random.normal(size=DIMENSION)
-        frames = middle + random.normal(size=DIMENSION) + 0.6 * random.normal(size=(FRAMES, DIMENSION))
-        times = np.arange(FRAMES, dtype=np.float32)
-        videos.append(store.VideoRows(video, frames.astype(np.float32), times, "ok", []))
-    store.write_shard(folder / "features.shard", videos, DIMENSION, "float32")
-    made_with = {
-        "manifest_sha256": truth.sha256,
-        "model_name": "m",
-        "model_sha256": "0" * 64,
-        "flip": False,
-        "fps": "8",
-        "decoder": "pyav",
-    }
-    store.join_shards([folder / "features.shard"], folder / "features.h5", made_with)
+        videos[video] = middle + random.normal(size=DIMENSION) + 0.6 * random.normal(size=(FRAMES, DIMENSION))
+    stored_features(folder / "features.h5", truth, videos)
     known = [(video, identity) for video, identity, *_ in (row[::2] for row in rows) if identity]
     lines = [
         f"{a},{b},{int(one == other)},{1 + at % 4}\n"
@@ -89,12 +78,9 @@ def scored(folder: Path, name: str, embeddings: Path, *options: object) -> Any:
 def test_a_recipe_scores_as_the_command_does(folder: Path, name: str) -> None:
     found = json.loads((folder / name / "scores.json").read_text())
     assert found == scored(folder, name, folder / name / "embeddings.h5", "--json").json
-    again = vidface("run", folder / f"{name}.toml", "--json", code=0).json
-    assert again["ran"] == []
-    assert (
-        scored(folder, name, folder / name / "embeddings.h5").out.strip()
-        in vidface("run", folder / f"{name}.toml", code=0).out
-    )
+    assert vidface("run", folder / f"{name}.toml", "--json", code=0).json["ran"] == []
+    told = vidface("run", folder / f"{name}.toml", code=0).out
+    assert scored(folder, name, folder / name / "embeddings.h5").out.strip() in told
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -135,32 +121,16 @@ def test_a_report_shows_numbers_lines_and_definitions(folder: Path, name: str, t
     expected = {each.label: each.value for each in load(name).measures(scores)}
     assert {re.sub("^rank-", "rank", label): value for label, value in made["headline"].items()} == expected
     assert not (tmp_path / "r" / "data" / "curves.csv").exists()
-    assert made["missing"]["curves"] == (
-        f"the protocol {name} has no curves of its own; its numbers stand above"
-    )
+    why = f"the protocol {name} has no curves of its own; its numbers stand above"
+    assert made["missing"]["curves"] == why
     page = (tmp_path / "r" / "index.html").read_text()
-    for text in (
-        *scores["definitions"].values(),
-        scored(folder, name, folder / name / "embeddings.h5").out.split("\n")[1],
-    ):
+    line = scored(folder, name, folder / name / "embeddings.h5").out.split("\n")[1]
+    for text in (*scores["definitions"].values(), line):
         assert escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page
     # Scored again where the scores are not there, and as another protocol than the recipe's.
-    by_hand = vidface(
-        *(
-            "report",
-            folder / "both",
-            "--protocol",
-            name,
-            "--targets",
-            "0.3,0.1",
-            "-o",
-            tmp_path / "s",
-            "--json",
-        ),
-        *(("--pairs", folder / "pairs.csv") if "pairs" in TABLE[name].needs else ()),
-        "--no-pictures",
-        code=0,
-    ).json
+    command = ("report", folder / "both", "--protocol", name, "--targets", "0.3,0.1", "-o", tmp_path / "s")
+    pairs = ("--pairs", folder / "pairs.csv") if "pairs" in TABLE[name].needs else ()
+    by_hand = vidface(*command, *pairs, "--no-pictures", "--json", code=0).json
     assert by_hand["headline"] == made["headline"]
 
 
@@ -170,25 +140,18 @@ def test_a_comparison_has_both_numbers_and_no_interval(folder: Path, name: str, 
     command = ("compare", folder / name, tmp_path / "e.h5", "--manifest", folder / "set.csv")
     found = vidface(*command, "--json", code=0).json
     measures = load(name).measures
-    both = [
-        measures(scored(folder, name, path, "--json").json)
-        for path in (folder / name / "embeddings.h5", tmp_path / "e.h5")
-    ]
-    expected = [
-        (one.label, one.value, other.value)
-        for one, other in zip(*both, strict=True)
-        if (one.value, other.value) != (None, None)
-    ]
-    assert [
-        (each["measure"], *(value["value"] for value in each["values"])) for each in found["measures"]
-    ] == expected
+    paths = (folder / name / "embeddings.h5", tmp_path / "e.h5")
+    both = [measures(scored(folder, name, path, "--json").json) for path in paths]
+    rows = [(one.label, one.value, other.value) for one, other in zip(*both, strict=True)]
+    expected = [row for row in rows if row[1:] != (None, None)]
+    shown = [(each["measure"], *(value["value"] for value in each["values"])) for each in found["measures"]]
+    assert shown == expected
     for each, (_, one, other) in zip(found["measures"], expected, strict=True):
         gain = each["differences"][1]
         assert gain["value"] == other - one
         assert (gain["low"], gain["high"], gain["verdict"]) == (None, None, 0)
         assert gain["words"].endswith(", no interval")
-    assert found["intervals"]["replicates"] == 0
-    assert found["definitions"]
+    assert found["intervals"]["replicates"] == 0 and found["definitions"]
     assert any(f"{name} gives no interval of a difference" in text for text in found["warnings"])
     out = vidface(*command, "-o", tmp_path / "c", code=0).out
     assert "No interval of a difference is given for this protocol." in out
@@ -196,37 +159,30 @@ def test_a_comparison_has_both_numbers_and_no_interval(folder: Path, name: str, 
 
 
 @pytest.mark.parametrize(
-    ("name", "extra", "said"),
+    ("extra", "said"),
     [
-        (
-            "openset",
-            'pairs = "pairs.csv"\n',
-            "score.pairs: the protocol openset does not use it: leave it out",
-        ),
-        ("openset", 'device = "cpu"\n', "score.device: the protocol openset does not use it: leave it out"),
-        ("openset", "flip_halves = true\n", "score.flip_halves: extra inputs are not permitted"),
-        ("trillionpairs", 'meta = "m"\n', "score.meta: extra inputs are not permitted"),
-        ("openset", "det = true\n", "score.det: extra inputs are not permitted"),
+        ('pairs = "pairs.csv"', "score.pairs: the protocol openset does not use it: leave it out"),
+        ('device = "cpu"', "score.device: the protocol openset does not use it: leave it out"),
+        ("flip_halves = true", "score.flip_halves: extra inputs are not permitted"),
+        ('meta = "m"', "score.meta: extra inputs are not permitted"),
+        ("det = true", "score.det: extra inputs are not permitted"),
     ],
 )
-def test_a_recipe_is_refused_by_field(folder: Path, name: str, extra: str, said: str) -> None:
-    path = write_recipe(folder, name, extra)
+def test_a_recipe_is_refused_by_field(folder: Path, extra: str, said: str) -> None:
+    path = write_recipe(folder, "openset", f"{extra}\n")
     assert said in vidface("run", path, code=2).error
-    write_recipe(folder, name)
+    write_recipe(folder, "openset")
 
 
 def test_a_recipe_of_a_protocol_that_cannot_be(folder: Path) -> None:
     text = write_recipe(folder, "openset").read_text()
     path = folder / "wrong.toml"
-    path.write_text(text.replace('protocol = "openset"', 'protocol = "ijbb"\nmeta = "m"'))
-    assert "vidface score FEATURES --protocol ijbb --meta DIR" in vidface("run", path, code=2).error
-    path.write_text(text.replace('protocol = "openset"', 'protocol = "nope"'))
-    assert "score.protocol: no protocol 'nope'; there are both, iqiyi" in vidface("run", path, code=2).error
-    path.write_text(text.replace('protocol = "openset"', 'protocol = "ytf"'))
-    assert "score.pairs: the protocol ytf needs it" in vidface("run", path, code=2).error
-    path.write_text(
-        text.replace('protocol = "openset"', 'protocol = "lfrc"\ndevice = "cpu"').replace(
-            '"openset"', '"lfrc"'
-        )
-    )
+    for protocol, said in (
+        ('"ijbb"\nmeta = "m"', "vidface score FEATURES --protocol ijbb --meta DIR"),
+        ('"nope"', "score.protocol: no protocol 'nope'; there are both, iqiyi"),
+        ('"ytf"', "score.pairs: the protocol ytf needs it"),
+    ):
+        path.write_text(text.replace('protocol = "openset"', f"protocol = {protocol}"))
+        assert said in vidface("run", path, code=2).error
+    path.write_text(text.replace("openset", "lfrc").replace("[score]", '[score]\ndevice = "cpu"'))
     assert vidface("run", path, "--json", code=0).json["already_done"] == ["cluster", "score", "sweep"]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from feature_files import stored_features
 
 from vidface.embeddings.cluster import cluster
 from vidface.embeddings.options import ClusterOptions
 from vidface.errors import StoreError, UsageError
-from vidface.files import store
 from vidface.files.json_files import write_json
 from vidface.manifest.manifest import read_manifest, write_manifest
 from vidface.runs.opened import open_run, run_entry
@@ -25,21 +25,7 @@ from vidface.scores.sweep import sweep
 def write_features(path: Path, manifest: Path, seed: int) -> None:
     truth = read_manifest(manifest)
     random = np.random.default_rng(seed)
-    rows = [random.standard_normal((4, 8)).astype(np.float32) for _ in truth.video_ids]
-    videos = [
-        store.VideoRows(video, row, np.arange(4, dtype=np.float32), "ok", [])
-        for video, row in zip(truth.video_ids, rows, strict=True)
-    ]
-    store.write_shard(path.with_suffix(".shard"), videos, 8, "float32")
-    made_with = {
-        "manifest_sha256": truth.sha256,
-        "model_name": "m",
-        "model_sha256": "0" * 64,
-        "flip": False,
-        "fps": "8",
-        "decoder": "pyav",
-    }
-    store.join_shards([path.with_suffix(".shard")], path, made_with)
+    stored_features(path, truth, {video: random.standard_normal((4, 8)) for video in truth.video_ids})
 
 
 @pytest.fixture
@@ -48,10 +34,8 @@ def folder(tmp_path: Path) -> Path:
     results = tmp_path / "demo" / "results"
     results.mkdir(parents=True)
     manifest = tmp_path / "demo" / "set.csv"
-    write_manifest(
-        manifest,
-        [(f"v{i}{split}", f"v{i}{split}", f"p{i}", split) for i in range(4) for split in ("train", "val")],
-    )
+    rows = [(f"v{i}{split}", f"v{i}{split}", f"p{i}", split) for i in range(4) for split in ("train", "val")]
+    write_manifest(manifest, rows)
     write_features(results / "features.h5", manifest, 0)
     cluster(results / "features.h5", results / "embeddings.h5", ClusterOptions(threshold=0.3))
     truth = read_manifest(manifest)
@@ -62,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
     return results
 
 
-def test_a_folder_is_enough(folder: Path) -> None:
+def test_a_folder_is_enough(folder: Path, tmp_path: Path) -> None:
     for path in (folder, folder.parent, folder / "embeddings.h5"):
         run = open_run(path)
         assert run.name == "demo"
@@ -73,10 +57,7 @@ def test_a_folder_is_enough(folder: Path) -> None:
         assert run.sweep == json.loads((folder / "sweep.json").read_text())
         assert run.attributes["threshold"] == "0.3"
         assert run.notes == []
-
-
-def test_a_folder_can_be_moved_with_its_manifest(folder: Path, tmp_path: Path) -> None:
-    folder.parent.rename(tmp_path / "elsewhere")
+    folder.parent.rename(tmp_path / "elsewhere")  # with its manifest
     run = open_run(tmp_path / "elsewhere")
     assert (run.name, run.notes, run.scores is not None) == ("elsewhere", [], True)
 
@@ -106,21 +87,17 @@ def test_scores_by_another_rule_are_left_aside_and_old_ones_are_at_most(folder: 
     assert open_run(folder, options={"fpr_rule": "nearest"}).scores is None
 
 
-def test_scores_of_other_embeddings_are_not_this_runs(folder: Path) -> None:
+def test_scores_of_other_embeddings_or_another_manifest_are_not_this_runs(folder: Path) -> None:
     (folder / "embeddings.h5").unlink()
     cluster(folder / "features.h5", folder / "embeddings.h5", ClusterOptions(threshold=0.9))
     run = open_run(folder)
     assert run.scores is None and run.sweep is not None
     assert run.notes == ["scores.json was made from other embeddings, another manifest or with other options"]
-
-
-def test_another_manifest_is_noted_and_its_scores_are_not_taken(folder: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.csv"
+    other = folder / "other.csv"
     write_manifest(other, [("v0train", "a", "x", "train"), ("v0val", "b", "x", "val")])
     run = open_run(folder, manifest=other)
-    assert (run.scores, run.sweep) == (None, None)
+    assert (run.scores, run.sweep, len(run.notes)) == (None, None, 3)
     assert run.notes[0] == "embeddings.h5 was made from another manifest than other.csv"
-    assert len(run.notes) == 3
 
 
 def test_features_are_those_that_the_embeddings_were_made_from(folder: Path, tmp_path: Path) -> None:
@@ -154,14 +131,44 @@ def test_an_embeddings_file_alone_needs_a_manifest(folder: Path, tmp_path: Path)
 
 
 def test_what_is_no_run_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no such file or folder"):
-        open_run(tmp_path / "nothing")
-    with pytest.raises(StoreError, match=r"no embeddings\.h5 in it"):
-        open_run(tmp_path)
-    with pytest.raises(StoreError, match="expected a vidface embeddings file"):
-        open_run(folder / "features.h5")
+    for path, words in (
+        (tmp_path / "nothing", "no such file or folder"),
+        (tmp_path, r"no embeddings\.h5 in it"),
+        (folder / "features.h5", "expected a vidface embeddings file"),
+    ):
+        with pytest.raises(StoreError, match=words):
+            open_run(path)
     with pytest.raises(UsageError, match="not a rate"):
         open_run(folder, options={"targets": ["2"]})
     for told in ("5", '{"manifest": 5}', '{"manifest": "../set.csv", "targets": "1e-3"}'):
         (folder / "run.json").write_text(f'{{"run": {told}}}')
         assert open_run(folder).options == ScoreOptions()  # nothing in it is believed; the manifest is found
+
+
+@pytest.fixture
+def embeddings(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An embeddings file in ``runs/one``, its features and manifest in other places under other names."""
+    monkeypatch.chdir(tmp_path)
+    for place in ("runs/one", "data"):
+        (tmp_path / place).mkdir(parents=True)
+    shutil.move(folder / "embeddings.h5", tmp_path / "runs" / "one" / "first.h5")
+    shutil.move(folder / "features.h5", tmp_path / "runs" / "of_model_a.h5")
+    shutil.move(folder.parent / "set.csv", tmp_path / "data" / "people.csv")
+    return tmp_path / "runs" / "one" / "first.h5"
+
+
+def test_manifest_and_features_are_found_by_their_digest(embeddings: Path, tmp_path: Path) -> None:
+    """Beside them lie a manifest of other rows, a file that is none, and features of another run."""
+    (tmp_path / "runs" / "one" / "a.csv").write_text("video_id,path,identity,split\nv0train,x,p0,train\n")
+    (tmp_path / "runs" / "one" / "b.csv").write_text("measure,value\nmAP,1\n")
+    run = open_run(Path("runs/one/first.h5"))
+    assert run.manifest.path.resolve() == (tmp_path / "data" / "people.csv").resolve()
+    assert run.features is not None and run.features.name == "of_model_a.h5"
+    assert run.notes == []
+
+
+def test_what_was_changed_is_not_taken(embeddings: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "data" / "people.csv"
+    manifest.write_text(manifest.read_text().replace("p0", "p9"))
+    with pytest.raises(UsageError, match="pass --manifest FILE"):
+        open_run(embeddings)

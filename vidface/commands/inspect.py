@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,10 +159,7 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
         "faces": seen.counts,
         "clusters": [group(cluster, "label") for cluster in seen.clusters],
         "tracks": [group(track, "track") for track in seen.tracks],
-        "thresholds": [
-            {"threshold": level.threshold, "clusters": level.clusters, "kept": level.kept, "same": level.same}
-            for level in seen.levels
-        ],
+        "thresholds": [level._asdict() for level in seen.levels],
         "pairs": {
             "edges": seen.edges.tolist(),
             "together": seen.together.tolist(),
@@ -207,7 +203,7 @@ def find_command(picture: Path, searched: Path, options: FindOptions, as_json: b
                 "compared": found.compared,
                 "above": found.above,
                 "empty": found.empty,
-                "hits": [dataclasses.asdict(hit) for hit in found.hits],
+                "hits": [hit._asdict() for hit in found.hits],
                 "warnings": backbone.warnings,
             }
         )

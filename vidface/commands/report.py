@@ -151,9 +151,7 @@ def check_output(output: Path) -> None:
     type=FILE,
     help="Manifest of the videos and their identities [default: as the folders say].",
 )
-@click.option(
-    "-o", "--output", type=DIRECTORY, help="Write a page, Markdown, LaTeX and CSV into this folder."
-)
+@click.option("-o", "--output", type=DIRECTORY, help="Write a page, Markdown and CSV into this folder.")
 @_scored_as("the first that says it")
 @json_option
 def compare(
@@ -184,5 +182,5 @@ def compare(
     else:
         click.echo(text(found))
         if output is not None:
-            click.echo(f"written: {output / 'index.html'}, compare.md, compare.tex and CSV files beside it")
+            click.echo(f"written: {output / 'index.html'}, compare.md and CSV files beside it")
     return int(any(found.unusable))

@@ -67,9 +67,9 @@ def score(
     if output:
         write_json(output, result)
     if det:  # after the scores, which are there also where it cannot be had
-        from vidface.report.drawing.open_set_curve import write_curve
+        from vidface.report.drawing.figures_curves import write_open_set_curve
 
-        write_curve(det, curve, result)
+        write_open_set_curve(det, curve, result)
     if as_json:
         print_json(result)
     else:

@@ -1,14 +1,10 @@
-"""What is compared: runs, embeddings files and submissions, of one set and no other.
-
-Tested in ``tests/runs/test_compare.py``.
-"""
+"""What is compared: runs, embeddings files and submissions, of one set and no other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vidface.embeddings.options import MADE_FROM
 from vidface.errors import UsageError
@@ -24,36 +20,19 @@ __all__ = ["Compared", "made_with", "open_compared"]
 
 # Of a file alone, and no matter of how it was made.
 _NOT_MADE_WITH = {
-    *(
-        "kind",
-        "schema_version",
-        "content_sha256",
-        "rest_sha256",
-        "rows_sum",
-        "features_sha256",
-        "manifest_sha256",
-        "warnings",
-    ),
+    *("kind", "schema_version", "content_sha256", "rest_sha256", "rows_sum"),
+    *("features_sha256", "manifest_sha256", "warnings"),
 }
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One of the runs.
+class Compared(NamedTuple):
+    """One of the runs."""
 
-    Attributes:
-        name: short, and no other has it.
-        path: as it was named.
-        scored: the file that is scored.
-        made_with: what is known of how it was made, name -> value.
-        fpr_rule: by which rule its own scores are; the comparison's is always the usual one.
-    """
-
-    name: str
-    path: Path
-    scored: Path
-    made_with: dict[str, Any]
-    fpr_rule: FprRule = DEFAULT_RULE
+    name: str  # short, and no other has it
+    path: Path  # as it was named
+    scored: Path  # the file that is scored
+    made_with: dict[str, Any]  # what is known of how it was made
+    fpr_rule: FprRule = DEFAULT_RULE  # of its own scores; the comparison's is always the usual one
 
 
 def open_compared(
@@ -75,62 +54,31 @@ def open_compared(
     """
     if len(paths) < 2:
         raise UsageError("a comparison needs two runs or more")
-    opened = [None if path.is_file() and sniff(path) != "hdf5" else path for path in paths]
-    runs: list[Run | None] = []
-    first = None
-    for path in opened:
+    compared: list[Compared] = []
+    opened: dict[str, Run] = {}
+    first: Run | None = None
+    for path in paths:
+        if path.is_file() and (form := sniff(path)) != "hdf5":
+            compared.append(Compared(path.name, path, path, {"file": form}))
+            continue
         # The others are scored as the first is; of how they were before, only the rule is told.
-        asked = options if first is None else {}
-        runs.append(None if path is None else open_run(path, manifest=manifest, options=asked, media=False))
-        first = first or runs[-1]
-    if first is None and manifest is None:
-        raise UsageError("submission files do not say which manifest they belong to: pass --manifest FILE")
-    truth = first.manifest if first is not None else read_manifest(manifest or Path(), media=False)
-    chosen = choose_options({}, options) if first is None else first.options
-    for path, run in zip(paths, runs, strict=True):
-        if run is not None and first is not None:
-            _refuse_another_set(first.path, first.manifest, path, run.manifest)
-    made_from = {
-        str(path): run.attributes.get("manifest_sha256")
-        for path, run in zip(paths, runs, strict=True)
-        if run is not None
-    }
-    if manifest is None and len(set(made_from.values())) > 1:
-        (a, one), (b, other) = _two_that_differ(made_from)
-        raise UsageError(
-            f"{a} and {b} were made from different manifests ({short(one)}, {short(other)}): what they share can be "
-            "compared with --manifest FILE"
-        )
-    for run in runs:
-        if (
-            manifest is None
-            and run is not None
-            and run.attributes.get("manifest_sha256") != run.manifest.sha256
-        ):
+        run = open_run(path, manifest=manifest, options={} if first else options, media=False)
+        first = first or run
+        made = {name: value for name, value in run.attributes.items() if name not in _NOT_MADE_WITH}
+        compared.append(Compared(run.name, path, run.embeddings, made, run.options.fpr_rule))
+        _refuse_another_set(first.path, first.manifest, path, run.manifest)
+        opened[str(path)] = run
+    if first is None:
+        if manifest is None:
             raise UsageError(
-                f"{run.path}: was not made from {run.manifest.path} as it is now; to compare with it all the same, "
-                "pass --manifest FILE"
+                "submission files do not say which manifest they belong to: pass --manifest FILE"
             )
-    compared = [
-        Compared(
-            "",
-            path,
-            path if run is None else run.embeddings,
-            {"file": sniff(path)}
-            if run is None
-            else {k: v for k, v in run.attributes.items() if k not in _NOT_MADE_WITH},
-            DEFAULT_RULE if run is None else run.options.fpr_rule,
-        )
-        for path, run in zip(paths, runs, strict=True)
-    ]
-    names = _names(
-        [path.name if run is None else run.name for path, run in zip(paths, runs, strict=True)], paths
-    )
-    return (
-        [replace(c, name=name) for name, c in zip(names, compared, strict=True)],
-        truth,
-        chosen.model_copy(update={"fpr_rule": DEFAULT_RULE}),
-    )
+        truth, chosen = read_manifest(manifest, media=False), choose_options({}, options)
+    else:
+        truth, chosen = first.manifest, first.options
+    if manifest is None:
+        _refuse_other_manifests(opened)
+    return _named(compared), truth, chosen.model_copy(update={"fpr_rule": DEFAULT_RULE})
 
 
 def made_with(runs: Sequence[Compared]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
@@ -167,15 +115,30 @@ def _refuse_another_set(a: Path, first: Manifest, b: Path, second: Manifest) -> 
     )
 
 
-def _two_that_differ(values: Mapping[str, Any]) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    items = list(values.items())
-    return items[0], next(item for item in items if item[1] != items[0][1])
+def _refuse_other_manifests(runs: Mapping[str, Run]) -> None:
+    """Refuse files that were made from other rows than the manifest has that was found for them."""
+    made_from = {path: run.attributes.get("manifest_sha256") for path, run in runs.items()}
+    for b, other in made_from.items():
+        a, one = next(iter(made_from.items()))
+        if other != one:
+            raise UsageError(
+                f"{a} and {b} were made from different manifests ({short(one)}, {short(other)}): what they share can "
+                "be compared with --manifest FILE"
+            )
+    for path, run in runs.items():
+        if made_from[path] != run.manifest.sha256:
+            raise UsageError(
+                f"{path}: was not made from {run.manifest.path} as it is now; to compare with it all the same, "
+                "pass --manifest FILE"
+            )
 
 
-def _names(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
+def _named(runs: Sequence[Compared]) -> list[Compared]:
     """Names that tell the runs apart: where two are alike, paths; where those are, too, with a number."""
-    told = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
-    return [
-        name if told.count(name) == 1 else f"{name} ({told[: i + 1].count(name)})"
-        for i, name in enumerate(told)
+    names = [run.name for run in runs]
+    told = [run.name if names.count(run.name) == 1 else str(run.path) for run in runs]
+    several = [
+        name if told.count(name) == 1 else f"{name} ({told[: at + 1].count(name)})"
+        for at, name in enumerate(told)
     ]
+    return [run._replace(name=name) for run, name in zip(runs, several, strict=True)]

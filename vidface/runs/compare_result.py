@@ -31,68 +31,41 @@ class Value(NamedTuple):
     high: float | None
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One measure of all runs.
-
-    Attributes:
-        name: ``mAP@100``, ``hit@1`` ... or ``TPR at FPR 1e-4`` ...
-        values: of every run; None where it cannot be had.
-        differences: of every run to the first, which has None.
-        beside: what failed trials cost each value, in words; empty where none failed.
-    """
+class Measure(NamedTuple):
+    """One measure of all runs: ``mAP@100``, ``hit@1`` ... or ``TPR at FPR 1e-4`` ..."""
 
     name: str
-    values: list[Value | None]
-    differences: list[Difference | None]
-    beside: list[str] = field(default_factory=list)
+    values: list[Value | None]  # of every run; None where it cannot be had
+    differences: list[Difference | None]  # of every run to the first, which has None
+    beside: list[str]  # what failed trials cost each value, in words; empty where none failed
 
     def words(self, run: int) -> str:
         """The difference of a run to the first, and what failed trials cost its value; to be read after its name."""
         gain = verdict(self.differences[run]) if run else ""
-        return "; ".join(part for part in (gain, *self.beside[run : run + 1]) if part)
+        return "; ".join(filter(None, [gain, self.beside[run]]))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A whole comparison of S runs.
+    """A whole comparison of S runs on a manifest; N gallery videos of I identities should be found."""
 
-    Attributes:
-        runs: the baseline first.
-        manifest: of the set.
-        options: splits, targets and protocol that all were scored with.
-        differs: what the runs were made with, where it is not the same for all: name -> a value a run (None: unknown).
-        same: what is the same for all.
-        measures: one row of the table each.
-        replicates: how many sets were drawn.
-        counts: what the numbers rest on.
-        warnings: a sentence for everything that is to be kept in mind.
-        wanted: the gallery videos that somebody should be found in; N of them, of I identities.
-        ranks: int64 [S, N], where they stand in the ranking of their identity; 0: not ranked.
-        precision: float64 [S, I], AP at 100.
-        unusable: for every run, how many videos have no usable frame.
-        edges: float64 [B+1], cosines, rising; None where no run has embeddings.
-        fpr, tpr: float64 [S, B+1], rates of all pairs at the edges; NaN for a run without embeddings.
-        definitions: what the numbers mean, where no sets were drawn (``replicates`` is 0); else empty.
-    """
-
-    runs: list[Compared]
+    runs: list[Compared]  # the baseline first
     manifest: Manifest
-    options: dict[str, Any]
-    differs: dict[str, list[Any]]
-    same: dict[str, Any]
+    options: dict[str, Any]  # splits, targets and protocol that all were scored with
+    differs: dict[str, list[Any]]  # what the runs were made with: name -> a value a run (None: unknown)
+    same: dict[str, Any]  # what is the same for all
     measures: list[Measure]
-    replicates: int
-    counts: dict[str, int]
+    replicates: int  # how many sets were drawn
+    counts: dict[str, int]  # what the numbers rest on
     warnings: list[str]
-    wanted: Wanted
-    ranks: NDArray[np.int64]
-    precision: NDArray[np.float64]
-    unusable: list[int]
-    edges: NDArray[np.float64] | None
-    fpr: NDArray[np.float64]
+    wanted: Wanted  # the gallery videos that somebody should be found in
+    ranks: NDArray[np.int64]  # [S, N], where they stand in the ranking of their identity; 0: not ranked
+    precision: NDArray[np.float64]  # [S, I], AP at 100
+    unusable: list[int]  # for every run, how many videos have no usable frame
+    edges: NDArray[np.float64] | None  # [B+1], cosines, rising; None where no run has embeddings
+    fpr: NDArray[np.float64]  # [S, B+1], rates of all pairs at the edges; NaN for a run without embeddings
     tpr: NDArray[np.float64]
-    definitions: dict[str, str] = field(default_factory=dict)
+    definitions: dict[str, str] = field(default_factory=dict)  # what the numbers mean, if no sets were drawn
 
     @property
     def fpr_rule(self) -> str | None:
@@ -128,9 +101,8 @@ class Comparison:
         What counts is the ratio of the two ranks: from 1 to 10 is as much as from 100 to 1000. A video that is not
         ranked counts as behind the last one. Ties go by video id.
         """
-        last = len(self.wanted.gallery) + 1
         both = self.ranks_among_strangers[[0, run]]
-        first, second = np.where(both > 0, both, last)
+        first, second = np.where(both > 0, both, len(self.wanted.gallery) + 1)
         ratio = np.maximum(first, second) / np.minimum(first, second)
         changed = np.flatnonzero(both[0] != both[1]).tolist()
         ids = self.manifest.video_ids

@@ -1,10 +1,11 @@
 """What a file was made from, looked for near it: it says the digest of its inputs, not where they lie.
 
-A manifest or a features file is taken only if it has the very digest. Tested in ``tests/runs/test_lookup.py``.
+A manifest or a features file is taken only if it has the very digest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -16,7 +17,7 @@ from vidface.files.store import read_attributes
 from vidface.manifest.formats import FORMATS
 from vidface.manifest.manifest import read_manifest
 
-__all__ = ["find_features", "find_manifest", "looked_in", "manifest_of"]
+__all__ = ["find_features", "looked_in", "manifest_of"]
 
 MOST_FILES, MOST_FOLDERS = 200, 100  # looked at; what lies nearest comes first
 LARGEST = 1 << 28  # bytes of a manifest that nobody named: millions of rows
@@ -36,27 +37,16 @@ def manifest_of(embeddings: Path, sha256: str | None, named: Path | None) -> Pat
     """
     if named is not None and named.is_file():
         return named
-    found = None if sha256 is None else find_manifest(embeddings.parent, sha256)
-    if found is not None:
-        return found
+    for path in _files(embeddings.parent, tuple(FORMATS)) if sha256 is not None else ():
+        with contextlib.suppress(OSError, ManifestError):  # not ours to read, or another table
+            if _may_be_manifest(path) and read_manifest(path, media=False).sha256 == sha256:
+                return path
     wanted = "it does not say which" if sha256 is None else f"SHA-256 of its rows {short(sha256)}"
     gone = "" if named is None else f"run.json names {named}, which is not there, and "
     raise UsageError(
         f"{embeddings}: {gone}the manifest that it was made from ({wanted}) is not in {looked_in(embeddings.parent)}: "
         "pass --manifest FILE"
     )
-
-
-def find_manifest(start: Path, sha256: str) -> Path | None:
-    """The nearest manifest with these rows; ``sha256`` is that of `vidface.manifest.manifest.Manifest`."""
-
-    def fits(path: Path) -> bool:
-        try:
-            return _may_be_manifest(path) and read_manifest(path, media=False).sha256 == sha256
-        except ManifestError:
-            return False
-
-    return _nearest(start, tuple(FORMATS), fits)
 
 
 def _may_be_manifest(path: Path) -> bool:
@@ -68,29 +58,16 @@ def _may_be_manifest(path: Path) -> bool:
 
 def find_features(start: Path, sha256: str) -> Path | None:
     """The nearest features file with this ``content_sha256``."""
-
-    def fits(path: Path) -> bool:
-        try:
-            return read_attributes(path, "features").get("content_sha256") == sha256
-        except StoreError:
-            return False
-
-    return _nearest(start, (".h5", ".hdf5"), fits)
+    for path in _files(start, (".h5", ".hdf5")):
+        with contextlib.suppress(OSError, StoreError):
+            if read_attributes(path, "features").get("content_sha256") == sha256:
+                return path
+    return None
 
 
 def looked_in(start: Path) -> str:
     """Where was looked, in words."""
     return ", ".join(map(str, _folders(start)))
-
-
-def _nearest(start: Path, suffixes: tuple[str, ...], fits: Callable[[Path], bool]) -> Path | None:
-    for path in islice(_files(start, suffixes), MOST_FILES):
-        try:
-            if fits(path):
-                return path
-        except OSError:  # gone, or not ours to read
-            continue
-    return None
 
 
 def _folders(start: Path) -> list[Path]:
@@ -102,17 +79,18 @@ def _folders(start: Path) -> list[Path]:
 
 def _files(start: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Files directly in the folders, then those one folder below the file's own and the working directory."""
-    folders = _folders(start)
 
     def is_wanted(entry: os.DirEntry[str]) -> bool:
         return entry.is_file() and entry.name.lower().endswith(suffixes)
 
-    for folder in folders:
-        yield from _in(folder, is_wanted)
-    for folder in dict.fromkeys([start.resolve(), Path.cwd()]):
-        for inner in islice(_in(folder, lambda entry: entry.is_dir(follow_symlinks=False)), MOST_FOLDERS):
-            if inner not in folders:
-                yield from _in(inner, is_wanted)
+    def places() -> Iterator[Path]:
+        folders = _folders(start)
+        yield from folders
+        for folder in dict.fromkeys([start.resolve(), Path.cwd()]):
+            inner = _in(folder, lambda entry: entry.is_dir(follow_symlinks=False))
+            yield from (path for path in inner[:MOST_FOLDERS] if path not in folders)
+
+    return islice((path for place in places() for path in _in(place, is_wanted)), MOST_FILES)
 
 
 def _in(folder: Path, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:

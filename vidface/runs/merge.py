@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,23 +20,11 @@ from vidface.embeddings.options import EMBEDDINGS_ATTRIBUTES
 from vidface.errors import UsageError, first_few
 from vidface.features.options import FEATURES_ATTRIBUTES
 from vidface.features.rows import fault_warnings
+from vidface.files import store
 from vidface.files.locks import short
 from vidface.files.shares import Shard, parse_shard, shard_text
 from vidface.files.stage_output import stage_output
-from vidface.files.store import (
-    FeaturesInfo,
-    attribute_of,
-    embedding_chunks,
-    face_totals,
-    join_shards,
-    joined_sha256,
-    offsets_of,
-    read_info,
-    shard_faults,
-    verify_file,
-    warnings_of,
-    write_embeddings,
-)
+from vidface.files.store import FeaturesInfo, read_info, warnings_of
 
 OF_ONE_SHARD = {"shard", "content_sha256", "rest_sha256", "rows_sum"}
 
@@ -75,25 +64,23 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
     attributes = _common(shards)
     shards = _in_order(shards)
     for shard in shards:
-        verify_file(shard.path, shard.attributes)
+        store.verify_file(shard.path, shard.attributes)
     paths = [shard.path for shard in shards]
     whole = FeaturesInfo(
         path=output,
         video_ids=[video for shard in shards for video in shard.video_ids],
-        offsets=offsets_of(np.concatenate([np.diff(shard.offsets) for shard in shards])),
+        offsets=store.offsets_of(np.concatenate([np.diff(shard.offsets) for shard in shards])),
         status=[status for shard in shards for status in shard.status],
         attributes=attributes,
     )
     of_features = attributes["kind"] == "features"
-    faults = list(shard_faults(paths)) if of_features else []
+    faults = list(store.shard_faults(paths)) if of_features else []
     if of_features and (counted := fault_warnings(faults, len(whole.video_ids))):
-        attributes |= attribute_of([*warnings_of(output, attributes), *counted])
+        attributes |= store.attribute_of([*warnings_of(output, attributes), *counted])
         attributes = {name: attributes[name] for name in _by_stage(attributes, "features")}
     made_from = {**{name: value for name, value in attributes.items() if name != "warnings"}, "shard": None}
 
-    def read(path: Path) -> dict[str, Any]:
-        return read_info(path, attributes["kind"]).attributes
-
+    read = partial(_attributes, kind=attributes["kind"])
     with stage_output(output, made_from, read, inputs=files, overwrite=overwrite) as out:
         if out.already_done and of_features:  # embeddings follow from what their attributes name
             out.compare(*_contents(whole, paths))
@@ -101,9 +88,10 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
             pass
         elif of_features:
             out.list_faults(faults)
-            join_shards(paths, output, attributes)
+            store.join_shards(paths, output, attributes)
         else:
-            write_embeddings(output, whole, chain.from_iterable(map(embedding_chunks, paths)), attributes)
+            rows = chain.from_iterable(map(store.embedding_chunks, paths))
+            store.write_embeddings(output, whole, rows, attributes)
     return MergeResult(
         output=output,
         kind=str(attributes["kind"]),
@@ -113,7 +101,7 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
         status=dict(Counter(whole.status)),
         faults=dict(Counter(fault["kind"] for fault in faults)),
         already_done=out.already_done,
-        faces=face_totals(output) if of_features else None,
+        faces=store.face_totals(output) if of_features else None,
     )
 
 
@@ -132,21 +120,19 @@ def _common(shards: Sequence[FeaturesInfo]) -> dict[str, Any]:
     names = {name for shard in shards for name in shard.attributes} - OF_ONE_SHARD
     common: dict[str, Any] = {}
     for name in _by_stage(names, first.attributes["kind"]):
+        values = [shard.attributes.get(name) for shard in shards]
         if name == "warnings":  # each of every shard's
-            said = dict.fromkeys(
-                text for shard in shards for text in warnings_of(shard.path, shard.attributes)
-            )
-            common |= attribute_of(list(said))
+            said = [text for shard in shards for text in warnings_of(shard.path, shard.attributes)]
+            common |= store.attribute_of(list(dict.fromkeys(said)))
             continue
+        common[name] = values[0]
         if name == "device":
-            common[name] = " + ".join(sorted({str(shard.attributes.get(name)) for shard in shards}))
+            common[name] = " + ".join(sorted(set(map(str, values))))
             continue
-        common[name] = first.attributes.get(name)
-        for shard in shards:
-            value = shard.attributes.get(name)
-            if value != common[name]:
+        for shard, value in zip(shards, values, strict=True):
+            if value != values[0]:
                 raise UsageError(
-                    f"{shard.path}: {name} is {short(value)}, but {short(common[name])} in {first.path}: "
+                    f"{shard.path}: {name} is {short(value)}, but {short(values[0])} in {first.path}: "
                     "only shards of one run can be merged"
                 )
     common.pop("software", None)  # compared here; the file of one run does not have it
@@ -167,12 +153,12 @@ def _in_order(shards: Sequence[FeaturesInfo]) -> list[FeaturesInfo]:
         UsageError: naming a shard of another number of shards, that is there twice, or those that are not there.
     """
     found: dict[Shard, FeaturesInfo] = {}
+    parts = parse_shard(str(shards[0].attributes["shard"]))[1]
     for info in shards:
         shard = parse_shard(str(info.attributes["shard"]))
         if shard in found:
             raise UsageError(f"{info.path}: shard {shard_text(shard)} again: {found[shard].path} is it too")
         found[shard] = info
-    parts = parse_shard(str(shards[0].attributes["shard"]))[1]
     for (_, others), info in found.items():
         if others != parts:
             raise UsageError(
@@ -182,12 +168,16 @@ def _in_order(shards: Sequence[FeaturesInfo]) -> list[FeaturesInfo]:
     missing = [f"{part}/{parts}" for part in range(1, parts + 1) if (part, parts) not in found]
     if missing:
         raise UsageError(f"shard: {len(missing)} of {parts} are not among the files: {first_few(missing, 5)}")
-    return [found[part, parts] for part in range(1, parts + 1)]
+    return [info for _, info in sorted(found.items())]
+
+
+def _attributes(path: Path, kind: str) -> dict[str, Any]:
+    return read_info(path, kind).attributes
 
 
 def _contents(whole: FeaturesInfo, shards: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the output holds that is there, and what the shards do."""
     there = read_info(whole.path, "features")
     was = {"content_sha256": there.attributes["content_sha256"], "status": dict(Counter(there.status))}
-    sha256 = joined_sha256(shards, whole.offsets, whole.video_ids)
+    sha256 = store.joined_sha256(shards, whole.offsets, whole.video_ids)
     return was, {"content_sha256": sha256, "status": dict(Counter(whole.status))}

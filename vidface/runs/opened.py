@@ -1,17 +1,15 @@
 """A run that is there: a recipe's folder, or an embeddings file, with what was made from it.
 
 Reports and comparisons read; they never guess. Scores and sweeps count as this run's only where their inputs say that
-they were made from these embeddings, this manifest and these options; what is left aside is named in ``notes``. Tested
-in ``tests/runs/test_open_run.py``.
+they were made from these embeddings, this manifest and these options; what is left aside is named in ``notes``.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -34,33 +32,19 @@ RUN_FILE = "run.json"
 PATHS = ("manifest", "root", "features", "pairs")
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one way through the stages left behind.
+class Run(NamedTuple):
+    """What one way through the stages left behind."""
 
-    Attributes:
-        path: as it was named.
-        name: short, for tables: the folder's, or the embeddings file's stem.
-        manifest: who is in which video.
-        embeddings: the embeddings file.
-        features: the features file that they were made from; None where it is not there.
-        attributes: of the embeddings file: what they were made with.
-        options: how it is scored.
-        scores: the content of ``scores.json`` where it was made from exactly this; else None.
-        sweep: the content of ``sweep.json``, likewise.
-        notes: a sentence for everything that was found but does not belong to this run.
-    """
-
-    path: Path
-    name: str
+    path: Path  # as it was named
+    name: str  # short, for tables: the folder's, or the embeddings file's stem
     manifest: Manifest
     embeddings: Path
-    features: Path | None
-    attributes: dict[str, Any]
-    options: ScoreOptions
-    scores: dict[str, Any] | None
-    sweep: dict[str, Any] | None
-    notes: list[str]
+    features: Path | None  # the file that they were made from; None where it is not there
+    attributes: dict[str, Any]  # of the embeddings file: what they were made with
+    options: ScoreOptions  # how it is scored
+    scores: dict[str, Any] | None  # the content of ``scores.json`` if it was made from exactly this
+    sweep: dict[str, Any] | None  # the content of ``sweep.json``, likewise
+    notes: list[str]  # a sentence for everything that was found but does not belong to this run
 
 
 def open_run(
@@ -103,20 +87,20 @@ def open_run(
     before = {name: told[name] for name in (*RECORDED, "pairs") if name in told}
     if "pairs" in before:
         before["pairs"] = embeddings.parent / before["pairs"]
-    chosen = choose_options(before, options or {})
-    found = _features_of(embeddings, attributes, told, features, notes)
-    return Run(
-        path,
-        _name(path, embeddings),
-        truth,
-        embeddings,
-        found,
-        attributes,
-        chosen,
-        scores=_scores(embeddings.parent / "scores.json", attributes, truth, chosen, notes),
-        sweep=_sweep(embeddings.parent / "sweep.json", attributes, truth, chosen, notes),
+    run = Run(
+        path=path,
+        name=_name(path, embeddings),
+        manifest=truth,
+        embeddings=embeddings,
+        features=_features_of(embeddings, attributes, told, features, notes),
+        attributes=attributes,
+        options=choose_options(before, options or {}),
+        scores=None,
+        sweep=None,
         notes=notes,
     )
+    scores, sweeps = _result_of(run, "score"), _result_of(run, "sweep")
+    return run._replace(scores=scores, sweep=sweeps)
 
 
 def choose_options(before: Mapping[str, Any], asked: Mapping[str, Any]) -> ScoreOptions:
@@ -164,9 +148,8 @@ def _embeddings_of(path: Path) -> Path:
         if candidate.is_file():
             return candidate
     if path.is_dir():
-        raise StoreError(
-            f"{path}: no embeddings.h5 in it: name a recipe's output folder or an embeddings file"
-        )
+        name = "name a recipe's output folder or an embeddings file"
+        raise StoreError(f"{path}: no embeddings.h5 in it: {name}")
     raise StoreError(f"{path}: no such file or folder")
 
 
@@ -187,13 +170,10 @@ def _told(embeddings: Path) -> dict[str, Any]:
     if not isinstance(told, dict):
         return {}
     paths = [told[name] for name in PATHS if name in told]
-    if not all(
-        isinstance(path, str) and "\0" not in path for path in paths
-    ):  # no path, and Python's own error
+    if not all(isinstance(path, str) and "\0" not in path for path in paths):  # Python's own error, else
         return {}
-    options = {name: told[name] for name in RECORDED if name in told}
     try:
-        ScoreOptions.model_validate(options)
+        ScoreOptions.model_validate({name: told[name] for name in RECORDED if name in told})
     except ValidationError:
         return {}
     return told
@@ -226,59 +206,33 @@ def _features_of(
     return found
 
 
-def _scores(
-    path: Path,
-    attributes: Mapping[str, Any],
-    manifest: Manifest,
-    options: ScoreOptions,
-    notes: list[str],
-) -> dict[str, Any] | None:
+def _result_of(run: Run, command: str) -> dict[str, Any] | None:
+    """What ``vidface score`` or ``vidface sweep`` wrote beside the embeddings, if it was made from exactly this run."""
+    of_sweep = command == "sweep"
+    path = run.embeddings.with_name("sweep.json" if of_sweep else "scores.json")
     if not path.is_file():
         return None
-    scores = read_json(path)
+    source, digest = ("features", "features_sha256") if of_sweep else ("embeddings", "content_sha256")
+    result = read_json(path)
     try:
-        inputs = scores["inputs"]
+        inputs, rows = result["inputs"], result["rows"] if of_sweep else [result]
         same = (
-            inputs["content_sha256"] == attributes["content_sha256"]
-            and inputs["manifest_sha256"] == manifest.sha256
-            and list_inputs(options, manifest).items() <= inputs.items()
-            and _scored_as(scores, options)
-        )
-    except (AttributeError, KeyError, TypeError):  # not as `vidface score` writes it
-        same = False
-    if not same:
-        notes.append(f"{path.name} was made from other embeddings, another manifest or with other options")
-    elif not is_score(scores) or not set(scores.get("per_identity") or ()) <= set(manifest.identities):
-        raise StoreError(f"{path}: damaged (not as vidface score writes it): score again")
-    return scores if same else None
-
-
-def _sweep(
-    path: Path,
-    attributes: Mapping[str, Any],
-    manifest: Manifest,
-    options: ScoreOptions,
-    notes: list[str],
-) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    sweep = read_json(path)
-    try:
-        inputs, rows = sweep["inputs"], sweep["rows"]
-        same = (
-            inputs["features_sha256"] == attributes.get("features_sha256")
-            and inputs["manifest_sha256"] == manifest.sha256
-            and list_inputs(options, manifest).items() <= inputs.items()
+            inputs[digest] == run.attributes.get(digest)
+            and inputs["manifest_sha256"] == run.manifest.sha256
+            and list_inputs(run.options, run.manifest).items() <= inputs.items()
             and len(rows) > 0
-            and all(_scored_as(row, options) and {"threshold", "kept"} <= row.keys() for row in rows)
+            and all(_scored_as(row, run.options) for row in rows)
+            and (not of_sweep or all({"threshold", "kept"} <= row.keys() for row in rows))
         )
-    except (AttributeError, KeyError, TypeError):  # not as `vidface sweep` writes it
+    except (AttributeError, KeyError, TypeError):  # not as the command writes it
         same = False
     if not same:
-        notes.append(f"{path.name} was made from other features, another manifest or with other options")
-    elif not is_sweep(sweep):
-        raise StoreError(f"{path}: damaged (not as vidface sweep writes it): sweep again")
-    return sweep if same else None
+        run.notes.append(f"{path.name} was made from other {source}, another manifest or with other options")
+        return None
+    fits = is_sweep(result) if of_sweep else is_score(result)
+    if not fits or not set(result.get("per_identity") or ()) <= set(run.manifest.identities):
+        raise StoreError(f"{path}: damaged (not as vidface {command} writes it): {command} again")
+    return result
 
 
 def _scored_as(scores: Mapping[str, Any], options: ScoreOptions) -> bool:

@@ -22,7 +22,7 @@ from vidface.embeddings.thresholds import parse_thresholds
 from vidface.errors import UsageError, by_cost
 from vidface.features.detection import choose_faces
 from vidface.features.engines import Engine, open_engine
-from vidface.features.extract import ExtractResult, extract
+from vidface.features.extract import extract
 from vidface.features.options import EngineOptions, ExtractOptions, RecipeExtractOptions
 from vidface.files.atomic import sha256_file
 from vidface.files.json_files import read_json, write_json
@@ -97,12 +97,11 @@ def read_recipe(path: Path) -> Recipe:
         parse_thresholds(str(recipe.cluster.threshold))
         if recipe.score is not None:
             check_targets(recipe.score.targets)
+            _check_score(recipe.score)
         if recipe.sweep is not None:
             parse_thresholds(recipe.sweep.thresholds)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
-    if recipe.score is not None:
-        _check_score(path, recipe.score)
     base = path.resolve().parent
     for table in (recipe, recipe.extract, recipe.score):
         for name, value in dict(table or {}).items():
@@ -111,22 +110,19 @@ def read_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def _check_score(path: Path, options: RecipeScoreOptions) -> None:
+def _check_score(options: RecipeScoreOptions) -> None:
     """Look whether what is said is what the protocol needs and uses.
 
     Splits, targets and rule may stand there in any case: they are also those of ``[sweep]`` and ``[submit]``.
-
-    Raises:
-        UsageError: it does not.
     """
     protocol, uses = options.protocol, TABLE[options.protocol].uses
     file = misplaced_file(protocol, pairs=options.pairs)
     if file is not None and options.pairs is None:
-        raise UsageError(f"{path}: score.{file}: the protocol {protocol} needs it")
+        raise UsageError(f"score.{file}: the protocol {protocol} needs it")
     unused = {*options.model_fields_set} - {*RECORDED, "pairs", *uses}
     if file is not None or unused:
         name = file or min(unused)
-        raise UsageError(f"{path}: score.{name}: the protocol {protocol} does not use it: leave it out")
+        raise UsageError(f"score.{name}: the protocol {protocol} does not use it: leave it out")
 
 
 def run_recipe(path: Path, say: Say, *, overwrite: bool = False, root: Path | None = None) -> dict[str, Any]:
@@ -163,8 +159,13 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
 
     features = recipe.features or folder / "features.h5"
     if recipe.extract is not None:
+        step = ExtractOptions(**dict(recipe.extract))
         with _engine(recipe, recipe.extract.workers) as engine:
-            extracted = _extract(recipe.extract, manifest, features, engine, overwrite)
+            faces = choose_faces(step)
+            backbone = step.load()
+            extracted = extract(
+                manifest, backbone, features, step, engine=engine, faces=faces, overwrite=overwrite
+            )
         done["extract"] = extracted.already_done
         rows = "frames" if extracted.faces is None else "faces"
         say(f"extract: {extracted.videos} videos, {extracted.frames} {rows}{_again(extracted.already_done)}")
@@ -189,42 +190,34 @@ def _run_stages(recipe: Recipe, manifest: Manifest, say: Say, overwrite: bool) -
     scored = read_scored(embeddings, manifest)
     _describe(folder, run_entry(folder, recipe.manifest, features, options, root=recipe.root))
     if recipe.score is not None:
-        scores_file = folder / "scores.json"
-
-        def write_scores() -> None:
-            write_json(scores_file, score(scored, manifest, options))
-
-        done["score"] = once("score", {**inputs, **how}, scores_file, write_scores)
-        scores = read_json(scores_file)
+        file = folder / "scores.json"
+        done["score"] = once(
+            "score", {**inputs, **how}, file, lambda: write_json(file, score(scored, manifest, options))
+        )
+        scores = read_json(file)
         say(f"score{_again(done['score'])}:\n{load(options.protocol).lines(scores)}")
     if recipe.sweep is not None:
-        sweep_file = folder / "sweep.json"
+        file = folder / "sweep.json"
         thresholds, pool = recipe.sweep.thresholds, recipe.cluster.pool
-        rule = {} if pool == "largest" else {"pool": pool}
+        key = {"features": found.attributes["features_sha256"], "manifest": manifest.sha256, **how}
+        key |= {"thresholds": thresholds, **({} if pool == "largest" else {"pool": pool})}
 
         def write_sweep() -> None:
             with _engine(recipe, recipe.cluster.workers) as engine:
                 cosines = parse_thresholds(thresholds)
-                table = sweep(features, manifest, cosines, options, pool=pool, engine=engine)
-            write_json(sweep_file, table)
+                write_json(file, sweep(features, manifest, cosines, options, pool=pool, engine=engine))
 
-        key = {"features": found.attributes["features_sha256"], "manifest": manifest.sha256, **how}
-        key = {**key, "thresholds": thresholds, **rule}
-        done["sweep"] = once("sweep", key, sweep_file, write_sweep)
-        say(f"sweep{_again(done['sweep'])}:\n{sweep_table(read_json(sweep_file))}")
+        done["sweep"] = once("sweep", key, file, write_sweep)
+        say(f"sweep{_again(done['sweep'])}:\n{sweep_table(read_json(file))}")
     warnings = by_cost([*scored.warnings, *manifest.warnings]) if scores is None else scores["warnings"]
     if recipe.score is None and recipe.sweep is None:  # else they stand below the numbers
         for warning in warnings:
             say(f"warning: {warning}")
     problems = 0
     for form in recipe.submit.formats if recipe.submit else ():
-        file = folder / SUBMISSIONS[form]
-
-        def write_submission() -> None:
-            submit(scored, manifest, file, form=form, **splits)  # noqa: B023 - called in this turn of the loop
-
-        name = f"submit {form}"
-        done[name] = once(name, {**inputs, **splits}, file, write_submission)
+        name, file = f"submit {form}", folder / SUBMISSIONS[form]
+        write = partial(submit, scored, manifest, file, form=form, **splits)
+        done[name] = once(name, {**inputs, **splits}, file, write)
         listed = check_submission(file, manifest, scored, gallery_split=splits["gallery_split"])
         problems += len(listed)
         verdict = counted(len(listed), "problem") if listed else "no problems"
@@ -247,29 +240,30 @@ def _engine(recipe: Recipe, workers: int | None) -> AbstractContextManager[Engin
     return open_engine(recipe.engine.name, workers=workers, address=recipe.engine.address)
 
 
-def _extract(
-    step: RecipeExtractOptions, manifest: Manifest, features: Path, engine: Engine, overwrite: bool
-) -> ExtractResult:
-    told = ExtractOptions(**dict(step))
-    faces = choose_faces(told)
-    backbone = told.load()
-    return extract(manifest, backbone, features, told, engine=engine, faces=faces, overwrite=overwrite)
-
-
 def _again(already_done: bool) -> str:
     return " (already done)" if already_done else ""
 
 
+def _state(folder: Path) -> dict[str, Any]:
+    file = folder / "run.json"
+    return read_json(file) if file.exists() else {}
+
+
 def _describe(folder: Path, run: dict[str, Any]) -> None:
     """Say in ``run.json`` which manifest, features and options are this folder's, so that the folder is enough."""
-    state_file = folder / "run.json"
-    state = read_json(state_file) if state_file.exists() else {}
+    state = _state(folder)
     if state.get("run") != run:
-        write_json(state_file, {**state, "run": run})
+        write_json(folder / "run.json", {**state, "run": run})
 
 
 def _once(
-    folder: Path, stage: str, key: dict[str, Any], output: Path, work: Callable[[], None], *, overwrite: bool
+    folder: Path,
+    stage: str,
+    key: dict[str, Any],
+    output: Path,
+    work: Callable[[], object],
+    *,
+    overwrite: bool,
 ) -> bool:
     """Do the work of a stage unless ``run.json`` says that its output stands there, made from the same.
 
@@ -279,8 +273,7 @@ def _once(
     Raises:
         ChangedError: the output stands there, made from something else, and ``overwrite`` is not said.
     """
-    state_file = folder / "run.json"
-    state = read_json(state_file) if state_file.exists() else {}
+    state = _state(folder)
     before = state.get(stage)
     if before is not None and output.exists():
         # The rule was not said before there were others.
@@ -290,5 +283,5 @@ def _once(
             return True
     work()
     state[stage] = {"made_from": key, "outputs": {output.name: sha256_file(output)}}
-    write_json(state_file, state)
+    write_json(folder / "run.json", state)
     return False

@@ -22,22 +22,9 @@ from sklearn.metrics import roc_curve
 
 from vidface.errors import UsageError
 from vidface.report.drawing.figures import BARS, histogram_figure, map_figure, sweep_figure
-from vidface.report.drawing.figures_curves import (
-    LIMIT,
-    cmc_figure,
-    det_figure,
-    roc_figure,
-    thinned,
-)
-from vidface.report.drawing.figures_drawing import (
-    COLOURS,
-    MAP_COLOURS,
-    Drawing,
-    drawn,
-    legend,
-    new_figure,
-    write_drawing,
-)
+from vidface.report.drawing.figures_curves import LIMIT, cmc_figure, det_figure, roc_figure, thinned
+from vidface.report.drawing.figures_drawing import COLOURS, MAP_COLOURS, Drawing, drawn, legend, new_figure
+from vidface.report.drawing.files import write_drawing
 from vidface.report.run.content import Cmc, Curves, Histogram, OperatingPoint, Sweep
 from vidface.scores.metrics.listed_pairs import equal_error_rate
 
@@ -60,6 +47,10 @@ ALL: dict[str, Callable[[], Drawing]] = {
 }
 ONCE = {name: functools.cache(make) for name, make in ALL.items()}
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts_of(drawing: Drawing) -> set[str | None]:
+    return {element.text for element in ElementTree.fromstring(drawing.inline).iter(f"{SVG}text")}
 
 
 @pytest.fixture
@@ -101,16 +92,8 @@ def test_the_same_figure_gives_the_same_bytes_whatever_matplotlib_is_set_to(name
 
     first = ONCE[name]()
     with matplotlib.rc_context():
-        matplotlib.rcParams.update(
-            {
-                "font.size": 20,
-                "xtick.major.size": 9,
-                "ytick.major.size": 9,
-                "axes.labelpad": 9,
-                "axes.xmargin": 0.3,
-            }
-        )
-        matplotlib.rcParams["svg.hashsalt"] = "other"
+        others = {"font.size": 20, "xtick.major.size": 9, "ytick.major.size": 9, "axes.labelpad": 9}
+        matplotlib.rcParams.update({**others, "axes.xmargin": 0.3, "svg.hashsalt": "other"})
         second = ALL[name]()
         assert matplotlib.rcParams["font.size"] == 20, "and leaves it so"
     assert first == second
@@ -183,25 +166,17 @@ def test_det_axes_are_normal_deviates(lines: list[Any]) -> None:
     det_figure([("", curves)])
     axes, x, y, _ = lines[0]
     inside = (curves.fpr > 1e-4) & (curves.fpr < 0.5) & (curves.tpr < 0.99)
-    expected = set(
-        zip(
-            norm.ppf(curves.fpr[inside]).round(9).tolist(),
-            norm.ppf(1 - curves.tpr[inside]).round(9).tolist(),
-            strict=True,
-        )
-    )
-    found = set(zip(x.round(9).tolist(), y.round(9).tolist(), strict=True))
-    assert len(found & expected) > 50
+    assert len(both(x, y) & both(norm.ppf(curves.fpr[inside]), norm.ppf(1 - curves.tpr[inside]))) > 50
     left, right = axes.get_xlim()
     assert left == pytest.approx(norm.ppf(1e-5)) and right == pytest.approx(0)
     for place, text in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
         assert norm.cdf(place) == pytest.approx(float(text.get_text()))
-    points = {
-        (round(norm.ppf(point.fpr), 9), round(norm.ppf(1 - point.tpr), 9))
-        for point in curves.points
-        if point.tpr is not None
-    }
-    assert set(zip(lines[1][1].round(9).tolist(), lines[1][2].round(9).tolist(), strict=True)) == points
+    known = np.array([(point.fpr, 1 - point.tpr) for point in curves.points if point.tpr is not None])
+    assert both(*lines[1][1:3]) == both(*norm.ppf(known).T)
+
+
+def both(x: np.ndarray, y: np.ndarray) -> set[tuple[float, float]]:
+    return set(zip(x.round(9).tolist(), y.round(9).tolist(), strict=True))
 
 
 def test_equal_error_rate_is_that_of_a_library() -> None:
@@ -244,27 +219,20 @@ def test_a_curve_of_a_million_rows_stays_small() -> None:
 
 
 @pytest.mark.parametrize(
-    "curves",
+    ("fpr", "tpr", "pairs", "targets"),
     [
-        Curves(np.array([0.5]), np.array([0.0]), np.array([1.0]), 3, 3, [], ""),
-        Curves(np.array([0.5, 0.1]), np.array([0.0, 1.0]), np.array([0.0, 1.0]), 1, 1, [], ""),
-        Curves(np.array([0.5, 0.1]), np.array([0.5, 1.0]), np.array([0.0, 0.2]), 10, 4, [], ""),
-        Curves(
-            np.array([0.9, 0.1]),
-            np.array([0.0, 0.0]),
-            np.array([1.0, 1.0]),
-            10**9,
-            2 * 10**10,
-            [
-                OperatingPoint("1e-9", 1e-9, 1.0, 1.0, 1.0, 0.4),
-                OperatingPoint("1e-2", 1e-2, 0.0, 0.0, 0.0, 0.4),
-            ],
-            "",
-        ),
+        ([0.0], [1.0], (3, 3), []),
+        ([0.0, 1.0], [0.0, 1.0], (1, 1), []),
+        ([0.5, 1.0], [0.0, 0.2], (10, 4), []),
+        ([0.0, 0.0], [1.0, 1.0], (10**9, 2 * 10**10), [("1e-9", 1.0), ("1e-2", 0.0)]),
     ],
     ids=["perfect", "one pair", "useless", "20 billion pairs"],
 )
-def test_curves_at_their_ends(curves: Curves) -> None:
+def test_curves_at_their_ends(
+    fpr: list[float], tpr: list[float], pairs: tuple[int, int], targets: list[tuple[str, float]]
+) -> None:
+    points = [OperatingPoint(target, float(target), rate, rate, rate, 0.4) for target, rate in targets]
+    curves = Curves(np.linspace(0.5, 0.1, len(fpr)), np.array(fpr), np.array(tpr), *pairs, points, "")
     for make in (roc_figure, det_figure):
         ElementTree.fromstring(make([("", curves)]).inline)
     no_errors = "no threshold makes both errors" in det_figure([("", curves)]).inline
@@ -275,8 +243,7 @@ def test_several_runs_share_the_axes_and_a_legend() -> None:
     names = ["a $\\frac{1}{2}$ <b>", "_hidden", "人物"]
     for make in (roc_figure, det_figure):
         drawing = make([(name, some_curves(seed=at)) for at, name in enumerate(names)])
-        texts = [element.text for element in ElementTree.fromstring(drawing.inline).iter(f"{SVG}text")]
-        assert set(names) <= set(texts)
+        assert set(names) <= texts_of(drawing)
         assert all(f"{name}: " in drawing.summary for name in names)
     assert "_hidden: Identities" in cmc_figure([("_hidden", CMC), ("b", CMC)]).summary
 
@@ -287,9 +254,9 @@ def test_histogram_joins_bins_and_loses_no_pair(monkeypatch: pytest.MonkeyPatch)
     seen = []
     real: Callable[..., Any] = Axes.stairs
 
-    def stairs(self: Any, values: Any, **options: Any) -> Any:
-        seen.append((values, options["edges"]))
-        return real(self, values, **options)
+    def stairs(self: Any, **options: Any) -> Any:
+        seen.append((options["values"], options["edges"]))
+        return real(self, **options)
 
     monkeypatch.setattr(Axes, "stairs", stairs)
     histogram = some_histogram()
@@ -324,8 +291,7 @@ def test_sweep_marks_the_chosen_threshold_and_keeps_none_off_the_scale(lines: li
     assert np.isnan(lines[3][2]).tolist() == [False, True, False], "a gap where a value is not known"
     marks = [line for line in on[0].get_lines() if line.get_color() == COLOURS["bad"]]
     assert [list(line.get_xdata()) for line in marks] == [[0.3, 0.3]]
-    texts = [element.text for element in ElementTree.fromstring(drawing.inline).iter(f"{SVG}text")]
-    assert {"chosen: 0.30", "none", "mAP@100", "TPR at FPR 1e-3"} <= set(texts)
+    assert {"chosen: 0.30", "none", "mAP@100", "TPR at FPR 1e-3"} <= texts_of(drawing)
     assert "mAP@100 is highest at 0.30 (0.9500)" in drawing.summary and "30.0%" in drawing.summary
 
 
@@ -335,44 +301,32 @@ def test_sweep_marks_the_chosen_threshold_and_keeps_none_off_the_scale(lines: li
 )
 def test_sweeps_of_any_kind_of_thresholds(thresholds: list[str]) -> None:
     count = len(thresholds)
-    text = sweep_figure(
-        Sweep(thresholds, [0.5] * count, {"mAP@100": [0.5] * count}, thresholds[-1], None)
-    ).inline
+    sweep = Sweep(thresholds, [0.5] * count, {"mAP@100": [0.5] * count}, thresholds[-1], None)
+    text = sweep_figure(sweep).inline
     ElementTree.fromstring(text)
     assert "<script" not in text and text.count("x_") < 20
 
 
 def test_every_point_of_a_small_map_says_who_it_is() -> None:
-    points = some_map()
-    root = ElementTree.fromstring(map_figure(points).inline)
-    titles = [element.text or "" for element in root.iter(f"{SVG}title")]
-    assert len(titles) == len(points.video_ids)
-    assert "v00015: person003" in titles and any(title.startswith("<script>alert(1)") for title in titles)
-    parents = {
-        mark.attrib["{http://www.w3.org/1999/xlink}href"]
-        for mark in root.iter(f"{SVG}use")
-        if mark.find(f"{SVG}title") is not None
-    }
-    assert len(parents) >= 3, "colours and marks go round"
-
-
-def test_titles_of_a_map_belong_to_their_points() -> None:
     points = some_map(videos=40, people=7)
-    root = ElementTree.fromstring(map_figure(points).inline)
-    found = {
-        element.find(f"{SVG}title").text.split(":")[0]: (
-            float(element.attrib["x"]),
-            -float(element.attrib["y"]),
-        )  # type: ignore[union-attr]
-        for element in root.iter(f"{SVG}use")
-        if element.find(f"{SVG}title") is not None
-    }
+    marks = [
+        (mark, title.text or "")
+        for mark in ElementTree.fromstring(map_figure(points).inline).iter(f"{SVG}use")
+        if (title := mark.find(f"{SVG}title")) is not None
+    ]
+    titles = [title for _, title in marks]
+    assert len(titles) == len(points.video_ids)
+    assert "v00015: person001" in titles and any(title.startswith("<script>alert(1)") for title in titles)
+    looks = {mark.attrib["{http://www.w3.org/1999/xlink}href"] for mark, _ in marks}
+    assert len(looks) >= 3, "colours and marks go round"
+    corners = [(float(mark.attrib["x"]), -float(mark.attrib["y"])) for mark, _ in marks]
+    there = dict(zip((title.split(":")[0] for title in titles), corners, strict=True))
     at = [row for row, name in enumerate(points.video_ids) if name.startswith("v0")]
-    there = np.array([found[points.video_ids[row]] for row in at])
     for axis in (0, 1):
-        slope, shift = np.polyfit(points.xy[at, axis], there[:, axis], 1)
+        found = np.array([there[points.video_ids[row]][axis] for row in at])
+        slope, shift = np.polyfit(points.xy[at, axis], found, 1)
         assert slope > 0
-        np.testing.assert_allclose(points.xy[at, axis] * slope + shift, there[:, axis], atol=0.01)
+        np.testing.assert_allclose(points.xy[at, axis] * slope + shift, found, atol=0.01)
 
 
 def test_a_large_map_is_a_picture_and_stays_small() -> None:
@@ -408,7 +362,7 @@ def test_words_that_look_like_the_svg_s_own_are_left_alone() -> None:
         axes = figure.add_subplot()
         axes.set_xlabel(words)
         drawing = drawn(figure, "x", "t", "")
-    assert words in [element.text for element in ElementTree.fromstring(drawing.inline).iter(f"{SVG}text")]
+    assert words in texts_of(drawing)
 
 
 def test_without_matplotlib_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,21 +10,16 @@ import h5py
 import numpy as np
 import pytest
 from command_line import cells_of, frames_of, pooling_model
+from feature_files import POINTS, features_file
 from PIL import ExifTags, Image
 
 from vidface.backbones import load_backbone
 from vidface.embeddings.cluster import cluster
 from vidface.embeddings.options import ClusterOptions
 from vidface.errors import MediaError, UsageError
-from vidface.files.store import FACE_COUNTS, NO_FACES
 from vidface.frames.faces.faces import Faces
 from vidface.report.video import find as module
 from vidface.report.video.find import face_of_picture, find
-
-# The template of aligned faces.
-POINTS = np.float32(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -37,34 +32,16 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def write_features(
-    path: Path, backbone: Any, videos: dict[str, np.ndarray], tracks: Any = None, flip: bool = False
+    path: Path, backbone: Any, videos: dict[str, np.ndarray], tracks: Any = None, **told: Any
 ) -> Path:
-    """Features of frames as the small model gives them, written without vidface."""
-    counts = [len(frames) for frames in videos.values()]
-    text = h5py.string_dtype("utf-8", 20)
-    with h5py.File(path, "w") as file:
-        file["features"] = np.concatenate(
-            [cells_of(frames) for frames in videos.values() if len(frames)]
-        ).astype(np.float32)
-        file["timestamps"] = np.concatenate([np.arange(n) / 8 for n in counts]).astype(np.float32)
-        file["offsets"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        file["video_ids"] = np.array([name.encode() for name in videos], text)
-        file["status"] = np.array([b"ok"] * len(videos), text)
-        file.attrs.update({"kind": "features", "schema_version": 1, "dimension": 48, "content_sha256": "c"})
-        file.attrs.update({"manifest_sha256": "m", "model_name": "cells", "model_sha256": backbone.sha256})
-        file.attrs.update({"flip": flip, "decoder": "pyav", "fps": "8"})
-        if tracks is not None:
-            file.attrs["faces"] = "detect"
-            file["tracks"] = np.concatenate(tracks).astype(np.int32)
-            for name, like in NO_FACES._asdict().items():
-                if name != "tracks":
-                    file[name] = np.zeros((sum(counts), *like.shape[1:]), like.dtype)
-            file["face_counts"] = np.zeros((len(videos), len(FACE_COUNTS)), np.int64)
-    return path
+    """Features of frames as the small model gives them."""
+    faces = None if tracks is None else {"tracks": np.concatenate(tracks)}
+    rows = {name: cells_of(frames) if len(frames) else np.empty((0, 48)) for name, frames in videos.items()}
+    return features_file(path, rows, faces=faces, model_name="cells", model_sha256=backbone.sha256, **told)
 
 
-def save(path: Path, pixels: np.ndarray, **options: Any) -> Path:
-    Image.fromarray(pixels).save(path, **options)
+def save(path: Path, pixels: np.ndarray) -> Path:
+    Image.fromarray(pixels).save(path)
     return path
 
 
@@ -102,13 +79,8 @@ def test_each_track_is_compared_for_itself(tmp_path: Path, backbone: Any) -> Non
     found = find(frames_of(2, 1)[0], path, backbone, threshold=0.8, top=10)
     assert [(hit.video_id, hit.track, hit.rows) for hit in found.hits[:2]] == [("b", 1, 2), ("c", 1, 2)]
     assert found.hits[0].cosine == found.hits[1].cosine  # the same frames: the file's order decides
-    assert {(hit.video_id, hit.track) for hit in found.hits} == {
-        ("a", 0),
-        ("a", 1),
-        ("b", 0),
-        ("b", 1),
-        ("c", 1),
-    }
+    every = [(hit.video_id, hit.track) for hit in found.hits]
+    assert sorted(every) == [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("c", 1)]
     assert (found.units, found.compared, found.empty, found.above) == ("tracks", 5, 0, 2)
     assert found.hits[0].first == 0.5 and found.hits[0].last == 0.625
 
@@ -118,12 +90,17 @@ def test_an_embeddings_file_is_searched_too(tmp_path: Path, backbone: Any) -> No
     videos["mixed"] = np.concatenate([frames_of(1, 3, seed=5), frames_of(50, 1)])
     path = write_features(tmp_path / "f.h5", backbone, videos)
     cluster(path, tmp_path / "e.h5", ClusterOptions(threshold=0.7))
-    found = find(frames_of(1, 1, seed=3)[0], tmp_path / "e.h5", backbone, threshold=0.4, top=2)
-    assert {hit.video_id for hit in found.hits} == {"v1", "mixed"}
-    mixed = next(hit for hit in found.hits if hit.video_id == "mixed")
+    searched, plain = (
+        {
+            hit.video_id: hit
+            for hit in find(frames_of(1, 1, seed=3)[0], file, backbone, threshold=0.4, top=2).hits
+        }
+        for file in (tmp_path / "e.h5", path)
+    )
+    assert searched.keys() == {"v1", "mixed"}
+    mixed = searched["mixed"]
     assert mixed.rows == 3 and mixed.first is None and mixed.best is None
-    plain = find(frames_of(1, 1, seed=3)[0], path, backbone, threshold=0.4, top=2)
-    assert mixed.cosine > next(hit for hit in plain.hits if hit.video_id == "mixed").cosine
+    assert mixed.cosine > plain["mixed"].cosine
 
 
 def test_embeddings_of_tracks_are_searched_too(tmp_path: Path, backbone: Any) -> None:
@@ -135,6 +112,11 @@ def test_embeddings_of_tracks_are_searched_too(tmp_path: Path, backbone: Any) ->
     assert (found.units, found.compared, found.above) == ("tracks", 3, 1)
     plain = find(frames_of(2, 1)[0], path, backbone, threshold=0.8, top=1)
     assert plain.hits[0].cosine == pytest.approx(found.hits[0].cosine, abs=1e-6)
+
+
+def test_where_no_video_has_a_face_nobody_is_found(tmp_path: Path, backbone: Any) -> None:
+    path = write_features(tmp_path / "f.h5", backbone, {"v": frames_of(0, 0)}, tracks=[[]])
+    assert find(frames_of(2, 1)[0], path, backbone, threshold=0.8, top=1) == ([], 0, 0, 0, "tracks")
 
 
 def test_a_video_without_an_embedding_is_counted_not_ranked(tmp_path: Path, backbone: Any) -> None:
@@ -224,53 +206,48 @@ def test_a_face_that_fills_its_picture_is_looked_for_with_a_border(tmp_path: Pat
     np.testing.assert_allclose(found.pixels[14::28, 14::28], face[14::28, 14::28], atol=1)
 
 
-def test_no_face_is_one_line(tmp_path: Path) -> None:
-    path = save(tmp_path / "p.png", frames_of(1, 1)[0])
-    with pytest.raises(MediaError, match=r"p\.png: no face was found in the picture: take another"):
-        face_of_picture(path, detect=detector())
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_put_upright(tmp_path: Path, orientation: int) -> None:
-    """Phones store pictures as the sensor lies and say so in EXIF."""
+def test_a_picture_is_put_upright(tmp_path: Path) -> None:
+    """Phones store pictures as the sensor lies and say so in EXIF; what cannot be read there says nothing."""
     upright = np.zeros((48, 64, 3), np.uint8)
     upright[:16, :16], upright[:16, -16:], upright[-16:, :16] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    # Pillow's own list of how it puts each upright, turned round.
-    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
-    stored = Image.fromarray(upright)
-    if orientation in back:
-        stored = stored.transpose(Image.Transpose(back[orientation]))
-    stored.save(tmp_path / "p.jpg", exif=exif, quality=95)
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "p.jpg", exif=exif, quality=95)
     watch = detector((0, 0, 0.2))
     face_of_picture(tmp_path / "p.jpg", detect=watch)
     assert watch.seen[0].shape == upright.shape
     assert np.abs(watch.seen[0].astype(int) - upright).mean() < 8
+    (tmp_path / "p.jpg").write_bytes(jpeg(exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"))
+    assert face_of_picture(tmp_path / "p.jpg", detect=None).pixels.shape == (112, 112, 3)
 
 
-@pytest.mark.parametrize("damage", ["text", "cut", "huge", "empty"])
-def test_what_is_no_picture_is_one_line(tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def jpeg(**options: Any) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(frames_of(1, 1)[0]).save(file, "JPEG")
-    content = {"text": b"hello", "cut": file.getvalue()[:500], "empty": b"", "huge": file.getvalue()}[damage]
-    if damage == "huge":
-        monkeypatch.setattr(module, "MAX_PICTURE_BYTES", 100)
-    (tmp_path / "p.jpg").write_bytes(content)
+    Image.fromarray(frames_of(1, 1)[0]).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"hello", ""),
+        (jpeg()[:500], ""),
+        (b"", ""),
+        (jpeg(comment=b" " * 5000), "more than 0 MB is no picture"),
+        (jpeg(), "no face was found in the picture: take another, or align it and pass --aligned"),
+        (None, "no such file"),
+    ],
+    ids=["text", "cut", "empty", "huge", "no face", "not there"],
+)
+def test_what_is_no_picture_of_a_face_is_one_line(
+    tmp_path: Path, content: bytes | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_PICTURE_BYTES", 5000)
+    path = tmp_path / "p.jpg"
+    if content is not None:
+        path.write_bytes(content)
     with pytest.raises(MediaError) as error:
-        face_of_picture(tmp_path / "p.jpg", detect=detector((0, 0, 1)))
-    assert str(error.value).startswith(f"{tmp_path / 'p.jpg'}: ") and "\n" not in str(error.value)
-
-
-def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="no such file"):
-        face_of_picture(tmp_path / "p.jpg", detect=None)
+        face_of_picture(path, detect=detector())
+    assert str(error.value).startswith(f"{path}: {words}") and "\n" not in str(error.value)
     with pytest.raises(MediaError, match="not a file"):
         face_of_picture(tmp_path, detect=None)
-
-
-def test_damaged_exif_leaves_the_picture_as_it_is(tmp_path: Path) -> None:
-    file = io.BytesIO()
-    Image.fromarray(frames_of(1, 1)[0]).save(file, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
-    (tmp_path / "p.jpg").write_bytes(file.getvalue())
-    assert face_of_picture(tmp_path / "p.jpg", detect=None).pixels.shape == (112, 112, 3)

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from feature_files import features_file
 
 from vidface.embeddings.cluster import cluster
 from vidface.embeddings.options import ClusterOptions
@@ -16,43 +17,12 @@ from vidface.report.video import inspect as module
 from vidface.report.video.inspect import inspect
 
 COSINES = "its pairs have the larger cosine (0.9998, B 0.9397)"
-ANGLES = np.deg2rad([0, 5, 90, 10, 95, 200])
+ANGLES = [0, 5, 90, 10, 95, 200]
 
 
-def features_file(path: Path, videos: dict[str, np.ndarray], tracks: Any = None) -> Path:
-    """Written without vidface; with `tracks`, a list a video, as of detected faces."""
-    counts = [len(rows) for rows in videos.values()]
-    text = h5py.string_dtype("utf-8", 60)
-    total = sum(counts)
-    with h5py.File(path, "w") as file:
-        file["features"] = np.concatenate(list(videos.values())).astype(np.float32)
-        file["timestamps"] = np.concatenate([np.arange(count) / 8 for count in counts]).astype(np.float32)
-        file["offsets"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        file["video_ids"] = np.array([name.encode() for name in videos], text)
-        file["status"] = np.array([b"ok" if count else b"failed" for count in counts], text)
-        width = next(iter(videos.values())).shape[1]
-        file.attrs.update(
-            {"kind": "features", "schema_version": 1, "dimension": width, "content_sha256": "c0"}
-        )
-        file.attrs.update(
-            {"manifest_sha256": "m", "model_name": "plane", "model_sha256": "f0", "flip": False}
-        )
-        file.attrs.update({"decoder": "pyav", "fps": "8"})
-        if tracks is not None:
-            file.attrs.update({"faces": "detect", "track": "all"})
-            file["boxes"] = np.tile(np.float32([1, 2, 30, 40]), (total, 1))
-            file["points"] = np.tile(
-                np.float32([[9, 9], [20, 9], [15, 15], [10, 20], [19, 20]]), (total, 1, 1)
-            )
-            file["scores"] = np.full(total, 0.9, np.float32)
-            file["sharpness"] = np.ones(total, np.float32)
-            file["tracks"] = np.concatenate(tracks).astype(np.int32)
-            file["face_counts"] = np.zeros((len(counts), 8), np.int64)
-    return path
-
-
-def plane(angles: np.ndarray, lengths: Any = 1.0) -> np.ndarray:
+def plane(degrees: list[float], lengths: Any = 1.0) -> np.ndarray:
     """Features in a plane: cosines are those of the angles between them."""
+    angles = np.deg2rad(degrees)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.broadcast_to(lengths, len(angles))[:, None]
 
 
@@ -94,7 +64,7 @@ def test_the_numbers_are_those_of_loops(tmp_path: Path) -> None:
 
 
 def test_of_a_long_video_some_rows_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = features_file(tmp_path / "f.h5", {"v": plane(np.linspace(0, 6, 50))})
+    path = features_file(tmp_path / "f.h5", {"v": plane(np.linspace(0, 340, 50).tolist())})
     whole = inspect(path, "v")
     assert whole.compared == 50 and (whole.together + whole.apart).sum() == 50 * 49 / 2
     monkeypatch.setattr(module, "PAIR_ROWS", 10)
@@ -104,28 +74,22 @@ def test_of_a_long_video_some_rows_are_compared(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("angles", "threshold", "words"),
+    ("rows", "threshold", "words"),
     [
-        ([0, 5, 90, 10], 0.9, "A is kept: the largest of 2 clusters, 3 of 4 (the next has 1)"),
-        ([0, 20, 90, 91], 0.9, f"A is kept: as large as B, 2 of 4, but {COSINES}"),
-        ([0, 64, 128, 192], 0.9, "no two of 4 are joined: the first is kept"),
-        ([0, 5, 10], 0.9, "all 3 are kept: they are one cluster"),
-        ([0, 5, 90], None, "all 3 are kept: without a threshold nothing is clustered"),
-        ([], 0.9, "nothing is kept: the video has no usable frame"),
+        (plane([0, 5, 90, 10]), 0.9, "A is kept: the largest of 2 clusters, 3 of 4 (the next has 1)"),
+        (plane([0, 20, 90, 91]), 0.9, f"A is kept: as large as B, 2 of 4, but {COSINES}"),
+        (np.eye(2)[[0, 1, 0, 1]], 0.4, "A is kept: as large as B, 2 of 4, but it begins earlier"),
+        (plane([0, 64, 128, 192]), 0.9, "no two of 4 are joined: the first is kept"),
+        (plane([0, 5, 10]), 0.9, "all 3 are kept: they are one cluster"),
+        (plane([0, 5, 90]), None, "all 3 are kept: without a threshold nothing is clustered"),
+        (plane([]), 0.9, "nothing is kept: the video has no usable frame"),
     ],
 )  # fmt: skip
 def test_the_reason_is_the_rule(
-    tmp_path: Path, angles: list[float], threshold: float | None, words: str
+    tmp_path: Path, rows: np.ndarray, threshold: float | None, words: str
 ) -> None:
-    path = features_file(tmp_path / "f.h5", {"v": plane(np.deg2rad(angles)), "w": plane(ANGLES)})
+    path = features_file(tmp_path / "f.h5", {"v": rows, "w": plane(ANGLES)})
     assert inspect(path, "v", threshold=threshold).why == words
-
-
-def test_equal_clusters_and_equal_cosines_go_by_the_first_frame(tmp_path: Path) -> None:
-    rows = np.float32([[0, 0, 1], [1, 0, 0], [0, 0, 1], [1, 0, 0]])
-    seen = inspect(features_file(tmp_path / "f.h5", {"v": rows}), "v")
-    assert seen.labels.tolist() == [0, 1, 0, 1]
-    assert seen.why == "A is kept: as large as B, 2 of 4, but it begins earlier"
 
 
 def test_the_clusters_of_an_embeddings_file_are_taken(tmp_path: Path) -> None:
@@ -136,6 +100,8 @@ def test_the_clusters_of_an_embeddings_file_are_taken(tmp_path: Path) -> None:
     assert seen.labels.tolist() == fresh.labels.tolist() == [0, 0, 1, 0, 1, 2]
     np.testing.assert_array_equal(seen.embedding, fresh.embedding)
     assert seen.threshold == "0.99" and seen.pooling and seen.why == fresh.why
+    assert fresh.weights.tolist() == [1 / 3, 1 / 3, 0, 1 / 3, 0, 0] and not fresh.weighted
+    assert fresh.kept.tolist() == [True, True, False, True, False, False]
     with h5py.File(tmp_path / "f.h5", "a") as file:
         file.attrs["content_sha256"] = "another"
     with pytest.raises(ChangedError, match=r"e\.h5: made from other features than .*f\.h5"):
@@ -147,10 +113,8 @@ def test_where_all_frames_count_the_weights_say_how_much(tmp_path: Path, pool: s
     videos = {"w": plane(ANGLES[::-1]), "v": plane(ANGLES, [1, 1, 0.5, 1, 1, 0.2])}
     path = features_file(tmp_path / "f.h5", videos)
     cluster(path, tmp_path / "e.h5", ClusterOptions(threshold=0.9, pool=pool))
-    seen, stored = (
-        inspect(path, "v", threshold=0.9, pool=pool),
-        inspect(path, "v", embeddings=tmp_path / "e.h5"),
-    )
+    seen = inspect(path, "v", threshold=0.9, pool=pool)
+    stored = inspect(path, "v", embeddings=tmp_path / "e.h5")
     assert seen.weighted and seen.pool == stored.pool == pool
     np.testing.assert_allclose(seen.embedding, stored.embedding, atol=1e-6)
     np.testing.assert_allclose(seen.weights, stored.weights, atol=1e-12)
@@ -163,12 +127,6 @@ def test_where_all_frames_count_the_weights_say_how_much(tmp_path: Path, pool: s
     assert 0 < seen.kept.sum() < 6
     rule = "by the size of their cluster" + (" and their norm" if pool == "size-norm" else "")
     assert seen.why == f"all 6 count, {rule}: A, 3 of 6, has {seen.clusters[0].weight:.1%} of the weight"
-
-
-def test_of_the_largest_cluster_all_frames_weigh_the_same(tmp_path: Path) -> None:
-    seen = inspect(features_file(tmp_path / "f.h5", {"v": plane(ANGLES)}), "v", threshold=0.99)
-    assert seen.weights.tolist() == [1 / 3, 1 / 3, 0, 1 / 3, 0, 0] and not seen.weighted
-    assert seen.kept.tolist() == [True, True, False, True, False, False]
 
 
 def test_a_rule_that_keeps_a_smaller_cluster_is_named(tmp_path: Path) -> None:
@@ -185,26 +143,25 @@ def test_a_rule_that_keeps_a_smaller_cluster_is_named(tmp_path: Path) -> None:
 def test_an_unknown_video_is_one_line_with_close_names(tmp_path: Path) -> None:
     names = [f"clip_{number:03d}" for number in range(50)] + ["a\x1b[2Jb", "Überfall"]
     path = features_file(tmp_path / "f.h5", {name: plane(ANGLES) for name in names})
-    with pytest.raises(UsageError, match=r"f\.h5: no video clip_7 among 52; close: clip_0\d7, "):
-        inspect(path, "clip_7")
-    with pytest.raises(UsageError, match=r"no video 007 among 52; close: clip_007$"):
-        inspect(path, "007")
-    with pytest.raises(UsageError, match=r"no video überfal among 52; close: Überfall$"):
-        inspect(path, "überfal")
+    for name, close in (
+        ("clip_7", r"clip_7 among 52; close: clip_0\d7, "),
+        ("007", "007 among 52; close: clip_007$"),
+        ("überfal", "überfal among 52; close: Überfall$"),
+        ("!!!!", "among 52$"),
+        ("clip_001#0", "clip_001#0 among"),  # nothing was detected in this file
+    ):
+        with pytest.raises(UsageError, match=rf"f\.h5: no video .*{close}"):
+            inspect(path, name)
     with pytest.raises(UsageError) as error:
         inspect(path, "\x1b[2J\n")
     assert str(error.value).isprintable() and "a\\x1b[2Jb" in str(error.value)
-    with pytest.raises(UsageError, match=r"among 52$"):
-        inspect(path, "!!!!")
-    with pytest.raises(UsageError, match="no video clip_001#0 among"):
-        inspect(path, "clip_001#0")  # nothing was detected in this file
 
 
 def test_a_track_is_a_part_of_its_video(tmp_path: Path) -> None:
     path = features_file(
         tmp_path / "f.h5",
         {"u": plane(ANGLES), "v": plane(ANGLES), "v#1": plane(ANGLES[:1]), "none": plane(ANGLES[:0])},
-        tracks=[[0] * 6, [0, 0, 0, 1, 1, 2], [0], []],
+        faces={"tracks": np.concatenate([[0] * 6, [0, 0, 0, 1, 1, 2], [0], []])},
     )
     assert inspect(path, "none#0").why == "nothing is kept: the video has no usable frame"
     whole, track = inspect(path, "v"), inspect(path, "v#1#0")
@@ -222,7 +179,7 @@ def test_a_track_is_a_part_of_its_video(tmp_path: Path) -> None:
 
 def test_embeddings_of_tracks(tmp_path: Path) -> None:
     """An embeddings file with a row a track: the track must be named."""
-    path = features_file(tmp_path / "f.h5", {"v": plane(ANGLES)}, tracks=[[0, 0, 0, 1, 1, 1]])
+    path = features_file(tmp_path / "f.h5", {"v": plane(ANGLES)}, faces={"tracks": [0, 0, 0, 1, 1, 1]})
     tracks = features_file(tmp_path / "t.h5", {"v#0": plane(ANGLES[:3]), "v#1": plane(ANGLES[3:])})
     cluster(tracks, tmp_path / "e.h5", ClusterOptions(threshold=0.9))
     seen = inspect(path, "v#1", embeddings=tmp_path / "e.h5")

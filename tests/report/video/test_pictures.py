@@ -13,33 +13,21 @@ import h5py
 import numpy as np
 import pytest
 from command_line import frames_of, write_folder, write_manifest, write_video
+from feature_files import POINTS, features_file
 from PIL import Image
 
 from vidface.features.engines.isolated import Decoders
 from vidface.features.engines.reading import Block, VideoEnd
-from vidface.files.store import FACE_COUNTS, FeaturesInfo, read_features
+from vidface.files.store import FeaturesInfo, read_features
 from vidface.manifest.manifest import Manifest, read_manifest
 from vidface.report.video import pictures as pictures_module
 from vidface.report.video.pictures import fit_square, open_pictures
 
-D = 4
 
-
-def features_file(path: Path, times: dict[str, list[float]], **attributes: Any) -> FeaturesInfo:
-    """A features file with these ids and times, written without vidface."""
-    counts = [len(seconds) for seconds in times.values()]
-    with h5py.File(path, "w") as file:
-        file["features"] = np.ones((sum(counts), D), np.float32)
-        file["timestamps"] = np.concatenate([np.float32(seconds) for seconds in times.values()])
-        file["offsets"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        file["video_ids"] = np.array([name.encode() for name in times], h5py.string_dtype("utf-8", 40))
-        file["status"] = np.array([b"ok"] * len(times), h5py.string_dtype("utf-8", 40))
-        file.attrs.update(
-            {"kind": "features", "schema_version": 1, "dimension": D, "decoder": "pyav", "fps": "8"}
-            | {"content_sha256": "c"}
-            | attributes
-        )
-    return read_features(path)
+def of_times(path: Path, times: dict[str, list[float]], **told: Any) -> FeaturesInfo:
+    """A features file with these ids and times."""
+    rows = {video: np.ones((len(seconds), 4)) for video, seconds in times.items()}
+    return read_features(features_file(path, rows, times=times, **told))
 
 
 @pytest.fixture
@@ -51,7 +39,7 @@ def two(tmp_path: Path) -> tuple[Manifest, FeaturesInfo, dict[str, np.ndarray]]:
     rows = [("clip", "videos/clip.mkv"), ("gone", "videos/gone.mkv"), ("folder", "videos/folder")]
     manifest = read_manifest(write_manifest(tmp_path / "set.csv", rows))
     times = {"folder": [0, 0.125, 0.25, 0.375], "gone": [0.0], "clip": [0, 0.25, 0.375, 0.625]}
-    return manifest, features_file(tmp_path / "features.h5", times), frames
+    return manifest, of_times(tmp_path / "features.h5", times), frames
 
 
 def frame_pictures(
@@ -78,7 +66,7 @@ def test_a_time_is_compared_as_it_is_stored(tmp_path: Path) -> None:
     frames = frames_of(3, 4)
     write_video(tmp_path / "v.mkv", frames, rate=10)
     manifest = read_manifest(write_manifest(tmp_path / "set.csv", [("v", "v.mkv")]))
-    info = features_file(tmp_path / "features.h5", {"v": [0.1, 0.2, 0.3]}, fps="10")
+    info = of_times(tmp_path / "features.h5", {"v": [0.1, 0.2, 0.3]}, fps="10")
     np.testing.assert_array_equal(frame_pictures(manifest, info, 0, [0, 1, 2], size=112), frames[1:])
 
 
@@ -86,14 +74,9 @@ def test_frames_of_one_time_go_to_their_rows_in_order(two: Any, monkeypatch: pyt
     manifest, info, frames = two
     blocks = [Block(frames["clip"][i : i + 1], [seconds]) for i, seconds in enumerate([0, 0.25, 0.25, 0.375])]
     monkeypatch.setattr(Decoders, "read", lambda self, video: (m for m in [*blocks, VideoEnd([])]))
-    info = features_file(info.path.with_name("equal.h5"), {"clip": [0, 0.25, 0.25, 0.375]})
+    info = of_times(info.path.with_name("equal.h5"), {"clip": [0, 0.25, 0.25, 0.375]})
     found = frame_pictures(manifest, info, 0, [2, 3, 1], size=112)
     np.testing.assert_array_equal(found, frames["clip"][[2, 3, 1]])
-
-
-TEMPLATE = np.float32(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-)
 
 
 def test_where_faces_were_detected_the_aligned_face_is_the_picture(tmp_path: Path) -> None:
@@ -104,17 +87,12 @@ def test_where_faces_were_detected_the_aligned_face_is_the_picture(tmp_path: Pat
     frames[:, 10:122, 20:132], frames[:, 30:142, 150:262] = left, right
     write_video(tmp_path / "v.mkv", frames)
     manifest = read_manifest(write_manifest(tmp_path / "set.csv", [("v", "v.mkv")]))
-    path = tmp_path / "features.h5"
-    features_file(path, {"v": [0, 0.125, 0.25, 0, 0.25]})  # the middle one of track 1 was dropped
-    with h5py.File(path, "a") as file:
-        file.attrs["faces"] = "detect"
-        file["face_counts"] = np.zeros((1, len(FACE_COUNTS)), np.int64)
-        corners = np.float32([[20, 10]] * 3 + [[150, 30]] * 2)
-        file["boxes"] = np.concatenate([corners, corners + 112], axis=1)
-        file["points"] = TEMPLATE + corners[:, np.newaxis]
-        file["scores"] = file["sharpness"] = np.ones(5, np.float32)
-        file["tracks"] = np.int32([0, 0, 0, 1, 1])
-    info = read_features(path)
+    path, corners = tmp_path / "features.h5", np.float32([[20, 10]] * 3 + [[150, 30]] * 2)
+    faces = {"boxes": np.hstack([corners, corners + 112]), "points": POINTS + corners[:, np.newaxis]}
+    faces["tracks"] = np.array([0, 0, 0, 1, 1])
+    info = of_times(
+        path, {"v": [0, 0.125, 0.25, 0, 0.25]}, faces=faces
+    )  # the middle one of track 1 was dropped
     found = frame_pictures(manifest, info, 0, [4, 0, 3, 2], size=112)
     for picture, face in zip(found, [right[2], left[0], right[0], left[2]], strict=True):
         assert picture is not None and np.abs(picture.astype(int) - face).max() <= 1
@@ -156,18 +134,14 @@ def test_several_threads_may_ask_at_once(two: Any) -> None:
                 np.testing.assert_array_equal(got, frames["folder" if video == 0 else "clip"][numbers[video]])
 
 
-def test_a_video_that_the_manifest_does_not_know_has_no_pictures(two: Any, tmp_path: Path) -> None:
+def test_what_is_not_known_costs_the_pictures_only(two: Any, tmp_path: Path) -> None:
     manifest = read_manifest(write_manifest(tmp_path / "other.csv", [("clip", "videos/clip.mkv")]))
     with open_pictures(manifest, two[1]) as pictures:
         assert pictures.thumbnails(0, [0]) == [None]
         assert pictures.missing == {"folder": "not in the manifest"}
         assert pictures.thumbnails(2, [0])[0] is not None
-
-
-def test_a_decoder_that_is_not_there_costs_the_pictures_only(two: Any) -> None:
-    manifest, info, _ = two
-    info.attributes["decoder"] = "nosuch"
-    with open_pictures(manifest, info) as pictures:
+    two[1].attributes["decoder"] = "nosuch"
+    with open_pictures(manifest, two[1]) as pictures:
         assert pictures.thumbnails(2, [0]) == [None]
         assert "unknown decoder" in pictures.missing["clip"]
 
@@ -184,17 +158,12 @@ def test_a_decoder_that_hangs_is_given_up(two: Any, tmp_path: Path, monkeypatch:
         path.unlink()
         os.mkfifo(path)  # whoever opens it waits for ever, unless it is seen not to be a file
         assert pictures.thumbnails(2, [0]) == [None]
-    monkeypatch.setattr(Decoders, "read", lambda self, video: slow())
+    never_over = (Block(np.zeros((1, 8, 8, 3), np.uint8), [99.0]) for _ in iter(int, 1))
+    monkeypatch.setattr(Decoders, "read", lambda self, video: never_over)
     monkeypatch.setattr(pictures_module, "VIDEO_SECONDS", 0.0)
     with open_pictures(manifest, info) as pictures:
         assert pictures.thumbnails(2, [0]) == [None]
         assert "within 0 s" in pictures.missing["clip"]
-
-
-def slow() -> Iterator[Block]:
-    """A video that is never over."""
-    while True:
-        yield Block(np.zeros((1, 8, 8, 3), np.uint8), [99.0])
 
 
 def test_reading_stops_soon_after_the_last_row(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,8 +186,8 @@ def test_a_frame_is_shown_whole_in_its_own_shape(height: int, width: int) -> Non
     square = fit_square(white, 64)
     assert square.shape == (64, 64, 3)
     inside = (square == 255).all(axis=2)
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    scale = 64 / max(height, width)
-    assert len(rows) == max(1, round(height * scale)) and len(columns) == max(1, round(width * scale))
-    assert inside.sum() == len(rows) * len(columns)
-    assert abs(rows[0] - (63 - rows[-1])) <= 1 and abs(columns[0] - (63 - columns[-1])) <= 1  # in the middle
+    sides = [np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0)]
+    for side, length in zip(sides, (height, width), strict=True):
+        assert len(side) == max(1, round(length * 64 / max(height, width)))
+        assert abs(side[0] - (63 - side[-1])) <= 1  # in the middle
+    assert inside.sum() == len(sides[0]) * len(sides[1])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import pytest
 from command_line import frames_of, write_manifest, write_video
+from feature_files import features_file
 from PIL import Image
 
+from vidface.manifest.manifest import read_manifest
 from vidface.report.video import sheet as module
 from vidface.report.video.inspect import inspect
 from vidface.report.video.pictures import open_pictures
@@ -19,6 +20,7 @@ from vidface.report.video.sheet import FACE, FRAME_WIDTH, GAP, LINE, MARGIN, WID
 pytest.importorskip("cv2", reason="faces are aligned by OpenCV: pip install -e '.[detect]'")
 
 GREEN, RED = (0x5F, 0xD7, 0x5F), (0xFF, 0x5F, 0x5F)
+COLOURS = [tuple(bytes.fromhex(code[1:])) for code in module.COLOURS]  # of tracks
 
 
 class Set(NamedTuple):
@@ -29,33 +31,20 @@ class Set(NamedTuple):
     frames: np.ndarray
 
 
-def write_set(tmp_path: Path, frames: np.ndarray, rows: np.ndarray, times: Any, **faces: Any) -> Set:
-    from vidface.manifest.manifest import read_manifest
-
+def write_set(
+    tmp_path: Path, frames: np.ndarray, rows: np.ndarray, times: Any = None, faces: Any = None
+) -> Set:
     write_video(tmp_path / "v.mkv", frames)
-    text = h5py.string_dtype("utf-8", 10)
-    with h5py.File(tmp_path / "f.h5", "w") as file:
-        file["features"], file["timestamps"] = np.float32(rows), np.float32(times)
-        file["offsets"] = np.array([0, len(rows)])
-        file["video_ids"], file["status"] = np.array([b"v"], text), np.array([b"ok"], text)
-        file.attrs.update(
-            {"kind": "features", "schema_version": 1, "dimension": rows.shape[1], "decoder": "pyav"}
-        )
-        file.attrs.update({"fps": "8", "model_name": "m", "content_sha256": "c"})
-        if faces:
-            file.attrs.update({"faces": "detect", "track": "all"})
-            file["face_counts"] = np.zeros((1, 8), np.int64)
-        for name, values in faces.items():
-            file[name] = values
+    times = None if times is None else {"v": times}
+    features = features_file(tmp_path / "f.h5", {"v": rows}, times=times, faces=faces)
     manifest = read_manifest(write_manifest(tmp_path / "set.csv", [("v", "v.mkv")]))
-    return Set(manifest, tmp_path / "f.h5", frames)
+    return Set(manifest, features, frames)
 
 
 @pytest.fixture
 def aligned(tmp_path: Path) -> Set:
     """Six frames of 112x112; the third and fifth are of somebody else."""
-    rows = np.eye(2)[[0, 0, 1, 0, 1, 0]]
-    return write_set(tmp_path, frames_of(1, 6), rows, np.arange(6) / 8)
+    return write_set(tmp_path, frames_of(1, 6), np.eye(2)[[0, 0, 1, 0, 1, 0]])
 
 
 @pytest.fixture
@@ -67,21 +56,13 @@ def detected(tmp_path: Path) -> Set:
     box = np.float32([[40, 60, 120, 140], [200, 60, 280, 140]])
     points = np.float32([[25, 30], [55, 30], [40, 45], [28, 60], [52, 60]])
     of = np.repeat([0, 1], 4)
-    return write_set(
-        tmp_path,
-        frames,
-        np.eye(2)[of],
-        np.tile(np.arange(4) / 8, 2),
-        boxes=box[of],
-        points=points + box[of][:, None, :2],
-        scores=np.full(8, 0.87, np.float32),
-        sharpness=np.ones(8, np.float32),
-        tracks=of.astype(np.int32),
-    )
+    faces = {"boxes": box[of], "points": points + box[of][:, None, :2], "tracks": of}
+    faces["scores"] = np.full(8, 0.87)
+    return write_set(tmp_path, frames, np.eye(2)[of], np.tile(np.arange(4) / 8, 2), faces)
 
 
-def drawn(made: Set) -> np.ndarray:
-    seen = inspect(made.features, "v")
+def drawn(made: Set, video: str = "v") -> np.ndarray:
+    seen = inspect(made.features, video)
     with open_pictures(made.manifest, seen.info) as pictures:
         return contact_sheet(seen, pictures)
 
@@ -108,11 +89,10 @@ def test_aligned_faces_stand_in_order_with_what_is_kept(aligned: Set) -> None:
 def test_boxes_and_points_are_drawn_where_the_faces_are(detected: Set) -> None:
     sheet = drawn(detected)
     top, scale = MARGIN + 3 * LINE + GAP + LINE + 4, FRAME_WIDTH / 320
-    colours = [tuple(int(code[i : i + 2], 16) for i in (1, 3, 5)) for code in module.COLOURS]
     for place in range(4):
         x = MARGIN + place * (FRAME_WIDTH + GAP)
         frame = sheet[top : top + round(240 * scale), x : x + FRAME_WIDTH]
-        for left, colour in ((40, colours[0]), (200, colours[1])):
+        for left, colour in ((40, COLOURS[0]), (200, COLOURS[1])):
             middle = round(100 * scale)
             near = frame[middle, round(left * scale) - 2 : round(left * scale) + 5]
             assert (near == colour).all(axis=1).any(), place
@@ -120,7 +100,7 @@ def test_boxes_and_points_are_drawn_where_the_faces_are(detected: Set) -> None:
             assert tuple(nose) == colour
             label = frame[round(60 * scale) - 14 : round(60 * scale) - 1, round(left * scale) + 1 :][:, :30]
             assert (label == colour).all(axis=2).mean() > 0.3 and (label.sum(axis=2) < 60).any()
-        assert not any((frame[200:] == colour).all(axis=2).any() for colour in colours)
+        assert not any((frame[200:] == colour).all(axis=2).any() for colour in COLOURS)
 
 
 def test_every_track_has_its_aligned_faces(detected: Set) -> None:
@@ -150,23 +130,19 @@ def test_a_long_video_is_shown_in_part_and_that_is_said(
 ) -> None:
     monkeypatch.setattr(module, "FACES_SHOWN", 3)
     said = []
-    monkeypatch.setattr(
-        module, "_compose", lambda head, sections: said.append(sections) or np.zeros((1, 1, 3))
-    )
+    nothing = np.zeros((1, 1, 3))
+    monkeypatch.setattr(module, "_compose", lambda head, sections: said.extend(sections) or nothing)
     drawn(aligned)
-    ((section,),) = said
-    assert section.heading == "3 of 6 frames, evenly spread, in order"
-    assert [tile.caption.split()[-2] for tile in section.tiles] == ["0.0", "0.2", "0.6"]
+    ((heading, tiles),) = said
+    assert heading == "3 of 6 frames, evenly spread, in order"
+    assert [caption.split()[-2] for _, caption in tiles] == ["0.0", "0.2", "0.6"]
 
 
 def test_one_track_alone(detected: Set) -> None:
-    seen = inspect(detected.features, "v#1")
-    with open_pictures(detected.manifest, seen.info) as pictures:
-        sheet = contact_sheet(seen, pictures)
+    sheet = drawn(detected, "v#1")
     frame = sheet[: MARGIN + 3 * LINE + 300]
-    colours = [tuple(int(code[i : i + 2], 16) for i in (1, 3, 5)) for code in module.COLOURS[:2]]
-    assert (frame == colours[1]).all(axis=2).sum() > 500
-    assert not (frame[MARGIN + 4 * LINE :] == colours[0]).all(axis=2).any()
+    assert (frame == COLOURS[1]).all(axis=2).sum() > 500
+    assert not (frame[MARGIN + 4 * LINE :] == COLOURS[0]).all(axis=2).any()
 
 
 def test_the_file_is_whole_and_the_same_every_time(detected: Set, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
-"""A comparison as text: for a terminal, as Markdown, as LaTeX tables that use booktabs, and as JSON for scripts.
+"""A comparison as text: for a terminal, as Markdown, and as JSON for scripts.
 
-Names and attributes come from files and folders: each form escapes what it would obey. Tested in
-``tests/report/comparison/test_compare_page.py``.
+Names and attributes come from files and folders: each form escapes what it would obey.
 """
 
 from __future__ import annotations
@@ -14,48 +13,21 @@ import vidface
 from vidface.errors import printable
 from vidface.files.locks import short
 from vidface.runs.compare_result import SHOWN, Comparison, Value, verdict
-from vidface.scores.metrics.bootstrap import Difference
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 from vidface.scores.protocols import iqiyi, lfrc
-from vidface.scores.text import columns, number, signed
-
-__all__ = [
-    "as_json",
-    "escape_latex",
-    "escape_markdown",
-    "latex",
-    "made_with_text",
-    "markdown",
-    "method",
-    "text",
-]
+from vidface.scores.text import columns, number
 
 Escape = Callable[[str], str]
-
-_LATEX = {
-    **{letter: "\\" + letter for letter in "{}$&#_%"},
-    "\\": r"\textbackslash{}",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "'": r"\textquotesingle{}",
-    "`": r"\textasciigrave{}",
-}
 
 
 def text(found: Comparison) -> str:
     """The comparison for a terminal: what differs, the table with a verdict a line, warnings, how it was done."""
-    rows = table_rows(found, printable)
-    words = [row.pop() for row in rows]  # to the left: columns() puts all but the first to the right
-    table = columns(rows).split("\n")
-    width = max(map(len, table))
+    rows = _table_rows(found, printable)
+    verdicts = [row.pop() for row in rows]
     lines = [
-        columns(made_with_rows(found, printable)),
+        columns(_made_with_rows(found, printable)),
         "",
-        *(f"{line:{width}}  {verdict}".rstrip() for line, verdict in zip(table, words, strict=True)),
+        columns(rows, verdicts),
         "",
         *(f"warning: {printable(warning)}" for warning in found.warnings),
         *([""] if found.warnings else []),
@@ -70,41 +42,16 @@ def markdown(found: Comparison) -> str:
     others = ", ".join(escape_markdown(run.name) for run in found.runs[1:])
     parts = [
         f"# {others} against {base}",
-        _markdown_table(table_rows(found, escape_markdown), "llrll"),
+        _markdown_table(_table_rows(found, escape_markdown), "llrll"),
         "\n".join(f"- Warning: {escape_markdown(warning)}" for warning in found.warnings),
         "## What was compared",
-        _markdown_table(made_with_rows(found, escape_markdown), "l" * (len(found.runs) + 1)),
+        _markdown_table(_made_with_rows(found, escape_markdown), "l" * (len(found.runs) + 1)),
         method(found),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def latex(found: Comparison) -> str:
-    r"""Two tables as a LaTeX fragment, to be read with ``\input``; it needs booktabs and fonts in T1."""
-    made_with = made_with_rows(found, escape_latex)
-    lines = [
-        r"% needs \usepackage{booktabs}, \usepackage[T1]{fontenc} and \usepackage{textcomp}",
-        *_latex_table("l" * len(made_with[0]), made_with[0], [made_with[1:]]),
-        "",
-        r"\bigskip",
-        "",
-    ]
-    head = ["measure", "run", "value", "95 % interval", f"less {found.runs[0].name}", "verdict"]
-    groups = []
-    for measure in found.measures:
-        names = [measure.name, *[""] * found.comparisons]
-        rows = zip(names, found.runs, measure.values, measure.differences, strict=True)
-        groups.append(
-            [[name, run.name, *value_texts(value), *_gain_texts(gain)] for name, run, value, gain in rows]
-        )
-    groups = [[list(map(escape_latex, row)) for row in rows] for rows in groups]
-    lines += _latex_table("llrlll", list(map(escape_latex, head)), groups)
-    if found.fpr_rule is not None:
-        lines += ["", r"\medskip", "", escape_latex(found.fpr_rule)]
-    return "\n".join(lines) + "\n"
-
-
-def table_rows(found: Comparison, escape: Escape) -> list[list[str]]:
+def _table_rows(found: Comparison, escape: Escape) -> list[list[str]]:
     """The head, then a row for every measure and run: both names, value, 95 % interval, verdict against the first."""
     rows = [["measure", "run", "value", "95 % interval", f"against {found.runs[0].name}"]]
     for measure in found.measures:
@@ -113,7 +60,7 @@ def table_rows(found: Comparison, escape: Escape) -> list[list[str]]:
     return [list(map(escape, row)) for row in rows]
 
 
-def made_with_rows(found: Comparison, escape: Escape) -> list[list[str]]:
+def _made_with_rows(found: Comparison, escape: Escape) -> list[list[str]]:
     """The head, then a row for everything that the runs were not all made with alike."""
     rows = [["made with", *(run.name for run in found.runs)]]
     rows += [[name, *map(made_with_text, values)] for name, values in found.differs.items()]
@@ -189,29 +136,25 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 def method(found: Comparison) -> str:
     """How the intervals were made, in words."""
+    rule = "" if found.fpr_rule is None else f"{found.fpr_rule}. "
+    last = "Measures are not corrected for one another: choose yours before you look."
     if not found.replicates:
         return (
             f"Each run is scored by the protocol {found.options['protocol']}, as vidface score does; an interval is "
-            "that of its run alone. No interval of a difference is given for this protocol. "
-            + ("" if found.fpr_rule is None else f"{found.fpr_rule}. ")
-            + "Measures are not corrected for one another: choose yours before you look."
+            f"that of its run alone. No interval of a difference is given for this protocol. {rule}{last}"
         )
     several = ""
     if found.comparisons > 1:
-        level = 1 - 0.05 / found.comparisons
         several = (
-            f" With {found.comparisons} runs compared with one, each interval of a difference has the level "
-            f"{level:.2%}, so that all of a measure hold together in 95 of 100 sets (Bonferroni)."
+            f"With {found.comparisons} runs compared with one, each interval of a difference has the level "
+            f"{1 - 0.05 / found.comparisons:.2%}, so that all of a measure hold together in 95 of 100 sets "
+            "(Bonferroni). "
         )
     return (
         f"Intervals are 95 % percentiles of {found.replicates:,} sets whose identities were drawn again, with all "
         "their videos, the same ones for every run (paired bootstrap); for TPR at FPR the threshold is found again in "
-        "each. "
-        + ("" if found.fpr_rule is None else f"{found.fpr_rule}. ")
-        + "A difference is called better or worse where its whole interval lies on one side of 0."
-        + several
-        + " "
-        "Measures are not corrected for one another: choose yours before you look."
+        f"each. {rule}A difference is called better or worse where its whole interval lies on one side of 0. "
+        f"{several}{last}"
     )
 
 
@@ -221,16 +164,6 @@ def value_texts(value: Value | None) -> tuple[str, str]:
         return number(None), ""
     ends = "" if value.low is None or value.high is None else f"{value.low:.4f} to {value.high:.4f}"
     return number(value.value), ends
-
-
-def _gain_texts(gain: Difference | None) -> tuple[str, str]:
-    """A difference with its interval, and one word for it: a paper's table is narrow."""
-    if gain is None:
-        return "", ""
-    if gain.low is None or gain.high is None:
-        return signed(gain.value), "no interval"
-    value, low, high = map(signed, (gain.value, gain.low, gain.high))
-    return f"{value} ({low} to {high})", {1: "better", -1: "worse", 0: "cannot be told"}[gain.verdict]
 
 
 def made_with_text(value: Any) -> str:
@@ -243,23 +176,7 @@ def escape_markdown(words: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()<>#!|&~@$]|:(?=//)|(?i:(?<=\bwww))\.)", r"\\\1", printable(words))
 
 
-def escape_latex(words: str) -> str:
-    """Foreign text for LaTeX: all letters stand for themselves, a sign before a number for a sign."""
-    line = "".join(_LATEX.get(letter, letter) for letter in printable(words))
-    line = re.sub(r"(?<![^\s(])([-+])(?=[0-9])", r"$\1$", line)
-    line = re.sub(r"([-,])(?=\1)", r"\1{}", line)  # two in a row would become another letter
-    return re.sub(r"^([\[*])", r"{\1}", line)  # after the end of a row it would be an option of that
-
-
 def _markdown_table(rows: list[list[str]], alignment: str) -> str:
     head, *body = rows
     lines = [head, [{"l": "---", "r": "---:"}[side] for side in alignment], *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _latex_table(alignment: str, head: list[str], groups: list[list[list[str]]]) -> list[str]:
-    """Lines of a tabular, a rule before each group of rows."""
-    lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", " & ".join(head) + r" \\"]
-    for rows in groups:
-        lines += [r"\midrule", *(" & ".join(row) + r" \\" for row in rows)]
-    return [*lines, r"\bottomrule", r"\end{tabular}"]

@@ -1,7 +1,4 @@
-"""Figures of one run: the sweep of thresholds, the cosines of all pairs, the map of the embeddings.
-
-Tested in ``tests/report/drawing/test_figures.py``.
-"""
+"""Figures of one run: the sweep of thresholds, the cosines of all pairs, the map of the embeddings."""
 
 from __future__ import annotations
 
@@ -11,26 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidface.report.drawing.figures_drawing import (
-    COLOURS,
-    MAP_COLOURS,
-    SERIES,
-    Drawing,
-    drawn,
-    label,
-    legend,
-    new_figure,
-)
+from vidface.report.drawing import figures_drawing
+from vidface.report.drawing.figures_drawing import COLOURS, MAP_COLOURS, Drawing, drawn, label, series
 from vidface.report.drawing.html import shown
 from vidface.report.run.content import Histogram, Map, Sweep
 from vidface.scores.text import counted
-
-__all__ = ["histogram_figure", "map_figure", "sweep_figure"]
 
 BARS = 120  # bins of a drawn histogram, at most; its CSV has all
 VECTOR_POINTS = 2000  # a map of more points is a picture within its SVG
 MAP_POINTS = 5000
 MARKS = "os^Dv"
+_BESIDE: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -40,60 +28,43 @@ def sweep_figure(sweep: Sweep) -> Drawing:
     """Measures over the thresholds, below them the share of kept frames; a line at the chosen threshold."""
     places = _places(sweep.thresholds)
     on_scale = np.array([_is_number(text) for text in sweep.thresholds])
-    with new_figure((5.4, 4.6)) as figure:
+    with figures_drawing.new_figure((5.4, 4.6)) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
         entries = []
         for at, (name, values) in enumerate(sweep.measures.items()):
-            colour, dashes, mark = SERIES[at % len(SERIES)]
-            line = _thresholds_line(upper, places, on_scale, values, colour, dashes, mark)
-            entries.append((line, name))
-        _thresholds_line(lower, places, on_scale, sweep.kept, COLOURS["muted"], "-", "o")
+            entries.append((_thresholds_line(upper, places, on_scale, values, series(at)), name))
+        _thresholds_line(lower, places, on_scale, sweep.kept, (COLOURS["muted"], "-", "o"))
         chosen = sweep.thresholds.index(sweep.chosen) if sweep.chosen in sweep.thresholds else None
         if chosen is not None:
             for axes in (upper, lower):
                 axes.axvline(places[chosen], color=COLOURS["bad"], linewidth=1.2, dashes=(4, 2), zorder=1)
-            upper.annotate(
-                f"chosen: {label(sweep.thresholds[chosen])}",
-                (places[chosen], 1),
-                (0, 3),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-                color=COLOURS["bad"],
-            )
+            words = f"chosen: {label(sweep.thresholds[chosen])}"
+            at_the_top = {"ha": "center", "fontsize": 9, "color": COLOURS["bad"]}
+            upper.annotate(words, (places[chosen], 1), (0, 3), **_BESIDE, **at_the_top)
         ticks = _ticks(sweep.thresholds, chosen)
         lower.set_xticks([places[at] for at in ticks], [label(sweep.thresholds[at]) for at in ticks])
         lower.set_ylim(0, 1.04)
         lower.set_xlabel("threshold of clustering (cosine)")
         lower.set_ylabel("frames kept")
         upper.set_ylabel("measure")
-        legend(
-            figure,
-            entries,
-            loc="outside upper center",
-            ncols=min(len(entries), 2),
-            fontsize=9,
-            handlelength=3.2,
-        )
+        looks = {"ncols": min(len(entries), 2), "fontsize": 9, "handlelength": 3.2}
+        figures_drawing.legend(figure, entries, loc="outside upper center", **looks)
         return drawn(figure, "sweep", "Thresholds of clustering", _sweep_words(sweep, chosen))
 
 
 def histogram_figure(histogram: Histogram) -> Drawing:
     """How many pairs have which cosine, on a log axis; bins are joined to at most `BARS`."""
     edges, same, different = _joined(histogram)
-    with new_figure() as figure:
+    with figures_drawing.new_figure() as figure:
         axes = figure.add_subplot()
         entries = []
         for counts, words, (colour, dashes, _) in (
-            (different, "pairs of two people", SERIES[1]),
-            (same, "pairs of one person", SERIES[0]),
+            (different, "pairs of two people", series(1)),
+            (same, "pairs of one person", series(0)),
         ):
-            bars = {"edges": edges, "baseline": 0.1, "color": colour}
-            axes.stairs(np.maximum(counts, 0.1), fill=True, alpha=0.18, **bars)
-            entries.append(
-                (axes.stairs(np.maximum(counts, 0.1), linestyle=dashes, linewidth=1.5, **bars), words)
-            )
+            bars = {"values": np.maximum(counts, 0.1), "edges": edges, "baseline": 0.1, "color": colour}
+            axes.stairs(fill=True, alpha=0.18, **bars)
+            entries.append((axes.stairs(linestyle=dashes, linewidth=1.5, **bars), words))
         axes.set_yscale("log")
         axes.set_ylim(0.5, 3 * max(int(different.max(initial=1)), int(same.max(initial=1)), 1))
         used = np.flatnonzero(same + different)
@@ -102,18 +73,9 @@ def histogram_figure(histogram: Histogram) -> Drawing:
         low, high = axes.get_xlim()
         for cosine, words in _close_together(histogram.thresholds, (high - low) / 30):
             axes.axvline(cosine, color=COLOURS["ink"], linewidth=0.9, dashes=(1, 1.5))
-            axes.annotate(
-                f"FPR {label(words)}",
-                (cosine, 0.98),
-                (-3, 0),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                rotation=90,
-                ha="right",
-                va="top",
-                fontsize=8,
-            )
-        legend(figure, entries, loc="outside upper center", ncols=2)
+            upright = {"rotation": 90, "ha": "right", "va": "top", "fontsize": 8}
+            axes.annotate(f"FPR {label(words)}", (cosine, 0.98), (-3, 0), **_BESIDE, **upright)
+        figures_drawing.legend(figure, entries, loc="outside upper center", ncols=2)
         axes.set_yticks(*_powers(axes.get_ylim()[1]))
         axes.minorticks_off()
         axes.set_xlabel("cosine of two videos")
@@ -129,8 +91,7 @@ def map_figure(points: Map) -> Drawing:
     """
     from matplotlib.collections import LineCollection
 
-    xy = points.xy[:MAP_POINTS]
-    identities = points.identities[:MAP_POINTS]
+    xy, identities, ids = points.xy[:MAP_POINTS], points.identities[:MAP_POINTS], points.video_ids
     names, person = np.unique(np.array([*identities, ""], dtype=object), return_inverse=True)
     person = person[:-1]
     known = names[person] != ""
@@ -139,33 +100,27 @@ def map_figure(points: Map) -> Drawing:
     raster = len(xy) > VECTOR_POINTS
     size = float(np.clip(6000 / max(len(xy), 1), 4, 26))
     titles: dict[str, list[str]] = {}
-    with new_figure((5.4, 4.8)) as figure:
+    with figures_drawing.new_figure((5.4, 4.8)) as figure:
         axes = figure.add_subplot()
         stars = np.stack([xy, _middles(xy, person, len(names))[person]], axis=1)[known]
         shades = [MAP_COLOURS[at % len(MAP_COLOURS)] for at in look[known]]
-        axes.add_collection(
-            LineCollection(list(stars), colors=shades, linewidths=0.5, alpha=0.6, rasterized=raster)
-        )
+        lines = LineCollection(list(stars), colors=shades, linewidths=0.5, alpha=0.6, rasterized=raster)
+        axes.add_collection(lines)
         for at in np.unique(look):
             mine = np.flatnonzero(look == at)
             group = f"points-{at + 1}"
-            mark, colour = (MARKS[at // len(MAP_COLOURS)], MAP_COLOURS[at % len(MAP_COLOURS)])
+            mark, colour = MARKS[at // len(MAP_COLOURS)], MAP_COLOURS[at % len(MAP_COLOURS)]
             if at < 0:
                 mark, colour = "X", MAP_COLOURS[5]
-            axes.scatter(
-                *xy[mine].T, s=size, c=colour, marker=mark, linewidths=0, rasterized=raster, gid=group
-            )
+            looks = {"c": colour, "marker": mark, "linewidths": 0, "rasterized": raster, "gid": group}
+            axes.scatter(*xy[mine].T, s=size, **looks)
             if not raster:
-                titles[group] = [
-                    f"{shown(points.video_ids[row])}: {shown(identities[row]) or 'unknown'}" for row in mine
-                ]
+                titles[group] = [f"{shown(ids[row])}: {shown(identities[row]) or 'unknown'}" for row in mine]
         axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.03)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
+        axes.spines[:].set_visible(False)
         return drawn(figure, "map", "Map of the embeddings", _map_words(points, known, person), titles=titles)
 
 
@@ -178,8 +133,8 @@ def _map_words(points: Map, known: npt.NDArray[np.bool_], person: npt.NDArray[np
     drawn_points = len(known)
     people = len(np.unique(person[known]))
     words = f"{drawn_points:,} videos of {people:,} people"
-    if (~known).any():
-        words += f", {int((~known).sum()):,} of them of nobody known (grey crosses)"
+    if strangers := drawn_points - int(known.sum()):
+        words += f", {strangers:,} of them of nobody known (grey crosses)"
     if drawn_points < points.shown_of:
         words += f"; {points.shown_of:,} videos have an embedding"
     return (
@@ -191,15 +146,14 @@ def _map_words(points: Map, known: npt.NDArray[np.bool_], person: npt.NDArray[np
 
 def _places(thresholds: list[str]) -> Array:
     """Where thresholds stand: numbers as they are, others a step before the first of them; all in a row if none is."""
-    values = [float(text) for text in thresholds if _is_number(text)]
-    if not values:
+    on_scale = np.array([_is_number(text) for text in thresholds])
+    if not on_scale.any():
         return np.arange(len(thresholds), dtype=float)
-    step = float(np.median(np.diff(sorted(values)))) if len(values) > 1 else 0.1
-    places, before = [], 0
-    for text in reversed(thresholds):
-        before += not _is_number(text)
-        places.append(float(text) if _is_number(text) else min(values) - before * (step or 0.1))
-    return np.array(places[::-1])
+    values = np.array([float(text) for text in thresholds if _is_number(text)])
+    step = float(np.median(np.diff(np.sort(values)))) if len(values) > 1 else 0.1
+    places = values.min() - np.cumsum(~on_scale[::-1])[::-1] * (step or 0.1)
+    places[on_scale] = values
+    return np.asarray(places)
 
 
 def _is_number(text: str) -> bool:
@@ -211,22 +165,14 @@ def _thresholds_line(
     places: Array,
     on_scale: npt.NDArray[np.bool_],
     values: list[float | None],
-    colour: str,
-    dashes: Any,
-    mark: str,
+    look: tuple[str, Any, str],
 ) -> Any:
     """A line through the numbers; what is no number, such as ``none``, is a mark beside it."""
-    heights = np.array([np.nan if value is None else value for value in values])
+    colour, dashes, mark = look
+    heights = np.array(values, np.float64)  # None is NaN
     axes.plot(places[~on_scale], heights[~on_scale], mark, color=colour, markersize=4.5)
-    (line,) = axes.plot(
-        places[on_scale],
-        heights[on_scale],
-        marker=mark,
-        linestyle=dashes,
-        color=colour,
-        markersize=4.5,
-        linewidth=1.6,
-    )
+    looks = {"marker": mark, "linestyle": dashes, "color": colour, "markersize": 4.5, "linewidth": 1.6}
+    (line,) = axes.plot(places[on_scale], heights[on_scale], **looks)
     return line
 
 
@@ -250,12 +196,10 @@ def _sweep_words(sweep: Sweep, chosen: int | None) -> str:
             here = values[chosen] if chosen is not None else None
             words = f"{name} is {end} at {sweep.thresholds[-at]} ({sign * best:.4f})"
             parts.append(words + (f", {here:.4f} at the chosen one" if here is not None else ""))
-    kept = sweep.kept[chosen] if chosen is not None else None
     if chosen is not None:
-        parts.append(
-            f"the chosen threshold is {sweep.thresholds[chosen]}"
-            + (f", where {kept:.1%} of the frames are kept" if kept is not None else "")
-        )
+        kept = sweep.kept[chosen]
+        share = f", where {kept:.1%} of the frames are kept" if kept is not None else ""
+        parts.append(f"the chosen threshold is {sweep.thresholds[chosen]}{share}")
     return shown("; ".join(parts), 2000) + "."
 
 
@@ -266,11 +210,10 @@ def _joined(histogram: Histogram) -> tuple[Array, Counts, Counts]:
     width = -(-(last - first) // BARS)
     starts = np.arange(first, last, width)
     edges = np.append(histogram.edges[starts], histogram.edges[last])
-    return (
-        edges,
-        np.add.reduceat(histogram.same[:last], starts),
-        np.add.reduceat(histogram.different[:last], starts),
+    same, different = (
+        np.add.reduceat(counts[:last], starts) for counts in (histogram.same, histogram.different)
     )
+    return edges, same, different
 
 
 def _close_together(thresholds: dict[str, float], gap: float) -> list[tuple[float, str]]:
@@ -289,9 +232,8 @@ def _powers(top: float) -> tuple[list[float], list[str]]:
     last = max(int(np.log10(top)), 0)
     every = -(-(last + 1) // 7)
     powers = range(0, last + 1, every)
-    return [10.0**power for power in powers], [
-        f"{10**power:,}" if power < 4 else f"1e{power}" for power in powers
-    ]
+    names = [f"{10**power:,}" if power < 4 else f"1e{power}" for power in powers]
+    return [10.0**power for power in powers], names
 
 
 def _histogram_words(histogram: Histogram) -> str:

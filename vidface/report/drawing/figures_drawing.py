@@ -3,7 +3,7 @@
 Figures are drawn in the colours of `COLOURS` and no others. As a file they keep these, on white. In a page each becomes
 the CSS variable of its name (`templates/style.css`), so that dark mode and print choose their own, and letters are text
 in the page's font. Nothing depends on the time, the machine's matplotlib settings or what was drawn before: the same
-figure gives the same bytes. Tested in ``tests/report/drawing/test_figures.py``.
+figure gives the same bytes.
 """
 
 from __future__ import annotations
@@ -13,25 +13,11 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from vidface.errors import UsageError
-from vidface.files.atomic import write_atomic
 from vidface.report.drawing.html import shown
-
-__all__ = [
-    "COLOURS",
-    "MAP_COLOURS",
-    "SERIES",
-    "Drawing",
-    "drawn",
-    "label",
-    "legend",
-    "new_figure",
-    "write_drawing",
-]
 
 # As in style.css, light.
 COLOURS = {
@@ -59,16 +45,8 @@ SERIES = [
 ]
 # Middle tones: a contrast of 3 on white and on the dark page, for what is rasterised and cannot change.
 MAP_COLOURS = [
-    "#2f7fd6",
-    "#c07a10",
-    "#0f9c7c",
-    "#b06be0",
-    "#d6568f",
-    "#7c8594",
-    "#5f8f1f",
-    "#d2603a",
-    "#6f74e0",
-    "#1295b5",
+    *("#2f7fd6", "#c07a10", "#0f9c7c", "#b06be0", "#d6568f"),
+    *("#7c8594", "#5f8f1f", "#d2603a", "#6f74e0", "#1295b5"),
 ]
 SIZE = (5.4, 3.7)  # inches; letters of 10 points stay readable where a page shows it 370 pixels wide
 DPI = 200
@@ -136,14 +114,9 @@ def new_figure(size: tuple[float, float] = SIZE) -> Iterator[Any]:
 def drawn(
     figure: Any, name: str, title: str, summary: str, titles: Mapping[str, Sequence[str]] | None = None
 ) -> Drawing:
-    """Draw a figure in its three forms; call it within the block of `new_figure`.
+    """Draw a figure in its three forms, within the block of `new_figure` and in the colours above.
 
-    Args:
-        figure: a matplotlib Figure in the colours of `COLOURS` and `MAP_COLOURS`.
-        name: stem of its files, and start of all ids within the page: letters and ``-``.
-        title: for the caption, without a full stop.
-        summary: sentences that tell those who do not see the figure what it says, in numbers.
-        titles: ``gid`` of a group of marks -> a text for each, which browsers show under the pointer.
+    ``titles``: ``gid`` of a group of marks -> a text for each, which browsers show under the pointer.
     """
     with warnings.catch_warnings():
         # A page's own font has letters that DejaVu lacks; only the PNG shows a box in their place.
@@ -155,29 +128,19 @@ def drawn(
     text = vector.getvalue().decode("utf-8")
     for group, texts in (titles or {}).items():
         text = _titled(text, group, texts)
-    text = _in_tags(text, lambda tag: _own_names(tag, name))
-    return Drawing(
-        name, title, summary, _inline(text, title), _standalone(text).encode("utf-8"), raster.getvalue()
-    )
-
-
-def write_drawing(folder: Path, drawing: Drawing) -> list[Path]:
-    """Write ``<name>.svg`` and ``<name>.png``, and return their paths.
-
-    Raises:
-        StoreError: one cannot be written.
-    """
-    paths = []
-    for suffix, content in (("svg", drawing.svg), ("png", drawing.png)):
-        paths.append(folder / f"{drawing.name}.{suffix}")
-        with write_atomic(paths[-1]) as handle:
-            handle.write(content)
-    return paths
+    # Several figures share one page: every id gets the figure's name.
+    text = _in_tags(text, lambda tag: re.sub(r'(?<= id=")|(?<=url\(#)|(?<=href="#)', f"{name}-", tag))
+    return Drawing(name, title, summary, _inline(text, title), _standalone(text).encode(), raster.getvalue())
 
 
 def label(text: str) -> str:
     """Foreign text for a figure: one line, short, nothing that is not printable."""
     return shown(text, LABEL_LIMIT)
+
+
+def series(at: int) -> tuple[str, Any, str]:
+    """Colour, dashes and mark of a series; they go round."""
+    return SERIES[at % len(SERIES)]
 
 
 def legend(axes: Any, entries: Sequence[tuple[Any, str]], **options: Any) -> None:
@@ -193,21 +156,16 @@ def _titled(svg: str, group: str, texts: Sequence[str]) -> str:
     """Give the first marks of a group, one after another, a text; matplotlib draws them in the order of the data."""
     start = svg.index(f'<g id="{group}">')
     words = iter(texts)
-    marks = re.sub(
-        r"<use ([^<>]*)/>", lambda mark: f"<use {mark[1]}><title>{escape(next(words))}</title></use>",
-        svg[start:], count=len(texts),
-    )  # fmt: skip
-    return svg[:start] + marks
+
+    def titled(mark: re.Match[str]) -> str:
+        return f"<use {mark[1]}><title>{escape(next(words))}</title></use>"
+
+    return svg[:start] + re.sub(r"<use ([^<>]*)/>", titled, svg[start:], count=len(texts))
 
 
 def _in_tags(svg: str, change: Callable[[str], str]) -> str:
     """Change the tags alone: what stands between them is foreign text, with ``<`` and ``>`` escaped."""
     return re.sub("<[a-zA-Z][^<>]*>", lambda tag: change(tag[0]), svg)
-
-
-def _own_names(tag: str, name: str) -> str:
-    """Prefix every id: several figures share one page."""
-    return re.sub(r'(?<= id=")|(?<=url\(#)|(?<=href="#)', f"{name}-", tag)
 
 
 def _standalone(svg: str) -> str:
@@ -221,8 +179,8 @@ def _inline(svg: str, title: str) -> str:
     """The element alone, in the page's colours, as one image to a screen reader: the caption has its words."""
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     # Its rule for all elements would hold for the whole page; style.css has it for figures.
-    body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
+    for element in ("style", "metadata"):
+        body = re.sub(rf"<{element}.*?</{element}>", "", body, count=1, flags=re.DOTALL)
     named = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
     body = _in_tags(
         body, lambda tag: re.sub("#[0-9a-f]{6}", lambda found: named.get(found[0], found[0]), tag)

@@ -2,7 +2,7 @@
 
 Pages are one file each: styles inside, figures as inline SVG, pictures as data URIs, no script at all. The policy in
 `templates/base.html.j2` makes browsers refuse everything else, so even text that slipped through could run nothing and
-fetch nothing. Tested in ``tests/report/drawing/test_html.py``.
+fetch nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vidface.errors import UsageError, printable
 from vidface.frames.frame import Pixels
@@ -22,14 +20,11 @@ from vidface.report.run.content import Cell, Table
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["PageTable", "environment", "interval", "number", "page_table", "picture", "render", "shown"]
-
 TEXT_LIMIT = 120  # letters of an id that a page shows; its CSV has all of them
 JPEG_QUALITY = 72
 
 
-@dataclass(frozen=True)
-class PageTable:
+class PageTable(NamedTuple):
     """A table as a page shows it: cells as text, ``total`` rows in ``data``, the page's link to its CSV file."""
 
     name: str
@@ -43,10 +38,7 @@ class PageTable:
 
 
 def environment() -> jinja2.Environment:
-    """Return the templates' environment: autoescape is on, and a name that was not given is an error.
-
-    Filters: ``shown`` (foreign text), ``pieces`` (of a name, to break at), ``number`` (a cell), ``digits`` (a measure),
-    ``picture`` (a data URI).
+    """The templates' environment: autoescape is on, and a name that was not given is an error.
 
     Raises:
         UsageError: jinja2 is not installed.
@@ -68,7 +60,7 @@ def environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: object) -> bytes:
-    """Return a page as UTF-8; what UTF-8 cannot hold is written as an escape."""
+    """A page as UTF-8; what UTF-8 cannot hold is written as an escape."""
     return environment().get_template(template).render(**values).encode("utf-8", "backslashreplace")
 
 
@@ -119,24 +111,12 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def page_table(table: Table, data: str | None, limit: int = 50) -> PageTable:
-    """The first ``limit`` rows of a table as text; ``data`` is the page's link to all of them.
-
-    A column is numeric, and set to the right, where it holds numbers and no text.
-    """
-    return PageTable(
-        table.name,
-        table.title,
-        table.note,
-        [shown(column) for column in table.columns],
-        [_numeric([row[at] for row in table.rows]) for at in range(len(table.columns))],
-        [[number(cell) for cell in row] for row in table.rows[:limit]],
-        len(table.rows),
-        data,
-    )
-
-
-def _numeric(cells: Sequence[Cell]) -> bool:
-    return not any(isinstance(cell, str) for cell in cells) and any(cell is not None for cell in cells)
+    """The first ``limit`` rows of a table as text. A column of numbers alone is numeric, and set to the right."""
+    known = [[row[at] for row in table.rows if row[at] is not None] for at in range(len(table.columns))]
+    numeric = [bool(cells) and not any(isinstance(cell, str) for cell in cells) for cells in known]
+    columns = [shown(column) for column in table.columns]
+    rows = [[number(cell) for cell in row] for row in table.rows[:limit]]
+    return PageTable(table.name, table.title, table.note, columns, numeric, rows, len(table.rows), data)
 
 
 def picture(pixels: Pixels) -> str:

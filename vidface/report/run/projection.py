@@ -13,40 +13,27 @@ import numpy.typing as npt
 from vidface.manifest.manifest import Manifest
 from vidface.report.run.content import Map
 
-__all__ = ["MOST", "map_of", "principal_components", "sampled_videos"]
-
 MOST = 2000  # videos: some ten seconds of work, and no more points than the eye tells apart
 STRANGERS = 0.2  # share of them that may be of nobody known
 FEWEST = 10  # fewer points have no neighbourhoods
 SEED = 0
 
+Places = npt.NDArray[np.int64]
+
 
 def map_of(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> Map | None:
-    """The map of the videos that have an embedding; None where they are fewer than three.
-
-    Args:
-        embeddings: float32 [V, D], row i for video i of the manifest.
-        manifest: says who they are.
-    """
+    """The map of the videos that have an embedding, in the manifest's order; None where they are fewer than three."""
     usable = np.flatnonzero(embeddings.any(axis=1))
     if len(usable) < 3:
         return None
     chosen, note = sampled_videos(usable, manifest, MOST)
-    rows = embeddings[chosen].astype(np.float64)
-    xy, method = _plane(rows)
-    return Map(
-        xy,
-        [manifest.identities[place] for place in chosen.tolist()],
-        [manifest.video_ids[place] for place in chosen.tolist()],
-        method,
-        len(usable),
-        note,
-    )
+    xy, method = _plane(embeddings[chosen].astype(np.float64))
+    identities = [manifest.identities[place] for place in chosen.tolist()]
+    ids = [manifest.video_ids[place] for place in chosen.tolist()]
+    return Map(xy, identities, ids, method, len(usable), note)
 
 
-def sampled_videos(
-    usable: npt.NDArray[np.int64], manifest: Manifest, most: int
-) -> tuple[npt.NDArray[np.int64], str]:
+def sampled_videos(usable: Places, manifest: Manifest, most: int) -> tuple[Places, str]:
     """Places of the videos to show, ascending, and how they were drawn; all of them where they are few enough.
 
     People are drawn with all their videos, those who have two or more first: one point tells nothing of a person.
@@ -59,7 +46,8 @@ def sampled_videos(
         videos.setdefault(manifest.identities[place], []).append(place)
     strangers = videos.pop("", [])
     random = np.random.default_rng(SEED)
-    names = [sorted(videos)[number] for number in random.permutation(len(videos))] if len(videos) else []
+    known = sorted(videos)
+    names = [known[number] for number in random.permutation(len(known))]
     names.sort(key=lambda name: len(videos[name]) < 2)  # stable: the drawn order stays
     room = most - min(len(strangers), round(most * STRANGERS))
     chosen: list[int] = []
@@ -100,11 +88,7 @@ def _plane(rows: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], str]
 
 
 def principal_components(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The first two principal components, float64 [n, 2]; of each the largest value is positive.
-
-    Args:
-        rows: [n, D].
-    """
+    """The first two principal components, float64 [n, 2]; of each the largest value is positive."""
     centred = rows - rows.mean(axis=0)
     _, vectors = np.linalg.eigh(centred.T @ centred)
     xy = centred @ vectors[:, ::-1][:, :2]

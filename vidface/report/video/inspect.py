@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,36 +22,28 @@ from vidface.files.hdf5 import open_file
 from vidface.files.store import FaceRows, FeaturesInfo, read_features, read_info, read_rows, read_timestamps
 from vidface.report.video.video_names import find_video
 
-__all__ = ["Cluster", "Inspection", "Level", "inspect"]
-
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 PAIR_ROWS = 4096  # of a longer video only so many rows, evenly spread, are compared for the histogram
 EDGES = np.linspace(-1, 1, 21)
 
-
-@dataclass(frozen=True)
-class Cluster:
-    """Frames that belong together.
-
-    Attributes:
-        label: 0 is the kept one.
-        rows: int64 [n], numbers within the video, ascending.
-        inside: mean cosine of its pairs; None for a single frame.
-        to_video: mean cosine of its frames to the video's embedding.
-        norm: mean length of its features, as the network gave them.
-        weight: share of the video's embedding that its frames have.
-    """
-
-    label: int
-    rows: npt.NDArray[np.int64]
-    inside: float | None
-    to_video: float
-    norm: float
-    weight: float
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Level:
+class Cluster(NamedTuple):
+    """Frames that belong together."""
+
+    label: int  # 0 is the kept one
+    rows: Counts  # numbers within the video, ascending
+    inside: float | None  # mean cosine of its pairs; None for a single frame
+    to_video: float  # mean cosine of its frames to the video's embedding
+    norm: float  # mean length of its features, as the network gave them
+    weight: float  # share of the video's embedding that its frames have
+
+
+class Level(NamedTuple):
     """What another threshold would do: clusters, frames that are kept, and how many of those are kept now."""
 
     threshold: float | None
@@ -62,56 +54,31 @@ class Level:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything about one video, a row a frame (where faces were detected: a row a face); all arrays are [n].
-
-    Attributes:
-        info: the features file.
-        video: its place in the file.
-        video_id: its id; of one track, with ``#`` and the track's number.
-        first: the first of these rows within the video: 0, or where the track begins.
-        threshold: as text, or as the embeddings file says it.
-        pool: how frames become an embedding, one of `vidface.embeddings.pooling.POOLS`; None: a rule that is not known
-            here.
-        pooling: the rule in words, where the embeddings file says it.
-        times: float32, seconds.
-        norms: float64, of the features.
-        labels: int32, 0 is kept.
-        cosines: float64, to the video's embedding; 0 for a row without direction.
-        weights: float64, shares of the embedding that add up to 1.
-        embedding: float32 [D].
-        faces: boxes, points, scores, sharpness and tracks, where faces were detected.
-        counts: what became of all faces of the video, by the names of `vidface.files.store.FACE_COUNTS`; empty else.
-        clusters: by label.
-        tracks: by number, as if they were clusters; empty where no faces were detected.
-        why: which cluster is kept, in a sentence.
-        levels: other thresholds.
-        edges, together, apart: of cosine bins [B+1], and int64 [B] counts of pairs in one cluster and in two.
-        compared: of how many rows the pairs are.
-    """
+    """Everything about one video, a row a frame (where faces were detected: a row a face)."""
 
     info: FeaturesInfo
-    video: int
-    video_id: str
-    first: int
-    threshold: str
-    pool: str | None
-    pooling: str | None
-    times: npt.NDArray[np.float32]
-    norms: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int32]
-    cosines: npt.NDArray[np.float64]
-    weights: npt.NDArray[np.float64]
-    embedding: npt.NDArray[np.float32]
+    video: int  # its place in the file
+    video_id: str  # of one track, with ``#`` and the track's number
+    first: int  # the first of these rows within the video: 0, or where the track begins
+    threshold: str  # as text, or as the embeddings file says it
+    pool: str | None  # one of `vidface.embeddings.pooling.POOLS`; None: a rule that is not known here
+    pooling: str | None  # the rule in words, if an embeddings file says it
+    times: Rows  # [n], seconds
+    norms: Floats  # [n], of the features
+    labels: Labels  # [n], 0 is kept
+    cosines: Floats  # [n], to the video's embedding; 0 for a row without direction
+    weights: Floats  # [n], shares of the embedding that add up to 1
+    embedding: Rows  # [D]
     faces: FaceRows | None
-    counts: dict[str, int]
-    clusters: list[Cluster]
-    tracks: list[Cluster]
-    why: str
-    levels: list[Level]
-    edges: npt.NDArray[np.float64]
-    together: npt.NDArray[np.int64]
-    apart: npt.NDArray[np.int64]
-    compared: int
+    counts: dict[str, int]  # what became of all faces, by `vidface.files.store.FACE_COUNTS`; else empty
+    clusters: list[Cluster]  # by label
+    tracks: list[Cluster]  # by number, as if they were clusters; empty where no faces were detected
+    why: str  # which cluster is kept, in a sentence
+    levels: list[Level]  # other thresholds
+    edges: Floats  # [B+1], of cosine bins
+    together: Counts  # [B], pairs in one cluster
+    apart: Counts  # [B], pairs in two
+    compared: int  # of how many rows the pairs are
 
     @cached_property
     def sizes(self) -> dict[int, int]:
@@ -122,6 +89,17 @@ class Inspection:
     def weighted(self) -> bool:
         """Whether all frames count, each by its weight; else one cluster does."""
         return self.pool not in (None, "largest")
+
+    @property
+    def what(self) -> str:
+        """What a row is."""
+        return "frames" if self.faces is None else "faces"
+
+    @property
+    def rule(self) -> str:
+        """The threshold, and which cluster is kept and why."""
+        together = ", all tracks together" if len(self.tracks) > 1 else ""
+        return f"threshold {printable(self.threshold)}{together}: {self.why}"
 
     @cached_property
     def kept(self) -> npt.NDArray[np.bool_]:
@@ -176,7 +154,7 @@ def inspect(
         embedding = np.empty(unit.shape[1], np.float32)
         weighted_mean(unit, weights, embedding)
     else:
-        labels, embedding, attributes = _stored(embeddings, info, video, slice(first, last))
+        labels, embedding, attributes = _stored(embeddings, info, video, last - first)
         told, pooling = str(attributes["threshold"]), str(attributes["pooling"])
         rule = next((name for name, words in POOLING.items() if words == pooling), None)
         weights = _weights(rule, norms, labels)
@@ -211,40 +189,31 @@ def inspect(
     )
 
 
-def _stored(
-    path: Path, info: FeaturesInfo, video: str, rows: slice
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], dict[str, Any]]:
-    """Labels and embedding of a video (or track) from an embeddings file; rows are those of the video."""
-    made = read_info(path, "embeddings")
+def _stored(path: Path, info: FeaturesInfo, video: str, rows: int) -> tuple[Labels, Rows, dict[str, Any]]:
+    """Labels and embedding of a video (or track) of so many rows from an embeddings file, and its attributes."""
+    made, shown = read_info(path, "embeddings"), printable(video)
     if made.attributes.get("features_sha256") != info.attributes["content_sha256"]:
         raise ChangedError(f"{path}: made from other features than {info.path}: run vidface cluster again")
     if unsaid := [name for name in ("threshold", "pooling") if name not in made.attributes]:
-        raise StoreError(
-            f"{path}: does not say how it was made ({', '.join(unsaid)}): run vidface cluster again"
-        )
+        words = f"does not say how it was made ({', '.join(unsaid)})"
+        raise StoreError(f"{path}: {words}: run vidface cluster again")
     if video not in made.video_ids:
         by_track = any(name.startswith(f"{video}#") for name in made.video_ids)
-        what = (
-            f"its tracks have embeddings of their own: say {printable(video)}#0" if by_track else "not in it"
-        )
-        raise StoreError(f"{path}: {printable(video)}: {what}")
+        what = f"its tracks have embeddings of their own: say {shown}#0" if by_track else "not in it"
+        raise StoreError(f"{path}: {shown}: {what}")
     place = made.video_ids.index(video)
     start, stop = made.offsets[place : place + 2]
     with open_file(path, "embeddings") as file:
-        labels: npt.NDArray[np.int32] = file["labels"][start:stop]
-        embedding: npt.NDArray[np.float32] = file["embeddings"][place]
-    if len(labels) != rows.stop - rows.start:
-        raise StoreError(
-            f"{path}: {printable(video)}: {len(labels)} labels for {rows.stop - rows.start} rows"
-        )
+        labels: Labels = file["labels"][start:stop]
+        embedding: Rows = file["embeddings"][place]
+    if len(labels) != rows:
+        raise StoreError(f"{path}: {shown}: {len(labels)} labels for {rows} rows")
     if (labels < 0).any():
         raise StoreError(f"{path}: damaged (labels below 0)")
     return labels, embedding, made.attributes
 
 
-def _weights(
-    pool: str | None, norms: npt.NDArray[np.float64], labels: npt.NDArray[np.int32]
-) -> npt.NDArray[np.float64]:
+def _weights(pool: str | None, norms: Floats, labels: Labels) -> Floats:
     """What share of the embedding each row has."""
     if pool not in (None, "largest"):
         return weigh_frames(norms, labels, by_norm=pool == "size-norm")
@@ -252,13 +221,7 @@ def _weights(
     return np.asarray(kept / max(kept.sum(), 1))
 
 
-def _clusters(
-    unit: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int32],
-    cosines: npt.NDArray[np.float64],
-    norms: npt.NDArray[np.float64],
-    weights: npt.NDArray[np.float64],
-) -> list[Cluster]:
+def _clusters(unit: Rows, labels: Labels, cosines: Floats, norms: Floats, weights: Floats) -> list[Cluster]:
     clusters = []
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order])) + 1
@@ -305,38 +268,30 @@ def _why(clusters: Sequence[Cluster], threshold: str, pool: str | None, pooling:
     return f"A is kept: as large as B, {size} of {total}, but {reason}"
 
 
-def _levels(unit: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], threshold: str) -> list[Level]:
+def _levels(unit: Rows, labels: Labels, threshold: str) -> list[Level]:
     """What the usual thresholds would do, and the one in use where it is a cosine."""
     thresholds: list[float | None] = [None, *THRESHOLDS]
     with contextlib.suppress(ValueError):
         if -1 <= (value := float(threshold)) <= 1:
             thresholds = [None, *sorted({*THRESHOLDS, value})]
-    kept = labels == 0
     found = cluster_sweep(unit, thresholds) if len(unit) else np.zeros((len(thresholds), 0), np.int32)
-    return [
-        Level(
-            level,
-            len(np.unique(others)),
-            int(np.count_nonzero(others == 0)),
-            int(np.count_nonzero(kept & (others == 0))),
-        )
-        for level, others in zip(thresholds, found, strict=True)
-    ]
+    levels = []
+    for level, others in zip(thresholds, found, strict=True):
+        kept = others == 0
+        same = kept & (labels == 0)
+        levels.append(Level(level, len(np.unique(others)), int(kept.sum()), int(same.sum())))
+    return levels
 
 
-def _pairs(
-    unit: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+def _pairs(unit: Rows, labels: Labels) -> tuple[Counts, Counts, int]:
     """Counts of pairs by cosine, of those in one cluster and of those in two; row by row, so memory stays small."""
     if len(unit) > PAIR_ROWS:
         chosen = np.linspace(0, len(unit) - 1, PAIR_ROWS).astype(np.int64)
         unit, labels = unit[chosen], labels[chosen]
     bins = len(EDGES) - 1
-    counts = np.zeros((2, bins), np.int64)
+    counts = np.zeros(2 * bins, np.int64)
     for row in range(1, len(unit)):
-        cosines = unit[:row] @ unit[row]
-        places = np.clip(np.searchsorted(EDGES, cosines, side="right") - 1, 0, bins - 1)
-        same = labels[:row] == labels[row]
-        counts[0] += np.bincount(places[same], minlength=bins)
-        counts[1] += np.bincount(places[~same], minlength=bins)
-    return counts[0], counts[1], len(unit)
+        places = np.searchsorted(EDGES, unit[:row] @ unit[row], side="right") - 1
+        apart = labels[:row] != labels[row]
+        counts += np.bincount(np.clip(places, 0, bins - 1) + bins * apart, minlength=2 * bins)
+    return counts[:bins], counts[bins:], len(unit)

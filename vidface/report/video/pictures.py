@@ -22,39 +22,30 @@ from vidface.features.engines.reading import ReadOptions, Video, VideoEnd
 from vidface.features.foreign import NOT_KNOWN
 from vidface.files import store
 from vidface.files.store import FeaturesInfo
+from vidface.frames.faces.align import align_faces
 from vidface.frames.frame import Pixels
 from vidface.manifest.manifest import Manifest
 from vidface.manifest.names import composed
 
-__all__ = ["Pictures", "Shot", "open_pictures"]
-
 SILENT_SECONDS = 20.0  # between two frames: who waits for a report has less patience than who extracts
 VIDEO_SECONDS = 120.0  # for one video
-LINGER_FRAMES = (
-    64  # a process that reads a video to its end is used again; a new one costs about so many frames
-)
+# A process that reads a video to its end is used again; a new one costs about so many frames.
+LINGER_FRAMES = 64
 BACKDROP = (40, 40, 40)  # beside a frame that is not square
 
 
 class Shot(NamedTuple):
-    """A whole frame, and which of the rows asked for lie in it.
+    """A whole frame, and which of the rows asked for lie in it."""
 
-    Attributes:
-        seconds: when it is shown.
-        pixels: uint8 [H, W, 3] RGB.
-        rows: numbers within the video, ascending; several where a row is a face.
-    """
-
-    seconds: float
-    pixels: Pixels
-    rows: list[int]
+    seconds: float  # when it is shown
+    pixels: Pixels  # uint8 [H, W, 3] RGB
+    rows: list[int]  # numbers within the video, ascending; several where a row is a face
 
 
 class Pictures:
     """Reads pictures of many videos with few processes; several threads may ask. From `open_pictures`.
 
-    Attributes:
-        missing: video id -> why pictures of it are missing, filled while they are asked for.
+    ``missing`` says by video id why pictures of it are missing; it is filled while they are asked for.
     """
 
     def __init__(self, manifest: Manifest, info: FeaturesInfo, decoders: Decoders) -> None:
@@ -81,9 +72,8 @@ class Pictures:
         faces = store.read_faces(self._info.path, start, stop) if detected else None
         found: dict[int, Pixels] = {}
         for shot in self.shots(video, rows):
-            if faces is None:
-                pictures = [shot.pixels]
-            else:
+            pictures = [shot.pixels]
+            if faces is not None:
                 pictures = self.aligned(video, shot.pixels, faces.points[shot.rows])
             for row, picture in zip(shot.rows, pictures, strict=False):
                 found[row] = fit_square(picture, size)
@@ -94,8 +84,6 @@ class Pictures:
 
         Where faces cannot be aligned there are none, and a reason: OpenCV is not there, or the points are damaged.
         """
-        from vidface.frames.faces.align import align_faces
-
         try:
             return list(align_faces(pixels, points))
         except VidfaceError as error:
@@ -107,13 +95,7 @@ class Pictures:
 
         Frames are found by their time, to the bit: damaged ones were left out of the features, so counting would be
         wrong. Where several frames have one time, the rows go to them in order, or all to the first if rows are faces.
-
-        Args:
-            video: its place in the features file.
-            rows: row numbers within the video, in any order.
-
-        Raises:
-            StoreError: the features file is gone or damaged.
+        Arguments and errors as of `thumbnails`.
         """
         video_id = self._info.video_ids[video]
         start, stop = self._info.offsets[video : video + 2]
@@ -159,9 +141,7 @@ class Pictures:
 def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
     """A reader of pictures of the videos of a features file; its processes end with the block.
 
-    Args:
-        manifest: says where the videos lie; those of the features file are found in it by their ids.
-        info: from `vidface.files.store.read_features`; videos are read with its decoder and frames a second.
+    The videos are found in the manifest by their ids, and read with the file's decoder and frames a second.
     """
     try:
         decoder, fps = str(info.attributes["decoder"]), str(info.attributes["fps"])
@@ -182,22 +162,17 @@ def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
         yield Pictures(manifest, info, decoders)
 
 
+def spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """At most so many rows, evenly spread, the first and the last among them."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
+
+
 def fit_square(pixels: Pixels, size: int) -> Pixels:
-    """Scale a picture to fit into a square, averaging where it shrinks; what is not square stands between dark bars.
-
-    Args:
-        pixels: uint8 [H, W, 3].
-        size: side of the square.
-
-    Returns:
-        uint8 [size, size, 3].
-    """
+    """Scale a picture, uint8 [H, W, 3], to fit into a square; what is not square stands between dark bars."""
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
     inside = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = Image.fromarray(pixels)
-    if inside != picture.size:
-        picture = picture.resize(inside, Image.Resampling.LANCZOS)
+    picture = Image.fromarray(pixels).resize(inside, Image.Resampling.LANCZOS)
     square = Image.new("RGB", (size, size), BACKDROP)
     square.paste(picture, ((size - inside[0]) // 2, (size - inside[1]) // 2))
     return np.array(square)

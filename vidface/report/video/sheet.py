@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,8 @@ from vidface.files.atomic import write_atomic
 from vidface.files.store import FaceRows
 from vidface.frames.frame import Pixels
 from vidface.report.video.inspect import Inspection
-from vidface.report.video.pictures import Pictures, fit_square
+from vidface.report.video.pictures import Pictures, fit_square, spread
 from vidface.report.video.terminal import COLOURS, letter_of
-
-__all__ = ["contact_sheet", "write_sheet"]
 
 WIDTH = 1320
 MARGIN = 12
@@ -37,16 +34,9 @@ PAPER, INK, FAINT = (24, 24, 27), (238, 238, 238), (150, 150, 158)
 KEPT, DROPPED = "#5fd75f", "#ff5f5f"
 
 
-class _Tile(NamedTuple):
-    picture: Image.Image
-    caption: str
-
-
-class _Section(NamedTuple):
-    """A heading and tiles of one size, in as many lines as they take."""
-
-    heading: str
-    tiles: Sequence[_Tile]
+_Tile = tuple[Image.Image, str]  # a picture and its caption
+_Section = tuple[str, Sequence[_Tile]]  # a heading, and tiles of one width in as many lines as they take
+_Corners = tuple[float, float, float, float]
 
 
 def write_sheet(path: Path, seen: Inspection, pictures: Pictures) -> None:
@@ -61,30 +51,23 @@ def write_sheet(path: Path, seen: Inspection, pictures: Pictures) -> None:
 
 
 def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
-    """Draw the contact sheet of a video.
+    """Draw the contact sheet of a video: uint8 [H, 1320, 3] RGB.
 
     Aligned faces: all of them in order (of more than `FACES_SHOWN` so many, evenly spread, which is said), each with
     its cluster, its cosine to the video's embedding and its time. Detected faces: whole frames (`FRAMES_SHOWN`) with
-    every face's box, points, track number and detector's score, then a line of aligned faces a track.
-
-    Args:
-        seen: from `vidface.report.video.inspect.inspect`.
-        pictures: of the same features file.
-
-    Returns:
-        uint8 [H, 1320, 3] RGB. What cannot be read any more is a grey tile that says so.
+    every face's box, points, track number and detector's score, then a line of aligned faces a track. What cannot be
+    read any more is a grey tile that says so.
     """
     if seen.faces is None:
-        chosen = _spread(np.arange(len(seen.labels)), FACES_SHOWN)
+        chosen = spread(np.arange(len(seen.labels)), FACES_SHOWN)
         found = pictures.thumbnails(seen.video, [seen.first + row for row in chosen], FACE)
         tiles = [_face_tile(seen, row, picture) for row, picture in zip(chosen, found, strict=True)]
-        sections = [_Section(f"{_of(len(chosen), len(seen.labels), 'frames')}, in order", tiles)]
+        sections: list[_Section] = [(f"{_of(len(chosen), len(seen.labels), 'frames')}, in order", tiles)]
     else:
         sections = _detected(seen, seen.faces, pictures)
-    together = ", all tracks together" if len(seen.tracks) > 1 else ""
     head = [
-        f"{printable(seen.video_id)}: {len(seen.labels)} {'frames' if seen.faces is None else 'faces'}",
-        f"threshold {printable(seen.threshold)}{together}: {seen.why}",
+        f"{printable(seen.video_id)}: {len(seen.labels)} {seen.what}",
+        seen.rule,
         "below a face: its cluster, cosine to the video's embedding, seconds; "
         f"green frame: {'at least an equal share of the weight' if seen.weighted else 'kept'}, red and crossed: not",
     ]
@@ -94,15 +77,11 @@ def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
 def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Section]:
     """Whole frames with faces, then the faces of every track; the video is read once for both."""
     times = np.unique(seen.times)
-    shown = _spread(np.arange(len(times)), FRAMES_SHOWN)
+    shown = spread(np.arange(len(times)), FRAMES_SHOWN)
     on_frames = np.flatnonzero(np.isin(seen.times, times[shown]))
-    tracks = np.unique(found.tracks)
     per_line = (WIDTH - 2 * MARGIN + GAP) // (FACE + GAP)
-    of_track = {
-        int(track): _spread(np.flatnonzero(found.tracks == track), per_line)
-        for track in tracks[:TRACKS_SHOWN]
-    }
-    wanted = {int(row) for row in on_frames} | {int(row) for rows in of_track.values() for row in rows}
+    lines = [(track, spread(track.rows, per_line)) for track in seen.tracks[:TRACKS_SHOWN]]
+    wanted = {*on_frames.tolist(), *(row for _, rows in lines for row in rows.tolist())}
     frames: dict[np.float32, Image.Image] = {}
     faces: dict[int, Pixels] = {}
     for shot in pictures.shots(seen.video, sorted(row + seen.first for row in wanted)):
@@ -113,45 +92,37 @@ def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Se
             frames[np.float32(shot.seconds)] = _draw_faces(seen, found, shot.pixels, here)
     height = max((frame.height for frame in frames.values()), default=FRAME_WIDTH * 9 // 16)
     blank = _blank(FRAME_WIDTH, height)
-    tiles = [_Tile(frames.get(seconds, blank), f"{seconds:.2f} s") for seconds in times[shown]]
-    sections = [
-        _Section(
-            f"{_of(len(tiles), len(times), 'frames with faces')}; box, points, track number, detector's score; "
-            "thick box: as a green frame below",
-            tiles,
-        )
-    ]
-    for track, rows in of_track.items():
-        mine = np.flatnonzero(found.tracks == track)
-        first, last = (f"{seen.times[row]:.1f}" for row in (mine[0], mine[-1]))
-        spread = f"{first} s" if first == last else f"{first} to {last} s"
-        cosine = float(seen.cosines[mine].mean())
-        heading = f"track {track}{' (main)' if track == 0 else ''}, {spread}: {_of(len(rows), len(mine), 'faces')}; "
-        heading += f"mean cosine to the video's embedding {cosine:.2f}"
-        sections.append(_Section(heading, [_face_tile(seen, row, faces.get(int(row))) for row in rows]))
-    if len(tracks) > TRACKS_SHOWN:
-        sections.append(_Section(f"and {len(tracks) - TRACKS_SHOWN} more tracks", []))
+    tiles = [(frames.get(seconds, blank), f"{seconds:.2f} s") for seconds in times[shown]]
+    heading = f"{_of(len(tiles), len(times), 'frames with faces')}; box, points, track number, "
+    sections: list[_Section] = [(heading + "detector's score; thick box: as a green frame below", tiles)]
+    for track, rows in lines:
+        first, last = (f"{seen.times[row]:.1f}" for row in track.rows[[0, -1]])
+        when = f"{first} s" if first == last else f"{first} to {last} s"
+        heading = f"track {track.label}{'' if track.label else ' (main)'}, {when}: "
+        heading += f"{_of(len(rows), len(track.rows), 'faces')}; "
+        heading += f"mean cosine to the video's embedding {track.to_video:.2f}"
+        sections.append((heading, [_face_tile(seen, row, faces.get(row)) for row in rows.tolist()]))
+    if len(seen.tracks) > TRACKS_SHOWN:
+        sections.append((f"and {len(seen.tracks) - TRACKS_SHOWN} more tracks", []))
     return sections
 
 
 def _draw_faces(seen: Inspection, found: FaceRows, pixels: Pixels, rows: Sequence[int]) -> Image.Image:
     """A frame at the sheet's size, with these faces drawn on it."""
     scale = FRAME_WIDTH / pixels.shape[1]
-    picture = Image.fromarray(pixels).resize(
-        (FRAME_WIDTH, max(1, round(pixels.shape[0] * scale))), Image.Resampling.LANCZOS
-    )
+    size = (FRAME_WIDTH, max(1, round(pixels.shape[0] * scale)))
+    picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(12)
-    taken: list[tuple[float, float, float, float]] = []  # by labels
-    for row in rows:
-        colour = COLOURS[int(found.tracks[row]) % len(COLOURS)]
+    colours = [COLOURS[int(found.tracks[row]) % len(COLOURS)] for row in rows]
+    for row, colour in zip(rows, colours, strict=True):
         x0, y0, x1, y1 = (float(value) for value in found.boxes[row] * scale)
-        thick = seen.kept[row]
-        draw.rectangle((x0, y0, max(x1, x0), max(y1, y0)), outline=colour, width=3 if thick else 1)
+        corners = (x0, y0, max(x1, x0), max(y1, y0))
+        draw.rectangle(corners, outline=colour, width=3 if seen.kept[row] else 1)
         for x, y in found.points[row] * scale:
             draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=colour)
-    for row in rows:
-        colour = COLOURS[int(found.tracks[row]) % len(COLOURS)]
+    taken: list[_Corners] = []  # by labels
+    for row, colour in zip(rows, colours, strict=True):
         text = f"{found.tracks[row]}  {found.scores[row]:.2f}"
         width = draw.textlength(text, font=font) + 4
         place = _room(found.boxes[row] * scale, (width, 15), picture.size, taken)
@@ -165,7 +136,7 @@ def _room(
     box: npt.NDArray[np.float32],
     size: tuple[float, float],
     picture: tuple[int, int],
-    taken: Sequence[tuple[float, float, float, float]],
+    taken: Sequence[_Corners],
 ) -> tuple[float, float]:
     """Where a label goes: above its box, below it, or beside it, the first place that is in the picture and free."""
     (x0, y0, x1, y1), (width, height) = (float(value) for value in box), size
@@ -184,7 +155,7 @@ def _face_tile(seen: Inspection, row: int, face: Pixels | None) -> _Tile:
     letter = letter_of(label, seen.sizes[label])
     caption = f"{letter}  {seen.cosines[row]:.2f}   {seen.times[row]:.1f} s"
     if face is None:
-        return _Tile(_blank(FACE, FACE), caption)
+        return _blank(FACE, FACE), caption
     picture = Image.fromarray(face)
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, FACE - 1, FACE - 1), outline=KEPT if seen.kept[row] else DROPPED, width=3)
@@ -193,7 +164,7 @@ def _face_tile(seen: Inspection, row: int, face: Pixels | None) -> _Tile:
         draw.rectangle((begin - 4, 0, FACE - 1, end - begin + 8), fill=DROPPED)
         draw.line((begin, 4, end, 4 + end - begin), fill="black", width=3)
         draw.line((begin, 4 + end - begin, end, 4), fill="black", width=3)
-    return _Tile(picture, caption)
+    return picture, caption
 
 
 def _blank(width: int, height: int) -> Image.Image:
@@ -205,43 +176,30 @@ def _blank(width: int, height: int) -> Image.Image:
 
 def _compose(head: Sequence[str], sections: Sequence[_Section]) -> Image.Image:
     """Put the sections below one another; the height is what they need."""
-    heights = [_height(section) for section in sections]
-    sheet = Image.new("RGB", (WIDTH, 2 * MARGIN + LINE * len(head) + sum(heights)), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for place, words in enumerate(head):
-        font = ImageFont.load_default(15 if place == 0 else 13)
-        draw.text((MARGIN, MARGIN + place * LINE), words, fill=FAINT if place else INK, font=font)
+    pictures: list[tuple[Image.Image, tuple[int, int]]] = []
+    texts: list[tuple[tuple[int, int], str, tuple[int, int, int], int]] = []  # place, words, colour, size
+    for at, words in enumerate(head):
+        texts.append(((MARGIN, MARGIN + at * LINE), words, FAINT if at else INK, 13 if at else 15))
     top = MARGIN + LINE * len(head)
-    for section, height in zip(sections, heights, strict=True):
-        draw.text((MARGIN, top + GAP), section.heading, fill=INK, font=ImageFont.load_default(13))
-        for place, tile in enumerate(section.tiles):
-            line, column = divmod(place, _columns(section))
-            x = MARGIN + column * (tile.picture.width + GAP)
-            y = top + GAP + LINE + 4 + line * (_tile_height(section) + LINE + 2)
-            sheet.paste(tile.picture, (x, y))
-            at = (x, y + tile.picture.height + 1)
-            draw.text(at, tile.caption, fill=FAINT, font=ImageFont.load_default(11))
-        top += height
+    for heading, tiles in sections:
+        texts.append(((MARGIN, top + GAP), heading, INK, 13))
+        top += GAP + LINE + 4
+        width = max((picture.width for picture, _ in tiles), default=WIDTH)
+        height = max((picture.height for picture, _ in tiles), default=0) + LINE + 2
+        columns = max(1, (WIDTH - 2 * MARGIN + GAP) // (width + GAP))
+        for place, (picture, caption) in enumerate(tiles):
+            line, column = divmod(place, columns)
+            x, y = MARGIN + column * (width + GAP), top + line * height
+            pictures.append((picture, (x, y)))
+            texts.append(((x, y + picture.height + 1), caption, FAINT, 11))
+        top += -(-len(tiles) // columns) * height
+    sheet = Image.new("RGB", (WIDTH, top + MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for picture, corner in pictures:
+        sheet.paste(picture, corner)
+    for corner, words, colour, size in texts:
+        draw.text(corner, words, fill=colour, font=ImageFont.load_default(size))
     return sheet
-
-
-def _height(section: _Section) -> int:
-    lines = -(-len(section.tiles) // _columns(section))
-    return GAP + LINE + 4 + lines * (_tile_height(section) + LINE + 2)
-
-
-def _tile_height(section: _Section) -> int:
-    return max((tile.picture.height for tile in section.tiles), default=0)
-
-
-def _columns(section: _Section) -> int:
-    width = section.tiles[0].picture.width if section.tiles else WIDTH
-    return max(1, (WIDTH - 2 * MARGIN + GAP) // (width + GAP))
-
-
-def _spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
-    """At most so many, evenly spread, the first and the last among them."""
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
 
 
 def _of(shown: int, total: int, what: str) -> str:

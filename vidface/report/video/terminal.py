@@ -20,12 +20,12 @@ from rich.text import Text
 
 from vidface.embeddings.thresholds import threshold_text
 from vidface.errors import printable
-from vidface.files.store import FACE_COUNTS
+from vidface.files.store import FACE_COUNTS, FaceRows
 from vidface.frames.frame import Pixels
 from vidface.report.video.inspect import Cluster, Inspection
-from vidface.report.video.pictures import BACKDROP
+from vidface.report.video.pictures import BACKDROP, spread
 
-__all__ = ["LETTERS", "examples", "image_class", "letter_of", "show"]
+Pictures = Mapping[int, Pixels | None]  # of rows
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Told apart also by those who do not see red and green as two; the first, of the kept cluster, is the brightest.
@@ -35,24 +35,17 @@ ROWS_SHOWN = 2_000
 CLUSTERS_SHOWN = 12
 TRACKS_SHOWN = 20
 PICTURES_A_CLUSTER = 8
-CELLS = (
-    11,
-    5,
-)  # columns of a picture with the gap beside it, and lines: a column is half as wide as a line is high
+# Columns of a picture with the gap beside it, and lines: a column is half as wide as a line is high.
+CELLS = (11, 5)
 BAR = 40  # columns of the longest bar
 
 
-def show(
-    seen: Inspection,
-    console: Console,
-    pictures: Mapping[int, Pixels | None] | None = None,
-    image: Any = None,
-) -> None:
-    """Print everything about a video.
+def show(seen: Inspection, console: Console, pictures: Pictures | None = None, image: Any = None) -> None:
+    """Print everything about a video on a console, which decides about colours and width.
 
     Args:
         seen: from `vidface.report.video.inspect.inspect`.
-        console: where to; it decides about colours and width.
+        console: where to.
         pictures: row -> thumbnail or None, of `examples`.
         image: how the terminal shows a picture, from `image_class`; None: not at all.
     """
@@ -66,8 +59,7 @@ def examples(seen: Inspection, width: int) -> dict[int, list[int]]:
     chosen = {}
     for cluster in seen.clusters[:CLUSTERS_SHOWN]:
         if len(cluster.rows) > 1 or cluster.label == 0:
-            places = np.linspace(0, len(cluster.rows) - 1, min(most, len(cluster.rows))).round().astype(int)
-            chosen[cluster.label] = [int(cluster.rows[place]) for place in places]
+            chosen[cluster.label] = spread(cluster.rows, most).tolist()
     return chosen
 
 
@@ -95,32 +87,25 @@ def image_class() -> Any | None:
     return textual_image.renderable.Image
 
 
-def _parts(
-    seen: Inspection, width: int, pictures: Mapping[int, Pixels | None], image: Any
-) -> Iterator[RenderableType]:
+def _parts(seen: Inspection, width: int, pictures: Pictures, image: Any) -> Iterator[RenderableType]:
     attributes = seen.info.attributes
-    what = "faces" if seen.faces is not None else "frames"
-    head = Text(printable(seen.video_id), style="bold")
-    status = seen.info.status[seen.video]
-    model, fps = (printable(str(attributes.get(name, "?"))) for name in ("model_name", "fps"))
-    made = f"{model}, {fps} fps"
-    head.append(f"  {len(seen.labels)} {what}, status {printable(status)}, {made}", style="not bold")
-    yield head
+    name, what = printable(seen.video_id), seen.what
+    status = printable(seen.info.status[seen.video])
+    model, fps = (printable(str(attributes.get(each, "?"))) for each in ("model_name", "fps"))
+    head = Text(name, style="bold")
+    yield head.append(f"  {len(seen.labels)} {what}, status {status}, {model}, {fps} fps", style="not bold")
     if seen.counts:
         yield Text(_faces_words(seen.counts))
-    together = ", all tracks together" if len(seen.tracks) > 1 else ""
-    yield Text(f"threshold {printable(seen.threshold)}{together}: {seen.why}")
+    yield Text(seen.rule)
     if not len(seen.labels):
         return
     yield Text()
-    yield _cluster_table(seen)
+    yield _cluster_table(seen, what)
     yield _small("inside: of a cluster's pairs; to video: to the video's embedding (mean cosines)")
-    if len(seen.tracks) > 1:
+    if seen.faces is not None and len(seen.tracks) > 1:
         yield Text()
-        yield _track_table(seen)
-        yield _small(
-            f"score: of the detector; size: shorter side of the box; one track alone: {printable(seen.video_id)}#0"
-        )
+        yield _track_table(seen, seen.faces)
+        yield _small(f"score: of the detector; size: shorter side of the box; one track alone: {name}#0")
     if image is not None and pictures:
         yield from _picture_rows(seen, width, pictures, image)
     yield Text()
@@ -132,34 +117,6 @@ def _parts(
     yield _small("other thresholds; * this one")
 
 
-def _cluster_table(seen: Inspection) -> Table:
-    detected = seen.faces is not None
-    table = _table("cluster", "faces" if detected else "frames", "share", "seconds")
-    for name in (*(["tracks"] * detected), "inside", "to video", "norm", *(["weight"] * seen.weighted)):
-        table.add_column(name, justify="right", no_wrap=True)
-    total = len(seen.labels)
-    shown, rest = _split(seen.clusters)
-    for cluster in shown:
-        letter = letter_of(cluster.label, len(cluster.rows))
-        words = Text.assemble((f" {letter} ", _style(cluster.label, len(cluster.rows))))
-        words.append(" kept" if cluster.label == 0 and not seen.weighted else "")
-        table.add_row(words, *_cells(seen, cluster, total))
-    if rest:
-        sizes = [len(cluster.rows) for cluster in rest]
-        alone = sizes.count(1)
-        name = f" {ALONE}  {alone} alone" if alone == len(rest) else f"    {len(rest)} more"
-        to_video, norm = (
-            np.average([getattr(cluster, value) for cluster in rest], weights=sizes)
-            for value in ("to_video", "norm")
-        )
-        table.add_row(
-            *(name, str(sum(sizes)), f"{sum(sizes) / total:.1%}", "", *([""] * detected)),
-            *("", f"{to_video:.2f}", f"{norm:.1f}"),
-            *([f"{sum(cluster.weight for cluster in rest):.1%}"] * seen.weighted),
-        )
-    return table
-
-
 def _faces_words(counts: Mapping[str, int]) -> str:
     """What became of the faces of the whole video."""
     left_out = [f"{counts[name]} {name.replace('_', ' ')}" for name in FACE_COUNTS[3:] if counts[name]]
@@ -168,39 +125,48 @@ def _faces_words(counts: Mapping[str, int]) -> str:
     return f"{found}, {counts['without_face']} without a face; {rest}"
 
 
-def _track_table(seen: Inspection) -> Table:
-    assert seen.faces is not None
+def _cluster_table(seen: Inspection, what: str) -> Table:
+    """A line a cluster; one for all small ones, and frames that are alone."""
+    faces, total = seen.faces, len(seen.labels)
+    tracks, weight = ["tracks"] * (faces is not None), ["weight"] * seen.weighted
+    table = _table("cluster", what, "share", "seconds", *tracks, "inside", "to video", "norm", *weight)
+    shown = [c for c in seen.clusters[:CLUSTERS_SHOWN] if c.label == 0 or len(c.rows) > 1]
+    for cluster in shown:
+        size = len(cluster.rows)
+        words = Text.assemble((f" {letter_of(cluster.label, size)} ", _style(cluster.label, size)))
+        words.append(" kept" if cluster.label == 0 and not seen.weighted else "")
+        of_tracks = []
+        if faces is not None:
+            of_tracks = [_some([str(track) for track in np.unique(faces.tracks[cluster.rows])], 3)]
+        cells = [str(size), f"{size / total:.1%}", _seconds(seen, cluster), *of_tracks, *_means(cluster)]
+        table.add_row(words, *cells, *([f"{cluster.weight:.1%}"] * seen.weighted))
+    if rest := seen.clusters[len(shown) :]:
+        sizes = [len(cluster.rows) for cluster in rest]
+        alone = sizes.count(1)
+        name = f" {ALONE}  {alone} alone" if alone == len(rest) else f"    {len(rest)} more"
+        to_video = np.average([cluster.to_video for cluster in rest], weights=sizes)
+        norm = np.average([cluster.norm for cluster in rest], weights=sizes)
+        cells = [str(sum(sizes)), f"{sum(sizes) / total:.1%}", "", *([""] * len(tracks)), ""]
+        share = f"{sum(cluster.weight for cluster in rest):.1%}"
+        table.add_row(name, *cells, f"{to_video:.2f}", f"{norm:.1f}", *([share] * seen.weighted))
+    return table
+
+
+def _track_table(seen: Inspection, faces: FaceRows) -> Table:
     table = _table("track", "faces", "seconds", "inside", "to video", "norm", "score", "size")
     for track in seen.tracks[:TRACKS_SHOWN]:
-        boxes = seen.faces.boxes[track.rows]
+        boxes = faces.boxes[track.rows]
         size = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]).mean()
-        table.add_row(
-            *(str(track.label), str(len(track.rows)), _seconds(seen, track)),
-            *("" if track.inside is None else f"{track.inside:.2f}", f"{track.to_video:.2f}"),
-            *(f"{track.norm:.1f}", f"{seen.faces.scores[track.rows].mean():.2f}", f"{size:.0f}"),
-        )
+        cells = [str(track.label), str(len(track.rows)), _seconds(seen, track), *_means(track)]
+        table.add_row(*cells, f"{faces.scores[track.rows].mean():.2f}", f"{size:.0f}")
     if len(seen.tracks) > TRACKS_SHOWN:
         table.add_row(f"{len(seen.tracks) - TRACKS_SHOWN} more")
     return table
 
 
-def _split(clusters: Sequence[Cluster]) -> tuple[list[Cluster], list[Cluster]]:
-    """The clusters with a line of their own, and the others: small ones, and frames that are alone."""
-    shown = [c for c in clusters[:CLUSTERS_SHOWN] if c.label == 0 or len(c.rows) > 1]
-    return shown, list(clusters[len(shown) :])
-
-
-def _cells(seen: Inspection, cluster: Cluster, total: int) -> list[str]:
-    count = len(cluster.rows)
-    tracks = []
-    if seen.faces is not None:
-        tracks = [_some([str(track) for track in np.unique(seen.faces.tracks[cluster.rows])], 3)]
-    inside = "" if cluster.inside is None else f"{cluster.inside:.2f}"
-    return [
-        *(str(count), f"{count / total:.1%}", _seconds(seen, cluster), *tracks),
-        *(inside, f"{cluster.to_video:.2f}", f"{cluster.norm:.1f}"),
-        *([f"{cluster.weight:.1%}"] * seen.weighted),
-    ]
+def _means(group: Cluster) -> list[str]:
+    inside = "" if group.inside is None else f"{group.inside:.2f}"
+    return [inside, f"{group.to_video:.2f}", f"{group.norm:.1f}"]
 
 
 def _seconds(seen: Inspection, cluster: Cluster) -> str:
@@ -219,9 +185,7 @@ def _some(words: Sequence[str], most: int) -> str:
     return ", ".join(words[:most]) + more
 
 
-def _picture_rows(
-    seen: Inspection, width: int, pictures: Mapping[int, Pixels | None], image: Any
-) -> Iterator[RenderableType]:
+def _picture_rows(seen: Inspection, width: int, pictures: Pictures, image: Any) -> Iterator[RenderableType]:
     """A line of faces for every cluster, as one picture each: terminals draw one large picture better than many."""
     for label, rows in examples(seen, width).items():
         found = [picture for row in rows if (picture := pictures.get(row)) is not None]
@@ -246,21 +210,20 @@ def _strips(seen: Inspection, width: int, what: str) -> Iterator[Text]:
     which = f"one in {step} of {len(seen.labels)} {what}" if step > 1 else f"all {what}"
     yield Text(f"{which} in order; below: cosine to the video's embedding in tenths, - below 0")
     rows = np.arange(0, len(seen.labels), step)
-    tracks = seen.faces.tracks[rows] if seen.faces is not None else np.zeros(len(rows), np.int32)
+    tracks = np.zeros(len(seen.labels), np.int32) if seen.faces is None else seen.faces.tracks
     margin = 9
     per_line = max(1, min(40, (width - margin) // 2))
-    for mine in np.split(rows, np.flatnonzero(np.diff(tracks)) + 1):
+    for mine in np.split(rows, np.flatnonzero(np.diff(tracks[rows])) + 1):
         if seen.faces is not None:
-            yield Text(f"track {seen.faces.tracks[mine[0]]}", style="bold")
+            yield Text(f"track {tracks[mine[0]]}", style="bold")
         for begin in range(0, len(mine), per_line):
             line = mine[begin : begin + per_line]
             upper = Text(f"{seen.times[line[0]]:6.1f} s ", no_wrap=True)
             lower = Text(" " * margin, no_wrap=True)
             for row in line:
                 label = int(seen.labels[row])
-                upper.append(
-                    f"{letter_of(label, seen.sizes[label])} ", style=_style(label, seen.sizes[label])
-                )
+                size = seen.sizes[label]
+                upper.append(f"{letter_of(label, size)} ", style=_style(label, size))
                 cosine = float(seen.cosines[row])
                 lower.append("- " if cosine < 0 else f"{min(int(cosine * 10), 9)} ")
             upper.rstrip()
@@ -290,9 +253,9 @@ def _level_table(seen: Inspection) -> Table:
     total = len(seen.labels)
     for level in seen.levels:
         text = threshold_text(level.threshold)
-        mark = " *" if text == seen.threshold else ""
+        text += " *" if text == seen.threshold else ""
         share = f"{level.kept / total:.1%}"
-        table.add_row(text + mark, str(level.clusters), str(level.kept), share, str(level.same))
+        table.add_row(text, str(level.clusters), str(level.kept), share, str(level.same))
     return table
 
 
