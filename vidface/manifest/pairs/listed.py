@@ -30,7 +30,7 @@ class ListedPairs:
         first: int64 [P], rows of the manifest.
         second: int64 [P].
         same: bool [P], what the list says.
-        folds: int64 [P], the fold the list puts a pair in; None where it has none.
+        folds: int64 [P], the fold the list puts a pair in; None if it has none.
         form: the kind of list, in words.
         listed: pairs that the list holds or promises; P and those of ``left_out``.
         left_out: reason -> pairs that were left out.
