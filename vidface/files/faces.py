@@ -57,7 +57,7 @@ class FaceCounts(NamedTuple):
         found: faces.
         too_small, turned, blurred: what the filters of `vidface.frames.faces.quality` left out.
         not_finite: faces whose features hold NaN or infinity, or are all zero.
-        other_track: of others than the main person, where only that one is kept.
+        other_track: of others than the main person, if only that one is kept.
     """
 
     frames: int = 0

@@ -36,7 +36,7 @@ def faults_of(output: Path) -> list[Fault]:
 
 
 def read_faults(path: Path) -> list[Fault]:
-    """The lines of a faults file; empty where there is none.
+    """The lines of a faults file; empty if there is none.
 
     Raises:
         StoreError: a line is not a JSON object.

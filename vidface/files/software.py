@@ -11,7 +11,7 @@ from pathlib import Path
 import vidface
 
 PACKAGES = ("av", "decord2", "numba", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "torch")
-OF_DETECTION = ("opencv-python", "opencv-python-headless", "uniface")  # matters only where faces are detected
+OF_DETECTION = ("opencv-python", "opencv-python-headless", "uniface")  # matters only if faces are detected
 
 
 @cache

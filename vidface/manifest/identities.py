@@ -26,7 +26,7 @@ _FOR_NOBODY = """
     imposter imposters nonmember nonmembers inconnu inconnus unbekannt unbekannte desconocido desconocidos
     desconhecido sconosciuto onbekend ukjent nieznany bilinmeyen неизвестно неизвестный 未知 不明 陌生人 なし
 """
-# The same where it holds far more videos than anybody else: some people are called so.
+# The same if it holds far more videos than anybody else: some people are called so.
 _FOR_SOME = "na nan nn x xx xxx noone extra extras random misc empty negative negatives bg crowd"
 _BESIDE = "person persons people face faces identity id man woman subject user video videos"
 _NOBODY, _PERHAPS, _FILLERS = (frozenset(words.split()) for words in (_FOR_NOBODY, _FOR_SOME, _BESIDE))
@@ -118,7 +118,7 @@ def _missing(counts: Mapping[str, int]) -> list[str]:
         else:
             word = _words(name).replace(" ", "")
             may_be = word in _PERHAPS
-            # N/A, <NA>; NA itself where nobody else is called by two initials
+            # N/A, <NA>; NA itself if nobody else is called by two initials
             is_odd = word == "na" and (not name.isalpha() or (name == "NA" and not initials))
         rest = most[-1] if count == most[0] else most[0]  # the most that anybody else has
         if len(others) > 1 and (is_odd or (may_be and count > _FAR_MORE * rest)):
@@ -196,7 +196,7 @@ def _plain(name: str) -> str:
 
 
 def _number(name: str) -> Decimal | None:
-    """The number that a name is, whichever way it is written; None where it is none."""
+    """The number that a name is, whichever way it is written; None if it is none."""
     text = _DASHES.sub("-", _plain(name))
     if _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")

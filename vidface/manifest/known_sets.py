@@ -154,9 +154,8 @@ def read_known(name: str) -> KnownSet:
         wrong = []
         for each in error.errors():  # at "counts 3 split" for the third table [[counts]]
             parts = [str(part + 1) if isinstance(part, int) else part for part in each["loc"]]
-            wrong.append(
-                ": ".join([" ".join(parts)] * bool(parts) + [each["msg"].removeprefix("Value error, ")])
-            )
+            place = f"{' '.join(parts)}: " if parts else ""
+            wrong.append(place + each["msg"].removeprefix("Value error, "))
         raise UsageError(f"{path}: {listed(wrong)}") from None
     rows = found.manifest.listed
     if rows is None:

@@ -51,7 +51,7 @@ class Manifest:
         identities: Who is in the video; empty for an unknown person or a distractor.
         splits: ``train``, ``val``, ``test``, the user's own, or empty.
         sha256: Of the rows, not of the file: CSV and Parquet of the same rows agree. The root is no part of it.
-        places: Path as written -> as it is on the disk, where its Unicode form is the other one.
+        places: Path as written -> as it is on the disk, if its Unicode form is the other one.
     """
 
     path: Path

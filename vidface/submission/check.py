@@ -17,7 +17,7 @@ from vidface.submission.iqiyi import MOST_VIDEOS, Line, parse_iqiyi, video_name
 from vidface.submission.lfrc import BLOCK, read_lfrc
 
 MOST_COLUMNS = 512  # the challenge's limit on the dimension
-SAME_TOLERANCE = 1e-6  # on every number, where rows are compared with the embeddings they come from
+SAME_TOLERANCE = 1e-6  # on every number, when rows are compared with the embeddings they come from
 
 Matrix = npt.NDArray[np.float32]
 

@@ -11,7 +11,7 @@ Where all frames count by their weight: ``weights`` float32 [F], the share of ev
 What the rows were made from stands in the attributes of the file, ``content_sha256`` among them, so that every later
 file can name its input exactly, what was to be said of them all in ``warnings``, a JSON list that is there if it holds
 something, and ``rest_sha256`` of all but the rows, in features ``rows_sum`` of those: they are
-compared where a whole file is read, see `vidface.files.store.checksums`. A file with share I of N of the videos has the
+compared when a whole file is read, see `vidface.files.store.checksums`. A file with share I of N of the videos has the
 attributes ``shard``, "I/N", and ``software``, which made it; if it holds features, also ``faults``, a JSON text for
 each. A file is written beside its name, synced and renamed: HDF5 that is killed while being appended to cannot be
 opened again.

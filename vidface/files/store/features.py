@@ -171,7 +171,7 @@ def _features_layout(path: Path, version: tuple[int, ...]) -> _Layout:
         features = file["features"]
         properties = features.id.get_create_plist()
         plain = properties.get_layout() == h5py.h5d.CONTIGUOUS and not properties.get_external_count()
-        begin = features.id.get_offset() if plain else None  # None as well where nothing was ever written
+        begin = features.id.get_offset() if plain else None  # None as well if nothing was ever written
         rows, dimension = features.shape
         return _Layout(rows, dimension, features.dtype, begin)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vidface.errors import StoreError, Warned, printable
 from vidface.files.faces import FaceRows
 
-COPY_ROWS = 8192  # rows moved at a time where a file is joined or hashed: 17 MB at 512 x float32
+COPY_ROWS = 8192  # rows moved at a time when a file is joined or hashed: 17 MB at 512 x float32
 # How far the length of a unit row may be from 1: float16 keeps it, a forgotten normalisation does not.
 UNIT_TOLERANCE = 1e-3
 
@@ -32,8 +32,8 @@ class VideoRows(NamedTuple):
         timestamps: float32 [f], seconds.
         status: ``ok``, ``partial`` or ``failed``.
         faults: what was wrong with it.
-        faces: where rows are detected faces, those; all videos of a file have them, or none.
-        face_counts: as `vidface.files.faces.FaceCounts`, where there are ``faces``.
+        faces: if rows are detected faces, those; all videos of a file have them, or none.
+        face_counts: as `vidface.files.faces.FaceCounts`, if there are ``faces``.
     """
 
     video_id: str
@@ -87,7 +87,7 @@ class Embeddings:
     def kept_frames(self, start: int, stop: int) -> npt.NDArray[np.bool_]:
         """Which of the frames of one video, rows ``start`` to ``stop``, its embedding was made of.
 
-        Those of cluster 0; where all count by weight, those with at least an equal share.
+        Those of cluster 0; if all count by weight, those with at least an equal share.
         """
         if self.weights is None:
             return np.asarray(self.labels[start:stop] == 0)

@@ -77,7 +77,7 @@ def read_text(path: Path) -> tuple[str, bytes]:
 
 
 def split_line(line: str, separator: str | None) -> list[str]:
-    """The fields of a line, without quotes and the white space around them; `NOT_SPLIT` where a quote does not close.
+    """The fields of a line, without quotes and the white space around them; `NOT_SPLIT` if a quote does not close.
 
     ``separator`` None is any white space.
     """

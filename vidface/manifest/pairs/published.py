@@ -65,7 +65,7 @@ def _words(line: str) -> list[str]:
 def read_lfw(path: Path, lines: Lines) -> Parsed:
     """Read NAME N1 N2 and NAME1 N1 NAME2 N2; folds are blocks of matched then mismatched pairs.
 
-    They are the list's where its first line says how many there are, or where there are ten of one size.
+    They are the list's if its first line says how many there are, or if there are ten of one size.
     """
     parsed = Parsed("LFW pairs", flat=True)
     head: list[int] = []
@@ -143,7 +143,7 @@ def read_two_lines(path: Path, lines: Lines) -> Parsed:
 
 
 def _two_line_folds(tokens: Sequence[int]) -> list[int]:
-    """The fold of every pair: its number where numbers are more than 0 and 1, else ten parts of its kind in order.
+    """The fold of every pair: its number if numbers are more than 0 and 1, else ten parts of its kind in order.
 
     Pairs of one kind stand together in these lists, so that folds cut across both kinds would be of one kind each.
     """

@@ -156,7 +156,7 @@ def from_lfrc(
             is not under the root; or there is another number of identities than of videos.
         StoreError: The manifest cannot be written.
     """
-    names = [line.partition(" ")[0] for line in map(" ".join, map(str.split, lines_of(filelist)))]
+    names = [(line.split() or [""])[0] for line in lines_of(filelist)]
     return _from_list(filelist, names, identities, output, root, ("video", "0"))
 
 

@@ -5,11 +5,11 @@ or a photograph. ``SET`` is ``ijbb`` or ``ijbc``; every list is a text file in o
 
 - ``SET_face_tid_mid.txt``: image, template, medium; a line an image.
 - ``SET_name_5pts_score.txt``: image, x and y of five points in pixels of the loose crop, the detector's score.
-- ``SET_template_pair_label.txt``: template, template, 1 where they are of one person and 0 where not.
+- ``SET_template_pair_label.txt``: template, template, 1 if they are of one person, else 0.
 - ``ijbb_1N_gallery_S1.csv`` and ``_S2.csv``, ``ijbc_1N_gallery_G1.csv`` and ``_G2.csv``, ``SET_1N_probe_mixed.csv``: a
   header, then template and subject in the first two columns; a template may have a line for each of its faces.
 
-Words are separated by white space, numbers are whole where nothing else is said. Nothing is skipped: what is wrong
+Words are separated by white space, numbers are whole if nothing else is said. Nothing is skipped: what is wrong
 anywhere in a list is an error that names its file and lines. Tested in ``tests/scores/protocols/test_templates.py`` and
 ``tests/faults/test_template_lists.py``.
 """
