@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from vidface.demo.people.brush import Brush, oval
 from vidface.demo.people.features import Face, paint_face
 from vidface.demo.people.hair import paint_back, paint_front
-from vidface.demo.people.head import SIZE, Head, Points, Pose
+from vidface.demo.people.head import SIZE, Brush, Head, Points, Pose, oval
 from vidface.demo.people.people import Colour, Person, make_person
 
 __all__ = ["SIZE", "Frame", "draw_person"]
