@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option, overwrite_option
+from vidface.commands.options import FILE, StageCommand, json_option, output_option, overwrite_option
 from vidface.commands.output import lost_nodes, print_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     },
 )
 @click.argument("features", type=FILE)
-@click.option("-o", "--output", type=NEW_FILE, required=True, help="The embeddings file to write.")
+@output_option("The embeddings file to write.")
 @overwrite_option
 @json_option
 def cluster(
@@ -46,7 +46,7 @@ def cluster(
     if as_json:
         print_json(
             {
-                "output": str(output),
+                "output": output,
                 "videos": len(found.video_ids),
                 "frames": frames,
                 "kept": kept,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.commands.options import DIRECTORY, FILE, json_option, read_size
+from vidface.commands.options import DIRECTORY, FILE, json_option, output_option, reading
 from vidface.commands.output import print_json
 from vidface.commands.tried import tried, tried_lines
 from vidface.scores.text import columns
@@ -29,7 +29,7 @@ _MOST_FACES = 256  # enough to see a difference, whatever the folder holds
     show_default=True,
     help="light: 1 GFLOPs on the organisers' counter, 20 MB, 512-d; large: 30 GFLOPs, 512-d.",
 )
-@click.option("--input-size", callback=read_size, help="HEIGHTxWIDTH, if the model does not say.")
+@click.option("--input-size", callback=reading("size"), help="HEIGHTxWIDTH, if the model does not say.")
 @click.option(
     "--model-output", metavar="NAME", help="Which of several outputs is the embedding, if no card names it."
 )
@@ -56,19 +56,10 @@ def budget(
     trial = _tried(model, model_output)
     within = None if limits == "none" or (found.not_counted and not over) else not over
     if as_json:
-        verdict = {
-            "limits": limits,
-            "within": within,
-            "over": [{"limit": e.limit, "value": e.value, "allowed": e.allowed} for e in over],
-        }
-        print_json(
-            {
-                **_budget_json(found),
-                **verdict,
-                "tried": trial,
-                **({"layers": _rows(found)} if with_layers else {}),
-            }
-        )
+        exceeding = [{"limit": e.limit, "value": e.value, "allowed": e.allowed} for e in over]
+        told = {**_budget_json(found), "limits": limits, "within": within, "over": exceeding, "tried": trial}
+        layers = [{**vars(layer), "output": list(layer.output)} for layer in found.layers]
+        print_json(told | ({"layers": layers} if with_layers else {}))
     else:
         click.echo(_budget_text(found, with_layers))
         if trial is not None:
@@ -96,7 +87,7 @@ def _tried(model: str, output: str | None) -> dict[str, Any] | None:
 
 @click.command("export")
 @click.argument("checkpoint", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="The model to write, NAME.onnx.")
+@output_option("The model to write, NAME.onnx.", kind=FILE)
 @click.option("--faces", type=DIRECTORY, help="Compare on the first 256 aligned faces of this folder too.")
 @json_option
 def export_command(checkpoint: Path, output: Path, faces: Path | None, as_json: bool) -> int:
@@ -109,16 +100,8 @@ def export_command(checkpoint: Path, output: Path, faces: Path | None, as_json: 
     images, faults = (None, []) if faces is None else _read_faces(faces)
     made = export(checkpoint, output, images)
     if as_json:
-        print_json(
-            {
-                "output": str(made.model),
-                "card": str(made.card),
-                "faces": made.faces,
-                "difference": made.difference,
-                "rounding": made.rounding,
-                "faults": faults,
-            }
-        )
+        told = {"output" if name == "model" else name: value for name, value in vars(made).items()}
+        print_json({**told, "faults": faults})
     else:
         click.echo(f"{made.model}, {made.card}: written, {made.model.stat().st_size:,} bytes")
         click.echo(
@@ -172,10 +155,6 @@ def _figures(layers: Sequence[Layer]) -> dict[str, int]:
     }
 
 
-def _rows(budget: Budget) -> list[dict[str, Any]]:
-    return [{**vars(layer), "output": list(layer.output)} for layer in budget.layers]
-
-
 def _budget_text(budget: Budget, with_layers: bool) -> str:
     height, width = budget.input_size
     lines = []
@@ -188,17 +167,9 @@ def _budget_text(budget: Budget, with_layers: bool) -> str:
     least = "at least " if budget.not_counted else ""
     figures = [_figures(budget.layers)] + ([] if budget.as_stored is None else [_figures(budget.as_stored)])
     rows: list[tuple[str, ...]] = [
-        (
-            "FLOPs, challenge organisers' counter",
-            *(f"{least}{f['flops_organisers'] / 1e6:,.2f}M" for f in figures),
-        ),
-        ("MACs", *(f"{least}{f['macs'] / 1e6:,.2f}M" for f in figures)),
-        ("2 x MACs", *(f"{least}{f['two_macs'] / 1e6:,.2f}M" for f in figures)),
-        ("parameters", *(f"{least}{f['parameters'] / 1e6:,.3f}M" for f in figures)),
-        ("size in float32", *(least + _size_text(f["bytes_float32"]) for f in figures)),
-        ("size in float16", *(least + _size_text(f["bytes_float16"]) for f in figures)),
-        ("dimension", *(str(budget.dimension) for _ in figures)),
+        (what, *(least + form(figure[key]) for figure in figures)) for what, key, form in _SHOWN
     ]
+    rows.append(("dimension", *(str(budget.dimension) for _ in figures)))
     if len(figures) > 1:
         rows.insert(0, ("", "before folding", "as the file is"))
     lines += [f"{budget.name}: one image of {height}x{width}", columns(rows)]
@@ -211,5 +182,19 @@ def _budget_text(budget: Budget, with_layers: bool) -> str:
     return "\n".join(lines)
 
 
+def _millions(count: int, places: int = 2) -> str:
+    return f"{count / 1e6:,.{places}f}M"
+
+
 def _size_text(size: int) -> str:
     return f"{size / 2**20:,.2f} MiB ({size / 1e6:,.2f} MB)"
+
+
+_SHOWN: tuple[tuple[str, str, Callable[[int], str]], ...] = (
+    ("FLOPs, challenge organisers' counter", "flops_organisers", _millions),
+    ("MACs", "macs", _millions),
+    ("2 x MACs", "two_macs", _millions),
+    ("parameters", "parameters", lambda count: _millions(count, 3)),
+    ("size in float32", "bytes_float32", _size_text),
+    ("size in float16", "bytes_float16", _size_text),
+)
