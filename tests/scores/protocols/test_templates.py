@@ -24,7 +24,7 @@ from vidface.manifest.sources.template_pairs import read_template_pairs
 from vidface.scores.options import ScoreOptions
 from vidface.scores.pairs.listed import listed_cosines
 from vidface.scores.protocols import templates as protocol
-from vidface.scores.protocols.ijb import score_templates
+from vidface.scores.score import score_file
 
 PEOPLE = [person for person in range(24) for _ in range(6 + person % 3)]
 VARIANTS = list(product((True, False), (True, False)))
@@ -53,7 +53,7 @@ def matrix(made: template_sets.TemplateSet, features: np.ndarray) -> Path:
 
 def scored(matrix: Path, made: template_sets.TemplateSet, **told: object) -> dict[str, Any]:
     options = ScoreOptions.model_validate({"protocol": made.kind, "meta": made.meta, **told})
-    return score_templates(matrix, options).scores
+    return score_file(matrix, None, options).scores
 
 
 def pair_scores(

@@ -9,11 +9,9 @@ from vidface.scores.protocols import challenges, iqiyi, lfrc
 from vidface.scores.protocols.protocol import Protocol, Result
 from vidface.scores.scored import Scored
 
-__all__ = ["PROTOCOLS"]
-
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    result = challenges.begin(scored, options)
+    result = challenges.begin()
     try:
         iqiyi.add(result, scored, manifest, options)
     except ManifestError as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-import vidface
 from vidface.errors import ManifestError, StoreError, UsageError, Warned
 from vidface.files.atomic import sha256_file
 from vidface.files.store import UNIT_TOLERANCE
@@ -32,7 +31,15 @@ from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import templates as protocol
 from vidface.scores.protocols.ijb_features import open_source
-from vidface.scores.protocols.protocol import RANKS, Measure, Protocol, Result, reason, with_costs
+from vidface.scores.protocols.protocol import (
+    RANKS,
+    Measure,
+    Protocol,
+    Result,
+    at_targets,
+    warning_lines,
+    with_costs,
+)
 from vidface.scores.scored import merge_numbers
 from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
@@ -93,8 +100,6 @@ def score_templates(features: Path, options: ScoreOptions) -> Result:
         )
     without, empty = np.flatnonzero(lengths == 0), int(np.count_nonzero(~rows.any(axis=1)))
     result: dict[str, Any] = {
-        "protocol": kind,
-        "fpr_rule": fpr_rule,
         "variant": protocol.variant(**variant),
         **dict.fromkeys(("tpr@fpr", "threshold@fpr", "fpr_reached", "identification")),
         "ci95": {"tpr@fpr": None, "identification": None},
@@ -120,7 +125,7 @@ def score_templates(features: Path, options: ScoreOptions) -> Result:
         part = protocol.identify_templates(rows, searches, fpr_rule)
         part["ci95"] = {"identification": part["ci95"]}
         merge_numbers(result, part)
-    result["inputs"] = {**source.inputs, "lists_sha256": lists, "program_version": vidface.__version__}
+    result["inputs"] = {**source.inputs, "lists_sha256": lists}
     return Result(result)
 
 
@@ -209,15 +214,8 @@ def _notes(faces: Faces, lengths: npt.NDArray[np.float64], empty: int, norm: boo
 
 def _measures(scores: Mapping[str, Any]) -> list[Measure]:
     """1:1, then the means over both galleries of 1:N."""
-    found = [
-        Measure(
-            tpr_label(target, scores["fpr_rule"]),
-            value,
-            target=target,
-            note=reason(scores, target) if value is None else "",
-        )
-        for target, value in (scores["tpr@fpr"] or {}).items()
-    ]
+    rule = scores["fpr_rule"]
+    found = at_targets(scores, scores["tpr@fpr"], None, lambda target: tpr_label(target, rule))
     if scores["identification"]:
         mean = scores["identification"]["mean"]
         found += [Measure(f"TPIR at FPIR {target}", value) for target, value in mean["tpir@fpir"].items()]
@@ -229,16 +227,14 @@ def _lines(scores: Mapping[str, Any]) -> str:
     """1:1 as a table of TPR with the FPR really reached, 1:N as one of both galleries and their mean."""
     lines = [f"{scores['protocol']}: {scores['variant']}", ""]
     if scores["tpr@fpr"]:
-        rows, beside = [("1:1", "value", "FPR reached")], ["", *(each.beside for each in _measures(scores))]
-        for target, value in scores["tpr@fpr"].items():
-            reached = scores["fpr_reached"][target]
-            rows.append((tpr_label(target, scores["fpr_rule"]), number(value), rate(reached)))
+        rows, beside = [("1:1", "value", "FPR reached")], [""]
+        for each, reached in zip(_measures(scores), scores["fpr_reached"].values(), strict=False):
+            rows.append((each.label, number(each.value), rate(reached)))
+            beside.append(each.beside)
         lines += [columns(rows, beside), ""]
     if scores["identification"]:
         lines += [columns(_search_rows(scores)), ""]
-    lines += [counts_line(scores["counts"]), rule_line(scores)]
-    lines += [f"warning: {warning}" for warning in scores["warnings"]]
-    return "\n".join(lines)
+    return "\n".join([*lines, counts_line(scores["counts"]), rule_line(scores), *warning_lines(scores)])
 
 
 def _search_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -247,23 +243,19 @@ def _search_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
     head = [cell for name in galleries for cell in (f"gallery {name}", "95 % interval")]
     rows: list[tuple[str, ...]] = [("1:N", *head, "mean")]
     for target, value in mean["tpir@fpir"].items():
-        cells = [
-            cell
-            for name, each in galleries.items()
-            for cell in (
-                number(each["tpir@fpir"][target]),
-                interval(intervals[name]["tpir@fpir"][target]),
-            )
-        ]
-        rows.append((f"TPIR at FPIR {target}", *cells, number(value)))
+        values = [each["tpir@fpir"][target] for each in galleries.values()]
+        ends = [intervals[name]["tpir@fpir"][target] for name in galleries]
+        rows.append((f"TPIR at FPIR {target}", *_cells(values, ends), number(value)))
     for rank in (f"rank{k}" for k in RANKS):
-        cells = [
-            cell
-            for name, each in galleries.items()
-            for cell in (number(each[rank]), interval(intervals[name][rank]))
-        ]
-        rows.append((rank, *cells, number(mean[rank])))
+        values, ends = ([of[name][rank] for name in galleries] for of in (galleries, intervals))
+        rows.append((rank, *_cells(values, ends), number(mean[rank])))
     return rows
+
+
+def _cells(values: Sequence[float | None], ends: Sequence[Sequence[float] | None]) -> list[str]:
+    return [
+        cell for value, both in zip(values, ends, strict=True) for cell in (number(value), interval(both))
+    ]
 
 
 PROTOCOLS = tuple(

@@ -9,21 +9,31 @@ has a zero embedding: it stays in all counts with a score of 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-import vidface
-from vidface.errors import ManifestError, UsageError
+from vidface.errors import ManifestError
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.lfrc import failed_pairs, identity_codes
-from vidface.scores.protocols.protocol import Measure, Protocol, Result, cost, reason, with_costs
-from vidface.scores.scored import Scored, check_device, refuse_count, unusable_warning, zero_embeddings
-from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
+from vidface.scores.protocols.protocol import (
+    Measure,
+    Protocol,
+    Result,
+    at_targets,
+    costs,
+    measure_table,
+    rates,
+    warning_lines,
+    with_costs,
+)
+from vidface.scores.scored import Scored, count_unusable, needed_embeddings, refuse_count
+from vidface.scores.text import counts_line, number, rate, rule_line, tpr_label
 
 __all__ = ["DEFINITIONS", "IDENTIFICATION_TARGETS", "PROTOCOLS", "TARGETS", "score_images"]
 
@@ -76,7 +86,7 @@ def score_images(
     Returns:
         ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached`` of verification, target -> value or None; ``identification``
         with the same and ``rank1``; ``ci95``; ``counts``; ``warnings``; ``failed``, what images without an embedding
-        cost, where there are any.
+        cost.
 
     Raises:
         ValueError: another number of rows than images, or rows that are neither of unit length nor zero.
@@ -96,17 +106,16 @@ def score_images(
     intervals = _intervals(pairs.targets, pairs.tpr, pairs.hits_by_identity, pairs.pairs_by_identity)
     searched = _intervals(search.targets, search.tpr, search.hits_by_identity, search.mated_by_identity)
     first = _intervals(["rank1"], [search.rank1], search.first_by_identity[None], search.mated_by_identity)
-    failed = failed_pairs(rows, people, pairs, lambda target: f"verification, {tpr_label(target, fpr_rule)}")
+    failed = failed_pairs(rows, people, pairs, partial(_label, "verification", fpr_rule))
     there = np.bincount(people[rows.any(axis=1)], minlength=1)
     lost = search.mated - int((there * (there - 1)).sum())
-    if lost:
-        why = "searches with a mate have an image without an embedding and score 0"
-        names_of = [f"identification, {tpr_label(target, fpr_rule)}" for target in IDENTIFICATION_TARGETS]
-        failed |= {name: cost(why, lost, search.mated, None) for name in (*names_of, _FIRST)}
+    names_of = [_label("identification", fpr_rule, target) for target in IDENTIFICATION_TARGETS]
+    why = "searches with a mate have an image without an embedding and score 0"
+    failed |= costs(why, lost, search.mated, dict.fromkeys((*names_of, _FIRST)))
     return {
-        **({"failed": failed} if failed else {}),
-        **_by_target(pairs),
-        "identification": {**_by_target(search), "rank1": search.rank1},
+        "failed": failed,
+        **rates(pairs),
+        "identification": {**rates(search), "rank1": search.rank1},
         "ci95": {"tpr@fpr": intervals, "identification": {"tpr@fpr": searched, **first}},
         "counts": {
             "images": len(codes),
@@ -120,11 +129,6 @@ def score_images(
         },
         "warnings": [*pairs.warnings, *search.warnings],
     }
-
-
-def _by_target(found: Any) -> dict[str, dict[str, float | None]]:
-    columns = {"tpr@fpr": found.tpr, "threshold@fpr": found.threshold, "fpr_reached": found.fpr}
-    return {name: dict(zip(found.targets, values, strict=True)) for name, values in columns.items()}
 
 
 def _intervals(
@@ -144,37 +148,18 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
 
     Raises:
         ManifestError: the manifest knows nobody.
-        UsageError: a ranking cannot be scored, or torch finds no GPU for ``cuda``.
+        UsageError: a ranking cannot be scored.
     """
-    check_device(options.device)
-    if scored.embeddings is None:
-        raise UsageError(
-            "a ranking holds no embeddings: trillionpairs needs an embeddings file, a .npy or a .bin"
-        )
+    embeddings = needed_embeddings(scored, "trillionpairs needs an embeddings file, a .npy or a .bin")
     if not any(manifest.identities):
         raise ManifestError(
             f"{manifest.path}: no image has an identity, so there is nobody to compare: make the manifest with --labels"
         )
     rule = options.fpr_rule
-    numbers = score_images(scored.embeddings, manifest, options.targets, fpr_rule=rule, device=options.device)
-    counts, unusable = numbers.pop("counts"), zero_embeddings(scored.embeddings)
-    warnings = [*scored.warnings, *numbers.pop("warnings")]
-    if unusable:
-        what = "images have no embedding: they score 0 with everybody and stay counted"
-        warnings.append(unusable_warning(what, scored, manifest))
-    if scored.status is not None:
-        counts["status"] = scored.status
-    return Result(
-        {
-            "protocol": "trillionpairs",
-            "fpr_rule": rule,
-            **numbers,
-            "counts": {**counts, "zero_embeddings": unusable},
-            "warnings": warnings,
-            "definitions": {**DEFINITIONS, "fpr_rule": FPR_RULE_TEXT[rule]},
-            "inputs": {**scored.inputs, "program_version": vidface.__version__},
-        }
-    )
+    numbers = score_images(embeddings, manifest, options.targets, fpr_rule=rule, device=options.device)
+    what = "images have no embedding: they score 0 with everybody and stay counted"
+    count_unusable(numbers, what, scored, manifest)
+    return Result({**numbers, "definitions": {**DEFINITIONS, "fpr_rule": FPR_RULE_TEXT[rule]}})
 
 
 def _parts(scores: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
@@ -188,30 +173,28 @@ def _parts(scores: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Mapp
 def _measures(scores: Mapping[str, Any]) -> list[Measure]:
     found = []
     for name, part, ends in _parts(scores):
-        for target, value in part["tpr@fpr"].items():
-            label = f"{name}, {tpr_label(target, scores['fpr_rule'])}"
-            note = reason(scores, target) if value is None else ""
-            of_options = target if part is scores else ""
-            found.append(Measure(label, value, ends["tpr@fpr"][target], of_options, note))
+        label = partial(_label, name, scores["fpr_rule"])
+        shown = at_targets(scores, part["tpr@fpr"], ends["tpr@fpr"], label)
+        found += shown if part is scores else [each._replace(target="") for each in shown]
     ends = scores["ci95"]["identification"]
     found.append(Measure(_FIRST, scores["identification"]["rank1"], ends["rank1"]))
     return with_costs(scores, found)
 
 
+def _label(part: str, rule: FprRule, target: str) -> str:
+    return f"{part}, {tpr_label(target, rule)}"
+
+
 def _lines(scores: Mapping[str, Any]) -> str:
     """TPR at every FPR of verification and identification with what each reaches, then counts, rule and warnings."""
-    rows: list[tuple[str, ...]] = [("measure", "value", "95 % interval", "FPR reached", "threshold")]
     reached = [
         (rate(part["fpr_reached"][target]), number(part["threshold@fpr"][target]))
         for _, part, _ in _parts(scores)
         for target in part["tpr@fpr"]
     ]
-    shown = _measures(scores)
-    for each, more in zip(shown, [*reached, ("", "")], strict=True):
-        rows.append((each.label, number(each.value), interval(each.interval), *more))
-    table = columns(rows, ["", *(each.beside for each in shown)])
+    table = measure_table(_measures(scores), ("FPR reached", "threshold"), [*reached, ("", "")])
     lines = [table, "", counts_line(scores["counts"]), rule_line({"fpr_rule": scores["fpr_rule"]})]
-    return "\n".join(lines + [f"warning: {warning}" for warning in scores["warnings"]])
+    return "\n".join(lines + warning_lines(scores))
 
 
 PROTOCOLS = (Protocol("trillionpairs", _score, _lines, _measures, TARGETS),)

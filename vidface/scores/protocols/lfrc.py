@@ -20,8 +20,8 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import challenges
-from vidface.scores.protocols.protocol import Protocol, Result, cost, rate_without
-from vidface.scores.scored import Scored, merge_numbers
+from vidface.scores.protocols.protocol import Protocol, Result, rate_costs, rates
+from vidface.scores.scored import Scored, merge_numbers, needed_embeddings
 from vidface.scores.text import tpr_label
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def score_all_pairs(
     Returns:
         ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``ci95`` with ``tpr@fpr``,
         target -> [low, high] or None; ``counts``; ``warnings``; and ``failed``, what genuine pairs with an unusable
-        video cost each, where there are any.
+        video cost each.
 
     Raises:
         ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
@@ -103,12 +103,9 @@ def score_all_pairs(
         target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
         for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)
     }
-    failed = failed_pairs(embeddings, people, result, lambda target: tpr_label(target, fpr_rule))
     return {
-        **({"failed": failed} if failed else {}),
-        "tpr@fpr": dict(zip(targets, result.tpr, strict=True)),
-        "threshold@fpr": dict(zip(targets, result.threshold, strict=True)),
-        "fpr_reached": dict(zip(targets, result.fpr, strict=True)),
+        "failed": failed_pairs(embeddings, people, result, lambda target: tpr_label(target, fpr_rule)),
+        **rates(result),
         "ci95": {"tpr@fpr": intervals},
         "counts": {
             "videos": len(manifest.video_ids),
@@ -138,13 +135,7 @@ def failed_pairs(
     usable = people[known & embeddings.any(axis=1)]
     lost = result.genuine_pairs - sum(n * (n - 1) // 2 for n in np.bincount(usable, minlength=1).tolist())
     why = "genuine pairs have a video without a usable frame and score 0"
-    return {
-        label(target): cost(
-            why, lost, result.genuine_pairs, rate_without(tpr, at, result.genuine_pairs, lost)
-        )
-        for target, tpr, at in zip(result.targets, result.tpr, result.threshold, strict=True)
-        if lost and tpr is not None
-    }
+    return rate_costs(why, lost, result.genuine_pairs, rates(result), label)
 
 
 def add(
@@ -158,10 +149,9 @@ def add(
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    result = challenges.begin(scored, options)
-    if scored.embeddings is None:
-        raise UsageError("a ranking holds no embeddings: TPR at FPR needs an embeddings file or a .bin")
-    add(result, scored.embeddings, manifest, options)
+    embeddings = needed_embeddings(scored, "TPR at FPR needs an embeddings file or a .bin")
+    result = challenges.begin()
+    add(result, embeddings, manifest, options)
     return challenges.finish(result, scored, manifest)
 
 

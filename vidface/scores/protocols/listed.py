@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import vidface
 from vidface.errors import ManifestError, UsageError, Warned
 from vidface.manifest.manifest import Manifest
 from vidface.manifest.pairs import ListedPairs, read_pairs
@@ -22,12 +21,15 @@ from vidface.scores.protocols.protocol import (
     Measure,
     Protocol,
     Result,
+    at_targets,
     cost,
-    rate_without,
+    costs,
+    rate_costs,
     reason,
+    warning_lines,
     with_costs,
 )
-from vidface.scores.scored import Scored, merge_numbers
+from vidface.scores.scored import Scored, merge_numbers, needed_embeddings
 from vidface.scores.text import columns, interval, number, rate, rule_line, tpr_label
 
 __all__ = ["PROTOCOLS", "frame_choice"]
@@ -48,14 +50,13 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     path, protocol, fpr_rule = options.pairs, options.protocol, options.fpr_rule
     if path is None:
         raise UsageError(f"--protocol {protocol} needs --pairs")
-    if scored.embeddings is None:
-        raise UsageError("a ranking holds no embeddings: pairs need an embeddings file or a matrix")
+    embeddings = needed_embeddings(scored, "pairs need an embeddings file or a matrix")
     listed = read_pairs(path, manifest)
     if protocol == "ytf" and listed.folds is None:
         raise UsageError(
             f"{path}: a list without splits ({listed.form}): ytf needs splits.txt; pass --protocol folds"
         )
-    scores, usable = protocol_pairs.pair_scores(scored.embeddings, listed.first, listed.second)
+    scores, usable = protocol_pairs.pair_scores(embeddings, listed.first, listed.second)
     people = _people(manifest)
     by_folds = protocol != "pairs"
     try:
@@ -75,10 +76,9 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
         raise ManifestError(
             f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}{fewer}"
         ) from None
-    if failed := _failed(result, scores, usable, listed, fpr_rule):
-        result["failed"] = failed
+    result["failed"] = _failed(result, scores, usable, listed, fpr_rule)
     used = np.unique([listed.first, listed.second])
-    zero = ~scored.embeddings[used].any(axis=1)
+    zero = ~embeddings[used].any(axis=1)
     zero_names = [manifest.video_ids[row] for row in used[zero].tolist()]
     result["counts"] |= {
         "listed": listed.listed,
@@ -91,24 +91,14 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     }
     result["warnings"] = (
         _list_warnings(listed, path)
-        + [*scored.warnings]
         + _zero_warnings(zero_names, result["counts"]["zero_pairs"], len(scores))
         + (_fold_warnings(listed, protocol) if by_folds else [])
         + result["warnings"]
     )
     definitions = protocol_pairs.definitions(fpr_rule, folds=by_folds)
     definitions["frames"] = frame_choice(scored, used.tolist())
-    return Result(
-        {
-            "protocol": protocol,
-            "fpr_rule": fpr_rule,
-            **result,
-            "left_out": listed.left_out,
-            "problems": listed.problems,
-            "definitions": definitions,
-            "inputs": {**scored.inputs, **listed.inputs, "program_version": vidface.__version__},
-        }
-    )
+    more = {"left_out": listed.left_out, "problems": listed.problems, "definitions": definitions}
+    return Result({**result, **more, "inputs": listed.inputs})
 
 
 def _failed(
@@ -121,23 +111,17 @@ def _failed(
     """What pairs with an unusable video cost each measure, and beside the first one what the list lacks."""
     same, rest = listed.same, usable
     lost, lost_genuine = int((~rest).sum()), int((same & ~rest).sum())
-    found: dict[str, Any] = {}
     left_out = sum(listed.left_out.values())
     what = "have a video without a usable frame and score 0"
-    if lost:
-        values: dict[str, float | None] = {}
-        if "accuracy" in result:
-            values[_ACCURACY] = protocol_pairs.accuracy_of(scores[rest], same[rest], listed.folds, rest)
-        mixed = 0 < int(same[rest].sum()) < int(rest.sum())
-        values["AUC"] = auc(scores[rest], same[rest]) if mixed else None
-        values["EER"] = equal_error_rate(scores[rest], same[rest]) if mixed else None
-        found = {name: cost(f"pairs {what}", lost, len(rest), value) for name, value in values.items()}
-    if lost_genuine:
-        for target, value in result["tpr@fpr"].items():
-            without = rate_without(value, result["threshold@fpr"][target], int(same.sum()), lost_genuine)
-            if value is not None:
-                why = f"genuine pairs {what}"
-                found[tpr_label(target, rule)] = cost(why, lost_genuine, int(same.sum()), without)
+    values: dict[str, float | None] = {}
+    if "accuracy" in result:
+        values[_ACCURACY] = protocol_pairs.accuracy_of(scores[rest], same[rest], listed.folds, rest)
+    mixed = 0 < int(same[rest].sum()) < int(rest.sum())
+    values["AUC"] = auc(scores[rest], same[rest]) if mixed else None
+    values["EER"] = equal_error_rate(scores[rest], same[rest]) if mixed else None
+    found = costs(f"pairs {what}", lost, len(rest), values)
+    genuine, label = int(same.sum()), lambda target: tpr_label(target, rule)
+    found |= rate_costs(f"genuine pairs {what}", lost_genuine, genuine, result, label)
     if left_out:
         first = _ACCURACY if "accuracy" in result else "AUC"
         if first in found:
@@ -235,9 +219,9 @@ def _measures(scores: Mapping[str, Any]) -> list[Measure]:
         Measure(name.upper(), scores[name], intervals[name], lower_is_better=name == "eer")
         for name in ("auc", "eer")
     ]
-    for target, value in scores["tpr@fpr"].items():
-        note = reason(scores, target) if value is None else ""
-        found.append(Measure(tpr_label(target, rule), value, intervals["tpr@fpr"][target], target, note))
+    found += at_targets(
+        scores, scores["tpr@fpr"], intervals["tpr@fpr"], lambda target: tpr_label(target, rule)
+    )
     return with_costs(scores, found)
 
 
@@ -265,7 +249,7 @@ def _lines(scores: Mapping[str, Any]) -> str:
     lines.append(rule_line(scores))
     if scores["protocol"] == "ytf":
         lines.append(f"frames: {scores['definitions']['frames']}")
-    lines += [f"warning: {warning}" for warning in scores["warnings"]]
+    lines += warning_lines(scores)
     problems = scores["problems"]
     lines += problems[:SHOWN]
     if len(problems) > SHOWN:
@@ -275,18 +259,11 @@ def _lines(scores: Mapping[str, Any]) -> str:
 
 def _folds(scores: Mapping[str, Any]) -> str:
     """A row a fold: thresholds as squared distance, and as the cosine that this is."""
-    rows = [("fold", "pairs", "same", "accuracy", "threshold d2", "as cosine")]
+    rows: list[tuple[str, ...]] = [("fold", "pairs", "same", "accuracy", "threshold d2", "as cosine")]
     for row in scores["folds"]:
-        rows.append(
-            (
-                str(row["fold"]),
-                str(row["pairs"]),
-                str(row["same"]),
-                number(row["accuracy"]),
-                f"{row['threshold']:.2f}",
-                f"{1 - row['threshold'] / 2:.3f}",
-            )
-        )
+        whole = (str(row[name]) for name in ("fold", "pairs", "same"))
+        thresholds = (f"{row['threshold']:.2f}", f"{1 - row['threshold'] / 2:.3f}")
+        rows.append((*whole, number(row["accuracy"]), *thresholds))
     return columns(rows)
 
 

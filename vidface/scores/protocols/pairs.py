@@ -22,6 +22,7 @@ from vidface.scores.metrics.bootstrap import auc_eer_intervals, bootstrap_mean, 
 from vidface.scores.metrics.folds import THRESHOLDS, cut_folds, given_folds, val_at_far
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.scores.metrics.listed_pairs import Operating, auc, equal_error_rate, tpr_of_listed_pairs
+from vidface.scores.protocols.protocol import rates
 from vidface.scores.text import too_few
 
 __all__ = [
@@ -131,9 +132,7 @@ def score_listed_pairs(
     _, person = np.unique(first[same], return_inverse=True)
     intervals = auc_eer_intervals(scores, same, first, second)
     return {
-        "tpr@fpr": {point.target: point.tpr for point in points},
-        "threshold@fpr": {point.target: point.threshold for point in points},
-        "fpr_reached": {point.target: point.fpr for point in points},
+        **rates(points),
         "auc": auc(scores, same),
         "eer": equal_error_rate(scores, same),
         "ci95": {
@@ -219,13 +218,13 @@ def score_folds(
     sizes, of_one = Counter(folds.tolist()), Counter(folds[same].tolist())
     rows = [
         {
-            "fold": number,
-            "pairs": sizes[number],
-            "same": of_one[number],
+            "fold": fold,
+            "pairs": sizes[fold],
+            "same": of_one[fold],
             "accuracy": accuracy,
             "threshold": threshold,
         }
-        for number, accuracy, threshold in zip(
+        for fold, accuracy, threshold in zip(
             sorted(sizes), result.accuracies.tolist(), result.thresholds.tolist(), strict=True
         )
     ]

@@ -18,7 +18,7 @@ from vidface.errors import Warned
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
-from vidface.scores.protocols.protocol import RANKS, cost, rate_without
+from vidface.scores.protocols.protocol import RANKS, rate_costs, rates
 from vidface.scores.text import too_few, tpr_label
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def verify_templates(
 
     Returns:
         ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``counts``; ``warnings``;
-        ``failed``, what pairs with a template without features cost, where there are any.
+        ``failed``, what pairs with a template without features cost.
 
     Raises:
         ValueError: all pairs are of one kind.
@@ -184,11 +184,6 @@ def verify_templates(
         text = f"{empty:,} of {len(same):,} pairs have a template without any feature: they score 0"
         warnings.append(Warned(text, empty / len(same)))
     why = "genuine pairs have a template without any feature and score 0"
-    failed = {
-        tpr_label(p.target, rule): cost(why, lost, genuine, rate_without(p.tpr, p.threshold, genuine, lost))
-        for p in points
-        if lost and p.tpr is not None
-    }
     repeats, opposite = _repeats(first, second, same, len(rows))
     if repeats:
         warnings.append(
@@ -198,11 +193,10 @@ def verify_templates(
     with_itself = int(np.count_nonzero(first == second))
     if with_itself:
         warnings.append(f"{with_itself:,} listed pairs are of a template with itself: they score 1")
+    found = rates(points)
     return {
-        **({"failed": failed} if failed else {}),
-        "tpr@fpr": {point.target: point.tpr for point in points},
-        "threshold@fpr": {point.target: point.threshold for point in points},
-        "fpr_reached": {point.target: point.fpr for point in points},
+        "failed": rate_costs(why, lost, genuine, found, lambda target: tpr_label(target, rule)),
+        **found,
         "counts": {"genuine_pairs": len(same) - impostors, "impostor_pairs": impostors},
         "warnings": warnings,
     }
@@ -286,9 +280,7 @@ def _one_gallery(
 
     ranks = closed_set_rates(outcomes, RANKS)
     result = {
-        "tpir@fpir": {point.target: point.tpir for point in points},
-        "threshold@fpir": {point.target: point.threshold for point in points},
-        "fpir_reached": {point.target: point.fpir for point in points},
+        **rates(points, {"tpir@fpir": "tpir", "threshold@fpir": "threshold", "fpir_reached": "fpir"}),
         **{f"rank{k}": rate for k, rate in ranks.items()},
     }
     intervals = {
