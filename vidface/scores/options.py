@@ -98,11 +98,7 @@ class ScoreOptions(RecipeScoreOptions):
 
 
 def read_options(told: Mapping[str, Any]) -> ScoreOptions:
-    """Options as they were told; what is None is as usual.
-
-    Raises:
-        UsageError: one of them is wrong.
-    """
+    """Options as they were told; what is None is as usual; a `UsageError` where one of them is wrong."""
     try:
         return ScoreOptions.model_validate({name: each for name, each in told.items() if each is not None})
     except ValidationError as error:

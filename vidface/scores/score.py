@@ -18,12 +18,7 @@ __all__ = ["score", "score_file"]
 
 
 def score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> dict[str, Any]:
-    """Score what is in memory.
-
-    Args:
-        scored: from `read_scored`.
-        manifest: the ground truth.
-        options: protocol, splits, targets and the rest.
+    """Score what is in memory, from `read_scored`, against a manifest.
 
     Returns:
         The content of ``scores.json``; its keys are documented in the README and the protocol's page. A number that
@@ -41,13 +36,7 @@ def score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> dict[str
 def score_file(
     path: Path, manifest: Manifest | None, options: ScoreOptions, *, normalise: bool = False
 ) -> Result:
-    """Score a file; without a manifest features of images, by a protocol that needs none.
-
-    Args:
-        path: what `read_scored` reads, or features.
-        manifest: the ground truth, where the protocol needs one.
-        options: protocol, splits, targets and the rest.
-        normalise: as `read_scored` takes it.
+    """Score a file that `read_scored` reads; without a manifest features of images, by a protocol that needs none.
 
     Raises:
         StoreError: the file cannot be used.

@@ -103,11 +103,7 @@ def rows_of(
 
 
 def refuse_count(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> None:
-    """Refuse embeddings that are not one row for each video of the manifest: all rows would be somebody else's.
-
-    Raises:
-        ValueError: both numbers.
-    """
+    """Refuse embeddings that are not one row for each video of the manifest: a `ValueError`."""
     if len(embeddings) != len(manifest.video_ids):
         raise ValueError(
             f"embeddings: {len(embeddings)} rows for the {len(manifest.video_ids)} videos of {manifest.path}: it must "
@@ -130,11 +126,7 @@ def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:
 
 
 def needed_embeddings(scored: Scored, otherwise: str) -> npt.NDArray[np.float32]:
-    """The embeddings.
-
-    Raises:
-        UsageError: a ranking is scored; ``otherwise`` says what is needed.
-    """
+    """The embeddings; of a ranking a `UsageError` that says what is needed."""
     if scored.embeddings is None:
         raise UsageError(f"a ranking holds no embeddings: {otherwise}")
     return scored.embeddings
@@ -190,11 +182,7 @@ def count_unusable(
 
 
 def check_device(device: str) -> None:
-    """Look whether there is a GPU where one is asked for.
-
-    Raises:
-        UsageError: torch finds none.
-    """
+    """Refuse ``cuda`` where torch finds no GPU: a `UsageError`."""
     if device == "cuda":
         import torch
 

@@ -51,14 +51,8 @@ Integers = npt.NDArray[np.int64]
 def score_templates(features: Path, options: ScoreOptions) -> Result:
     """Score features of single images; what a list is not there for is not scored, and a warning says so.
 
-    Args:
-        features: a features file whose videos are the set's images, one row each; or a ``.npy`` of another tool with
-            the rows in the order of ``face_tid_mid``.
-        options: protocol (``ijbb`` or ``ijbc``), the folder of the set's lists, what is done with the features before
-            they are pooled, targets of 1:1, and the rule of FPR and of FPIR.
-
-    Returns:
-        An object for JSON; its keys are documented in ``docs/protocols/ijb.md``.
+    ``features`` is a features file whose videos are the set's images, one row each, or a ``.npy`` of another tool with
+    the rows in the order of ``face_tid_mid``. The keys are documented in ``docs/protocols/ijb.md``.
 
     Raises:
         ManifestError: a list cannot be used, or neither the pairs nor the galleries are there.
@@ -161,11 +155,7 @@ def _protocol_lists(
 
 
 def _scores_of(path: Path, faces: Faces, faces_path: Path, *, in_order: bool) -> npt.NDArray[np.float64]:
-    """The detector's score of every image.
-
-    Raises:
-        ManifestError: the list has not the same images; or not in the same order, where rows are told by their place.
-    """
+    """The detector's score of every image."""
     crops = read_crops(path)
     if crops.images == faces.images:
         return crops.scores

@@ -72,21 +72,16 @@ def score_images(
     fpr_rule: FprRule = DEFAULT_RULE,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Score the images of known people, and everybody unknown as distractors.
+    """Score the images of known people, and everybody unknown as distractors; splits do not matter.
 
     Memory beside the embeddings: two copies of the rows of known people.
 
     Args:
         embeddings: float32 [V, D], L2-normalised or zero, row i for image i of the manifest.
-        manifest: who is in which image; an empty identity is a distractor. Splits do not matter.
+        manifest: who is in which image; an empty identity is a distractor.
         targets: FPR targets of verification, as text; those of identification are `IDENTIFICATION_TARGETS`.
         fpr_rule: which point of the curve a target means, for both.
         device: ``cpu``, or a device as torch names it. Sets speed, not the result. Not yet run on a GPU.
-
-    Returns:
-        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached`` of verification, target -> value or None; ``identification``
-        with the same and ``rank1``; ``ci95``; ``counts``; ``warnings``; ``failed``, what images without an embedding
-        cost.
 
     Raises:
         ValueError: another number of rows than images, or rows that are neither of unit length nor zero.
@@ -144,12 +139,7 @@ def _intervals(
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """An object for JSON, whose keys are documented in ``docs/protocols/trillionpairs.md``.
-
-    Raises:
-        ManifestError: the manifest knows nobody.
-        UsageError: a ranking cannot be scored.
-    """
+    """An object for JSON, whose keys are documented in ``docs/protocols/trillionpairs.md``."""
     embeddings = needed_embeddings(scored, "trillionpairs needs an embeddings file, a .npy or a .bin")
     if not any(manifest.identities):
         raise ManifestError(

@@ -94,21 +94,10 @@ def score_rankings(
     gallery_split: str = "val",
     usable: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
-    """Score rankings, from memory or from a submission file, against the manifest's gallery.
+    """Score rankings (identity -> video ids, best first), from memory or from a file, against the manifest's gallery.
 
     For each identity repeated videos are dropped (the first stays) and at most 100 count; an identity of the gallery
-    that is not ranked scores 0.
-
-    Args:
-        rankings: identity -> video ids, best first.
-        manifest: the ground truth.
-        enrolment_split: only counted.
-        gallery_split: the split whose identities are the ground truth.
-        usable: bool [V], which videos of the manifest have a usable frame; None: that is not known.
-
-    Returns:
-        ``mAP@100``, ``hit@1``, ``hit@5``, ``hit@10``; ``ci95`` with the 95 % intervals of the same names; ``counts``;
-        ``warnings``; ``per_identity``, identity -> AP; and ``failed``, what queries and videos that fail cost each.
+    that is not ranked scores 0. ``usable``, bool [V], says which videos have a usable frame; None: that is not known.
 
     Raises:
         ManifestError: no identity has a gallery video.
@@ -154,12 +143,7 @@ def _wanted(manifest: Manifest, gallery_split: str) -> Wanted:
 def ranked_hits(
     rankings: Mapping[str, Sequence[str]], manifest: Manifest, *, gallery_split: str = "val"
 ) -> tuple[NDArray[np.int64], list[str], NDArray[np.bool_]]:
-    """Which answers are right.
-
-    Args:
-        rankings: identity -> video ids, best first.
-        manifest: the ground truth.
-        gallery_split: the split whose identities are the ground truth.
+    """Which answers of rankings (identity -> video ids, best first) are right.
 
     Returns:
         (gallery, identities, hits): rows of the gallery videos; the I identities of the gallery in text order; bool
@@ -173,11 +157,7 @@ def ranked_hits(
 
 
 def add(result: dict[str, Any], scored: Scored, manifest: Manifest, options: ScoreOptions) -> None:
-    """Add the numbers of a ranking, or of embeddings that are ranked here, to an object of `challenges.begin`.
-
-    Raises:
-        ManifestError: a split is empty, or nobody is enrolled or in the gallery.
-    """
+    """Add the numbers of a ranking, or of embeddings that are ranked here, to an object of `challenges.begin`."""
     splits = {"enrolment_split": options.enrolment_split, "gallery_split": options.gallery_split}
     rankings, usable = scored.rankings, None
     if rankings is not None and scored.embeddings is None:

@@ -61,19 +61,13 @@ def wanted_videos(manifest: Manifest, gallery_split: str) -> Wanted:
 def ranks_by_search(
     embeddings: NDArray[np.float32], manifest: Manifest, wanted: Wanted, enrolment_split: str
 ) -> NDArray[np.int64]:
-    """The rank of every wanted video in the whole ranking of its identity, also beyond 100.
+    """The rank of every wanted video in the whole ranking of its identity, also beyond 100: int64 [N].
 
-    Args:
-        embeddings: float32 [V, D], unit or zero rows, row i for video i of the manifest.
-        manifest: who is in which video.
-        wanted: from `wanted_videos`.
-        enrolment_split: the videos that templates are made of.
-
-    Returns:
-        int64 [N]; 0 where a video is never ranked: it, or all enrolment videos of its identity, have no usable frame.
+    It is 0 where a video is never ranked: it, or all enrolment videos of its identity, have no usable frame.
+    ``embeddings``: float32 [V, D], unit or zero rows, row i for video i of the manifest.
 
     Raises:
-        ValueError: as `rank_gallery`.
+        ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
     """
     refuse_count(embeddings, manifest)
     from vidface.scores.search.ranks import gallery_ranks

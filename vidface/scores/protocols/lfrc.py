@@ -49,11 +49,7 @@ def definition(rule: FprRule = DEFAULT_RULE) -> str:
 
 
 def check_targets(targets: Sequence[str]) -> None:
-    """Look at FPR targets before any work is done.
-
-    Raises:
-        UsageError: one of them is not a rate above 0 and below 1.
-    """
+    """Refuse FPR targets that are no rates, before any work is done: a `UsageError`."""
     for target in targets:
         try:
             fpr_fraction(target)
@@ -78,19 +74,14 @@ def score_all_pairs(
     fpr_rule: FprRule = DEFAULT_RULE,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Score all pairs of videos.
+    """Score all pairs of videos; splits do not matter.
 
     Args:
         embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
-        manifest: who is in which video; splits do not matter.
+        manifest: who is in which video.
         targets: FPR targets as text, so that 1e-4 of a number of pairs is exact.
         fpr_rule: which point of the curve a target means.
         device: ``cpu``, or a device as torch names it. Sets speed, not the result. Not yet run on a GPU.
-
-    Returns:
-        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``ci95`` with ``tpr@fpr``,
-        target -> [low, high] or None; ``counts``; ``warnings``; and ``failed``, what genuine pairs with an unusable
-        video cost each.
 
     Raises:
         ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
@@ -125,11 +116,7 @@ def failed_pairs(
 ) -> dict[str, Any]:
     """What genuine pairs with an unusable video cost TPR at every target; empty where there is none.
 
-    Args:
-        embeddings: float32 [V, D], unit or zero rows.
-        people: int64 [V], from `identity_codes`.
-        result: of these.
-        label: target -> the name of the measure.
+    ``people``: int64 [V], from `identity_codes`; ``label``: target -> the name of the measure.
     """
     known = people >= 0
     usable = people[known & embeddings.any(axis=1)]

@@ -42,10 +42,6 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     """The content of ``scores.json``; its keys are documented in ``docs/protocols/pairs.md``.
 
     ``pairs``: rates over all pairs; ``folds``: also accuracy by folds; ``ytf``: that, by the list's own splits.
-
-    Raises:
-        ManifestError: the list cannot be used, see `read_pairs`; its pairs are all of one kind, or too few for folds.
-        UsageError: no list was said, or a ranking given; ``ytf`` with a list without splits.
     """
     path, protocol, fpr_rule = options.pairs, options.protocol, options.fpr_rule
     if path is None:
@@ -144,12 +140,7 @@ def _people(manifest: Manifest) -> NDArray[np.int64]:
 
 
 def frame_choice(scored: Scored, used: Sequence[int]) -> str:
-    """Which frames the embeddings were made of, in words, from what their file says.
-
-    Args:
-        scored: what is scored.
-        used: rows of the manifest whose videos are in pairs.
-    """
+    """Which frames the embeddings of these rows of the manifest were made of, in words, from what their file says."""
     inputs = scored.inputs
     if scored.frames is None or scored.kept is None or "fps" not in inputs:
         return "not known: a matrix does not say which frames its rows were made of"

@@ -52,12 +52,7 @@ _RARE = (
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """An object for JSON, whose keys are documented in ``docs/protocols/openset.md``, and the whole curve.
-
-    Raises:
-        ManifestError: nobody is enrolled, or there is nothing to search for.
-        UsageError: a ranking cannot be scored, or both splits are the same.
-    """
+    """An object for JSON, whose keys are documented in ``docs/protocols/openset.md``, and the whole curve."""
     embeddings = needed_embeddings(scored, "FNIR at FPIR needs an embeddings file, a .npy or a .bin")
     splits, rule = (options.enrolment_split, options.gallery_split), options.fpr_rule
     numbers, curve = open_set_numbers(

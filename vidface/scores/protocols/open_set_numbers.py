@@ -43,7 +43,7 @@ def open_set_numbers(
     gallery_split: str = "val",
     fpr_rule: FprRule = DEFAULT_RULE,
 ) -> tuple[dict[str, Any], Det | None]:
-    """Enrol, search and score.
+    """Enrol, search and score: the numbers, and the whole curve where there are mated and non-mated searches.
 
     Args:
         embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
@@ -52,12 +52,6 @@ def open_set_numbers(
         enrolment_split: videos that templates are made of.
         gallery_split: videos that are searched for.
         fpr_rule: which point of the curve a target means, see `vidface.scores.metrics.fpr_rules`.
-
-    Returns:
-        ``tpir@fpir``, ``fnir@fpir``, ``threshold@fpir``, ``fpir_reached``, target -> value or None; ``rank1``,
-        ``rank5``, ``rank10``; ``ci95``; ``det``; ``identity_thresholds``; ``per_identity``; ``counts``; ``warnings``;
-        ``failed``, what mated searches without a usable video cost.
-        And the whole curve, None where there are no mated or no non-mated searches.
 
     Raises:
         ManifestError: nobody is enrolled, or there is nothing to search for.

@@ -25,18 +25,6 @@ from vidface.scores.metrics.listed_pairs import Operating, auc, equal_error_rate
 from vidface.scores.protocols.protocol import rates
 from vidface.scores.text import too_few
 
-__all__ = [
-    "FOLDS",
-    "TARGETS",
-    "VAL_TARGET",
-    "accuracy_of",
-    "definitions",
-    "fold_numbers",
-    "pair_scores",
-    "score_folds",
-    "score_listed_pairs",
-]
-
 TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
 VAL_TARGET = "1e-3"
 FOLDS = 10
@@ -75,12 +63,7 @@ def definitions(rule: FprRule, *, folds: bool) -> dict[str, str]:
 def pair_scores(
     embeddings: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The cosine of every pair, in float64.
-
-    Args:
-        embeddings: float32 [V, D], unit or zero rows.
-        first: int64 [P], rows of the embeddings.
-        second: int64 [P].
+    """The cosine of every pair of rows (int64 [P] each) of float32 [V, D], unit or zero.
 
     Returns:
         float64 [P], exactly 0 where one of the two rows is zero; and bool [P], where none is.
@@ -115,14 +98,10 @@ def score_listed_pairs(
     Args:
         scores: float64 [P].
         same: bool [P], what the list says.
-        first: int64 [P], who is in the first video of a pair: any numbers from 0 up; a video of nobody known has one
+        first, second: int64 [P], who is in the videos of a pair: any numbers from 0 up; a video of nobody known has one
             that no other has.
-        second: int64 [P], who is in the second.
         targets: FPR targets as text.
         fpr_rule: which point of the curve a target means.
-
-    Returns:
-        ``tpr@fpr``, ``threshold@fpr``, ``fpr_reached``, ``auc``, ``eer``, ``ci95``, ``counts``, ``warnings``.
 
     Raises:
         ValueError: pairs that are all of one kind.
@@ -179,11 +158,7 @@ def accuracy_of(
 ) -> float | None:
     """Accuracy by folds of the used pairs alone, each in the fold that it has among all; None where it is not defined.
 
-    Args:
-        scores: float64 [U], cosines of the used pairs.
-        same: bool [U].
-        folds: int64 [P], those that the list gives, or None.
-        used: bool [P], which pairs are used; U of them.
+    ``scores`` and ``same`` are of the used pairs; ``used``, bool [P], says which of all these are.
     """
     try:
         return given_folds(np.clip(2 - 2 * scores, 0, 4), same, fold_numbers(folds, len(used))[used]).accuracy
@@ -198,18 +173,7 @@ def score_folds(
     *,
     fpr_rule: FprRule = DEFAULT_RULE,
 ) -> dict[str, Any]:
-    """Accuracy and VAL by folds.
-
-    Args:
-        scores: float64 [P], cosines.
-        same: bool [P].
-        folds: int64 [P], from `fold_numbers`.
-        fpr_rule: of VAL at FAR.
-
-    Returns:
-        ``accuracy``, ``std``, ``standard_error``, ``folds`` with ``fold``, ``pairs``, ``same``, ``accuracy``,
-        ``threshold`` of each, ``threshold`` and ``threshold_accuracy`` (of all pairs at once), ``val@far``; ``ci95``,
-        ``counts``, ``warnings``. Thresholds are squared distances d; as a cosine, 1 - d / 2.
+    """Accuracy and VAL by folds, from cosines [P]; thresholds are squared distances d; as a cosine, 1 - d / 2.
 
     Raises:
         ValueError: fewer than two folds, or pairs that are all of one kind.

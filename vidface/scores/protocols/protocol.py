@@ -73,11 +73,9 @@ class Protocol:
 
 
 def rates(found: Any, names: Mapping[str, str] = TPR) -> dict[str, dict[str, float | None]]:
-    """What is stored of the points at targets: key -> target -> value or None.
+    """What is stored of the points at targets: key -> target -> value or None; ``names``: key -> name of the field.
 
-    Args:
-        found: a list of points, or an object that has a list of each of their fields.
-        names: key -> name of the field.
+    ``found`` is a list of points, or an object that has a list of each of their fields.
     """
     if isinstance(found, list):
         return {key: {point.target: getattr(point, name) for point in found} for key, name in names.items()}
@@ -87,11 +85,7 @@ def rates(found: Any, names: Mapping[str, str] = TPR) -> dict[str, dict[str, flo
 def cost(why: str, failed: int, of: int, without: float | None) -> dict[str, Any]:
     """What a measure loses by trials that fail for want of a usable video: an entry of ``failed`` in a score object.
 
-    Args:
-        why: what they are and what becomes of them, to be read after ``12 of 225``.
-        failed: how many fail.
-        of: how many there are.
-        without: the value over the others; None where it is not known.
+    ``why`` is read after ``12 of 225``; ``without`` is the value over the others, None where it is not known.
     """
     return {"why": why, "failed": failed, "of": of, "without": without}
 

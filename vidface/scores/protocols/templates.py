@@ -24,20 +24,6 @@ from vidface.scores.text import too_few, tpr_label
 if TYPE_CHECKING:
     from vidface.scores.metrics.open_set import SearchOutcomes
 
-__all__ = [
-    "DEFINITIONS",
-    "FPIR_TARGETS",
-    "TARGETS",
-    "Blocks",
-    "Searches",
-    "feature_lengths",
-    "identify_templates",
-    "media_of",
-    "pool_templates",
-    "variant",
-    "verify_templates",
-]
-
 Integers = npt.NDArray[np.int64]
 # Every call gives the features again from the first on: places in the list of images, and their rows.
 Blocks = Callable[[], Iterable[tuple[Integers, npt.NDArray[Any]]]]
@@ -135,14 +121,12 @@ def pool_templates(
 
 def variant(*, norm: bool, detector_score: bool, flip_halves: bool) -> str:
     """What was done with the features before they were pooled, in words."""
-    return ", ".join(
-        (
-            "both halves of each row added (embedding and that of the mirrored image)"
-            if flip_halves
-            else "features as they are in the file",
-            "their norms kept" if norm else "each L2-normalised",
-            "multiplied by the detector's score" if detector_score else "no detector score",
-        )
+    rows = "features as they are in the file"
+    if flip_halves:
+        rows = "both halves of each row added (embedding and that of the mirrored image)"
+    norms = "their norms kept" if norm else "each L2-normalised"
+    return f"{rows}, {norms}, " + (
+        "multiplied by the detector's score" if detector_score else "no detector score"
     )
 
 
@@ -156,17 +140,8 @@ def verify_templates(
 ) -> dict[str, Any]:
     """1:1 over listed pairs of templates: TPR at FPR.
 
-    Args:
-        rows: float32 [T, D], from `pool_templates`.
-        first: int32 [P], places of templates.
-        second: int32 [P], likewise.
-        same: bool [P], whether both are of one person.
-        targets: FPR targets as text.
-        rule: which point of the curve a target means.
-
-    Returns:
-        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``counts``; ``warnings``;
-        ``failed``, what pairs with a template without features cost.
+    ``rows``: float32 [T, D], from `pool_templates`; ``first`` and ``second``: int32 [P], places of templates; ``same``:
+    bool [P], whether both are of one person.
 
     Raises:
         ValueError: all pairs are of one kind.
@@ -218,15 +193,8 @@ def identify_templates(
 ) -> dict[str, Any]:
     """1:N, open set: every probe is searched in each gallery by itself, and the two rates are averaged.
 
-    Args:
-        rows: float32 [T, D], from `pool_templates`.
-        searches: the galleries and the probes.
-        rule: which point of the curve a target FPIR means.
-
-    Returns:
-        ``identification``: ``galleries`` by name and their ``mean``, each with ``tpir@fpir``, ``threshold@fpir`` and
-        ``fpir_reached`` (target -> value or None; the mean has the first only), ``rank1``, ``rank5``, ``rank10``;
-        ``ci95`` of each gallery; ``counts``; ``warnings``.
+    ``identification`` has ``galleries`` by name and their ``mean``, each with ``tpir@fpir``, ``threshold@fpir`` and
+    ``fpir_reached`` (target -> value or None; the mean has the first only), ``rank1``, ``rank5``, ``rank10``.
     """
     from vidface.scores.metrics.open_set import search_outcomes
 
