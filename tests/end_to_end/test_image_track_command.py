@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import struct
-import tarfile
-from collections import defaultdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -32,22 +29,16 @@ class Faces(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Faces:
+def faces(
+    shared_data: Path, photographs: dict[str, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> Faces:
     folder = tmp_path_factory.mktemp("images")
-    found: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
-    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
-        for member in archive:
-            person = Path(member.name).parent.name
-            if member.isfile() and len(found[person]) < EACH:
-                file = archive.extractfile(member)
-                assert file is not None
-                found[person].append((Path(member.name).name, file.read()))
-    often = [person for person in sorted(found) if len(found[person]) == EACH][:PEOPLE]
-    once = [person for person in sorted(found) if len(found[person]) == 1][:DISTRACTORS]
+    often = [person for person, pictures in photographs.items() if len(pictures) >= EACH][:PEOPLE]
+    once = [person for person, pictures in photographs.items() if len(pictures) == 1][:DISTRACTORS]
     listed = [
         (f"face crops/{person}/{name}", person if person in often else "", data)
         for person in (*often, *once)
-        for name, data in found[person]
+        for name, data in list(photographs[person].items())[:EACH]
     ]
     listed = [listed[at] for at in np.random.default_rng(0).permutation(len(listed))]
     for name, _, data in listed:
@@ -64,18 +55,14 @@ def faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Faces:
     ).json  # fmt: skip
     assert (made["rows"], made["identities"], made["unknown"]) == (len(listed), PEOPLE, DISTRACTORS)
     assert made["missing"] == 0
-    features, embeddings, matrix = (
-        folder / name for name in ("features.h5", "embeddings.h5", "features.bin")
-    )
-    ran = vidface(
-        "extract", folder / "set.csv", "-o", features, "--model", model, "--flip", "--json", code=0
-    ).json
+    features, embeddings, matrix = (folder / name for name in ("f.h5", "embeddings.h5", "features.bin"))
+    words = ("extract", folder / "set.csv", "-o", features, "--model", model, "--flip", "--json")
+    ran = vidface(*words, code=0).json
     assert (ran["videos"], ran["frames"]) == (len(listed), len(listed))
     vidface("cluster", features, "-o", embeddings, "--json", code=0)
     vidface("submit", embeddings, "--manifest", folder / "set.csv", "--format", "lfrc", "-o", matrix, code=0)
-    return Faces(
-        folder, [name for name, _, _ in listed], [person for _, person, _ in listed], embeddings, matrix
-    )
+    names, people, _ = (list(column) for column in zip(*listed, strict=True))
+    return Faces(folder, names, people, embeddings, matrix)
 
 
 def read_bin(path: Path) -> np.ndarray:
@@ -108,9 +95,7 @@ def test_the_row_order_and_the_flip_are_the_challenges(faces: Faces, shared_data
     session = onnxruntime.InferenceSession(shared_data / "models" / "mobilefacenet_128.onnx")
     given = session.get_inputs()[0].name
     for at in range(0, len(faces.names), 7):
-        pixels = np.asarray(
-            Image.open(io.BytesIO((faces.folder / faces.names[at]).read_bytes())).convert("RGB")
-        )
+        pixels = np.asarray(Image.open(faces.folder / faces.names[at]).convert("RGB"))
         both = np.stack([pixels, pixels[:, ::-1]]).astype(np.float64) / 255
         both = (both - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
         summed = session.run(None, {given: both.transpose(0, 3, 1, 2).astype(np.float32)})[0].sum(axis=0)
@@ -201,14 +186,7 @@ def searches(rows: np.ndarray, who: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 @pytest.mark.parametrize("rule", ["at-most", "nearest", "interpolated"])
 def test_identification_at_1e_3(large: tuple[Path, Path, np.ndarray, np.ndarray], rule: str) -> None:
     manifest, features, rows, who = large
-    asked: tuple[Any, ...] = (
-        "--manifest",
-        manifest,
-        "--protocol",
-        "trillionpairs",
-        "--targets",
-        "1e-4,1e-5,1e-8",
-    )
+    asked = ("--manifest", manifest, "--protocol", "trillionpairs", "--targets", "1e-4,1e-5,1e-8")
     found = vidface("score", features, *asked, "--fpr-rule", rule, "--json", code=0).json
     mate, beside, alone = searches(rows, who)
     assert len(alone) == 1250  # 1.25 searches without a mate may be accepted: one, by every rule

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,17 +26,13 @@ class Faces(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Faces:
+def faces(
+    shared_data: Path, photographs: dict[str, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> Faces:
     folder = tmp_path_factory.mktemp("interop-images")
-    found: dict[str, list[bytes]] = defaultdict(list)
-    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
-        for member in archive:
-            person = Path(member.name).parent.name
-            if member.isfile() and len(found[person]) < EACH and (file := archive.extractfile(member)):
-                found[person].append(file.read())
-    often = [person for person in sorted(found) if len(found[person]) == EACH][:PEOPLE]
-    once = [person for person in sorted(found) if len(found[person]) == 1][:DISTRACTORS]
-    pictures = [(person, data) for person in (*often, *once) for data in found[person]]
+    often = [person for person, found in photographs.items() if len(found) >= EACH][:PEOPLE]
+    once = [person for person, found in photographs.items() if len(found) == 1][:DISTRACTORS]
+    pictures = [(who, data) for who in (*often, *once) for data in [*photographs[who].values()][:EACH]]
     pictures = [pictures[at] for at in np.random.default_rng(5).permutation(len(pictures))]
     (folder / "images").mkdir()
     for number, (_, data) in enumerate(pictures, 1):

@@ -110,15 +110,6 @@ def test_text_for_people(whole: Whole, shards: list[Path], tmp_path: Path) -> No
     assert vidface("extract", whole.manifest, *told, code=1).json["already_done"] is True
 
 
-def test_what_all_shards_hold_without_fault_ends_with_0(whole: Whole, tmp_path: Path) -> None:
-    few = write_manifest(whole.manifest.with_name("few.csv"), [(f"v{v:03d}", f"v{v:03d}") for v in range(5)])
-    shard, output = tmp_path / "features.1.h5", tmp_path / "features.h5"
-    vidface("extract", few, "-o", shard, "--model", whole.model, "--shard", "1/1", code=0)
-    ran = vidface("merge", shard, "-o", output, code=0)
-    assert ran.out == f"{output}: written: features of 1 shards: 5 videos, 9 frames\n"
-    assert (tmp_path / "faults.jsonl").read_bytes() == b""
-
-
 def test_wrong_calls_are_one_line(whole: Whole, shards: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "out.h5"
     extract = ("extract", whole.manifest, "-o", output, "--model", whole.model, "--shard")

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from command_line import vidface, write_manifest
+from command_line import Ran, vidface, write_manifest
 
 from vidface.embeddings.embed import embed_weighted, pool_videos
 from vidface.files import store
@@ -58,12 +58,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def cluster(workplace: Path, output: str, *options: object, code: int) -> Ran:
+    words = ("cluster", workplace / "f.h5", "-o", workplace / output, "--threshold", 0.5, *options)
+    return vidface(*words, code=code)
+
+
 def test_cluster_writes_the_weights_of_all_frames(workplace: Path) -> None:
-    said = vidface(
-        *("cluster", workplace / "f.h5", "-o", workplace / "w.h5", "--threshold", 0.5),
-        *("--pool", "size-norm", "--json"),
-        code=0,
-    ).json
+    said = cluster(workplace, "w.h5", "--pool", "size-norm", "--json", code=0).json
     assert (said["pool"], said["frames"], said["kept"]) == ("size-norm", 16 * PEOPLE, 16 * PEOPLE)
     with h5py.File(workplace / "f.h5") as file:
         features, offsets = file["features"][:], file["offsets"][:]
@@ -83,11 +84,8 @@ def test_cluster_writes_the_weights_of_all_frames(workplace: Path) -> None:
 
 
 def test_the_default_is_the_largest_cluster_and_has_no_weights(workplace: Path) -> None:
-    vidface("cluster", workplace / "f.h5", "-o", workplace / "l.h5", "--threshold", 0.5, code=0)
-    vidface(
-        *("cluster", workplace / "f.h5", "-o", workplace / "l2.h5", "--threshold", 0.5, "--pool", "largest"),
-        code=0,
-    )
+    cluster(workplace, "l.h5", code=0)
+    cluster(workplace, "l2.h5", "--pool", "largest", code=0)
     assert (workplace / "l.h5").read_bytes() == (workplace / "l2.h5").read_bytes()
     found = store.read_embeddings(workplace / "l.h5")
     assert found.weights is None
@@ -95,40 +93,23 @@ def test_the_default_is_the_largest_cluster_and_has_no_weights(workplace: Path) 
     with h5py.File(workplace / "f.h5") as file:
         embeddings, kept, _ = pool_videos(file["features"][:], file["offsets"][:], 0.5)
     assert found.embeddings.tobytes() == embeddings.tobytes() and found.kept.tolist() == kept.tolist()
-    vidface(
-        "cluster",
-        workplace / "f.h5",
-        "-o",
-        workplace / "size.h5",
-        "--threshold",
-        0.5,
-        "--pool",
-        "size",
-        code=0,
-    )
+    cluster(workplace, "size.h5", "--pool", "size", code=0)
     by_size = store.read_embeddings(workplace / "size.h5")
-    assert (
-        by_size.attributes["pooling"]
-        == "mean of L2-normalised frames, weighted by cluster size, L2-normalised"
-    )
+    how = "mean of L2-normalised frames, weighted by cluster size, L2-normalised"
+    assert by_size.attributes["pooling"] == how
     assert by_size.weights is not None
     with h5py.File(workplace / "f.h5") as file:
         expected = embed_weighted(file["features"][:], file["offsets"][:], 0.5, by_norm=False)
     assert by_size.weights.tobytes() == expected[3].tobytes()
     assert by_size.embeddings.tobytes() == expected[0].tobytes()
-    said = vidface(
-        *("cluster", workplace / "f.h5", "-o", workplace / "l.h5", "--threshold", 0.5, "--pool", "size-norm"),
-        code=2,
-    )
-    assert "pooling" in said.error
+    assert "pooling" in cluster(workplace, "l.h5", "--pool", "size-norm", code=2).error
 
 
 def test_shares_merge_to_the_bytes_of_the_whole(workplace: Path) -> None:
-    options = ("--threshold", 0.5, "--pool", "size-norm")
     shares = [workplace / f"share{i}.h5" for i in range(3)]
     for i, share in enumerate(shares):
-        vidface("cluster", workplace / "f.h5", "-o", share, *options, "--shard", f"{i + 1}/3", code=0)
-    vidface("cluster", workplace / "f.h5", "-o", workplace / "whole.h5", *options, "--workers", 1, code=0)
+        cluster(workplace, share.name, "--pool", "size-norm", "--shard", f"{i + 1}/3", code=0)
+    cluster(workplace, "whole.h5", "--pool", "size-norm", "--workers", 1, code=0)
     vidface("merge", *shares, "-o", workplace / "merged.h5", code=0)
     assert (workplace / "merged.h5").read_bytes() == (workplace / "whole.h5").read_bytes()
 
