@@ -131,6 +131,7 @@ def test_a_run_from_before_there_were_rules_goes_on(workplace: Path) -> None:
     assert said in vidface("run", recipe).error
     recipe.write_text(RECIPE.format(output="nearest", rule=""))  # and back
     assert "(fpr_rule was nearest, now at-most)" in vidface("run", recipe).error
+    vidface("run", workplace / "nearest.toml", code=0)  # as it was
 
 
 def test_a_report_says_the_rule(workplace: Path, tmp_path: Path) -> None:

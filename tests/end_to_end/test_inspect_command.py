@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 import pytest
-from command_line import MODULE, frames_of, pooling_model, vidface, write_manifest
+from command_line import MODULE, frames_of, vidface, write_manifest
 from PIL import Image
 
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|_[^\x1b]*\x1b\\|[78])")
@@ -72,17 +71,6 @@ def test_the_folder_of_a_run_says_the_rest(small: Any, tmp_path: Path) -> None:
     assert told["threshold"] == "0.45" and told["pooling"] is None
     (tmp_path / "features.h5").unlink()
     assert "features" in vidface("inspect", tmp_path, "v03-1", code=1).error
-
-
-def test_a_contact_sheet_is_written(small: Any, tmp_path: Path) -> None:
-    sheet = tmp_path / "v.png"
-    ran = vidface(
-        *("inspect", small.features, "v03-1", "--manifest", small.manifest, "--sheet", sheet), code=0
-    )
-    assert ran.err == "" and ran.out.endswith(f"{sheet}: written\n")
-    with Image.open(sheet) as image:
-        pixels = np.array(image)
-    assert pixels.shape[1] == 1320 and (pixels == (0x5F, 0xD7, 0x5F)).all(axis=2).sum() > 500
 
 
 def test_a_video_that_failed(small: Any, tmp_path: Path) -> None:
@@ -165,15 +153,6 @@ def test_find_names_the_videos_of_a_person(small: Any, tmp_path: Path) -> None:
     out = vidface(*command, "--threshold", 1, code=0).out  # that nobody is found is an answer
     assert "at or above 1: nobody of 65 videos" in out and out.count("  v03-") == 5 and "* v" not in out
     assert "not compared: 1 videos without a usable frame" in out
-
-
-def test_find_refuses_another_model(small: Any, tmp_path: Path) -> None:
-    Image.fromarray(frames_of(3, 1)[0]).save(tmp_path / "p.png")
-    other = pooling_model(tmp_path / "other.onnx", 56)
-    ran = vidface("find", tmp_path / "p.png", small.features, "--model", other, "--aligned", code=2)
-    assert "made with cells" in ran.error and "not with other" in ran.error
-    ran = vidface("find", tmp_path / "q.png", small.features, "--model", small.model, "--aligned", code=1)
-    assert "q.png: no such file" in ran.error
 
 
 def test_the_person_of_a_photograph_is_found_in_a_film(shared_data: Path, tmp_path: Path) -> None:

@@ -120,19 +120,3 @@ def test_the_text_says_frames_folds_and_rule(ytf: YouTubeFaces) -> None:
     assert sum(line.split()[:2] == [str(n), "8"] for n in range(1, 11) for line in lines) == 10
     assert any(line.startswith("frames: folders of frames whole") for line in lines)
     assert any(line.startswith("FPR rule at-most") for line in lines)
-
-
-def test_a_video_that_is_not_there_costs_its_pair_not_a_hit(ytf: YouTubeFaces, tmp_path: Path) -> None:
-    lines = ytf.splits.read_text().splitlines()
-    lines[10] = lines[10].replace("/1,", "/7,")
-    broken = tmp_path / "splits.txt"
-    broken.write_text("\n".join(lines))
-    options = ("--manifest", ytf.manifest, "--protocol", "ytf", "--pairs", broken, "--json")
-    result: Any = vidface("score", ytf.embeddings, *options, code=1).json
-    distances, same, split = oracle(ytf.features, ytf.splits)
-    keep = np.arange(80) != 10
-    assert result["accuracy"] == pytest.approx(
-        np.mean(by_splits(distances[keep], same[keep], split[keep])), abs=1e-9
-    )
-    assert (result["counts"]["pairs"], result["left_out"]) == (79, {"no such video": 1})
-    assert result["problems"][0].startswith(f"{broken}:11: left out: no such video: ")

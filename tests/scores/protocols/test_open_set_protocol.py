@@ -186,11 +186,8 @@ def test_videos_without_frames_stay_in_both_denominators() -> None:
     manifest, embeddings = mixed_set(3)
     searched = [i for i, split in enumerate(manifest.splits) if split == "find"]
     before = scored(manifest, embeddings)["counts"]
-    known = {
-        who
-        for who, split in zip(manifest.identities, manifest.splits, strict=True)
-        if split == "enrol" and who
-    }
+    rows = zip(manifest.identities, manifest.splits, strict=True)
+    known = {who for who, split in rows if split == "enrol" and who}
     for i in searched:
         if manifest.identities[i] in known:
             embeddings[i] = 0
@@ -204,9 +201,8 @@ def test_videos_without_frames_stay_in_both_denominators() -> None:
 def test_the_curve_in_the_result_is_made_of_its_corners() -> None:
     random = np.random.default_rng(0)
     rows = [(f"e{n}", f"p{n}", "enrol") for n in range(40)]
-    rows += [(f"m{n}", f"p{n % 40}", "find") for n in range(300)] + [
-        (f"u{n}", "", "find") for n in range(900)
-    ]
+    rows += [(f"m{n}", f"p{n % 40}", "find") for n in range(300)]
+    rows += [(f"u{n}", "", "find") for n in range(900)]
     vectors = random.normal(size=(len(rows), 8))
     vectors[40:340] += 0.8 * vectors[[n % 40 for n in range(300)]]
     embeddings = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
@@ -239,9 +235,7 @@ def test_refusals_name_the_splits() -> None:
     manifest, embeddings = mixed_set(0)
     with pytest.raises(UsageError, match="each video would find itself"):
         open_set_numbers(embeddings, manifest, TARGETS, enrolment_split="find", gallery_split="find")
-    with pytest.raises(
-        ManifestError, match="no video with an identity in the enrolment split 'train'; splits here"
-    ):
+    with pytest.raises(ManifestError, match="with an identity in the enrolment split 'train'; splits here"):
         open_set_numbers(embeddings, manifest, TARGETS)
     with pytest.raises(ManifestError, match="no video in the gallery split 'val'; splits here"):
         open_set_numbers(embeddings, manifest, TARGETS, enrolment_split="enrol")

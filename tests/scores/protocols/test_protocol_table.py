@@ -28,13 +28,9 @@ from vidface.scores.scored import Scored
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = ROOT / "docs" / "protocols"
 FILES = ("manifest", "pairs", "meta")
-OPTIONS = {
-    "enrolment_split": "train",
-    "gallery_split": "val",
-    "targets": "1e-2",
-    "fpr_rule": "at-most",
-    "device": "cpu",
-}
+SWEEP = [RecipeScoreOptions, SweepOptions, SweepPoolOptions, EngineOptions]
+OPTIONS = {"enrolment_split": "train", "gallery_split": "val", "targets": "1e-2", "fpr_rule": "at-most"}
+OPTIONS |= {"device": "cpu"}
 
 
 def test_every_protocol_is_where_the_table_says_and_there_is_no_other() -> None:
@@ -109,11 +105,7 @@ def test_help_lists_every_protocol(command: str, names: tuple[str, ...]) -> None
     ("name", "models", "own"),
     [
         ("score", [ScoreOptions], ["manifest_path", "output", "det", "normalise"]),
-        (
-            "sweep",
-            [RecipeScoreOptions, SweepOptions, SweepPoolOptions, EngineOptions],
-            ["manifest_path", "output"],
-        ),
+        ("sweep", SWEEP, ["manifest_path", "output"]),
         ("submit", [SplitOptions], ["manifest_path", "output", "form", "checked", "normalise"]),
     ],
 )
@@ -132,17 +124,8 @@ def test_the_command_line_holds_what_the_model_does(monkeypatch: pytest.MonkeyPa
     for name in TABLE:
         cli.main(["score", "e.h5", "--protocol", name], standalone_mode=False)
         assert seen.pop() == ScoreOptions(protocol=name)
-    words = (
-        "--protocol",
-        "openset",
-        "--gallery-split",
-        "g",
-        "--enrolment-split",
-        "e",
-        "--targets",
-        "0.1, 0.2",
-    )
-    words += ("--pairs", "p", "--meta", "m", "--no-norm", "--flip-halves")
+    words = ("--protocol", "openset", "--gallery-split", "g", "--enrolment-split", "e")
+    words += ("--targets", "0.1, 0.2", "--pairs", "p", "--meta", "m", "--no-norm", "--flip-halves")
     cli.main(["score", "e.h5", *words], standalone_mode=False)
     assert seen.pop() == ScoreOptions(
         protocol="openset",
@@ -202,12 +185,7 @@ def test_videos_without_a_frame_are_counted_also_where_a_protocol_does_not(
     scores = {"protocol": "lfrc", "counts": {}, "warnings": []}
     added = Protocol("lfrc", lambda *_given: Result(scores), str, lambda _scores: [], ())
     monkeypatch.setattr("vidface.scores.score.load", lambda _name: added)
-    found = score(
-        Scored({}, embeddings=rows), read_manifest(tmp_path / "set.csv"), ScoreOptions(protocol="lfrc")
-    )
-    assert found["counts"] == {"zero_embeddings": 2}
+    manifest, options = read_manifest(tmp_path / "set.csv"), ScoreOptions(protocol="lfrc")
+    assert score(Scored({}, embeddings=rows), manifest, options)["counts"] == {"zero_embeddings": 2}
     scores["counts"] = {"zero_embeddings": 1}  # a protocol that looks at two of the three videos
-    found = score(
-        Scored({}, embeddings=rows), read_manifest(tmp_path / "set.csv"), ScoreOptions(protocol="lfrc")
-    )
-    assert found["counts"] == {"zero_embeddings": 1}
+    assert score(Scored({}, embeddings=rows), manifest, options)["counts"] == {"zero_embeddings": 1}

@@ -109,23 +109,13 @@ def test_pairs_are_scored_by_the_definition(
     assert [result["tpr@fpr"][target] for target in ("1e-6", "1e-5", "1e-4")] == [None] * 3
     assert any("1e-6, 1e-5 and 1e-4 is not measured" in warning for warning in result["warnings"])
     words = result["variant"]
-    assert ("norms kept" in words) == norm and (
-        "multiplied by the detector's score" in words
-    ) == detector_score
-
-
-def test_the_variants_are_four_different_numbers(made: template_sets.TemplateSet, matrix: Path) -> None:
-    found = {
-        scored(matrix, made, norm=norm, detector_score=score)["threshold@fpr"]["1e-1"]
-        for norm, score in VARIANTS
-    }
-    assert len(found) == 4
+    assert ("norms kept" in words) == norm
+    assert ("multiplied by the detector's score" in words) == detector_score
 
 
 def test_media_of_one_image_count_as_much_as_media_of_many() -> None:
-    features = np.array(
-        [[1.0, 0], [1, 0], [1, 0], [0, 1]], np.float32
-    )  # three frames of a video, one photograph
+    # Three frames of a video, one photograph.
+    features = np.array([[1.0, 0], [1, 0], [1, 0], [0, 1]], np.float32)
     blocks = [(np.arange(4), features)]
     templates, media = np.zeros(4, np.int64), protocol.media_of(np.zeros(4, np.int64), np.array([5, 5, 5, 9]))
     lengths = protocol.feature_lengths(lambda: blocks, 4)
@@ -279,11 +269,6 @@ def test_more_pairs_than_a_task_are_all_scored(monkeypatch: pytest.MonkeyPatch) 
     rows = np.eye(4, dtype=np.float32)
     first = np.arange(50) % 4
     assert listed_cosines(rows, first, first).tolist() == [1.0] * 50
-
-
-def test_a_pair_of_a_row_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="row 1 or 4 of 4"):
-        listed_cosines(np.eye(4, dtype=np.float32), [0, 1], [1, 4])
 
 
 # -- the lists
