@@ -1,4 +1,4 @@
-"""The commands that make a features file: extract, features (what another tool extracted) and merge (shares of it)."""
+"""The commands up to the embeddings: extract, features (what another tool extracted), merge (shares) and cluster."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from vidface.errors import UsageError, first_few
 from vidface.scores.text import faces_line
 
 if TYPE_CHECKING:
+    from vidface.embeddings.options import ClusterOptions
     from vidface.features.foreign.write import FeaturesResult
     from vidface.features.options import EngineOptions, ExtractOptions
 
@@ -197,3 +198,54 @@ def merge(files: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool)
     if any_failed(result.status):
         print_videos(result, output.with_name(FAULTS_FILE))
     return any_failed(result.status)
+
+
+@click.command(
+    cls=StageCommand,
+    models={
+        "options": "vidface.embeddings.options:ClusterOptions",
+        "engine": "vidface.features.options:EngineOptions",
+    },
+)
+@click.argument("features_path", metavar="FEATURES", type=FILE)
+@output_option("The embeddings file to write.")
+@overwrite_option
+@json_option
+def cluster(
+    features_path: Path,
+    output: Path,
+    options: ClusterOptions,
+    engine: EngineOptions,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
+    """Features -> embeddings: the largest cluster of each video's frames, averaged; or all frames, weighted."""
+    from vidface.embeddings.cluster import cluster as run
+    from vidface.features.engines import open_engine
+
+    with open_engine(engine.name, workers=options.workers, address=engine.address) as where:
+        result = run(features_path, output, options, engine=where, overwrite=overwrite)
+    found = result.embeddings
+    failed = found.status.count("failed")
+    frames, kept = int(found.frames.sum()), int(found.kept.sum())
+    if as_json:
+        print_json(
+            {
+                "output": output,
+                "videos": len(found.video_ids),
+                "frames": frames,
+                "kept": kept,
+                "failed_videos": failed,
+                "threshold": options.cosine(),
+                "pool": options.pool,
+                "by": options.by,
+                "already_done": result.already_done,
+                **lost_nodes(where),
+            }
+        )
+    else:
+        what = f"{len(found.video_ids)} {options.by}s, {kept} of {frames} frames kept"
+        click.echo(f"{output}: {'already there' if result.already_done else 'written'}: {what}")
+        if failed:
+            click.echo(f"{failed} videos have no usable frame: their rows are zero")
+    return int(failed > 0)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vidface.errors import Warned, first_few
+from vidface.errors import ManifestError, Warned, first_few
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_mean
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols import challenges
+from vidface.scores.protocols import challenges, lfrc
 from vidface.scores.protocols.iqiyi_ranks import (
     CUT_OFF,
     Wanted,
@@ -28,7 +28,6 @@ from vidface.scores.protocols.iqiyi_ranks import (
     ranks_in,
     wanted_videos,
 )
-from vidface.scores.protocols.lfrc import TARGETS
 from vidface.scores.protocols.protocol import Protocol, Result
 from vidface.scores.scored import Scored, merge_numbers, no_video, refuse_count, rows_of_splits
 from vidface.submission import check_ranking
@@ -179,7 +178,22 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     return challenges.finish(result, scored, manifest)
 
 
-# It has no targets of its own; those of lfrc stand in the record of what a recipe's files were made from.
+def _score_both(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
+    """Both challenges in one object; what one of them cannot score is a warning."""
+    result = challenges.begin()
+    try:
+        add(result, scored, manifest, options)
+    except ManifestError as error:
+        result["warnings"].append(f"iqiyi not scored: {error}")
+    if scored.embeddings is None:
+        result["warnings"].append("lfrc not scored: a ranking holds no embeddings")
+    else:
+        lfrc.add(result, scored.embeddings, manifest, options)
+    return challenges.finish(result, scored, manifest)
+
+
+# iqiyi has no targets of its own; those of lfrc stand in the record of what a recipe's files were made from.
 PROTOCOLS = (
-    Protocol("iqiyi", _score, challenges.lines, challenges.measures, TARGETS, figures=("rankings",)),
+    Protocol("iqiyi", _score, challenges.lines, challenges.measures, lfrc.TARGETS, ("rankings",)),
+    Protocol("both", _score_both, challenges.lines, challenges.measures, lfrc.TARGETS, ("rankings", "pairs")),
 )

@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
 
 TABLE: dict[str, Entry] = {
-    "both": Entry("both", uses=(*SPLITS, *AIMS, "device")),
+    "both": Entry("iqiyi", uses=(*SPLITS, *AIMS, "device")),
     "iqiyi": Entry("iqiyi", uses=SPLITS),
     "lfrc": Entry("lfrc", uses=(*AIMS, "device")),
     "trillionpairs": Entry("image_track", uses=(*AIMS, "device")),
