@@ -20,6 +20,7 @@ from vidface.commands.options import (
 from vidface.commands.output import (
     any_failed,
     by_kind,
+    fields_of,
     lost_nodes,
     print_done,
     print_json,
@@ -71,7 +72,7 @@ def extract(
         result = run(videos, backbone, output, options, engine=where, faces=faces, overwrite=overwrite)
     if as_json:
         of_faces = ("faces", "template") if result.faces is None else ()
-        told = {name: value for name, value in vars(result).items() if name not in of_faces}
+        told = {name: value for name, value in fields_of(result).items() if name not in of_faces}
         print_json({**told, "device": backbone.device, **lost_nodes(where)})
         return any_failed(result.status)
     print_warnings(result.warnings, err=True)
@@ -156,7 +157,7 @@ def features_from_arrays(
 def _print(result: FeaturesResult, as_json: bool) -> int:
     if as_json:
         names = {"counts": "source_rows", "unlisted": "not_in_manifest"}
-        print_json({names.get(name, name): value for name, value in vars(result).items()})
+        print_json({names.get(name, name): value for name, value in fields_of(result).items()})
         return any_failed(result.status)
     print_done(result, f"{result.videos} videos, {result.rows} rows")
     words = {name.replace("_", " "): n for name, n in result.counts.items() if name != "read" and n}
@@ -187,7 +188,7 @@ def merge(files: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool)
 
     result = run(files, output, overwrite=overwrite)
     if as_json:
-        print_json({name: value for name, value in vars(result).items() if name != "faces" or value})
+        print_json({name: value for name, value in fields_of(result).items() if name != "faces" or value})
         return any_failed(result.status)
     rows = "frames" if result.faces is None else "faces"
     print_done(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option, root_option
-from vidface.commands.output import print_json, print_warnings
+from vidface.commands.output import fields_of, print_json, print_warnings
 from vidface.errors import StoreError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
         "faces": seen.counts,
         "clusters": [group(cluster, "label") for cluster in seen.clusters],
         "tracks": [group(track, "track") for track in seen.tracks],
-        "thresholds": [vars(level) for level in seen.levels],
+        "thresholds": [fields_of(level) for level in seen.levels],
         "pairs": {
             "edges": seen.edges.tolist(),
             "together": seen.together.tolist(),
@@ -200,7 +199,7 @@ def find_command(picture: Path, searched: Path, options: FindOptions, as_json: b
                 "compared": found.compared,
                 "above": found.above,
                 "empty": found.empty,
-                "hits": [dataclasses.asdict(hit) for hit in found.hits],
+                "hits": [fields_of(hit) for hit in found.hits],
                 "warnings": backbone.warnings,
             }
         )

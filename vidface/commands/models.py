@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidface.commands.options import DIRECTORY, FILE, json_option, output_option, reading
-from vidface.commands.output import print_json
+from vidface.commands.output import fields_of, print_json
 from vidface.errors import UsageError, VidfaceError
 from vidface.scores.text import columns
 
@@ -59,7 +59,7 @@ def budget(
     if as_json:
         exceeding = [{"limit": e.limit, "value": e.value, "allowed": e.allowed} for e in over]
         told = {**_budget_json(found), "limits": limits, "within": within, "over": exceeding, "tried": trial}
-        layers = [{**vars(layer), "output": list(layer.output)} for layer in found.layers]
+        layers = [{**fields_of(layer), "output": list(layer.output)} for layer in found.layers]
         print_json(told | ({"layers": layers} if with_layers else {}))
     else:
         click.echo(_budget_text(found, with_layers))
@@ -101,7 +101,7 @@ def export_command(checkpoint: Path, output: Path, faces: Path | None, as_json: 
     images, faults = (None, []) if faces is None else _read_faces(faces)
     made = export(checkpoint, output, images)
     if as_json:
-        told = {"output" if name == "model" else name: value for name, value in vars(made).items()}
+        told = {"output" if name == "model" else name: value for name, value in fields_of(made).items()}
         print_json({**told, "faults": faults})
     else:
         click.echo(f"{made.model}, {made.card}: written, {made.model.stat().st_size:,} bytes")

@@ -55,6 +55,12 @@ def _path(value: object) -> str:
     return str(value)
 
 
+def fields_of(result: Any) -> dict[str, Any]:
+    """The fields of a result by name, in their order."""
+    found: dict[str, Any] = vars(result) if hasattr(result, "__dict__") else result._asdict()
+    return found
+
+
 def print_done(result: Any, what: str) -> None:
     """Say that a file is there, and what is in it."""
     click.echo(f"{result.output}: {'already there' if result.already_done else 'written'}: {what}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidface.commands.options import FILE, StageCommand, fpr_rule_option, json_option, output_option
-from vidface.commands.output import print_json, print_warnings
+from vidface.commands.output import fields_of, print_json, print_warnings
 from vidface.errors import UsageError
 from vidface.files.atomic import spare_inputs
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
@@ -105,7 +105,7 @@ def dataset_pack(source: Path, output: Path, as_json: bool, **given: Any) -> int
     made = pack(source, output, **given)
     size = sum(path.stat().st_size for path in made.outputs)
     if as_json:
-        print_json({**vars(made), "bytes": size})
+        print_json({**fields_of(made), "bytes": size})
         return int(made.unusable_pairs > 0)
     if made.unusable_pairs:
         for line in made.problems:
