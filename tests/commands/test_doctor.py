@@ -275,13 +275,8 @@ def test_the_report_is_aligned_and_ends_with_the_verdict(healthy: dict[str, Any]
 
 
 def test_the_report_ends_with_the_problems(healthy: dict[str, Any]) -> None:
-    missing = {
-        **healthy,
-        "libraries": {"av": None},
-        "memory_bytes": None,
-        "problems": ["av is gone", "so is torch"],
-    }
-    text = doctor.report_lines(missing)
+    missing = {"libraries": {"av": None}, "memory_bytes": None, "problems": ["av is gone", "so is torch"]}
+    text = doctor.report_lines({**healthy, **missing})
     assert text.endswith("\n\nproblem: av is gone\nproblem: so is torch")
     assert "no problems" not in text
     assert any(line.split() == ["av", "missing"] for line in text.splitlines())

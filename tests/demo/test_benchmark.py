@@ -19,14 +19,9 @@ from vidface.demo.benchmark import Plan, make_benchmark
 from vidface.demo.sources import drawn_faces, faces_from_folder
 from vidface.errors import MediaError, UsageError
 
-PLAN: dict[str, Any] = {
-    "identities": 3,
-    "videos_per_identity": 3,
-    "frames_per_video": 5,
-    "noise_frames": 6,
-    "distractors": 2,
-    "seed": 11,
-}
+NUMBERS = ("identities", "videos_per_identity", "frames_per_video", "noise_frames", "distractors", "seed")
+PLAN = dict(zip(NUMBERS, (3, 3, 5, 6, 2, 11), strict=True))
+REAL = dict(zip(NUMBERS, (4, 2, 3, 6, 2, 3), strict=True))
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -129,16 +124,6 @@ def photographs(root: Path, counts: dict[str, int]) -> dict[bytes, tuple[str, st
             Image.fromarray(pixels).save(root / name / f"{number}.png")
             known[pixels.tobytes()] = (name, f"{number}.png")
     return known
-
-
-REAL: dict[str, Any] = {
-    "identities": 4,
-    "videos_per_identity": 2,
-    "frames_per_video": 3,
-    "noise_frames": 6,
-    "distractors": 2,
-    "seed": 3,
-}
 
 
 def test_a_photograph_is_used_once_and_belongs_to_whom_the_truth_says(tmp_path: Path) -> None:

@@ -112,15 +112,8 @@ def test_shares_merge_to_the_bytes_of_the_whole(workplace: Path) -> None:
 
 
 def test_a_sweep_and_a_recipe_pool_by_weight(workplace: Path) -> None:
-    common = (
-        "sweep",
-        workplace / "f.h5",
-        "--manifest",
-        workplace / "set.csv",
-        "--thresholds",
-        "none,0.5",
-        "--json",
-    )
+    common = ("sweep", workplace / "f.h5", "--manifest", workplace / "set.csv", "--json")
+    common = (*common, "--thresholds", "none,0.5")
     largest, weighted = (vidface(*common, "--pool", pool, code=0).json for pool in ("largest", "size-norm"))
     assert "pooling" not in largest["inputs"] and "weighted" in weighted["inputs"]["pooling"]
     assert largest["rows"][1]["mAP@100"] < 0.7 < weighted["rows"][1]["mAP@100"] == 1.0

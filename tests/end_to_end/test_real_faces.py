@@ -23,6 +23,9 @@ PEOPLE = 80  # of those who have 6 or more pictures
 DISTRACTORS = 25
 OWN, NOISE = 3, 7  # 5 frames of 5 strangers, 1 thing, 1 covered face: no cluster should outnumber the person
 
+PLAN = {"identities": PEOPLE, "videos_per_identity": 2, "distractors": DISTRACTORS, "seed": 11}
+PLAN |= {"frames_per_video": OWN, "noise_frames": NOISE}
+
 
 @pytest.fixture(scope="module")
 def bench(
@@ -34,14 +37,7 @@ def bench(
     manifest = make_benchmark(
         folder / "bench",
         faces_from_folder(folder / "faces", min_images=6),
-        Plan(
-            identities=PEOPLE,
-            videos_per_identity=2,
-            frames_per_video=OWN,
-            noise_frames=NOISE,
-            distractors=DISTRACTORS,
-            seed=11,
-        ),
+        Plan(**PLAN),
     )
     features = folder / "features.h5"
     model = shared_data / "models" / "mobilefacenet_128.onnx"

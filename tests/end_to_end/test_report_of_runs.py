@@ -28,11 +28,7 @@ def chromium() -> Iterator[Any]:
 
 
 def test_a_report_of_drawn_people(chromium: Any, tmp_path: Path) -> None:
-    manifest = make_benchmark(
-        tmp_path / "bench",
-        drawn_faces(45, seed=5),
-        Plan(**PLAN),
-    )
+    manifest = make_benchmark(tmp_path / "bench", drawn_faces(45, seed=5), Plan(**PLAN))
     features, embeddings = tmp_path / "features.h5", tmp_path / "embeddings.h5"
     (model,) = DEMO.glob("*.safetensors")
     vidface("extract", manifest, "-o", features, "--model", model, code=0)

@@ -77,11 +77,8 @@ def oracle(features: Path, splits: Path) -> tuple[np.ndarray, np.ndarray, np.nda
         video[name] = mean / np.linalg.norm(mean)
     rows = [line.split(", ") for line in splits.read_text().splitlines()]
     distances = [float(np.sum((video[row[2]] - video[row[3]]) ** 2)) for row in rows]
-    return (
-        np.array(distances),
-        np.array([row[-1] == "1" for row in rows]),
-        np.array([int(row[0]) for row in rows]),
-    )
+    same, split = [row[-1] == "1" for row in rows], [int(row[0]) for row in rows]
+    return np.array(distances), np.array(same), np.array(split)
 
 
 def by_splits(distances: np.ndarray, same: np.ndarray, split: np.ndarray) -> list[float]:

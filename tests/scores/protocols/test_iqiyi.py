@@ -70,13 +70,8 @@ def test_a_distractor_stays_in_the_gallery_and_costs_rank() -> None:
 
 def test_any_one_video_of_an_identity_is_a_hit_while_each_is_a_search_of_its_own_in_an_open_set() -> None:
     """Two numbers for the same embeddings have two names: one of p's two videos is nearer to q."""
-    rows = [
-        ("tp", "p", "train"),
-        ("tq", "q", "train"),
-        ("p1", "p", "val"),
-        ("p2", "p", "val"),
-        ("q1", "q", "val"),
-    ]
+    rows = [("tp", "p", "train"), ("tq", "q", "train")]
+    rows += [("p1", "p", "val"), ("p2", "p", "val"), ("q1", "q", "val")]
     embeddings = np.array([[1, 0], [0, 1], [1, 0], [0.6, 0.8], [0, 1]], np.float32)
     manifest = manifest_of(rows)
     iqiyi = score_rankings(rank_gallery(embeddings, manifest), manifest)

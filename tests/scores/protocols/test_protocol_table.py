@@ -127,16 +127,9 @@ def test_the_command_line_holds_what_the_model_does(monkeypatch: pytest.MonkeyPa
     words = ("--protocol", "openset", "--gallery-split", "g", "--enrolment-split", "e")
     words += ("--targets", "0.1, 0.2", "--pairs", "p", "--meta", "m", "--no-norm", "--flip-halves")
     cli.main(["score", "e.h5", *words], standalone_mode=False)
-    assert seen.pop() == ScoreOptions(
-        protocol="openset",
-        gallery_split="g",
-        enrolment_split="e",
-        targets=["0.1", "0.2"],
-        pairs=Path("p"),
-        meta=Path("m"),
-        norm=False,
-        flip_halves=True,
-    )
+    said = {"gallery_split": "g", "enrolment_split": "e", "targets": ["0.1", "0.2"]}
+    files = {"pairs": Path("p"), "meta": Path("m")}
+    assert seen.pop() == ScoreOptions(protocol="openset", **said, **files, norm=False, flip_halves=True)
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -131,15 +131,9 @@ def test_a_medium_belongs_to_its_template() -> None:
     features = np.array([[1.0, 0], [1, 0], [0, 1], [1, 1]], np.float32)
     templates = np.array([0, 0, 1, 1])
     blocks = [(np.arange(4), features)]
-    rows = protocol.pool_templates(
-        lambda: blocks,
-        protocol.feature_lengths(lambda: blocks, 4),
-        templates,
-        protocol.media_of(templates, np.array([8, 8, 8, 2])),
-        None,
-        norm=True,
-        dimension=2,
-    )
+    media = protocol.media_of(templates, np.array([8, 8, 8, 2]))
+    lengths = protocol.feature_lengths(lambda: blocks, 4)
+    rows = protocol.pool_templates(lambda: blocks, lengths, templates, media, None, norm=True, dimension=2)
     assert rows[0].tolist() == [1, 0] and rows[1] == pytest.approx(np.array([1, 2]) / 5**0.5)
 
 
