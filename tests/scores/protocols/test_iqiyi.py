@@ -8,6 +8,7 @@ from small_sets import manifest_of, random_set
 
 from vidface.errors import ManifestError
 from vidface.manifest.manifest import Manifest
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.challenges import measures
 from vidface.scores.protocols.iqiyi import rank_gallery, score_rankings
 from vidface.scores.protocols.open_set_numbers import open_set_numbers
@@ -75,7 +76,7 @@ def test_any_one_video_of_an_identity_is_a_hit_while_each_is_a_search_of_its_own
     embeddings = np.array([[1, 0], [0, 1], [1, 0], [0.6, 0.8], [0, 1]], np.float32)
     manifest = manifest_of(rows)
     iqiyi = score_rankings(rank_gallery(embeddings, manifest), manifest)
-    openset, _ = open_set_numbers(embeddings, manifest, ["0.5"], enrolment_split="train", gallery_split="val")
+    openset, _ = open_set_numbers(embeddings, manifest, ScoreOptions(protocol="openset", targets=["0.5"]))
     assert iqiyi["hit@1"] == 1.0  # both of two identities
     assert openset["rank1"] == 2 / 3  # two of three videos
     assert not {"rank1", "rank5", "rank10"} & set(iqiyi) and not {"hit@1", "hit@5", "hit@10"} & set(openset)

@@ -12,6 +12,7 @@ from small_sets import manifest_of
 
 from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import Manifest
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.open_set_numbers import STEPS, open_set_numbers
 
 TARGETS = ["0.2", "0.1", "0.05", "1e-4"]
@@ -43,12 +44,15 @@ def mixed_set(
     return manifest_of([rows[i] for i in order]), embeddings[order]
 
 
+def options_of(targets: list[str] = TARGETS, **options: Any) -> ScoreOptions:
+    usual = {"enrolment_split": "enrol", "gallery_split": "find"}
+    return ScoreOptions(protocol="openset", targets=targets, **(usual | options))
+
+
 def scored(
     manifest: Manifest, embeddings: np.ndarray, targets: list[str] = TARGETS, **options: Any
 ) -> dict[str, Any]:
-    return open_set_numbers(
-        embeddings, manifest, targets, enrolment_split="enrol", gallery_split="find", **options
-    )[0]
+    return open_set_numbers(embeddings, manifest, options_of(targets, **options))[0]
 
 
 def matrix(manifest: Manifest, embeddings: np.ndarray) -> tuple[list[str], list[int], np.ndarray]:
@@ -206,9 +210,7 @@ def test_the_curve_in_the_result_is_made_of_its_corners() -> None:
     vectors = random.normal(size=(len(rows), 8))
     vectors[40:340] += 0.8 * vectors[[n % 40 for n in range(300)]]
     embeddings = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    result, curve = open_set_numbers(
-        embeddings, manifest_of(rows), ["0.1"], enrolment_split="enrol", gallery_split="find"
-    )
+    result, curve = open_set_numbers(embeddings, manifest_of(rows), options_of(["0.1"]))
     told = result["det"]
     assert curve is not None and told["corners"] == 901 and 100 < len(told["fpir"]) <= STEPS
     assert told["fpir"][0] == 0 and told["fpir"][-1] == 1
@@ -233,9 +235,10 @@ def test_between_thresholds_there_are_no_intervals() -> None:
 
 def test_refusals_name_the_splits() -> None:
     manifest, embeddings = mixed_set(0)
-    with pytest.raises(UsageError, match="each video would find itself"):
-        open_set_numbers(embeddings, manifest, TARGETS, enrolment_split="find", gallery_split="find")
-    with pytest.raises(ManifestError, match="with an identity in the enrolment split 'train'; splits here"):
-        open_set_numbers(embeddings, manifest, TARGETS)
-    with pytest.raises(ManifestError, match="no video in the gallery split 'val'; splits here"):
-        open_set_numbers(embeddings, manifest, TARGETS, enrolment_split="enrol")
+    for splits, error, words in (
+        (("find", "find"), UsageError, "each video would find itself"),
+        (("train", "val"), ManifestError, "with an identity in the enrolment split 'train'; splits here"),
+        (("enrol", "val"), ManifestError, "no video in the gallery split 'val'; splits here"),
+    ):
+        with pytest.raises(error, match=words):
+            scored(manifest, embeddings, enrolment_split=splits[0], gallery_split=splits[1])

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from vidface.errors import ManifestError
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
+from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT, FprRule
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.lfrc import failed_pairs, identity_codes
 from vidface.scores.protocols.protocol import (
@@ -65,27 +65,17 @@ class _Rows:
 
 
 def score_images(
-    embeddings: npt.NDArray[np.float32],
-    manifest: Manifest,
-    targets: Sequence[str] = TARGETS,
-    *,
-    fpr_rule: FprRule = DEFAULT_RULE,
-    device: str = "cpu",
+    embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
 ) -> dict[str, Any]:
     """Score the images of known people, and everybody unknown as distractors; splits do not matter.
 
-    Memory beside the embeddings: two copies of the rows of known people.
-
-    Args:
-        embeddings: float32 [V, D], L2-normalised or zero, row i for image i of the manifest.
-        manifest: who is in which image; an empty identity is a distractor.
-        targets: FPR targets of verification, as text; those of identification are `IDENTIFICATION_TARGETS`.
-        fpr_rule: which point of the curve a target means, for both.
-        device: ``cpu``, or a device as torch names it. Sets speed, not the result. Not yet run on a GPU.
+    The targets of the options are those of verification; those of identification are `IDENTIFICATION_TARGETS`. Memory
+    beside the embeddings: two copies of the rows of known people.
 
     Raises:
         ValueError: another number of rows than images, or rows that are neither of unit length nor zero.
     """
+    targets, rule, device = options.targets, options.fpr_rule, options.device
     refuse_count(embeddings, manifest)
     from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
     from vidface.scores.metrics.mate_search import search_among_distractors
@@ -95,16 +85,16 @@ def score_images(
     rows, people = embeddings[known], codes[known]
     far = _Rows(embeddings, np.flatnonzero(codes < 0))
     pairs = tpr_of_all_pairs(
-        rows, people, targets, rule=fpr_rule, distractors=far if len(far) else None, device=device
+        rows, people, targets, rule=rule, distractors=far if len(far) else None, device=device
     )
-    search = search_among_distractors(rows, people, far, IDENTIFICATION_TARGETS, rule=fpr_rule, device=device)
+    search = search_among_distractors(rows, people, far, IDENTIFICATION_TARGETS, rule=rule, device=device)
     intervals = _intervals(pairs.targets, pairs.tpr, pairs.hits_by_identity, pairs.pairs_by_identity)
     searched = _intervals(search.targets, search.tpr, search.hits_by_identity, search.mated_by_identity)
     first = _intervals(["rank1"], [search.rank1], search.first_by_identity[None], search.mated_by_identity)
-    failed = failed_pairs(rows, people, pairs, partial(_label, "verification", fpr_rule))
+    failed = failed_pairs(rows, people, pairs, partial(_label, "verification", rule))
     there = np.bincount(people[rows.any(axis=1)], minlength=1)
     lost = search.mated - int((there * (there - 1)).sum())
-    names_of = [_label("identification", fpr_rule, target) for target in IDENTIFICATION_TARGETS]
+    names_of = [_label("identification", rule, target) for target in IDENTIFICATION_TARGETS]
     why = "searches with a mate have an image without an embedding and score 0"
     failed |= costs(why, lost, search.mated, dict.fromkeys((*names_of, _FIRST)))
     return {
@@ -145,11 +135,10 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
         raise ManifestError(
             f"{manifest.path}: no image has an identity, so there is nobody to compare: make the manifest with --labels"
         )
-    rule = options.fpr_rule
-    numbers = score_images(embeddings, manifest, options.targets, fpr_rule=rule, device=options.device)
+    numbers = score_images(embeddings, manifest, options)
     what = "images have no embedding: they score 0 with everybody and stay counted"
     count_unusable(numbers, what, scored, manifest)
-    return Result({**numbers, "definitions": {**DEFINITIONS, "fpr_rule": FPR_RULE_TEXT[rule]}})
+    return Result({**numbers, "definitions": {**DEFINITIONS, "fpr_rule": FPR_RULE_TEXT[options.fpr_rule]}})
 
 
 def _parts(scores: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:

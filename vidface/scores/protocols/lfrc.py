@@ -67,21 +67,9 @@ def identity_codes(manifest: Manifest) -> tuple[npt.NDArray[np.int64], list[str]
 
 
 def score_all_pairs(
-    embeddings: npt.NDArray[np.float32],
-    manifest: Manifest,
-    targets: Sequence[str] = TARGETS,
-    *,
-    fpr_rule: FprRule = DEFAULT_RULE,
-    device: str = "cpu",
+    embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
 ) -> dict[str, Any]:
-    """Score all pairs of videos; splits do not matter.
-
-    Args:
-        embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
-        manifest: who is in which video.
-        targets: FPR targets as text, so that 1e-4 of a number of pairs is exact.
-        fpr_rule: which point of the curve a target means.
-        device: ``cpu``, or a device as torch names it. Sets speed, not the result. Not yet run on a GPU.
+    """Score all pairs of float32 [V, D], unit or zero rows, row i for video i of the manifest; splits do not matter.
 
     Raises:
         ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
@@ -89,13 +77,14 @@ def score_all_pairs(
     from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 
     people, _ = identity_codes(manifest)
-    result = tpr_of_all_pairs(embeddings, people, targets, rule=fpr_rule, device=device)
+    targets, rule = options.targets, options.fpr_rule
+    result = tpr_of_all_pairs(embeddings, people, targets, rule=rule, device=options.device)
     intervals = {
         target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
         for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)
     }
     return {
-        "failed": failed_pairs(embeddings, people, result, lambda target: tpr_label(target, fpr_rule)),
+        "failed": failed_pairs(embeddings, people, result, lambda target: tpr_label(target, rule)),
         **rates(result),
         "ci95": {"tpr@fpr": intervals},
         "counts": {
@@ -129,10 +118,8 @@ def add(
     result: dict[str, Any], embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
 ) -> None:
     """Add the numbers of all pairs to an object of `challenges.begin`."""
-    rule = options.fpr_rule
-    found = score_all_pairs(embeddings, manifest, options.targets, fpr_rule=rule, device=options.device)
-    merge_numbers(result, found)
-    result["definitions"]["lfrc"] = definition(rule)
+    merge_numbers(result, score_all_pairs(embeddings, manifest, options))
+    result["definitions"]["lfrc"] = definition(options.fpr_rule)
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:

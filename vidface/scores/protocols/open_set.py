@@ -55,14 +55,7 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     """An object for JSON, whose keys are documented in ``docs/protocols/openset.md``, and the whole curve."""
     embeddings = needed_embeddings(scored, "FNIR at FPIR needs an embeddings file, a .npy or a .bin")
     splits, rule = (options.enrolment_split, options.gallery_split), options.fpr_rule
-    numbers, curve = open_set_numbers(
-        embeddings,
-        manifest,
-        options.targets,
-        enrolment_split=splits[0],
-        gallery_split=splits[1],
-        fpr_rule=rule,
-    )
+    numbers, curve = open_set_numbers(embeddings, manifest, options)
     used = [i for i, split in enumerate(manifest.splits) if split in splits]
     what = (
         "videos have no usable frame: as searches they score 0 with everybody and stay counted, in templates they are "

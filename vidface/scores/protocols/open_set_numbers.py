@@ -20,6 +20,7 @@ from vidface.errors import UsageError, Warned
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.protocol import RANKS, costs, rates
 from vidface.scores.scored import refuse_count, rows_of_splits
 
@@ -35,29 +36,19 @@ STEPS = 200  # of the curve in the result; a file has them all
 
 
 def open_set_numbers(
-    embeddings: npt.NDArray[np.float32],
-    manifest: Manifest,
-    targets: Sequence[str] = TARGETS,
-    *,
-    enrolment_split: str = "train",
-    gallery_split: str = "val",
-    fpr_rule: FprRule = DEFAULT_RULE,
+    embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
 ) -> tuple[dict[str, Any], Det | None]:
     """Enrol, search and score: the numbers, and the whole curve where there are mated and non-mated searches.
 
-    Args:
-        embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
-        manifest: who is in which video, and in which split.
-        targets: FPIR targets as text, so that 1e-2 of a number of searches is exact.
-        enrolment_split: videos that templates are made of.
-        gallery_split: videos that are searched for.
-        fpr_rule: which point of the curve a target means, see `vidface.scores.metrics.fpr_rules`.
+    ``embeddings``: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
 
     Raises:
         ManifestError: nobody is enrolled, or there is nothing to search for.
         UsageError: both splits are the same.
         ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
     """
+    targets, rule = options.targets, options.fpr_rule
+    enrolment_split, gallery_split = options.enrolment_split, options.gallery_split
     refuse_count(embeddings, manifest)
     from vidface.scores.metrics.identity_thresholds import identity_thresholds
     from vidface.scores.metrics.open_set import closed_set_rates, det, fnir_at_fpir, search_outcomes
@@ -78,7 +69,7 @@ def open_set_numbers(
     probes, identities = embeddings[searched], np.arange(len(names))
 
     outcomes = search_outcomes(probes, templates, own, identities)
-    points, notes = fnir_at_fpir(outcomes, targets, rule=fpr_rule)
+    points, notes = fnir_at_fpir(outcomes, targets, rule=rule)
     warnings: list[str] = list(notes)
     # Who is drawn together: all searches of one person, and each video of nobody known.
     units = [person or f"\0{row}" for row, person in enumerate(people)]
@@ -90,7 +81,7 @@ def open_set_numbers(
         text = f"{unusable} of {len(names)} enrolled identities have no usable video: they score 0"
         warnings.append(Warned(text, unusable / len(names)))
     usable = np.asarray(probes.any(axis=1), np.bool_) & np.asarray(templates.any(axis=1), np.bool_)[own]
-    failed = _failed(outcomes, points, usable, fpr_rule)
+    failed = _failed(outcomes, points, usable, rule)
     warnings += [
         f"thresholds of single identities at {target} are not measured: in the half they are chosen on, searches of "
         f"other people are fewer than 1/{target}"
@@ -103,7 +94,7 @@ def open_set_numbers(
         "failed": failed,
         **rates(points, _STORED),
         **{f"rank{k}": value for k, value in closed_set_rates(outcomes, RANKS).items()},
-        "ci95": _intervals(outcomes, points, unit, fpr_rule),
+        "ci95": _intervals(outcomes, points, unit, rule),
         "det": None if curve is None else _steps(curve),
         "identity_thresholds": {
             target: None if found is None else _summary(found, judged)
