@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
 from vidface.demo.people.head import Brush, Head, Ink, Points, both_sides, ink, mirror, oval, smooth
 from vidface.demo.people.people import Person
 
-__all__ = ["Face", "paint_face"]
+__all__ = ["paint_face"]
 
 
-@dataclass(frozen=True)
-class Face:
-    """The expression of one picture; shares of the most that a face can do, or of its resting shape."""
+def paint_face(brush: Brush, who: Person, head: Head, face: SimpleNamespace, light: float) -> None:
+    """Everything that lies flat on the face; the caller cuts it off at the head's outline.
 
-    smile: float
-    mouth_open: float
-    brow_lift: float
-    frown: float
-    eyes_open: float
-    gaze_x: float
-    gaze_y: float
-
-
-def paint_face(brush: Brush, who: Person, head: Head, face: Face, light: float) -> None:
-    """Everything that lies flat on the face; the caller cuts it off at the head's outline."""
+    ``face`` is the expression: shares of the most that a face can do, or of its resting shape.
+    """
     for x, y in who.freckles:
         brush.skin(oval(x, y, 0.022, 0.022, 6), ink(who.skin, 0.72, 0.8))
     for x, y, radius in who.moles:
@@ -41,7 +31,7 @@ def paint_face(brush: Brush, who: Person, head: Head, face: Face, light: float) 
     brush.finish()
 
 
-def _lines(brush: Brush, who: Person, face: Face) -> None:
+def _lines(brush: Brush, who: Person, face: SimpleNamespace) -> None:
     depth = 0.12 + 0.55 * who.lines + 0.15 * max(0.0, face.smile)
     for side in (-1.0, 1.0):
         x, y = who.mouth_width, who.mouth_y
@@ -57,7 +47,7 @@ def _lines(brush: Brush, who: Person, face: Face) -> None:
             brush.skin(brow, ink(who.skin, 0.75, 0.6 * who.lines), width=0.025)
 
 
-def _eye(brush: Brush, who: Person, face: Face, side: float) -> None:
+def _eye(brush: Brush, who: Person, face: SimpleNamespace, side: float) -> None:
     wide, x = who.eye_width, who.eye_x
     squint = 1.0 - 0.25 * max(0.0, face.smile)
     up = who.eye_height * face.eyes_open * squint
@@ -97,7 +87,7 @@ def _sorted(points: Points) -> tuple[Points, Points]:
     return points[order, 0], points[order, 1]
 
 
-def _brow(brush: Brush, who: Person, face: Face, side: float) -> None:
+def _brow(brush: Brush, who: Person, face: SimpleNamespace, side: float) -> None:
     long, thick = who.brow_length, who.brow_thickness
     share = np.array([-1.0, -0.3, 0.35, 1.0])
     x = who.eye_x + 0.02 + long * share
@@ -166,7 +156,7 @@ def _nose(brush: Brush, who: Person, light: float) -> None:
         )
 
 
-def _mouth(brush: Brush, who: Person, face: Face) -> None:
+def _mouth(brush: Brush, who: Person, face: SimpleNamespace) -> None:
     y, wide = who.mouth_y, who.mouth_width * (1 + 0.16 * face.smile)
     corner = y - 0.07 * face.smile
     gap = 0.15 * face.mouth_open

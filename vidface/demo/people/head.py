@@ -7,9 +7,9 @@ transform that brings eyes, nose and mouth corners to the usual five-point targe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import cos, sin
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from vidface.demo.people.people import Colour, Person
 
-__all__ = ["SIZE", "Brush", "Head", "Ink", "Points", "Pose", "both_sides", "ink", "mirror", "oval", "smooth"]
+__all__ = ["SIZE", "Brush", "Head", "Ink", "Points", "both_sides", "ink", "mirror", "oval", "smooth"]
 
 SIZE = 112
 """Side of a drawn frame in pixels."""
@@ -28,18 +28,6 @@ Ink = tuple[int, int, int, int]
 _TARGET: Points = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
-
-
-@dataclass(frozen=True)
-class Pose:
-    """How the head is held (radians) and what the alignment leaves over (pixels, radians, a factor)."""
-
-    yaw: float
-    pitch: float
-    roll: float
-    scale: float
-    shift_x: float
-    shift_y: float
 
 
 @lru_cache(maxsize=64)
@@ -69,9 +57,12 @@ def smooth(points: Points, steps: int = 5, *, closed: bool = True) -> Points:
 
 
 class Head:
-    """One person's head in one pose: from head units to pixels of a picture ``size`` pixels wide."""
+    """One person's head in one pose: from head units to pixels of a picture ``size`` pixels wide.
 
-    def __init__(self, person: Person, pose: Pose, size: int) -> None:
+    The pose is how the head is held (radians) and what the alignment leaves over (pixels, radians, a factor).
+    """
+
+    def __init__(self, person: Person, pose: SimpleNamespace, size: int) -> None:
         self._size = size
         crown, chin, temple = person.crown, person.chin, person.temple
         upper = [(0.0, -crown), (0.50 * temple, -0.94 * crown), (0.92 * temple, -0.60 * crown)]
