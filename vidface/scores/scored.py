@@ -170,8 +170,8 @@ def count_unusable(
         counts["status"] = scored.status
     if embeddings is None:
         return
-    looked_at = range(len(embeddings)) if rows is None else rows
-    unusable = np.flatnonzero(~embeddings[looked_at].any(axis=1))
+    looked_at = np.arange(len(embeddings)) if rows is None else np.asarray(rows, np.int64)
+    unusable = np.flatnonzero(~embeddings.any(axis=1)[looked_at])
     counts["zero_embeddings"] = len(unusable)
     if len(unusable):
         where = "see faults.jsonl"

@@ -184,13 +184,16 @@ class Brush:
         self, points: Points, colour: Ink, *, lift: Points | float = 0.0, width: float | None = None
     ) -> None:
         """Points [N, 2] on the skin, or ``lift`` above it."""
-        block = np.column_stack([points, np.broadcast_to(lift, len(points))])
-        self._listed.append((block, True, colour, width))
+        self._list(points, lift, True, colour, width)
 
     def space(self, points: Points, colour: Ink, *, z: Points | float, width: float | None = None) -> None:
         """Points [N, 2] at a distance ``z`` before the centre of the head."""
-        block = np.column_stack([points, np.broadcast_to(z, len(points))])
-        self._listed.append((block, False, colour, width))
+        self._list(points, z, False, colour, width)
+
+    def _list(self, points: Points, z: Points | float, skin: bool, colour: Ink, width: float | None) -> None:
+        block = np.empty((len(points), 3))
+        block[:, :2], block[:, 2] = points, z
+        self._listed.append((block, skin, colour, width))
 
     def finish(self) -> None:
         """Paint what was listed."""
@@ -200,14 +203,17 @@ class Brush:
         counts = [len(block) for block in blocks]
         points = np.concatenate(blocks)
         points[:, 2] += np.where(np.repeat(on_skin, counts), self._head.depth(points[:, :2]), 0.0)
-        shapes = np.split(self._head.place(points), np.cumsum(counts)[:-1])
-        for shape, colour, width in zip(shapes, colours, widths, strict=True):
-            self.pixels(shape, colour, width)
+        flat, start = self._head.place(points).ravel().tolist(), 0
+        for count, colour, width in zip(counts, colours, widths, strict=True):
+            self._paint(flat[start : start + 2 * count], colour, width)
+            start += 2 * count
         self._listed = []
 
     def pixels(self, points: Points, colour: Ink, width: float | None = None) -> None:
         """Paint pixels [N, 2] at once."""
-        flat: list[float] = points.ravel().tolist()
+        self._paint(points.ravel().tolist(), colour, width)
+
+    def _paint(self, flat: list[float], colour: Ink, width: float | None) -> None:
         if width is None:
             self._draw.polygon(flat, fill=colour)
         else:
@@ -222,9 +228,14 @@ def ink(colour: Colour, share: float = 1.0, alpha: float = 1.0) -> Ink:
 
 def oval(x: float, y: float, rx: float, ry: float, n: int = 16) -> Points:
     """Points [n, 2] of an upright ellipse."""
-    angle = np.arange(n) * (2 * np.pi / n)
-    points: Points = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (rx, ry) + (x, y)
+    points: Points = _circle(n) * (rx, ry) + (x, y)
     return points
+
+
+@lru_cache(maxsize=16)
+def _circle(n: int) -> Points:
+    angle = np.arange(n) * (2 * np.pi / n)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def mirror(points: Points, side: float) -> Points:
