@@ -171,7 +171,8 @@ def count_unusable(
     if embeddings is None:
         return
     looked_at = np.arange(len(embeddings)) if rows is None else np.asarray(rows, np.int64)
-    unusable = np.flatnonzero(~embeddings.any(axis=1)[looked_at])
+    usable = np.asarray(embeddings.any(axis=1), np.bool_)
+    unusable = np.flatnonzero(~usable[looked_at])
     counts["zero_embeddings"] = len(unusable)
     if len(unusable):
         where = "see faults.jsonl"
