@@ -81,14 +81,10 @@ def make_benchmark(
     Of the videos of an identity the first is of the split ``train``, the others of ``val``; distractors are people
     without identity in ``val``. A picture is used once in the whole benchmark, and whoever appears as "other" has no
     video of his own. Where a person has pictures left over, those are covered for the frames of kind "occluded"; else a
-    stranger is.
+    stranger is. Videos of the same names and the two tables are replaced.
 
-    Args:
-        output: The folder; made if missing. Videos of the same names and the two tables are replaced.
-        faces: Drawn or real people.
-        plan: How many videos, of whom.
-        lossless: Clips that give back the very pixels.
-        workers: Processes that draw and encode; the files do not depend on it.
+    ``lossless`` clips give back the very pixels; the files do not depend on the number of ``workers``, processes that
+    draw and encode.
 
     Returns:
         The path of the manifest.

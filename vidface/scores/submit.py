@@ -27,12 +27,7 @@ def submit(
 ) -> int:
     """Write a submission file, in place of an older one.
 
-    Args:
-        scored: from `vidface.scores.scored.read_scored`.
-        manifest: gives the order of rows (lfrc) and the splits (iqiyi).
-        output: the file to write.
-        form: ``iqiyi``, the text file of rankings, or ``lfrc``, the binary matrix of embeddings.
-        enrolment_split, gallery_split: iqiyi only.
+    ``form`` is ``iqiyi``, the text of rankings by the splits, or ``lfrc``, the matrix in the manifest's order.
 
     Returns:
         How many rows were written.

@@ -66,15 +66,15 @@ def score_templates(features: Path, options: ScoreOptions) -> Result:
     variant = options.model_dump(include={"norm", "detector_score", "flip_halves"})
     faces_path = list_path(meta, kind, FACES)
     faces = read_faces(faces_path)
-    lists = {faces_path.name: sha256_file(faces_path)}
+    used = [faces_path]
     numbers, of_template = np.unique(faces.templates, return_inverse=True)
     source = open_source(features, faces, options.flip_halves)
     scores = None
     if options.detector_score:
         path = list_path(meta, kind, CROPS)
         scores = _scores_of(path, faces, faces_path, in_order=source.in_list_order)
-        lists[path.name] = sha256_file(path)
-    pairs, searches, warnings = _protocol_lists(kind, meta, numbers, lists)
+        used.append(path)
+    pairs, searches, warnings = _protocol_lists(kind, meta, numbers, used)
     lengths = protocol.feature_lengths(source.blocks, len(faces.images))
     wrong = np.flatnonzero(~np.isfinite(lengths))
     if len(wrong):
@@ -116,23 +116,22 @@ def score_templates(features: Path, options: ScoreOptions) -> Result:
             raise ManifestError(f"{meta / f'{kind}_{PAIRS}'}: {error}") from None
         merge_numbers(result, part)
     if searches is not None:
-        part = protocol.identify_templates(rows, searches, fpr_rule)
+        part = protocol.identify_templates(rows, *searches, fpr_rule)
         part["ci95"] = {"identification": part["ci95"]}
         merge_numbers(result, part)
-    result["inputs"] = {**source.inputs, "lists_sha256": lists}
+    result["inputs"] = {**source.inputs, "lists_sha256": {path.name: sha256_file(path) for path in used}}
     return Result(result)
 
 
 def _protocol_lists(
-    kind: TemplateSet, meta: Path, numbers: Integers, lists: dict[str, str]
-) -> tuple[TemplatePairs | None, protocol.Searches | None, list[str]]:
+    kind: TemplateSet, meta: Path, numbers: Integers, used: list[Path]
+) -> tuple[TemplatePairs | None, tuple[dict[str, protocol.Subjects], protocol.Subjects] | None, list[str]]:
     """The pairs, the galleries with the probes, and a warning for which of them is not there."""
-    pairs, searches = None, None
-    warnings = []
+    pairs, searches, warnings = None, None, []
     path = meta / f"{kind}_{PAIRS}"
     if path.is_file():
         pairs = read_template_pairs(path, numbers)
-        lists[path.name] = sha256_file(path)
+        used.append(path)
     else:
         warnings.append(f"1:1 is not scored: no {path.name} in {meta}")
     paths = [meta / f"{kind}_{name}" for name in (*GALLERIES[kind], PROBES)]
@@ -140,15 +139,10 @@ def _protocol_lists(
     if missing:
         warnings.append(f"1:N is not scored: no {' and no '.join(missing)} in {meta}")
     else:
-        first, second, probes = (
-            read_subjects(path, numbers, gallery=path is not paths[-1]) for path in paths
-        )
-        found = {name[-6:-4]: part for name, part in zip(GALLERIES[kind], (first, second), strict=True)}
-        searches = protocol.Searches(
-            {name: (np.searchsorted(numbers, part.templates), part.subjects) for name, part in found.items()},
-            (np.searchsorted(numbers, probes.templates), probes.subjects),
-        )
-        lists |= {path.name: sha256_file(path) for path in paths}
+        found = [read_subjects(path, numbers, gallery=path is not paths[-1]) for path in paths]
+        *galleries, probes = ((np.searchsorted(numbers, each.templates), each.subjects) for each in found)
+        searches = dict(zip((name[-6:-4] for name in GALLERIES[kind]), galleries, strict=True)), probes
+        used += paths
     if pairs is None and searches is None:
         raise ManifestError(f"{meta}: nothing to score: {'; '.join(warnings)}")
     return pairs, searches, warnings
@@ -170,11 +164,8 @@ def _scores_of(path: Path, faces: Faces, faces_path: Path, *, in_order: bool) ->
             f"{path}: has {len(score) - len(faces.images)} images that are not in {faces_path.name}"
         )
     if in_order:
-        line = next(
-            i
-            for i, (one, other) in enumerate(zip(crops.images, faces.images, strict=True), 1)
-            if one != other
-        )
+        both = zip(crops.images, faces.images, strict=True)
+        line = next(number for number, (one, other) in enumerate(both, 1) if one != other)
         raise ManifestError(
             f"{path}:{line}: another order than {faces_path.name}, so which row of the matrix is whose cannot be told"
         )

@@ -9,7 +9,7 @@ subject is in the gallery is a mated search, every other probe a non-mated one. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vidface.scores.metrics.open_set import SearchOutcomes
 
 Integers = npt.NDArray[np.int64]
+Subjects = tuple[Integers, Integers]  # places of templates, and whose they are
 # Every call gives the features again from the first on: places in the list of images, and their rows.
 Blocks = Callable[[], Iterable[tuple[Integers, npt.NDArray[Any]]]]
 
@@ -41,13 +42,6 @@ DEFINITIONS = {
         "galleries, each of the same weight. Intervals resample subjects at the threshold found"
     ),
 }
-
-
-class Searches(NamedTuple):
-    """Who is searched where: name of a gallery -> places of its templates, and their subjects; and the probes' ones."""
-
-    galleries: Mapping[str, tuple[Integers, Integers]]
-    probes: tuple[Integers, Integers]
 
 
 def feature_lengths(blocks: Blocks, count: int) -> npt.NDArray[np.float64]:
@@ -189,7 +183,10 @@ def _repeats(
 
 
 def identify_templates(
-    rows: npt.NDArray[np.float32], searches: Searches, rule: FprRule = DEFAULT_RULE
+    rows: npt.NDArray[np.float32],
+    galleries: Mapping[str, Subjects],
+    searched: Subjects,
+    rule: FprRule = DEFAULT_RULE,
 ) -> dict[str, Any]:
     """1:N, open set: every probe is searched in each gallery by itself, and the two rates are averaged.
 
@@ -198,13 +195,13 @@ def identify_templates(
     """
     from vidface.scores.metrics.open_set import search_outcomes
 
-    probes, subjects = searches.probes
+    probes, subjects = searched
     results: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     counts: dict[str, int] = {"probes": len(subjects)}
     warnings: list[str] = []
     found = np.zeros(len(subjects), np.int64)
-    for name, (places, enrolled) in searches.galleries.items():
+    for name, (places, enrolled) in galleries.items():
         outcomes = search_outcomes(rows[probes], rows[places], subjects, enrolled)
         found += outcomes.mated
         results[name], intervals[name], notes = _one_gallery(outcomes, subjects, rule)
