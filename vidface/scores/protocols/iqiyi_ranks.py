@@ -74,30 +74,22 @@ def ranks_by_search(
     from vidface.scores.search.retrieval import identity_templates
 
     ranks = np.zeros(len(wanted.videos), np.int64)
-    usable = np.any(embeddings != 0, axis=1)
-    enrolled = [
-        v
-        for v, (split, name) in enumerate(zip(manifest.splits, manifest.identities, strict=True))
-        if split == enrolment_split and name
-    ]
+    rows = zip(manifest.splits, manifest.identities, strict=True)
+    enrolled = [v for v, (split, name) in enumerate(rows) if split == enrolment_split and name]
     names, templates = identity_templates(embeddings[enrolled], [manifest.identities[v] for v in enrolled])
-    has_template = {name for name, row in zip(names, templates, strict=True) if row.any()}
-    template = {name: row for row, name in enumerate(names)}
+    template = {name: row for row, name in enumerate(names) if templates[row].any()}
+    usable = np.any(embeddings != 0, axis=1)
     searched = wanted.gallery[usable[wanted.gallery]]
     column = {v: c for c, v in enumerate(searched.tolist())}
-    known = [
-        n
+    asked = [
+        (n, template[wanted.names[i]], column[v])
         for n, (v, i) in enumerate(zip(wanted.videos.tolist(), wanted.identity.tolist(), strict=True))
-        if usable[v] and wanted.names[i] in has_template
+        if v in column and wanted.names[i] in template
     ]
-    if known:
-        ranks[known] = gallery_ranks(
-            templates,
-            embeddings[searched],
-            [manifest.video_ids[v] for v in searched.tolist()],
-            [template[wanted.names[wanted.identity[n]]] for n in known],
-            [column[int(wanted.videos[n])] for n in known],
-        )
+    if asked:
+        known, own, places = (list(each) for each in zip(*asked, strict=True))
+        ids = [manifest.video_ids[v] for v in searched.tolist()]
+        ranks[known] = gallery_ranks(templates, embeddings[searched], ids, own, places)
     return ranks
 
 
