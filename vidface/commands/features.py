@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from vidface.commands.options import (
+    ENGINE,
     FILE,
-    StageCommand,
     json_option,
     manifest_option,
     output_option,
     overwrite_option,
     root_option,
+    stage_command,
 )
 from vidface.commands.output import (
     any_failed,
@@ -38,13 +39,7 @@ if TYPE_CHECKING:
 _OUTPUT = output_option("The features file to write.")
 
 
-@click.command(
-    cls=StageCommand,
-    models={
-        "options": "vidface.features.options:ExtractOptions",
-        "engine": "vidface.features.options:EngineOptions",
-    },
-)
+@stage_command(options="vidface.features.options:ExtractOptions", engine=ENGINE)
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
 @_OUTPUT
 @root_option
@@ -201,13 +196,7 @@ def merge(files: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool)
     return any_failed(result.status)
 
 
-@click.command(
-    cls=StageCommand,
-    models={
-        "options": "vidface.embeddings.options:ClusterOptions",
-        "engine": "vidface.features.options:EngineOptions",
-    },
-)
+@stage_command(options="vidface.embeddings.options:ClusterOptions", engine=ENGINE)
 @click.argument("features_path", metavar="FEATURES", type=FILE)
 @output_option("The embeddings file to write.")
 @overwrite_option

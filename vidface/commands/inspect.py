@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option, root_option
+from vidface.commands.options import FILE, NEW_FILE, json_option, root_option, stage_command
 from vidface.commands.output import fields_of, print_json, print_warnings
 from vidface.errors import StoreError, UsageError, printable
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a face
 
 
-@click.command("inspect", cls=StageCommand, models={"pooling": "vidface.embeddings.options:PoolingOptions"})
+@stage_command("inspect", pooling="vidface.embeddings.options:PoolingOptions")
 @click.argument("features", type=FILE)
 @click.argument("video")
 @click.option("--embeddings", type=FILE, help="Take the clusters of this embeddings file instead.")
@@ -166,7 +166,7 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
     }
 
 
-@click.command("find", cls=StageCommand, models={"options": "vidface.report.video.options:FindOptions"})
+@stage_command("find", options="vidface.report.video.options:FindOptions")
 @click.argument("picture", type=FILE)
 @click.argument("searched", metavar="FEATURES", type=FILE)
 @json_option

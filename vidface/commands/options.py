@@ -173,6 +173,14 @@ class StageCommand(click.Command):
         return super().invoke(ctx)
 
 
+ENGINE = "vidface.features.options:EngineOptions"
+
+
+def stage_command(name: str | None = None, **models: str) -> Callable[[Callable[..., Any]], StageCommand]:
+    """A command whose callback is given these models; see `StageCommand`."""
+    return click.command(name, cls=StageCommand, models=models)
+
+
 def click_option(model: type[Options], name: str) -> click.Option:
     """The option of the command line that a field of a model is."""
     from vidface.files.options import extra_of

@@ -9,13 +9,14 @@ import click
 from click.core import ParameterSource
 
 from vidface.commands.options import (
+    ENGINE,
     FILE,
     NEW_FILE,
-    StageCommand,
     json_option,
     manifest_option,
     normalise_option,
     output_option,
+    stage_command,
 )
 from vidface.commands.output import lost_nodes, print_json, print_problems, print_warnings
 from vidface.errors import UsageError, by_cost
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from vidface.scores.options import RecipeScoreOptions, ScoreOptions, SplitOptions, SweepOptions
 
 
-@click.command(cls=StageCommand, models={"options": "vidface.scores.options:ScoreOptions"})
+@stage_command(options="vidface.scores.options:ScoreOptions")
 @click.argument("scored", type=FILE)
 @manifest_option(f" (all but {used_by('meta')})", required=False)
 @output_option("Write scores.json.", required=False)
@@ -88,14 +89,11 @@ def _check_used(protocol: str, *names: str) -> None:
             raise UsageError(f"--protocol {protocol} does not use --{name.replace('_', '-')}: leave it out")
 
 
-@click.command(
-    cls=StageCommand,
-    models={
-        "sweep_options": "vidface.scores.options:SweepOptions",
-        "told": "vidface.scores.options:RecipeScoreOptions",
-        "pooling": "vidface.embeddings.options:SweepPoolOptions",
-        "engine": "vidface.features.options:EngineOptions",
-    },
+@stage_command(
+    sweep_options="vidface.scores.options:SweepOptions",
+    told="vidface.scores.options:RecipeScoreOptions",
+    pooling="vidface.embeddings.options:SweepPoolOptions",
+    engine=ENGINE,
 )
 @click.argument("features", type=FILE)
 @manifest_option()
@@ -137,7 +135,7 @@ def sweep(
     return int(result["rows"][0]["counts"].get("zero_embeddings", 0) > 0)
 
 
-@click.command(cls=StageCommand, models={"splits": "vidface.scores.options:SplitOptions"})
+@stage_command(splits="vidface.scores.options:SplitOptions")
 @click.argument("scored", metavar="[EMBEDDINGS]", type=FILE, required=False)
 @manifest_option()
 @click.option("--format", "form", type=click.Choice(["iqiyi", "lfrc"]), help="Which challenge file to write.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.commands.options import FILE, StageCommand, fpr_rule_option, json_option, output_option
+from vidface.commands.options import FILE, fpr_rule_option, json_option, output_option, stage_command
 from vidface.commands.output import fields_of, print_json, print_warnings
 from vidface.errors import UsageError
 from vidface.files.atomic import spare_inputs
@@ -131,7 +131,7 @@ def _print_list(what: str, lines: Sequence[str]) -> None:
             click.echo(f"  ... and {len(lines) - SHOWN} more; --json lists all")
 
 
-@click.command(cls=StageCommand, models={"network": "vidface.features.options:ModelOptions"})
+@stage_command(network="vidface.features.options:ModelOptions")
 @click.argument("pairs", metavar="PAIRS...", type=FILE, nargs=-1, required=True)
 @click.option("--images", type=FILE, help="Images of a list of pairs: a folder, .tar or .rec.")
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Add the mirrored image's embedding.")
