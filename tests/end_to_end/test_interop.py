@@ -5,7 +5,6 @@ The scripts are those of docs/protocols/foreign.md, word for word, run by a Pyth
 
 from __future__ import annotations
 
-import csv
 import re
 import subprocess
 import sys
@@ -142,27 +141,6 @@ def test_the_iqiyi_pickle(faces: Faces, writer: str) -> None:
     # Rounding to float16 costs little, and something.
     whole = clustered(faces, faces.features, "0.3")
     assert abs(found["mAP@100"] - whole["mAP@100"]) < 0.01
-
-
-def test_a_sweep_and_a_report_of_foreign_features(faces: Faces) -> None:
-    write_by_script(faces.folder, "arrays")
-    folder = faces.folder / "shown"
-    folder.mkdir()
-    told = ("--manifest", faces.folder / "set.csv")
-    files = (faces.folder / "frames.npy", "--index", faces.folder / "frames.csv")
-    vidface("features", "from-arrays", *files, *told, "-o", folder / "features.h5", code=0)
-    vidface("cluster", folder / "features.h5", "-o", folder / "embeddings.h5", "--threshold", "0.3", code=0)
-    asked = (*told, "--thresholds", "none,0.3", *TARGETS, "--json")
-    table = vidface("sweep", folder / "features.h5", *asked).json
-    wanted = vidface("sweep", faces.features, *asked).json
-    assert table["rows"] == wanted["rows"] and table["best"] == wanted["best"]
-    told = (*told, *TARGETS, "--no-pictures")  # a report of files alone: no media are looked for
-    made = vidface("report", folder / "embeddings.h5", *told, "-o", folder / "report", "--json", code=0).json
-    assert made["headline"]["mAP@100"] == wanted["rows"][1]["mAP@100"]
-    assert "not known, of frames.npy, frames.csv" in (folder / "report" / "index.html").read_text("utf-8")
-    with (folder / "report" / "data" / "made-with.csv").open(newline="") as file:
-        shown = dict(row[:2] for row in csv.reader(file))
-    assert shown["times"] == "as the index says"
 
 
 def test_the_page_names_every_script() -> None:

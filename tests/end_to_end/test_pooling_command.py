@@ -83,25 +83,6 @@ def test_cluster_writes_the_weights_of_all_frames(workplace: Path) -> None:
         assert labels[a:b].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]  # clusters are still by size
 
 
-def test_the_default_is_the_largest_cluster_and_has_no_weights(workplace: Path) -> None:
-    cluster(workplace, "l.h5", code=0)
-    cluster(workplace, "l2.h5", "--pool", "largest", code=0)
-    assert (workplace / "l.h5").read_bytes() == (workplace / "l2.h5").read_bytes()
-    found = store.read_embeddings(workplace / "l.h5")
-    assert found.weights is None
-    assert found.attributes["pooling"] == "mean of L2-normalised frames, L2-normalised"
-    cluster(workplace, "size.h5", "--pool", "size", code=0)
-    by_size = store.read_embeddings(workplace / "size.h5")
-    how = "mean of L2-normalised frames, weighted by cluster size, L2-normalised"
-    assert by_size.attributes["pooling"] == how
-    assert by_size.weights is not None
-    with h5py.File(workplace / "f.h5") as file:
-        expected = embed_weighted(file["features"][:], file["offsets"][:], 0.5, by_norm=False)
-    assert by_size.weights.tobytes() == expected[3].tobytes()
-    assert by_size.embeddings.tobytes() == expected[0].tobytes()
-    assert "pooling" in cluster(workplace, "l.h5", "--pool", "size-norm", code=2).error
-
-
 def test_shares_merge_to_the_bytes_of_the_whole(workplace: Path) -> None:
     shares = [workplace / f"share{i}.h5" for i in range(3)]
     for i, share in enumerate(shares):
@@ -109,6 +90,9 @@ def test_shares_merge_to_the_bytes_of_the_whole(workplace: Path) -> None:
     cluster(workplace, "whole.h5", "--pool", "size-norm", "--workers", 1, code=0)
     vidface("merge", *shares, "-o", workplace / "merged.h5", code=0)
     assert (workplace / "merged.h5").read_bytes() == (workplace / "whole.h5").read_bytes()
+    assert "pooling" in cluster(workplace, "whole.h5", code=2).error  # the usual one, which has no weights
+    cluster(workplace, "usual.h5", code=0)
+    assert store.read_embeddings(workplace / "usual.h5").weights is None
 
 
 def test_a_sweep_and_a_recipe_pool_by_weight(workplace: Path) -> None:

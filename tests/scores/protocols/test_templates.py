@@ -12,14 +12,12 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import template_sets
-from command_line import vidface
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from vidface.embeddings.exact import normalise_rows
 from vidface.errors import ManifestError
-from vidface.manifest.sources.template_lists import read_crops, read_faces, read_subjects
 from vidface.manifest.sources.template_pairs import read_template_pairs
 from vidface.scores.options import ScoreOptions
 from vidface.scores.pairs.listed import listed_cosines
@@ -241,38 +239,6 @@ def test_more_pairs_than_a_task_are_all_scored(monkeypatch: pytest.MonkeyPatch) 
 
 
 # -- the lists
-
-
-def test_the_lists_are_read_as_they_were_written(made: template_sets.TemplateSet) -> None:
-    faces = read_faces(made.meta / f"{made.kind}_face_tid_mid.txt")
-    assert faces.images == made.images
-    assert (faces.templates == made.templates).all() and (faces.media == made.media).all()
-    crops = read_crops(made.meta / f"{made.kind}_name_5pts_score.txt")
-    assert crops.images == made.images
-    assert np.array_equal(crops.points, made.points) and np.array_equal(crops.scores, made.scores)
-    numbers = np.unique(made.templates)
-    pairs = read_template_pairs(made.meta / f"{made.kind}_template_pair_label.txt", numbers)
-    assert [
-        (int(numbers[a]), int(numbers[b]), int(same)) for a, b, same in zip(*pairs, strict=True)
-    ] == made.pairs
-    name = template_sets.GALLERIES[made.kind][0]
-    subjects = read_subjects(made.meta / f"{made.kind}_1N_gallery_{name}.csv", numbers, gallery=True)
-    assert (
-        dict(zip(subjects.templates.tolist(), subjects.subjects.tolist(), strict=True)) == made.galleries[0]
-    )
-
-
-def test_the_manifest_has_a_row_an_image_in_the_order_of_the_list(made: template_sets.TemplateSet) -> None:
-    root, crops = made.meta.parent, made.meta.parent / "loose_crop"
-    crops.mkdir()
-    for image in made.images[3:]:
-        (crops / image).touch()
-    words = ("manifest", f"from-{made.kind}", made.meta, crops, "-o", root / "manifest.csv")
-    result = vidface(*words, "--json", code=0).json
-    lines = (root / "manifest.csv").read_text().splitlines()
-    assert lines[1:] == [f"{image},loose_crop/{image},,test" for image in made.images]
-    assert (result["rows"], result["missing"], result["ignored"]) == (len(made.images), 3, {})
-    assert f"--protocol {made.kind} --meta {made.meta}" in result["notes"][-1]
 
 
 @pytest.mark.parametrize("chunk", [3, 10, 1000])
