@@ -25,6 +25,10 @@ from vidface.scores.metrics.listed_pairs import Operating, auc, equal_error_rate
 from vidface.scores.protocols.protocol import rates
 from vidface.scores.text import too_few
 
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
 TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
 VAL_TARGET = "1e-3"
 FOLDS = 10
@@ -60,9 +64,7 @@ def definitions(rule: FprRule, *, folds: bool) -> dict[str, str]:
     return found
 
 
-def pair_scores(
-    embeddings: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def pair_scores(embeddings: NDArray[np.float32], first: Integers, second: Integers) -> tuple[Floats, Flags]:
     """The cosine of every pair of rows (int64 [P] each) of float32 [V, D], unit or zero.
 
     Returns:
@@ -85,10 +87,10 @@ def pair_scores(
 
 
 def score_listed_pairs(
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
+    scores: Floats,
+    same: Flags,
+    first: Integers,
+    second: Integers,
     targets: Sequence[str] = TARGETS,
     *,
     fpr_rule: FprRule = DEFAULT_RULE,
@@ -126,9 +128,7 @@ def score_listed_pairs(
     }
 
 
-def _interval(
-    point: Operating, genuine: NDArray[np.float64], person: NDArray[np.int64]
-) -> list[float] | None:
+def _interval(point: Operating, genuine: Floats, person: Integers) -> list[float] | None:
     """Genuine pairs are drawn by person; a rule without threshold has no interval."""
     if point.tpr is None or (point.threshold is None and point.tpr > 0):
         return None
@@ -136,7 +136,7 @@ def _interval(
     return list(bootstrap_ratio(np.bincount(person, genuine >= threshold), np.bincount(person)))
 
 
-def fold_numbers(folds: NDArray[np.int64] | None, pairs: int) -> NDArray[np.int64]:
+def fold_numbers(folds: Integers | None, pairs: int) -> Integers:
     """The folds that the list gives, or ten in its order, from 1 up.
 
     Raises:
@@ -150,12 +150,7 @@ def fold_numbers(folds: NDArray[np.int64] | None, pairs: int) -> NDArray[np.int6
     return folds
 
 
-def accuracy_of(
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    folds: NDArray[np.int64] | None,
-    used: NDArray[np.bool_],
-) -> float | None:
+def accuracy_of(scores: Floats, same: Flags, folds: Integers | None, used: Flags) -> float | None:
     """Accuracy by folds of the used pairs alone, each in the fold that it has among all; None where it is not defined.
 
     ``scores`` and ``same`` are of the used pairs; ``used``, bool [P], says which of all these are.
@@ -167,11 +162,7 @@ def accuracy_of(
 
 
 def score_folds(
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    folds: NDArray[np.int64],
-    *,
-    fpr_rule: FprRule = DEFAULT_RULE,
+    scores: Floats, same: Flags, folds: Integers, *, fpr_rule: FprRule = DEFAULT_RULE
 ) -> dict[str, Any]:
     """Accuracy and VAL by folds, from cosines [P]; thresholds are squared distances d; as a cosine, 1 - d / 2.
 

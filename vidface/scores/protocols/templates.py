@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from vidface.scores.metrics.open_set import SearchOutcomes
 
 Integers = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float32]
 Subjects = tuple[Integers, Integers]  # places of templates, and whose they are
 # Every call gives the features again from the first on: places in the list of images, and their rows.
 Blocks = Callable[[], Iterable[tuple[Integers, npt.NDArray[Any]]]]
@@ -44,7 +48,7 @@ DEFINITIONS = {
 }
 
 
-def feature_lengths(blocks: Blocks, count: int) -> npt.NDArray[np.float64]:
+def feature_lengths(blocks: Blocks, count: int) -> Floats:
     """The length of every image's feature, float64 [count]: 0 where there is none, not finite where it is not."""
     lengths = np.zeros(count)
     for places, rows in blocks():
@@ -61,14 +65,14 @@ def media_of(templates: Integers, media: Integers) -> Integers:
 
 def pool_templates(
     blocks: Blocks,
-    lengths: npt.NDArray[np.float64],
+    lengths: Floats,
     templates: Integers,
     media: Integers,
-    scores: npt.NDArray[np.float64] | None,
+    scores: Floats | None,
     *,
     norm: bool,
     dimension: int,
-) -> npt.NDArray[np.float32]:
+) -> Rows:
     """Mean over the images of a medium, sum over the media of a template, L2-normalised.
 
     An image without a feature, or whose feature is zero, is left out of its medium's mean. Rows are never held all at
@@ -125,10 +129,10 @@ def variant(*, norm: bool, detector_score: bool, flip_halves: bool) -> str:
 
 
 def verify_templates(
-    rows: npt.NDArray[np.float32],
-    first: npt.NDArray[np.int32],
-    second: npt.NDArray[np.int32],
-    same: npt.NDArray[np.bool_],
+    rows: Rows,
+    first: Places,
+    second: Places,
+    same: Flags,
     targets: Sequence[str] = TARGETS,
     rule: FprRule = DEFAULT_RULE,
 ) -> dict[str, Any]:
@@ -171,9 +175,7 @@ def verify_templates(
     }
 
 
-def _repeats(
-    first: npt.NDArray[np.int32], second: npt.NDArray[np.int32], same: npt.NDArray[np.bool_], templates: int
-) -> tuple[int, int]:
+def _repeats(first: Places, second: Places, same: Flags, templates: int) -> tuple[int, int]:
     """How many pairs were there before, in either order, and how many pairs are listed with both labels."""
     keys = np.minimum(first, second).astype(np.int64) * templates + np.maximum(first, second)
     keys = 2 * keys + same  # so that both labels of a pair come one after the other
@@ -183,10 +185,7 @@ def _repeats(
 
 
 def identify_templates(
-    rows: npt.NDArray[np.float32],
-    galleries: Mapping[str, Subjects],
-    searched: Subjects,
-    rule: FprRule = DEFAULT_RULE,
+    rows: Rows, galleries: Mapping[str, Subjects], searched: Subjects, rule: FprRule = DEFAULT_RULE
 ) -> dict[str, Any]:
     """1:N, open set: every probe is searched in each gallery by itself, and the two rates are averaged.
 
@@ -240,7 +239,7 @@ def _one_gallery(
     _, person = np.unique(subjects, return_inverse=True)
     searches = np.bincount(person, outcomes.mated)
 
-    def interval(hits: npt.NDArray[np.bool_]) -> list[float]:
+    def interval(hits: Flags) -> list[float]:
         return list(bootstrap_ratio(np.bincount(person, hits, len(searches)), searches))
 
     ranks = closed_set_rates(outcomes, RANKS)
