@@ -27,7 +27,7 @@ from command_line import (
 )
 from PIL import ExifTags, Image
 
-from vidface.demo.sources import faces_from_folder
+from vidface.demo.benchmark import faces_from_folder
 from vidface.files.store import read_info
 from vidface.manifest.manifest import read_manifest
 from vidface.report.video.pictures import open_pictures

@@ -21,13 +21,13 @@ from joblib import Parallel, delayed
 
 from vidface.demo.people.drawing import Frame
 from vidface.demo.people.noise import draw_thing, occlude
-from vidface.demo.sources import FaceSource
+from vidface.demo.sources import FaceSource, faces_from_folder
 from vidface.errors import StoreError, UsageError
 from vidface.files.atomic import write_atomic
 from vidface.frames.write import write_clip
 from vidface.manifest.manifest import write_manifest
 
-__all__ = ["FPS", "NOISE_SHARES", "Plan", "make_benchmark"]
+__all__ = ["FPS", "NOISE_SHARES", "Plan", "faces_from_folder", "make_benchmark"]
 
 FPS = 8.0
 """Frames a second of the clips: all of them are sampled by the usual 8 fps."""

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from small_sets import manifest_of
 
-from vidface.errors import ManifestError, UsageError
 from vidface.manifest.manifest import Manifest
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.open_set_numbers import STEPS, open_set_numbers
@@ -231,14 +230,3 @@ def test_between_thresholds_there_are_no_intervals() -> None:
     assert between["threshold@fpir"]["0.15"] is between["ci95"]["fnir@fpir"]["0.15"] is None
     assert between["fpir_reached"]["0.15"] == 0.15
     assert between["fnir@fpir"]["0.15"] <= exact["fnir@fpir"]["0.15"]
-
-
-def test_refusals_name_the_splits() -> None:
-    manifest, embeddings = mixed_set(0)
-    for splits, error, words in (
-        (("find", "find"), UsageError, "each video would find itself"),
-        (("train", "val"), ManifestError, "with an identity in the enrolment split 'train'; splits here"),
-        (("enrol", "val"), ManifestError, "no video in the gallery split 'val'; splits here"),
-    ):
-        with pytest.raises(error, match=words):
-            scored(manifest, embeddings, enrolment_split=splits[0], gallery_split=splits[1])

@@ -14,14 +14,13 @@ from command_line import vidface
 
 from vidface.commands.main import cli
 from vidface.embeddings.options import SweepPoolOptions
-from vidface.errors import UsageError
 from vidface.features.options import EngineOptions
 from vidface.manifest.manifest import read_manifest
 from vidface.manifest.manifest import write_manifest as write_rows
 from vidface.scores.options import RECORDED, RecipeScoreOptions, ScoreOptions, SplitOptions, SweepOptions
 from vidface.scores.protocols import table
 from vidface.scores.protocols.protocol import Protocol, Result
-from vidface.scores.protocols.table import OF_EMBEDDINGS, TABLE, check_embeddings, load, used_by
+from vidface.scores.protocols.table import OF_EMBEDDINGS, TABLE, load, used_by
 from vidface.scores.score import score
 from vidface.scores.scored import Scored
 
@@ -157,16 +156,6 @@ def test_options_that_a_protocol_does_not_use_are_refused(name: str) -> None:
     for flag in ("--no-norm", "--no-detector-score", "--flip-halves"):
         ran = vidface("score", "e.h5", "--protocol", name, *files, flag)
         assert (f"are not used by --protocol {name}" in ran.error) == ("norm" not in entry.uses)
-
-
-def test_what_scores_features_scores_no_embeddings(tmp_path: Path) -> None:
-    write_rows(tmp_path / "set.csv", [("v", "v.mp4", "p", "val")])
-    options = ScoreOptions(protocol="ijbb", meta=tmp_path)
-    with pytest.raises(UsageError, match="vidface score FEATURES --protocol ijbb --meta DIR"):
-        score(Scored({}), read_manifest(tmp_path / "set.csv"), options)
-    with pytest.raises(UsageError, match="not embeddings"):
-        check_embeddings("ijbc")
-    check_embeddings("openset")
 
 
 def test_videos_without_a_frame_are_counted_also_where_a_protocol_does_not(
