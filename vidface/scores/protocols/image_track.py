@@ -8,7 +8,7 @@ has a zero embedding: it stays in all counts with a score of 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,10 +17,9 @@ import numpy.typing as npt
 
 from vidface.errors import ManifestError
 from vidface.manifest.manifest import Manifest
-from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT, FprRule
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols.lfrc import failed_pairs, identity_codes
+from vidface.scores.protocols.lfrc import failed_pairs, identity_codes, ratio_intervals
 from vidface.scores.protocols.protocol import (
     Measure,
     Protocol,
@@ -88,9 +87,11 @@ def score_images(
         rows, people, targets, rule=rule, distractors=far if len(far) else None, device=device
     )
     search = search_among_distractors(rows, people, far, IDENTIFICATION_TARGETS, rule=rule, device=device)
-    intervals = _intervals(pairs.targets, pairs.tpr, pairs.hits_by_identity, pairs.pairs_by_identity)
-    searched = _intervals(search.targets, search.tpr, search.hits_by_identity, search.mated_by_identity)
-    first = _intervals(["rank1"], [search.rank1], search.first_by_identity[None], search.mated_by_identity)
+    intervals = ratio_intervals(pairs.targets, pairs.tpr, pairs.hits_by_identity, pairs.pairs_by_identity)
+    searched = ratio_intervals(search.targets, search.tpr, search.hits_by_identity, search.mated_by_identity)
+    first = ratio_intervals(
+        ["rank1"], [search.rank1], search.first_by_identity[None], search.mated_by_identity
+    )
     failed = failed_pairs(rows, people, pairs, partial(_label, "verification", rule))
     there = np.bincount(people[rows.any(axis=1)], minlength=1)
     lost = search.mated - int((there * (there - 1)).sum())
@@ -113,18 +114,6 @@ def score_images(
             "searches_without_mate": search.unmated,
         },
         "warnings": [*pairs.warnings, *search.warnings],
-    }
-
-
-def _intervals(
-    names: Sequence[str],
-    values: Sequence[float | None],
-    hits: npt.NDArray[Any],
-    totals: npt.NDArray[np.int64],
-) -> dict[str, list[float] | None]:
-    return {
-        name: None if value is None else list(bootstrap_ratio(row, totals))
-        for name, value, row in zip(names, values, hits, strict=True)
     }
 
 

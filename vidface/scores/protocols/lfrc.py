@@ -79,10 +79,7 @@ def score_all_pairs(
     people, _ = identity_codes(manifest)
     targets, rule = options.targets, options.fpr_rule
     result = tpr_of_all_pairs(embeddings, people, targets, rule=rule, device=options.device)
-    intervals = {
-        target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
-        for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)
-    }
+    intervals = ratio_intervals(targets, result.tpr, result.hits_by_identity, result.pairs_by_identity)
     return {
         "failed": failed_pairs(embeddings, people, result, lambda target: tpr_label(target, rule)),
         **rates(result),
@@ -94,6 +91,19 @@ def score_all_pairs(
             "impostor_pairs": result.impostor_pairs,
         },
         "warnings": result.warnings,
+    }
+
+
+def ratio_intervals(
+    names: Sequence[str],
+    values: Sequence[float | None],
+    hits: npt.NDArray[Any],
+    totals: npt.NDArray[np.int64],
+) -> dict[str, list[float] | None]:
+    """95 % intervals of hits [T, I] / totals [I], identities drawn again; None where there is no value."""
+    return {
+        name: None if value is None else list(bootstrap_ratio(row, totals))
+        for name, value, row in zip(names, values, hits, strict=True)
     }
 
 

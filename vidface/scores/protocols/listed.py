@@ -85,12 +85,8 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
         "zero_embeddings": len(zero_names),
         "zero_pairs": int((~usable).sum()),
     }
-    result["warnings"] = (
-        _list_warnings(listed, path)
-        + _zero_warnings(zero_names, result["counts"]["zero_pairs"], len(scores))
-        + (_fold_warnings(listed, protocol) if by_folds else [])
-        + result["warnings"]
-    )
+    zero_pairs = result["counts"]["zero_pairs"]
+    result["warnings"] = [*_warnings(listed, path, protocol, zero_names, zero_pairs), *result["warnings"]]
     definitions = protocol_pairs.definitions(fpr_rule, folds=by_folds)
     definitions["frames"] = frame_choice(scored, used.tolist())
     more = {"left_out": listed.left_out, "problems": listed.problems, "definitions": definitions}
@@ -163,8 +159,12 @@ def frame_choice(scored: Scored, used: Sequence[int]) -> str:
     )
 
 
-def _list_warnings(listed: ListedPairs, path: Path) -> list[str]:
+def _warnings(
+    listed: ListedPairs, path: Path, protocol: str, zero: Sequence[str], zero_pairs: int
+) -> list[str]:
+    """What is to be said of the list, of videos without a usable frame, and of the folds."""
     warnings: list[str] = []
+    pairs = len(listed.first)
     if listed.left_out:
         count = sum(listed.left_out.values())
         text = f"{count} of {listed.listed} listed pairs are left out: {_why_fewer(listed)}"
@@ -172,29 +172,22 @@ def _list_warnings(listed: ListedPairs, path: Path) -> list[str]:
     if listed.repeated:
         warnings.append(f"{listed.repeated} pairs stand in the list more than once and count each time")
     if listed.against_manifest:
-        swapped = listed.against_manifest == len(listed.first)
+        swapped = "; these are all: are its 1 and 0 swapped?" if listed.against_manifest == pairs else ""
         text = (
             f"{listed.against_manifest} pairs have another label in {path.name} than the identities of the manifest "
-            f"say: the list counts{'; these are all: are its 1 and 0 swapped?' if swapped else ''}"
+            f"say: the list counts{swapped}"
         )
-        warnings.append(Warned(text, listed.against_manifest / len(listed.first)))
-    return warnings + listed.notes
-
-
-def _zero_warnings(names: Sequence[str], pairs: int, of: int) -> list[str]:
-    if not names:
-        return []
-    text = f"{len(names)} videos have no usable frame, the first is {names[0]!r}: their {pairs} pairs score 0"
-    return [Warned(text, pairs / of)]
-
-
-def _fold_warnings(listed: ListedPairs, protocol: str) -> list[str]:
-    if listed.folds is None:
-        return [f"the list has no folds: {protocol_pairs.FOLDS} were cut in its order"]
-    found = len(np.unique(listed.folds))
+        warnings.append(Warned(text, listed.against_manifest / pairs))
+    warnings += listed.notes
+    if zero:
+        text = f"{len(zero)} videos have no usable frame, the first is {zero[0]!r}: their {zero_pairs} pairs score 0"
+        warnings.append(Warned(text, zero_pairs / pairs))
+    found = 0 if listed.folds is None else len(np.unique(listed.folds))
+    if protocol != "pairs" and not found:
+        warnings.append(f"the list has no folds: {protocol_pairs.FOLDS} were cut in its order")
     if protocol == "ytf" and found != protocol_pairs.FOLDS:
-        return [f"{found} splits, where YouTube Faces has {protocol_pairs.FOLDS}"]
-    return []
+        warnings.append(f"{found} splits, where YouTube Faces has {protocol_pairs.FOLDS}")
+    return warnings
 
 
 def _measures(scores: Mapping[str, Any]) -> list[Measure]:
