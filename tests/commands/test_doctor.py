@@ -132,29 +132,23 @@ def test_vidface_run_from_a_folder_without_installing(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["torch", "onnxruntime", "faiss"])
-def test_a_library_that_cannot_be_imported_is_a_problem(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("half", [False, True], ids=["not loaded", "half uninstalled"])
+def test_a_library_that_does_not_work_is_a_problem(
+    name: str, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = importlib.import_module
 
     def broken(module: str) -> Any:
-        if module == name:
+        if module == name and not half:
             raise OSError(f"lib{name}.so:\n cannot open")
-        return real(module)
+        return SimpleNamespace() if module == name else real(module)
 
     monkeypatch.setattr(importlib, "import_module", broken)
     problems: list[str] = []
-    found = doctor._gpu(problems)
-    assert found[name] is None
-    assert problems == [f"{name} does not work: lib{name}.so: cannot open; install it again"]
-
-
-def test_a_half_uninstalled_library_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = importlib.import_module
-    monkeypatch.setattr(
-        importlib, "import_module", lambda name: SimpleNamespace() if name == "faiss" else real(name)
-    )
-    problems: list[str] = []
-    assert doctor._gpu(problems)["faiss"] is None
-    assert len(problems) == 1 and problems[0].startswith("faiss does not work: ")
+    assert doctor._gpu(problems)[name] is None
+    (problem,) = problems
+    assert problem.startswith(f"{name} does not work: ") and problem.endswith("; install it again")
+    assert half or f"lib{name}.so: cannot open" in problem
 
 
 @pytest.mark.parametrize("wrong", [doctor.GREYS[::-1], doctor.GREYS[:2], (*doctor.GREYS, 216), ()])

@@ -29,7 +29,6 @@ from vidface.runtime import cpu_count
 
 Say = Callable[[str], object]
 REPORT_NEEDS = "pip install -c constraints.txt -e '.[report]'"
-
 WEIGHTS = Path(__file__).parent / "weights" / "drawn.safetensors"
 POPULATION = 3_000  # the demo's people; the network was trained and chosen on another population
 # Size, noise and threshold were chosen on a third one.
@@ -111,14 +110,16 @@ def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> d
     shares = ", ".join(f"{share:.0%} of {kind}" for kind, share in noise.items())
     say(f"\nframes dropped at threshold {threshold}: {shares}")
     say(f"\nDone in {seconds:.0f} s. Where to look next:")
-    for name, what in (
-        *([(page, "look at it in a browser: scores, curves, frames, hard cases")] if page else []),
-        ("videos/", "the clips, real 8 fps h264"),
-        ("manifest.csv", "who is in which"),
-        ("truth.csv", "what every frame shows"),
-        ("recipe.toml", f"the stages, chained: vidface run {recipe}"),
-        ("results/", "features, embeddings, scores, the sweep and both submission files"),
-    ):
+    files = {
+        "videos/": "the clips, real 8 fps h264",
+        "manifest.csv": "who is in which",
+        "truth.csv": "what every frame shows",
+        "recipe.toml": f"the stages, chained: vidface run {recipe}",
+        "results/": "features, embeddings, scores, the sweep and both submission files",
+    }
+    if page is not None:
+        files = {page: "look at it in a browser: scores, curves, frames, hard cases", **files}
+    for name, what in files.items():
         say(f"  {output / name}  {what}")
     if page is None:
         say(f"  vidface report {output} -o {output}/report  shows it in a browser; it needs: {REPORT_NEEDS}")
