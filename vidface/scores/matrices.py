@@ -31,8 +31,8 @@ class Matrix(NamedTuple):
 def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) -> Matrix:
     """Read embeddings of another tool, ``.npy`` or ``.bin``, into memory.
 
-    There must be so many ``rows``; ``what`` says of what, such as ``videos of set.csv``. With ``normalise`` rows are divided
-    by their length, and it is said of how many it was another than 1.
+    There must be so many ``rows``; ``what`` says of what, such as ``videos of set.csv``. With ``normalise`` rows are
+    divided by their length, and a warning says of how many it was another than 1.
 
     Raises:
         StoreError: missing, damaged, another number of rows, NaN or infinity in a row; or rows that are neither of
