@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter, defaultdict
+from collections import defaultdict
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from command_line import vidface
+from plain_scores import retrieval
 
 from vidface.demo.benchmark import Plan, make_benchmark
 from vidface.demo.sources import faces_from_folder
@@ -131,9 +132,9 @@ def oracle(manifest: Path, features: Path, threshold: float | None) -> dict[str,
         ids = [text.decode() for text in file["video_ids"][:]]
         assert ids == [row["video_id"] for row in rows]
         vectors = file["features"][:].astype(np.float64)
-    videos = [pooled(vectors[a:b], threshold) for a, b in pairwise(offsets)]
-    embeddings = np.stack(videos)
-    return retrieval(embeddings, rows) | {"tpr@fpr": verification(embeddings, rows)}
+    embeddings = np.stack([pooled(vectors[a:b], threshold) for a, b in pairwise(offsets)])
+    videos = [(row["video_id"], row["identity"], row["split"]) for row in rows]
+    return retrieval(videos, embeddings) | {"tpr@fpr": verification(embeddings, rows)}
 
 
 def pooled(frames: np.ndarray, threshold: float | None) -> np.ndarray:
@@ -165,32 +166,6 @@ def largest_component(unit: np.ndarray, threshold: float) -> list[int]:
         return -len(members), -sum(cosine[i, j] for i in members for j in members if j < i), members[0]
 
     return min(components.values(), key=rank)
-
-
-def retrieval(embeddings: np.ndarray, rows: list[dict[str, str]]) -> dict[str, float]:
-    gallery = [i for i, row in enumerate(rows) if row["split"] == "val"]
-    relevant = Counter(rows[i]["identity"] for i in gallery if rows[i]["identity"])
-    precisions, first_hits = [], []
-    for identity, count in relevant.items():
-        enrolled = [
-            i for i, row in enumerate(rows) if row["split"] == "train" and row["identity"] == identity
-        ]
-        template = embeddings[enrolled].mean(axis=0)
-        template /= np.linalg.norm(template)
-        by_id = np.array(sorted(gallery, key=lambda i: rows[i]["video_id"]))
-        ranked = by_id[np.argsort(-(embeddings[by_id] @ template), kind="stable")][:100]
-        hits, total, first = 0, 0.0, None
-        for rank, video in enumerate(ranked, 1):
-            if rows[video]["identity"] == identity:
-                hits += 1
-                total += hits / rank
-                first = first or rank
-        precisions.append(total / count)
-        first_hits.append(first or 10**6)
-    return {
-        "mAP@100": sum(precisions) / len(precisions),
-        **{f"hit@{k}": sum(first <= k for first in first_hits) / len(first_hits) for k in (1, 5, 10)},
-    }
 
 
 def verification(embeddings: np.ndarray, rows: list[dict[str, str]]) -> dict[str, float | None]:
