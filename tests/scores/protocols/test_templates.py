@@ -54,41 +54,6 @@ def scored(matrix: Path, made: template_sets.TemplateSet, **told: object) -> dic
     return score_file(matrix, None, options).scores
 
 
-def pair_scores(
-    made: template_sets.TemplateSet, unit: dict[int, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    scores = np.array([unit[a] @ unit[b] for a, b, _ in made.pairs])
-    return scores, np.array([label == 1 for _, _, label in made.pairs])
-
-
-def at_most(scores: np.ndarray, same: np.ndarray, target: float) -> float:
-    fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
-    return float(tpr[fpr <= target + 1e-12].max())
-
-
-def searches(
-    unit: dict[int, np.ndarray], gallery: dict[int, int], probes: dict[int, int]
-) -> tuple[list[tuple[float, int]], list[float]]:
-    """Of every mated search the mate's score and rank, of every non-mated one the best score."""
-    mated, others = [], []
-    for probe, subject in probes.items():
-        scores = {of: unit[probe] @ unit[template] for template, of in gallery.items()}
-        if subject in scores:
-            above = sum(score >= scores[subject] for of, score in scores.items() if of != subject)
-            mated.append((scores[subject], 1 + above))
-        else:
-            others.append(max(scores.values()))
-    return mated, others
-
-
-def tpir(mated: list[tuple[float, int]], others: list[float], target: float) -> float:
-    best = 0.0
-    for threshold in [*others, *(score for score, _ in mated)]:
-        if sum(score >= threshold for score in others) / len(others) <= target:
-            best = max(best, sum(s >= threshold and rank == 1 for s, rank in mated) / len(mated))
-    return best
-
-
 # -- 1:1
 
 
@@ -98,10 +63,12 @@ def test_pairs_are_scored_by_the_definition(
 ) -> None:
     result = scored(matrix, made, norm=norm, detector_score=detector_score)
     unit = template_sets.pooled(made, features, norm=norm, detector_score=detector_score)
-    scores, same = pair_scores(made, unit)
+    scores, same = template_sets.pair_scores(made, unit)
     assert result["counts"]["genuine_pairs"] == same.sum() == 48
     assert result["counts"]["impostor_pairs"] == (~same).sum() == 24 * 48 - 48
-    expected = {target: at_most(scores, same, float(target)) for target in ("1e-3", "1e-2", "1e-1")}
+    expected = {
+        target: template_sets.at_most(scores, same, float(target)) for target in ("1e-3", "1e-2", "1e-1")
+    }
     assert {target: result["tpr@fpr"][target] for target in expected} == pytest.approx(expected)
     assert 0.1 < expected["1e-2"] < 0.95
     assert [result["tpr@fpr"][target] for target in ("1e-6", "1e-5", "1e-4")] == [None] * 3
@@ -140,7 +107,9 @@ def test_nearest_is_the_reference_and_may_go_beyond_the_target(
 ) -> None:
     targets = ["0.0015", "0.0083", "1e-1"]
     result = scored(matrix, made, targets=targets, fpr_rule="nearest")
-    scores, same = pair_scores(made, template_sets.pooled(made, features, norm=True, detector_score=True))
+    scores, same = template_sets.pair_scores(
+        made, template_sets.pooled(made, features, norm=True, detector_score=True)
+    )
     fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
     fpr, tpr = np.flipud(fpr), np.flipud(tpr)
     expected = {target: tpr[np.abs(fpr - float(target)).argmin()] for target in targets}
@@ -173,10 +142,10 @@ def test_each_gallery_is_searched_by_itself(
     unit = template_sets.pooled(made, features, norm=norm, detector_score=detector_score)
     values = []
     for name, gallery in zip(template_sets.GALLERIES[made.kind], made.galleries, strict=True):
-        mated, others = searches(unit, gallery, made.probes)
+        mated, others = template_sets.searches(unit, gallery, made.probes)
         assert (len(mated), len(others)) == (24, 24)
         found = result["identification"]["galleries"][name]
-        assert found["tpir@fpir"]["1e-1"] == pytest.approx(tpir(mated, others, 0.1))
+        assert found["tpir@fpir"]["1e-1"] == pytest.approx(template_sets.tpir(mated, others, 0.1))
         assert found["fpir_reached"]["1e-1"] == pytest.approx(2 / 24)
         assert found["tpir@fpir"]["1e-2"] is None  # 24 searches cannot tell one in a hundred
         for k in (1, 5, 10):
