@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from sklearn.metrics import roc_curve
 
 BLUR = 11
 GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
@@ -124,6 +125,39 @@ def pooled(
             total += rows[mine & (found.media == medium)].mean(axis=0)
         result[template] = total / np.linalg.norm(total)
     return result
+
+
+def pair_scores(made: TemplateSet, unit: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    scores = np.array([unit[a] @ unit[b] for a, b, _ in made.pairs])
+    return scores, np.array([label == 1 for _, _, label in made.pairs])
+
+
+def at_most(scores: np.ndarray, same: np.ndarray, target: float) -> float:
+    fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
+    return float(tpr[fpr <= target + 1e-12].max())
+
+
+def searches(
+    unit: dict[int, np.ndarray], gallery: dict[int, int], probes: dict[int, int]
+) -> tuple[list[tuple[float, int]], list[float]]:
+    """Of every mated search the mate's score and rank, of every non-mated one the best score."""
+    mated, others = [], []
+    for probe, subject in probes.items():
+        scores = {of: unit[probe] @ unit[template] for template, of in gallery.items()}
+        if subject in scores:
+            above = sum(score >= scores[subject] for of, score in scores.items() if of != subject)
+            mated.append((scores[subject], 1 + above))
+        else:
+            others.append(max(scores.values()))
+    return mated, others
+
+
+def tpir(mated: list[tuple[float, int]], others: list[float], target: float) -> float:
+    best = 0.0
+    for threshold in [*others, *(score for score, _ in mated)]:
+        if sum(score >= threshold for score in others) / len(others) <= target:
+            best = max(best, sum(s >= threshold and rank == 1 for s, rank in mated) / len(mated))
+    return best
 
 
 def real_crops(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tarfile
+from collections import defaultdict
+from pathlib import Path
+
 import numpy as np
 import pytest
 from command_line import Small, frames_of, pooling_model, vidface, write_folder, write_manifest
@@ -30,3 +34,15 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     vidface("extract", manifest, "-o", features, "--model", model, code=1)
     vidface("cluster", features, "-o", embeddings, "--threshold", 0.3, code=1)
     return Small(manifest, model, features, embeddings)
+
+
+@pytest.fixture(scope="session")
+def photographs(shared_data: Path) -> dict[str, dict[str, bytes]]:
+    """Aligned faces of LFW: person -> name of the file -> its bytes, both in text order."""
+    people: dict[str, dict[str, bytes]] = defaultdict(dict)
+    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
+        for member in archive:
+            if file := archive.extractfile(member):
+                place = Path(member.name)
+                people[place.parent.name][place.name] = file.read()
+    return dict(people)

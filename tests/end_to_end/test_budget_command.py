@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from command_line import pooling_model, vidface
 
 
@@ -60,19 +59,6 @@ def test_what_was_not_counted_is_never_within(tmp_path: Path) -> None:
     ran = vidface("budget", path, code=1)
     assert "at least 0.00M" in ran.out
     assert "not shown to be within: not all was counted" in ran.out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["step9"], 1, "no such file, and no name of a network: known are y1"),
-        (["y1", "--input-size", "100x112"], 1, "each side must be a multiple of 16"),
-        (["text.onnx"], 1, "not an ONNX model, or a damaged one"),
-    ],
-)
-def test_errors_are_one_line(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
-    (tmp_path / "text.onnx").write_text("text")
-    assert message in vidface("budget", *arguments, code=code, cwd=tmp_path).error
 
 
 def test_wrong_usage_ends_with_2() -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from command_line import MODULE, read_features, vidface, write_manifest
+from command_line import MODULE, vidface
 
 COMMANDS = (
     *("manifest", "extract", "cluster", "score", "sweep", "submit", "run", "demo", "doctor"),
     *("budget", "dataset", "export", "merge", "train", "verify"),
 )
-HEAVY = {"torch", "faiss", "numba", "onnxruntime", "av", "decord", "h5py", "pyarrow", "numpy"}
+HEAVY = {"torch", "scipy", "faiss", "numba", "onnxruntime", "av", "decord", "h5py", "pyarrow", "numpy"}
 
 
 def test_help_lists_the_commands() -> None:
@@ -35,7 +33,7 @@ def test_every_command_has_help(command: str) -> None:
     assert ran.err == ""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["score", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     program = (
         "import sys\nfrom vidface.commands.main import main\n"
@@ -120,31 +118,16 @@ def test_json_is_one_object_and_the_same_as_the_file(small: Any, tmp_path: Path)
     scores = tmp_path / "scores.json"
     printed = vidface("score", small.embeddings, *told, "-o", scores, "--json", code=1)
     assert printed.err == ""
-    import json
-
     assert json.loads(scores.read_text()) == printed.json
     table = vidface("sweep", small.features, *told, "--thresholds", "none,0.3", "--json").json
     assert [row["threshold"] for row in table["rows"]] == ["none", "0.3"]
-    assert vidface(
-        "extract", small.manifest, "-o", small.features, "--model", small.model, "--json", code=1
-    ).json
-    assert vidface(
-        "cluster", small.features, "-o", small.embeddings, "--threshold", 0.3, "--json", code=1
-    ).json
-    assert (
-        vidface("manifest", "check", small.manifest, "--json", code=1).json["problems"][0]["kind"]
-        == "missing-file"
-    )
-
-
-def test_text_for_people(small: Any) -> None:
-    told = ("--manifest", small.manifest)
-    for command in [
-        ("score", small.embeddings, *told),
-        ("sweep", small.features, *told, "--thresholds", "none,0.3"),
-    ]:
-        ran = vidface(*command)
-        assert ran.err == "" and "mAP@100" in ran.out and "\x1b" not in ran.out
+    for words in (
+        ("extract", small.manifest, "-o", small.features, "--model", small.model),
+        ("cluster", small.features, "-o", small.embeddings, "--threshold", 0.3),
+    ):
+        assert vidface(*words, "--json", code=1).json
+    checked = vidface("manifest", "check", small.manifest, "--json", code=1).json
+    assert checked["problems"][0]["kind"] == "missing-file"
 
 
 def test_a_reader_that_goes_away_is_no_error(small: Any) -> None:
@@ -156,42 +139,6 @@ def test_a_reader_that_goes_away_is_no_error(small: Any) -> None:
     run.stderr.close()
     run.wait()
     assert "Traceback" not in err and "Exception" not in err
-
-
-def test_batch_size_and_workers_do_not_change_features(shared_data: Path, tmp_path: Path) -> None:
-    """With a real network, on clips of many lengths."""
-    faces = tmp_path / "faces"
-    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
-        members = [member for member in archive.getmembers() if member.isfile()][:60]
-        for index, member in enumerate(members):
-            video = faces / f"{int(index**0.5)}"  # 1, 3, 5, 7, ... frames
-            video.mkdir(parents=True, exist_ok=True)
-            (video / f"{index}.jpg").write_bytes(archive.extractfile(member).read())  # type: ignore[union-attr]
-    rows = [(f"v{folder.name}", folder.name) for folder in sorted(faces.iterdir())]
-    manifest = write_manifest(faces / "manifest.csv", rows)
-    model = shared_data / "models" / "mobilefacenet_128.onnx"
-    found = []
-    for number, (batch, workers) in enumerate([(32, 2), (1, 1), (7, 3), (200, 1)]):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        output = folder / "features.h5"
-        told = ("--model", model, "--batch-size", batch, "--workers", workers)
-        vidface("extract", manifest, "-o", output, *told, code=0)
-        ids, _, features = read_features(output)
-        assert ids == [row[0] for row in rows]
-        found.append(np.concatenate(features))
-    for features in found[1:]:
-        assert np.abs(features - found[0]).max() <= 1e-5
-
-
-def test_workers_do_not_change_embeddings(small: Any, tmp_path: Path) -> None:
-    digests = set()
-    for workers in (1, 2):
-        output = tmp_path / f"{workers}.h5"
-        vidface("cluster", small.features, "-o", output, "--threshold", 0.3, "--workers", workers, code=1)
-        digests.add(hashlib.sha256(output.read_bytes()).hexdigest())
-    digests.add(hashlib.sha256(small.embeddings.read_bytes()).hexdigest())
-    assert len(digests) == 1
 
 
 def test_doctor() -> None:

@@ -14,9 +14,8 @@ from PIL import Image
 
 def jpeg(seed: int, side: int = 16) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3)).astype(np.uint8)).save(
-        out, "JPEG"
-    )
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(out, "JPEG")
     return out.getvalue()
 
 
@@ -83,29 +82,14 @@ def test_long_lists_are_cut_on_the_screen_alone(people: Path) -> None:
 
 
 def test_pack_there_and_back(people: Path, tmp_path: Path) -> None:
-    ran = vidface(
-        "dataset",
-        "pack",
-        people,
-        "-o",
-        tmp_path / "set",
-        "--to",
-        "tar",
-        "--shards",
-        2,
-        "--min-images",
-        2,
-        code=0,
-    )
-    assert ran.out.splitlines()[0].startswith(
-        f"{tmp_path / 'set'}: written: 14 images of 4 people in 2 files, "
-    )
+    cut = ("--to", "tar", "--shards", 2, "--min-images", 2)
+    ran = vidface("dataset", "pack", people, "-o", tmp_path / "set", *cut, code=0)
+    assert ran.out.startswith(f"{tmp_path / 'set'}: written: 14 images of 4 people in 2 files, ")
     assert ran.out.splitlines()[1] == "cut: 1 people with fewer than 2 images, 1 images"
-    made = vidface(
-        "dataset", "pack", tmp_path / "set", "-o", tmp_path / "train.rec", "--to", "rec", "--json", code=0
-    ).json
+    rec = tmp_path / "train.rec"
+    made = vidface("dataset", "pack", tmp_path / "set", "-o", rec, "--to", "rec", "--json", code=0).json
     assert made == {
-        "outputs": [str(tmp_path / "train.rec"), str(tmp_path / "train.idx")],
+        "outputs": [str(rec), str(rec.with_suffix(".idx"))],
         "people": 4,
         "images": 14,
         "pairs": 0,
@@ -113,11 +97,9 @@ def test_pack_there_and_back(people: Path, tmp_path: Path) -> None:
         "cut_images": 0,
         "unusable_pairs": 0,
         "problems": [],
-        "bytes": sum((tmp_path / name).stat().st_size for name in ("train.rec", "train.idx")),
+        "bytes": sum(path.stat().st_size for path in (rec, rec.with_suffix(".idx"))),
     }
-    tail = vidface("dataset", "check", tmp_path / "train.rec", "--workers", 1, "--json", code=0).json[
-        "long_tail"
-    ]
+    tail = vidface("dataset", "check", rec, "--workers", 1, "--json", code=0).json["long_tail"]
     assert (tail["people"], tail["images"], tail["most"]) == (4, 14, 5)
 
 
@@ -131,12 +113,7 @@ def test_pack_pairs(people: Path, tmp_path: Path) -> None:
     ran = vidface("dataset", "pack", people, "-o", output, "--to", "bin", "--pairs", pairs, code=0)
     assert ran.out.startswith(f"{output}: written: 2 pairs, ")
     images, same = pickle.loads(output.read_bytes(), encoding="bytes")  # noqa: S301  # made just now
-    assert same == [True, False] and [bytes(image) for image in images] == [
-        jpeg(21),
-        jpeg(22),
-        jpeg(21),
-        jpeg(31),
-    ]
+    assert same == [True, False] and [*map(bytes, images)] == [jpeg(n) for n in (21, 22, 21, 31)]
 
 
 @pytest.mark.parametrize(

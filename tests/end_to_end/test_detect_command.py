@@ -185,7 +185,3 @@ def test_in_a_recipe_to_the_same_bytes(run: Run, clips: Clips, shared_data: Path
     assert (tmp_path / "out" / "features.h5").read_bytes() == run.features.read_bytes()
     recipe.write_text(text + "min_face = 60\n")
     assert "min_face was 0.0, now 60.0" in vidface("run", recipe, code=2).error
-    recipe.write_text(text.replace('"detect"', '"aligned"'))
-    assert "detector-weights, track: of no use" in vidface("run", recipe, code=2).error
-    recipe.write_text(text + "max_yaw = 100\n")
-    assert "extract.max_yaw" in vidface("run", recipe, code=2).error

@@ -65,11 +65,8 @@ def test_folders_are_thinned_out_and_clips_are_not(
     assert (len(short), len(clip)) == (2, 6)
     with h5py.File(features) as file:
         assert file.attrs["folder_frames"] == 3
-        assert file["timestamps"][:3].tolist() == [
-            1 / 8,
-            5 / 8,
-            1.0,
-        ]  # their own times, so reports find them again
+        # Their own times, so reports find them again.
+        assert file["timestamps"][:3].tolist() == [1 / 8, 5 / 8, 1.0]
     assert "already there" in vidface(*command, "--folder-frames", 3, code=0).out
     for other in ((), ("--folder-frames", 4)):
         assert "folder_frames" in vidface(*command, *other, code=2).error
@@ -82,24 +79,6 @@ def test_folders_are_thinned_out_and_clips_are_not(
     assert "frames a video: 2 to 6, median 3, 11 in all" in said
 
 
-def test_shares_are_merged_into_the_same_bytes(small: tuple[Path, Path, np.ndarray], tmp_path: Path) -> None:
-    manifest, model, _ = small
-    rows = [(f"v{n:03d}", "long") for n in range(70)]  # two runs of 64
-    manifest = write_manifest(manifest.with_name("more.csv"), rows)
-    command = ("extract", manifest, "--model", model, "--workers", 0, "--folder-frames", 1)
-    vidface(*command, "-o", tmp_path / "whole.h5", code=0)
-    for share in ("1/2", "2/2"):
-        vidface(*command, "-o", tmp_path / f"part{share[0]}.h5", "--shard", share, code=0)
-    vidface("merge", tmp_path / "part1.h5", tmp_path / "part2.h5", "-o", tmp_path / "merged.h5", code=0)
-    assert (tmp_path / "whole.h5").read_bytes() == (tmp_path / "merged.h5").read_bytes()
-    vidface("cluster", tmp_path / "whole.h5", "-o", tmp_path / "e.h5", "--threshold", "none", code=0)
-    for share in ("1/2", "2/2"):
-        out = tmp_path / f"e{share[0]}.h5"
-        vidface("cluster", tmp_path / "whole.h5", "-o", out, "--threshold", "none", "--shard", share, code=0)
-    vidface("merge", tmp_path / "e1.h5", tmp_path / "e2.h5", "-o", tmp_path / "em.h5", code=0)
-    assert (tmp_path / "e.h5").read_bytes() == (tmp_path / "em.h5").read_bytes()
-
-
 def test_a_damaged_image_among_those_taken_is_a_fault(
     small: tuple[Path, Path, np.ndarray], tmp_path: Path
 ) -> None:
@@ -107,8 +86,7 @@ def test_a_damaged_image_among_those_taken_is_a_fault(
     for name in ("5.png", "6.png"):  # 5 is taken, 6 is not
         (manifest.parent / "long" / name).write_bytes(b"no image")
     features = tmp_path / "features.h5"
-    vidface(
-        *("extract", manifest, "-o", features, "--model", model, "--workers", 0, "--folder-frames", 3), code=1
-    )
+    words = ("extract", manifest, "-o", features, "--model", model, "--workers", 0, "--folder-frames", 3)
+    vidface(*words, code=1)
     assert np.allclose(read_features(features)[2][0], cells_of(frames[[1, 8]]), atol=1e-5)
     assert [fault["detail"].split(":")[0] for fault in read_lines(tmp_path / "faults.jsonl")] == ["5.png"]

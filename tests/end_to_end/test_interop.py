@@ -5,11 +5,9 @@ The scripts are those of docs/protocols/foreign.md, word for word, run by a Pyth
 
 from __future__ import annotations
 
-import csv
 import re
 import subprocess
 import sys
-import tarfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,31 +33,26 @@ class Faces(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Faces:
+def faces(
+    shared_data: Path, photographs: dict[str, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> Faces:
     folder = tmp_path_factory.mktemp("interop")
     rows = []
     random = np.random.default_rng(3)
-    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
-        people = defaultdict(list)
-        for member in archive.getmembers():
-            if member.isfile():
-                people[Path(member.name).parent.name].append(member)
-        shown = [name for name in sorted(people) if len(people[name]) >= VIDEOS * FRAMES][:PEOPLE]
-        others = [name for name in sorted(people) if len(people[name]) == 2][:STRANGERS]
-        for name in [*shown, *others]:
-            pictures = sorted(people[name], key=lambda member: member.name)
-            for take in range(VIDEOS if name in shown else 1):
-                video = f"{name}-{take}"
-                (folder / video).mkdir()
-                chosen = pictures[take * FRAMES : (take + 1) * FRAMES]
-                if name in shown:  # two others get in, the same ones in many videos
-                    chosen[1:] = [people[others[k]][0] for k in random.choice(STRANGERS, 2, replace=False)]
-                for number, member in enumerate(chosen):
-                    data = archive.extractfile(member)
-                    assert data is not None
-                    (folder / video / f"{number}.jpg").write_bytes(data.read())
-                split = "train" if name in shown and not take else "val"
-                rows.append((video, video, name if name in shown else "", split))
+    people = {name: list(pictures.values()) for name, pictures in photographs.items()}
+    shown = [name for name in people if len(people[name]) >= VIDEOS * FRAMES][:PEOPLE]
+    others = [name for name in people if len(people[name]) == 2][:STRANGERS]
+    for name in [*shown, *others]:
+        for take in range(VIDEOS if name in shown else 1):
+            video = f"{name}-{take}"
+            (folder / video).mkdir()
+            chosen = people[name][take * FRAMES : (take + 1) * FRAMES]
+            if name in shown:  # two others get in, the same ones in many videos
+                chosen[1:] = [people[others[k]][0] for k in random.choice(STRANGERS, 2, replace=False)]
+            for number, data in enumerate(chosen):
+                (folder / video / f"{number}.jpg").write_bytes(data)
+            split = "train" if name in shown and not take else "val"
+            rows.append((video, video, name if name in shown else "", split))
     manifest = write_manifest(folder / "set.csv", rows)
     model = shared_data / "models" / "mobilefacenet_128.onnx"
     told = ("--model", model, "--workers", 0)
@@ -148,28 +141,6 @@ def test_the_iqiyi_pickle(faces: Faces, writer: str) -> None:
     # Rounding to float16 costs little, and something.
     whole = clustered(faces, faces.features, "0.3")
     assert abs(found["mAP@100"] - whole["mAP@100"]) < 0.01
-
-
-def test_a_sweep_and_a_report_of_foreign_features(faces: Faces) -> None:
-    write_by_script(faces.folder, "arrays")
-    folder = faces.folder / "shown"
-    folder.mkdir()
-    told = ("--manifest", faces.folder / "set.csv")
-    files = (faces.folder / "frames.npy", "--index", faces.folder / "frames.csv")
-    vidface("features", "from-arrays", *files, *told, "-o", folder / "features.h5", code=0)
-    vidface("cluster", folder / "features.h5", "-o", folder / "embeddings.h5", "--threshold", "0.3", code=0)
-    table = vidface(
-        "sweep", folder / "features.h5", *told, "--thresholds", "none,0.3", *TARGETS, "--json"
-    ).json
-    wanted = vidface("sweep", faces.features, *told, "--thresholds", "none,0.3", *TARGETS, "--json").json
-    assert table["rows"] == wanted["rows"] and table["best"] == wanted["best"]
-    told = (*told, *TARGETS, "--no-pictures")  # a report of files alone: no media are looked for
-    made = vidface("report", folder / "embeddings.h5", *told, "-o", folder / "report", "--json", code=0).json
-    assert made["headline"]["mAP@100"] == wanted["rows"][1]["mAP@100"]
-    assert "not known, of frames.npy, frames.csv" in (folder / "report" / "index.html").read_text("utf-8")
-    with (folder / "report" / "data" / "made-with.csv").open(newline="") as file:
-        shown = dict(row[:2] for row in csv.reader(file))
-    assert shown["times"] == "as the index says"
 
 
 def test_the_page_names_every_script() -> None:

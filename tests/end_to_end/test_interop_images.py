@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tarfile
-from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import pytest
+import template_sets
 from command_line import vidface
 from PIL import Image
 from test_interop import write_by_script
@@ -27,17 +26,13 @@ class Faces(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def faces(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Faces:
+def faces(
+    shared_data: Path, photographs: dict[str, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
+) -> Faces:
     folder = tmp_path_factory.mktemp("interop-images")
-    found: dict[str, list[bytes]] = defaultdict(list)
-    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
-        for member in archive:
-            person = Path(member.name).parent.name
-            if member.isfile() and len(found[person]) < EACH and (file := archive.extractfile(member)):
-                found[person].append(file.read())
-    often = [person for person in sorted(found) if len(found[person]) == EACH][:PEOPLE]
-    once = [person for person in sorted(found) if len(found[person]) == 1][:DISTRACTORS]
-    pictures = [(person, data) for person in (*often, *once) for data in found[person]]
+    often = [person for person, found in photographs.items() if len(found) >= EACH][:PEOPLE]
+    once = [person for person, found in photographs.items() if len(found) == 1][:DISTRACTORS]
+    pictures = [(who, data) for who in (*often, *once) for data in [*photographs[who].values()][:EACH]]
     pictures = [pictures[at] for at in np.random.default_rng(5).permutation(len(pictures))]
     (folder / "images").mkdir()
     for number, (_, data) in enumerate(pictures, 1):
@@ -64,51 +59,20 @@ def write_mine(faces: Faces, features: Path, prefix: str = "") -> None:
     np.savez(faces.folder / "mine.npz", vectors=vectors[order], image=np.array(ids)[order])
 
 
-def write_ijbc(faces: Faces) -> Path:
-    """Lists in IJB-C's form: two templates of three images a person, of which two are of one medium."""
-    meta = faces.folder / "meta"
-    meta.mkdir()
-    of_person = defaultdict(list)
-    for name, person in zip(faces.names, faces.people, strict=True):
-        if person:
-            of_person[person].append(name)
-    lines, owner = {}, {}
-    for person, images in sorted(of_person.items()):
-        for half in range(2):
-            template = 100 + len(owner)
-            owner[template] = person
-            for k, image in enumerate(images[3 * half : 3 * half + 3]):
-                lines[image] = f"{image} {template} {10 * template + k // 2}\n"
-    random = np.random.default_rng(2)
-    listed = [image for image in faces.names if image in lines]
-    (meta / "ijbc_face_tid_mid.txt").write_text("".join(lines[image] for image in listed))
-    points = " ".join(str(number) for number in (38, 52, 74, 52, 56, 72, 42, 92, 71, 92))
-    (meta / "ijbc_name_5pts_score.txt").write_text(
-        "".join(
-            f"{image} {points} {score:.6f}\n"
-            for image, score in zip(listed, random.uniform(0.3, 1, len(listed)), strict=True)
-        )
-    )
-    templates = sorted(owner)
-    (meta / "ijbc_template_pair_label.txt").write_text(
-        "".join(f"{a} {b} {int(owner[a] == owner[b])}\n" for a in templates for b in templates if a < b)
-    )
-    subject = {person: number for number, person in enumerate(sorted(of_person), 1)}
-    header = "TEMPLATE_ID,SUBJECT_ID,FILENAME\n"
-    galleries = {"G1": templates[0::2][: PEOPLE // 2], "G2": templates[0::2][PEOPLE // 2 :]}
-    for name, part in galleries.items():
-        rows = "".join(f"{template},{subject[owner[template]]},x\n" for template in part)
-        (meta / f"ijbc_1N_gallery_{name}.csv").write_text(header + rows)
-    rows = "".join(f"{template},{subject[owner[template]]},x\n" for template in templates[1::2])
-    (meta / "ijbc_1N_probe_mixed.csv").write_text(header + rows)
-    return meta
+def write_ijbc(faces: Faces, meta: Path) -> None:
+    """Lists in IJB-C's form, of the images of known people."""
+    known = [(name, who) for name, who in zip(faces.names, faces.people, strict=True) if who]
+    numbers = {who: number for number, who in enumerate(sorted({who for _, who in known}))}
+    found = template_sets.arrange(meta, "ijbc", [numbers[who] for _, who in known], np.random.default_rng(2))
+    places = [int(image.removesuffix(".jpg")) - 1 for image in found.images]
+    template_sets.write_lists(found._replace(images=[known[place][0] for place in places]))
 
 
 @pytest.mark.parametrize("options", [(), ("--no-norm", "--no-detector-score")])
 def test_ijbc_features_in_the_order_of_face_tid_mid(faces: Faces, options: tuple[str, ...]) -> None:
     meta, features = faces.folder / "meta", faces.folder / "ijbc.h5"
     if not meta.exists():
-        write_ijbc(faces)
+        write_ijbc(faces, meta)
         told = ("manifest", "from-ijbc", meta, faces.folder / "images")
         vidface(*told, "-o", faces.folder / "ijbc.csv", code=0)
         extract(faces, faces.folder / "ijbc.csv", features)

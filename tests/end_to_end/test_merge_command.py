@@ -108,34 +108,3 @@ def test_text_for_people(whole: Whole, shards: list[Path], tmp_path: Path) -> No
     # The run without shards finds its work done.
     told = ("-o", output, "--model", whole.model, "--json")
     assert vidface("extract", whole.manifest, *told, code=1).json["already_done"] is True
-
-
-def test_what_all_shards_hold_without_fault_ends_with_0(whole: Whole, tmp_path: Path) -> None:
-    few = write_manifest(whole.manifest.with_name("few.csv"), [(f"v{v:03d}", f"v{v:03d}") for v in range(5)])
-    shard, output = tmp_path / "features.1.h5", tmp_path / "features.h5"
-    vidface("extract", few, "-o", shard, "--model", whole.model, "--shard", "1/1", code=0)
-    ran = vidface("merge", shard, "-o", output, code=0)
-    assert ran.out == f"{output}: written: features of 1 shards: 5 videos, 9 frames\n"
-    assert (tmp_path / "faults.jsonl").read_bytes() == b""
-
-
-def test_wrong_calls_are_one_line(whole: Whole, shards: list[Path], tmp_path: Path) -> None:
-    output = tmp_path / "out.h5"
-    extract = ("extract", whole.manifest, "-o", output, "--model", whole.model, "--shard")
-    for code, said, command in [
-        (2, "say I/N with 1 <= I <= N", (*extract, "0/2")),
-        (2, "say I/N with 1 <= I <= N", (*extract, "3/2")),
-        (2, "more shards than runs of 64 videos (3)", (*extract, "1/4")),
-        (2, "say I/N with 1 <= I <= N", ("cluster", whole.features, "-o", output, "--shard", "two")),
-        (2, "more shards than videos (150)", ("cluster", whole.features, "-o", output, "--shard", "1/151")),
-        (2, "1 of 2 are not among the files: 2/2", ("merge", shards[0], "-o", output)),
-        (2, "made without --shard", ("merge", shards[0], whole.features, "-o", output)),
-        (2, "is an input of this command", ("merge", *shards, "-o", shards[0])),
-        (2, "does not exist", ("merge", *shards, "-o", tmp_path / "nowhere" / "out.h5")),
-        (1, "no such file", ("merge", shards[0], tmp_path / "no.h5", "-o", output)),
-        (1, "shard 1/2: merge the shards first", ("sweep", shards[0], "--manifest", whole.manifest)),
-    ]:
-        ran = vidface(*command, code=code)
-        assert said in ran.error and ran.out == ""
-    assert "Missing argument 'FILES...'" in vidface("merge", "-o", output, code=2).err
-    assert list(tmp_path.iterdir()) == []

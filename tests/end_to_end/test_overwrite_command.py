@@ -33,9 +33,8 @@ def test_cluster(copy: Any, tmp_path: Path) -> None:
     assert not other["already_done"] and other["threshold"] == 0.5
     vidface("cluster", copy.features, "-o", tmp_path / "new.h5", "--threshold", 0.5, code=1)
     assert copy.embeddings.read_bytes() == (tmp_path / "new.h5").read_bytes() != before
-    assert (
-        "is an input" in vidface("cluster", copy.features, "-o", copy.features, "--overwrite", code=2).error
-    )
+    error = vidface("cluster", copy.features, "-o", copy.features, "--overwrite", code=2).error
+    assert "is an input" in error
 
 
 def test_extract_and_features_of_another_tool(copy: Any, tmp_path: Path) -> None:
@@ -73,9 +72,7 @@ def test_what_is_no_such_file_is_not_replaced(copy: Any, tmp_path: Path) -> None
     diary = tmp_path / "diary.h5"
     diary.write_text("Dear diary")
     vidface("cluster", copy.features, "-o", diary, "--overwrite", code=1)
-    assert "expected a vidface embeddings file, found features" in (
-        vidface(
-            "cluster", copy.features, "-o", shutil.copy(copy.features, tmp_path / "f2.h5"), "--overwrite"
-        ).error
-    )
+    other = shutil.copy(copy.features, tmp_path / "f2.h5")
+    error = vidface("cluster", copy.features, "-o", other, "--overwrite").error
+    assert "expected a vidface embeddings file, found features" in error
     assert diary.read_text() == "Dear diary"

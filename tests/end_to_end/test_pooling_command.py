@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from command_line import vidface, write_manifest
+from command_line import Ran, vidface, write_manifest
 
 from vidface.embeddings.embed import embed_videos
 from vidface.files import store
@@ -58,12 +58,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def cluster(workplace: Path, output: str, *options: object, code: int) -> Ran:
+    words = ("cluster", workplace / "f.h5", "-o", workplace / output, "--threshold", 0.5, *options)
+    return vidface(*words, code=code)
+
+
 def test_cluster_writes_the_weights_of_all_frames(workplace: Path) -> None:
-    said = vidface(
-        *("cluster", workplace / "f.h5", "-o", workplace / "w.h5", "--threshold", 0.5),
-        *("--pool", "size-norm", "--json"),
-        code=0,
-    ).json
+    said = cluster(workplace, "w.h5", "--pool", "size-norm", "--json", code=0).json
     assert (said["pool"], said["frames"], said["kept"]) == ("size-norm", 16 * PEOPLE, 16 * PEOPLE)
     with h5py.File(workplace / "f.h5") as file:
         features, offsets = file["features"][:], file["offsets"][:]
@@ -82,67 +83,21 @@ def test_cluster_writes_the_weights_of_all_frames(workplace: Path) -> None:
         assert labels[a:b].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]  # clusters are still by size
 
 
-def test_the_default_is_the_largest_cluster_and_has_no_weights(workplace: Path) -> None:
-    vidface("cluster", workplace / "f.h5", "-o", workplace / "l.h5", "--threshold", 0.5, code=0)
-    vidface(
-        *("cluster", workplace / "f.h5", "-o", workplace / "l2.h5", "--threshold", 0.5, "--pool", "largest"),
-        code=0,
-    )
-    assert (workplace / "l.h5").read_bytes() == (workplace / "l2.h5").read_bytes()
-    found = store.read_embeddings(workplace / "l.h5")
-    assert found.weights is None
-    assert found.attributes["pooling"] == "mean of L2-normalised frames, L2-normalised"
-    with h5py.File(workplace / "f.h5") as file:
-        embeddings, kept, _, _ = embed_videos(file["features"][:], file["offsets"][:], 0.5)
-    assert found.embeddings.tobytes() == embeddings.tobytes() and found.kept.tolist() == kept.tolist()
-    vidface(
-        "cluster",
-        workplace / "f.h5",
-        "-o",
-        workplace / "size.h5",
-        "--threshold",
-        0.5,
-        "--pool",
-        "size",
-        code=0,
-    )
-    by_size = store.read_embeddings(workplace / "size.h5")
-    assert (
-        by_size.attributes["pooling"]
-        == "mean of L2-normalised frames, weighted by cluster size, L2-normalised"
-    )
-    assert by_size.weights is not None
-    with h5py.File(workplace / "f.h5") as file:
-        expected = embed_videos(file["features"][:], file["offsets"][:], 0.5, pool="size")
-    assert by_size.weights.tobytes() == expected[3].tobytes()
-    assert by_size.embeddings.tobytes() == expected[0].tobytes()
-    said = vidface(
-        *("cluster", workplace / "f.h5", "-o", workplace / "l.h5", "--threshold", 0.5, "--pool", "size-norm"),
-        code=2,
-    )
-    assert "pooling" in said.error
-
-
 def test_shares_merge_to_the_bytes_of_the_whole(workplace: Path) -> None:
-    options = ("--threshold", 0.5, "--pool", "size-norm")
     shares = [workplace / f"share{i}.h5" for i in range(3)]
     for i, share in enumerate(shares):
-        vidface("cluster", workplace / "f.h5", "-o", share, *options, "--shard", f"{i + 1}/3", code=0)
-    vidface("cluster", workplace / "f.h5", "-o", workplace / "whole.h5", *options, "--workers", 1, code=0)
+        cluster(workplace, share.name, "--pool", "size-norm", "--shard", f"{i + 1}/3", code=0)
+    cluster(workplace, "whole.h5", "--pool", "size-norm", "--workers", 1, code=0)
     vidface("merge", *shares, "-o", workplace / "merged.h5", code=0)
     assert (workplace / "merged.h5").read_bytes() == (workplace / "whole.h5").read_bytes()
+    assert "pooling" in cluster(workplace, "whole.h5", code=2).error  # the usual one, which has no weights
+    cluster(workplace, "usual.h5", code=0)
+    assert store.read_embeddings(workplace / "usual.h5").weights is None
 
 
 def test_a_sweep_and_a_recipe_pool_by_weight(workplace: Path) -> None:
-    common = (
-        "sweep",
-        workplace / "f.h5",
-        "--manifest",
-        workplace / "set.csv",
-        "--thresholds",
-        "none,0.5",
-        "--json",
-    )
+    common = ("sweep", workplace / "f.h5", "--manifest", workplace / "set.csv", "--json")
+    common = (*common, "--thresholds", "none,0.5")
     largest, weighted = (vidface(*common, "--pool", pool, code=0).json for pool in ("largest", "size-norm"))
     assert "pooling" not in largest["inputs"] and "weighted" in weighted["inputs"]["pooling"]
     assert largest["rows"][1]["mAP@100"] < 0.7 < weighted["rows"][1]["mAP@100"] == 1.0

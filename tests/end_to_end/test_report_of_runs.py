@@ -16,6 +16,8 @@ from vidface.demo.benchmark import Plan, make_benchmark
 from vidface.demo.sources import drawn_faces
 
 DEMO = Path(package.__file__).parent / "demo" / "weights"
+PLAN = {"identities": 8, "videos_per_identity": 2, "frames_per_video": 4, "noise_frames": 5}
+PLAN |= {"distractors": 4, "seed": 3}
 ALL = ["sweep", "roc", "det", "histogram", "cmc", "map"]
 
 
@@ -26,36 +28,14 @@ def chromium() -> Iterator[Any]:
 
 
 def test_a_report_of_drawn_people(chromium: Any, tmp_path: Path) -> None:
-    manifest = make_benchmark(
-        tmp_path / "bench",
-        drawn_faces(45, seed=5),
-        Plan(
-            identities=8,
-            videos_per_identity=2,
-            frames_per_video=4,
-            noise_frames=5,
-            distractors=4,
-            seed=3,
-        ),
-    )
+    manifest = make_benchmark(tmp_path / "bench", drawn_faces(45, seed=5), Plan(**PLAN))
     features, embeddings = tmp_path / "features.h5", tmp_path / "embeddings.h5"
     (model,) = DEMO.glob("*.safetensors")
     vidface("extract", manifest, "-o", features, "--model", model, code=0)
     vidface("cluster", features, "-o", embeddings, "--threshold", 0.5, code=0)
     files = ("--manifest", manifest, "--features", features)
-    ran = vidface(
-        *(
-            "report",
-            embeddings,
-            "-o",
-            tmp_path / "report",
-            *files,
-            "--thresholds",
-            "none,0.4,0.5,0.6",
-            "--json",
-        ),
-        code=0,
-    ).json
+    told = (*files, "--thresholds", "none,0.4,0.5,0.6", "--json")
+    ran = vidface("report", embeddings, "-o", tmp_path / "report", *told, code=0).json
     names = ALL if "map" not in ran["missing"] else ALL[:-1]
     examine(chromium, Path(ran["page"]), names)
     with looking_at(chromium, Path(ran["page"])) as page:
@@ -74,11 +54,10 @@ def test_a_report_of_drawn_people(chromium: Any, tmp_path: Path) -> None:
 def test_a_report_of_raw_clips(chromium: Any, shared_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     clips = [
-        *(("hamilton", "short_hamilton_clip.mp4", "", "val"), ("bbaf2n", "grid_bbaf2n.mpg", "", "val")),
-        *(
-            ("pwij3p", "grid_pwij3p.mpg", "speaker", "train"),
-            ("swwp2s", "grid_id2_vcd_swwp2s.mpg", "speaker", "val"),
-        ),
+        ("hamilton", "short_hamilton_clip.mp4", "", "val"),
+        ("bbaf2n", "grid_bbaf2n.mpg", "", "val"),
+        ("pwij3p", "grid_pwij3p.mpg", "speaker", "train"),
+        ("swwp2s", "grid_id2_vcd_swwp2s.mpg", "speaker", "val"),
     ]
     (tmp_path / "clips").mkdir()
     for _, path, _, _ in clips:

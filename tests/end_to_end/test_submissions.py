@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 from command_line import vidface
 
@@ -78,104 +76,3 @@ def test_the_check_is_clean_on_good_files(small: Any, files: Files) -> None:
     )
     (problem,) = told.json["problems"]
     assert problem["kind"] == "zero-row" and "v05-3" in problem["message"]
-
-
-def repeated(lines: list[str]) -> list[str]:
-    words = lines[0].split()
-    return [" ".join([*words[:-1], words[1]]), *lines[1:]]
-
-
-def unknown(lines: list[str]) -> list[str]:
-    return [lines[0] + " nobody.mp4", *lines[1:]]
-
-
-def enrolment(lines: list[str]) -> list[str]:
-    return [lines[0] + " v00-0.mp4", *lines[1:]]
-
-
-def missing(lines: list[str]) -> list[str]:
-    return lines[:-1]
-
-
-def twice(lines: list[str]) -> list[str]:
-    return [*lines, lines[2]]
-
-
-def too_many(lines: list[str]) -> list[str]:
-    return [" ".join(["person00", *(f"x{number}.mp4" for number in range(101))]), *lines[1:]]
-
-
-@pytest.mark.parametrize(
-    ("spoil", "kind", "names"),
-    [
-        (repeated, "repeated-video", "person00"),
-        (unknown, "unknown-video", "nobody.mp4"),
-        (enrolment, "not-in-gallery", "v00-0.mp4"),
-        (missing, "missing-identity", "person11"),
-        (twice, "repeated-identity", "person02"),
-        (too_many, "too-many", "101"),
-    ],
-)
-def test_the_check_of_a_spoiled_iqiyi_file(
-    small: Any, files: Files, tmp_path: Path, spoil: Callable[[list[str]], list[str]], kind: str, names: str
-) -> None:
-    path = tmp_path / "spoiled.txt"
-    path.write_text("\n".join(spoil(files.text.read_text().splitlines())) + "\n")
-    ran = vidface("submit", "--check", path, "--manifest", small.manifest, "--json", code=1)
-    found = [problem for problem in ran.json["problems"] if problem["kind"] == kind]
-    assert found and names in found[0]["message"]
-    if spoil is not too_many:  # whose made-up videos are unknown as well
-        assert len(ran.json["problems"]) == 1
-
-
-def short(matrix: np.ndarray) -> np.ndarray:
-    return matrix[:-1]
-
-
-def not_a_number(matrix: np.ndarray) -> np.ndarray:
-    matrix[7, 3] = np.nan
-    return matrix
-
-
-def not_unit(matrix: np.ndarray) -> np.ndarray:
-    matrix[7] *= 1.1
-    return matrix
-
-
-def swapped(matrix: np.ndarray) -> np.ndarray:
-    matrix[[7, 8]] = matrix[[8, 7]]
-    return matrix
-
-
-def wide(matrix: np.ndarray) -> np.ndarray:
-    return np.hstack([matrix, np.zeros((len(matrix), 500), np.float32)])
-
-
-@pytest.mark.parametrize(
-    ("spoil", "kind", "names"),
-    [
-        (short, "row-count", "65 rows"),
-        (not_a_number, "not-finite", "v01-2"),
-        (not_unit, "not-unit", "v01-2"),
-        (swapped, "order", "v01-2"),
-        (wide, "dimension", "512"),
-        (bytes, "format", ""),
-    ],
-)
-def test_the_check_of_a_spoiled_lfrc_file(
-    small: Any, files: Files, tmp_path: Path, spoil: Any, kind: str, names: str
-) -> None:
-    path = tmp_path / "spoiled.bin"
-    data = files.binary.read_bytes()
-    if spoil is bytes:
-        path.write_bytes(data[:-2])
-    else:
-        matrix = spoil(np.frombuffer(data[16:], "<f4").reshape(-1, 48).copy())
-        rows, columns = matrix.shape
-        path.write_bytes(struct.pack("<4i", rows, columns, 4 * columns, 5) + matrix.astype("<f4").tobytes())
-    ran = vidface("submit", small.embeddings, "--check", path, "--manifest", small.manifest, "--json", code=1)
-    found = [problem for problem in ran.json["problems"] if problem["kind"] == kind]
-    assert found and names in found[0]["message"]
-    if kind not in ("order", "dimension"):
-        # What can be seen cannot be scored by accident either.
-        assert str(path) in vidface("score", path, "--manifest", small.manifest, code=1).error

@@ -16,6 +16,7 @@ from PIL import Image
 from vidface.errors import UsageError
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.listed_pairs import fpr_fraction
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.lfrc import check_targets
 from vidface.scores.protocols.open_set_numbers import open_set_numbers
 from vidface.scores.protocols.pairs import MOST_FOLDS
@@ -191,12 +192,12 @@ def test_one_long_name_takes_no_room_for_all_videos() -> None:
     manifest = Manifest(Path("set.csv"), Path(), names, names, people, splits, "")
     rows = np.zeros((videos, 4), np.float32)
     rows[np.arange(videos), np.arange(videos) % 4] = 1
-    open_set_numbers(
-        rows[:200], Manifest(Path("set.csv"), Path(), *(x[:200] for x in (names, names, people, splits)), "")
-    )
+    few = Manifest(Path("set.csv"), Path(), *(x[:200] for x in (names, names, people, splits)), "")
+    options = ScoreOptions(protocol="openset", targets=["1e-1"])
+    open_set_numbers(rows[:200], few, options)
     tracemalloc.start()
     try:
-        open_set_numbers(rows, manifest, ["1e-1"])
+        open_set_numbers(rows, manifest, options)
         assert (
             tracemalloc.get_traced_memory()[1] < videos * letters
         )  # four times as much where each takes such room

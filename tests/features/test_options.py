@@ -10,8 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from vidface.commands.cluster import cluster
-from vidface.commands.features import extract
+from vidface.commands.features import cluster, extract
 from vidface.embeddings.options import ClusterOptions, RecipeClusterOptions
 from vidface.features.options import EngineOptions, ExtractOptions, RecipeExtractOptions
 from vidface.files.options import Options, extra_of, option

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option, root_option
+from vidface.commands.options import FILE, NEW_FILE, json_option, root_option, stage_command
 from vidface.commands.output import print_json, print_warnings
 from vidface.errors import StoreError, UsageError, printable
 
@@ -22,29 +22,24 @@ if TYPE_CHECKING:
 PICTURE_SCORE = 0.5  # of the detector: who names a picture says that there is a face
 
 
-@click.command("inspect", cls=StageCommand, models={"pooling": "vidface.embeddings.options:PoolingOptions"})
+@stage_command("inspect", pooling="vidface.embeddings.options:PoolingOptions")
 @click.argument("features", type=FILE)
 @click.argument("video")
 @click.option("--embeddings", type=FILE, help="Take the clusters of this embeddings file instead.")
-@click.option(
-    "--manifest", "manifest_path", type=FILE, help="Where the videos lie: needed to show pictures of them."
-)
+@click.option("--manifest", type=FILE, help="Where the videos lie: needed to show pictures of them.")
 @root_option
 @click.option(
     "--sheet", type=NEW_FILE, help="Write a contact sheet (.png): frames, boxes, tracks, what is kept."
 )
 @json_option
-@click.pass_context
 def inspect_command(
-    context: click.Context,
     features: Path,
     video: str,
     pooling: PoolingOptions,
     embeddings: Path | None,
-    manifest_path: Path | None,
-    root: Path | None,
     sheet: Path | None,
     as_json: bool,
+    **where: Any,
 ) -> int:
     """Show one VIDEO's clusters: which frames are kept, which are noise, and why.
 
@@ -56,24 +51,25 @@ def inspect_command(
     from vidface.runs.opened import open_run
 
     default = click.core.ParameterSource.DEFAULT
-    told = any(context.get_parameter_source(name) is not default for name in ("threshold", "pool"))
+    source = click.get_current_context().get_parameter_source
+    told = any(source(name) is not default for name in ("threshold", "pool"))
     if embeddings is not None and told:
         raise UsageError("--embeddings says how it was made: leave --threshold and --pool out")
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise UsageError(f"{sheet}: a contact sheet is a .png file")
     manifest: Manifest | None = None
     if features.is_dir():
-        run = open_run(features, manifest=manifest_path, root=root)
+        run = open_run(features, **where)
         features, manifest = _features_of(run), run.manifest
         embeddings = embeddings or (None if told else run.embeddings)
-    elif manifest_path is not None:
-        manifest = read_manifest(manifest_path, root=root)
+    elif where["manifest"] is not None:
+        manifest = read_manifest(where["manifest"], root=where["root"])
     if sheet is not None and manifest is None:
         raise UsageError("--sheet needs --manifest: it says where the videos lie")
     seen = inspect(features, video, threshold=pooling.cosine(), pool=pooling.pool, embeddings=embeddings)
     notes = [] if sheet is None or manifest is None else _write_sheet(manifest, seen, sheet)
     if as_json:
-        print_json({**_as_json(seen), "sheet": None if sheet is None else str(sheet), "notes": notes})
+        print_json({**_as_json(seen), "sheet": sheet, "notes": notes})
         return 0
     notes += _show(manifest, seen)
     if sheet is not None:
@@ -98,17 +94,16 @@ def _show(manifest: Manifest | None, seen: Inspection) -> list[str]:
     from vidface.report.video.terminal import examples, image_class, show
 
     console = Console(markup=False, emoji=False, highlight=False)
-    if manifest is None or not console.is_terminal or console.is_dumb_terminal or console.no_color:
+    plain = not console.is_terminal or console.is_dumb_terminal or console.no_color
+    image, notes = None, []
+    if manifest is not None and not plain:
+        try:
+            image = image_class()
+        except ImportError:
+            notes = ["pictures in the terminal need the extra vidface[report]"]
+    if image is None or manifest is None:
         show(seen, console)
-        return []
-    try:
-        image = image_class()
-    except ImportError:
-        show(seen, console)
-        return ["pictures in the terminal need the extra vidface[report]"]
-    if image is None:
-        show(seen, console)
-        return []
+        return notes
     rows = sorted({row for chosen in examples(seen, console.width).values() for row in chosen})
     with open_pictures(manifest, seen.info) as pictures:
         found = pictures.thumbnails(seen.video, [row + seen.first for row in rows], size=80)
@@ -139,13 +134,14 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
             "weight": cluster.weight,
         }
 
-    rows = {
-        "seconds": [float(value) for value in seen.times],
-        "cluster": [int(value) for value in seen.labels],
-        "cosine": [float(value) for value in seen.cosines],
-        "norm": [float(value) for value in seen.norms],
-        "weight": [float(value) for value in seen.weights],
+    columns = {
+        "seconds": "times",
+        "cluster": "labels",
+        "cosine": "cosines",
+        "norm": "norms",
+        "weight": "weights",
     }
+    rows = {name: getattr(seen, attribute).tolist() for name, attribute in columns.items()}
     if seen.faces is not None:
         rows |= {name: getattr(seen.faces, name).tolist() for name in ("tracks", "scores", "boxes")}
     return {
@@ -170,7 +166,7 @@ def _as_json(seen: Inspection) -> dict[str, Any]:
     }
 
 
-@click.command("find", cls=StageCommand, models={"options": "vidface.report.video.options:FindOptions"})
+@stage_command("find", options="vidface.report.video.options:FindOptions")
 @click.argument("picture", type=FILE)
 @click.argument("searched", metavar="FEATURES", type=FILE)
 @json_option
@@ -194,8 +190,8 @@ def find_command(picture: Path, searched: Path, options: FindOptions, as_json: b
     if as_json:
         print_json(
             {
-                "picture": str(picture),
-                "box": None if face.box is None else list(face.box),
+                "picture": picture,
+                "box": face.box,
                 "score": face.score,
                 "faces": face.faces,
                 "threshold": options.threshold,

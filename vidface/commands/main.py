@@ -19,8 +19,7 @@ from types import FrameType
 import click
 
 import vidface
-from vidface.commands.cluster import cluster
-from vidface.commands.features import extract, features, merge
+from vidface.commands.features import cluster, extract, features, merge
 from vidface.commands.inspect import find_command, inspect_command
 from vidface.commands.manifest import manifest
 from vidface.commands.models import budget, export_command

@@ -1,17 +1,18 @@
-"""The commands about models themselves: what one costs, and how it leaves as ONNX."""
+"""The commands about models themselves: what one costs, how it leaves as ONNX, and what trying one shows."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.commands.options import DIRECTORY, FILE, json_option, read_size
-from vidface.commands.output import print_json
-from vidface.commands.tried import tried, tried_lines
+from vidface.commands.options import DIRECTORY, FILE, json_option, output_option, reading
+from vidface.commands.output import fields_of, print_json
+from vidface.errors import UsageError, VidfaceError
 from vidface.scores.text import columns
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _MOST_FACES = 256  # enough to see a difference, whatever the folder holds
     show_default=True,
     help="light: 1 GFLOPs on the organisers' counter, 20 MB, 512-d; large: 30 GFLOPs, 512-d.",
 )
-@click.option("--input-size", callback=read_size, help="HEIGHTxWIDTH, if the model does not say.")
+@click.option("--input-size", callback=reading("size"), help="HEIGHTxWIDTH, if the model does not say.")
 @click.option(
     "--model-output", metavar="NAME", help="Which of several outputs is the embedding, if no card names it."
 )
@@ -56,19 +57,10 @@ def budget(
     trial = _tried(model, model_output)
     within = None if limits == "none" or (found.not_counted and not over) else not over
     if as_json:
-        verdict = {
-            "limits": limits,
-            "within": within,
-            "over": [{"limit": e.limit, "value": e.value, "allowed": e.allowed} for e in over],
-        }
-        print_json(
-            {
-                **_budget_json(found),
-                **verdict,
-                "tried": trial,
-                **({"layers": _rows(found)} if with_layers else {}),
-            }
-        )
+        exceeding = [{"limit": e.limit, "value": e.value, "allowed": e.allowed} for e in over]
+        told = {**_budget_json(found), "limits": limits, "within": within, "over": exceeding, "tried": trial}
+        layers = [{**fields_of(layer), "output": list(layer.output)} for layer in found.layers]
+        print_json(told | ({"layers": layers} if with_layers else {}))
     else:
         click.echo(_budget_text(found, with_layers))
         if trial is not None:
@@ -96,7 +88,7 @@ def _tried(model: str, output: str | None) -> dict[str, Any] | None:
 
 @click.command("export")
 @click.argument("checkpoint", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="The model to write, NAME.onnx.")
+@output_option("The model to write, NAME.onnx.", kind=FILE)
 @click.option("--faces", type=DIRECTORY, help="Compare on the first 256 aligned faces of this folder too.")
 @json_option
 def export_command(checkpoint: Path, output: Path, faces: Path | None, as_json: bool) -> int:
@@ -109,16 +101,8 @@ def export_command(checkpoint: Path, output: Path, faces: Path | None, as_json: 
     images, faults = (None, []) if faces is None else _read_faces(faces)
     made = export(checkpoint, output, images)
     if as_json:
-        print_json(
-            {
-                "output": str(made.model),
-                "card": str(made.card),
-                "faces": made.faces,
-                "difference": made.difference,
-                "rounding": made.rounding,
-                "faults": faults,
-            }
-        )
+        told = {"output" if name == "model" else name: value for name, value in fields_of(made).items()}
+        print_json({**told, "faults": faults})
     else:
         click.echo(f"{made.model}, {made.card}: written, {made.model.stat().st_size:,} bytes")
         click.echo(
@@ -134,7 +118,6 @@ def _read_faces(folder: Path) -> tuple[Any, list[str]]:
     """(uint8 RGB [N, H, W, 3], images that could not be used)."""
     import numpy as np
 
-    from vidface.errors import UsageError
     from vidface.frames import ReadReport, read_frames
 
     report = ReadReport()
@@ -172,10 +155,6 @@ def _figures(layers: Sequence[Layer]) -> dict[str, int]:
     }
 
 
-def _rows(budget: Budget) -> list[dict[str, Any]]:
-    return [{**vars(layer), "output": list(layer.output)} for layer in budget.layers]
-
-
 def _budget_text(budget: Budget, with_layers: bool) -> str:
     height, width = budget.input_size
     lines = []
@@ -188,17 +167,9 @@ def _budget_text(budget: Budget, with_layers: bool) -> str:
     least = "at least " if budget.not_counted else ""
     figures = [_figures(budget.layers)] + ([] if budget.as_stored is None else [_figures(budget.as_stored)])
     rows: list[tuple[str, ...]] = [
-        (
-            "FLOPs, challenge organisers' counter",
-            *(f"{least}{f['flops_organisers'] / 1e6:,.2f}M" for f in figures),
-        ),
-        ("MACs", *(f"{least}{f['macs'] / 1e6:,.2f}M" for f in figures)),
-        ("2 x MACs", *(f"{least}{f['two_macs'] / 1e6:,.2f}M" for f in figures)),
-        ("parameters", *(f"{least}{f['parameters'] / 1e6:,.3f}M" for f in figures)),
-        ("size in float32", *(least + _size_text(f["bytes_float32"]) for f in figures)),
-        ("size in float16", *(least + _size_text(f["bytes_float16"]) for f in figures)),
-        ("dimension", *(str(budget.dimension) for _ in figures)),
+        (what, *(least + form(figure[key]) for figure in figures)) for what, key, form in _SHOWN
     ]
+    rows.append(("dimension", *(str(budget.dimension) for _ in figures)))
     if len(figures) > 1:
         rows.insert(0, ("", "before folding", "as the file is"))
     lines += [f"{budget.name}: one image of {height}x{width}", columns(rows)]
@@ -211,5 +182,87 @@ def _budget_text(budget: Budget, with_layers: bool) -> str:
     return "\n".join(lines)
 
 
+def _millions(count: int, places: int = 2) -> str:
+    return f"{count / 1e6:,.{places}f}M"
+
+
 def _size_text(size: int) -> str:
     return f"{size / 2**20:,.2f} MiB ({size / 1e6:,.2f} MB)"
+
+
+_SHOWN: tuple[tuple[str, str, Callable[[int], str]], ...] = (
+    ("FLOPs, challenge organisers' counter", "flops_organisers", _millions),
+    ("MACs", "macs", _millions),
+    ("2 x MACs", "two_macs", _millions),
+    ("parameters", "parameters", lambda count: _millions(count, 3)),
+    ("size in float32", "bytes_float32", _size_text),
+    ("size in float16", "bytes_float16", _size_text),
+)
+
+
+def tried(model: Path, overrides: dict[str, object] | None = None) -> dict[str, Any]:
+    """Open a model with its card on the CPU, and try it on three images; see `vidface.backbones.probe`.
+
+    Returns:
+        A dict that JSON can hold: ``model`` (its path); ``refused``, why it cannot be used, or None; ``warnings``; if
+        it can be used also ``device``, ``colour_order``, ``input_type``, ``layout``, ``batch`` (None: any),
+        ``why_batch``, ``outputs`` (name to shape), ``output``, ``dimension``, ``pixels`` and ``inside`` (smallest and
+        largest number that the card and then the model's own first steps make of a pixel), ``repeats`` and ``alone``
+        (how far two runs of an image differ, and an image alone and in a batch, as a share of the embedding's length),
+        and ``norms``.
+    """
+    from vidface.backbones import load_backbone
+
+    try:
+        backbone = load_backbone(model, overrides=overrides, device="cpu")
+    except VidfaceError as error:
+        return {"model": str(model), "refused": str(error).removeprefix(f"{model}: "), "warnings": []}
+    found = backbone.findings
+    assert found is not None, "it was probed"
+    shown = asdict(found)
+    return {
+        "model": str(model),
+        "refused": None,
+        "device": backbone.device,
+        "colour_order": backbone.card.colour_order,
+        **shown.pop("form"),
+        **shown,
+        "warnings": backbone.warnings,
+    }
+
+
+def tried_lines(found: dict[str, Any]) -> str:
+    """The same for people."""
+    if found["refused"] is not None:
+        return f"cannot be used: {found['refused']}"
+    batch = "any batch" if found["batch"] is None else f"a batch of {found['batch']}"
+    batch += f" ({found['why_batch']})" if found["why_batch"] else ""
+    inside = (
+        "" if found["inside"] is None else f", {_range(found['inside'])} after the model's own first steps"
+    )
+    others = ", ".join(f"{name} ({shape})" for name, shape in found["outputs"].items())
+    low, high = found["norms"]
+    unit = abs(low - 1) < 1e-3 and abs(high - 1) < 1e-3
+    rows = [
+        ("input", f"{found['input_type']}, {found['layout']}, {batch}"),
+        ("pixels", f"{_range(found['pixels'])} by its card{inside}"),
+        ("colours", f"{found['colour_order']} by its card; no test can tell whether that is right"),
+        ("output", f"{found['output']}, {found['dimension']} numbers; it has {others}"),
+        ("two runs of an image", _apart(found["repeats"])),
+        (
+            "alone and in a batch",
+            "never in a batch" if found["alone"] is None else _apart(found["alone"]),
+        ),
+        ("lengths", f"{low:.4g} to {high:.4g} for three images" + (": normalised already" if unit else "")),
+    ]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    return "\n".join([*lines, *(f"warning: {warning}" for warning in found["warnings"])])
+
+
+def _apart(share: float) -> str:
+    return "the same bits" if share == 0 else f"{share:.1e} of an embedding's length apart"
+
+
+def _range(ends: Sequence[float]) -> str:
+    return f"{ends[0]:.4g} to {ends[1]:.4g}"

@@ -12,6 +12,7 @@ import click
 
 from vidface.commands.watched import watch
 from vidface.errors import UsageError
+from vidface.scores.metrics.fpr_rules import FPR_RULES
 
 if TYPE_CHECKING:  # pydantic takes its time
     from vidface.files.options import Options
@@ -33,129 +34,111 @@ DIRECTORY = click.Path(path_type=Path, file_okay=False)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def manifest_option(command: Command) -> Command:
+def manifest_option(help: str = "", *, required: bool = True) -> Callable[[Command], Command]:  # noqa: A002
     """Name the manifest, for commands that take embeddings or features first."""
+    what = f"Manifest of the videos and their identities{help}."
+    return click.option("--manifest", "manifest_path", type=FILE, required=required, help=what)
+
+
+def output_option(
+    help: str,  # noqa: A002 - its name in click
+    *,
+    required: bool = True,
+    kind: click.Path = NEW_FILE,
+) -> Callable[[Command], Command]:
+    """Name what is written."""
+    return click.option("-o", "--output", type=kind, required=required, help=help)
+
+
+root_option = click.option(
+    "--root",
+    type=DIRECTORY,
+    help="Folder that the manifest's paths start from; it is only read [default: the manifest's own].",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+normalise_option = click.option(
+    "--normalise", is_flag=True, help="Divide the rows of a .npy or .bin by their length first."
+)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace an output that was made otherwise, once the new one is whole."
+)
+
+
+def fpr_rule_option(default: str | None, help: str) -> Callable[[Command], Command]:  # noqa: A002
+    """Choose the operating point."""
+    what = f"How to choose the operating point for an FPR target{help}."
     return click.option(
-        "--manifest",
-        "manifest_path",
-        type=FILE,
-        required=True,
-        help="Manifest of the videos and their identities.",
-    )(command)
+        "--fpr-rule", type=click.Choice(FPR_RULES), default=default, show_default=bool(default), help=what
+    )
 
 
-def root_option(command: Command) -> Command:
-    """Name the folder that a manifest's paths start from, for commands that open media."""
-    return click.option(
-        "--root",
-        type=DIRECTORY,
-        help="Folder that the manifest's paths start from; it is only read [default: the manifest's own].",
-    )(command)
-
-
-def json_option(command: Command) -> Command:
-    """Print one JSON object instead of text."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(command)
-
-
-def normalise_option(command: Command) -> Command:
-    """Let matrices of other tools be scored whose rows are not of unit length."""
-    return click.option(
-        "--normalise", is_flag=True, help="Divide the rows of a .npy or .bin by their length first."
-    )(command)
-
-
-def overwrite_option(command: Command) -> Command:
-    """Replace an output that was made otherwise, instead of refusing."""
-    return click.option(
-        "--overwrite",
-        is_flag=True,
-        help="Replace an output that was made otherwise, once the new one is whole.",
-    )(command)
-
-
-def read_size(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    height, cross, width = value.lower().partition("x")
+def _size(text: str) -> tuple[int, int]:
+    height, cross, width = text.lower().partition("x")
     if not (cross and height.isdecimal() and width.isdecimal()):
-        raise click.BadParameter(f"{value!r}: say HEIGHTxWIDTH, e.g. 112x112")
+        raise click.BadParameter(f"{text!r}: say HEIGHTxWIDTH, e.g. 112x112")
     return int(height), int(width)
 
 
-def read_numbers(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> tuple[float, ...] | None:
-    if value is None:
-        return None
+def _numbers(text: str) -> tuple[float, ...]:
     try:
-        numbers = tuple(float(number) for number in value.split(","))
+        numbers = tuple(float(number) for number in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) == 1:
-        numbers *= 3
-    if len(numbers) != 3:
-        raise click.BadParameter(f"{value!r}: say three numbers, e.g. 127.5,127.5,127.5")
-    return numbers
+    if len(numbers) not in (1, 3):
+        raise click.BadParameter(f"{text!r}: say three numbers, e.g. 127.5,127.5,127.5")
+    return numbers * (3 // len(numbers))
 
 
-def read_targets(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
+def _targets(text: str) -> list[str]:
     from vidface.scores.protocols.lfrc import check_targets
 
-    if value is None:
-        return None
-    targets = [target.strip() for target in value.split(",")]
+    targets = [target.strip() for target in text.split(",")]
     check_targets(targets)
     return targets
 
 
-def read_shard(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> tuple[int, int] | None:
+def _shard(text: str) -> tuple[int, int]:
     from vidface.files.shares import parse_shard
 
-    return None if value is None else parse_shard(value)
+    return parse_shard(text)
 
 
-def read_folder(context: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
-    return None if value is None else DIRECTORY.convert(value, parameter, context)
-
-
-def read_fps(_context: click.Context, _parameter: click.Parameter, value: str) -> float | str:
-    if value == "all":
-        return value
+def _fps(text: str) -> float | str:
+    if text == "all":
+        return text
     try:
-        fps = float(value)
+        fps = float(text)
     except ValueError:
         fps = 0.0
     if not 0 < fps < float("inf"):
-        raise click.BadParameter(f"{value!r}: say a number of frames a second, or all")
+        raise click.BadParameter(f"{text!r}: say a number of frames a second, or all")
     return fps
 
 
-def read_threshold(
-    _context: click.Context, _parameter: click.Parameter, value: str
-) -> float | Literal["none"]:
+def _threshold(text: str) -> float | str:
     from vidface.embeddings.thresholds import parse_thresholds
 
-    thresholds = parse_thresholds(value)
+    thresholds = parse_thresholds(text)
     if len(thresholds) != 1:
         raise click.BadParameter("say one threshold; `vidface sweep` takes several")
     return "none" if thresholds[0] is None else thresholds[0]
 
 
 # How the command line reads the text of options whose type does not say it; see `vidface.files.options.option`.
-READERS: dict[str, Callable[[click.Context, click.Parameter, Any], Any]] = {
-    "folder": read_folder,
-    "fps": read_fps,
-    "numbers": read_numbers,
-    "shard": read_shard,
-    "size": read_size,
-    "targets": read_targets,
-    "threshold": read_threshold,
+READERS: dict[str, Callable[[str], Any]] = {
+    "fps": _fps,
+    "numbers": _numbers,
+    "shard": _shard,
+    "size": _size,
+    "targets": _targets,
+    "threshold": _threshold,
 }
+
+
+def reading(name: str) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """The callback of an option that is read by one of `READERS`."""
+    read = READERS[name]
+    return lambda _context, _parameter, text: None if text is None else read(text)
 
 
 class StageCommand(click.Command):
@@ -182,15 +165,20 @@ class StageCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Call the callback with a model in place of its fields, which click has read and checked."""
         for parameter, model in self._models.items():
-            told = {name: ctx.params.pop(name) for name in model.model_fields}
-            depends = {
-                name for name, field in model.model_fields.items() if field.default_factory is not None
-            }
-            said = {name: each for name, each in told.items() if each is not None or name not in depends}
+            told = {name: (ctx.params.pop(name), field) for name, field in model.model_fields.items()}
+            said = {n: each for n, (each, f) in told.items() if each is not None or not f.default_factory}
             ctx.params[parameter] = model.model_construct(**said)
         if getattr(ctx.params.get("engine"), "name", None) == "ray":
             watch()  # before anything heavy is imported: threads of libraries do not survive it
         return super().invoke(ctx)
+
+
+ENGINE = "vidface.features.options:EngineOptions"
+
+
+def stage_command(name: str | None = None, **models: str) -> Callable[[Callable[..., Any]], StageCommand]:
+    """A command whose callback is given these models; see `StageCommand`."""
+    return click.command(name, cls=StageCommand, models=models)
 
 
 def click_option(model: type[Options], name: str) -> click.Option:
@@ -205,8 +193,10 @@ def click_option(model: type[Options], name: str) -> click.Option:
     limits = {
         limit: getattr(m, limit) for m in field.metadata for limit in ("ge", "gt", "le") if hasattr(m, limit)
     }
-    if extra["reads"] is not None:
-        of["callback"] = READERS[extra["reads"]]
+    if extra["reads"] == "folder":
+        of["type"] = DIRECTORY
+    elif extra["reads"] is not None:
+        of["callback"] = reading(extra["reads"])
     elif extra["choices"] is not None:
         of["type"] = click.Choice(extra["choices"])
     elif kind is bool:
@@ -216,7 +206,11 @@ def click_option(model: type[Options], name: str) -> click.Option:
     elif kind is Path:
         of["type"] = FILE
     elif limits:
-        of["type"] = _range(kind, limits)
+        least, most = limits.get("ge", limits.get("gt")), limits.get("le")
+        if kind is int:
+            of["type"] = click.IntRange(least, most)
+        else:
+            of["type"] = click.FloatRange(least, most, min_open="gt" in limits)
     elif kind is not str:
         raise TypeError(f"{name}: no option of the command line is a {kind}")
     if field.is_required():
@@ -228,10 +222,3 @@ def click_option(model: type[Options], name: str) -> click.Option:
     if kind is bool and field.default:
         flag += f"/--no-{flag.removeprefix('--')}"
     return click.Option([flag, name], **of)
-
-
-def _range(kind: type, limits: Mapping[str, float]) -> click.ParamType[Any]:
-    least, most = limits.get("ge", limits.get("gt")), limits.get("le")
-    if kind is int:
-        return click.IntRange(least, most)  # type: ignore[arg-type]  # whole ones
-    return click.FloatRange(least, most, min_open="gt" in limits)

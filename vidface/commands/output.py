@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from vidface.manifest.manifest import Problem
     from vidface.manifest.sources import Converted
 
-
 # What ASCII has for the letters that we print ourselves, each as wide as the letter where columns depend on it.
 _STAND_INS = {"█": "#", "░": "-", "·": ".", "–": "-", "±": "+-"}
 
@@ -47,7 +46,35 @@ def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on one line; NaN is an error, not a token. If stdout is not UTF-8, it is ASCII."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     in_ascii = codecs.lookup(encoding).name != "utf-8"
-    click.echo(json.dumps(value, ensure_ascii=in_ascii, allow_nan=False))
+    click.echo(json.dumps(value, ensure_ascii=in_ascii, allow_nan=False, default=_path))
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, Path):
+        raise TypeError(f"no {type(value).__name__} in JSON")
+    return str(value)
+
+
+def fields_of(result: Any) -> dict[str, Any]:
+    """The fields of a result by name, in their order."""
+    found: dict[str, Any] = vars(result) if hasattr(result, "__dict__") else result._asdict()
+    return found
+
+
+def print_done(result: Any, what: str) -> None:
+    """Say that a file is there, and what is in it."""
+    click.echo(f"{result.output}: {'already there' if result.already_done else 'written'}: {what}")
+
+
+def print_videos(result: Any, faults_file: Path) -> None:
+    """Videos by status, and faults where there are any."""
+    listed = f"; faults: {by_kind(result.faults)}, in {faults_file}" if result.faults else ""
+    click.echo(f"videos: {by_kind(result.status)}{listed}")
+
+
+def any_failed(status: Mapping[str, int]) -> int:
+    """The exit code."""
+    return int(set(status) - {"ok"} != set())
 
 
 def lost_nodes(engine: Engine) -> dict[str, Any]:
@@ -70,7 +97,7 @@ def print_made(output: Path, made: Converted, as_json: bool) -> int:
             "manifest check, or write it as root into a recipe"
         )
     if as_json:
-        print_json({"output": str(output), **dataclasses.asdict(made)})
+        print_json({"output": output, **dataclasses.asdict(made)})
         return 0
     splits = ", ".join(f"{n} {split or 'without split'}" for split, n in made.splits.items())
     click.echo(f"{output}: written: {made.rows} videos ({splits}), {made.identities} identities")
@@ -89,7 +116,7 @@ def print_problems(path: Path, problems: Sequence[Problem], as_json: bool) -> in
     odd = [problem for problem in problems if problem.warning]
     if as_json:
         warnings = [problem.message for problem in odd]
-        print_json({"file": str(path), "ok": not wrong, "problems": _as_dicts(wrong), "warnings": warnings})
+        print_json({"file": path, "ok": not wrong, "problems": _as_dicts(wrong), "warnings": warnings})
     else:
         for problem in wrong:
             click.echo(f"{path}:{problem.line}: {problem.kind}: {problem.message}")
@@ -106,17 +133,9 @@ def print_compared(path: Path, found: Compared, as_json: bool) -> int:
     if as_json:
         counts = [{**count._asdict(), "agrees": count.agrees} for count in found.counts]
         against = {"set": found.known, "rows": found.rows, "counts": counts, **differences}
-        problems = _as_dicts(found.problems)
         warnings = [odd.message for odd in found.warnings]
-        print_json(
-            {
-                "file": str(path),
-                "ok": found.agrees,
-                "problems": problems,
-                "warnings": warnings,
-                "against": against,
-            }
-        )
+        told = {"file": path, "ok": found.agrees, "problems": _as_dicts(found.problems)}
+        print_json({**told, "warnings": warnings, "against": against})
     elif found.problems:
         print_problems(path, [*found.problems, *found.warnings], as_json)
         click.echo(f"{path}: not compared with {found.known} until that is fixed")

@@ -8,10 +8,19 @@ from typing import Any
 
 import click
 
-from vidface.commands.options import DIRECTORY, FILE, Command, json_option, read_targets, root_option
+from vidface.commands.options import (
+    DIRECTORY,
+    FILE,
+    Command,
+    fpr_rule_option,
+    json_option,
+    manifest_option,
+    output_option,
+    reading,
+    root_option,
+)
 from vidface.commands.output import print_json, print_warnings
 from vidface.errors import UsageError
-from vidface.scores.metrics.fpr_rules import FPR_RULES
 from vidface.scores.protocols.table import OF_EMBEDDINGS, used_by
 
 
@@ -19,20 +28,15 @@ def _scored_as(before: str) -> Callable[[Command], Command]:
     """How it is scored, by a protocol of embeddings; what is not said is as before."""
     default = f"[default: as {before}]"
     who = used_by("enrolment_split")
+    targets = f"FPR targets, such as 1e-3,1e-4 {default}."
 
     def decorate(command: Command) -> Command:
-        for option in reversed(
-            [
-                click.option("--protocol", type=click.Choice(OF_EMBEDDINGS), help=default),
-                click.option(
-                    "--enrolment-split", help=f"Videos that templates are made of ({who}) {default}."
-                ),
-                click.option("--gallery-split", help=f"Videos that are searched ({who}) {default}."),
-                click.option(
-                    "--targets", callback=read_targets, help=f"FPR targets, such as 1e-3,1e-4 {default}."
-                ),
-                click.option("--pairs", type=FILE, help=f"The list of pairs ({used_by('pairs')}) {default}."),
-            ]
+        for option in (
+            click.option("--pairs", type=FILE, help=f"The list of pairs ({used_by('pairs')}) {default}."),
+            click.option("--targets", callback=reading("targets"), help=targets),
+            click.option("--gallery-split", help=f"Videos that are searched ({who}) {default}."),
+            click.option("--enrolment-split", help=f"Videos that templates are made of ({who}) {default}."),
+            click.option("--protocol", type=click.Choice(OF_EMBEDDINGS), help=default),
         ):
             command = option(command)
         return command
@@ -42,13 +46,8 @@ def _scored_as(before: str) -> Callable[[Command], Command]:
 
 @click.command()
 @click.argument("run", type=FILE)
-@click.option("-o", "--output", type=DIRECTORY, required=True, help="Folder for the page, figures and CSV.")
-@click.option(
-    "--manifest",
-    "manifest_path",
-    type=FILE,
-    help="Manifest of the videos and their identities [default: as RUN says].",
-)
+@output_option("Folder for the page, figures and CSV.", kind=DIRECTORY)
+@manifest_option(" [default: as RUN says]", required=False)
 @root_option
 @click.option(
     "--features", type=FILE, help="Features that the embeddings were made from [default: as RUN says]."
@@ -59,29 +58,22 @@ def _scored_as(before: str) -> Callable[[Command], Command]:
 @click.option("--video", "videos", multiple=True, metavar="ID", help="Show this video's frames; repeatable.")
 @click.option("--no-pictures", is_flag=True, help="No faces in the page, to pass it on.")
 @_scored_as("RUN was scored")
-@click.option(
-    "--fpr-rule",
-    type=click.Choice(FPR_RULES),
-    help="How to choose the operating point for an FPR target [default: as RUN was scored].",
-)
+@fpr_rule_option(None, " [default: as RUN was scored]")
 @json_option
 def report(
     run: Path,
     output: Path,
-    manifest_path: Path | None,
-    root: Path | None,
-    features: Path | None,
     thresholds: str | None,
     videos: tuple[str, ...],
     no_pictures: bool,
     as_json: bool,
-    **options: Any,
+    **told: Any,
 ) -> int:
     """Show a run as one HTML page, with its figures and the data of all it shows.
 
     RUN is the output folder of a recipe, or an embeddings file.
     """
-    check_output(output)
+    _check_output(output)
     from vidface.embeddings.thresholds import parse_thresholds
     from vidface.report.drawing.figures_drawing import new_figure
     from vidface.report.drawing.html import environment
@@ -92,29 +84,26 @@ def report(
     environment()  # both say how they are installed, and that before minutes of work
     with new_figure():
         pass
+    pictures = not no_pictures
     opened = open_run(
         run,
-        manifest=manifest_path,
-        root=root,
-        features=features,
-        options=options,
-        media=not no_pictures,
+        manifest=told.pop("manifest_path"),
+        root=told.pop("root"),
+        features=told.pop("features"),
+        options=told,
+        media=pictures,
     )
-    content = gather(
-        opened,
-        thresholds=None if thresholds is None else parse_thresholds(thresholds),
-        videos=videos,
-        pictures=not no_pictures,
-    )
+    cosines = None if thresholds is None else parse_thresholds(thresholds)
+    content = gather(opened, thresholds=cosines, videos=videos, pictures=pictures)
     files = write_report(content, output)
-    size = sum(file.stat().st_size for file in files)
+    page = files[0].stat().st_size
     if as_json:
         print_json(
             {
-                "output": str(output),
-                "page": str(files[0]),
-                "page_bytes": files[0].stat().st_size,
-                "files": [str(file.relative_to(output)) for file in files],
+                "output": output,
+                "page": files[0],
+                "page_bytes": page,
+                "files": [file.relative_to(output) for file in files],
                 "fpr_rule": opened.options.fpr_rule,
                 "headline": {number.label: number.value for number in content.headline},
                 "warnings": content.warnings,
@@ -122,21 +111,16 @@ def report(
                 "faults": len(content.faults.rows),
             }
         )
-    else:
-        page = files[0].stat().st_size
-        click.echo(
-            f"{files[0]}: written: {page / 1e6:.1f} MB; with {len(files) - 1} files beside it {size / 1e6:.1f} MB"
-        )
-        print_warnings(content.warnings)
+        return 0
+    size = sum(file.stat().st_size for file in files)
+    beside = f"{len(files) - 1} files beside it {size / 1e6:.1f} MB"
+    click.echo(f"{files[0]}: written: {page / 1e6:.1f} MB; with {beside}")
+    print_warnings(content.warnings)
     return 0
 
 
-def check_output(output: Path) -> None:
-    """Refuse a folder that holds something else than an earlier report, before any work is done.
-
-    Raises:
-        UsageError: it does.
-    """
+def _check_output(output: Path) -> None:
+    """Refuse a folder that holds something else than an earlier report, before any work is done."""
     # A run that was killed at its beginning leaves empty folders, and files with a dot.
     held = (path for path in output.rglob("*") if path.is_file() and not path.name.startswith("."))
     if not (output / "data" / "headline.csv").is_file() and any(held):
@@ -145,21 +129,12 @@ def check_output(output: Path) -> None:
 
 @click.command()
 @click.argument("runs", metavar="A B [C ...]", type=FILE, nargs=-1, required=True)
-@click.option(
-    "--manifest",
-    "manifest_path",
-    type=FILE,
-    help="Manifest of the videos and their identities [default: as the folders say].",
-)
-@click.option("-o", "--output", type=DIRECTORY, help="Write a page, Markdown and CSV into this folder.")
+@manifest_option(" [default: as the folders say]", required=False)
+@output_option("Write a page, Markdown and CSV into this folder.", required=False, kind=DIRECTORY)
 @_scored_as("the first that says it")
 @json_option
 def compare(
-    runs: tuple[Path, ...],
-    manifest_path: Path | None,
-    output: Path | None,
-    as_json: bool,
-    **options: Any,
+    runs: tuple[Path, ...], manifest_path: Path | None, output: Path | None, as_json: bool, **options: Any
 ) -> int:
     """Tell whether B, C ... are better than A, on the same set.
 

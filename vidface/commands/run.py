@@ -71,7 +71,7 @@ def demo(output: Path, faces: Path | None, model: Path | None, as_json: bool) ->
 def doctor(model: Path | None, as_json: bool) -> int:
     """Show what this machine has, and any problems."""
     from vidface.commands.doctor import examine, report_lines
-    from vidface.commands.tried import tried, tried_lines
+    from vidface.commands.models import tried, tried_lines
 
     findings = examine()
     trial = None if model is None else tried(model)

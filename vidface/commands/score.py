@@ -9,12 +9,14 @@ import click
 from click.core import ParameterSource
 
 from vidface.commands.options import (
+    ENGINE,
     FILE,
     NEW_FILE,
-    StageCommand,
     json_option,
     manifest_option,
     normalise_option,
+    output_option,
+    stage_command,
 )
 from vidface.commands.output import lost_nodes, print_json, print_problems, print_warnings
 from vidface.errors import UsageError, by_cost
@@ -27,15 +29,10 @@ if TYPE_CHECKING:
     from vidface.scores.options import RecipeScoreOptions, ScoreOptions, SplitOptions, SweepOptions
 
 
-@click.command(cls=StageCommand, models={"options": "vidface.scores.options:ScoreOptions"})
+@stage_command(options="vidface.scores.options:ScoreOptions")
 @click.argument("scored", type=FILE)
-@click.option(
-    "--manifest",
-    "manifest_path",
-    type=FILE,
-    help=f"Manifest of the videos and their identities (all but {used_by('meta')}).",
-)
-@click.option("-o", "--output", type=NEW_FILE, help="Write scores.json.")
+@manifest_option(f" (all but {used_by('meta')})", required=False)
+@output_option("Write scores.json.", required=False)
 @click.option(
     "--det", type=NEW_FILE, help=f"Write the DET curve: .csv, or drawn as .svg or .png ({used_by('det')})."
 )
@@ -55,13 +52,18 @@ def score(
     from vidface.manifest.manifest import read_manifest
     from vidface.scores.score import score_file
 
-    protocol = options.protocol
+    entry, protocol = TABLE[options.protocol], options.protocol
     check_files(protocol, manifest=manifest_path, pairs=options.pairs, meta=options.meta)
     _check_used(protocol, "det", *SPLITS, *AIMS, "device")
-    _check_det(det)
+    if det is not None and det.suffix.lower() not in (".csv", ".svg", ".png"):
+        raise UsageError(f"--det {det}: name a .csv file, or .svg or .png for a figure")
     for written in (output, det):
         spare_inputs(written, [scored, manifest_path, options.pairs])
-    _check_templates(options, normalise=normalise)
+    changed = options.model_dump(include=set(TEMPLATES), exclude_defaults=True)
+    if changed and not set(TEMPLATES) & set(entry.uses):
+        raise UsageError(f"--norm, --detector-score and --flip-halves are not used by --protocol {protocol}")
+    if normalise and "manifest" not in entry.needs:
+        raise UsageError(f"--protocol {protocol} does not use --normalise: pass --no-norm")
     truth = None if manifest_path is None else read_manifest(manifest_path, media=False)
     result, curve = score_file(scored, truth, options, normalise=normalise)
     if output:
@@ -79,11 +81,7 @@ def score(
 
 
 def _check_used(protocol: str, *names: str) -> None:
-    """Look whether the protocol uses each of these options that was said.
-
-    Raises:
-        UsageError: naming the first that it does not use.
-    """
+    """Refuse the first of these options that was passed and that the protocol does not use."""
     context = click.get_current_context()
     for name in names:
         said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
@@ -91,44 +89,15 @@ def _check_used(protocol: str, *names: str) -> None:
             raise UsageError(f"--protocol {protocol} does not use --{name.replace('_', '-')}: leave it out")
 
 
-def _check_det(path: Path | None) -> None:
-    """Look whether a DET curve can be written, before any work is done.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    if path is not None and path.suffix.lower() not in (".csv", ".svg", ".png"):
-        raise UsageError(f"--det {path}: name a .csv file, or .svg or .png for a figure")
-
-
-def _check_templates(options: ScoreOptions, *, normalise: bool) -> None:
-    """Look whether what is to be done with rows or features is done by the protocol.
-
-    Raises:
-        UsageError: it is not.
-    """
-    entry = TABLE[options.protocol]
-    changed = options.model_dump(include=set(TEMPLATES), exclude_defaults=True)
-    if changed and not set(TEMPLATES) & set(entry.uses):
-        raise UsageError(
-            f"--norm, --detector-score and --flip-halves are not used by --protocol {options.protocol}"
-        )
-    if normalise and "manifest" not in entry.needs:
-        raise UsageError(f"--protocol {options.protocol} does not use --normalise: pass --no-norm")
-
-
-@click.command(
-    cls=StageCommand,
-    models={
-        "sweep_options": "vidface.scores.options:SweepOptions",
-        "told": "vidface.scores.options:RecipeScoreOptions",
-        "pooling": "vidface.embeddings.options:SweepPoolOptions",
-        "engine": "vidface.features.options:EngineOptions",
-    },
+@stage_command(
+    sweep_options="vidface.scores.options:SweepOptions",
+    told="vidface.scores.options:RecipeScoreOptions",
+    pooling="vidface.embeddings.options:SweepPoolOptions",
+    engine=ENGINE,
 )
 @click.argument("features", type=FILE)
-@manifest_option
-@click.option("-o", "--output", type=NEW_FILE, help="Write the table as JSON.")
+@manifest_option()
+@output_option("Write the table as JSON.", required=False)
 @json_option
 def sweep(
     features: Path,
@@ -166,11 +135,11 @@ def sweep(
     return int(result["rows"][0]["counts"].get("zero_embeddings", 0) > 0)
 
 
-@click.command(cls=StageCommand, models={"splits": "vidface.scores.options:SplitOptions"})
+@stage_command(splits="vidface.scores.options:SplitOptions")
 @click.argument("scored", metavar="[EMBEDDINGS]", type=FILE, required=False)
-@manifest_option
+@manifest_option()
 @click.option("--format", "form", type=click.Choice(["iqiyi", "lfrc"]), help="Which challenge file to write.")
-@click.option("-o", "--output", type=NEW_FILE, help="The submission file to write.")
+@output_option("The submission file to write.", required=False)
 @click.option("--check", "checked", type=FILE, help="Check this submission file instead.")
 @normalise_option
 @json_option
@@ -200,19 +169,12 @@ def submit(
         return print_problems(checked, problems, as_json)
     assert scored is not None and output is not None and form is not None
     found = read_scored(scored, truth, normalise=normalise)
-    rows = run(
-        found,
-        truth,
-        output,
-        form=form,
-        enrolment_split=splits.enrolment_split,
-        gallery_split=splits.gallery_split,
-    )
+    rows = run(found, truth, output, form=form, **splits.model_dump())
     unusable = 0 if found.embeddings is None else zero_embeddings(found.embeddings)
     what = "identities" if form == "iqiyi" else "videos"
     warnings = by_cost([*found.warnings, *truth.warnings])
     if as_json:
-        told = {"output": str(output), "format": form, "rows": rows}
+        told = {"output": output, "format": form, "rows": rows}
         print_json({**told, "zero_embeddings": unusable, "warnings": warnings})
     else:
         click.echo(f"{output}: written: {rows} {what}, {output.stat().st_size:,} bytes")

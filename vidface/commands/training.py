@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidface.commands.options import FILE, NEW_FILE, StageCommand, json_option
-from vidface.commands.output import print_json, print_warnings
+from vidface.commands.options import FILE, fpr_rule_option, json_option, output_option, stage_command
+from vidface.commands.output import fields_of, print_json, print_warnings
 from vidface.errors import UsageError
 from vidface.files.atomic import spare_inputs
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULES
+from vidface.scores.metrics.fpr_rules import DEFAULT_RULE
 
 if TYPE_CHECKING:
     from vidface.features.options import ModelOptions
-    from vidface.training.datasets.check import LongTail
 
 SHOWN = 20  # lines of a kind, and problems of listed pairs; the JSON has all
 
@@ -61,16 +60,22 @@ def dataset_check(source: Path, workers: int | None, as_json: bool) -> int:
     if as_json:
         print_json({"ok": found.ok, **dataclasses.asdict(found)})
         return int(not found.ok)
-    _print_list("left out on opening", found.left_out)
-    _print_list("cannot be read", [f"{one.name}: {one.detail}" for one in found.unreadable])
-    _print_list(
-        f"of another size than {found.size}", [f"{one.name}: {one.detail}" for one in found.other_sizes]
+    for what, lines in (
+        ("left out on opening", found.left_out),
+        ("cannot be read", [f"{one.name}: {one.detail}" for one in found.unreadable]),
+        (f"of another size than {found.size}", [f"{one.name}: {one.detail}" for one in found.other_sizes]),
+        ("pictures that are there twice, of one person", [" = ".join(g) for g in found.duplicates]),
+        ("pictures of several people", [" = ".join(g) for g in found.duplicates_across]),
+        ("people with one image", found.single),
+    ):
+        _print_list(what, lines)
+    tail = found.long_tail
+    click.echo(
+        f"{tail.people} people, {tail.images} images; images a person: {tail.fewest} to {tail.most}, "
+        f"mean {tail.mean:.2f}, median {tail.median:g}\n{'minimum':>8} {'people':>10} {'images':>12}"
     )
-    _print_list("pictures that are there twice, of one person", [" = ".join(g) for g in found.duplicates])
-    _print_list("pictures of several people", [" = ".join(g) for g in found.duplicates_across])
-    _print_list("people with one image", found.single)
-    for line in _long_tail_lines(found.long_tail):
-        click.echo(line)
+    for cut in tail.cuts:
+        click.echo(f"{cut.minimum:>8} {cut.people:>10} {cut.images:>12}")
     print_warnings(found.warnings)
     click.echo(
         f"{found.source}: {len(found.unreadable)} unreadable images, "
@@ -81,7 +86,7 @@ def dataset_check(source: Path, workers: int | None, as_json: bool) -> int:
 
 @dataset.command("pack")
 @click.argument("source", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="The file to write; with --shards a folder.")
+@output_option("The file to write; with --shards a folder.", kind=FILE)
 @click.option("--to", type=click.Choice(["tar", "rec", "bin"]), required=True, help="Its form.")
 @click.option("--shards", type=click.IntRange(1), help="How many tar files, in a folder.")
 @click.option(
@@ -93,48 +98,27 @@ def dataset_check(source: Path, workers: int | None, as_json: bool) -> int:
     "--min-images", type=click.IntRange(1), default=1, show_default=True, help="People with fewer are cut."
 )
 @json_option
-def dataset_pack(
-    source: Path,
-    output: Path,
-    to: Literal["tar", "rec", "bin"],
-    shards: int | None,
-    pairs: Path | None,
-    min_images: int,
-    as_json: bool,
-) -> int:
+def dataset_pack(source: Path, output: Path, as_json: bool, **given: Any) -> int:
     """Write images as tar shards, as .rec with .idx, or pairs of them as a verification .bin."""
     from vidface.training.datasets.pack import pack
 
-    made = pack(source, output, to=to, shards=shards, pairs=pairs, min_images=min_images)
+    made = pack(source, output, **given)
     size = sum(path.stat().st_size for path in made.outputs)
     if as_json:
-        print_json(
-            {
-                "outputs": [str(path) for path in made.outputs],
-                "people": made.people,
-                "images": made.images,
-                "pairs": made.pairs,
-                "cut_people": made.cut_people,
-                "cut_images": made.cut_images,
-                "unusable_pairs": made.unusable_pairs,
-                "problems": list(made.problems),
-                "bytes": size,
-            }
-        )
+        print_json({**fields_of(made), "bytes": size})
         return int(made.unusable_pairs > 0)
     if made.unusable_pairs:
         for line in made.problems:
             click.echo(line)
-        click.echo(f"{output}: not written: {made.unusable_pairs} lines of {pairs} cannot be used")
+        click.echo(f"{output}: not written: {made.unusable_pairs} lines of {given['pairs']} cannot be used")
         return 1
     _print_list("met in the source and the list", made.problems)
     what = f"{made.pairs} pairs" if made.people is None else f"{made.images} images of {made.people} people"
     files = f" in {len(made.outputs)} files" if len(made.outputs) > 1 else ""
     click.echo(f"{output}: written: {what}{files}, {size:,} bytes")
-    if min_images > 1:
-        click.echo(
-            f"cut: {made.cut_people} people with fewer than {min_images} images, {made.cut_images} images"
-        )
+    least = given["min_images"]
+    if least > 1:
+        click.echo(f"cut: {made.cut_people} people with fewer than {least} images, {made.cut_images} images")
     return 0
 
 
@@ -147,29 +131,14 @@ def _print_list(what: str, lines: Sequence[str]) -> None:
             click.echo(f"  ... and {len(lines) - SHOWN} more; --json lists all")
 
 
-def _long_tail_lines(tail: LongTail) -> list[str]:
-    return [
-        f"{tail.people} people, {tail.images} images; images a person: "
-        f"{tail.fewest} to {tail.most}, mean {tail.mean:.2f}, median {tail.median:g}",
-        f"{'minimum':>8} {'people':>10} {'images':>12}",
-        *(f"{cut.minimum:>8} {cut.people:>10} {cut.images:>12}" for cut in tail.cuts),
-    ]
-
-
-@click.command(cls=StageCommand, models={"network": "vidface.features.options:ModelOptions"})
+@stage_command(network="vidface.features.options:ModelOptions")
 @click.argument("pairs", metavar="PAIRS...", type=FILE, nargs=-1, required=True)
 @click.option("--images", type=FILE, help="Images of a list of pairs: a folder, .tar or .rec.")
 @click.option("--flip/--no-flip", default=True, show_default=True, help="Add the mirrored image's embedding.")
 @click.option("--resize", is_flag=True, help="Resize images of another size.")
-@click.option(
-    "--fpr-rule",
-    type=click.Choice(FPR_RULES),
-    default=DEFAULT_RULE,
-    show_default=True,
-    help="How to choose the operating point for an FPR target; it is printed with the numbers.",
-)
+@fpr_rule_option(DEFAULT_RULE, "; it is printed with the numbers")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option("-o", "--output", type=NEW_FILE, help="Also write everything to this JSON file.")
+@output_option("Also write everything to this JSON file.", required=False)
 @json_option
 def verify(
     pairs: tuple[Path, ...],
@@ -194,8 +163,9 @@ def verify(
     from vidface.training.verify import definition, open_all
     from vidface.training.verify import verify as run
 
-    if output is not None:
-        _check_verify_output(output, [*pairs, network.model, *([] if images is None else [images])])
+    if output is not None and not output.parent.is_dir():
+        raise UsageError(f"{output}: the folder {output.parent} does not exist; create it first")
+    spare_inputs(output, [*pairs, network.model, images])
     opened = open_all(pairs, images)
     backbone = network.load()
     sets = [run(each, backbone, **options) for each in opened]
@@ -208,7 +178,7 @@ def verify(
         "folds": FOLDS,
         "fpr_rule": options["fpr_rule"],
         "definition": definition(options["flip"], options["fpr_rule"]),
-        "output": None if output is None else str(output),
+        "output": output and str(output),
         "warnings": backbone.warnings,
         "faults": sum(each["counts"]["failed_images"] + each["counts"]["left_out"] for each in sets),
         "sets": sets,
@@ -222,63 +192,33 @@ def verify(
     return int(result["faults"] > 0)
 
 
-def _check_verify_output(output: Path, inputs: Sequence[Path]) -> None:
-    """Refuse before the work what could not be written after it, or would be written over what is measured."""
-    if not output.parent.is_dir():
-        raise UsageError(f"{output}: the folder {output.parent} does not exist; create it first")
-    spare_inputs(output, inputs)
-
-
 def _verify_lines(result: Mapping[str, Any]) -> str:
-    from vidface.scores.text import columns, number
+    from vidface.scores.text import columns, number, rule_line
 
-    targets = list(result["sets"][0]["tpr@fpr"])
-    table = [
-        [
-            "set",
-            "accuracy",
-            "std",
-            "std error",
-            "threshold",
-            "AUC",
-            *(f"TPR@FPR={t}" for t in targets),
-            "pairs",
-            "same",
-        ]
-    ]
-    for each in result["sets"]:
-        table.append(
-            [
-                Path(each["source"]).name,
-                f"{each['accuracy']:.3%}",
-                f"{each['std']:.3%}",
-                f"{each['standard_error']:.3%}",
-                f"{each['threshold']:.2f}",
-                f"{each['auc']:.5f}",
-                *(number(each["tpr@fpr"][t]) for t in targets),
-                str(each["counts"]["pairs"]),
-                str(each["counts"]["same"]),
-            ]
-        )
-    return "\n".join(
-        [
-            columns(table),
-            "",
-            f"{result['model']} on {result['device']}: {result['definition']}",
-            *_rule_lines(result),
-            *(f"warning: {warning}" for warning in result["warnings"]),
-            *_notes(result["sets"]),
-        ]
+    sets = result["sets"]
+    targets = list(sets[0]["tpr@fpr"])
+    shown = (
+        ("accuracy", ".3%"),
+        ("std", ".3%"),
+        ("standard_error", ".3%"),
+        ("threshold", ".2f"),
+        ("auc", ".5f"),
     )
-
-
-def _rule_lines(result: Mapping[str, Any]) -> list[str]:
-    """The rule that TPR at FPR follows, once, or a line a set where the FPR that is reached is to be said."""
-    from vidface.scores.text import rule_line
-
+    head = ("set", "accuracy", "std", "std error", "threshold", "AUC", *(f"TPR@FPR={t}" for t in targets))
+    table = [[*head, "pairs", "same"]]
+    for each in sets:
+        rates = (format(each[name], form) for name, form in shown)
+        counts = (str(each["counts"][name]) for name in ("pairs", "same"))
+        table.append(
+            [Path(each["source"]).name, *rates, *(number(each["tpr@fpr"][t]) for t in targets), *counts]
+        )
+    # The rule that TPR at FPR follows once, or a line a set where the FPR that is reached is to be said.
+    rules = [rule_line(result)]
     if result["fpr_rule"] == "nearest":
-        return [f"{Path(each['source']).name}: {rule_line(each)}" for each in result["sets"]]
-    return [rule_line(result)]
+        rules = [f"{Path(each['source']).name}: {rule_line(each)}" for each in sets]
+    about = f"{result['model']} on {result['device']}: {result['definition']}"
+    warnings = (f"warning: {warning}" for warning in result["warnings"])
+    return "\n".join([columns(table), "", about, *rules, *warnings, *_notes(sets)])
 
 
 def _notes(sets: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from vidface.demo.people.drawing import Frame
 from vidface.demo.people.noise import draw_thing, occlude
-from vidface.demo.sources import FaceSource, drawn_faces, faces_from_folder
+from vidface.demo.sources import FaceSource, faces_from_folder
 from vidface.errors import StoreError, UsageError
 from vidface.files.atomic import write_atomic
 from vidface.frames.write import write_clip
 from vidface.manifest.manifest import write_manifest
 from vidface.runtime import in_processes
 
-__all__ = ["FPS", "NOISE_SHARES", "FaceSource", "Plan", "drawn_faces", "faces_from_folder", "make_benchmark"]
+__all__ = ["FPS", "NOISE_SHARES", "Plan", "faces_from_folder", "make_benchmark"]
 
 FPS = 8.0
 """Frames a second of the clips: all of them are sampled by the usual 8 fps."""
@@ -49,7 +47,6 @@ class Plan:
         noise_frames: Further frames, in the shares of `NOISE_SHARES`, at random places.
         distractors: How many videos of people without identity.
         seed: Decides everything; the order in which the file system lists the pictures does not matter.
-        enrolment_videos: Videos of each identity that are of the split ``train``.
     """
 
     identities: int
@@ -58,34 +55,17 @@ class Plan:
     noise_frames: int
     distractors: int
     seed: int
-    enrolment_videos: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            UsageError: they make no sense.
-        """
-        if self.identities < 1 or self.frames_per_video < 1 or self.noise_frames < 0 or self.distractors < 0:
-            raise UsageError("a benchmark needs identities and frames, and no negative numbers")
-        if not 1 <= self.enrolment_videos < self.videos_per_identity:
-            raise UsageError(
-                f"{self.videos_per_identity} videos per identity with {self.enrolment_videos} for enrolment: "
-                "at least one must be for enrolment and one for the gallery"
-            )
 
 
-@dataclass(frozen=True)
-class _Shot:
+class _Shot(NamedTuple):
     """One frame to come: its kind, and whose picture it is (nobody's where it is not a face)."""
 
     kind: str
     person: str = ""
-    index: int = 0
+    picture: int = 0
 
 
-@dataclass(frozen=True)
-class _Video:
+class _Video(NamedTuple):
     number: int
     video_id: str
     identity: str
@@ -94,67 +74,49 @@ class _Video:
 
 
 def make_benchmark(
-    output: Path,
-    faces: FaceSource,
-    plan: Plan,
-    *,
-    lossless: bool = False,
-    as_folders: bool = False,
-    workers: int = 1,
+    output: Path, faces: FaceSource, plan: Plan, *, lossless: bool = False, workers: int = 1
 ) -> Path:
     """Write ``videos/``, ``manifest.csv`` and ``truth.csv`` (video_id, frame, kind, person) into a folder.
 
-    Of the videos of an identity the first ``enrolment_videos`` are of the split ``train``, the others of
-    ``val``; distractors are people without identity in ``val``. A picture is used once in the whole
-    benchmark, and whoever appears as "other" has no video of his own. Where a person has pictures left over,
-    those are covered for the frames of kind "occluded"; else a stranger is.
+    Of the videos of an identity the first is of the split ``train``, the others of ``val``; distractors are people
+    without identity in ``val``. A picture is used once in the whole benchmark, and whoever appears as "other" has no
+    video of his own. Where a person has pictures left over, those are covered for the frames of kind "occluded"; else a
+    stranger is. Videos of the same names and the two tables are replaced.
 
-    Args:
-        output: The folder; made if missing. Videos of the same names and the two tables are replaced.
-        faces: Drawn or real people.
-        plan: How many videos, of whom.
-        lossless: Clips that give back the very pixels.
-        as_folders: Folders of PNG pictures in place of clips; the same pixels as lossless clips.
-        workers: Processes that draw and encode; the files do not depend on it.
+    ``lossless`` clips give back the very pixels; the files do not depend on the number of ``workers``, processes that
+    draw and encode.
 
     Returns:
         The path of the manifest.
 
     Raises:
-        UsageError: more people or pictures asked for than there are.
+        UsageError: the plan makes no sense, or more people or pictures are asked for than there are.
         MediaError: a picture cannot be used.
         StoreError: a file cannot be written.
     """
     videos = _cast(faces, plan)
-    suffix = "" if as_folders else ".mp4"
-    places = [f"videos/{video.video_id}{suffix}" for video in videos]
+    places = [f"videos/{video.video_id}.mp4" for video in videos]
+    manifest, truth = output / "manifest.csv", output / "truth.csv"
     try:
         (output / "videos").mkdir(parents=True, exist_ok=True)
-        # An old manifest must not describe new videos.
-        for name in ("manifest.csv", "truth.csv"):
-            (output / name).unlink(missing_ok=True)
+        for table in (manifest, truth):  # an old manifest must not describe new videos
+            table.unlink(missing_ok=True)
         tasks = (
-            (output / place, video, faces, plan.seed, lossless, as_folders)
+            (output / place, video, faces, plan.seed, lossless)
             for place, video in zip(places, videos, strict=True)
         )
         list(in_processes(_write, tasks, workers=workers))
-        with write_atomic(output / "truth.csv") as file:
+        with write_atomic(truth) as file:
             file.write(_truth(videos))
     except OSError as error:
         raise StoreError(f"{output}: the benchmark cannot be written: {error.strerror}") from error
-    manifest = output / "manifest.csv"
-    write_manifest(
-        manifest, [(v.video_id, place, v.identity, v.split) for v, place in zip(videos, places, strict=True)]
-    )
+    rows = [(v.video_id, place, v.identity, v.split) for v, place in zip(videos, places, strict=True)]
+    write_manifest(manifest, rows)
     return manifest
 
 
-def _write(path: Path, video: _Video, faces: FaceSource, seed: int, lossless: bool, as_folders: bool) -> None:
-    frames = _frames(video, faces, seed)
-    if as_folders:
-        _write_folder(path, frames)
-    else:
-        write_clip(path, frames, fps=FPS, lossless=lossless)
+def _write(path: Path, video: _Video, faces: FaceSource, seed: int, lossless: bool) -> None:
+    write_clip(path, _frames(video, faces, seed), fps=FPS, lossless=lossless)
 
 
 def _lot(names: list[str], seed: int, what: str) -> list[str]:
@@ -164,6 +126,12 @@ def _lot(names: list[str], seed: int, what: str) -> list[str]:
 
 def _cast(faces: FaceSource, plan: Plan) -> list[_Video]:
     """Who is in which video, and what its frames show."""
+    if plan.identities < 1 or plan.frames_per_video < 1 or plan.noise_frames < 0 or plan.distractors < 0:
+        raise UsageError("a benchmark needs identities and frames, and no negative numbers")
+    if plan.videos_per_identity < 2:
+        raise UsageError(
+            "of the videos per identity at least one must be for enrolment and one for the gallery"
+        )
     occluded = int(plan.noise_frames * NOISE_SHARES["occluded"])
     things = int(plan.noise_frames * NOISE_SHARES["not-a-face"])
     others = plan.noise_frames - occluded - things
@@ -181,12 +149,11 @@ def _cast(faces: FaceSource, plan: Plan) -> list[_Video]:
         raise UsageError(
             f"{plan.distractors} distractors asked for, but only {len(extras)} people are left for them"
         )
-    passers = _Passers(
-        faces, [name for name in rest if name not in set(extras)], max(1, plan.frames_per_video // 2)
-    )
+    others_left = [name for name in rest if name not in set(extras)]
+    passers = _Passers(faces, others_left, max(1, plan.frames_per_video // 2))
 
     cast = [
-        (name, name, f"id{place:04d}_v{take + 1}", "train" if take < plan.enrolment_videos else "val")
+        (name, name, f"id{place:04d}_v{take + 1}", "val" if take else "train")
         for place, name in enumerate(chosen)
         for take in range(plan.videos_per_identity)
     ] + [(name, "", f"distractor{place:04d}", "val") for place, name in enumerate(extras)]
@@ -201,7 +168,7 @@ def _cast(faces: FaceSource, plan: Plan) -> list[_Video]:
         runs = passers.runs(rng, others)
         hidden = [_Shot("occluded", name, left[name].pop()) for _ in range(min(occluded, len(left[name])))]
         strangers = passers.runs(rng, occluded - len(hidden))
-        hidden += [_Shot("occluded", shot.person, shot.index) for run in strangers for shot in run]
+        hidden += [_Shot("occluded", shot.person, shot.picture) for run in strangers for shot in run]
         single = hidden + [_Shot("not-a-face")] * things
         shots = tuple(_interrupt(own[number], [*runs, *([shot] for shot in single)], rng))
         videos.append(_Video(number, video_id, identity, split, shots))
@@ -217,10 +184,7 @@ def _shuffled(faces: FaceSource, name: str, seed: int) -> list[int]:
 class _Passers:
     """People who only pass through other people's videos; no picture of theirs is handed out twice.
 
-    Args:
-        faces: Where their pictures come from.
-        names: Who they are.
-        stay: The most frames that one of them stays: the person whose video it is must be seen more often.
+    None of them stays for more than ``stay`` frames: the person whose video it is must be seen more often.
     """
 
     def __init__(self, faces: FaceSource, names: list[str], stay: int) -> None:
@@ -268,20 +232,8 @@ def _frames(video: _Video, faces: FaceSource, seed: int) -> Iterator[Frame]:
         if shot.kind == "not-a-face":
             yield draw_thing(drawing, seed=seed)
         else:
-            frame = faces.picture(shot.person, shot.index, video.number)
+            frame = faces.picture(shot.person, shot.picture, video.number)
             yield occlude(frame, drawing, seed=seed) if shot.kind == "occluded" else frame
-
-
-def _write_folder(folder: Path, frames: Iterator[Frame]) -> None:
-    """Write a folder of numbered PNG pictures, whole or not at all."""
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    for position, frame in enumerate(frames):
-        Image.fromarray(frame).save(part / f"{position:05d}.png")
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    part.replace(folder)
 
 
 def _truth(videos: list[_Video]) -> bytes:

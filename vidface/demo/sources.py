@@ -10,14 +10,8 @@ from vidface.demo.people.drawing import SIZE, Frame, draw_person
 from vidface.errors import MediaError, UsageError
 from vidface.frames.folder import decode_image
 
-__all__ = ["DRAWN_PICTURES", "FaceSource", "drawn_faces", "faces_from_folder"]
-
-DRAWN_PICTURES = 1000
-"""Pictures of every drawn person; any number could be drawn."""
-
-SETTINGS = 4
-"""A drawn video cuts between so many settings, each with its own light, clothes and background."""
-
+DRAWN_PICTURES = 1000  # of every drawn person; any number could be drawn
+SETTINGS = 4  # that a drawn video cuts between, each with its own light, clothes and background
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 
@@ -38,7 +32,7 @@ class FaceSource:
 
 
 def drawn_faces(people: int, *, seed: int) -> FaceSource:
-    """Return ``people`` drawn people of the population ``seed``, each with `DRAWN_PICTURES` pictures."""
+    """``people`` drawn people of the population ``seed``."""
     names = [f"person{number:05d}" for number in range(people)]
 
     def picture(name: str, index: int, video: int) -> Frame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -28,7 +29,6 @@ from vidface.runtime import cpu_count
 
 Say = Callable[[str], object]
 REPORT_NEEDS = "pip install -c constraints.txt -e '.[report]'"
-
 WEIGHTS = Path(__file__).parent / "weights" / "drawn.safetensors"
 POPULATION = 3_000  # the demo's people; the network was trained and chosen on another population
 # Size, noise and threshold were chosen on a third one.
@@ -67,11 +67,8 @@ thresholds = "none,0.2:0.7:0.05"
 def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> dict[str, Any]:
     """Make the demo's benchmark and run it; run again, what is finished stays.
 
-    Args:
-        output: folder for everything.
-        faces: ``DIR/PERSON/IMAGE`` of aligned 112x112 faces of real people; None draws people.
-        model: the model for real faces; drawn people have a network of their own.
-        say: is told what happens, a line or a table at a time.
+    ``faces`` is ``DIR/PERSON/IMAGE`` of aligned 112x112 faces of real people, ``model`` the model for these; None draws
+    people, for whom there is a network. ``say`` is told what happens, a line or a table at a time.
 
     Returns:
         The recipe's result, with ``benchmark``, ``noise`` (shares of frames dropped, by kind), ``report`` (its page,
@@ -99,24 +96,30 @@ def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> d
     )
     _make(output, source, {**plan, "seed": 1, "faces": people, "program_version": vidface.__version__})
     recipe = output / "recipe.toml"
-    text = RECIPE.format(name=recipe.name, model=_toml_text(str(used)), threshold=threshold)
+    text = RECIPE.format(
+        name=recipe.name, model=json.dumps(str(used), ensure_ascii=False), threshold=threshold
+    )
     with write_atomic(recipe) as file:
         file.write(text.encode())
     result = run_recipe(recipe, say)
     noise = dropped_by_kind(output / "truth.csv", output / "results" / "embeddings.h5")
-    page = _report(output)
+    page = None
+    if find_spec("jinja2") is not None and find_spec("matplotlib") is not None:
+        page = str(write_report(gather(open_run(output)), output / "report")[0].relative_to(output))
     seconds = time.monotonic() - begun
     shares = ", ".join(f"{share:.0%} of {kind}" for kind, share in noise.items())
     say(f"\nframes dropped at threshold {threshold}: {shares}")
     say(f"\nDone in {seconds:.0f} s. Where to look next:")
-    for name, what in (
-        *([(page, "look at it in a browser: scores, curves, frames, hard cases")] if page else []),
-        ("videos/", "the clips, real 8 fps h264"),
-        ("manifest.csv", "who is in which"),
-        ("truth.csv", "what every frame shows"),
-        ("recipe.toml", f"the stages, chained: vidface run {recipe}"),
-        ("results/", "features, embeddings, scores, the sweep and both submission files"),
-    ):
+    files = {
+        "videos/": "the clips, real 8 fps h264",
+        "manifest.csv": "who is in which",
+        "truth.csv": "what every frame shows",
+        "recipe.toml": f"the stages, chained: vidface run {recipe}",
+        "results/": "features, embeddings, scores, the sweep and both submission files",
+    }
+    if page is not None:
+        files = {page: "look at it in a browser: scores, curves, frames, hard cases", **files}
+    for name, what in files.items():
         say(f"  {output / name}  {what}")
     if page is None:
         say(f"  vidface report {output} -o {output}/report  shows it in a browser; it needs: {REPORT_NEEDS}")
@@ -131,14 +134,6 @@ def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> d
         "seconds": round(seconds, 1),
         "problems": result["faults"],
     }
-
-
-def _report(output: Path) -> str | None:
-    """Write the report of the demo's run, and return its page's place in the output folder."""
-    if find_spec("jinja2") is None or find_spec("matplotlib") is None:
-        return None
-    write_report(gather(open_run(output)), output / "report")
-    return "report/index.html"
 
 
 def dropped_by_kind(truth: Path, embeddings: Path) -> dict[str, float]:
@@ -176,8 +171,3 @@ def _make(output: Path, source: FaceSource, plan: dict[str, Any]) -> None:
     numbers = {name: value for name, value in plan.items() if name not in ("faces", "program_version")}
     make_benchmark(output, source, Plan(**numbers), workers=cpu_count())
     write_json(mark, plan)
-
-
-def _toml_text(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -18,8 +18,6 @@ from vidface.files.npy import open_matrix
 from vidface.files.store import UNIT_TOLERANCE
 from vidface.submission import read_lfrc, sniff
 
-__all__ = ["Matrix", "read_matrix"]
-
 BLOCK = 8192  # rows looked at at a time
 
 
@@ -31,13 +29,10 @@ class Matrix(NamedTuple):
 
 
 def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) -> Matrix:
-    """Read embeddings of another tool into memory.
+    """Read embeddings of another tool, ``.npy`` or ``.bin``, into memory.
 
-    Args:
-        path: ``.npy`` or ``.bin``, told by content.
-        rows: how many there must be.
-        what: what they are of, for messages, such as ``videos of set.csv``.
-        normalise: divide rows by their length, and say of how many it was another than 1.
+    There must be so many ``rows``; ``what`` says of what, such as ``videos of set.csv``. With ``normalise`` rows are
+    divided by their length, and a warning says of how many it was another than 1.
 
     Raises:
         StoreError: missing, damaged, another number of rows, NaN or infinity in a row; or rows that are neither of

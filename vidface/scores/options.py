@@ -27,19 +27,15 @@ def _helped(text: str, file_or_option: str) -> str:
     return f"{text} ({used_by(file_or_option)})."
 
 
-def _enrolment() -> Any:
-    return option("train", _helped("Videos that templates are made of", "enrolment_split"))
-
-
-def _gallery() -> Any:
-    return option("val", _helped("Videos that are searched", "gallery_split"))
+_ENROLMENT = option("train", _helped("Videos that templates are made of", "enrolment_split"))
+_GALLERY = option("val", _helped("Videos that are searched", "gallery_split"))
 
 
 class SplitOptions(Options):
     """What a submission is ranked by; in a recipe the splits of ``[score]``."""
 
-    enrolment_split: str = _enrolment()
-    gallery_split: str = _gallery()
+    enrolment_split: str = _ENROLMENT
+    gallery_split: str = _GALLERY
 
 
 class RecipeScoreOptions(Options):
@@ -53,8 +49,8 @@ class RecipeScoreOptions(Options):
         "What is compared with what; both: iqiyi and lfrc. docs/protocols/ has a page for each.",
         choices=OF_EMBEDDINGS,
     )
-    enrolment_split: str = _enrolment()
-    gallery_split: str = _gallery()
+    enrolment_split: str = _ENROLMENT
+    gallery_split: str = _GALLERY
     targets: list[str] = option(
         _usual_targets, "FPR targets, such as 1e-3,1e-4 [default: those of the protocol].", reads="targets"
     )
@@ -98,11 +94,7 @@ class ScoreOptions(RecipeScoreOptions):
 
 
 def read_options(told: Mapping[str, Any]) -> ScoreOptions:
-    """Options as they were told; what is None is as usual.
-
-    Raises:
-        UsageError: one of them is wrong.
-    """
+    """Options as they were told; what is None is as usual; a `UsageError` where one of them is wrong."""
     try:
         return ScoreOptions.model_validate({name: each for name, each in told.items() if each is not None})
     except ValidationError as error:

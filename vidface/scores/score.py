@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import vidface
 from vidface.errors import by_cost
 from vidface.manifest.manifest import Manifest
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.protocol import Result
 from vidface.scores.protocols.table import check_embeddings, load
-from vidface.scores.scored import Scored, read_scored, zero_embeddings
+from vidface.scores.scored import Scored, check_device, read_scored, zero_embeddings
 
 __all__ = ["score", "score_file"]
 
 
 def score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> dict[str, Any]:
-    """Score what is in memory.
-
-    Args:
-        scored: from `read_scored`.
-        manifest: the ground truth.
-        options: protocol, splits, targets and the rest.
+    """Score what is in memory, from `read_scored`, against a manifest.
 
     Returns:
         The content of ``scores.json``; its keys are documented in the README and the protocol's page. A number that
@@ -39,33 +36,35 @@ def score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> dict[str
 def score_file(
     path: Path, manifest: Manifest | None, options: ScoreOptions, *, normalise: bool = False
 ) -> Result:
-    """Score a file; without a manifest features of images, by a protocol that needs none.
-
-    Args:
-        path: what `read_scored` reads, or features.
-        manifest: the ground truth, where the protocol needs one.
-        options: protocol, splits, targets and the rest.
-        normalise: as `read_scored` takes it.
+    """Score a file that `read_scored` reads; without a manifest features of images, by a protocol that needs none.
 
     Raises:
         StoreError: the file cannot be used.
         ManifestError, UsageError: as `score` raises.
     """
     if manifest is None:
-        result = load(options.protocol).score(path, options)
-        result.scores["warnings"] = by_cost(result.scores["warnings"])
-        return result
+        return _finished(load(options.protocol).score(path, options), options, {}, [])
     return _score(read_scored(path, manifest, normalise=normalise), manifest, options)
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """What the protocol gives; videos without a usable frame are counted also where it does not count its own.
-
-    Warnings are those of the embeddings, of the manifest and of the protocol, the most costly first.
-    """
-    result = load(options.protocol).score(scored, manifest, options)
-    said = [*scored.warnings, *manifest.warnings, *result.scores["warnings"]]
-    result.scores["warnings"] = by_cost(said)
+    """What the protocol gives; videos without a usable frame are counted also where it does not count its own."""
+    check_device(options.device)
+    found = load(options.protocol).score(scored, manifest, options)
     if scored.embeddings is not None:
-        result.scores["counts"].setdefault("zero_embeddings", zero_embeddings(scored.embeddings))
-    return result
+        found.scores["counts"].setdefault("zero_embeddings", zero_embeddings(scored.embeddings))
+    return _finished(found, options, scored.inputs, [*scored.warnings, *manifest.warnings])
+
+
+def _finished(
+    found: Result, options: ScoreOptions, inputs: Mapping[str, Any], warnings: Sequence[str]
+) -> Result:
+    """Warnings are those of the embeddings, of the manifest and of the protocol, the most costly first."""
+    numbers = found.scores
+    if not numbers.get("failed", True):
+        del numbers["failed"]
+    scores = {"protocol": options.protocol, "fpr_rule": options.fpr_rule, **numbers}
+    scores["warnings"] = by_cost([*warnings, *numbers["warnings"]])
+    own = scores.pop("inputs", {})
+    scores["inputs"] = {**inputs, **own, "program_version": vidface.__version__}
+    return Result(scores, found.curve)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidface.embeddings.options import MADE_FROM
-from vidface.errors import StoreError, UsageError, Warned
+from vidface.errors import ManifestError, StoreError, UsageError, Warned
 from vidface.features.options import CARRIED
 from vidface.files.atomic import require_file, sha256_file
 from vidface.files.store import read_embeddings, warnings_of
@@ -103,11 +103,7 @@ def rows_of(
 
 
 def refuse_count(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> None:
-    """Refuse embeddings that are not one row for each video of the manifest: all rows would be somebody else's.
-
-    Raises:
-        ValueError: both numbers.
-    """
+    """Refuse embeddings that are not one row for each video of the manifest: a `ValueError`."""
     if len(embeddings) != len(manifest.video_ids):
         raise ValueError(
             f"embeddings: {len(embeddings)} rows for the {len(manifest.video_ids)} videos of {manifest.path}: it must "
@@ -129,31 +125,65 @@ def zero_embeddings(embeddings: npt.NDArray[np.float32]) -> int:
     return int(np.count_nonzero(~embeddings.any(axis=1)))
 
 
-def unusable_warning(
-    what: str, scored: Scored, manifest: Manifest, rows: Sequence[int] | None = None
-) -> Warned:
-    """How many videos, of some rows or of all, have no usable frame, what becomes of them, and which they are."""
-    assert scored.embeddings is not None
-    looked_at = scored.embeddings if rows is None else scored.embeddings[rows]
-    unusable, of = zero_embeddings(looked_at), len(looked_at)
-    return Warned(f"{unusable} of {of:,} {what}; {where_unusable(scored, manifest, rows)}", unusable / of)
+def needed_embeddings(scored: Scored, otherwise: str) -> npt.NDArray[np.float32]:
+    """The embeddings; of a ranking a `UsageError` that says what is needed."""
+    if scored.embeddings is None:
+        raise UsageError(f"a ranking holds no embeddings: {otherwise}")
+    return scored.embeddings
 
 
-def where_unusable(scored: Scored, manifest: Manifest, rows: Sequence[int] | None = None) -> str:
-    """Which videos, of some rows or of all, have no usable frame: a matrix has no list of faults beside it."""
-    if scored.embeddings is None or scored.inputs.get("kind") not in ("npy", "lfrc"):
-        return "see faults.jsonl"
-    looked_at = range(len(scored.embeddings)) if rows is None else rows
-    first = next(row for row in looked_at if not scored.embeddings[row].any())
-    return f"the first is {manifest.video_ids[first]!r}, a row of zeros"
+def rows_of_splits(
+    manifest: Manifest, enrolment_split: str, gallery_split: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows of the videos with an identity in the enrolment split, and of all in the gallery split.
+
+    Raises:
+        ManifestError: there are none, of either.
+    """
+    splits = np.array(manifest.splits, object)  # else each takes the room of the longest, four bytes a letter
+    known = np.array([name != "" for name in manifest.identities], np.bool_)
+    enrolled = np.flatnonzero((splits == enrolment_split) & known)
+    gallery = np.flatnonzero(splits == gallery_split)
+    if not len(enrolled):
+        raise no_video(manifest, f"with an identity in the enrolment split '{enrolment_split}'")
+    if not len(gallery):
+        raise no_video(manifest, f"in the gallery split '{gallery_split}'")
+    return enrolled, gallery
+
+
+def no_video(manifest: Manifest, what: str) -> ManifestError:
+    """The error of a manifest without such videos, which says the splits that there are."""
+    listed = ", ".join(f"'{split}' ({n})" for split, n in Counter(manifest.splits).most_common(5)) or "none"
+    return ManifestError(f"{manifest.path}: no video {what}; splits here: {listed}")
+
+
+def count_unusable(
+    numbers: dict[str, Any],
+    what: str,
+    scored: Scored,
+    manifest: Manifest,
+    rows: Sequence[int] | None = None,
+) -> None:
+    """Add videos by status, and how many, of some rows or of all, have no usable frame, with a warning."""
+    counts, embeddings = numbers["counts"], scored.embeddings
+    if scored.status is not None:
+        counts["status"] = scored.status
+    if embeddings is None:
+        return
+    looked_at = np.arange(len(embeddings)) if rows is None else np.asarray(rows, np.int64)
+    usable = np.asarray(embeddings.any(axis=1), np.bool_)
+    unusable = np.flatnonzero(~usable[looked_at])
+    counts["zero_embeddings"] = len(unusable)
+    if len(unusable):
+        where = "see faults.jsonl"
+        if scored.inputs.get("kind") in ("npy", "lfrc"):  # a matrix has no list of faults beside it
+            where = f"the first is {manifest.video_ids[looked_at[unusable[0]]]!r}, a row of zeros"
+        text = f"{len(unusable)} of {len(looked_at):,} {what}; {where}"
+        numbers["warnings"].append(Warned(text, len(unusable) / len(looked_at)))
 
 
 def check_device(device: str) -> None:
-    """Look whether there is a GPU where one is asked for.
-
-    Raises:
-        UsageError: torch finds none.
-    """
+    """Refuse ``cuda`` where torch finds no GPU: a `UsageError`."""
     if device == "cuda":
         import torch
 

@@ -10,7 +10,7 @@ from vidface.files.atomic import require_file
 from vidface.files.locks import exclusive
 from vidface.manifest.manifest import Manifest, Problem
 from vidface.scores.protocols.iqiyi import rank_gallery
-from vidface.scores.scored import Scored
+from vidface.scores.scored import Scored, needed_embeddings
 from vidface.submission import check_iqiyi, check_lfrc, sniff, write_iqiyi, write_lfrc
 
 Format = Literal["iqiyi", "lfrc"]
@@ -27,12 +27,7 @@ def submit(
 ) -> int:
     """Write a submission file, in place of an older one.
 
-    Args:
-        scored: from `vidface.scores.scored.read_scored`.
-        manifest: gives the order of rows (lfrc) and the splits (iqiyi).
-        output: the file to write.
-        form: ``iqiyi``, the text file of rankings, or ``lfrc``, the binary matrix of embeddings.
-        enrolment_split, gallery_split: iqiyi only.
+    ``form`` is ``iqiyi``, the text of rankings by the splits, or ``lfrc``, the matrix in the manifest's order.
 
     Returns:
         How many rows were written.
@@ -40,15 +35,13 @@ def submit(
     Raises:
         UsageError: the embeddings are not at hand, or another run writes this file now.
     """
-    if scored.embeddings is None:
-        raise UsageError("a ranking holds no embeddings: submit from an embeddings file")
+    embeddings = needed_embeddings(scored, "submit from an embeddings file")
     with exclusive(output):
         if form == "lfrc":
-            write_lfrc(output, scored.embeddings)
-            return len(scored.embeddings)
-        rankings = rank_gallery(
-            scored.embeddings, manifest, enrolment_split=enrolment_split, gallery_split=gallery_split
-        )
+            write_lfrc(output, embeddings)
+            return len(embeddings)
+        splits = {"enrolment_split": enrolment_split, "gallery_split": gallery_split}
+        rankings = rank_gallery(embeddings, manifest, **splits)
         write_iqiyi(output, rankings)
         return len(rankings)
 
@@ -56,13 +49,9 @@ def submit(
 def check_submission(
     path: Path, manifest: Manifest, scored: Scored | None, *, gallery_split: str = "val"
 ) -> list[Problem]:
-    """Every problem of a submission file, before it is sent.
+    """Every problem of a submission file, told by content, before it is sent.
 
-    Args:
-        path: an iQIYI text file or an LFRC ``.bin``, told by its content.
-        manifest: the videos that it must hold.
-        scored: the embeddings it was made from, if at hand: then the order of an LFRC file's rows is checked too.
-        gallery_split: iqiyi: the split that may be ranked.
+    ``scored``: the embeddings it was made from, if at hand: then the order of an LFRC file's rows is checked too.
 
     Raises:
         StoreError: no such file.

@@ -38,17 +38,16 @@ def sweep(
     pool: str = "largest",
     engine: Engine | None = None,
 ) -> dict[str, Any]:
-    """Score every clustering threshold.
+    """Score every clustering threshold (None keeps every frame) by any protocol of embeddings.
 
     The embeddings of all thresholds lie in a temporary file, so memory holds those of one threshold at a time.
 
     Args:
         features: a features file.
         manifest: the ground truth.
-        thresholds: cosines; None keeps every frame.
-        options: how each is scored, by any protocol of embeddings.
-        pool: how frames become an embedding, as in `vidface.embeddings.cluster.cluster`.
-        engine: where the videos are clustered, as in `vidface.embeddings.cluster.cluster`.
+        thresholds: cosines.
+        options: how each is scored.
+        pool, engine: as in `vidface.embeddings.cluster.cluster`.
 
     Returns:
         ``rows``, a score object a threshold of clustering, with that ``threshold`` and ``kept``, the share of frames
@@ -129,17 +128,19 @@ def _best(table: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The threshold with the best value of each measure; the first of equals."""
     best = {}
     for column in _columns(table):
-        first = column[0]
-        known = [each.value for each in column if each.value is not None]
-        key = first.label if first.key is None else first.key
-        if key and known:
-            wanted = min(known) if first.lower_is_better else max(known)
-            best[key] = table[[each.value for each in column].index(wanted)]["threshold"]
+        values = [each.value for each in column]
+        known = [value for value in values if value is not None]
+        if known and (key := _key(column[0])):
+            wanted = min(known) if column[0].lower_is_better else max(known)
+            best[key] = table[values.index(wanted)]["threshold"]
     return best
 
 
+def _key(measure: Measure) -> str:
+    return measure.label if measure.key is None else measure.key
+
+
 def _warnings(table: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The warnings of all rows."""
     return [warning for row in table for warning in row["warnings"]]
 
 
@@ -152,33 +153,27 @@ def _columns(table: Sequence[Mapping[str, Any]]) -> list[list[Measure]]:
 def sweep_table(sweep: Mapping[str, Any]) -> str:
     """A sweep as the paper's table 5: a row a threshold; the best of each column has a star, unless all are equal."""
     rows = sweep["rows"]
-    shown = [
-        column
-        for column in _columns(rows)
-        if column[0].column != "" and any(each.value is not None for each in column)
-    ]
-    head = (column[0].label if column[0].column is None else column[0].column for column in shown)
-    table = [["threshold", "frames kept", *head]]
-    for at, row in enumerate(rows):
-        kept = "-" if row["kept"] is None else f"{row['kept']:.1%}"
-        cells = [row["threshold"], kept]
-        for column in shown:
-            key = column[at].label if column[at].key is None else column[at].key
-            star = "" if not key else "*" if sweep["best"].get(key) == row["threshold"] else " "
-            if star == "*" and len({each.value for each in column} - {None}) == 1:
-                star = " "
-            cells.append(number(column[at].value) + star)
-        table.append(cells)
-    notes = ["* best of its column"]
-    # Videos fail whatever the threshold: what they cost is said once, of the first.
-    notes += [
-        f"{column[0].label} at threshold {rows[0]['threshold']}: {column[0].beside}"
-        for column in shown
-        if column[0].beside
-    ]
-    if any(column[0].target for column in shown):  # what is reached differs by row: it is in the JSON
+    thresholds = [row["threshold"] for row in rows]
+    table = [["threshold", *thresholds]]
+    table.append(["frames kept", *("-" if row["kept"] is None else f"{row['kept']:.1%}" for row in rows)])
+    notes, aimed = ["* best of its column"], False
+    for column in _columns(rows):
+        first, values = column[0], [each.value for each in column]
+        if first.column == "" or not any(value is not None for value in values):
+            continue
+        best = sweep["best"].get(_key(first)) if len(set(values) - {None}) > 1 else None
+        mark = " " if _key(first) else ""
+        cells = [
+            number(value) + (mark and ("*" if threshold == best else " "))
+            for value, threshold in zip(values, thresholds, strict=True)
+        ]
+        table.append([first.label if first.column is None else first.column, *cells])
+        if first.beside:  # videos fail whatever the threshold: what they cost is said once
+            notes.append(f"{first.label} at threshold {thresholds[0]}: {first.beside}")
+        aimed = aimed or bool(first.target)
+    if aimed:  # what is reached differs by row: it is in the JSON
         notes.append(rule_line({"fpr_rule": rows[0].get("fpr_rule", DEFAULT_RULE)}))
-    warnings = sweep.get(
-        "warnings", dict.fromkeys(_warnings(rows))
-    )  # files from before have none of all rows
-    return "\n".join([columns(table), "", *notes, *(f"warning: {text}" for text in warnings)])
+    # Files from before have no warnings of all rows.
+    warnings = sweep.get("warnings", dict.fromkeys(_warnings(rows)))
+    lines = [columns(list(zip(*table, strict=True))), "", *notes]
+    return "\n".join([*lines, *(f"warning: {text}" for text in warnings)])

@@ -10,6 +10,7 @@ import pytest
 from small_sets import random_set
 
 from vidface.manifest.manifest import Manifest
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.image_track import score_images
 from vidface.scores.protocols.iqiyi import rank_gallery
 from vidface.scores.protocols.iqiyi_ranks import ranks_by_search, wanted_videos
@@ -24,11 +25,15 @@ def ranks(rows: np.ndarray, manifest: Manifest) -> Any:
     return ranks_by_search(rows, manifest, wanted_videos(manifest, "val"), "train")
 
 
-def openset(rows: np.ndarray, manifest: Manifest) -> Any:
-    return open_set_numbers(rows, manifest, ["0.5"], enrolment_split="train", gallery_split="val")
+def protocol(name: str, score: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda rows, manifest: score(rows, manifest, ScoreOptions(protocol=name, targets=["0.5"]))
 
 
-@pytest.mark.parametrize("protocol", [rank_gallery, ranks, openset, score_all_pairs, score_images])
+PROTOCOLS = {"iqiyi": rank_gallery, "ranks": ranks, "openset": protocol("openset", open_set_numbers)}
+PROTOCOLS |= {"lfrc": protocol("lfrc", score_all_pairs), "images": protocol("trillionpairs", score_images)}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 @pytest.mark.parametrize(
     "wrong", [ROWS[:-1], np.concatenate([ROWS, ROWS[:1]]), ROWS * 100, ROWS * np.nan, ROWS * np.float32(1.01)]
 )

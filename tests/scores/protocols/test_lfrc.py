@@ -7,12 +7,13 @@ import pytest
 from sklearn.metrics import roc_curve
 from small_sets import manifest_of, random_set
 
+from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.lfrc import score_all_pairs
 
 
 def test_equals_scikit_learn_over_all_pairs() -> None:
     manifest, embeddings = random_set(5, 12, 6, 40)
-    scores = score_all_pairs(embeddings, manifest)
+    scores = score_all_pairs(embeddings, manifest, ScoreOptions(protocol="lfrc"))
     first, second = np.triu_indices(len(embeddings), 1)
     cosine = np.sum(embeddings[first].astype(np.float64) * embeddings[second], axis=1)
     names = np.array(manifest.identities)
@@ -35,5 +36,6 @@ def test_equals_scikit_learn_over_all_pairs() -> None:
 
 def test_videos_without_identity_are_impostors_to_each_other() -> None:
     manifest = manifest_of([("a", "", "val"), ("b", "", "val"), ("c", "p", "val"), ("d", "p", "train")])
-    scores = score_all_pairs(np.ones((4, 4), np.float32) / 2, manifest, ["1e-1"])
+    options = ScoreOptions(protocol="lfrc", targets=["1e-1"])
+    scores = score_all_pairs(np.ones((4, 4), np.float32) / 2, manifest, options)
     assert (scores["counts"]["genuine_pairs"], scores["counts"]["impostor_pairs"]) == (1, 5)

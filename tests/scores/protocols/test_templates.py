@@ -12,19 +12,17 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import template_sets
-from command_line import vidface
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from vidface.embeddings.exact import normalise_rows
 from vidface.errors import ManifestError
-from vidface.manifest.sources.template_lists import read_crops, read_faces, read_subjects
 from vidface.manifest.sources.template_pairs import read_template_pairs
 from vidface.scores.options import ScoreOptions
 from vidface.scores.pairs.listed import listed_cosines
 from vidface.scores.protocols import templates as protocol
-from vidface.scores.protocols.ijb import score_templates
+from vidface.scores.score import score_file
 
 PEOPLE = [person for person in range(24) for _ in range(6 + person % 3)]
 VARIANTS = list(product((True, False), (True, False)))
@@ -53,42 +51,7 @@ def matrix(made: template_sets.TemplateSet, features: np.ndarray) -> Path:
 
 def scored(matrix: Path, made: template_sets.TemplateSet, **told: object) -> dict[str, Any]:
     options = ScoreOptions.model_validate({"protocol": made.kind, "meta": made.meta, **told})
-    return score_templates(matrix, options).scores
-
-
-def pair_scores(
-    made: template_sets.TemplateSet, unit: dict[int, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    scores = np.array([unit[a] @ unit[b] for a, b, _ in made.pairs])
-    return scores, np.array([label == 1 for _, _, label in made.pairs])
-
-
-def at_most(scores: np.ndarray, same: np.ndarray, target: float) -> float:
-    fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
-    return float(tpr[fpr <= target + 1e-12].max())
-
-
-def searches(
-    unit: dict[int, np.ndarray], gallery: dict[int, int], probes: dict[int, int]
-) -> tuple[list[tuple[float, int]], list[float]]:
-    """Of every mated search the mate's score and rank, of every non-mated one the best score."""
-    mated, others = [], []
-    for probe, subject in probes.items():
-        scores = {of: unit[probe] @ unit[template] for template, of in gallery.items()}
-        if subject in scores:
-            above = sum(score >= scores[subject] for of, score in scores.items() if of != subject)
-            mated.append((scores[subject], 1 + above))
-        else:
-            others.append(max(scores.values()))
-    return mated, others
-
-
-def tpir(mated: list[tuple[float, int]], others: list[float], target: float) -> float:
-    best = 0.0
-    for threshold in [*others, *(score for score, _ in mated)]:
-        if sum(score >= threshold for score in others) / len(others) <= target:
-            best = max(best, sum(s >= threshold and rank == 1 for s, rank in mated) / len(mated))
-    return best
+    return score_file(matrix, None, options).scores
 
 
 # -- 1:1
@@ -100,32 +63,24 @@ def test_pairs_are_scored_by_the_definition(
 ) -> None:
     result = scored(matrix, made, norm=norm, detector_score=detector_score)
     unit = template_sets.pooled(made, features, norm=norm, detector_score=detector_score)
-    scores, same = pair_scores(made, unit)
+    scores, same = template_sets.pair_scores(made, unit)
     assert result["counts"]["genuine_pairs"] == same.sum() == 48
     assert result["counts"]["impostor_pairs"] == (~same).sum() == 24 * 48 - 48
-    expected = {target: at_most(scores, same, float(target)) for target in ("1e-3", "1e-2", "1e-1")}
+    expected = {
+        target: template_sets.at_most(scores, same, float(target)) for target in ("1e-3", "1e-2", "1e-1")
+    }
     assert {target: result["tpr@fpr"][target] for target in expected} == pytest.approx(expected)
     assert 0.1 < expected["1e-2"] < 0.95
     assert [result["tpr@fpr"][target] for target in ("1e-6", "1e-5", "1e-4")] == [None] * 3
     assert any("1e-6, 1e-5 and 1e-4 is not measured" in warning for warning in result["warnings"])
     words = result["variant"]
-    assert ("norms kept" in words) == norm and (
-        "multiplied by the detector's score" in words
-    ) == detector_score
-
-
-def test_the_variants_are_four_different_numbers(made: template_sets.TemplateSet, matrix: Path) -> None:
-    found = {
-        scored(matrix, made, norm=norm, detector_score=score)["threshold@fpr"]["1e-1"]
-        for norm, score in VARIANTS
-    }
-    assert len(found) == 4
+    assert ("norms kept" in words) == norm
+    assert ("multiplied by the detector's score" in words) == detector_score
 
 
 def test_media_of_one_image_count_as_much_as_media_of_many() -> None:
-    features = np.array(
-        [[1.0, 0], [1, 0], [1, 0], [0, 1]], np.float32
-    )  # three frames of a video, one photograph
+    # Three frames of a video, one photograph.
+    features = np.array([[1.0, 0], [1, 0], [1, 0], [0, 1]], np.float32)
     blocks = [(np.arange(4), features)]
     templates, media = np.zeros(4, np.int64), protocol.media_of(np.zeros(4, np.int64), np.array([5, 5, 5, 9]))
     lengths = protocol.feature_lengths(lambda: blocks, 4)
@@ -141,15 +96,9 @@ def test_a_medium_belongs_to_its_template() -> None:
     features = np.array([[1.0, 0], [1, 0], [0, 1], [1, 1]], np.float32)
     templates = np.array([0, 0, 1, 1])
     blocks = [(np.arange(4), features)]
-    rows = protocol.pool_templates(
-        lambda: blocks,
-        protocol.feature_lengths(lambda: blocks, 4),
-        templates,
-        protocol.media_of(templates, np.array([8, 8, 8, 2])),
-        None,
-        norm=True,
-        dimension=2,
-    )
+    media = protocol.media_of(templates, np.array([8, 8, 8, 2]))
+    lengths = protocol.feature_lengths(lambda: blocks, 4)
+    rows = protocol.pool_templates(lambda: blocks, lengths, templates, media, None, norm=True, dimension=2)
     assert rows[0].tolist() == [1, 0] and rows[1] == pytest.approx(np.array([1, 2]) / 5**0.5)
 
 
@@ -158,7 +107,9 @@ def test_nearest_is_the_reference_and_may_go_beyond_the_target(
 ) -> None:
     targets = ["0.0015", "0.0083", "1e-1"]
     result = scored(matrix, made, targets=targets, fpr_rule="nearest")
-    scores, same = pair_scores(made, template_sets.pooled(made, features, norm=True, detector_score=True))
+    scores, same = template_sets.pair_scores(
+        made, template_sets.pooled(made, features, norm=True, detector_score=True)
+    )
     fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
     fpr, tpr = np.flipud(fpr), np.flipud(tpr)
     expected = {target: tpr[np.abs(fpr - float(target)).argmin()] for target in targets}
@@ -191,10 +142,10 @@ def test_each_gallery_is_searched_by_itself(
     unit = template_sets.pooled(made, features, norm=norm, detector_score=detector_score)
     values = []
     for name, gallery in zip(template_sets.GALLERIES[made.kind], made.galleries, strict=True):
-        mated, others = searches(unit, gallery, made.probes)
+        mated, others = template_sets.searches(unit, gallery, made.probes)
         assert (len(mated), len(others)) == (24, 24)
         found = result["identification"]["galleries"][name]
-        assert found["tpir@fpir"]["1e-1"] == pytest.approx(tpir(mated, others, 0.1))
+        assert found["tpir@fpir"]["1e-1"] == pytest.approx(template_sets.tpir(mated, others, 0.1))
         assert found["fpir_reached"]["1e-1"] == pytest.approx(2 / 24)
         assert found["tpir@fpir"]["1e-2"] is None  # 24 searches cannot tell one in a hundred
         for k in (1, 5, 10):
@@ -207,31 +158,6 @@ def test_each_gallery_is_searched_by_itself(
     assert (mean["tpir@fpir"]["1e-1"], mean["rank1"]) == pytest.approx(tuple(np.mean(values, axis=0)))
     assert mean["tpir@fpir"]["1e-2"] is None
     assert 0.1 < mean["tpir@fpir"]["1e-1"] < 0.95
-
-
-def test_the_wrong_denominators_are_other_numbers(
-    made: template_sets.TemplateSet, features: np.ndarray, matrix: Path
-) -> None:
-    """What else is called TPIR: both galleries as one, thresholds from pairs, all probes below the line."""
-    mean = scored(matrix, made)["identification"]["mean"]
-    unit = template_sets.pooled(made, features, norm=True, detector_score=True)
-    # One gallery of both: every probe is mated, and thresholds come from the probes' scores with others' templates.
-    joined = made.galleries[0] | made.galleries[1]
-    mates, impostors = [], []
-    for probe, subject in made.probes.items():
-        for template, of in joined.items():
-            (mates if of == subject else impostors).append(unit[probe] @ unit[template])
-    threshold = sorted(impostors)[-int(np.ceil(len(made.probes) * 0.1))]
-    one_gallery = np.mean(np.array(mates) > threshold)
-    # Both galleries by themselves, but hits divided by all probes.
-    by_all = [
-        tpir(*searches(unit, gallery, made.probes), 0.1) * 24 / len(made.probes) for gallery in made.galleries
-    ]
-    # False positives divided by all searches instead of the non-mated ones: twice as many are let through.
-    loose = [tpir(*searches(unit, gallery, made.probes), 0.2) for gallery in made.galleries]
-    right = mean["tpir@fpir"]["1e-1"]
-    for wrong in (one_gallery, np.mean(by_all), np.mean(loose)):
-        assert abs(wrong - right) > 0.02
 
 
 # -- what holds for every input
@@ -281,44 +207,7 @@ def test_more_pairs_than_a_task_are_all_scored(monkeypatch: pytest.MonkeyPatch) 
     assert listed_cosines(rows, first, first).tolist() == [1.0] * 50
 
 
-def test_a_pair_of_a_row_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="row 1 or 4 of 4"):
-        listed_cosines(np.eye(4, dtype=np.float32), [0, 1], [1, 4])
-
-
 # -- the lists
-
-
-def test_the_lists_are_read_as_they_were_written(made: template_sets.TemplateSet) -> None:
-    faces = read_faces(made.meta / f"{made.kind}_face_tid_mid.txt")
-    assert faces.images == made.images
-    assert (faces.templates == made.templates).all() and (faces.media == made.media).all()
-    crops = read_crops(made.meta / f"{made.kind}_name_5pts_score.txt")
-    assert crops.images == made.images
-    assert np.array_equal(crops.points, made.points) and np.array_equal(crops.scores, made.scores)
-    numbers = np.unique(made.templates)
-    pairs = read_template_pairs(made.meta / f"{made.kind}_template_pair_label.txt", numbers)
-    assert [
-        (int(numbers[a]), int(numbers[b]), int(same)) for a, b, same in zip(*pairs, strict=True)
-    ] == made.pairs
-    name = template_sets.GALLERIES[made.kind][0]
-    subjects = read_subjects(made.meta / f"{made.kind}_1N_gallery_{name}.csv", numbers, gallery=True)
-    assert (
-        dict(zip(subjects.templates.tolist(), subjects.subjects.tolist(), strict=True)) == made.galleries[0]
-    )
-
-
-def test_the_manifest_has_a_row_an_image_in_the_order_of_the_list(made: template_sets.TemplateSet) -> None:
-    root, crops = made.meta.parent, made.meta.parent / "loose_crop"
-    crops.mkdir()
-    for image in made.images[3:]:
-        (crops / image).touch()
-    words = ("manifest", f"from-{made.kind}", made.meta, crops, "-o", root / "manifest.csv")
-    result = vidface(*words, "--json", code=0).json
-    lines = (root / "manifest.csv").read_text().splitlines()
-    assert lines[1:] == [f"{image},loose_crop/{image},,test" for image in made.images]
-    assert (result["rows"], result["missing"], result["ignored"]) == (len(made.images), 3, {})
-    assert f"--protocol {made.kind} --meta {made.meta}" in result["notes"][-1]
 
 
 @pytest.mark.parametrize("chunk", [3, 10, 1000])

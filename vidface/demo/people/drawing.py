@@ -6,18 +6,17 @@ laid over the reduced picture. Everything follows from integers: the same call g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from vidface.demo.people.brush import Brush, oval
-from vidface.demo.people.features import Face, paint_face
+from vidface.demo.people.features import paint_face
 from vidface.demo.people.hair import paint_back, paint_front
-from vidface.demo.people.head import SIZE, Head, Points, Pose
-from vidface.demo.people.people import Colour, Person, make_person
+from vidface.demo.people.head import SIZE, Brush, Head, Points, oval
+from vidface.demo.people.people import Person, make_person
 
 __all__ = ["SIZE", "Frame", "draw_person"]
 
@@ -28,32 +27,11 @@ _OVER = 3
 _BIG = SIZE * _OVER
 
 
-@dataclass(frozen=True)
-class Scene:
-    """Light, clothes, background and the quality of the camera."""
-
-    light: Points
-    tint: Points
-    ambient: float
-    gain: float
-    blur: float
-    noise: float
-    clothes: Colour
-    backdrop: Points
-
-
 def draw_person(person: int, view: int, *, seed: int, scene: int | None = None) -> Frame:
-    """Draw one picture of a person.
+    """Draw picture number ``view`` of the person with this number in the population ``seed``: uint8 [112, 112, 3], RGB.
 
-    Args:
-        person: Number of the person in the population ``seed``.
-        view: Number of the picture: pose, expression and small changes of light.
-        seed: Number of the population.
-        scene: Pictures with the same scene share the light, the clothes and the background, as the frames of
-            one video do; every view has a scene of its own if none is given.
-
-    Returns:
-        uint8 [112, 112, 3], RGB.
+    Pictures with the same ``scene`` share the light, the clothes and the background, as the frames of one video do;
+    every view has a scene of its own if none is given.
     """
     rng = np.random.default_rng([seed, person, view, 1])
     setting = np.random.default_rng([seed, person, view, 2] if scene is None else [seed, person, scene, 3])
@@ -79,9 +57,9 @@ def _person(person: int, seed: int) -> Person:
     return make_person(person, seed=seed)
 
 
-def _pose(rng: np.random.Generator) -> Pose:
+def _pose(rng: np.random.Generator) -> SimpleNamespace:
     yaw, pitch, roll, scale, x, y = rng.normal(0, 1, 6).tolist()
-    return Pose(
+    return SimpleNamespace(
         yaw=min(0.75, max(-0.75, 0.33 * yaw)),
         pitch=min(0.4, max(-0.4, 0.17 * pitch)),
         roll=0.06 * roll,
@@ -91,9 +69,9 @@ def _pose(rng: np.random.Generator) -> Pose:
     )
 
 
-def _face(rng: np.random.Generator) -> Face:
+def _face(rng: np.random.Generator) -> SimpleNamespace:
     talk, blink, smile, lift, frown, lids, x, y = rng.random(8).tolist()
-    return Face(
+    return SimpleNamespace(
         smile=1.5 * smile - 0.5,
         mouth_open=max(0.0, 2 * talk - 1),
         brow_lift=lift,
@@ -104,13 +82,14 @@ def _face(rng: np.random.Generator) -> Face:
     )
 
 
-def _scene(setting: np.random.Generator, rng: np.random.Generator) -> Scene:
+def _scene(setting: np.random.Generator, rng: np.random.Generator) -> SimpleNamespace:
+    """Light, clothes, background and the quality of the camera."""
     wobble = rng.normal(0, 1, 4).tolist()
     side, height = setting.uniform(-1.3, 1.3), setting.uniform(-1.1, 0.25)
     light = np.array([side + 0.25 * wobble[0], height + 0.15 * wobble[1], 0.9])
     warm = setting.normal(0, 0.09)
     red, green, blue = setting.uniform(15, 225, 3).tolist()
-    return Scene(
+    return SimpleNamespace(
         light=light / np.sqrt((light * light).sum()),
         tint=np.array([1 + warm, 1 + setting.normal(0, 0.02), 1 - warm]),
         ambient=float(setting.uniform(0.35, 0.8)),
@@ -130,7 +109,12 @@ def _backdrop(setting: np.random.Generator) -> Points:
 
 
 def _develop(
-    picture: Image.Image, mask: Image.Image, who: Person, head: Head, scene: Scene, rng: np.random.Generator
+    picture: Image.Image,
+    mask: Image.Image,
+    who: Person,
+    head: Head,
+    scene: SimpleNamespace,
+    rng: np.random.Generator,
 ) -> Frame:
     """Lay light, soft shadows, blur and noise over the painted shapes."""
     nx, ny, nz = head.normals()

@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
-from vidface.demo.people.brush import Brush, Ink, ink, mirror, oval
-from vidface.demo.people.head import Head, Points, smooth
+from vidface.demo.people.head import Brush, Head, Ink, Points, both_sides, ink, mirror, oval, smooth
 from vidface.demo.people.people import Person
 
-__all__ = ["Face", "paint_face"]
+__all__ = ["paint_face"]
 
 
-@dataclass(frozen=True)
-class Face:
-    """The expression of one picture; shares of the most that a face can do, or of its resting shape."""
+def paint_face(brush: Brush, who: Person, head: Head, face: SimpleNamespace, light: float) -> None:
+    """Everything that lies flat on the face; the caller cuts it off at the head's outline.
 
-    smile: float
-    mouth_open: float
-    brow_lift: float
-    frown: float
-    eyes_open: float
-    gaze_x: float
-    gaze_y: float
-
-
-def paint_face(brush: Brush, who: Person, head: Head, face: Face, light: float) -> None:
-    """Everything that lies flat on the face; the caller cuts it off at the head's outline."""
+    ``face`` is the expression: shares of the most that a face can do, or of its resting shape.
+    """
     for x, y in who.freckles:
         brush.skin(oval(x, y, 0.022, 0.022, 6), ink(who.skin, 0.72, 0.8))
     for x, y, radius in who.moles:
         brush.skin(oval(x, y, radius, radius, 8), ink(who.skin, 0.4))
-    _lines(brush, who, head, face)
+    _lines(brush, who, face)
     _beard(brush, who, head)
     for side in (-1.0, 1.0):
-        _eye(brush, who, head, face, side)
-        _brow(brush, who, head, face, side)
-    _mouth(brush, who, head, face)
-    _nose(brush, who, head, light)
+        _eye(brush, who, face, side)
+        _brow(brush, who, face, side)
+    _mouth(brush, who, face)
+    _nose(brush, who, light)
     brush.finish()
 
 
-def _lines(brush: Brush, who: Person, head: Head, face: Face) -> None:
+def _lines(brush: Brush, who: Person, face: SimpleNamespace) -> None:
     depth = 0.12 + 0.55 * who.lines + 0.15 * max(0.0, face.smile)
     for side in (-1.0, 1.0):
+        x, y = who.mouth_width, who.mouth_y
         fold = np.array(
-            [
-                (who.nose_width + 0.03, who.nose_length - 0.05),
-                (who.mouth_width + 0.04, who.mouth_y - 0.14),
-                (who.mouth_width + 0.08, who.mouth_y + 0.02),
-            ]
+            [(who.nose_width + 0.03, who.nose_length - 0.05), (x + 0.04, y - 0.14), (x + 0.08, y + 0.02)]
         )
         brush.skin(mirror(smooth(fold, closed=False), side), ink(who.skin, 0.7, depth), width=0.03)
         bag = np.array([(who.eye_x - 0.13, 0.13), (who.eye_x, 0.19), (who.eye_x + 0.15, 0.12)])
@@ -61,13 +47,11 @@ def _lines(brush: Brush, who: Person, head: Head, face: Face) -> None:
             brush.skin(brow, ink(who.skin, 0.75, 0.6 * who.lines), width=0.025)
 
 
-def _eye(brush: Brush, who: Person, head: Head, face: Face, side: float) -> None:
+def _eye(brush: Brush, who: Person, face: SimpleNamespace, side: float) -> None:
     wide, x = who.eye_width, who.eye_x
     squint = 1.0 - 0.25 * max(0.0, face.smile)
-    up, down = (
-        who.eye_height * face.eyes_open * squint,
-        0.7 * who.eye_height * min(1.0, face.eyes_open) * squint,
-    )
+    up = who.eye_height * face.eyes_open * squint
+    down = 0.7 * who.eye_height * min(1.0, face.eyes_open) * squint
     tilt = who.eye_tilt
     corner_in, corner_out = (x - wide, 0.4 * tilt * wide), (x + wide, -tilt * wide)
     lid = [corner_in, (x - 0.4 * wide, -0.9 * up), (x + 0.25 * wide, -up - 0.3 * tilt * wide), corner_out]
@@ -103,7 +87,7 @@ def _sorted(points: Points) -> tuple[Points, Points]:
     return points[order, 0], points[order, 1]
 
 
-def _brow(brush: Brush, who: Person, head: Head, face: Face, side: float) -> None:
+def _brow(brush: Brush, who: Person, face: SimpleNamespace, side: float) -> None:
     long, thick = who.brow_length, who.brow_thickness
     share = np.array([-1.0, -0.3, 0.35, 1.0])
     x = who.eye_x + 0.02 + long * share
@@ -115,7 +99,7 @@ def _brow(brush: Brush, who: Person, head: Head, face: Face, side: float) -> Non
     brush.skin(mirror(smooth(spine), side), ink(who.hair, 0.75 * who.brow_dark, 0.92), lift=0.03)
 
 
-def _nose(brush: Brush, who: Person, head: Head, light: float) -> None:
+def _nose(brush: Brush, who: Person, light: float) -> None:
     base, wide, bridge, depth = who.nose_length, who.nose_width, who.nose_bridge, who.nose_depth
     tip = base - 0.07
 
@@ -172,53 +156,31 @@ def _nose(brush: Brush, who: Person, head: Head, light: float) -> None:
         )
 
 
-def _mouth(brush: Brush, who: Person, head: Head, face: Face) -> None:
+def _mouth(brush: Brush, who: Person, face: SimpleNamespace) -> None:
     y, wide = who.mouth_y, who.mouth_width * (1 + 0.16 * face.smile)
-    raise_corner = -0.07 * face.smile
+    corner = y - 0.07 * face.smile
     gap = 0.15 * face.mouth_open
     upper, lower = who.lip_upper * (1 - 0.2 * max(0.0, face.smile)), who.lip_lower
-    left, right = (-wide, y + raise_corner), (wide, y + raise_corner)
-    seam_up = [
-        left,
-        (-0.4 * wide, y - 0.15 * gap),
-        (0.0, y + 0.008 - 0.2 * gap),
-        (0.4 * wide, y - 0.15 * gap),
-        right,
-    ]
-    seam_down = [
-        left,
-        (-0.4 * wide, y + 0.8 * gap),
-        (0.0, y + 0.008 + gap),
-        (0.4 * wide, y + 0.8 * gap),
-        right,
-    ]
-    top = [
-        right,
-        (0.28 * wide, y - upper - 0.2 * gap),
-        (0.0, y - 0.72 * upper - 0.2 * gap),
-        (-0.28 * wide, y - upper - 0.2 * gap),
-        left,
-    ]
-    bottom = [
-        right,
-        (0.45 * wide, y + 0.85 * lower + gap),
-        (0.0, y + lower + gap),
-        (-0.45 * wide, y + 0.85 * lower + gap),
-        left,
-    ]
 
-    def between(first: list[tuple[float, float]], second: list[tuple[float, float]], colour: Ink) -> None:
-        both = np.concatenate([smooth(np.array(first), closed=False), smooth(np.array(second), closed=False)])
+    def across(share: float, side: float, middle: float) -> Points:
+        """Five points from corner to corner; from right to left where ``share`` is negative."""
+        x = np.copysign(wide, share) * np.array([-1.0, -abs(share), 0.0, abs(share), 1.0])
+        return np.column_stack([x, [corner, side, middle, side, corner]])
+
+    def between(first: Points, second: Points, colour: Ink) -> None:
+        both = np.concatenate([smooth(first, closed=False), smooth(second, closed=False)])
         brush.skin(both, colour, lift=0.05)
 
-    between(seam_down, bottom, ink(who.lip))
-    between(seam_up, top, ink(who.lip, 0.84))
+    seam_up = across(0.4, y - 0.15 * gap, y + 0.008 - 0.2 * gap)
+    seam_down = across(0.4, y + 0.8 * gap, y + 0.008 + gap)
+    between(seam_down, across(-0.45, y + 0.85 * lower + gap, y + lower + gap), ink(who.lip))
+    between(seam_up, across(-0.28, y - upper - 0.2 * gap, y - 0.72 * upper - 0.2 * gap), ink(who.lip, 0.84))
     if gap > 0.01:
         between(seam_up, seam_down[::-1], (58, 22, 24, 255))
-        teeth = [(x, min(ty + 0.05, by)) for (x, ty), (_, by) in zip(seam_up, seam_down, strict=True)]
+        teeth = np.column_stack([seam_up[:, 0], np.minimum(seam_up[:, 1] + 0.05, seam_down[:, 1])])
         between(seam_up, teeth[::-1], (232, 226, 216, 255))
     else:
-        brush.skin(smooth(np.array(seam_up), closed=False), ink(who.lip, 0.42), lift=0.05, width=0.03)
+        brush.skin(smooth(seam_up, closed=False), ink(who.lip, 0.42), lift=0.05, width=0.03)
     shine = oval(0.0, y + 0.55 * lower + gap, 0.3 * wide, 0.18 * lower, 10)
     brush.skin(shine, ink(who.lip, 1.22, 0.5), lift=0.05)
 
@@ -228,29 +190,17 @@ def _beard(brush: Brush, who: Person, head: Head) -> None:
         return
     y, wide = who.mouth_y, who.mouth_width
     colour = ink(who.hair, 0.9 * who.beard_dark, 0.30 if who.beard == "stubble" else 0.94)
-    lip = [(0.0, y - 0.15), (0.55 * wide, y - 0.16), (wide + 0.09, y + 0.02)]
     if who.beard in ("full", "stubble"):
         edge = head.across(np.array([(0.99, 0.1), (0.92, 0.35), (0.80, 0.55)]))
         half = np.array([*edge, (wide + 0.12, y - 0.12), (0.55 * wide, y - 0.17), (0.0, y - 0.14)])
         jaw = head.y > 0.1
         rim = np.stack([head.width[jaw], head.y[jaw]], axis=1)[::-1]
-        line = np.concatenate([rim, half])
-        loop = np.concatenate([line, mirror(line, -1)[::-1]])
-        brush.skin(loop, colour)
+        brush.skin(both_sides(np.concatenate([rim, half])), colour)
     if who.beard in ("moustache", "goatee"):
-        half_lip = np.array([*lip, (0.6 * wide, y - 0.03), (0.0, y - 0.05)])
-        loop = np.concatenate([half_lip, mirror(half_lip, -1)[::-1]])
-        brush.skin(smooth(loop, 3), colour, lift=0.06)
+        above = [(0.0, y - 0.15), (0.55 * wide, y - 0.16), (wide + 0.09, y + 0.02)]
+        lip = np.array([*above, (0.6 * wide, y - 0.03), (0.0, y - 0.05)])
+        brush.skin(smooth(both_sides(lip), 3), colour, lift=0.06)
     if who.beard == "goatee":
-        chin = np.array(
-            [
-                (0.0, y + 0.12),
-                (0.8 * wide, y + 0.1),
-                (wide + 0.08, y + 0.02),
-                (wide + 0.06, y + 0.2),
-                (0.22, who.chin - 0.02),
-                (0.0, who.chin + 0.02),
-            ]
-        )
-        loop = np.concatenate([chin, mirror(chin, -1)[::-1]])
-        brush.skin(smooth(loop, 3), colour)
+        upper = [(0.0, y + 0.12), (0.8 * wide, y + 0.1), (wide + 0.08, y + 0.02), (wide + 0.06, y + 0.2)]
+        chin = np.array([*upper, (0.22, who.chin - 0.02), (0.0, who.chin + 0.02)])
+        brush.skin(smooth(both_sides(chin), 3), colour)

@@ -1,4 +1,4 @@
-"""The shape of a drawn head and where its points fall in the picture.
+"""The shape of a drawn head, where its points fall in the picture, and the brush that puts shapes there.
 
 Every horizontal cut through the head is an ellipse, so the turned head has an exact outline and the features
 on its front move against it as they do on a real one (parallax). Weak perspective, then the similarity
@@ -7,37 +7,27 @@ transform that brings eyes, nose and mouth corners to the usual five-point targe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import cos, sin
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from vidface.demo.people.people import Person
+from vidface.demo.people.people import Colour, Person
 
-__all__ = ["SIZE", "Head", "Pose", "smooth"]
+__all__ = ["SIZE", "Brush", "Head", "Ink", "Points", "both_sides", "ink", "mirror", "oval", "smooth"]
 
 SIZE = 112
 """Side of a drawn frame in pixels."""
 
 Points = NDArray[np.float64]
+Ink = tuple[int, int, int, int]
 
 _TARGET: Points = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
-
-
-@dataclass(frozen=True)
-class Pose:
-    """How the head is held (radians) and what the alignment leaves over (pixels, radians, a factor)."""
-
-    yaw: float
-    pitch: float
-    roll: float
-    scale: float
-    shift_x: float
-    shift_y: float
 
 
 @lru_cache(maxsize=64)
@@ -67,25 +57,18 @@ def smooth(points: Points, steps: int = 5, *, closed: bool = True) -> Points:
 
 
 class Head:
-    """One person's head in one pose: from head units to pixels of a picture ``size`` pixels wide."""
+    """One person's head in one pose: from head units to pixels of a picture ``size`` pixels wide.
 
-    def __init__(self, person: Person, pose: Pose, size: int) -> None:
+    The pose is how the head is held (radians) and what the alignment leaves over (pixels, radians, a factor).
+    """
+
+    def __init__(self, person: Person, pose: SimpleNamespace, size: int) -> None:
         self._size = size
-        crown, chin = person.crown, person.chin
+        crown, chin, temple = person.crown, person.chin, person.temple
+        upper = [(0.0, -crown), (0.50 * temple, -0.94 * crown), (0.92 * temple, -0.60 * crown)]
+        middle = [(temple, -0.15), (person.cheek, 0.25), (person.jaw, 0.62 * chin)]
         half = smooth(
-            np.array(
-                [
-                    (0.0, -crown),
-                    (0.50 * person.temple, -0.94 * crown),
-                    (0.92 * person.temple, -0.60 * crown),
-                    (person.temple, -0.15),
-                    (person.cheek, 0.25),
-                    (person.jaw, 0.62 * chin),
-                    (person.chin_width, 0.95 * chin),
-                    (0.0, chin),
-                ]
-            ),
-            closed=False,
+            np.array([*upper, *middle, (person.chin_width, 0.95 * chin), (0.0, chin)]), closed=False
         )
         self.y: Points = np.maximum.accumulate(half[:, 1])
         self.width: Points = np.maximum(half[:, 0], 0.0)
@@ -140,14 +123,12 @@ class Head:
         """Points [N, 2] in head units from (share of the half width at y, y)."""
         return np.column_stack([share[:, 0] * np.interp(share[:, 1], self.y, self.width), share[:, 1]])
 
-    def outline(
-        self, *, grow_x: float = 0.0, grow_y: float = 0.0, top: float = -9.0, bottom: float = 9.0
-    ) -> Points:
-        """Pixels of the outline between two heights: from bottom left over the crown to bottom right.
+    def outline(self, *, grow_x: float = 0.0, grow_y: float = 0.0, bottom: float = 9.0) -> Points:
+        """Pixels of the outline above ``bottom``, from the left over the crown to the right.
 
         ``grow_x`` and ``grow_y`` widen it by a share of the width and of the height.
         """
-        inside = (self.y >= top) & (self.y <= bottom)
+        inside = self.y <= bottom
         y, width, axis, radius = self.y[inside], self.width[inside], self.axis[inside], self.radius[inside]
         half = np.hypot(width * self._yaw[0], radius * self._yaw[1]) * (1 + grow_x)
         middle = axis * self._yaw[1]
@@ -186,3 +167,82 @@ def _similarity(source: Points, target: Points) -> tuple[Points, Points]:
     imaginary = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / norm
     matrix = np.array([(real, -imaginary), (imaginary, real)])
     return matrix, to_mean - matrix @ from_mean
+
+
+class Brush:
+    """Shapes on one picture: listed one by one, then placed together (which is faster) and painted in order.
+
+    ``width`` in head units makes an open line of the points, else they are a filled polygon.
+    """
+
+    def __init__(self, picture: Image.Image, head: Head) -> None:
+        self._draw = ImageDraw.Draw(picture, "RGBA")
+        self._head = head
+        self._listed: list[tuple[Points, bool, Ink, float | None]] = []
+
+    def skin(
+        self, points: Points, colour: Ink, *, lift: Points | float = 0.0, width: float | None = None
+    ) -> None:
+        """Points [N, 2] on the skin, or ``lift`` above it."""
+        self._list(points, lift, True, colour, width)
+
+    def space(self, points: Points, colour: Ink, *, z: Points | float, width: float | None = None) -> None:
+        """Points [N, 2] at a distance ``z`` before the centre of the head."""
+        self._list(points, z, False, colour, width)
+
+    def _list(self, points: Points, z: Points | float, skin: bool, colour: Ink, width: float | None) -> None:
+        block = np.empty((len(points), 3))
+        block[:, :2], block[:, 2] = points, z
+        self._listed.append((block, skin, colour, width))
+
+    def finish(self) -> None:
+        """Paint what was listed."""
+        if not self._listed:
+            return
+        blocks, on_skin, colours, widths = zip(*self._listed, strict=True)
+        counts = [len(block) for block in blocks]
+        points = np.concatenate(blocks)
+        points[:, 2] += np.where(np.repeat(on_skin, counts), self._head.depth(points[:, :2]), 0.0)
+        flat, start = self._head.place(points).ravel().tolist(), 0
+        for count, colour, width in zip(counts, colours, widths, strict=True):
+            self._paint(flat[start : start + 2 * count], colour, width)
+            start += 2 * count
+        self._listed = []
+
+    def pixels(self, points: Points, colour: Ink, width: float | None = None) -> None:
+        """Paint pixels [N, 2] at once."""
+        self._paint(points.ravel().tolist(), colour, width)
+
+    def _paint(self, flat: list[float], colour: Ink, width: float | None) -> None:
+        if width is None:
+            self._draw.polygon(flat, fill=colour)
+        else:
+            self._draw.line(flat, fill=colour, width=max(1, int(width * self._head.unit + 0.5)))
+
+
+def ink(colour: Colour, share: float = 1.0, alpha: float = 1.0) -> Ink:
+    """A colour made ``share`` as bright, ``alpha`` opaque, for Pillow."""
+    red, green, blue = (int(min(255.0, max(0.0, c * share)) + 0.5) for c in colour)
+    return red, green, blue, int(255 * alpha + 0.5)
+
+
+def oval(x: float, y: float, rx: float, ry: float, n: int = 16) -> Points:
+    """Points [n, 2] of an upright ellipse."""
+    points: Points = _circle(n) * (rx, ry) + (x, y)
+    return points
+
+
+@lru_cache(maxsize=16)
+def _circle(n: int) -> Points:
+    angle = np.arange(n) * (2 * np.pi / n)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def mirror(points: Points, side: float) -> Points:
+    """The left-hand (side -1) or right-hand (+1) copy of points drawn for the right-hand side."""
+    return points * (side, 1.0)
+
+
+def both_sides(half: Points) -> Points:
+    """The right-hand half of a loop, and its mirror image back to where it began."""
+    return np.concatenate([half, mirror(half, -1)[::-1]])

@@ -28,13 +28,8 @@ def draw_thing(index: int, *, seed: int) -> Frame:
 def occlude(frame: Frame, index: int, *, seed: int) -> Frame:
     """Cover most of a face with a hand, a cloth, a board or a blurred object close to the camera.
 
-    Args:
-        frame: uint8 [112, 112, 3], drawn or photographed; it is not changed.
-        index: Number of the covering; the same number covers the same way.
-        seed: Number of the population.
-
-    Returns:
-        uint8 [112, 112, 3].
+    ``frame`` is uint8 [112, 112, 3], drawn or photographed, and is not changed; the same ``index`` and ``seed`` cover
+    the same way.
     """
     rng = np.random.default_rng([seed, index, 5])
     picture = Image.fromarray(frame)

@@ -6,7 +6,7 @@ the right of the picture, y down and z to the viewer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,92 +32,54 @@ HAIR_STYLES = (
 BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 GLASSES = ("none", "round", "square")
 
-_SKIN = np.array(
-    [
-        (240, 208, 188),
-        (238, 198, 172),
-        (226, 178, 142),
-        (200, 146, 106),
-        (164, 112, 76),
-        (124, 80, 54),
-        (86, 56, 42),
-    ],
-    dtype=np.float64,
-)
-_HAIR = np.array(
-    [
-        (26, 22, 22),
-        (48, 32, 24),
-        (84, 54, 34),
-        (128, 84, 48),
-        (176, 132, 78),
-        (214, 180, 120),
-        (150, 62, 30),
-        (140, 138, 138),
-        (206, 204, 200),
-    ],
-    dtype=np.float64,
-)
-_IRIS = np.array(
-    [(58, 36, 22), (96, 62, 32), (122, 102, 50), (84, 116, 74), (82, 124, 160), (122, 134, 142)],
-    dtype=np.float64,
-)
+
+def _palette(text: str) -> NDArray[np.float64]:
+    return np.array([list(bytes.fromhex(colour)) for colour in text.split()], np.float64)
 
 
-@dataclass(frozen=True)
-class Person:
+_SKIN = _palette("f0d0bc eec6ac e2b28e c8926a a4704c 7c5036 56382a")
+_HAIR = _palette("1a1616 302018 543622 805430 b0844e d6b478 963e1e 8c8a8a ceccc8")
+_IRIS = _palette("3a2416 603e20 7a6632 54744a 527ca0 7a868e")
+_FRAMES = _palette("1c1a1c 6e4628 961e28 3c5078 beaa78")
+
+# What is drawn evenly between two ends, in this order. Of the chin and the nose it is how far they are from the mouth.
+_SPREAD = {
+    "temple": (0.82, 0.98),
+    "cheek": (0.84, 1.04),
+    "jaw": (0.60, 0.90),
+    "chin_width": (0.22, 0.50),
+    "chin": (0.32, 0.52),
+    "crown": (1.18, 1.42),
+    "ears": (0.7, 1.3),
+    "eye_x": (0.36, 0.48),
+    "eye_width": (0.16, 0.235),
+    "eye_height": (0.055, 0.125),
+    "eye_tilt": (-0.18, 0.28),
+    "iris_size": (0.078, 0.108),
+    "lid": (0.0, 1.0),
+    "brow_height": (0.18, 0.34),
+    "brow_thickness": (0.03, 0.095),
+    "brow_tilt": (-0.25, 0.22),
+    "brow_arch": (0.0, 0.10),
+    "brow_length": (0.22, 0.34),
+    "brow_dark": (0.55, 1.0),
+    "nose_length": (0.25, 0.37),
+    "nose_width": (0.13, 0.27),
+    "nose_bridge": (0.05, 0.10),
+    "nose_depth": (0.20, 0.42),
+    "mouth_width": (0.24, 0.42),
+    "lip_upper": (0.025, 0.095),
+    "lip_lower": (0.04, 0.13),
+    "hair_volume": (0.0, 1.0),
+    "hairline": (-0.82, -0.52),
+    "parting": (-1.0, 1.0),
+    "hair_length": (0.7, 1.7),
+    "beard_dark": (0.55, 1.0),
+}
+
+
+class Person(SimpleNamespace):
     """What makes one drawn person himself. Colours are RGB 0..255, lengths head units, angles radians."""
-
-    skin: Colour
-    hair: Colour
-    iris: Colour
-    lip: Colour
-    # head
-    temple: float
-    cheek: float
-    jaw: float
-    chin_width: float
-    chin: float
-    crown: float
-    ears: float
-    # eyes and brows
-    eye_x: float
-    eye_width: float
-    eye_height: float
-    eye_tilt: float
-    iris_size: float
-    lid: float
-    brow_height: float
-    brow_thickness: float
-    brow_tilt: float
-    brow_arch: float
-    brow_length: float
-    brow_dark: float
-    # nose and mouth
-    nose_length: float
-    nose_width: float
-    nose_bridge: float
-    nose_depth: float
-    mouth_y: float
-    mouth_width: float
-    lip_upper: float
-    lip_lower: float
-    # hair and what people wear
-    hair_style: str
-    hair_volume: float
-    hairline: float
-    parting: float
-    hair_length: float
-    beard: str
-    beard_dark: float
-    glasses: str
-    glasses_colour: Colour
-    glasses_size: float
-    lipstick: float
-    blush: float
-    lines: float
-    freckles: tuple[tuple[float, float], ...]
-    moles: tuple[tuple[float, float, float], ...]
 
 
 def _between(stops: NDArray[np.float64], where: float) -> NDArray[np.float64]:
@@ -156,57 +118,26 @@ def make_person(person: int, *, seed: int) -> Person:
     bearded = lipstick == 0.0 and style not in ("bob", "long", "bun") and rng.random() < 0.55
     beard = BEARDS[int(rng.integers(1, len(BEARDS)))] if bearded else "none"
     glasses = GLASSES[int(rng.integers(1, len(GLASSES)))] if rng.random() < 0.3 else "none"
-    frame = [(28, 26, 28), (110, 70, 40), (150, 30, 40), (60, 80, 120), (190, 170, 120)]
     freckled = tone < 0.45 and rng.random() < 0.25
     freckles = rng.normal(0, 1, (14, 2)) * (0.38, 0.13) + (0.0, 0.27)
     mouth_y = spread(0.72, 0.88)
     moles = rng.uniform((-0.7, -0.1, 0.025), (0.7, 0.95, 0.05), (int(rng.integers(0, 3)), 3))
-
+    drawn = {name: spread(*ends) for name, ends in _SPREAD.items()}
+    drawn |= {"chin": mouth_y + drawn["chin"], "nose_length": mouth_y - drawn["nose_length"]}
     return Person(
+        **drawn,
         skin=_colour(skin),
         hair=_colour(hair),
         iris=_colour(iris),
         lip=_colour(lip),
-        temple=spread(0.82, 0.98),
-        cheek=spread(0.84, 1.04),
-        jaw=spread(0.60, 0.90),
-        chin_width=spread(0.22, 0.50),
-        chin=mouth_y + spread(0.32, 0.52),
-        crown=spread(1.18, 1.42),
-        ears=spread(0.7, 1.3),
-        eye_x=spread(0.36, 0.48),
-        eye_width=spread(0.16, 0.235),
-        eye_height=spread(0.055, 0.125),
-        eye_tilt=spread(-0.18, 0.28),
-        iris_size=spread(0.078, 0.108),
-        lid=spread(0.0, 1.0),
-        brow_height=spread(0.18, 0.34),
-        brow_thickness=spread(0.03, 0.095),
-        brow_tilt=spread(-0.25, 0.22),
-        brow_arch=spread(0.0, 0.10),
-        brow_length=spread(0.22, 0.34),
-        brow_dark=spread(0.55, 1.0),
-        nose_length=mouth_y - spread(0.25, 0.37),
-        nose_width=spread(0.13, 0.27),
-        nose_bridge=spread(0.05, 0.10),
-        nose_depth=spread(0.20, 0.42),
         mouth_y=mouth_y,
-        mouth_width=spread(0.24, 0.42),
-        lip_upper=spread(0.025, 0.095),
-        lip_lower=spread(0.04, 0.13),
         hair_style=style,
-        hair_volume=spread(0.0, 1.0),
-        hairline=spread(-0.82, -0.52),
-        parting=spread(-1.0, 1.0),
-        hair_length=spread(0.7, 1.7),
         beard=beard,
-        beard_dark=spread(0.55, 1.0),
         glasses=glasses,
-        glasses_colour=_colour(np.array(frame[int(rng.integers(len(frame)))], dtype=np.float64)),
+        glasses_colour=_colour(_FRAMES[int(rng.integers(len(_FRAMES)))]),
         glasses_size=spread(0.85, 1.2),
         lipstick=lipstick,
-        blush=spread(0.0, 1.0),
-        lines=spread(0.0, 1.0) ** 2,
-        freckles=tuple((float(x), float(y)) for x, y in freckles) if freckled else (),
-        moles=tuple((float(x), float(y), float(r)) for x, y, r in moles),
+        lines=float(rng.random(2)[1]) ** 2,  # the first number is not used
+        freckles=freckles.tolist() if freckled else [],
+        moles=moles.tolist(),
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-import vidface
 from vidface.errors import ManifestError, StoreError, UsageError, Warned
 from vidface.files.atomic import sha256_file
 from vidface.files.store import UNIT_TOLERANCE
@@ -32,7 +31,15 @@ from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import templates as protocol
 from vidface.scores.protocols.ijb_features import open_source
-from vidface.scores.protocols.protocol import RANKS, Measure, Protocol, Result, reason, with_costs
+from vidface.scores.protocols.protocol import (
+    RANKS,
+    Measure,
+    Protocol,
+    Result,
+    at_targets,
+    warning_lines,
+    with_costs,
+)
 from vidface.scores.scored import merge_numbers
 from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
 
@@ -44,14 +51,8 @@ Integers = npt.NDArray[np.int64]
 def score_templates(features: Path, options: ScoreOptions) -> Result:
     """Score features of single images; what a list is not there for is not scored, and a warning says so.
 
-    Args:
-        features: a features file whose videos are the set's images, one row each; or a ``.npy`` of another tool with
-            the rows in the order of ``face_tid_mid``.
-        options: protocol (``ijbb`` or ``ijbc``), the folder of the set's lists, what is done with the features before
-            they are pooled, targets of 1:1, and the rule of FPR and of FPIR.
-
-    Returns:
-        An object for JSON; its keys are documented in ``docs/protocols/ijb.md``.
+    ``features`` is a features file whose videos are the set's images, one row each, or a ``.npy`` of another tool with
+    the rows in the order of ``face_tid_mid``. The keys are documented in ``docs/protocols/ijb.md``.
 
     Raises:
         ManifestError: a list cannot be used, or neither the pairs nor the galleries are there.
@@ -65,15 +66,15 @@ def score_templates(features: Path, options: ScoreOptions) -> Result:
     variant = options.model_dump(include={"norm", "detector_score", "flip_halves"})
     faces_path = list_path(meta, kind, FACES)
     faces = read_faces(faces_path)
-    lists = {faces_path.name: sha256_file(faces_path)}
+    used = [faces_path]
     numbers, of_template = np.unique(faces.templates, return_inverse=True)
     source = open_source(features, faces, options.flip_halves)
     scores = None
     if options.detector_score:
         path = list_path(meta, kind, CROPS)
         scores = _scores_of(path, faces, faces_path, in_order=source.in_list_order)
-        lists[path.name] = sha256_file(path)
-    pairs, searches, warnings = _protocol_lists(kind, meta, numbers, lists)
+        used.append(path)
+    pairs, searches, warnings = _protocol_lists(kind, meta, numbers, used)
     lengths = protocol.feature_lengths(source.blocks, len(faces.images))
     wrong = np.flatnonzero(~np.isfinite(lengths))
     if len(wrong):
@@ -93,8 +94,6 @@ def score_templates(features: Path, options: ScoreOptions) -> Result:
         )
     without, empty = np.flatnonzero(lengths == 0), int(np.count_nonzero(~rows.any(axis=1)))
     result: dict[str, Any] = {
-        "protocol": kind,
-        "fpr_rule": fpr_rule,
         "variant": protocol.variant(**variant),
         **dict.fromkeys(("tpr@fpr", "threshold@fpr", "fpr_reached", "identification")),
         "ci95": {"tpr@fpr": None, "identification": None},
@@ -117,23 +116,22 @@ def score_templates(features: Path, options: ScoreOptions) -> Result:
             raise ManifestError(f"{meta / f'{kind}_{PAIRS}'}: {error}") from None
         merge_numbers(result, part)
     if searches is not None:
-        part = protocol.identify_templates(rows, searches, fpr_rule)
+        part = protocol.identify_templates(rows, *searches, fpr_rule)
         part["ci95"] = {"identification": part["ci95"]}
         merge_numbers(result, part)
-    result["inputs"] = {**source.inputs, "lists_sha256": lists, "program_version": vidface.__version__}
+    result["inputs"] = {**source.inputs, "lists_sha256": {path.name: sha256_file(path) for path in used}}
     return Result(result)
 
 
 def _protocol_lists(
-    kind: TemplateSet, meta: Path, numbers: Integers, lists: dict[str, str]
-) -> tuple[TemplatePairs | None, protocol.Searches | None, list[str]]:
+    kind: TemplateSet, meta: Path, numbers: Integers, used: list[Path]
+) -> tuple[TemplatePairs | None, tuple[dict[str, protocol.Subjects], protocol.Subjects] | None, list[str]]:
     """The pairs, the galleries with the probes, and a warning for which of them is not there."""
-    pairs, searches = None, None
-    warnings = []
+    pairs, searches, warnings = None, None, []
     path = meta / f"{kind}_{PAIRS}"
     if path.is_file():
         pairs = read_template_pairs(path, numbers)
-        lists[path.name] = sha256_file(path)
+        used.append(path)
     else:
         warnings.append(f"1:1 is not scored: no {path.name} in {meta}")
     paths = [meta / f"{kind}_{name}" for name in (*GALLERIES[kind], PROBES)]
@@ -141,26 +139,17 @@ def _protocol_lists(
     if missing:
         warnings.append(f"1:N is not scored: no {' and no '.join(missing)} in {meta}")
     else:
-        first, second, probes = (
-            read_subjects(path, numbers, gallery=path is not paths[-1]) for path in paths
-        )
-        found = {name[-6:-4]: part for name, part in zip(GALLERIES[kind], (first, second), strict=True)}
-        searches = protocol.Searches(
-            {name: (np.searchsorted(numbers, part.templates), part.subjects) for name, part in found.items()},
-            (np.searchsorted(numbers, probes.templates), probes.subjects),
-        )
-        lists |= {path.name: sha256_file(path) for path in paths}
+        found = [read_subjects(path, numbers, gallery=path is not paths[-1]) for path in paths]
+        *galleries, probes = ((np.searchsorted(numbers, each.templates), each.subjects) for each in found)
+        searches = dict(zip((name[-6:-4] for name in GALLERIES[kind]), galleries, strict=True)), probes
+        used += paths
     if pairs is None and searches is None:
         raise ManifestError(f"{meta}: nothing to score: {'; '.join(warnings)}")
     return pairs, searches, warnings
 
 
 def _scores_of(path: Path, faces: Faces, faces_path: Path, *, in_order: bool) -> npt.NDArray[np.float64]:
-    """The detector's score of every image.
-
-    Raises:
-        ManifestError: the list has not the same images; or not in the same order, where rows are told by their place.
-    """
+    """The detector's score of every image."""
     crops = read_crops(path)
     if crops.images == faces.images:
         return crops.scores
@@ -175,11 +164,8 @@ def _scores_of(path: Path, faces: Faces, faces_path: Path, *, in_order: bool) ->
             f"{path}: has {len(score) - len(faces.images)} images that are not in {faces_path.name}"
         )
     if in_order:
-        line = next(
-            i
-            for i, (one, other) in enumerate(zip(crops.images, faces.images, strict=True), 1)
-            if one != other
-        )
+        both = zip(crops.images, faces.images, strict=True)
+        line = next(number for number, (one, other) in enumerate(both, 1) if one != other)
         raise ManifestError(
             f"{path}:{line}: another order than {faces_path.name}, so which row of the matrix is whose cannot be told"
         )
@@ -209,15 +195,8 @@ def _notes(faces: Faces, lengths: npt.NDArray[np.float64], empty: int, norm: boo
 
 def _measures(scores: Mapping[str, Any]) -> list[Measure]:
     """1:1, then the means over both galleries of 1:N."""
-    found = [
-        Measure(
-            tpr_label(target, scores["fpr_rule"]),
-            value,
-            target=target,
-            note=reason(scores, target) if value is None else "",
-        )
-        for target, value in (scores["tpr@fpr"] or {}).items()
-    ]
+    rule = scores["fpr_rule"]
+    found = at_targets(scores, scores["tpr@fpr"], None, lambda target: tpr_label(target, rule))
     if scores["identification"]:
         mean = scores["identification"]["mean"]
         found += [Measure(f"TPIR at FPIR {target}", value) for target, value in mean["tpir@fpir"].items()]
@@ -229,16 +208,14 @@ def _lines(scores: Mapping[str, Any]) -> str:
     """1:1 as a table of TPR with the FPR really reached, 1:N as one of both galleries and their mean."""
     lines = [f"{scores['protocol']}: {scores['variant']}", ""]
     if scores["tpr@fpr"]:
-        rows, beside = [("1:1", "value", "FPR reached")], ["", *(each.beside for each in _measures(scores))]
-        for target, value in scores["tpr@fpr"].items():
-            reached = scores["fpr_reached"][target]
-            rows.append((tpr_label(target, scores["fpr_rule"]), number(value), rate(reached)))
+        rows, beside = [("1:1", "value", "FPR reached")], [""]
+        for each, reached in zip(_measures(scores), scores["fpr_reached"].values(), strict=False):
+            rows.append((each.label, number(each.value), rate(reached)))
+            beside.append(each.beside)
         lines += [columns(rows, beside), ""]
     if scores["identification"]:
         lines += [columns(_search_rows(scores)), ""]
-    lines += [counts_line(scores["counts"]), rule_line(scores)]
-    lines += [f"warning: {warning}" for warning in scores["warnings"]]
-    return "\n".join(lines)
+    return "\n".join([*lines, counts_line(scores["counts"]), rule_line(scores), *warning_lines(scores)])
 
 
 def _search_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -247,23 +224,19 @@ def _search_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
     head = [cell for name in galleries for cell in (f"gallery {name}", "95 % interval")]
     rows: list[tuple[str, ...]] = [("1:N", *head, "mean")]
     for target, value in mean["tpir@fpir"].items():
-        cells = [
-            cell
-            for name, each in galleries.items()
-            for cell in (
-                number(each["tpir@fpir"][target]),
-                interval(intervals[name]["tpir@fpir"][target]),
-            )
-        ]
-        rows.append((f"TPIR at FPIR {target}", *cells, number(value)))
+        values = [each["tpir@fpir"][target] for each in galleries.values()]
+        ends = [intervals[name]["tpir@fpir"][target] for name in galleries]
+        rows.append((f"TPIR at FPIR {target}", *_cells(values, ends), number(value)))
     for rank in (f"rank{k}" for k in RANKS):
-        cells = [
-            cell
-            for name, each in galleries.items()
-            for cell in (number(each[rank]), interval(intervals[name][rank]))
-        ]
-        rows.append((rank, *cells, number(mean[rank])))
+        values, ends = ([of[name][rank] for name in galleries] for of in (galleries, intervals))
+        rows.append((rank, *_cells(values, ends), number(mean[rank])))
     return rows
+
+
+def _cells(values: Sequence[float | None], ends: Sequence[Sequence[float] | None]) -> list[str]:
+    return [
+        cell for value, both in zip(values, ends, strict=True) for cell in (number(value), interval(both))
+    ]
 
 
 PROTOCOLS = tuple(

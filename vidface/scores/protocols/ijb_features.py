@@ -36,11 +36,7 @@ class Source(NamedTuple):
 
 
 def open_source(path: Path, faces: Faces, flip_halves: bool) -> Source:
-    """Open the features, without reading them.
-
-    Raises:
-        StoreError: they cannot be used, or are not those of the set's images.
-    """
+    """Open the features, without reading them."""
     try:
         with require_regular(path).open("rb") as handle:
             head = handle.read(8)

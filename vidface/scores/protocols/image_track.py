@@ -8,22 +8,31 @@ has a zero embedding: it stays in all counts with a score of 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-import vidface
-from vidface.errors import ManifestError, UsageError
+from vidface.errors import ManifestError
 from vidface.manifest.manifest import Manifest
-from vidface.scores.metrics.bootstrap import bootstrap_ratio
-from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
+from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT, FprRule
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols.lfrc import failed_pairs, identity_codes
-from vidface.scores.protocols.protocol import Measure, Protocol, Result, cost, reason, with_costs
-from vidface.scores.scored import Scored, check_device, refuse_count, unusable_warning, zero_embeddings
-from vidface.scores.text import columns, counts_line, interval, number, rate, rule_line, tpr_label
+from vidface.scores.protocols.lfrc import failed_pairs, identity_codes, ratio_intervals
+from vidface.scores.protocols.protocol import (
+    Measure,
+    Protocol,
+    Result,
+    at_targets,
+    costs,
+    measure_table,
+    rates,
+    warning_lines,
+    with_costs,
+)
+from vidface.scores.scored import Scored, count_unusable, needed_embeddings, refuse_count
+from vidface.scores.text import counts_line, number, rate, rule_line, tpr_label
 
 __all__ = ["DEFINITIONS", "IDENTIFICATION_TARGETS", "PROTOCOLS", "TARGETS", "score_images"]
 
@@ -55,32 +64,17 @@ class _Rows:
 
 
 def score_images(
-    embeddings: npt.NDArray[np.float32],
-    manifest: Manifest,
-    targets: Sequence[str] = TARGETS,
-    *,
-    fpr_rule: FprRule = DEFAULT_RULE,
-    device: str = "cpu",
+    embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
 ) -> dict[str, Any]:
-    """Score the images of known people, and everybody unknown as distractors.
+    """Score the images of known people, and everybody unknown as distractors; splits do not matter.
 
-    Memory beside the embeddings: two copies of the rows of known people.
-
-    Args:
-        embeddings: float32 [V, D], L2-normalised or zero, row i for image i of the manifest.
-        manifest: who is in which image; an empty identity is a distractor. Splits do not matter.
-        targets: FPR targets of verification, as text; those of identification are `IDENTIFICATION_TARGETS`.
-        fpr_rule: which point of the curve a target means, for both.
-        device: ``cpu``, or a device as torch names it. Sets speed, not the result. Not yet run on a GPU.
-
-    Returns:
-        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached`` of verification, target -> value or None; ``identification``
-        with the same and ``rank1``; ``ci95``; ``counts``; ``warnings``; ``failed``, what images without an embedding
-        cost, where there are any.
+    The targets of the options are those of verification; those of identification are `IDENTIFICATION_TARGETS`. Memory
+    beside the embeddings: two copies of the rows of known people.
 
     Raises:
         ValueError: another number of rows than images, or rows that are neither of unit length nor zero.
     """
+    targets, rule, device = options.targets, options.fpr_rule, options.device
     refuse_count(embeddings, manifest)
     from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
     from vidface.scores.metrics.mate_search import search_among_distractors
@@ -90,23 +84,24 @@ def score_images(
     rows, people = embeddings[known], codes[known]
     far = _Rows(embeddings, np.flatnonzero(codes < 0))
     pairs = tpr_of_all_pairs(
-        rows, people, targets, rule=fpr_rule, distractors=far if len(far) else None, device=device
+        rows, people, targets, rule=rule, distractors=far if len(far) else None, device=device
     )
-    search = search_among_distractors(rows, people, far, IDENTIFICATION_TARGETS, rule=fpr_rule, device=device)
-    intervals = _intervals(pairs.targets, pairs.tpr, pairs.hits_by_identity, pairs.pairs_by_identity)
-    searched = _intervals(search.targets, search.tpr, search.hits_by_identity, search.mated_by_identity)
-    first = _intervals(["rank1"], [search.rank1], search.first_by_identity[None], search.mated_by_identity)
-    failed = failed_pairs(rows, people, pairs, lambda target: f"verification, {tpr_label(target, fpr_rule)}")
+    search = search_among_distractors(rows, people, far, IDENTIFICATION_TARGETS, rule=rule, device=device)
+    intervals = ratio_intervals(pairs.targets, pairs.tpr, pairs.hits_by_identity, pairs.pairs_by_identity)
+    searched = ratio_intervals(search.targets, search.tpr, search.hits_by_identity, search.mated_by_identity)
+    first = ratio_intervals(
+        ["rank1"], [search.rank1], search.first_by_identity[None], search.mated_by_identity
+    )
+    failed = failed_pairs(rows, people, pairs, partial(_label, "verification", rule))
     there = np.bincount(people[rows.any(axis=1)], minlength=1)
     lost = search.mated - int((there * (there - 1)).sum())
-    if lost:
-        why = "searches with a mate have an image without an embedding and score 0"
-        names_of = [f"identification, {tpr_label(target, fpr_rule)}" for target in IDENTIFICATION_TARGETS]
-        failed |= {name: cost(why, lost, search.mated, None) for name in (*names_of, _FIRST)}
+    names_of = [_label("identification", rule, target) for target in IDENTIFICATION_TARGETS]
+    why = "searches with a mate have an image without an embedding and score 0"
+    failed |= costs(why, lost, search.mated, dict.fromkeys((*names_of, _FIRST)))
     return {
-        **({"failed": failed} if failed else {}),
-        **_by_target(pairs),
-        "identification": {**_by_target(search), "rank1": search.rank1},
+        "failed": failed,
+        **rates(pairs),
+        "identification": {**rates(search), "rank1": search.rank1},
         "ci95": {"tpr@fpr": intervals, "identification": {"tpr@fpr": searched, **first}},
         "counts": {
             "images": len(codes),
@@ -122,59 +117,17 @@ def score_images(
     }
 
 
-def _by_target(found: Any) -> dict[str, dict[str, float | None]]:
-    columns = {"tpr@fpr": found.tpr, "threshold@fpr": found.threshold, "fpr_reached": found.fpr}
-    return {name: dict(zip(found.targets, values, strict=True)) for name, values in columns.items()}
-
-
-def _intervals(
-    names: Sequence[str],
-    values: Sequence[float | None],
-    hits: npt.NDArray[Any],
-    totals: npt.NDArray[np.int64],
-) -> dict[str, list[float] | None]:
-    return {
-        name: None if value is None else list(bootstrap_ratio(row, totals))
-        for name, value, row in zip(names, values, hits, strict=True)
-    }
-
-
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """An object for JSON, whose keys are documented in ``docs/protocols/trillionpairs.md``.
-
-    Raises:
-        ManifestError: the manifest knows nobody.
-        UsageError: a ranking cannot be scored, or torch finds no GPU for ``cuda``.
-    """
-    check_device(options.device)
-    if scored.embeddings is None:
-        raise UsageError(
-            "a ranking holds no embeddings: trillionpairs needs an embeddings file, a .npy or a .bin"
-        )
+    """An object for JSON, whose keys are documented in ``docs/protocols/trillionpairs.md``."""
+    embeddings = needed_embeddings(scored, "trillionpairs needs an embeddings file, a .npy or a .bin")
     if not any(manifest.identities):
         raise ManifestError(
             f"{manifest.path}: no image has an identity, so there is nobody to compare: make the manifest with --labels"
         )
-    rule = options.fpr_rule
-    numbers = score_images(scored.embeddings, manifest, options.targets, fpr_rule=rule, device=options.device)
-    counts, unusable = numbers.pop("counts"), zero_embeddings(scored.embeddings)
-    warnings = [*scored.warnings, *numbers.pop("warnings")]
-    if unusable:
-        what = "images have no embedding: they score 0 with everybody and stay counted"
-        warnings.append(unusable_warning(what, scored, manifest))
-    if scored.status is not None:
-        counts["status"] = scored.status
-    return Result(
-        {
-            "protocol": "trillionpairs",
-            "fpr_rule": rule,
-            **numbers,
-            "counts": {**counts, "zero_embeddings": unusable},
-            "warnings": warnings,
-            "definitions": {**DEFINITIONS, "fpr_rule": FPR_RULE_TEXT[rule]},
-            "inputs": {**scored.inputs, "program_version": vidface.__version__},
-        }
-    )
+    numbers = score_images(embeddings, manifest, options)
+    what = "images have no embedding: they score 0 with everybody and stay counted"
+    count_unusable(numbers, what, scored, manifest)
+    return Result({**numbers, "definitions": {**DEFINITIONS, "fpr_rule": FPR_RULE_TEXT[options.fpr_rule]}})
 
 
 def _parts(scores: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
@@ -188,30 +141,28 @@ def _parts(scores: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], Mapp
 def _measures(scores: Mapping[str, Any]) -> list[Measure]:
     found = []
     for name, part, ends in _parts(scores):
-        for target, value in part["tpr@fpr"].items():
-            label = f"{name}, {tpr_label(target, scores['fpr_rule'])}"
-            note = reason(scores, target) if value is None else ""
-            of_options = target if part is scores else ""
-            found.append(Measure(label, value, ends["tpr@fpr"][target], of_options, note))
+        label = partial(_label, name, scores["fpr_rule"])
+        shown = at_targets(scores, part["tpr@fpr"], ends["tpr@fpr"], label)
+        found += shown if part is scores else [each._replace(target="") for each in shown]
     ends = scores["ci95"]["identification"]
     found.append(Measure(_FIRST, scores["identification"]["rank1"], ends["rank1"]))
     return with_costs(scores, found)
 
 
+def _label(part: str, rule: FprRule, target: str) -> str:
+    return f"{part}, {tpr_label(target, rule)}"
+
+
 def _lines(scores: Mapping[str, Any]) -> str:
     """TPR at every FPR of verification and identification with what each reaches, then counts, rule and warnings."""
-    rows: list[tuple[str, ...]] = [("measure", "value", "95 % interval", "FPR reached", "threshold")]
     reached = [
         (rate(part["fpr_reached"][target]), number(part["threshold@fpr"][target]))
         for _, part, _ in _parts(scores)
         for target in part["tpr@fpr"]
     ]
-    shown = _measures(scores)
-    for each, more in zip(shown, [*reached, ("", "")], strict=True):
-        rows.append((each.label, number(each.value), interval(each.interval), *more))
-    table = columns(rows, ["", *(each.beside for each in shown)])
+    table = measure_table(_measures(scores), ("FPR reached", "threshold"), [*reached, ("", "")])
     lines = [table, "", counts_line(scores["counts"]), rule_line({"fpr_rule": scores["fpr_rule"]})]
-    return "\n".join(lines + [f"warning: {warning}" for warning in scores["warnings"]])
+    return "\n".join(lines + warning_lines(scores))
 
 
 PROTOCOLS = (Protocol("trillionpairs", _score, _lines, _measures, TARGETS),)

@@ -8,26 +8,32 @@ An identity without a usable video is a query that scores 0. What such queries a
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidface.errors import ManifestError, Warned, first_few
-from vidface.manifest.identities import as_read
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_mean
-from vidface.scores.metrics.ranking import average_precision_at_k, rank_k_hits
 from vidface.scores.options import ScoreOptions
-from vidface.scores.protocols import challenges
-from vidface.scores.protocols.lfrc import TARGETS
-from vidface.scores.protocols.protocol import HITS, RANKS, Protocol, Result, cost
-from vidface.scores.scored import Scored, merge_numbers, refuse_count
+from vidface.scores.protocols import challenges, lfrc
+from vidface.scores.protocols.iqiyi_ranks import (
+    CUT_OFF,
+    Wanted,
+    failed_of,
+    hits_of,
+    identity_values,
+    ranks_in,
+    wanted_videos,
+)
+from vidface.scores.protocols.protocol import Protocol, Result
+from vidface.scores.scored import Scored, merge_numbers, no_video, refuse_count, rows_of_splits
 from vidface.submission import check_ranking
 
-CUT_OFF = 100
+__all__ = ["CUT_OFF", "DEFINITION", "PROTOCOLS", "add", "rank_gallery", "ranked_hits", "score_rankings"]
+
 DEFINITION = (
     "AP = sum over hits at rank k <= 100 of (hits up to k) / k, divided by ALL gallery videos of the identity; "
     "mAP = mean over the identities of the gallery; hit@k = share of them with any of their videos among the first k "
@@ -64,21 +70,11 @@ def rank_gallery(
     from vidface.scores.search.retrieval import identity_templates, search
 
     usable = np.any(embeddings != 0, axis=1)
-    splits = np.array(manifest.splits, object)  # else each takes the room of the longest
-    enrolled = [i for i in np.flatnonzero(splits == enrolment_split).tolist() if manifest.identities[i]]
-    gallery = np.flatnonzero(splits == gallery_split)
-    if not enrolled:
-        raise ManifestError(
-            f"{manifest.path}: no video with an identity in the enrolment split '{enrolment_split}'; "
-            f"splits here: {_listed(manifest.splits)}"
-        )
-    if not len(gallery):
-        raise ManifestError(
-            f"{manifest.path}: no video in the gallery split '{gallery_split}'; "
-            f"splits here: {_listed(manifest.splits)}"
-        )
+    enrolled, gallery = rows_of_splits(manifest, enrolment_split, gallery_split)
     searched = gallery[usable[gallery]].tolist()
-    names, templates = identity_templates(embeddings[enrolled], [manifest.identities[i] for i in enrolled])
+    names, templates = identity_templates(
+        embeddings[enrolled], [manifest.identities[i] for i in enrolled.tolist()]
+    )
     rankings: dict[str, list[str]] = {name: [] for name in names}
     known = np.flatnonzero(np.any(templates != 0, axis=1))
     if len(known) and searched:
@@ -97,174 +93,70 @@ def score_rankings(
     gallery_split: str = "val",
     usable: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
-    """Score rankings, from memory or from a submission file, against the manifest's gallery.
+    """Score rankings (identity -> video ids, best first), from memory or from a file, against the manifest's gallery.
 
     For each identity repeated videos are dropped (the first stays) and at most 100 count; an identity of the gallery
-    that is not ranked scores 0.
-
-    Args:
-        rankings: identity -> video ids, best first.
-        manifest: the ground truth.
-        enrolment_split: only counted.
-        gallery_split: the split whose identities are the ground truth.
-        usable: bool [V], which videos of the manifest have a usable frame; None: that is not known.
-
-    Returns:
-        ``mAP@100``, ``hit@1``, ``hit@5``, ``hit@10``; ``ci95`` with the 95 % intervals of the same names; ``counts``;
-        ``warnings``; ``per_identity``, identity -> AP; and ``failed``, what queries and videos that fail cost each,
-        where any do.
+    that is not ranked scores 0. ``usable``, bool [V], says which videos have a usable frame; None: that is not known.
 
     Raises:
         ManifestError: no identity has a gallery video.
     """
-    gallery, truth, hits = ranked_hits(rankings, manifest, gallery_split=gallery_split)
-    relevant_videos = Counter(identity for identity in gallery.values() if identity)
-    values = {
-        "mAP@100": average_precision_at_k(hits, np.array([relevant_videos[name] for name in truth])),
-        **hit_values(hits),
-    }
-    enrolled = {
-        identity
-        for identity, split in zip(manifest.identities, manifest.splits, strict=True)
-        if identity and split == enrolment_split
-    }
-    missing = [name for name in truth if not rankings.get(name)]
-    warnings = []
+    wanted = _wanted(manifest, gallery_split)
+    ranks, truth = ranks_in(rankings, manifest, wanted), wanted.names
+    values = identity_values(ranks, wanted)
+    identities = zip(manifest.identities, manifest.splits, strict=True)
+    enrolled = [identity for identity, split in identities if identity and split == enrolment_split]
+    ranked = {name for name, videos in rankings.items() if videos}
+    missing = [name for name in truth if name not in ranked]
+    warnings: list[str] = []
     if missing:
-        warnings.append(
-            Warned(
-                f"{len(missing)} of {len(truth)} identities of the gallery are not ranked and score 0 "
-                f"(no usable enrolment video, or missing from the submission): {first_few(missing)}",
-                len(missing) / len(truth),
-            )
+        text = (
+            f"{len(missing)} of {len(truth)} identities of the gallery are not ranked and score 0 "
+            f"(no usable enrolment video, or missing from the submission): {first_few(missing)}"
         )
-    found = Counter(
-        identity
-        for row, (identity, split) in enumerate(zip(manifest.identities, manifest.splits, strict=True))
-        if split == gallery_split and (usable is None or usable[row])
-    )
-    ranked = [name for name, videos in rankings.items() if videos]
-    failed = failed_queries(hits, truth, relevant_videos, found, ranked, searched=usable is not None)
+        warnings.append(Warned(text, len(missing) / len(truth)))
     return {
-        **({"failed": failed} if failed else {}),
+        "failed": failed_of(ranks, wanted, usable, ranked),
         **{name: float(np.mean(value)) for name, value in values.items()},
         "ci95": {name: list(bootstrap_mean(value)) for name, value in values.items()},
         "counts": {
             "identities": len(truth),
             "identities_not_ranked": len(missing),
-            "identities_without_gallery": len(enrolled - set(truth)),
-            "enrolment_videos": sum(
-                split == enrolment_split and identity != ""
-                for identity, split in zip(manifest.identities, manifest.splits, strict=True)
-            ),
-            "gallery_videos": len(gallery),
-            "distractors": sum(identity == "" for identity in gallery.values()),
+            "identities_without_gallery": len(set(enrolled) - set(truth)),
+            "enrolment_videos": len(enrolled),
+            "gallery_videos": len(wanted.gallery),
+            "distractors": len(wanted.gallery) - len(wanted.videos),
         },
         "warnings": warnings,
         "per_identity": dict(zip(truth, values["mAP@100"].tolist(), strict=True)),
     }
 
 
+def _wanted(manifest: Manifest, gallery_split: str) -> Wanted:
+    wanted = wanted_videos(manifest, gallery_split)
+    if not wanted.names:
+        raise no_video(manifest, f"with an identity in the gallery split '{gallery_split}'")
+    return wanted
+
+
 def ranked_hits(
     rankings: Mapping[str, Sequence[str]], manifest: Manifest, *, gallery_split: str = "val"
-) -> tuple[dict[str, str], list[str], NDArray[np.bool_]]:
-    """Which answers are right.
-
-    Args:
-        rankings: identity -> video ids, best first.
-        manifest: the ground truth.
-        gallery_split: the split whose identities are the ground truth.
+) -> tuple[NDArray[np.int64], list[str], NDArray[np.bool_]]:
+    """Which answers of rankings (identity -> video ids, best first) are right.
 
     Returns:
-        (gallery, identities, hits): gallery video id -> identity; the I identities of the gallery in text order; bool
+        (gallery, identities, hits): rows of the gallery videos; the I identities of the gallery in text order; bool
         [I, 100], whether the video at each rank of an identity's list, repeated ones dropped, is one of its own.
 
     Raises:
         ManifestError: no identity has a gallery video.
     """
-    gallery = {
-        video: identity
-        for video, identity, split in zip(
-            manifest.video_ids, manifest.identities, manifest.splits, strict=True
-        )
-        if split == gallery_split
-    }
-    truth = sorted(set(gallery.values()) - {""})
-    if not truth:
-        raise ManifestError(
-            f"{manifest.path}: no video with an identity in the gallery split '{gallery_split}'; "
-            f"splits here: {_listed(manifest.splits)}"
-        )
-    hits = np.zeros((len(truth), CUT_OFF), bool)
-    for row, identity in enumerate(truth):
-        ranked = list(dict.fromkeys(rankings.get(identity, ())))[:CUT_OFF]
-        hits[row, : len(ranked)] = [gallery.get(video) == identity for video in ranked]
-    return gallery, truth, hits
-
-
-def hit_values(hits: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
-    """1 for every identity with a hit among the first k, else 0, float64 [I], for every name of `HITS`."""
-    return {name: rank_k_hits(hits, k).astype(np.float64) for name, k in zip(HITS, RANKS, strict=True)}
-
-
-def failed_queries(
-    hits: NDArray[np.bool_],
-    truth: Sequence[str],
-    wanted: Mapping[str, int],
-    found: Mapping[str, int],
-    ranked: Collection[str],
-    *,
-    searched: bool,
-) -> dict[str, Any]:
-    """What each measure loses by queries and gallery videos that cannot be found; empty where all can.
-
-    Args:
-        hits: bool [I, 100], of all queries.
-        truth: the I queries.
-        wanted: identity -> its gallery videos.
-        found: identity -> those of them that have a usable frame.
-        ranked: the identities with a ranking, also those that are no query.
-        searched: whether the rankings are those of embeddings, not of a submission.
-    """
-    there = set(ranked)
-    rest = np.array([name in there and found.get(name, 0) > 0 for name in truth], np.bool_)
-    lost = len(truth) - int(rest.sum())
-    videos = sum(wanted[name] - found.get(name, 0) for name, kept in zip(truth, rest, strict=True) if kept)
-    if not (lost or videos):
-        return {}
-    if lost:
-        failed, of = lost, len(truth)
-        why = (
-            "queries have no usable enrolment or gallery video and score 0"
-            if searched
-            else "queries are not ranked"
-        )
-        spellings = set(as_read(there).values())
-        again = sum(text in spellings for text in as_read(set(truth).difference(there)).values())
-        why += f" ({again:,} of them have a ranking in another spelling)" if again else ""
-        why += f", and {videos:,} gallery videos of others are never found" if videos else ""
-    else:
-        failed, of = videos, sum(wanted[name] for name in truth)
-        why = "gallery videos of somebody have no usable frame and are never found"
-    relevant = np.array([found.get(name, 0) for name in truth], np.int64)[rest]
-    values = {"mAP@100": average_precision_at_k(hits[rest], relevant)}
-    values |= hit_values(hits[rest])
-    return {
-        name: cost(why, failed, of, float(np.mean(each)) if len(each) else None)
-        for name, each in values.items()
-    }
-
-
-def _listed(splits: Sequence[str]) -> str:
-    return ", ".join(f"'{split}' ({n})" for split, n in Counter(splits).most_common(5)) or "none"
+    wanted = _wanted(manifest, gallery_split)
+    return wanted.gallery, wanted.names, hits_of(ranks_in(rankings, manifest, wanted), wanted)
 
 
 def add(result: dict[str, Any], scored: Scored, manifest: Manifest, options: ScoreOptions) -> None:
-    """Add the numbers of a ranking, or of embeddings that are ranked here, to an object of `challenges.begin`.
-
-    Raises:
-        ManifestError: a split is empty, or nobody is enrolled or in the gallery.
-    """
+    """Add the numbers of a ranking, or of embeddings that are ranked here, to an object of `challenges.begin`."""
     splits = {"enrolment_split": options.enrolment_split, "gallery_split": options.gallery_split}
     rankings, usable = scored.rankings, None
     if rankings is not None and scored.embeddings is None:
@@ -281,12 +173,27 @@ def add(result: dict[str, Any], scored: Scored, manifest: Manifest, options: Sco
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    result = challenges.begin(scored, options)
+    result = challenges.begin()
     add(result, scored, manifest, options)
     return challenges.finish(result, scored, manifest)
 
 
-# It has no targets of its own; those of lfrc stand in the record of what a recipe's files were made from.
+def _score_both(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
+    """Both challenges in one object; what one of them cannot score is a warning."""
+    result = challenges.begin()
+    try:
+        add(result, scored, manifest, options)
+    except ManifestError as error:
+        result["warnings"].append(f"iqiyi not scored: {error}")
+    if scored.embeddings is None:
+        result["warnings"].append("lfrc not scored: a ranking holds no embeddings")
+    else:
+        lfrc.add(result, scored.embeddings, manifest, options)
+    return challenges.finish(result, scored, manifest)
+
+
+# iqiyi has no targets of its own; those of lfrc stand in the record of what a recipe's files were made from.
 PROTOCOLS = (
-    Protocol("iqiyi", _score, challenges.lines, challenges.measures, TARGETS, figures=("rankings",)),
+    Protocol("iqiyi", _score, challenges.lines, challenges.measures, lfrc.TARGETS, ("rankings",)),
+    Protocol("both", _score_both, challenges.lines, challenges.measures, lfrc.TARGETS, ("rankings", "pairs")),
 )

@@ -1,4 +1,4 @@
-"""The ranks of iQIYI-VID kept apart by identity, so that several systems are compared and can be drawn again.
+"""The ranks of iQIYI-VID by identity, so that a system is scored, and several are compared and can be drawn again.
 
 The definitions are those of `vidface.scores.protocols.iqiyi`. Tested in ``tests/runs/test_compare.py``: the values are
 those of ``vidface score``.
@@ -6,19 +6,30 @@ those of ``vidface score``.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidface.manifest.identities import as_read
 from vidface.manifest.manifest import Manifest
-from vidface.scores.metrics.ranking import average_precision_at_k
-from vidface.scores.protocols.iqiyi import CUT_OFF, failed_queries, hit_values
+from vidface.scores.metrics.ranking import average_precision_at_k, rank_k_hits
+from vidface.scores.protocols.protocol import HITS, RANKS, costs
 from vidface.scores.scored import refuse_count
 
-__all__ = ["Wanted", "failed_of", "identity_values", "ranks_by_search", "ranks_in", "wanted_videos"]
+__all__ = [
+    "CUT_OFF",
+    "Wanted",
+    "failed_of",
+    "hits_of",
+    "identity_values",
+    "ranks_by_search",
+    "ranks_in",
+    "wanted_videos",
+]
+
+CUT_OFF = 100
 
 
 class Wanted(NamedTuple):
@@ -50,56 +61,42 @@ def wanted_videos(manifest: Manifest, gallery_split: str) -> Wanted:
 def ranks_by_search(
     embeddings: NDArray[np.float32], manifest: Manifest, wanted: Wanted, enrolment_split: str
 ) -> NDArray[np.int64]:
-    """The rank of every wanted video in the whole ranking of its identity, also beyond 100.
+    """The rank of every wanted video in the whole ranking of its identity, also beyond 100: int64 [N].
 
-    Args:
-        embeddings: float32 [V, D], unit or zero rows, row i for video i of the manifest.
-        manifest: who is in which video.
-        wanted: from `wanted_videos`.
-        enrolment_split: the videos that templates are made of.
-
-    Returns:
-        int64 [N]; 0 where a video is never ranked: it, or all enrolment videos of its identity, have no usable frame.
+    It is 0 where a video is never ranked: it, or all enrolment videos of its identity, have no usable frame.
+    ``embeddings``: float32 [V, D], unit or zero rows, row i for video i of the manifest.
 
     Raises:
-        ValueError: as `rank_gallery`.
+        ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
     """
     refuse_count(embeddings, manifest)
     from vidface.scores.search.ranks import gallery_ranks
     from vidface.scores.search.retrieval import identity_templates
 
     ranks = np.zeros(len(wanted.videos), np.int64)
-    usable = np.any(embeddings != 0, axis=1)
-    enrolled = [
-        v
-        for v, (split, name) in enumerate(zip(manifest.splits, manifest.identities, strict=True))
-        if split == enrolment_split and name
-    ]
+    rows = zip(manifest.splits, manifest.identities, strict=True)
+    enrolled = [v for v, (split, name) in enumerate(rows) if split == enrolment_split and name]
     names, templates = identity_templates(embeddings[enrolled], [manifest.identities[v] for v in enrolled])
-    has_template = {name for name, row in zip(names, templates, strict=True) if row.any()}
-    template = {name: row for row, name in enumerate(names)}
+    template = {name: row for row, name in enumerate(names) if templates[row].any()}
+    usable = np.any(embeddings != 0, axis=1)
     searched = wanted.gallery[usable[wanted.gallery]]
     column = {v: c for c, v in enumerate(searched.tolist())}
-    known = [
-        n
+    asked = [
+        (n, template[wanted.names[i]], column[v])
         for n, (v, i) in enumerate(zip(wanted.videos.tolist(), wanted.identity.tolist(), strict=True))
-        if usable[v] and wanted.names[i] in has_template
+        if v in column and wanted.names[i] in template
     ]
-    if known:
-        ranks[known] = gallery_ranks(
-            templates,
-            embeddings[searched],
-            [manifest.video_ids[v] for v in searched.tolist()],
-            [template[wanted.names[wanted.identity[n]]] for n in known],
-            [column[int(wanted.videos[n])] for n in known],
-        )
+    if asked:
+        known, own, places = (list(each) for each in zip(*asked, strict=True))
+        ids = [manifest.video_ids[v] for v in searched.tolist()]
+        ranks[known] = gallery_ranks(templates, embeddings[searched], ids, own, places)
     return ranks
 
 
 def ranks_in(rankings: Mapping[str, Sequence[str]], manifest: Manifest, wanted: Wanted) -> NDArray[np.int64]:
     """The rank of every wanted video in rankings that are given: int64 [N], 0 where it is not among the first 100.
 
-    Repeated videos are dropped (the first stays) before ranks are counted, as `score_rankings` does.
+    Repeated videos are dropped (the first stays) before ranks are counted.
     """
     place = {
         (name, video): rank
@@ -112,31 +109,49 @@ def ranks_in(rankings: Mapping[str, Sequence[str]], manifest: Manifest, wanted: 
 
 def identity_values(ranks: NDArray[np.int64], wanted: Wanted) -> dict[str, NDArray[np.float64]]:
     """AP at 100 and the hits among the first k, float64 [I] each, whose means are mAP@100 and hit@k."""
-    hits = _hits(ranks, wanted)
-    return {
-        "mAP@100": average_precision_at_k(hits, np.bincount(wanted.identity, minlength=len(wanted.names))),
-        **hit_values(hits),
+    return _values(hits_of(ranks, wanted), np.bincount(wanted.identity, minlength=len(wanted.names)))
+
+
+def _values(hits: NDArray[np.bool_], relevant: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    return {"mAP@100": average_precision_at_k(hits, relevant)} | {
+        name: rank_k_hits(hits, k).astype(np.float64) for name, k in zip(HITS, RANKS, strict=True)
     }
 
 
 def failed_of(
     ranks: NDArray[np.int64], wanted: Wanted, usable: NDArray[np.bool_] | None, ranked: set[str]
 ) -> dict[str, Any]:
-    """What each measure loses by queries and videos that cannot be found, as `vidface.scores.protocols.iqiyi` says it.
+    """What each measure loses by queries and gallery videos that cannot be found; empty where all can.
 
     Args:
         ranks: int64 [N].
         wanted: from `wanted_videos`.
-        usable: bool [V], which videos have a usable frame; None: that is not known.
-        ranked: the identities that have a ranking.
+        usable: bool [V], which videos have a usable frame; None, of a submission: that is not known.
+        ranked: the identities that have a ranking, also those that are no query.
     """
+    people = len(wanted.names)
     there = wanted.identity if usable is None else wanted.identity[usable[wanted.videos]]
-    videos, found = (dict(Counter(wanted.names[i] for i in of.tolist())) for of in (wanted.identity, there))
-    searched = usable is not None
-    return failed_queries(_hits(ranks, wanted), wanted.names, videos, found, ranked, searched=searched)
+    of_all, found = (np.bincount(each, minlength=people) for each in (wanted.identity, there))
+    rest = np.array([name in ranked for name in wanted.names], np.bool_) & (found > 0)
+    lost, videos = people - int(rest.sum()), int((of_all - found)[rest].sum())
+    if lost:
+        failed, of = lost, people
+        why = "queries are not ranked"
+        if usable is not None:
+            why = "queries have no usable enrolment or gallery video and score 0"
+        spellings = set(as_read(ranked).values())
+        again = sum(text in spellings for text in as_read(set(wanted.names) - ranked).values())
+        why += f" ({again:,} of them have a ranking in another spelling)" if again else ""
+        why += f", and {videos:,} gallery videos of others are never found" if videos else ""
+    else:
+        failed, of = videos, len(wanted.videos)
+        why = "gallery videos of somebody have no usable frame and are never found"
+    values = _values(hits_of(ranks, wanted)[rest], found[rest])
+    means = {name: float(np.mean(each)) if len(each) else None for name, each in values.items()}
+    return costs(why, failed, of, means)
 
 
-def _hits(ranks: NDArray[np.int64], wanted: Wanted) -> NDArray[np.bool_]:
+def hits_of(ranks: NDArray[np.int64], wanted: Wanted) -> NDArray[np.bool_]:
     """Bool [I, 100], whether the video at each rank of an identity's list is one of its own."""
     hits = np.zeros((len(wanted.names), CUT_OFF), bool)
     found = (ranks > 0) & (ranks <= CUT_OFF)

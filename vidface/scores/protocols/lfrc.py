@@ -20,8 +20,8 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import fpr_fraction
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols import challenges
-from vidface.scores.protocols.protocol import Protocol, Result, cost, rate_without
-from vidface.scores.scored import Scored, merge_numbers
+from vidface.scores.protocols.protocol import Protocol, Result, rate_costs, rates
+from vidface.scores.scored import Scored, merge_numbers, needed_embeddings
 from vidface.scores.text import tpr_label
 
 if TYPE_CHECKING:
@@ -49,11 +49,7 @@ def definition(rule: FprRule = DEFAULT_RULE) -> str:
 
 
 def check_targets(targets: Sequence[str]) -> None:
-    """Look at FPR targets before any work is done.
-
-    Raises:
-        UsageError: one of them is not a rate above 0 and below 1.
-    """
+    """Refuse FPR targets that are no rates, before any work is done: a `UsageError`."""
     for target in targets:
         try:
             fpr_fraction(target)
@@ -71,26 +67,9 @@ def identity_codes(manifest: Manifest) -> tuple[npt.NDArray[np.int64], list[str]
 
 
 def score_all_pairs(
-    embeddings: npt.NDArray[np.float32],
-    manifest: Manifest,
-    targets: Sequence[str] = TARGETS,
-    *,
-    fpr_rule: FprRule = DEFAULT_RULE,
-    device: str = "cpu",
+    embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
 ) -> dict[str, Any]:
-    """Score all pairs of videos.
-
-    Args:
-        embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
-        manifest: who is in which video; splits do not matter.
-        targets: FPR targets as text, so that 1e-4 of a number of pairs is exact.
-        fpr_rule: which point of the curve a target means.
-        device: ``cpu``, or a device as torch names it. Sets speed, not the result. Not yet run on a GPU.
-
-    Returns:
-        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``ci95`` with ``tpr@fpr``,
-        target -> [low, high] or None; ``counts``; ``warnings``; and ``failed``, what genuine pairs with an unusable
-        video cost each, where there are any.
+    """Score all pairs of float32 [V, D], unit or zero rows, row i for video i of the manifest; splits do not matter.
 
     Raises:
         ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
@@ -98,17 +77,12 @@ def score_all_pairs(
     from vidface.scores.metrics.all_pairs import tpr_of_all_pairs
 
     people, _ = identity_codes(manifest)
-    result = tpr_of_all_pairs(embeddings, people, targets, rule=fpr_rule, device=device)
-    intervals = {
-        target: None if value is None else list(bootstrap_ratio(hits, result.pairs_by_identity))
-        for target, value, hits in zip(targets, result.tpr, result.hits_by_identity, strict=True)
-    }
-    failed = failed_pairs(embeddings, people, result, lambda target: tpr_label(target, fpr_rule))
+    targets, rule = options.targets, options.fpr_rule
+    result = tpr_of_all_pairs(embeddings, people, targets, rule=rule, device=options.device)
+    intervals = ratio_intervals(targets, result.tpr, result.hits_by_identity, result.pairs_by_identity)
     return {
-        **({"failed": failed} if failed else {}),
-        "tpr@fpr": dict(zip(targets, result.tpr, strict=True)),
-        "threshold@fpr": dict(zip(targets, result.threshold, strict=True)),
-        "fpr_reached": dict(zip(targets, result.fpr, strict=True)),
+        "failed": failed_pairs(embeddings, people, result, lambda target: tpr_label(target, rule)),
+        **rates(result),
         "ci95": {"tpr@fpr": intervals},
         "counts": {
             "videos": len(manifest.video_ids),
@@ -120,6 +94,19 @@ def score_all_pairs(
     }
 
 
+def ratio_intervals(
+    names: Sequence[str],
+    values: Sequence[float | None],
+    hits: npt.NDArray[Any],
+    totals: npt.NDArray[np.int64],
+) -> dict[str, list[float] | None]:
+    """95 % intervals of hits [T, I] / totals [I], identities drawn again; None where there is no value."""
+    return {
+        name: None if value is None else list(bootstrap_ratio(row, totals))
+        for name, value, row in zip(names, values, hits, strict=True)
+    }
+
+
 def failed_pairs(
     embeddings: npt.NDArray[np.float32],
     people: npt.NDArray[np.int64],
@@ -128,40 +115,27 @@ def failed_pairs(
 ) -> dict[str, Any]:
     """What genuine pairs with an unusable video cost TPR at every target; empty where there is none.
 
-    Args:
-        embeddings: float32 [V, D], unit or zero rows.
-        people: int64 [V], from `identity_codes`.
-        result: of these.
-        label: target -> the name of the measure.
+    ``people``: int64 [V], from `identity_codes`; ``label``: target -> the name of the measure.
     """
     known = people >= 0
     usable = people[known & embeddings.any(axis=1)]
     lost = result.genuine_pairs - sum(n * (n - 1) // 2 for n in np.bincount(usable, minlength=1).tolist())
     why = "genuine pairs have a video without a usable frame and score 0"
-    return {
-        label(target): cost(
-            why, lost, result.genuine_pairs, rate_without(tpr, at, result.genuine_pairs, lost)
-        )
-        for target, tpr, at in zip(result.targets, result.tpr, result.threshold, strict=True)
-        if lost and tpr is not None
-    }
+    return rate_costs(why, lost, result.genuine_pairs, rates(result), label)
 
 
 def add(
     result: dict[str, Any], embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
 ) -> None:
     """Add the numbers of all pairs to an object of `challenges.begin`."""
-    rule = options.fpr_rule
-    found = score_all_pairs(embeddings, manifest, options.targets, fpr_rule=rule, device=options.device)
-    merge_numbers(result, found)
-    result["definitions"]["lfrc"] = definition(rule)
+    merge_numbers(result, score_all_pairs(embeddings, manifest, options))
+    result["definitions"]["lfrc"] = definition(options.fpr_rule)
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    result = challenges.begin(scored, options)
-    if scored.embeddings is None:
-        raise UsageError("a ranking holds no embeddings: TPR at FPR needs an embeddings file or a .bin")
-    add(result, scored.embeddings, manifest, options)
+    embeddings = needed_embeddings(scored, "TPR at FPR needs an embeddings file or a .bin")
+    result = challenges.begin()
+    add(result, embeddings, manifest, options)
     return challenges.finish(result, scored, manifest)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import vidface
 from vidface.errors import ManifestError, UsageError, Warned
 from vidface.manifest.manifest import Manifest
 from vidface.manifest.pairs import ListedPairs, read_pairs
@@ -22,12 +21,15 @@ from vidface.scores.protocols.protocol import (
     Measure,
     Protocol,
     Result,
+    at_targets,
     cost,
-    rate_without,
+    costs,
+    rate_costs,
     reason,
+    warning_lines,
     with_costs,
 )
-from vidface.scores.scored import Scored, merge_numbers
+from vidface.scores.scored import Scored, merge_numbers, needed_embeddings
 from vidface.scores.text import columns, interval, number, rate, rule_line, tpr_label
 
 __all__ = ["PROTOCOLS", "frame_choice"]
@@ -40,22 +42,17 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
     """The content of ``scores.json``; its keys are documented in ``docs/protocols/pairs.md``.
 
     ``pairs``: rates over all pairs; ``folds``: also accuracy by folds; ``ytf``: that, by the list's own splits.
-
-    Raises:
-        ManifestError: the list cannot be used, see `read_pairs`; its pairs are all of one kind, or too few for folds.
-        UsageError: no list was said, or a ranking given; ``ytf`` with a list without splits.
     """
     path, protocol, fpr_rule = options.pairs, options.protocol, options.fpr_rule
     if path is None:
         raise UsageError(f"--protocol {protocol} needs --pairs")
-    if scored.embeddings is None:
-        raise UsageError("a ranking holds no embeddings: pairs need an embeddings file or a matrix")
+    embeddings = needed_embeddings(scored, "pairs need an embeddings file or a matrix")
     listed = read_pairs(path, manifest)
     if protocol == "ytf" and listed.folds is None:
         raise UsageError(
             f"{path}: a list without splits ({listed.form}): ytf needs splits.txt; pass --protocol folds"
         )
-    scores, usable = protocol_pairs.pair_scores(scored.embeddings, listed.first, listed.second)
+    scores, usable = protocol_pairs.pair_scores(embeddings, listed.first, listed.second)
     people = _people(manifest)
     by_folds = protocol != "pairs"
     try:
@@ -75,10 +72,9 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
         raise ManifestError(
             f"{path}: of its {listed.listed} pairs {len(scores)} can be used: {error}{fewer}"
         ) from None
-    if failed := _failed(result, scores, usable, listed, fpr_rule):
-        result["failed"] = failed
+    result["failed"] = _failed(result, scores, usable, listed, fpr_rule)
     used = np.unique([listed.first, listed.second])
-    zero = ~scored.embeddings[used].any(axis=1)
+    zero = ~embeddings[used].any(axis=1)
     zero_names = [manifest.video_ids[row] for row in used[zero].tolist()]
     result["counts"] |= {
         "listed": listed.listed,
@@ -89,26 +85,12 @@ def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
         "zero_embeddings": len(zero_names),
         "zero_pairs": int((~usable).sum()),
     }
-    result["warnings"] = (
-        _list_warnings(listed, path)
-        + [*scored.warnings]
-        + _zero_warnings(zero_names, result["counts"]["zero_pairs"], len(scores))
-        + (_fold_warnings(listed, protocol) if by_folds else [])
-        + result["warnings"]
-    )
+    zero_pairs = result["counts"]["zero_pairs"]
+    result["warnings"] = [*_warnings(listed, path, protocol, zero_names, zero_pairs), *result["warnings"]]
     definitions = protocol_pairs.definitions(fpr_rule, folds=by_folds)
     definitions["frames"] = frame_choice(scored, used.tolist())
-    return Result(
-        {
-            "protocol": protocol,
-            "fpr_rule": fpr_rule,
-            **result,
-            "left_out": listed.left_out,
-            "problems": listed.problems,
-            "definitions": definitions,
-            "inputs": {**scored.inputs, **listed.inputs, "program_version": vidface.__version__},
-        }
-    )
+    more = {"left_out": listed.left_out, "problems": listed.problems, "definitions": definitions}
+    return Result({**result, **more, "inputs": listed.inputs})
 
 
 def _failed(
@@ -121,23 +103,17 @@ def _failed(
     """What pairs with an unusable video cost each measure, and beside the first one what the list lacks."""
     same, rest = listed.same, usable
     lost, lost_genuine = int((~rest).sum()), int((same & ~rest).sum())
-    found: dict[str, Any] = {}
     left_out = sum(listed.left_out.values())
     what = "have a video without a usable frame and score 0"
-    if lost:
-        values: dict[str, float | None] = {}
-        if "accuracy" in result:
-            values[_ACCURACY] = protocol_pairs.accuracy_of(scores[rest], same[rest], listed.folds, rest)
-        mixed = 0 < int(same[rest].sum()) < int(rest.sum())
-        values["AUC"] = auc(scores[rest], same[rest]) if mixed else None
-        values["EER"] = equal_error_rate(scores[rest], same[rest]) if mixed else None
-        found = {name: cost(f"pairs {what}", lost, len(rest), value) for name, value in values.items()}
-    if lost_genuine:
-        for target, value in result["tpr@fpr"].items():
-            without = rate_without(value, result["threshold@fpr"][target], int(same.sum()), lost_genuine)
-            if value is not None:
-                why = f"genuine pairs {what}"
-                found[tpr_label(target, rule)] = cost(why, lost_genuine, int(same.sum()), without)
+    values: dict[str, float | None] = {}
+    if "accuracy" in result:
+        values[_ACCURACY] = protocol_pairs.accuracy_of(scores[rest], same[rest], listed.folds, rest)
+    mixed = 0 < int(same[rest].sum()) < int(rest.sum())
+    values["AUC"] = auc(scores[rest], same[rest]) if mixed else None
+    values["EER"] = equal_error_rate(scores[rest], same[rest]) if mixed else None
+    found = costs(f"pairs {what}", lost, len(rest), values)
+    genuine, label = int(same.sum()), lambda target: tpr_label(target, rule)
+    found |= rate_costs(f"genuine pairs {what}", lost_genuine, genuine, result, label)
     if left_out:
         first = _ACCURACY if "accuracy" in result else "AUC"
         if first in found:
@@ -160,12 +136,7 @@ def _people(manifest: Manifest) -> NDArray[np.int64]:
 
 
 def frame_choice(scored: Scored, used: Sequence[int]) -> str:
-    """Which frames the embeddings were made of, in words, from what their file says.
-
-    Args:
-        scored: what is scored.
-        used: rows of the manifest whose videos are in pairs.
-    """
+    """Which frames the embeddings of these rows of the manifest were made of, in words, from what their file says."""
     inputs = scored.inputs
     if scored.frames is None or scored.kept is None or "fps" not in inputs:
         return "not known: a matrix does not say which frames its rows were made of"
@@ -188,8 +159,12 @@ def frame_choice(scored: Scored, used: Sequence[int]) -> str:
     )
 
 
-def _list_warnings(listed: ListedPairs, path: Path) -> list[str]:
+def _warnings(
+    listed: ListedPairs, path: Path, protocol: str, zero: Sequence[str], zero_pairs: int
+) -> list[str]:
+    """What is to be said of the list, of videos without a usable frame, and of the folds."""
     warnings: list[str] = []
+    pairs = len(listed.first)
     if listed.left_out:
         count = sum(listed.left_out.values())
         text = f"{count} of {listed.listed} listed pairs are left out: {_why_fewer(listed)}"
@@ -197,29 +172,22 @@ def _list_warnings(listed: ListedPairs, path: Path) -> list[str]:
     if listed.repeated:
         warnings.append(f"{listed.repeated} pairs stand in the list more than once and count each time")
     if listed.against_manifest:
-        swapped = listed.against_manifest == len(listed.first)
+        swapped = "; these are all: are its 1 and 0 swapped?" if listed.against_manifest == pairs else ""
         text = (
             f"{listed.against_manifest} pairs have another label in {path.name} than the identities of the manifest "
-            f"say: the list counts{'; these are all: are its 1 and 0 swapped?' if swapped else ''}"
+            f"say: the list counts{swapped}"
         )
-        warnings.append(Warned(text, listed.against_manifest / len(listed.first)))
-    return warnings + listed.notes
-
-
-def _zero_warnings(names: Sequence[str], pairs: int, of: int) -> list[str]:
-    if not names:
-        return []
-    text = f"{len(names)} videos have no usable frame, the first is {names[0]!r}: their {pairs} pairs score 0"
-    return [Warned(text, pairs / of)]
-
-
-def _fold_warnings(listed: ListedPairs, protocol: str) -> list[str]:
-    if listed.folds is None:
-        return [f"the list has no folds: {protocol_pairs.FOLDS} were cut in its order"]
-    found = len(np.unique(listed.folds))
+        warnings.append(Warned(text, listed.against_manifest / pairs))
+    warnings += listed.notes
+    if zero:
+        text = f"{len(zero)} videos have no usable frame, the first is {zero[0]!r}: their {zero_pairs} pairs score 0"
+        warnings.append(Warned(text, zero_pairs / pairs))
+    found = 0 if listed.folds is None else len(np.unique(listed.folds))
+    if protocol != "pairs" and not found:
+        warnings.append(f"the list has no folds: {protocol_pairs.FOLDS} were cut in its order")
     if protocol == "ytf" and found != protocol_pairs.FOLDS:
-        return [f"{found} splits, where YouTube Faces has {protocol_pairs.FOLDS}"]
-    return []
+        warnings.append(f"{found} splits, where YouTube Faces has {protocol_pairs.FOLDS}")
+    return warnings
 
 
 def _measures(scores: Mapping[str, Any]) -> list[Measure]:
@@ -235,9 +203,9 @@ def _measures(scores: Mapping[str, Any]) -> list[Measure]:
         Measure(name.upper(), scores[name], intervals[name], lower_is_better=name == "eer")
         for name in ("auc", "eer")
     ]
-    for target, value in scores["tpr@fpr"].items():
-        note = reason(scores, target) if value is None else ""
-        found.append(Measure(tpr_label(target, rule), value, intervals["tpr@fpr"][target], target, note))
+    found += at_targets(
+        scores, scores["tpr@fpr"], intervals["tpr@fpr"], lambda target: tpr_label(target, rule)
+    )
     return with_costs(scores, found)
 
 
@@ -265,7 +233,7 @@ def _lines(scores: Mapping[str, Any]) -> str:
     lines.append(rule_line(scores))
     if scores["protocol"] == "ytf":
         lines.append(f"frames: {scores['definitions']['frames']}")
-    lines += [f"warning: {warning}" for warning in scores["warnings"]]
+    lines += warning_lines(scores)
     problems = scores["problems"]
     lines += problems[:SHOWN]
     if len(problems) > SHOWN:
@@ -275,18 +243,11 @@ def _lines(scores: Mapping[str, Any]) -> str:
 
 def _folds(scores: Mapping[str, Any]) -> str:
     """A row a fold: thresholds as squared distance, and as the cosine that this is."""
-    rows = [("fold", "pairs", "same", "accuracy", "threshold d2", "as cosine")]
+    rows: list[tuple[str, ...]] = [("fold", "pairs", "same", "accuracy", "threshold d2", "as cosine")]
     for row in scores["folds"]:
-        rows.append(
-            (
-                str(row["fold"]),
-                str(row["pairs"]),
-                str(row["same"]),
-                number(row["accuracy"]),
-                f"{row['threshold']:.2f}",
-                f"{1 - row['threshold'] / 2:.3f}",
-            )
-        )
+        whole = (str(row[name]) for name in ("fold", "pairs", "same"))
+        thresholds = (f"{row['threshold']:.2f}", f"{1 - row['threshold'] / 2:.3f}")
+        rows.append((*whole, number(row["accuracy"]), *thresholds))
     return columns(rows)
 
 

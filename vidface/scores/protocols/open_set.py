@@ -8,14 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import vidface
-from vidface.errors import UsageError
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT
 from vidface.scores.options import ScoreOptions
 from vidface.scores.protocols.open_set_numbers import TARGETS, fnir_label, open_set_numbers, rank_label
-from vidface.scores.protocols.protocol import RANKS, Measure, Protocol, Result, reason, with_costs
-from vidface.scores.scored import Scored, unusable_warning, zero_embeddings
+from vidface.scores.protocols.protocol import (
+    RANKS,
+    Measure,
+    Protocol,
+    Result,
+    at_targets,
+    measure_table,
+    warning_lines,
+    with_costs,
+)
+from vidface.scores.scored import Scored, count_unusable, needed_embeddings
 from vidface.scores.text import columns, counts_line, interval, number, rate
 
 __all__ = ["DEFINITIONS", "PROTOCOLS"]
@@ -45,87 +52,47 @@ _RARE = (
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """An object for JSON, whose keys are documented in ``docs/protocols/openset.md``, and the whole curve.
-
-    Raises:
-        ManifestError: nobody is enrolled, or there is nothing to search for.
-        UsageError: a ranking cannot be scored, or both splits are the same.
-    """
-    if scored.embeddings is None:
-        raise UsageError(
-            "a ranking holds no embeddings: FNIR at FPIR needs an embeddings file, a .npy or a .bin"
-        )
+    """An object for JSON, whose keys are documented in ``docs/protocols/openset.md``, and the whole curve."""
+    embeddings = needed_embeddings(scored, "FNIR at FPIR needs an embeddings file, a .npy or a .bin")
     splits, rule = (options.enrolment_split, options.gallery_split), options.fpr_rule
-    numbers, curve = open_set_numbers(
-        scored.embeddings,
-        manifest,
-        options.targets,
-        enrolment_split=splits[0],
-        gallery_split=splits[1],
-        fpr_rule=rule,
-    )
+    numbers, curve = open_set_numbers(embeddings, manifest, options)
     used = [i for i, split in enumerate(manifest.splits) if split in splits]
-    counts, unusable = numbers.pop("counts"), zero_embeddings(scored.embeddings[used])
-    warnings = [*scored.warnings, *numbers.pop("warnings")]
-    if unusable:
-        what = (
-            "videos have no usable frame: as searches they score 0 with everybody and stay counted, in templates they "
-            "are left out"
-        )
-        warnings.append(unusable_warning(what, scored, manifest, used))
-    if scored.status is not None:
-        counts["status"] = scored.status
-    result = {
-        "protocol": "openset",
-        "fpr_rule": rule,
-        **numbers,
-        "counts": {**counts, "zero_embeddings": unusable},
-        "warnings": warnings,
-        "definitions": {
-            **DEFINITIONS,
-            "fpr_rule": f"{FPR_RULE_TEXT[rule]}; here of TPIR and FPIR",
-            "splits": f"{splits[0]} -> {splits[1]}",
-        },
-        "inputs": {**scored.inputs, "program_version": vidface.__version__},
+    what = (
+        "videos have no usable frame: as searches they score 0 with everybody and stay counted, in templates they are "
+        "left out"
+    )
+    count_unusable(numbers, what, scored, manifest, used)
+    numbers["definitions"] = {
+        **DEFINITIONS,
+        "fpr_rule": f"{FPR_RULE_TEXT[rule]}; here of TPIR and FPIR",
+        "splits": f"{splits[0]} -> {splits[1]}",
     }
-    return Result(result, curve)
+    return Result(numbers, curve)
 
 
 def _measures(scores: Mapping[str, Any]) -> list[Measure]:
     rule, intervals = scores["fpr_rule"], scores["ci95"]
-    found = [
-        Measure(
-            fnir_label(target, rule),
-            value,
-            intervals["fnir@fpir"][target],
-            target,
-            reason(scores, target) if value is None else "",
-            lower_is_better=True,
-        )
-        for target, value in scores["fnir@fpir"].items()
-    ]
+    fnir = at_targets(scores, scores["fnir@fpir"], intervals["fnir@fpir"], lambda t: fnir_label(t, rule))
+    found = [each._replace(lower_is_better=True) for each in fnir]
     found += [Measure(rank_label(k), scores[f"rank{k}"], intervals[f"rank{k}"]) for k in RANKS]
     return with_costs(scores, found)
 
 
 def _lines(scores: Mapping[str, Any]) -> str:
     """FNIR at every FPIR, rank-k of the mated searches, and thresholds of single identities beside one for all."""
-    rows: list[tuple[str, ...]] = [("measure", "value", "95 % interval", "FPIR reached", "threshold")]
+    reached, thresholds = scores["fpir_reached"], scores["threshold@fpir"]
     shown = _measures(scores)
-    for each in shown:
-        reached, threshold = "", ""
-        if each.target:
-            reached = rate(scores["fpir_reached"][each.target])
-            threshold = number(scores["threshold@fpir"][each.target])
-        rows.append((each.label, number(each.value), interval(each.interval), reached, threshold))
-    lines = [columns(rows, ["", *(each.beside for each in shown)]), ""]
+    more = [
+        (rate(reached[each.target]), number(thresholds[each.target])) if each.target else ("", "")
+        for each in shown
+    ]
+    lines = [measure_table(shown, ("FPIR reached", "threshold"), more), ""]
     told = {target: found for target, found in scores["identity_thresholds"].items() if found is not None}
     if told:
         lines += [columns(_threshold_rows(told)), ""]
     counts = {name: n for name, n in scores["counts"].items() if n or name not in _RARE}
     lines += [counts_line(counts), f"FPIR rule {scores['definitions']['fpr_rule']}"]
-    lines += [f"warning: {warning}" for warning in scores["warnings"]]
-    return "\n".join(lines)
+    return "\n".join(lines + warning_lines(scores))
 
 
 def _threshold_rows(told: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vidface.errors import ManifestError, UsageError, Warned
+from vidface.errors import UsageError, Warned
 from vidface.manifest.manifest import Manifest
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
-from vidface.scores.protocols.protocol import RANKS, cost
-from vidface.scores.scored import refuse_count
+from vidface.scores.options import ScoreOptions
+from vidface.scores.protocols.protocol import RANKS, costs, rates
+from vidface.scores.scored import refuse_count, rows_of_splits
 
 if TYPE_CHECKING:
     from vidface.scores.metrics.identity_thresholds import IdentityThresholds, Judged
@@ -30,39 +31,24 @@ if TYPE_CHECKING:
 __all__ = ["TARGETS", "fnir_label", "open_set_numbers", "rank_label"]
 
 TARGETS = ("1e-1", "1e-2", "1e-3")
+_STORED = {"tpir@fpir": "tpir", "fnir@fpir": "fnir", "threshold@fpir": "threshold", "fpir_reached": "fpir"}
 STEPS = 200  # of the curve in the result; a file has them all
 
 
 def open_set_numbers(
-    embeddings: npt.NDArray[np.float32],
-    manifest: Manifest,
-    targets: Sequence[str] = TARGETS,
-    *,
-    enrolment_split: str = "train",
-    gallery_split: str = "val",
-    fpr_rule: FprRule = DEFAULT_RULE,
+    embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
 ) -> tuple[dict[str, Any], Det | None]:
-    """Enrol, search and score.
+    """Enrol, search and score: the numbers, and the whole curve where there are mated and non-mated searches.
 
-    Args:
-        embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
-        manifest: who is in which video, and in which split.
-        targets: FPIR targets as text, so that 1e-2 of a number of searches is exact.
-        enrolment_split: videos that templates are made of.
-        gallery_split: videos that are searched for.
-        fpr_rule: which point of the curve a target means, see `vidface.scores.metrics.fpr_rules`.
-
-    Returns:
-        ``tpir@fpir``, ``fnir@fpir``, ``threshold@fpir``, ``fpir_reached``, target -> value or None; ``rank1``,
-        ``rank5``, ``rank10``; ``ci95``; ``det``; ``identity_thresholds``; ``per_identity``; ``counts``; ``warnings``;
-        ``failed``, what mated searches without a usable video cost, where there are any.
-        And the whole curve, None where there are no mated or no non-mated searches.
+    ``embeddings``: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
 
     Raises:
         ManifestError: nobody is enrolled, or there is nothing to search for.
         UsageError: both splits are the same.
         ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
     """
+    targets, rule = options.targets, options.fpr_rule
+    enrolment_split, gallery_split = options.enrolment_split, options.gallery_split
     refuse_count(embeddings, manifest)
     from vidface.scores.metrics.identity_thresholds import identity_thresholds
     from vidface.scores.metrics.open_set import closed_set_rates, det, fnir_at_fpir, search_outcomes
@@ -73,17 +59,7 @@ def open_set_numbers(
             f"--enrolment-split and --gallery-split are both '{gallery_split}': each video would find itself; "
             "name two splits"
         )
-    # Texts as objects: else each takes the room of the longest, four bytes a letter.
-    splits, known = np.array(manifest.splits, object), np.array([name != "" for name in manifest.identities])
-    enrolled = np.flatnonzero((splits == enrolment_split) & known)
-    searched = np.flatnonzero(splits == gallery_split)
-    for rows, what in (
-        (enrolled, f"no video with an identity in the enrolment split '{enrolment_split}'"),
-        (searched, f"no video in the gallery split '{gallery_split}'"),
-    ):
-        if not len(rows):
-            listed = ", ".join(f"'{split}' ({n})" for split, n in Counter(manifest.splits).most_common(5))
-            raise ManifestError(f"{manifest.path}: {what}; splits here: {listed or 'none'}")
+    enrolled, searched = rows_of_splits(manifest, enrolment_split, gallery_split)
     names, templates = identity_templates(
         embeddings[enrolled], [manifest.identities[i] for i in enrolled.tolist()]
     )
@@ -93,7 +69,7 @@ def open_set_numbers(
     probes, identities = embeddings[searched], np.arange(len(names))
 
     outcomes = search_outcomes(probes, templates, own, identities)
-    points, notes = fnir_at_fpir(outcomes, targets, rule=fpr_rule)
+    points, notes = fnir_at_fpir(outcomes, targets, rule=rule)
     warnings: list[str] = list(notes)
     # Who is drawn together: all searches of one person, and each video of nobody known.
     units = [person or f"\0{row}" for row, person in enumerate(people)]
@@ -105,27 +81,20 @@ def open_set_numbers(
         text = f"{unusable} of {len(names)} enrolled identities have no usable video: they score 0"
         warnings.append(Warned(text, unusable / len(names)))
     usable = np.asarray(probes.any(axis=1), np.bool_) & np.asarray(templates.any(axis=1), np.bool_)[own]
-    failed = _failed(outcomes, points, usable, fpr_rule)
+    failed = _failed(outcomes, points, usable, rule)
     warnings += [
         f"thresholds of single identities at {target} are not measured: in the half they are chosen on, searches of "
         f"other people are fewer than 1/{target}"
         for target, found in zip(targets, judged.at, strict=True)
         if found is None
     ]
+    splits = Counter(manifest.splits)
     strangers = {person for person in people if person and person not in code}
-    columns = {
-        "tpir@fpir": "tpir",
-        "fnir@fpir": "fnir",
-        "threshold@fpir": "threshold",
-        "fpir_reached": "fpir",
-    }
     result = {
-        **({"failed": failed} if failed else {}),
-        **{
-            key: {point.target: getattr(point, column) for point in points} for key, column in columns.items()
-        },
+        "failed": failed,
+        **rates(points, _STORED),
         **{f"rank{k}": value for k, value in closed_set_rates(outcomes, RANKS).items()},
-        "ci95": _intervals(outcomes, points, unit, fpr_rule),
+        "ci95": _intervals(outcomes, points, unit, rule),
         "det": None if curve is None else _steps(curve),
         "identity_thresholds": {
             target: None if found is None else _summary(found, judged)
@@ -143,10 +112,8 @@ def open_set_numbers(
             "searches_without_identity": people.count(""),
             "searches_without_usable_frame": int(np.count_nonzero(~probes.any(axis=1))),
             "enrolled_without_usable_video": unusable,
-            "enrolment_videos_without_identity": int(np.count_nonzero((splits == enrolment_split) & ~known)),
-            "videos_of_other_splits": int(
-                np.count_nonzero((splits != enrolment_split) & (splits != gallery_split))
-            ),
+            "enrolment_videos_without_identity": splits[enrolment_split] - len(enrolled),
+            "videos_of_other_splits": len(manifest.splits) - splits[enrolment_split] - len(searched),
         },
         "warnings": warnings,
     }
@@ -168,30 +135,22 @@ def _failed(
 ) -> dict[str, Any]:
     """What mated searches cost whose video, or all of whose mate's, have no usable frame; empty where none fails.
 
-    Args:
-        outcomes: of P searches.
-        points: at the targets.
-        usable: bool [P], whether a search has a probe and, where it is mated, a template of its identity.
-        rule: of the points.
+    ``usable``: bool [P], whether a search has a probe and, where it is mated, a template of its identity.
     """
     from vidface.scores.metrics.open_set import returned
 
     rest, of = outcomes.mated & usable, int(outcomes.mated.sum())
-    lost = of - int(rest.sum())
-    why = "mated searches have no usable video, or their identity has none, and fail"
 
-    def entry(found: npt.NDArray[np.bool_] | None, *, misses: bool = False) -> dict[str, Any]:
-        share = None if found is None or not rest.any() else float(found[rest].mean())
-        return cost(why, lost, of, 1 - share if misses and share is not None else share)
+    def share(found: npt.NDArray[np.bool_]) -> float | None:
+        return float(found[rest].mean()) if rest.any() else None
 
-    if not lost:
-        return {}
-    failed = {rank_label(k): entry(outcomes.rank <= k) for k in RANKS}
+    without = {rank_label(k): share(outcomes.rank <= k) for k in RANKS}
     for point in points:
         if point.fnir is not None:
-            found = None if rule == "interpolated" else returned(outcomes, point.threshold)
-            failed[fnir_label(point.target, rule)] = entry(found, misses=True)
-    return failed
+            right = None if rule == "interpolated" else share(returned(outcomes, point.threshold))
+            without[fnir_label(point.target, rule)] = None if right is None else 1 - right
+    why = "mated searches have no usable video, or their identity has none, and fail"
+    return costs(why, of - int(rest.sum()), of, without)
 
 
 def _first_half(manifest: Manifest, videos: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -22,19 +22,12 @@ from vidface.scores.metrics.bootstrap import auc_eer_intervals, bootstrap_mean, 
 from vidface.scores.metrics.folds import THRESHOLDS, cut_folds, given_folds, val_at_far
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT, FprRule
 from vidface.scores.metrics.listed_pairs import Operating, auc, equal_error_rate, tpr_of_listed_pairs
+from vidface.scores.protocols.protocol import rates
 from vidface.scores.text import too_few
 
-__all__ = [
-    "FOLDS",
-    "TARGETS",
-    "VAL_TARGET",
-    "accuracy_of",
-    "definitions",
-    "fold_numbers",
-    "pair_scores",
-    "score_folds",
-    "score_listed_pairs",
-]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 TARGETS = ("1e-1", "1e-2", "1e-3", "1e-4")
 VAL_TARGET = "1e-3"
@@ -71,15 +64,8 @@ def definitions(rule: FprRule, *, folds: bool) -> dict[str, str]:
     return found
 
 
-def pair_scores(
-    embeddings: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The cosine of every pair, in float64.
-
-    Args:
-        embeddings: float32 [V, D], unit or zero rows.
-        first: int64 [P], rows of the embeddings.
-        second: int64 [P].
+def pair_scores(embeddings: NDArray[np.float32], first: Integers, second: Integers) -> tuple[Floats, Flags]:
+    """The cosine of every pair of rows (int64 [P] each) of float32 [V, D], unit or zero.
 
     Returns:
         float64 [P], exactly 0 where one of the two rows is zero; and bool [P], where none is.
@@ -101,10 +87,10 @@ def pair_scores(
 
 
 def score_listed_pairs(
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
+    scores: Floats,
+    same: Flags,
+    first: Integers,
+    second: Integers,
     targets: Sequence[str] = TARGETS,
     *,
     fpr_rule: FprRule = DEFAULT_RULE,
@@ -114,14 +100,10 @@ def score_listed_pairs(
     Args:
         scores: float64 [P].
         same: bool [P], what the list says.
-        first: int64 [P], who is in the first video of a pair: any numbers from 0 up; a video of nobody known has one
+        first, second: int64 [P], who is in the videos of a pair: any numbers from 0 up; a video of nobody known has one
             that no other has.
-        second: int64 [P], who is in the second.
         targets: FPR targets as text.
         fpr_rule: which point of the curve a target means.
-
-    Returns:
-        ``tpr@fpr``, ``threshold@fpr``, ``fpr_reached``, ``auc``, ``eer``, ``ci95``, ``counts``, ``warnings``.
 
     Raises:
         ValueError: pairs that are all of one kind.
@@ -131,9 +113,7 @@ def score_listed_pairs(
     _, person = np.unique(first[same], return_inverse=True)
     intervals = auc_eer_intervals(scores, same, first, second)
     return {
-        "tpr@fpr": {point.target: point.tpr for point in points},
-        "threshold@fpr": {point.target: point.threshold for point in points},
-        "fpr_reached": {point.target: point.fpr for point in points},
+        **rates(points),
         "auc": auc(scores, same),
         "eer": equal_error_rate(scores, same),
         "ci95": {
@@ -148,9 +128,7 @@ def score_listed_pairs(
     }
 
 
-def _interval(
-    point: Operating, genuine: NDArray[np.float64], person: NDArray[np.int64]
-) -> list[float] | None:
+def _interval(point: Operating, genuine: Floats, person: Integers) -> list[float] | None:
     """Genuine pairs are drawn by person; a rule without threshold has no interval."""
     if point.tpr is None or (point.threshold is None and point.tpr > 0):
         return None
@@ -158,7 +136,7 @@ def _interval(
     return list(bootstrap_ratio(np.bincount(person, genuine >= threshold), np.bincount(person)))
 
 
-def fold_numbers(folds: NDArray[np.int64] | None, pairs: int) -> NDArray[np.int64]:
+def fold_numbers(folds: Integers | None, pairs: int) -> Integers:
     """The folds that the list gives, or ten in its order, from 1 up.
 
     Raises:
@@ -172,19 +150,10 @@ def fold_numbers(folds: NDArray[np.int64] | None, pairs: int) -> NDArray[np.int6
     return folds
 
 
-def accuracy_of(
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    folds: NDArray[np.int64] | None,
-    used: NDArray[np.bool_],
-) -> float | None:
+def accuracy_of(scores: Floats, same: Flags, folds: Integers | None, used: Flags) -> float | None:
     """Accuracy by folds of the used pairs alone, each in the fold that it has among all; None where it is not defined.
 
-    Args:
-        scores: float64 [U], cosines of the used pairs.
-        same: bool [U].
-        folds: int64 [P], those that the list gives, or None.
-        used: bool [P], which pairs are used; U of them.
+    ``scores`` and ``same`` are of the used pairs; ``used``, bool [P], says which of all these are.
     """
     try:
         return given_folds(np.clip(2 - 2 * scores, 0, 4), same, fold_numbers(folds, len(used))[used]).accuracy
@@ -193,24 +162,9 @@ def accuracy_of(
 
 
 def score_folds(
-    scores: NDArray[np.float64],
-    same: NDArray[np.bool_],
-    folds: NDArray[np.int64],
-    *,
-    fpr_rule: FprRule = DEFAULT_RULE,
+    scores: Floats, same: Flags, folds: Integers, *, fpr_rule: FprRule = DEFAULT_RULE
 ) -> dict[str, Any]:
-    """Accuracy and VAL by folds.
-
-    Args:
-        scores: float64 [P], cosines.
-        same: bool [P].
-        folds: int64 [P], from `fold_numbers`.
-        fpr_rule: of VAL at FAR.
-
-    Returns:
-        ``accuracy``, ``std``, ``standard_error``, ``folds`` with ``fold``, ``pairs``, ``same``, ``accuracy``,
-        ``threshold`` of each, ``threshold`` and ``threshold_accuracy`` (of all pairs at once), ``val@far``; ``ci95``,
-        ``counts``, ``warnings``. Thresholds are squared distances d; as a cosine, 1 - d / 2.
+    """Accuracy and VAL by folds, from cosines [P]; thresholds are squared distances d; as a cosine, 1 - d / 2.
 
     Raises:
         ValueError: fewer than two folds, or pairs that are all of one kind.
@@ -219,13 +173,13 @@ def score_folds(
     sizes, of_one = Counter(folds.tolist()), Counter(folds[same].tolist())
     rows = [
         {
-            "fold": number,
-            "pairs": sizes[number],
-            "same": of_one[number],
+            "fold": fold,
+            "pairs": sizes[fold],
+            "same": of_one[fold],
             "accuracy": accuracy,
             "threshold": threshold,
         }
-        for number, accuracy, threshold in zip(
+        for fold, accuracy, threshold in zip(
             sorted(sizes), result.accuracies.tolist(), result.thresholds.tolist(), strict=True
         )
     ]

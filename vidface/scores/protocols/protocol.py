@@ -6,22 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-__all__ = [
-    "HITS",
-    "RANKS",
-    "Measure",
-    "Protocol",
-    "Result",
-    "cost",
-    "costs_in_words",
-    "rate_without",
-    "reason",
-    "with_costs",
-]
+from vidface.scores.text import columns, interval, number
 
 RANKS = (1, 5, 10)  # in every protocol that ranks
 # Of identities, any of whose videos may be the hit; `rank1` is of single mated searches (ISO/IEC 19795-1).
 HITS = tuple(f"hit@{k}" for k in RANKS)
+TPR = {"tpr@fpr": "tpr", "threshold@fpr": "threshold", "fpr_reached": "fpr"}
 
 
 class Measure(NamedTuple):
@@ -51,7 +41,10 @@ class Measure(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The content of ``scores.json``, and the whole DET curve where the protocol has one and it can be had."""
+    """Numbers of ``scores.json``, and the whole DET curve where the protocol has one and it can be had.
+
+    `vidface.scores.score` adds the protocol, the FPR rule and, after what the protocol says of them, the inputs.
+    """
 
     scores: dict[str, Any]
     curve: Any = None
@@ -79,22 +72,48 @@ class Protocol:
     figures: tuple[Literal["rankings", "pairs"], ...] = ()
 
 
+def rates(found: Any, names: Mapping[str, str] = TPR) -> dict[str, dict[str, float | None]]:
+    """What is stored of the points at targets: key -> target -> value or None; ``names``: key -> name of the field.
+
+    ``found`` is a list of points, or an object that has a list of each of their fields.
+    """
+    if isinstance(found, list):
+        return {key: {point.target: getattr(point, name) for point in found} for key, name in names.items()}
+    return {key: dict(zip(found.targets, getattr(found, name), strict=True)) for key, name in names.items()}
+
+
 def cost(why: str, failed: int, of: int, without: float | None) -> dict[str, Any]:
     """What a measure loses by trials that fail for want of a usable video: an entry of ``failed`` in a score object.
 
-    Args:
-        why: what they are and what becomes of them, to be read after ``12 of 225``.
-        failed: how many fail.
-        of: how many there are.
-        without: the value over the others; None where it is not known.
+    ``why`` is read after ``12 of 225``; ``without`` is the value over the others, None where it is not known.
     """
     return {"why": why, "failed": failed, "of": of, "without": without}
 
 
-def with_costs(scores: Mapping[str, Any], measures: Sequence[Measure]) -> list[Measure]:
-    """The measures of a score object, with what failed trials cost them said beside each."""
-    words = costs_in_words([each.label for each in measures], scores.get("failed", {}))
-    return [each._replace(beside=said) for each, said in zip(measures, words, strict=True)]
+def costs(why: str, failed: int, of: int, without: Mapping[str, float | None]) -> dict[str, Any]:
+    """The same of several measures; nothing where none fails."""
+    return {name: cost(why, failed, of, value) for name, value in without.items()} if failed else {}
+
+
+def rate_costs(
+    why: str, lost: int, of: int, found: Mapping[str, Any], label: Callable[[str], str]
+) -> dict[str, Any]:
+    """What TPR at every target loses by ``lost`` genuine pairs, which score exactly 0, of ``of``; see `rates`."""
+    thresholds = found["threshold@fpr"]
+    measured = {target: value for target, value in found["tpr@fpr"].items() if value is not None}
+    without = {label(t): rate_without(value, thresholds[t], of, lost) for t, value in measured.items()}
+    return costs(why, lost, of, without)
+
+
+def rate_without(value: float | None, threshold: float | None, of: int, lost: int) -> float | None:
+    """A rate of ``of`` trials over those that are not lost, at the same threshold; lost ones score exactly 0.
+
+    None where there is no rate, or no trial left, or no threshold that the rate is at.
+    """
+    if value is None or of <= lost or (threshold is None and value > 0):
+        return None
+    accepted = value * of - (lost if threshold is not None and threshold <= 0 else 0)
+    return accepted / (of - lost)
 
 
 def costs_in_words(labels: Sequence[str], failed: Mapping[str, Any]) -> list[str]:
@@ -114,15 +133,30 @@ def costs_in_words(labels: Sequence[str], failed: Mapping[str, Any]) -> list[str
     return words
 
 
-def rate_without(value: float | None, threshold: float | None, of: int, lost: int) -> float | None:
-    """A rate of ``of`` trials over those that are not lost, at the same threshold; lost ones score exactly 0.
+def with_costs(scores: Mapping[str, Any], measures: Sequence[Measure]) -> list[Measure]:
+    """The measures of a score object, with what failed trials cost them said beside each."""
+    words = costs_in_words([each.label for each in measures], scores.get("failed", {}))
+    return [each._replace(beside=said) for each, said in zip(measures, words, strict=True)]
 
-    None where there is no rate, or no trial left, or no threshold that the rate is at.
-    """
-    if value is None or of <= lost or (threshold is None and value > 0):
-        return None
-    accepted = value * of - (lost if threshold is not None and threshold <= 0 else 0)
-    return accepted / (of - lost)
+
+def at_targets(
+    scores: Mapping[str, Any],
+    values: Mapping[str, float | None] | None,
+    intervals: Mapping[str, Any] | None,
+    label: Callable[[str], str],
+    otherwise: str = "not measured",
+) -> list[Measure]:
+    """A measure for every target, with the reason where it has no value."""
+    return [
+        Measure(
+            label(target),
+            value,
+            None if intervals is None else intervals[target],
+            target,
+            reason(scores, target, otherwise) if value is None else "",
+        )
+        for target, value in (values or {}).items()
+    ]
 
 
 def reason(scores: Mapping[str, Any], target: str, otherwise: str = "not measured") -> str:
@@ -132,3 +166,18 @@ def reason(scores: Mapping[str, Any], target: str, otherwise: str = "not measure
         if found and target in said.replace(",", "").split():
             return str(text)
     return otherwise
+
+
+def measure_table(
+    shown: Sequence[Measure], head: Sequence[str] = (), more: Sequence[Sequence[str]] | None = None
+) -> str:
+    """A row a measure: its value, its interval, ``more`` cells under their ``head``; beside it what failures cost."""
+    rows = [("measure", "value", "95 % interval", *head)]
+    for each, cells in zip(shown, more or [()] * len(shown), strict=True):
+        rows.append((each.label, number(each.value), interval(each.interval), *cells))
+    return columns(rows, ["", *(each.beside for each in shown)])
+
+
+def warning_lines(scores: Mapping[str, Any]) -> list[str]:
+    """The last lines of every protocol."""
+    return [f"warning: {warning}" for warning in scores["warnings"]]

@@ -14,17 +14,6 @@ from vidface.errors import UsageError
 if TYPE_CHECKING:
     from vidface.scores.protocols.protocol import Protocol
 
-__all__ = [
-    "OF_EMBEDDINGS",
-    "TABLE",
-    "Entry",
-    "check_embeddings",
-    "check_files",
-    "load",
-    "misplaced_file",
-    "used_by",
-]
-
 SPLITS = ("enrolment_split", "gallery_split")
 AIMS = ("targets", "fpr_rule")
 TEMPLATES = ("norm", "detector_score", "flip_halves")
@@ -45,7 +34,7 @@ class Entry(NamedTuple):
 
 
 TABLE: dict[str, Entry] = {
-    "both": Entry("both", uses=(*SPLITS, *AIMS, "device")),
+    "both": Entry("iqiyi", uses=(*SPLITS, *AIMS, "device")),
     "iqiyi": Entry("iqiyi", uses=SPLITS),
     "lfrc": Entry("lfrc", uses=(*AIMS, "device")),
     "trillionpairs": Entry("image_track", uses=(*AIMS, "device")),
@@ -82,11 +71,7 @@ def misplaced_file(name: str, **given: object) -> str | None:
 
 
 def check_files(name: str, **given: object) -> None:
-    """Look whether the files that a protocol needs are given (not None), and no others; they are named as options.
-
-    Raises:
-        UsageError: naming the first that is not.
-    """
+    """Refuse files that a protocol needs and that are None, or that are given and not used: a `UsageError`."""
     file = misplaced_file(name, **given)
     if file is not None:
         what = f"needs --{file}" if given[file] is None else f"does not use --{file}: leave it out"
@@ -94,11 +79,7 @@ def check_files(name: str, **given: object) -> None:
 
 
 def check_embeddings(name: str) -> None:
-    """Look whether a protocol scores embeddings.
-
-    Raises:
-        UsageError: it scores features of images.
-    """
+    """Refuse a protocol that scores features of images, not embeddings: a `UsageError`."""
     if name not in OF_EMBEDDINGS:
         raise UsageError(
             f"--protocol {name} scores features of images, not embeddings: "

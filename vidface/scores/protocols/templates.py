@@ -9,7 +9,7 @@ subject is in the gallery is a mated search, every other probe a non-mated one. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,27 +18,18 @@ from vidface.errors import Warned
 from vidface.scores.metrics.bootstrap import bootstrap_ratio
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
-from vidface.scores.protocols.protocol import RANKS, cost, rate_without
+from vidface.scores.protocols.protocol import RANKS, rate_costs, rates
 from vidface.scores.text import too_few, tpr_label
 
 if TYPE_CHECKING:
     from vidface.scores.metrics.open_set import SearchOutcomes
 
-__all__ = [
-    "DEFINITIONS",
-    "FPIR_TARGETS",
-    "TARGETS",
-    "Blocks",
-    "Searches",
-    "feature_lengths",
-    "identify_templates",
-    "media_of",
-    "pool_templates",
-    "variant",
-    "verify_templates",
-]
-
 Integers = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float32]
+Subjects = tuple[Integers, Integers]  # places of templates, and whose they are
 # Every call gives the features again from the first on: places in the list of images, and their rows.
 Blocks = Callable[[], Iterable[tuple[Integers, npt.NDArray[Any]]]]
 
@@ -57,14 +48,7 @@ DEFINITIONS = {
 }
 
 
-class Searches(NamedTuple):
-    """Who is searched where: name of a gallery -> places of its templates, and their subjects; and the probes' ones."""
-
-    galleries: Mapping[str, tuple[Integers, Integers]]
-    probes: tuple[Integers, Integers]
-
-
-def feature_lengths(blocks: Blocks, count: int) -> npt.NDArray[np.float64]:
+def feature_lengths(blocks: Blocks, count: int) -> Floats:
     """The length of every image's feature, float64 [count]: 0 where there is none, not finite where it is not."""
     lengths = np.zeros(count)
     for places, rows in blocks():
@@ -81,14 +65,14 @@ def media_of(templates: Integers, media: Integers) -> Integers:
 
 def pool_templates(
     blocks: Blocks,
-    lengths: npt.NDArray[np.float64],
+    lengths: Floats,
     templates: Integers,
     media: Integers,
-    scores: npt.NDArray[np.float64] | None,
+    scores: Floats | None,
     *,
     norm: bool,
     dimension: int,
-) -> npt.NDArray[np.float32]:
+) -> Rows:
     """Mean over the images of a medium, sum over the media of a template, L2-normalised.
 
     An image without a feature, or whose feature is zero, is left out of its medium's mean. Rows are never held all at
@@ -135,38 +119,27 @@ def pool_templates(
 
 def variant(*, norm: bool, detector_score: bool, flip_halves: bool) -> str:
     """What was done with the features before they were pooled, in words."""
-    return ", ".join(
-        (
-            "both halves of each row added (embedding and that of the mirrored image)"
-            if flip_halves
-            else "features as they are in the file",
-            "their norms kept" if norm else "each L2-normalised",
-            "multiplied by the detector's score" if detector_score else "no detector score",
-        )
+    rows = "features as they are in the file"
+    if flip_halves:
+        rows = "both halves of each row added (embedding and that of the mirrored image)"
+    norms = "their norms kept" if norm else "each L2-normalised"
+    return f"{rows}, {norms}, " + (
+        "multiplied by the detector's score" if detector_score else "no detector score"
     )
 
 
 def verify_templates(
-    rows: npt.NDArray[np.float32],
-    first: npt.NDArray[np.int32],
-    second: npt.NDArray[np.int32],
-    same: npt.NDArray[np.bool_],
+    rows: Rows,
+    first: Places,
+    second: Places,
+    same: Flags,
     targets: Sequence[str] = TARGETS,
     rule: FprRule = DEFAULT_RULE,
 ) -> dict[str, Any]:
     """1:1 over listed pairs of templates: TPR at FPR.
 
-    Args:
-        rows: float32 [T, D], from `pool_templates`.
-        first: int32 [P], places of templates.
-        second: int32 [P], likewise.
-        same: bool [P], whether both are of one person.
-        targets: FPR targets as text.
-        rule: which point of the curve a target means.
-
-    Returns:
-        ``tpr@fpr``, ``threshold@fpr`` and ``fpr_reached``, target -> value or None; ``counts``; ``warnings``;
-        ``failed``, what pairs with a template without features cost, where there are any.
+    ``rows``: float32 [T, D], from `pool_templates`; ``first`` and ``second``: int32 [P], places of templates; ``same``:
+    bool [P], whether both are of one person.
 
     Raises:
         ValueError: all pairs are of one kind.
@@ -184,11 +157,6 @@ def verify_templates(
         text = f"{empty:,} of {len(same):,} pairs have a template without any feature: they score 0"
         warnings.append(Warned(text, empty / len(same)))
     why = "genuine pairs have a template without any feature and score 0"
-    failed = {
-        tpr_label(p.target, rule): cost(why, lost, genuine, rate_without(p.tpr, p.threshold, genuine, lost))
-        for p in points
-        if lost and p.tpr is not None
-    }
     repeats, opposite = _repeats(first, second, same, len(rows))
     if repeats:
         warnings.append(
@@ -198,19 +166,16 @@ def verify_templates(
     with_itself = int(np.count_nonzero(first == second))
     if with_itself:
         warnings.append(f"{with_itself:,} listed pairs are of a template with itself: they score 1")
+    found = rates(points)
     return {
-        **({"failed": failed} if failed else {}),
-        "tpr@fpr": {point.target: point.tpr for point in points},
-        "threshold@fpr": {point.target: point.threshold for point in points},
-        "fpr_reached": {point.target: point.fpr for point in points},
+        "failed": rate_costs(why, lost, genuine, found, lambda target: tpr_label(target, rule)),
+        **found,
         "counts": {"genuine_pairs": len(same) - impostors, "impostor_pairs": impostors},
         "warnings": warnings,
     }
 
 
-def _repeats(
-    first: npt.NDArray[np.int32], second: npt.NDArray[np.int32], same: npt.NDArray[np.bool_], templates: int
-) -> tuple[int, int]:
+def _repeats(first: Places, second: Places, same: Flags, templates: int) -> tuple[int, int]:
     """How many pairs were there before, in either order, and how many pairs are listed with both labels."""
     keys = np.minimum(first, second).astype(np.int64) * templates + np.maximum(first, second)
     keys = 2 * keys + same  # so that both labels of a pair come one after the other
@@ -220,29 +185,22 @@ def _repeats(
 
 
 def identify_templates(
-    rows: npt.NDArray[np.float32], searches: Searches, rule: FprRule = DEFAULT_RULE
+    rows: Rows, galleries: Mapping[str, Subjects], searched: Subjects, rule: FprRule = DEFAULT_RULE
 ) -> dict[str, Any]:
     """1:N, open set: every probe is searched in each gallery by itself, and the two rates are averaged.
 
-    Args:
-        rows: float32 [T, D], from `pool_templates`.
-        searches: the galleries and the probes.
-        rule: which point of the curve a target FPIR means.
-
-    Returns:
-        ``identification``: ``galleries`` by name and their ``mean``, each with ``tpir@fpir``, ``threshold@fpir`` and
-        ``fpir_reached`` (target -> value or None; the mean has the first only), ``rank1``, ``rank5``, ``rank10``;
-        ``ci95`` of each gallery; ``counts``; ``warnings``.
+    ``identification`` has ``galleries`` by name and their ``mean``, each with ``tpir@fpir``, ``threshold@fpir`` and
+    ``fpir_reached`` (target -> value or None; the mean has the first only), ``rank1``, ``rank5``, ``rank10``.
     """
     from vidface.scores.metrics.open_set import search_outcomes
 
-    probes, subjects = searches.probes
+    probes, subjects = searched
     results: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
     counts: dict[str, int] = {"probes": len(subjects)}
     warnings: list[str] = []
     found = np.zeros(len(subjects), np.int64)
-    for name, (places, enrolled) in searches.galleries.items():
+    for name, (places, enrolled) in galleries.items():
         outcomes = search_outcomes(rows[probes], rows[places], subjects, enrolled)
         found += outcomes.mated
         results[name], intervals[name], notes = _one_gallery(outcomes, subjects, rule)
@@ -281,14 +239,12 @@ def _one_gallery(
     _, person = np.unique(subjects, return_inverse=True)
     searches = np.bincount(person, outcomes.mated)
 
-    def interval(hits: npt.NDArray[np.bool_]) -> list[float]:
+    def interval(hits: Flags) -> list[float]:
         return list(bootstrap_ratio(np.bincount(person, hits, len(searches)), searches))
 
     ranks = closed_set_rates(outcomes, RANKS)
     result = {
-        "tpir@fpir": {point.target: point.tpir for point in points},
-        "threshold@fpir": {point.target: point.threshold for point in points},
-        "fpir_reached": {point.target: point.fpir for point in points},
+        **rates(points, {"tpir@fpir": "tpir", "threshold@fpir": "threshold", "fpir_reached": "fpir"}),
         **{f"rank{k}": rate for k, rate in ranks.items()},
     }
     intervals = {
