@@ -427,9 +427,8 @@ def test_a_decoding_process_is_light() -> None:
     assert modules & set(heavy) == set()
 
 
-texts = st.text(
-    st.characters(exclude_categories=[]), max_size=30
-)  # lone surrogates too, as names of files have
+# Lone surrogates too, as names of files have.
+texts = st.text(st.characters(exclude_categories=[]), max_size=30)
 faces = st.integers(0, 5).flatmap(
     lambda n: st.builds(
         FaceRows,

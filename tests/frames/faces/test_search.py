@@ -92,9 +92,7 @@ def test_what_the_second_look_does_not_confirm_is_no_face(monkeypatch: pytest.Mo
     monkeypatch.setattr("test_search.SURE", 1000)
     assert len(search_faces(frame, Network(), 0.7)) == 0  # doubtful in both looks
     large, _ = frame_with(200, (300, 400), (200, 150))
-    assert (
-        len(search_faces(large, Network(), 0.7)) == 0
-    )  # only small ones are doubted: the others are seen well
+    assert len(search_faces(large, Network(), 0.7)) == 0  # only small ones are looked at again in doubt
 
 
 def test_looks_are_bounded() -> None:

@@ -138,11 +138,11 @@ def _write(
         try:
             foreign = read(work)
             counts, unlisted = Counter(foreign.counts), foreign.unlisted
-            if (
-                counts["read"] and counts["not_in_manifest"] == counts["read"]
-            ):  # spelt otherwise, or another set
+            read_rows = counts["read"]
+            # Ids are spelt otherwise, or it is another set.
+            if read_rows and counts["not_in_manifest"] == read_rows:
                 raise StoreError(
-                    f"{names}: none of the {counts['read']} rows is of a video of {manifest.path}: they are of "
+                    f"{names}: none of the {read_rows} rows is of a video of {manifest.path}: they are of "
                     f"{show(next(iter(unlisted)))} and so on, its ids look like {show(manifest.video_ids[0])}"
                 )
             shards = list(_write_shards(foreign, manifest, work, counts))
@@ -164,12 +164,9 @@ def _write(
             }
             (work / "vectors").unlink(missing_ok=True)  # room for the output, once the map of it is gone too
             del foreign
+            said = "rows are left out: the manifest has no such video"
             strangers = (
-                _fault(
-                    printable(name),
-                    NOT_LISTED,
-                    f"its {rows} rows are left out: the manifest has no such video",
-                )
+                _fault(printable(name), NOT_LISTED, f"its {rows} {said}")
                 for name, rows in sorted(unlisted.items())
             )
             out.list_faults(chain(shard_faults(shards), strangers))
