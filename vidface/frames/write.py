@@ -70,42 +70,35 @@ def write_clip(
 def _encode(file: BinaryIO, frames: Iterable[Pixels], fps: Fraction, lossless: bool, crf: int) -> None:
     """Encode RGB frames to an mp4 in an open file; one thread, and no date or version is written."""
     reformatter = VideoReformatter()
+    quality = {"qp": "0"} if lossless else {"crf": str(crf), **REPEATABLE}
+    options = {"preset": "veryfast", **quality}
     with (
         av.logging.Capture(),
         av.open(file, "w", format="mp4", container_options={"fflags": "+bitexact"}) as out,
     ):
-        stream: Any = None
+        stream: Any = out.add_stream("libx264rgb" if lossless else "libx264", rate=fps, options=options)
+        stream.pix_fmt = "rgb24" if lossless else "yuv420p"
+        context = stream.codec_context
+        context.thread_count = 1
+        context.time_base = 1 / fps
+        if not lossless:
+            context.colorspace = context.color_primaries = context.color_trc = AVCOL_BT709
+            context.color_range = ColorRange.MPEG
+        shape: tuple[int, ...] | None = None
         for index, pixels in enumerate(frames):
-            if stream is None:
+            if shape is None:
                 shape = pixels.shape
-                codec, quality = (
-                    ("libx264rgb", {"qp": "0"}) if lossless else ("libx264", {"crf": str(crf), **REPEATABLE})
-                )
-                stream = out.add_stream(codec, rate=fps, options={"preset": "veryfast", **quality})
                 stream.height, stream.width = shape[:2]
-                stream.pix_fmt = "rgb24" if lossless else "yuv420p"
-                context = stream.codec_context
-                context.thread_count = 1
-                context.time_base = 1 / fps
-                if not lossless:
-                    context.colorspace = context.color_primaries = context.color_trc = AVCOL_BT709
-                    context.color_range = ColorRange.MPEG
             if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.shape != shape:
                 raise UsageError(
                     f"frame {index} is {pixels.dtype} {list(pixels.shape)}: frames are uint8 [H, W, 3] of one size"
                 )
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             if not lossless:
-                picture = reformatter.reformat(
-                    picture,
-                    format="yuv420p",
-                    dst_colorspace=Colorspace.ITU709,
-                    dst_color_range=ColorRange.MPEG,
-                    interpolation=SCALING,
-                    threads=1,
-                )
+                how: Any = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}
+                how |= {"interpolation": SCALING, "threads": 1}
+                picture = reformatter.reformat(picture, format="yuv420p", **how)
             picture.pts = index
             picture.time_base = 1 / fps
             out.mux(stream.encode(picture))
-        if stream is not None:
-            out.mux(stream.encode(None))
+        out.mux(stream.encode(None))
