@@ -89,7 +89,7 @@ if "vidface.features.engines.decoder" in sys.orig_argv:
         words = task["video_id"].split()
         if "dies-unheard" in words and number and first("unheard"):
             die()
-        say({"begun": True})
+        say({"begun": True} if "mute" not in words else {"faults": [], "lost": False})
         if "dies-once" in words and task["known"] == 0:
             block(1, 2)
             die()
@@ -299,6 +299,11 @@ def test_a_decoder_that_lies_costs_its_video_alone(stand_in: Path, lie: list[Any
         assert end.faults == [("decoder-crashed", "the decoder crashed 2 times (signal SIGKILL)")]
         times, end = taken(decoders, "next")
         assert times == [1, 2, 3, 4] and not end.lost
+
+
+def test_a_decoder_that_does_not_begin_does_not_start(stand_in: Path) -> None:
+    with Decoders(READING) as decoders, pytest.raises(VidfaceError, match="do not start: signal SIGKILL"):
+        list(decoders.read(Video("mute", Path("a"))))
 
 
 def test_an_error_of_a_lying_decoder_is_one_line(stand_in: Path) -> None:
