@@ -19,8 +19,6 @@ from vidface.frames.faces.align import opencv
 from vidface.frames.faces.faces import Faces
 from vidface.frames.frame import Pixels
 
-__all__ = ["PATIENCE", "Tracker"]
-
 Array = npt.NDArray[np.float64]
 
 PATIENCE = 0.5  # seconds for which a tracklet may be without a face and still go on
