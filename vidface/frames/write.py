@@ -35,7 +35,6 @@ def write_clip(
     *,
     fps: float = 8.0,
     lossless: bool = False,
-    crf: int = 18,
 ) -> None:
     """Write frames as an h264 mp4. The same frames give the same bytes with the same FFmpeg.
 
@@ -47,7 +46,6 @@ def write_clip(
         fps: frames a second.
         lossless: store the RGB values themselves (h264 without loss); reading gives the same pixels. Otherwise
             yuv420p, BT.709 in limited range, which needs an even height and width.
-        crf: quality of a lossy clip, 0 (best) to 51.
 
     Raises:
         UsageError: no frames, frames that are not uint8 [H, W, 3] or differ in size, an odd size where lossy.
@@ -62,15 +60,15 @@ def write_clip(
         raise UsageError(f"{path}: a lossy clip needs an even width and height, not {width}x{height}")
     try:
         with write_atomic(path) as file:
-            _encode(file, chain([first], rows), Fraction(fps).limit_denominator(100_000), lossless, crf)
+            _encode(file, chain([first], rows), Fraction(fps).limit_denominator(100_000), lossless)
     except (av.error.FFmpegError, OSError) as error:
         raise StoreError(f"{path}: the clip cannot be written: {error}") from error
 
 
-def _encode(file: BinaryIO, frames: Iterable[Pixels], fps: Fraction, lossless: bool, crf: int) -> None:
+def _encode(file: BinaryIO, frames: Iterable[Pixels], fps: Fraction, lossless: bool) -> None:
     """Encode RGB frames to an mp4 in an open file; one thread, and no date or version is written."""
     reformatter = VideoReformatter()
-    quality = {"qp": "0"} if lossless else {"crf": str(crf), **REPEATABLE}
+    quality = {"qp": "0"} if lossless else {"crf": "18", **REPEATABLE}
     options = {"preset": "veryfast", **quality}
     with (
         av.logging.Capture(),
