@@ -60,9 +60,7 @@ def test_a_picture_by_the_name_of_something_else_is_named(kind: str, suffix: str
 def test_files_that_are_none(decoder: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")  # reading it would wait for ever
     (tmp_path / "loop.mp4").symlink_to("loop.mp4")
-    (tmp_path / "capital g.mp4").write_bytes(
-        b"G" * 500
-    )  # the bytes that packets of a transport stream begin with
+    (tmp_path / "capital g.mp4").write_bytes(b"G" * 500)  # packets of a transport stream begin so
     names = {"pipe": {"not-a-video"}, "loop": {"missing", "unreadable"}, "capital g": {"unreadable"}}
     for name, kinds in names.items():
         path = tmp_path / f"{name}.mp4"

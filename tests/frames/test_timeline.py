@@ -164,8 +164,7 @@ def test_subtitles_that_outlast_the_picture_are_no_truncation(name: str, tmp_pat
                 out.mux(one)
         out.mux(title)
     with av.open(str(path)) as made:
-        assert made.duration == (
-            12_000_000 if name == "a.mkv" else 2_000_000
-        )  # of mp4 FFmpeg leaves text out
+        # Of mp4 FFmpeg leaves text out.
+        assert made.duration == (12_000_000 if name == "a.mkv" else 2_000_000)
     numbers, _, report = read(path)
     assert numbers == [*range(50)] and report.faults == []

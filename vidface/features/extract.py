@@ -29,21 +29,13 @@ from vidface.features.engines.detection import FaceOptions
 from vidface.features.engines.reading import Video, read_options
 from vidface.features.options import MADE_FROM, ExtractOptions
 from vidface.features.rows import fault_warnings
+from vidface.files import store
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.json_files import read_json, write_json
 from vidface.files.pointers import NOT_FETCHED
 from vidface.files.shares import Shard, shard_range, shard_text
 from vidface.files.software import software_text
 from vidface.files.stage_output import is_same, stage_output
-from vidface.files.store import (
-    attribute_of,
-    face_totals,
-    join_shards,
-    read_attributes,
-    read_features,
-    shard_faults,
-    write_shard,
-)
 from vidface.frames.faces.align import template
 from vidface.manifest.manifest import Manifest
 from vidface.runtime import progress
@@ -136,12 +128,12 @@ def extract(
         }
         shards = [parts / name for name, _ in chunks]
         if options.shard is None:
-            warnings = fault_warnings(shard_faults(shards), len(manifest.video_ids))
-            attributes |= attribute_of([*backbone.warnings, *warnings])
+            warnings = fault_warnings(store.shard_faults(shards), len(manifest.video_ids))
+            attributes |= store.attribute_of([*backbone.warnings, *warnings])
         else:  # `merge` counts the faults of all, and looks whether one software made them
-            attributes |= attribute_of(backbone.warnings) | {"software": by}
-        out.list_faults(shard_faults(shards))
-        join_shards(shards, output, attributes, keep_faults=options.shard is not None)
+            attributes |= store.attribute_of(backbone.warnings) | {"software": by}
+        out.list_faults(store.shard_faults(shards))
+        store.join_shards(shards, output, attributes, keep_faults=options.shard is not None)
         shutil.rmtree(parts)
         return _result(output, backbone.warnings, resumed=resumed, already_done=False)
 
@@ -150,7 +142,7 @@ def _is_without_media(features: Path) -> bool:
     """Whether no video of a file was there when it was made, as if ``--root`` was forgotten: it holds no rows."""
     kinds = {fault["kind"] for fault in faults_of(features)}
     absent = bool(kinds) and kinds <= {"missing", NOT_FETCHED}
-    return absent and set(read_features(features).status) == {"failed"}
+    return absent and set(store.read_features(features).status) == {"failed"}
 
 
 def _extract_shards(job: ExtractJob, chunks: list[tuple[str, range]], parts: Path, engine: Engine) -> int:
@@ -161,7 +153,7 @@ def _extract_shards(job: ExtractJob, chunks: list[tuple[str, range]], parts: Pat
     with progress("extract", todo, "videos") as advance:
         results = engine.extract_chunks(job, [chunk for _, chunk in missing], advance)
         for (shard, _), rows in zip(missing, results, strict=True):
-            write_shard(shard, rows, dimension, job.options.dtype)
+            store.write_shard(shard, rows, dimension, job.options.dtype)
     return sum(len(chunk) for _, chunk in chunks) - todo
 
 
@@ -201,11 +193,11 @@ def _template(card: ModelCard) -> tuple[tuple[float, float], ...]:
 
 
 def _read_made_from(features: Path) -> dict[str, Any]:
-    return ExtractOptions.where_absent() | read_attributes(features, "features")
+    return ExtractOptions.where_absent() | store.read_attributes(features, "features")
 
 
 def _result(output: Path, of_model: Sequence[str], *, resumed: int, already_done: bool) -> ExtractResult:
-    info = read_features(output)
+    info = store.read_features(output)
     mine = faults_of(output)
     return ExtractResult(
         output=output,
@@ -217,6 +209,6 @@ def _result(output: Path, of_model: Sequence[str], *, resumed: int, already_done
         resumed_videos=resumed,
         already_done=already_done,
         warnings=[*of_model, *fault_warnings(mine, len(info.video_ids))],
-        faces=face_totals(output),
+        faces=store.face_totals(output),
         template=json.loads(info.attributes.get("template", "null")),
     )

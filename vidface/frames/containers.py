@@ -12,8 +12,6 @@ from pathlib import Path
 from vidface.errors import MediaError
 from vidface.files.pointers import NOT_FETCHED, pointer_in
 
-__all__ = ["HEAD_BYTES", "HEIF", "container_of", "demuxer_for", "picture_kind"]
-
 HEAD_BYTES = 2048
 
 # Atoms that begin an mp4 or QuickTime file. The atom's length comes before its name.

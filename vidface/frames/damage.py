@@ -17,8 +17,6 @@ from vidface.frames.demux import Log, Video, too_large
 from vidface.frames.frame import MAX_PIXELS
 from vidface.frames.joined import second_file
 
-__all__ = ["Damage"]
-
 # Codecs in which every packet is one picture, so a packet without a picture is a lost one. (VP8 to AV1 have
 # packets that are only referred to, MPEG-4 in AVI packs two pictures in one.)
 ONE_TO_ONE = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mjpeg", "ffv1", "png"})

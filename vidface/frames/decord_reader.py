@@ -36,8 +36,6 @@ from vidface.frames.picture import Shown, ToRgb, is_hdr, square
 from vidface.frames.pyav import decode
 from vidface.frames.sampling import sample_by_time
 
-__all__ = ["read_with_decord"]
-
 PIECE_FRAMES = 48  # opening a piece costs about a millisecond: spread it over some frames
 PIECE_BYTES = 256 << 20  # a piece without a key frame that grows beyond it is refused
 BATCH_BYTES = 96 << 20  # decoded pixels that decord holds at a time

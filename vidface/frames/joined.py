@@ -14,8 +14,6 @@ from av.packet import Packet
 
 from vidface.frames.containers import container_of
 
-__all__ = ["Timeline", "second_file"]
-
 # Packets come in the order of their decoding times. Rounding and damage put one back by a few frames; a clock that
 # starts anew goes further back, or to where it began before.
 STEP_BACK_SECONDS = 0.25

@@ -13,8 +13,6 @@ import numpy as np
 
 from vidface.frames.frame import Pixels
 
-__all__ = ["UPRIGHT", "Matrix", "exif_matrix", "turn"]
-
 # (a, b, c, d), each -1, 0 or 1: a stored pixel (x, y) is shown at (a x + c y, b x + d y).
 Matrix = tuple[int, int, int, int]
 UPRIGHT: Matrix = (1, 0, 0, 1)

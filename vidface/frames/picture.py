@@ -24,8 +24,6 @@ from vidface.frames.demux import READ_ERRORS, Log, Video
 from vidface.frames.frame import MAX_PIXELS, Pixels
 from vidface.frames.orientation import UPRIGHT, Matrix, turn
 
-__all__ = ["SCALING", "PixelAspect", "Shown", "ToRgb", "deinterlace", "display_matrix", "is_hdr", "square"]
-
 # FFmpeg's own default, the fast way: decord and most tools turn 8-bit video into the very same RGB. Interpolating
 # the chroma and rounding instead of truncating differs by 1 level of luma on average and takes 10 times as long.
 SCALING = Interpolation.BICUBIC

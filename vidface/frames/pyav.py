@@ -22,8 +22,6 @@ from vidface.frames.joined import Timeline
 from vidface.frames.picture import PixelAspect, Shown, ToRgb, deinterlace
 from vidface.frames.sampling import sample_by_time
 
-__all__ = ["read_with_pyav"]
-
 
 def read_with_pyav(path: Path, *, fps: float | None, film: bool, report: ReadReport) -> Iterator[Frame]:
     """Read one video file; see ``vidface.frames.read_frames``."""

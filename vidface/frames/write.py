@@ -35,7 +35,6 @@ def write_clip(
     *,
     fps: float = 8.0,
     lossless: bool = False,
-    crf: int = 18,
 ) -> None:
     """Write frames as an h264 mp4. The same frames give the same bytes with the same FFmpeg.
 
@@ -47,7 +46,6 @@ def write_clip(
         fps: frames a second.
         lossless: store the RGB values themselves (h264 without loss); reading gives the same pixels. Otherwise
             yuv420p, BT.709 in limited range, which needs an even height and width.
-        crf: quality of a lossy clip, 0 (best) to 51.
 
     Raises:
         UsageError: no frames, frames that are not uint8 [H, W, 3] or differ in size, an odd size where lossy.
@@ -62,50 +60,43 @@ def write_clip(
         raise UsageError(f"{path}: a lossy clip needs an even width and height, not {width}x{height}")
     try:
         with write_atomic(path) as file:
-            _encode(file, chain([first], rows), Fraction(fps).limit_denominator(100_000), lossless, crf)
+            _encode(file, chain([first], rows), Fraction(fps).limit_denominator(100_000), lossless)
     except (av.error.FFmpegError, OSError) as error:
         raise StoreError(f"{path}: the clip cannot be written: {error}") from error
 
 
-def _encode(file: BinaryIO, frames: Iterable[Pixels], fps: Fraction, lossless: bool, crf: int) -> None:
+def _encode(file: BinaryIO, frames: Iterable[Pixels], fps: Fraction, lossless: bool) -> None:
     """Encode RGB frames to an mp4 in an open file; one thread, and no date or version is written."""
     reformatter = VideoReformatter()
+    quality = {"qp": "0"} if lossless else {"crf": "18", **REPEATABLE}
+    options = {"preset": "veryfast", **quality}
     with (
         av.logging.Capture(),
         av.open(file, "w", format="mp4", container_options={"fflags": "+bitexact"}) as out,
     ):
-        stream: Any = None
+        stream: Any = out.add_stream("libx264rgb" if lossless else "libx264", rate=fps, options=options)
+        stream.pix_fmt = "rgb24" if lossless else "yuv420p"
+        context = stream.codec_context
+        context.thread_count = 1
+        context.time_base = 1 / fps
+        if not lossless:
+            context.colorspace = context.color_primaries = context.color_trc = AVCOL_BT709
+            context.color_range = ColorRange.MPEG
+        shape: tuple[int, ...] | None = None
         for index, pixels in enumerate(frames):
-            if stream is None:
+            if shape is None:
                 shape = pixels.shape
-                codec, quality = (
-                    ("libx264rgb", {"qp": "0"}) if lossless else ("libx264", {"crf": str(crf), **REPEATABLE})
-                )
-                stream = out.add_stream(codec, rate=fps, options={"preset": "veryfast", **quality})
                 stream.height, stream.width = shape[:2]
-                stream.pix_fmt = "rgb24" if lossless else "yuv420p"
-                context = stream.codec_context
-                context.thread_count = 1
-                context.time_base = 1 / fps
-                if not lossless:
-                    context.colorspace = context.color_primaries = context.color_trc = AVCOL_BT709
-                    context.color_range = ColorRange.MPEG
             if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.shape != shape:
                 raise UsageError(
                     f"frame {index} is {pixels.dtype} {list(pixels.shape)}: frames are uint8 [H, W, 3] of one size"
                 )
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             if not lossless:
-                picture = reformatter.reformat(
-                    picture,
-                    format="yuv420p",
-                    dst_colorspace=Colorspace.ITU709,
-                    dst_color_range=ColorRange.MPEG,
-                    interpolation=SCALING,
-                    threads=1,
-                )
+                how: Any = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}
+                how |= {"interpolation": SCALING, "threads": 1}
+                picture = reformatter.reformat(picture, format="yuv420p", **how)
             picture.pts = index
             picture.time_base = 1 / fps
             out.mux(stream.encode(picture))
-        if stream is not None:
-            out.mux(stream.encode(None))
+        out.mux(stream.encode(None))

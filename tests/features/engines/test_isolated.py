@@ -89,7 +89,7 @@ if "vidface.features.engines.decoder" in sys.orig_argv:
         words = task["video_id"].split()
         if "dies-unheard" in words and number and first("unheard"):
             die()
-        say({"begun": True})
+        say({"begun": True} if "mute" not in words else {"faults": [], "lost": False})
         if "dies-once" in words and task["known"] == 0:
             block(1, 2)
             die()
@@ -301,6 +301,11 @@ def test_a_decoder_that_lies_costs_its_video_alone(stand_in: Path, lie: list[Any
         assert times == [1, 2, 3, 4] and not end.lost
 
 
+def test_a_decoder_that_does_not_begin_does_not_start(stand_in: Path) -> None:
+    with Decoders(READING) as decoders, pytest.raises(VidfaceError, match="do not start: signal SIGKILL"):
+        list(decoders.read(Video("mute", Path("a"))))
+
+
 def test_an_error_of_a_lying_decoder_is_one_line(stand_in: Path) -> None:
     (stand_in / "lie").write_text(json.dumps([{"error": "two\nlines \x1b[2J", "usage": False}]))
     with Decoders(READING) as decoders, pytest.raises(VidfaceError) as error:
@@ -427,9 +432,8 @@ def test_a_decoding_process_is_light() -> None:
     assert modules & set(heavy) == set()
 
 
-texts = st.text(
-    st.characters(exclude_categories=[]), max_size=30
-)  # lone surrogates too, as names of files have
+# Lone surrogates too, as names of files have.
+texts = st.text(st.characters(exclude_categories=[]), max_size=30)
 faces = st.integers(0, 5).flatmap(
     lambda n: st.builds(
         FaceRows,

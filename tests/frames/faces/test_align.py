@@ -54,9 +54,8 @@ def test_a_face_is_cut_out_untouched_and_what_lies_beyond_is_black() -> None:
     assert np.array_equal(inside, picture[20:132, 60:172])
     assert np.array_equal(beyond[30:, :70], picture[:82, 130:])
     assert not beyond[:30].any() and not beyond[:, 70:].any()
-    (face,) = align_faces(
-        picture, TEMPLATE[None] + 20, (100, 80), TEMPLATE - (16, 6)
-    )  # other points are said
+    # Other points are given.
+    (face,) = align_faces(picture, TEMPLATE[None] + 20, (100, 80), TEMPLATE - (16, 6))
     assert np.array_equal(face, picture[26:126, 36:116])
 
 

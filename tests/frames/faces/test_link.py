@@ -102,30 +102,19 @@ def test_the_order_of_rows_does_not_matter_and_no_frame_shows_a_track_twice(
         assert len(set(tracks[tracklets == name].tolist())) == 1
 
 
-def test_strangers_of_the_video_set_how_alike_one_person_must_be() -> None:
-    # 0 and 1 are seen together and have cosine 0.8: so 2, which has 0.7 with 0, is not taken for 0.
-    def at(angle: float) -> list[float]:
-        return [np.cos(angle), np.sin(angle)]
-
-    features = np.array([at(0), at(np.arccos(0.8)), at(-np.arccos(0.7))])
-    numbers = np.array([0, 1, 2], np.int32)
-    apart = link_tracks(numbers, np.array([0.0, 0.0, 1.0]), np.ones(3), features)
-    assert apart.tolist() == [0, 1, 2]
-    alone = link_tracks(numbers[[0, 2]], np.array([0.0, 1.0]), np.ones(2), features[[0, 2]])
-    assert alone.tolist() == [0, 0]
-
-
 def test_faces_without_a_usable_feature_are_joined_to_nothing() -> None:
     features = np.array([[1.0, 0.0], [np.nan, 1.0], [0.0, 0.0], [1.0, 0.0]])
     tracks = link_tracks(np.arange(4, dtype=np.int32), np.arange(4) / 8, np.array([1, 5, 4, 1.0]), features)
     assert tracks.tolist() == [2, 0, 1, 2]
 
 
-def test_a_cosine_at_the_threshold_is_enough() -> None:
+def test_a_cosine_at_the_threshold_is_enough_and_half_precision_too() -> None:
     same = np.array([[2.0, 0.0], [5.0, 0.0]])  # a cosine of exactly 1
     numbers, times = np.array([0, 1], np.int32), np.array([0.0, 1.0])
     assert link_tracks(numbers, times, np.ones(2), same, threshold=1.0).tolist() == [0, 0]
     assert link_tracks(numbers, times, np.ones(2), same, threshold=np.nextafter(1, 2)).tolist() == [0, 1]
+    large = np.array([[60000, 60000], [60000, 59000]], np.float16)
+    assert link_tracks(numbers, times, np.ones(2), large).tolist() == [0, 0]
 
 
 def test_of_very_many_tracklets_only_the_largest_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,12 +124,6 @@ def test_of_very_many_tracklets_only_the_largest_are_joined(monkeypatch: pytest.
     assert link_tracks(numbers, times, sizes, same).tolist() == [2, 0, 1, 0, 0]
     monkeypatch.setattr("vidface.frames.faces.link.MOST_JOINED", 2)
     assert link_tracks(numbers, times, sizes, same).tolist() == [3, 0, 2, 0, 1]
-
-
-def test_half_precision_and_large_numbers() -> None:
-    features = np.array([[60000, 60000], [60000, 59000]], np.float16)
-    tracks = link_tracks(np.array([0, 1], np.int32), np.array([0, 1.0]), np.ones(2), features)
-    assert tracks.tolist() == [0, 0]
 
 
 def test_what_a_face_counts_by_hand() -> None:

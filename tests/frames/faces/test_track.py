@@ -117,16 +117,6 @@ def test_a_face_of_another_size_at_the_same_place_is_another() -> None:
     assert found == [0, 0, 1]
 
 
-def test_those_who_leave_and_enter_get_numbers_in_order() -> None:
-    paths = [
-        [*line((60, 60), (0, 0), 6), *[None] * 9],
-        [*[None] * 4, *line((200, 60), (3, 0), 11)],
-        [*[None] * 4, *line((300, 60), (3, 0), 11)],
-        [*[None] * 12, *line((60, 60), (0, 0), 3)],
-    ]
-    assert [next(t for t in track if t is not None) for track in follow(paths)] == [0, 1, 2, 3]
-
-
 def test_a_sure_pair_is_not_broken_for_the_sake_of_a_doubtful_one() -> None:
     """The least total cost would move both faces one on; the first is where it was, to the pixel."""
     tracker = Tracker()

@@ -134,7 +134,8 @@ def _video_rows(
         features, timestamps = features[order], timestamps[order]
     partial = any(kind not in NOTES for kind, _ in faults)
     status = "failed" if not len(features) else "partial" if partial else "ok"
-    filtered = _filtered(counts) if counts else ""
+    named = counts._asdict() if counts else {}
+    filtered = ", ".join(f"{named[name]} {reason}" for name, reason in FILTERED.items() if named.get(name))
     if counts and counts.frames and not len(features):
         kept = f"none of the {counts.found} faces" if counts.found else "no face"
         faults.append(
@@ -150,9 +151,3 @@ def _video_rows(
         for kind, detail in faults
     ]
     return VideoRows(video_id, features, timestamps, status, listed, faces, counts or ())
-
-
-def _filtered(counts: FaceCounts) -> str:
-    """What the filters have left out, by reason; may be empty."""
-    named = counts._asdict()
-    return ", ".join(f"{named[name]} {reason}" for name, reason in FILTERED.items() if named[name])

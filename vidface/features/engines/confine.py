@@ -142,9 +142,8 @@ def _no_calls(libc: ctypes.CDLL) -> None:
         (_RETURN, 0, 0, _SECCOMP_RET_ERRNO | errno.EACCES),
     ]
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
-    told = struct.pack(
-        "@HP", len(program), ctypes.addressof(code)
-    )  # their count, and after a gap their address
+    # Their count, and after a gap their address.
+    told = struct.pack("@HP", len(program), ctypes.addressof(code))
     _call(libc, seccomp, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC, told)
 
 

@@ -47,9 +47,7 @@ def main() -> None:
     if os.getppid() != told["parent"]:  # it was gone before that took effect
         return
     reading = ReadOptions.from_json(told["reading"])
-    with contextlib.suppress(
-        ImportError
-    ):  # the first video that needs it reports that; folders of images do not
+    with contextlib.suppress(ImportError):  # the first video that needs it reports that
         load_decoder(reading.decoder)
     if reading.faces is not None:  # in the time of the start, not of the first video
         from vidface.features.engines.detection import load_detector

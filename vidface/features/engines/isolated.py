@@ -203,7 +203,9 @@ class Decoders:
             fresh, begun, whole = decoder.videos == 0, False, False
             try:
                 decoder.ask(video, taken)
-                begun = decoder.answer(max(START_SECONDS, timeout) if fresh else timeout) is None
+                if decoder.answer(max(START_SECONDS, timeout) if fresh else timeout) is not None:
+                    raise ClosedError
+                begun = True
                 while True:
                     message = decoder.answer(timeout)
                     if isinstance(message, VideoEnd):
@@ -211,10 +213,9 @@ class Decoders:
                         yield message
                         return
                     # Of a decoder that is still itself the rows always are what this run takes.
-                    size, faces = self._reading.input_size, self._reading.faces
-                    if message is None or (faces is None) != (message.faces is None):
+                    if message is None or (self._reading.faces is None) != (message.faces is None):
                         raise ClosedError
-                    if size is not None and message.pixels.shape[1:3] != size:
+                    if self._reading.input_size not in (None, message.pixels.shape[1:3]):
                         raise ClosedError
                     taken += len(message.times)
                     yield message
@@ -223,11 +224,11 @@ class Decoders:
                     return
                 deaths += begun
                 died_at_start += fresh and not begun
-                fault = decoder.fault if begun else None
+                fault = decoder.fault
                 if fault is None and deaths == ATTEMPTS:
-                    detail = f"the {self._what} crashed {ATTEMPTS} times ({decoder.end()})"
-                    fault = "decoder-crashed", detail
-                if fault is not None:
+                    crashed = f"the {self._what} crashed {ATTEMPTS} times"
+                    fault = "decoder-crashed", f"{crashed} ({decoder.end()})"
+                if begun and fault is not None:
                     yield VideoEnd([fault], lost=True)
                     return
             finally:
@@ -298,7 +299,5 @@ def resident_bytes(pid: int) -> int:
 
 def _how(code: int) -> str:
     """How a process ended, from subprocess's code for it."""
-    if code >= 0:
-        return f"exit code {code}"
-    names = {number.value: number.name for number in signal.Signals}
-    return f"signal {names.get(-code, -code)}"
+    names = {-number.value: number.name for number in signal.Signals}
+    return f"exit code {code}" if code >= 0 else f"signal {names.get(code, -code)}"

@@ -19,8 +19,6 @@ from vidface.files.store import offsets_of
 from vidface.manifest.names import NameIndex
 from vidface.manifest.rows import show
 
-__all__ = ["read_arrays"]
-
 _COLUMNS = (["video_id"], ["video_id", "time"])
 _LONGEST_TIME = 1e7  # seconds: 115 days
 

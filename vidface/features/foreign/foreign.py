@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AS_GIVEN", "FPS", "NOT_KNOWN", "Foreign"]
-
 FPS = 8.0  # frames a second of the paper, if a source numbers frames and does not say when they were taken
 AS_GIVEN = "as the index says"  # `Foreign.times_are` if the source has times of its own
 NOT_KNOWN = "not known"  # model, decoder and flip of such features, in the attributes of their file

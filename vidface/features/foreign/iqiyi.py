@@ -27,8 +27,6 @@ from vidface.files.store import offsets_of
 from vidface.files.unpickle import load_plain
 from vidface.manifest.rows import show
 
-__all__ = ["iqiyi_names", "read_iqiyi_features"]
-
 _FIELDS = 5
 _MOST_FRAMES = 10**7  # float32 holds the times of so many
 _NAMES = {"below_min_score": "--min-score", "below_min_quality": "--min-quality"}

@@ -22,20 +22,10 @@ import vidface
 from vidface.errors import StoreError, printable
 from vidface.features.foreign import AS_GIVEN, FPS, NOT_KNOWN, Foreign, read_arrays, read_iqiyi_features
 from vidface.features.rows import halves_warning, left_out, usable_rows
+from vidface.files import store
 from vidface.files.atomic import require_file, sha256_file
 from vidface.files.faults import FAULTS_FILE, faults_of
 from vidface.files.stage_output import stage_output
-from vidface.files.store import (
-    Fault,
-    VideoRows,
-    attribute_of,
-    join_shards,
-    read_attributes,
-    read_features,
-    shard_faults,
-    warnings_of,
-    write_shard,
-)
 from vidface.manifest.manifest import Manifest
 from vidface.manifest.rows import show
 from vidface.runtime import progress
@@ -138,11 +128,11 @@ def _write(
         try:
             foreign = read(work)
             counts, unlisted = Counter(foreign.counts), foreign.unlisted
-            if (
-                counts["read"] and counts["not_in_manifest"] == counts["read"]
-            ):  # spelt otherwise, or another set
+            read_rows = counts["read"]
+            # Ids are spelt otherwise, or it is another set.
+            if read_rows and counts["not_in_manifest"] == read_rows:
                 raise StoreError(
-                    f"{names}: none of the {counts['read']} rows is of a video of {manifest.path}: they are of "
+                    f"{names}: none of the {read_rows} rows is of a video of {manifest.path}: they are of "
                     f"{show(next(iter(unlisted)))} and so on, its ids look like {show(manifest.video_ids[0])}"
                 )
             shards = list(_write_shards(foreign, manifest, work, counts))
@@ -158,29 +148,26 @@ def _write(
                 "times": foreign.times_are,
                 "source_rows": json.dumps(dict(counts)),
                 "program_version": vidface.__version__,
-                **attribute_of(
+                **store.attribute_of(
                     halves_warning(foreign.features, "if the two should be added, add them first")
                 ),
             }
             (work / "vectors").unlink(missing_ok=True)  # room for the output, once the map of it is gone too
             del foreign
+            said = "rows are left out: the manifest has no such video"
             strangers = (
-                _fault(
-                    printable(name),
-                    NOT_LISTED,
-                    f"its {rows} rows are left out: the manifest has no such video",
-                )
+                _fault(printable(name), NOT_LISTED, f"its {rows} {said}")
                 for name, rows in sorted(unlisted.items())
             )
-            out.list_faults(chain(shard_faults(shards), strangers))
-            join_shards(shards, output, made_with)
+            out.list_faults(chain(store.shard_faults(shards), strangers))
+            store.join_shards(shards, output, made_with)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return _result(output, already_done=False)
 
 
 def _read_made_from(features: Path) -> dict[str, Any]:
-    return read_attributes(features, "features")
+    return store.read_attributes(features, "features")
 
 
 def _sha256_of(files: Sequence[Path]) -> str:
@@ -206,13 +193,13 @@ def _write_shards(foreign: Foreign, manifest: Manifest, work: Path, counts: Coun
             stop = min(max(last, start + 1), start + SHARD_VIDEOS, videos)
             shard = work / f"shard-{start:09d}.h5"
             rows = [_video(foreign, i, manifest.video_ids[i], counts) for i in range(start, stop)]
-            write_shard(shard, rows, foreign.features.shape[1], foreign.dtype)
+            store.write_shard(shard, rows, foreign.features.shape[1], foreign.dtype)
             yield shard
             advance(stop - start)
             start = stop
 
 
-def _video(foreign: Foreign, i: int, video_id: str, counts: Counter[str]) -> VideoRows:
+def _video(foreign: Foreign, i: int, video_id: str, counts: Counter[str]) -> store.VideoRows:
     """The rows of one video, without those that hold NaN or infinity, or nothing but zeros."""
     rows = foreign.order[foreign.offsets[i] : foreign.offsets[i + 1]]
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, and is left out
@@ -225,15 +212,15 @@ def _video(foreign: Foreign, i: int, video_id: str, counts: Counter[str]) -> Vid
     partial = any(kind != "filtered" for kind, _ in faults)
     status = "failed" if not usable.any() else "partial" if partial else "ok"
     listed = [_fault(video_id, kind, detail) for kind, detail in faults]
-    return VideoRows(video_id, features[usable], foreign.times[rows][usable], status, listed)
+    return store.VideoRows(video_id, features[usable], foreign.times[rows][usable], status, listed)
 
 
-def _fault(video: str, kind: str, detail: str) -> Fault:
+def _fault(video: str, kind: str, detail: str) -> store.Fault:
     return {"video": video, "stage": STAGE, "kind": kind, "detail": printable(detail)}
 
 
 def _result(output: Path, *, already_done: bool) -> FeaturesResult:
-    info = read_features(output)
+    info = store.read_features(output)
     mine = faults_of(output)
     counts: Any = info.attributes.get("source_rows", "{}")
     return FeaturesResult(
@@ -246,5 +233,5 @@ def _result(output: Path, *, already_done: bool) -> FeaturesResult:
         counts=json.loads(counts),
         unlisted=[fault["video"] for fault in mine if fault["kind"] == NOT_LISTED],
         already_done=already_done,
-        warnings=warnings_of(output, info.attributes),
+        warnings=store.warnings_of(output, info.attributes),
     )

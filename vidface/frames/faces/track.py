@@ -19,8 +19,6 @@ from vidface.frames.faces.align import opencv
 from vidface.frames.faces.faces import Faces
 from vidface.frames.frame import Pixels
 
-__all__ = ["PATIENCE", "Tracker"]
-
 Array = npt.NDArray[np.float64]
 
 PATIENCE = 0.5  # seconds for which a tracklet may be without a face and still go on
@@ -93,8 +91,11 @@ class Tracker:
         cost = _costs(self._alive, found)
         while cost.size and cost.min() < _LIMIT:
             old, new = map(int, np.unravel_index(int(cost.argmin()), cost.shape))
-            _go_on(self._alive[old], found[new])
-            self._alive[old] = found[new]
+            last, face = self._alive[old], found[new]
+            wait = face.time - last.time
+            face.tracklet = last.tracklet
+            face.speed = (face.centre - last.centre) / wait if wait > 0 else last.speed
+            self._alive[old] = face
             cost[old, :] = cost[:, new] = np.inf
         for face in found:
             if face.tracklet < 0:
@@ -145,10 +146,3 @@ def _costs(alive: list[_Seen], found: list[_Seen]) -> Array:
         + (1 - colours) / _COLOURS
         + (1 - pictures) / _PICTURE
     )
-
-
-def _go_on(last: _Seen, face: _Seen) -> None:
-    """Give a face the tracklet of another, and its speed."""
-    wait = face.time - last.time
-    face.tracklet = last.tracklet
-    face.speed = (face.centre - last.centre) / wait if wait > 0 else last.speed

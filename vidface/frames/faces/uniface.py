@@ -23,8 +23,6 @@ from vidface.frames.faces.faces import Detect, Faces, check_frame, sound_faces
 from vidface.frames.faces.weights import Known, Weights, find_weights, weights_folder
 from vidface.frames.frame import Pixels
 
-__all__ = ["find_uniface_weights", "open_uniface"]
-
 
 def find_uniface_weights(name: str) -> Weights:
     """Weights of a uniface detector, such as ``scrfd_500m``, in vidface's folder of weights or in uniface's own.

@@ -12,8 +12,6 @@ from typing import NamedTuple
 from vidface.errors import ModelError
 from vidface.files.atomic import require_regular, sha256_file
 
-__all__ = ["Known", "Weights", "find_weights", "weights_folder", "weights_of_user"]
-
 
 class Known(NamedTuple):
     """A file of weights that is known by its content: its makers' name for it, and its source with the licence."""

@@ -14,8 +14,6 @@ from vidface.frames.faces.search import DOUBTFUL, Rows, search_faces
 from vidface.frames.faces.weights import Known
 from vidface.frames.frame import Pixels
 
-__all__ = ["KNOWN", "open_yunet"]
-
 _SOURCE = "https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet (MIT licence)"
 KNOWN = [
     Known(f"face_detection_yunet_{version}.onnx", sha256, _SOURCE)
