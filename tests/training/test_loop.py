@@ -171,21 +171,13 @@ def test_gradients_are_cut_to_the_norm(tmp_path: Path, people: Path) -> None:
     assert moved[0.0] > 5 * moved[1e-2]
 
 
-@pytest.mark.parametrize("checkpoint_steps", [None, 1])
-def test_a_loss_that_is_not_finite(tmp_path: Path, people: Path, checkpoint_steps: int | None) -> None:
-    fields = {} if checkpoint_steps is None else {"checkpoint_steps": checkpoint_steps}
+def test_a_loss_that_is_not_finite_spoils_no_checkpoint(tmp_path: Path, people: Path) -> None:
     wild = STAGE.replace("0.05", "1e30") + "clip_norm = 0.0\n"
-    with pytest.raises(UsageError) as raised:
-        trained(tmp_path, people, wild, **fields)
-    batch = 4 if checkpoint_steps is None else 2
-    assert str(raised.value).startswith(
-        f"stage first, epoch 1, batch {batch}: loss is nan, arcface is nan: lower its "
-    )
-    assert "\n" not in str(raised.value)
-    last = tmp_path / "out" / "1-first" / "last_checkpoint.safetensors"
-    assert last.exists() == (checkpoint_steps is not None)
-    if last.exists():
-        assert state(last)["step"] == 1, "nothing that is spoilt is kept"
+    with pytest.raises(
+        UsageError, match=r"^stage first, epoch 1, batch 2: loss is nan, arcface is nan: lower its "
+    ):
+        trained(tmp_path, people, wild, checkpoint_steps=1)
+    assert state(tmp_path / "out" / "1-first" / "last_checkpoint.safetensors")["step"] == 1
 
 
 def test_weights_that_are_not_finite(tmp_path: Path, people: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,23 +102,11 @@ def test_the_first_images_of_a_held_out_person_are_kept_in_order() -> None:
 @pytest.mark.parametrize(
     ("count", "people", "said"),
     [
-        (
-            3,
-            People(min_images=4, validation=0.2),
-            "^the set: 0 people with 4 images or more are left to train on: ",
-        ),
-        (
-            1,
-            People(min_images=1, validation=0.2),
-            "^the set: people.validation holds out nobody with two images",
-        ),
-        (
-            3,
-            People(validation=0.2, test=1e-9),
-            "^the set: people.test holds out nobody with two images: raise it$",
-        ),
+        (3, {"min_images": 4}, "^the set: 0 people with 4 images or more are left to train on: "),
+        (1, {"min_images": 1}, "^the set: people.validation holds out nobody with two images"),
+        (3, {"test": 1e-9}, "^the set: people.test holds out nobody with two images: raise it$"),
     ],
 )
-def test_sets_that_are_of_no_use(count: int, people: People, said: str) -> None:
+def test_sets_that_are_of_no_use(count: int, people: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        divide(image_set(dict.fromkeys(NAMES, count)), people, 0)
+        divide(image_set(dict.fromkeys(NAMES, count)), People(validation=0.2, **people), 0)

@@ -28,6 +28,7 @@ from vidface.training.validation import held_out, measure
 NAMES = ["arcface", "combined", "svgs", "intra-inter", "class-balanced", "pk4", "semi-hard"]
 FOLDERS = [f"{number}-{name}" for number, name in enumerate(NAMES, 1)]
 STAGE = '[[stage]]\nname = "first"\nepochs = 1\nbatch_size = 20\nlearning_rate = 0.05\n'
+PEOPLE = {"min_images": 2, "validation": 0.25, "test": 0.25}
 TWO = STAGE + '[[stage]]\nname = "second"\n'
 
 
@@ -204,12 +205,8 @@ def test_one_stage_alone(tmp_path: Path, people: Path) -> None:
         (STAGE, {"seed": 2}, "seed was 1, now 2"),
         (STAGE, {"architecture": {**NETWORK, "head": 8}}, "architecture was "),
         (STAGE, {"choose": "accuracy"}, "choose was tpr, now accuracy"),
-        (STAGE, {"people": {"min_images": 2, "validation": 0.2, "test": 0.25}}, "images was "),
-        (
-            STAGE,
-            {"people": {"min_images": 2, "validation": 0.25, "test": 0.25, "images_per_person": 4}},
-            "validation was ",
-        ),
+        (STAGE, {"people": {**PEOPLE, "validation": 0.2}}, "images was "),
+        (STAGE, {"people": {**PEOPLE, "images_per_person": 4}}, "validation was "),
     ],
 )
 def test_a_changed_recipe_is_refused(

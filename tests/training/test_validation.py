@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +67,7 @@ def noisy(faces: Faces) -> Faces:
     """The people hardly to be reported apart, or all numbers would be 1."""
     noise = np.random.default_rng(3).normal(0, 90, (len(faces.pixels), 4, 4, 3))
     rough = faces.pixels + noise.repeat(8, axis=1).repeat(8, axis=2)
-    pixels = np.clip(rough, 0, 255).astype(np.uint8)
-    return Faces(pixels, faces.labels, faces.first, faces.second, faces.same)
+    return replace(faces, pixels=np.clip(rough, 0, 255).astype(np.uint8))
 
 
 @pytest.mark.parametrize("scale", [(127.5, 128.0), (0.0, 255.0), (123.7, 58.4)])
@@ -76,9 +76,8 @@ def test_measured_as_numpy_and_sklearn_do(scale: tuple[float, float]) -> None:
     faces = noisy(held_out(image_set(14, 6), SIZE, 4))
     network = Cells().train()
     mean, std = scale
-    found = (
-        measure(network, faces, CPU) if mean == 127.5 else measure(network, faces, CPU, mean=mean, std=std)
-    )
+    given = {} if mean == 127.5 else {"mean": mean, "std": std}
+    found = measure(network, faces, CPU, **given)
     assert not network.training
     unit = by_hand(faces, mean, std)
     distances = ((unit[faces.first] - unit[faces.second]) ** 2).sum(axis=1)
@@ -127,18 +126,12 @@ def test_the_list_of_pairs_is_as_long_as_lfws(monkeypatch: pytest.MonkeyPatch) -
     assert faces.same.tolist() == [True, False] * 20
 
 
-@pytest.mark.parametrize(
-    ("people", "each", "counts"),
-    [(1, 9, "0 pairs of one person and 0"), (2, 3, None), (2, 2, "2 pairs of one person and 2")],
-)
-def test_too_few_pairs_for_ten_folds(people: int, each: int, counts: str | None) -> None:
-    if counts is None:
-        assert len(held_out(image_set(people, each), SIZE, 0).same) == 12
-        return
-    with pytest.raises(
-        UsageError, match=f"the set: the held-out people: {counts} of two are too few for ten folds"
-    ):
+@pytest.mark.parametrize(("people", "each", "counts"), [(1, 9, (0, 0)), (2, 2, (2, 2))])
+def test_too_few_pairs_for_ten_folds(people: int, each: int, counts: tuple[int, int]) -> None:
+    said = "the set: the held-out people: {} pairs of one person and {} of two are too few for ten folds"
+    with pytest.raises(UsageError, match=said.format(*counts)):
         held_out(image_set(people, each), SIZE, 0)
+    assert len(held_out(image_set(2, 3), SIZE, 0).same) == 12
 
 
 def test_too_many_images_to_list_their_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def read_face(images: ImageSet, index: int, size: tuple[int, int]) -> NDArray[np
     return pixels
 
 
+@dataclass(frozen=True, eq=False)
 class Batches(Dataset[tuple[NDArray[np.uint8], NDArray[np.int64], list[Fault]]]):
     """The batches of one epoch, each an item: (images uint8 [B, H, W, 3], labels int64 [B], faults).
 
@@ -52,23 +54,18 @@ class Batches(Dataset[tuple[NDArray[np.uint8], NDArray[np.int64], list[Fault]]])
     second time in its place, so that the batch keeps its size. Where none can be used the batch is empty: an error
     raised here would lose its kind on the way out of a worker process.
 
-    Args:
-        images: where they come from.
-        batches: int64 [steps, B].
+    Attributes:
+        batches: int64 [steps, B], indices of images.
         size: (height, width) that every image must have.
         how: augmentation.
         seed: with the number of the batch it decides all changes.
     """
 
-    def __init__(
-        self,
-        images: ImageSet,
-        batches: NDArray[np.int64],
-        size: tuple[int, int],
-        how: Augmentation,
-        seed: list[int],
-    ) -> None:
-        self.images, self.batches, self.size, self.how, self.seed = images, batches, size, how, seed
+    images: ImageSet
+    batches: NDArray[np.int64]
+    size: tuple[int, int]
+    how: Augmentation
+    seed: list[int]
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -105,6 +105,8 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
                 **({} if start is None or number else {"weights": start.sha256}),
                 "stage_before": "none" if before is None else sha256_file(before),
             }
+            if world.rank == 0:
+                _clear(folder)
             skipped = only is not None and stage.name != only
             if (folder / "stage.json").exists():
                 result = read_json(folder / "stage.json")
@@ -118,8 +120,6 @@ def train(path: Path, *, only: str | None, say: Say) -> dict[str, Any]:
                 break
             else:
                 folder.mkdir(parents=True, exist_ok=True)
-                if world.rank == 0:
-                    _clear(folder)
                 begun = start if before is None else of_checkpoint(before)
                 trained = train_stage(setting, number, folder, begun, made_with)
                 result = _finished(setting, number, folder, trained, test, made_with)
@@ -150,9 +150,9 @@ def _prepared(recipe: TrainingRecipe, world: World) -> Iterator[None]:
 
 
 def _clear(folder: Path) -> None:
-    """Take away what a killed run was writing."""
-    for partial in folder.glob(".*.part*"):
-        partial.unlink(missing_ok=True)
+    """Take away what a killed run was writing, and its lock on what it had just written."""
+    for left in (*folder.glob(".*.part*"), *folder.glob(".stage.json.lock")):
+        left.unlink(missing_ok=True)
 
 
 def _refuse_batches(recipe: TrainingRecipe, images: ImageSet, world: World) -> None:

@@ -124,44 +124,31 @@ def test_labels_of_cut_records(first: bytes, last: bytes, content: bytes, tmp_pa
     assert images.identities == ("5",) and images.read(0) == content and images.problems == ()
 
 
+HEAD, TWO, IMAGE = (0, payload(2, 3)), (0, payload(2, 4)), (1, payload(0, content=b"a"))
+NO_RANGE = "record 2: .* is not a range"
 FAULTS: dict[str, tuple[list[tuple[int, bytes]], str]] = {
-    "a person's record is missing": (
-        [(0, payload(2, 4)), (1, payload(0, content=b"a")), (2, payload(1, 2))],
-        "record 3 describes",
-    ),
-    "an image is missing": (
-        [(0, payload(2, 3)), (1, payload(0, content=b"a")), (2, payload(1, 8))],
-        "list 7 images",
-    ),
+    "a person's record is missing": ([TWO, IMAGE, (2, payload(1, 2))], "record 3 describes"),
+    "an image is missing": ([HEAD, IMAGE, (2, payload(1, 8))], "list 7 images"),
     "an image number is missing": (
-        [(0, payload(2, 3)), (1, payload(0, content=b"a")), (2, payload(8, 9))],
+        [HEAD, IMAGE, (2, payload(8, 9))],
         "record 2 lists record 8 as an image, but",
     ),
     "one image of two people": (
-        [(0, payload(2, 4)), (1, payload(0, content=b"a")), (2, payload(1, 2)), (3, payload(1, 2))],
+        [TWO, IMAGE, (2, payload(1, 2)), (3, payload(1, 2))],
         "record 1 is an image of two people",
     ),
-    "a range backwards": (
-        [(0, payload(2, 3)), (2, payload(4, 1))],
-        r"record 2: \(4\.0, 1\.0\) is not a range",
-    ),
-    "a range of halves": ([(0, payload(2, 3)), (2, payload(1, 2.5))], "record 2: .* is not a range"),
+    "a range backwards": ([HEAD, (2, payload(4, 1))], r"record 2: \(4\.0, 1\.0\) is not a range"),
+    "a range of halves": ([HEAD, (2, payload(1, 2.5))], NO_RANGE),
     "a range that is not a number": (
         [(0, payload(float("nan"), 3)), (2, payload(1, 2))],
-        "record 0: .* is not a range",
+        "record 0: .* not a range",
     ),
-    "a range beyond all numbers": (
-        [(0, payload(2, 3)), (2, payload(1, 1e30))],
-        "record 2: .* is not a range",
-    ),
-    "a person's record that is an image": (
-        [(0, payload(2, 3)), (2, payload(1, content=b"a"))],
-        "record 2: .* is not a range",
-    ),
+    "a range beyond all numbers": ([HEAD, (2, payload(1, 1e30))], NO_RANGE),
+    "a person's record that is an image": ([HEAD, (2, payload(1, content=b"a"))], NO_RANGE),
     "half a label": ([(1, payload(0.5, content=b"a"))], r"record 1: its label 0\.5 is not"),
     "a negative label": ([(1, payload(-1, content=b"a"))], "record 1: its label"),
     "more labels than bytes": (
-        [(1, struct.pack("<IfQQ", 9, 0, 0, 0) + b"only a few")],
+        [(1, struct.pack("<IfQQ", 9, 0, 0, 0) + b"x")],
         "record 1: its header promises 9 labels",
     ),
     "no header": ([(1, b"short")], "record 1: 5 bytes are too few"),
