@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import Ran, vidface, write_manifest
+
+from vidface.errors import UsageError
+from vidface.manifest.manifest import Manifest
+from vidface.scores.metrics.listed_pairs import fpr_fraction
+from vidface.scores.protocols.lfrc import check_targets
+from vidface.scores.protocols.open_set_numbers import open_set_numbers
 
 Row = tuple[str, str, str]
 USUAL: list[Row] = [
@@ -123,3 +130,37 @@ def test_one_video_on_each_side(score: Callable[..., Ran]) -> None:
     assert result["rank1"] == 1.0 and set(result["fnir@fpir"].values()) == {None}
     result = score([USUAL[0], USUAL[8]], "--json").json
     assert result["rank1"] is None and result["counts"]["non_mated_searches"] == 1
+
+
+@pytest.mark.parametrize("target", ["1e-99999999999", "1E-9999", "1e-1_000_000", "0." + "0" * 100 + "1"])
+def test_targets_whose_exponent_is_absurd(target: str) -> None:
+    """They are not written out; small ones stay."""
+    with pytest.raises(ValueError, match="above 0 and below 1"):
+        fpr_fraction(target)
+    with pytest.raises(UsageError, match="is not a rate above 0 and below 1"):
+        check_targets(["1e-3", target])
+    check_targets(["1e-30", "1/3", "1E-4", "0.999"])
+    assert fpr_fraction("1/3") * 3 == fpr_fraction("1e-30") * 10**30 == 1
+
+
+def test_one_long_name_takes_no_room_for_all_videos() -> None:
+    videos, letters = 20_000, 1_000
+    people = [f"p{i // 2 % 50}" for i in range(videos)]
+    splits = ["train" if i % 2 else "val" for i in range(videos)]
+    people[2], splits[4] = "p" * letters, "s" * letters
+    names = [f"v{i}" for i in range(videos)]
+    rows = np.zeros((videos, 4), np.float32)
+    rows[np.arange(videos), np.arange(videos) % 4] = 1
+
+    def numbers(count: int) -> None:
+        columns = (column[:count] for column in (names, names, people, splits))
+        open_set_numbers(rows[:count], Manifest(Path("set.csv"), Path(), *columns, ""), ["1e-1"])
+
+    numbers(200)
+    tracemalloc.start()
+    try:
+        numbers(videos)
+        # Four times as much if each takes such room.
+        assert tracemalloc.get_traced_memory()[1] < videos * letters
+    finally:
+        tracemalloc.stop()
