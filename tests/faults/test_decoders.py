@@ -26,13 +26,13 @@ from command_line import (
     frames_of,
     pooling_model,
     read_features,
-    read_lines,
     vidface,
     vidface_process,
     write_manifest,
     write_video,
 )
-from processes import python_path
+from fault_material import Extracted, left_by
+from processes import children_of, python_path
 
 FRAMES = 40  # more than a block: frames of a video that fails have been handed out before
 GOOD_FRAMES = 5
@@ -49,12 +49,6 @@ os.ftruncate(large, 1 << 26)
 
 def tell(what):
     ctypes.CDLL(None).prctl(15, what)  # PR_SET_NAME
-
-def crash():
-    ctypes.string_at(0)
-
-def exit():
-    os._exit(3)
 
 def raise_():
     raise RuntimeError("a decoder with\\n two lines")
@@ -85,10 +79,12 @@ def chatter():
 def lead_astray():
     import vidface.features.engines.reading as reading
     read = reading.read_frames
+    ways = {"crash": lambda: ctypes.string_at(0), "exit": lambda: os._exit(3), "raise": raise_, "hang": hang}
+    ways |= {"memory": memory, "killed": killed, "chatter": chatter}
     def read_frames(path, **options):
         for index, frame in enumerate(read(path, **options)):
-            if index == 33 and path.stem in ("crash", "exit", "raise", "hang", "memory", "killed", "chatter"):
-                globals()[path.stem.replace("raise", "raise_")]()
+            if index == 33 and path.stem in ways:
+                ways[path.stem]()
             yield frame
     reading.read_frames = read_frames
 
@@ -103,16 +99,6 @@ class Set(NamedTuple):
     manifest: Path
     model: Path
     whole: Path
-
-
-class Bad(NamedTuple):
-    """What is left of the run with bad decoders."""
-
-    ran: Ran
-    features: Path
-    status: dict[str, str]
-    rows: dict[str, np.ndarray]
-    faults: dict[str, dict[str, str]]
 
 
 def astray(folder: Path, program: str = ASTRAY) -> dict[str, str]:
@@ -149,25 +135,12 @@ def only_progress(err: str) -> bool:
     return all(line.startswith("extract: ") for line in err.splitlines())
 
 
-def processes_of(parent: int) -> list[int]:
-    """The ids of all processes that a process has started and that are still there."""
+def processes_of(parent: int, name: str = "") -> list[int]:
+    """The processes that a process has started and that are still there, or have told by their name where they are."""
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent:
-            found.append(int(stat.parent.name))
-    return found
-
-
-def named(parent: int, name: str) -> list[int]:
-    """Those of them that have told by their name where they are."""
-    found = []
-    for pid in processes_of(parent):
+    for pid, _ in children_of(parent):
         with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/comm").read_text() == f"{name}\n":
+            if not name or Path(f"/proc/{pid}/comm").read_text() == f"{name}\n":
                 found.append(pid)
     return found
 
@@ -192,73 +165,47 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Set:
 
 
 @pytest.fixture(scope="module")
-def bad(tmp_path_factory: pytest.TempPathFactory, clips: Set) -> Bad:
+def bad(tmp_path_factory: pytest.TempPathFactory, clips: Set) -> tuple[Extracted, Path]:
     """One run in which every bad video meets its decoder; the process that waits is killed from outside."""
     root = tmp_path_factory.mktemp("bad")
-    env = astray(root / "astray")
-    features = root / "features.h5"
+    env, features = astray(root / "astray"), root / "features.h5"
     options = ("--model", clips.model, "--workers", 2, "--decoder-timeout", 4, "--json")
     process = start(env, "extract", clips.manifest, "-o", features, *options)
-    (waiting,) = wait_for(lambda: named(process.pid, "waits"))
+    (waiting,) = wait_for(lambda: processes_of(process.pid, "waits"))
     os.kill(waiting, signal.SIGKILL)
     out, err = process.communicate(timeout=120)
-    ids, status, rows = read_features(features)
-    assert ids == ORDER
-    lines = read_lines(root / "faults.jsonl")
-    faults = {fault["video"]: fault for fault in lines}
-    assert len(faults) == len(lines)
-    return Bad(
-        Ran(process.returncode, out, err),
-        features,
-        dict(zip(ids, status, strict=True)),
-        dict(zip(ids, rows, strict=True)),
-        faults,
-    )
+    return left_by(Ran(process.returncode, out, err), features), features
 
 
-def check_lost(bad: Bad, name: str, kind: str, detail: str) -> None:
-    assert (bad.status[name], len(bad.rows[name])) == ("failed", 0)
-    assert (bad.faults[name]["stage"], bad.faults[name]["kind"]) == ("extract", kind)
-    assert bad.faults[name]["detail"] == detail
+LOST = {
+    "crash": ("decoder-crashed", "the decoder crashed 2 times (signal SIGSEGV)"),
+    "exit": ("decoder-crashed", "the decoder crashed 2 times (exit code 3)"),
+    "raise": ("decoder-crashed", "the decoder failed: RuntimeError: a decoder with two lines"),
+    "hang": ("decoder-hung", "no frame for 4 s: the decoder was stopped"),
+    "memory": ("decoder-memory", "the decoder took more than 4 GB and was stopped"),
+}
 
 
-def test_decoder_crashes(bad: Bad) -> None:
-    check_lost(bad, "crash", "decoder-crashed", "the decoder crashed 2 times (signal SIGSEGV)")
+@pytest.mark.parametrize("name", LOST)
+def test_a_bad_decoder_costs_its_video(bad: tuple[Extracted, Path], name: str) -> None:
+    left, _ = bad
+    assert (left.status[name], len(left.rows[name]), left.faults[name]) == ("failed", 0, [LOST[name]])
 
 
-def test_decoder_ends_its_process(bad: Bad) -> None:
-    check_lost(bad, "exit", "decoder-crashed", "the decoder crashed 2 times (exit code 3)")
-
-
-def test_decoder_raises_what_it_should_not(bad: Bad) -> None:
-    detail = "the decoder failed: RuntimeError: a decoder with two lines"
-    check_lost(bad, "raise", "decoder-crashed", detail)
-
-
-def test_decoder_hangs(bad: Bad) -> None:
-    check_lost(bad, "hang", "decoder-hung", "no frame for 4 s: the decoder was stopped")
-
-
-def test_decoder_eats_the_memory(bad: Bad) -> None:
-    check_lost(bad, "memory", "decoder-memory", "the decoder took more than 4 GB and was stopped")
-
-
-def test_the_other_videos_do_not_notice(bad: Bad, clips: Set) -> None:
+def test_the_other_videos_do_not_notice(bad: tuple[Extracted, Path], clips: Set) -> None:
     """Nor does one whose decoder was killed from outside in its middle, nor one whose decoder prints."""
-    lost = {"crash", "exit", "raise", "hang", "memory"}
-    assert set(bad.faults) == lost and bad.ran.code == 1
-    assert only_progress(bad.ran.err)
-    assert bad.ran.json["status"] == {"ok": len(ORDER) - len(lost), "failed": len(lost)}
+    left, features = bad
+    assert {*left.faults} == {*LOST} and left.ran.code == 1 and only_progress(left.ran.err)
+    assert left.ran.json["status"] == {"ok": len(ORDER) - len(LOST), "failed": len(LOST)}
     ids, status, rows = read_features(clips.whole)
-    assert set(status) == {"ok"}
+    assert ids == [*left.status] == ORDER and set(status) == {"ok"}
     for person, (name, row) in enumerate(zip(ids, rows, strict=True)):
         frames = frames_of(person, FRAMES if name in BAD else GOOD_FRAMES)
         assert np.allclose(row, cells_of(frames), atol=1e-5)
-        if name not in lost:
-            assert bad.status[name] == "ok"
-            assert np.array_equal(bad.rows[name], row)
-    with h5py.File(clips.whole) as whole, h5py.File(bad.features) as file:
-        kept = np.repeat([name not in lost for name in ids], [len(row) for row in rows])
+        if name not in LOST:
+            assert left.status[name] == "ok" and np.array_equal(left.rows[name], row)
+    with h5py.File(clips.whole) as whole, h5py.File(features) as file:
+        kept = np.repeat([name not in LOST for name in ids], [len(row) for row in rows])
         assert np.array_equal(file["timestamps"][:], whole["timestamps"][:][kept])
 
 
@@ -267,7 +214,7 @@ def test_killed_while_a_decoder_hangs(tmp_path: Path, clips: Set) -> None:
     env = astray(tmp_path / "astray")
     features = tmp_path / "features.h5"
     process = start(env, "extract", clips.manifest, "-o", features, "--model", clips.model, "--workers", 2)
-    wait_for(lambda: named(process.pid, "hangs"))
+    wait_for(lambda: processes_of(process.pid, "hangs"))
     decoders = processes_of(process.pid)
     assert len(decoders) == 2
     process.kill()
@@ -283,44 +230,36 @@ def test_stopped_while_a_decoder_hangs(tmp_path: Path, clips: Set, number: int, 
     env = astray(tmp_path / "astray")
     output = tmp_path / "features.h5"
     process = start(env, "extract", clips.manifest, "-o", output, "--model", clips.model, "--workers", 2)
-    wait_for(lambda: named(process.pid, "hangs"))
+    wait_for(lambda: processes_of(process.pid, "hangs"))
     decoders = processes_of(process.pid)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)  # the decoder would hang for much longer
     assert (process.returncode, out) == (code, "")
     assert only_progress(err.rpartition("\n\nstopped: ")[0]) and err.count("stopped: ") == 1
     assert not any(map(alive, decoders))
-    assert [
-        path.name for path in tmp_path.iterdir() if path.name.startswith(".")
-    ] == []  # no lock, no half file
+    assert not list(tmp_path.glob(".*"))  # no lock, no half file
 
 
-@pytest.mark.parametrize(
-    ("program", "said"),
-    [
-        ("print('no room here', file=sys.stderr); os._exit(7)", "no room here"),
-        ("os._exit(7)", "exit code 7"),
-        ("os.kill(os.getpid(), 9)", "signal SIGKILL"),
-    ],
-    ids=["says why", "says nothing", "is killed"],
-)
-def test_decoding_processes_do_not_start(tmp_path: Path, clips: Set, program: str, said: str) -> None:
+NO_START = "import os, sys\nif 'vidface.features.engines.decoder' in sys.orig_argv: "
+NO_DECODERS = {
+    "says why": ("print('no room here', file=sys.stderr); os._exit(7)", "no room here"),
+    "says nothing": ("os._exit(7)", "exit code 7"),
+    "is killed": ("os.kill(os.getpid(), 9)", "signal SIGKILL"),
+    "is not there": ("pass\nsys.modules['av'] = None", "decoder pyav cannot be loaded: "),
+}
+
+
+@pytest.mark.parametrize("case", NO_DECODERS)
+def test_decoding_processes_do_not_start(tmp_path: Path, clips: Set, case: str) -> None:
     """That is one error of the run, not a fault of each of its videos."""
-    whole = f"import os, sys\nif 'vidface.features.engines.decoder' in sys.orig_argv: {program}\n"
-    env = astray(tmp_path / "astray", whole)
-    output = tmp_path / "features.h5"
-    ran = vidface_process("extract", clips.manifest, "-o", output, "--model", clips.model, code=1, env=env)
-    assert f"decoding processes do not start: {said}: " in ran.error and "--workers 0" in ran.error
-    assert not (tmp_path / "faults.jsonl").exists() and not output.exists()
-
-
-def test_decoder_cannot_be_loaded(tmp_path: Path, clips: Set) -> None:
-    env = astray(tmp_path / "astray", "import sys\nsys.modules['av'] = None\n")
-    output = tmp_path / "features.h5"
-    for workers in (0, 2):
-        options = ("--model", clips.model, "--workers", workers)
-        ran = vidface_process("extract", clips.manifest, "-o", output, *options, code=1, env=env)
-        assert "decoder pyav cannot be loaded: " in ran.error
+    program, said = NO_DECODERS[case]
+    env, output = astray(tmp_path / "astray", f"{NO_START}{program}\n"), tmp_path / "features.h5"
+    for workers in (0, 2) if case == "is not there" else (2,):
+        words = ("extract", clips.manifest, "-o", output, "--model", clips.model, "--workers", workers)
+        error = vidface_process(*words, code=1, env=env).error
+        assert said in error
+        if case != "is not there":
+            assert f"decoding processes do not start: {said}: " in error and "--workers 0" in error
     assert not (tmp_path / "faults.jsonl").exists() and not output.exists()
 
 

@@ -67,35 +67,30 @@ class Found(NamedTuple):
     attributes: dict[str, object]
 
 
+FILTERS = ("--min-face", 100, "--max-yaw", 10, "--min-sharpness", 1)
+DETECT = ("--faces", "detect")
+
+
 def read_found(path: Path) -> Found:
     with h5py.File(path) as file:
         ids = [text.decode() for text in file["video_ids"][:]]
         columns = file["face_counts"].attrs["columns"].split(",")
         assert tuple(columns) == COLUMNS
         names = ("features", "timestamps", "boxes", "points", "scores", "sharpness", "tracks")
-        arrays = {
-            video: {name: file[name][start:stop] for name in names}
-            for video, (start, stop) in zip(ids, pairwise(file["offsets"][:]), strict=True)
-        }
+        arrays = [
+            {name: file[name][start:stop] for name in names} for start, stop in pairwise(file["offsets"][:])
+        ]
         status = [text.decode() for text in file["status"][:]]
         counts = [dict(zip(columns, row, strict=True)) for row in file["face_counts"][:].tolist()]
-        return Found(
-            arrays,
-            dict(zip(ids, status, strict=True)),
-            dict(zip(ids, counts, strict=True)),
-            dict(file.attrs),
-        )
+        by_video = [dict(zip(ids, values, strict=True)) for values in (arrays, status, counts)]
+        return Found(*by_video, dict(file.attrs))
 
 
 def people(*persons: int, count: int = 6, word: int = 0) -> np.ndarray:
     """A clip in which each person has a band; ``word`` stands in its fifth frame."""
     pictures = [frames_of(person, count) for person in persons]
-    return np.array(
-        [
-            frame_of([Face(band, own[i]) for band, own in enumerate(pictures)], word if i == 4 else 0)
-            for i in range(count)
-        ]
-    )
+    bands = [[Face(band, own[i]) for band, own in enumerate(pictures)] for i in range(count)]
+    return np.array([frame_of(faces, word if i == 4 else 0) for i, faces in enumerate(bands)])
 
 
 def filtered_clip() -> np.ndarray:
@@ -107,9 +102,8 @@ def filtered_clip() -> np.ndarray:
     flat = np.full_like(whole[3], 90)
     both = np.full_like(small, 90)
     both[0, 0, 0] = TURNED_RED
-    return np.array(
-        [frame_of([Face(0, picture)]) for picture in (whole[0], small, turned, flat, both, whole[5])]
-    )
+    shown = (whole[0], small, turned, flat, both, whole[5])
+    return np.array([frame_of([Face(0, picture)]) for picture in shown])
 
 
 @pytest.fixture(scope="module")
@@ -134,13 +128,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Set:
     return Set(root, manifest, pooling_model(root / "cells.onnx"), weights, env)
 
 
-def extract(clips: Set, output: Path, *options: object, code: int, manifest: Path | None = None) -> Ran:
-    return vidface_process(
-        *("extract", manifest or clips.manifest, "-o", output, "--model", clips.model),
-        *("--detector-weights", clips.weights, *options),
-        code=code,
-        env=clips.env,
-    )
+def extract(clips: Set, output: Path, *options: object, code: int, listed: tuple[str, ...] = ()) -> Ran:
+    """Of all clips, or of those that are listed."""
+    rows = [(name, name if name == "photos" else f"{name}.mp4") for name in listed]
+    manifest = write_manifest(clips.folder / "some.csv", rows) if rows else clips.manifest
+    words = ("extract", manifest, "-o", output, "--model", clips.model, *DETECT)
+    return vidface_process(*words, "--detector-weights", clips.weights, *options, code=code, env=clips.env)
 
 
 class Run(NamedTuple):
@@ -154,19 +147,7 @@ class Run(NamedTuple):
 def run(tmp_path_factory: pytest.TempPathFactory, clips: Set) -> Run:
     """Everybody in all clips, with filters."""
     output = tmp_path_factory.mktemp("run") / "features.h5"
-    filters = ("--min-face", 100, "--max-yaw", 10, "--min-sharpness", 1)
-    options = (
-        "--faces",
-        "detect",
-        "--track",
-        "all",
-        *filters,
-        "--decoder-timeout",
-        5,
-        "--workers",
-        2,
-        "--json",
-    )
+    options = ("--track", "all", *FILTERS, "--decoder-timeout", 5, "--workers", 2, "--json")
     ran = extract(clips, output, *options, code=1)
     return Run(ran, read_found(output), read_lines(output.with_name("faults.jsonl")), output)
 
@@ -175,18 +156,20 @@ def faults_of(run: Run, video: str) -> list[tuple[str, str]]:
     return [(fault["kind"], fault["detail"]) for fault in run.faults if fault["video"] == video]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "detail"),
-    [
-        ("crash", "decoder-crashed", "the decoder or the detector crashed 2 times (signal SIGSEGV)"),
-        ("exit", "decoder-crashed", "the decoder or the detector crashed 2 times (exit code 3)"),
-        ("raise", "detector-failed", "the detector failed: RuntimeError: a detector with two lines"),
-        ("hang", "decoder-hung", "no frame for 5 s: the decoder or the detector was stopped"),
-        ("missing", "missing", None),
-        ("empty", "no-faces", "no face in 5 frames"),
-    ],
-)
-def test_a_bad_video_costs_itself(run: Run, name: str, kind: str, detail: str | None) -> None:
+WHO = "the decoder or the detector"
+BAD = {
+    "crash": ("decoder-crashed", f"{WHO} crashed 2 times (signal SIGSEGV)"),
+    "exit": ("decoder-crashed", f"{WHO} crashed 2 times (exit code 3)"),
+    "raise": ("detector-failed", "the detector failed: RuntimeError: a detector with two lines"),
+    "hang": ("decoder-hung", f"no frame for 5 s: {WHO} was stopped"),
+    "missing": ("missing", None),
+    "empty": ("no-faces", "no face in 5 frames"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_video_costs_itself(run: Run, name: str) -> None:
+    kind, detail = BAD[name]
     ((found_kind, found_detail),) = faults_of(run, name)
     assert found_kind == kind and detail in (None, found_detail)
     assert run.found.status[name] == "failed" and len(run.found.arrays[name]["features"]) == 0
@@ -234,27 +217,20 @@ def test_the_command_tells_all(run: Run) -> None:
 
 
 def test_every_face_of_a_video_is_filtered(clips: Set, tmp_path: Path) -> None:
-    manifest = write_manifest(clips.folder / "one.csv", [("good", "good-1.mp4")])
-    output = tmp_path / "features.h5"
-    options = ("--faces", "detect", "--min-face", 113)
-    ran = extract(clips, output, *options, code=1, manifest=manifest)
+    ran = extract(clips, tmp_path / "f.h5", "--min-face", 113, code=1, listed=("good-1",))
     assert "faces: 12 found, 0 kept, 12 too small; 0 of 6 frames show none" in ran.out
     (fault,) = read_lines(tmp_path / "faults.jsonl")
     detail = "none of the 12 faces in 6 frames was kept: 12 too small"
     assert (fault["kind"], fault["detail"]) == ("no-faces", detail)
-    assert read_found(output).status == {"good": "failed"}
+    assert read_found(tmp_path / "f.h5").status == {"good-1": "failed"}
 
 
 def test_the_main_person_alone(clips: Set, run: Run, tmp_path: Path) -> None:
     """Its rows are those of track 0 of everybody, and the others are counted."""
     names = ("good-1", "filtered", "photos")
-    rows = [(name, name if name == "photos" else f"{name}.mp4") for name in names]
-    manifest = write_manifest(clips.folder / "three.csv", rows)
-    output = tmp_path / "features.h5"
-    options = ("--faces", "detect", "--min-face", 100, "--max-yaw", 10, "--min-sharpness", 1)
-    ran = extract(clips, output, *options, code=0, manifest=manifest)
+    ran = extract(clips, tmp_path / "f.h5", *FILTERS, code=0, listed=names)
     assert "9 of others than the main person" in ran.out
-    main = read_found(output)
+    main = read_found(tmp_path / "f.h5")
     for name in names:
         all_of_it = run.found.arrays[name]
         for array, values in main.arrays[name].items():
@@ -268,12 +244,10 @@ def test_the_wrong_face_of_a_still(clips: Set, tmp_path: Path) -> None:
     drawn = [frame_of([Face(0, a), Face(1, b[:90, :90])]) for a, b in zip(aside, middle, strict=True)]
     write_video(clips.folder / "still.mp4", np.array(drawn[:1]))
     write_video(clips.folder / "film.mp4", np.array(drawn))
-    rows = [(name, f"{name}.mp4") for name in ("still", "film")]
-    manifest = write_manifest(clips.folder / "stills.csv", rows)
     bands = {}
     for track in ("main", "centre"):
         output = tmp_path / f"{track}.h5"
-        extract(clips, output, "--faces", "detect", "--track", track, code=0, manifest=manifest)
+        extract(clips, output, "--track", track, code=0, listed=("still", "film"))
         found = read_found(output)
         assert {int(n) for name in ("still", "film") for n in found.arrays[name]["tracks"]} == {0}
         bands[track] = [found.arrays[name]["boxes"][:, 0] // BAND for name in ("still", "film")]
@@ -284,14 +258,8 @@ def test_the_wrong_face_of_a_still(clips: Set, tmp_path: Path) -> None:
 
 def test_faces_for_a_network_that_is_not_square(clips: Set, tmp_path: Path) -> None:
     """The template of 112x96 is that of 112x112 less 8 columns on either side, unless the card has another."""
-    manifest = write_manifest(clips.folder / "one.csv", [("good", "good-1.mp4")])
-    by_hand = [
-        [30.2946, 51.6963],
-        [65.5318, 51.5014],
-        [48.0252, 71.7366],
-        [33.5493, 92.3655],
-        [62.7299, 92.2041],
-    ]
+    x, y = [30.2946, 65.5318, 48.0252, 33.5493, 62.7299], [51.6963, 51.5014, 71.7366, 92.3655, 92.2041]
+    by_hand, one = [list(point) for point in zip(x, y, strict=True)], {"listed": ("good-1",)}
     own = [[20.0, 40.0], [60.0, 40.0], [40.0, 60.0], [24.0, 90.0], [56.0, 90.0]]
     for name, line, points in (("narrow", "", by_hand), ("own", f"template = {own}\n", own)):
         model, card = tmp_path / f"{name}.onnx", tmp_path / f"{name}.toml"
@@ -302,51 +270,42 @@ def test_faces_for_a_network_that_is_not_square(clips: Set, tmp_path: Path) -> N
         card.write_text(line + card.read_text())
         output = tmp_path / f"{name}.h5"
         narrow = clips._replace(model=model)
-        ran = extract(narrow, output, "--faces", "detect", "--json", code=0, manifest=manifest)
+        ran = extract(narrow, output, "--json", code=0, **one)
         assert ran.json["template"] == points
         assert json.loads(read_found(output).attributes["template"]) == points
-    (x, y), (u, v) = own[:2]
-    ran = extract(narrow, output, "--faces", "detect", code=0, manifest=manifest)
-    assert (
-        f"aligned: 112x96 pixels (height x width), eyes at ({x:.2f}, {y:.2f}) and ({u:.2f}, {v:.2f})"
-        in ran.out
-    )
+    said = "aligned: 112x96 pixels (height x width), eyes at (20.00, 40.00) and (60.00, 40.00)"
+    assert said in extract(narrow, output, code=0, **one).out
     card.write_text(card.read_text().replace(line, ""))
-    assert "template was " in extract(narrow, output, "--faces", "detect", code=2, manifest=manifest).error
+    assert "template was " in extract(narrow, output, code=2, **one).error
     card.write_text(f"template = {own[::-1]}\n" + card.read_text())
-    ran = extract(narrow, tmp_path / "x.h5", "--faces", "detect", code=1, manifest=manifest)
-    assert "template: " in ran.error and "the image-left eye comes first" in ran.error
+    error = extract(narrow, tmp_path / "x.h5", code=1, **one).error
+    assert "template: " in error and "the image-left eye comes first" in error
 
 
 # --- one line, before any work ---
 
 
-@pytest.mark.parametrize(
-    ("options", "said", "code"),
-    [
-        (("--track", "all"), "track: of no use", 2),
-        (("--min-face", 20, "--max-yaw", 30), "min-face, max-yaw", 2),
-        (("--detector", "yunet"), "pass --faces detect", 2),
-        (("--faces", "detect", "--resize"), "resize: of no use with --faces detect", 2),
-        (("--faces", "detect", "--min-face", "nan"), "min-face: say a number", 2),
-        (("--faces", "detect", "--detector", "nosuch"), "detector 'nosuch' is unknown", 2),
-    ],
-)
-def test_options_that_make_no_sense(
-    clips: Set, tmp_path: Path, options: tuple[object, ...], said: str, code: int
-) -> None:
-    output = tmp_path / "features.h5"
-    words = ("extract", clips.manifest, "-o", output, "--model", clips.model, *options)
-    assert said in vidface(*words, code=code).error
+NO_SENSE = {
+    "--track all": "track: of no use",
+    "--min-face 20 --max-yaw 30": "min-face, max-yaw",
+    "--detector yunet": "pass --faces detect",
+    "--faces detect --resize": "resize: of no use with --faces detect",
+    "--faces detect --min-face nan": "min-face: say a number",
+    "--faces detect --detector nosuch": "detector 'nosuch' is unknown",
+    **{
+        f"--faces detect {one}": one.split()[0]
+        for one in ("--min-score 1.5", "--min-face -1", "--max-yaw 91")
+    },
+    "--faces detect --track some": "--track",
+}
+
+
+@pytest.mark.parametrize("options", NO_SENSE)
+def test_options_that_make_no_sense(clips: Set, tmp_path: Path, options: str) -> None:
+    """Or are out of range."""
+    words = ("extract", clips.manifest, "-o", tmp_path / "f.h5", "--model", clips.model, *options.split())
+    assert NO_SENSE[options] in vidface(*words, code=2).err
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "option", [("--min-score", 1.5), ("--min-face", -1), ("--max-yaw", 91), ("--track", "some")]
-)
-def test_options_out_of_range(clips: Set, option: tuple[object, ...]) -> None:
-    words = ("extract", clips.manifest, "-o", "x.h5", "--model", clips.model, "--faces", "detect", *option)
-    assert str(option[0]) in vidface(*words, code=2).err
 
 
 @pytest.mark.parametrize("content", [None, b"<!DOCTYPE html><title>404</title>\n", b""])
@@ -369,16 +328,12 @@ def test_no_weights_at_all(clips: Set, tmp_path: Path) -> None:
 
 def test_a_run_made_otherwise_is_refused(clips: Set, run: Run, tmp_path: Path) -> None:
     before = run.features.read_bytes()
-    same = ("--faces", "detect", "--track", "all", "--min-face", 100, "--max-yaw", 10, "--min-sharpness", 1)
+    same = ("--track", "all", *FILTERS)
     assert extract(clips, run.features, *same, "--json", code=1).json["already_done"]
-    for options, said in [
-        (
-            ("--faces", "detect", "--min-face", 100, "--max-yaw", 10, "--min-sharpness", 1),
-            "track was all, now main",
-        ),
-        ((*same, "--min-score", 0.8), "min_score was 0.7, now 0.8"),
-    ]:
-        assert said in extract(clips, run.features, *options, code=2).error
+    assert "track was all, now main" in extract(clips, run.features, *FILTERS, code=2).error
+    assert (
+        "min_score was 0.7, now 0.8" in extract(clips, run.features, *same, "--min-score", 0.8, code=2).error
+    )
     words = ("extract", clips.manifest, "-o", run.features, "--model", clips.model)
     assert "faces was detect, now aligned" in vidface(*words, code=2).error
     changed = clips._replace(weights=weights_at(tmp_path / "other.bin", b", others"))

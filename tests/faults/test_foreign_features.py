@@ -152,6 +152,12 @@ def test_rows_of_a_pickle_that_are_left_out(manifest: Path, case: str) -> None:
     assert ", ".join(faults(manifest)) == said and "\x1b" not in ran.out
 
 
+@pytest.mark.parametrize("option", ["--min-score", "--min-quality"])
+def test_a_limit_that_is_no_number(tmp_path: Path, manifest: Path, option: str) -> None:
+    command = ("features", "from-iqiyi", tmp_path / "none.pickle", "--manifest", manifest)
+    assert "must be numbers" in vidface(*command, "-o", tmp_path / "f.h5", option, "nan", code=2).err
+
+
 def test_what_a_killed_import_left_is_not_used(tmp_path: Path, manifest: Path) -> None:
     """And an output of another source is not overwritten."""
     take(manifest, good(), 0)

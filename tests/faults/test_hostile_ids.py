@@ -6,43 +6,23 @@ import csv
 import json
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from command_line import Ran, vidface
+from fault_material import embeddings_file, features_file, unit
 
-from vidface.files import store
 from vidface.manifest.manifest import write_manifest
 
 SCRIPT = "</script><script>alert(1)</script>"
 HOSTILE = [
-    '=HYPERLINK("http://x","y")',
-    "+1+cmd|'/C calc'!A0",
-    "-2+3",
-    "@SUM(1)",
-    "\uff1d1+1",
-    "'=1",
-    SCRIPT,
-    '"><img src=x onerror=alert(1)>',
-    "-->]]></style></svg>",
-    "&lt;b&gt;",
-    "{{1337*1337}}",
-    "{% for x in y %}",
-    "\u202egnp.exe",
-    "a\u200bb",
-    r"$\input{/etc/passwd}$",
-    "[x](javascript:alert(1))",
-    "a|b`c`~*_",
-    "%n%s",
-    "--help",
-    "\u00e9" * 127,  # 254 bytes
-    "x" * 255,
-    "../../x",
-    "\u4eba\u7269",
+    *('=HYPERLINK("http://x","y")', "+1+cmd|'/C calc'!A0", "-2+3", "@SUM(1)", "\uff1d1+1", "'=1"),
+    *(SCRIPT, '"><img src=x onerror=alert(1)>', "-->]]></style></svg>", "&lt;b&gt;", "{{1337*1337}}"),
+    *("{% for x in y %}", "\u202egnp.exe", "a\u200bb", r"$\input{/etc/passwd}$", "[x](javascript:alert(1))"),
+    *("a|b`c`~*_", "%n%s", "--help", "\u00e9" * 127, "x" * 255, "../../x", "\u4eba\u7269"),
 ]
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d")
 NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?")
@@ -69,26 +49,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Videos and people of these names, their features and two embeddings files, one of them hostile by its name."""
     folder = tmp_path_factory.mktemp("hostile")
     rows = [
-        (name + "~" * take, f"v/{number}-{take}", name, "train" if take == 0 else "val")
+        (name + "~" * take, f"v/{number}-{take}", name, "val" if take else "train")
         for number, name in enumerate(HOSTILE)
         for take in range(3)
     ]
     write_manifest(folder / "set.csv", rows)
     random = np.random.default_rng(0)
     base = np.repeat(random.normal(size=(len(HOSTILE), 16)), 3, axis=0)
-    videos = [
-        store.VideoRows(
-            row[0],
-            (mean + 0.9 * random.normal(size=(4, 16))).astype(np.float32),
-            np.arange(4, dtype=np.float32) / 8,
-            "ok",
-            [],
-        )
-        for row, mean in zip(rows, base, strict=True)
-    ]
-    made_with = {"model_name": f"\x1b[31m={SCRIPT}\u202e", "model_sha256": "s", "flip": False, "fps": "8"}
-    store.write_shard(folder / "shard.h5", videos, 16, "float32")
-    store.join_shards([folder / "shard.h5"], folder / "features.h5", {**made_with, "decoder": "pyav"})
+    videos = {row[0]: mean + 0.9 * random.normal(size=(4, 16)) for row, mean in zip(rows, base, strict=True)}
+    features_file(folder / "features.h5", videos, model_name=f"\x1b[31m={SCRIPT}\u202e")
     for name, threshold in (("a.h5", 0.4), (f"={SCRIPT.replace('/', '')}|$x_&.h5", "none")):
         vidface("cluster", folder / "features.h5", "-o", folder / name, "--threshold", threshold, code=0)
     return folder
@@ -167,21 +136,15 @@ def test_a_page_runs_nothing(what: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(what)
     for path in [folder / "index.html", *sorted(folder.rglob("*.svg"))]:
         text = path.read_text("utf-8")
-        page = Page(text)
-        assert not [
-            tag for tag, _ in page.tags if tag in ("script", "iframe", "object", "embed", "base", "form")
-        ]
-        for tag, attributes in page.tags:
+        for tag, attributes in Page(text).tags:
+            assert tag not in ("script", "iframe", "object", "embed", "base", "form")
             assert not [name for name in attributes if name.startswith("on")], (path, tag)
-            for name in ("href", "src", "xlink:href"):
-                assert not (attributes.get(name) or "").lower().startswith(("javascript:", "http:", "//")), (
-                    tag
-                )
+            links = [(attributes.get(name) or "").lower() for name in ("href", "src", "xlink:href")]
+            assert not [link for link in links if link.startswith(("javascript:", "http:", "//"))], tag
         assert str(1337 * 1337) not in text, "a template ran"
         assert "\u202e" not in text and "\x1b" not in text
-    assert "alert(1)" in Page((folder / "index.html").read_text("utf-8")).words, (
-        "the names are there, as text"
-    )
+    words = Page((folder / "index.html").read_text("utf-8")).words
+    assert "alert(1)" in words, "the names are there, as text"
 
 
 def test_markdown_obeys_nothing(compared: Path) -> None:
@@ -196,82 +159,65 @@ def test_markdown_obeys_nothing(compared: Path) -> None:
 # Submissions
 
 
-def test_an_id_with_white_space_is_not_written(tmp_path: Path) -> None:
-    rows = [("a", "a", "p", "train"), ("b c", "b", "p", "val")]
-    manifest, embeddings = embedded(tmp_path, rows)
-    ran = vidface(
-        "submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", tmp_path / "r.txt", code=1
-    )
-    assert "'b c' is empty or holds white space" in ran.error
-    assert not (tmp_path / "r.txt").exists()
-
-
-def embedded(folder: Path, rows: list[tuple[str, str, str, str]]) -> tuple[Path, Path]:
-    """A manifest and embeddings of its videos, all apart but for the people."""
+def embedded(folder: Path, rows: list[tuple[str, str, str, str]]) -> tuple[object, ...]:
+    """Embeddings of these videos, all apart but for the people, and the words of their manifest."""
     write_manifest(folder / "set.csv", rows)
-    ids = [row[0] for row in rows]
-    source = store.FeaturesInfo(
-        folder / "e.h5", ids, np.arange(len(ids) + 1), ["ok"] * len(ids), {"dimension": 8}
-    )
     people = sorted({row[2] for row in rows})
     vectors = np.random.default_rng(0).normal(size=(len(people), 8))[[people.index(row[2]) for row in rows]]
     vectors += np.random.default_rng(1).normal(size=vectors.shape) * 0.1
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    run = store.EmbeddingRows(
-        vectors.astype(np.float32), np.ones(len(ids), np.int64), np.zeros(len(ids), np.int32)
-    )
-    store.write_embeddings(folder / "e.h5", source, [run], {"model_name": "m"})
-    return folder / "set.csv", folder / "e.h5"
+    embeddings_file(folder / "e.h5", [row[0] for row in rows], unit(vectors), model_name="m")
+    return folder / "e.h5", "--manifest", folder / "set.csv"
+
+
+def test_an_id_with_white_space_is_not_written(tmp_path: Path) -> None:
+    words = embedded(tmp_path, [("a", "a", "p", "train"), ("b c", "b", "p", "val")])
+    ran = vidface("submit", *words, "--format", "iqiyi", "-o", tmp_path / "r.txt", code=1)
+    assert "'b c' is empty or holds white space" in ran.error
+    assert not (tmp_path / "r.txt").exists()
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     rows = [(f"v{n}", f"v{n}", f"p{n % 2}", "train" if n < 2 else "val") for n in range(6)]
-    manifest, embeddings = embedded(folder, rows)
-    for form, name in (("iqiyi", "r.txt"), ("lfrc", "m.bin")):
-        vidface("submit", embeddings, "--manifest", manifest, "--format", form, "-o", folder / name, code=0)
+    vidface("submit", *embedded(folder, rows), "--format", "lfrc", "-o", folder / "m.bin", code=0)
     return folder
 
 
-def checked(folder: Path, path: Path) -> set[str]:
+def checked(folder: Path, name: str, content: bytes) -> str:
     """The kinds of problems that the check lists; scoring the file is one line, or a score."""
-    ran = vidface("submit", "--check", path, "--manifest", folder / "set.csv", "--json")
-    scored = vidface("score", path, "--manifest", folder / "set.csv", "--json")
-    if scored.err:
-        assert str(path) in scored.error
-    else:
-        assert scored.json["counts"]
+    path, told = folder / name, ("--manifest", folder / "set.csv", "--json")
+    path.write_bytes(content)
+    ran, scored = vidface("submit", "--check", path, *told), vidface("score", path, *told)
+    assert str(path) in scored.error if scored.err else scored.json["counts"]
     if ran.err:  # it is not even told what it is
         assert str(path) in ran.error
-        return {"format"}
+        return "format"
     assert all(problem["message"].isprintable() for problem in ran.json["problems"])
-    return {problem["kind"] for problem in ran.json["problems"]}
+    return " ".join(sorted({problem["kind"] for problem in ran.json["problems"]}))
 
 
-@pytest.mark.parametrize(
-    ("text", "kinds"),
-    [
-        ("p0 v2.mp4 v2.mp4 v4.mp4\np1 v3.mp4 v5.mp4\n", {"repeated-video"}),
-        ("p0 v2.mp4 nobody.mp4\np1 v3.mp4\n", {"unknown-video"}),
-        ("p0 v0.mp4\np1 v3.mp4\n", {"not-in-gallery"}),
-        ("p0 v2.mp4\np1 v3.mp4\np9 v3.mp4\n", {"unknown-identity"}),
-        ("p0 v2.mp4\np0 v4.mp4\n", {"repeated-identity", "missing-identity"}),
-        ("p0 v2.mp4\n\np1 v3.mp4\n", {"empty"}),
-        ("p0 v2.mp4 v4\np1 v3.mp4\n", {"not-mp4"}),
-        ("p0\tv2.mp4\r\np1 v3.mp4\n", {"spacing"}),
-        ("\ufeffp0 v2.mp4\np1 v3.mp4\n", {"undecodable"}),
-        ("p0 v2.mp4\np1 " + " ".join(f"x{n}.mp4" for n in range(101)) + "\n", {"too-many", "unknown-video"}),
-        ("p0 " + "x" * 1_000_000 + ".mp4\np1 v3.mp4\n", {"format"}),  # nothing says that it is a ranking
-        ("p0 v2.mp4 " + "x" * 1_000_000 + ".mp4\np1 v3.mp4\n", {"unknown-video"}),
-        ("p0 v2.mp4\np1 v3.mp4 \x1b[31m.mp4\u202e.mp4\n", {"unknown-video"}),
-    ],
-    ids=lambda value: None if isinstance(value, set) else repr(value[:24]),
-)
-def test_rankings_that_are_wrong(small: Path, text: str, kinds: set[str]) -> None:
-    path = small / "wrong.txt"
-    path.write_text(text)
-    assert checked(small, path) == kinds
+MANY = " ".join(f"x{n}.mp4" for n in range(101))
+RANKINGS = {
+    "p0 v2.mp4 v2.mp4 v4.mp4\np1 v3.mp4 v5.mp4\n": "repeated-video",
+    "p0 v2.mp4 nobody.mp4\np1 v3.mp4\n": "unknown-video",
+    "p0 v0.mp4\np1 v3.mp4\n": "not-in-gallery",
+    "p0 v2.mp4\np1 v3.mp4\np9 v3.mp4\n": "unknown-identity",
+    "p0 v2.mp4\np0 v4.mp4\n": "missing-identity repeated-identity",
+    "p0 v2.mp4\n\np1 v3.mp4\n": "empty",
+    "p0 v2.mp4 v4\np1 v3.mp4\n": "not-mp4",
+    "p0\tv2.mp4\r\np1 v3.mp4\n": "spacing",
+    "\ufeffp0 v2.mp4\np1 v3.mp4\n": "undecodable",
+    f"p0 v2.mp4\np1 {MANY}\n": "too-many unknown-video",
+    f"p0 {'x' * 1_000_000}.mp4\np1 v3.mp4\n": "format",  # nothing says that it is a ranking
+    f"p0 v2.mp4 {'x' * 1_000_000}.mp4\np1 v3.mp4\n": "unknown-video",
+    "p0 v2.mp4\np1 v3.mp4 \x1b[31m.mp4\u202e.mp4\n": "unknown-video",
+}
+
+
+@pytest.mark.parametrize("text", RANKINGS, ids=lambda text: repr(text[:24]))
+def test_rankings_that_are_wrong(small: Path, text: str) -> None:
+    assert checked(small, "wrong.txt", text.encode()) == RANKINGS[text]
 
 
 def test_a_line_of_200_000_words(small: Path) -> None:
@@ -281,49 +227,44 @@ def test_a_line_of_200_000_words(small: Path) -> None:
     assert ran.out.splitlines()[-1].endswith(" problems") and "200000 videos; at most 100" in ran.out
 
 
-def header(rows: int, columns: int, stride: int, kind: int) -> bytes:
-    return struct.pack("<4i", rows, columns, stride, kind)
+def header(*numbers: int) -> bytes:
+    """Rows, columns, stride, kind."""
+    return struct.pack("<4i", *numbers)
 
 
-@pytest.mark.parametrize(
-    ("change", "kinds"),
-    [
-        (lambda good: good[:-4], {"format"}),
-        (lambda good: good + b"\0", {"format"}),
-        (lambda good: header(2**31 - 1, 8, 32, 5) + good[16:], {"format"}),
-        (lambda good: header(-6, 8, 32, 5) + good[16:], {"format"}),
-        (lambda good: header(6, 8, 31, 5) + good[16:], {"format"}),
-        (lambda good: header(6, 8, 32, 6) + good[16:], {"format"}),
-        (lambda good: good[:10], {"format"}),
-        (lambda good: b"", {"format"}),
-        (lambda good: header(5, 8, 32, 5) + good[16:-32], {"row-count"}),
-        (lambda good: good[:16] + struct.pack("<f", np.nan) + good[20:], {"not-finite"}),
-        (lambda good: good[:16] + struct.pack("<f", np.inf) + good[20:], {"not-finite"}),
-        (lambda good: good[:16] + struct.pack("<f", 3e38) + good[20:], {"not-unit"}),
-        (lambda good: good[:16] + bytes(32) + good[48:], {"zero-row"}),
-        (lambda good: header(6, 513, 2052, 5) + bytes(6 * 2052), {"dimension", "zero-row"}),
-    ],
-)
-def test_matrices_that_are_wrong(small: Path, change: Any, kinds: set[str]) -> None:
-    path = small / "wrong.bin"
-    path.write_bytes(change((small / "m.bin").read_bytes()))
-    assert checked(small, path) == kinds
+def number(value: float) -> bytes:
+    return struct.pack("<f", value)
+
+
+MATRICES: list[tuple[Callable[[bytes], bytes], str]] = [
+    (lambda good: good[:-4], "format"),
+    (lambda good: good + b"\0", "format"),
+    (lambda good: header(2**31 - 1, 8, 32, 5) + good[16:], "format"),
+    (lambda good: header(-6, 8, 32, 5) + good[16:], "format"),
+    (lambda good: header(6, 8, 31, 5) + good[16:], "format"),
+    (lambda good: header(6, 8, 32, 6) + good[16:], "format"),
+    (lambda good: good[:10], "format"),
+    (lambda good: b"", "format"),
+    (lambda good: header(5, 8, 32, 5) + good[16:-32], "row-count"),
+    (lambda good: good[:16] + number(np.nan) + good[20:], "not-finite"),
+    (lambda good: good[:16] + number(np.inf) + good[20:], "not-finite"),
+    (lambda good: good[:16] + number(3e38) + good[20:], "not-unit"),
+    (lambda good: good[:16] + bytes(32) + good[48:], "zero-row"),
+    (lambda good: header(6, 513, 2052, 5) + bytes(6 * 2052), "dimension zero-row"),
+]
+
+
+@pytest.mark.parametrize(("change", "kinds"), MATRICES)
+def test_matrices_that_are_wrong(small: Path, change: Callable[[bytes], bytes], kinds: str) -> None:
+    assert checked(small, "wrong.bin", change((small / "m.bin").read_bytes())) == kinds
 
 
 def test_two_rows_of_one_embedding(small: Path) -> None:
     """Rows carry no ids: that two are the same is seen beside the embeddings they were made from."""
     good = (small / "m.bin").read_bytes()
     (small / "wrong.bin").write_bytes(good[:16] + good[48:80] + good[48:])
-    command = [
-        "submit",
-        small / "e.h5",
-        "--check",
-        small / "wrong.bin",
-        "--manifest",
-        small / "set.csv",
-        "--json",
-    ]
-    (problem,) = vidface(*command, code=1).json["problems"]
+    words = ("submit", small / "e.h5", "--check", small / "wrong.bin", "--manifest", small / "set.csv")
+    (problem,) = vidface(*words, "--json", code=1).json["problems"]
     assert problem["kind"] == "order" and "'v0') holds the embedding of video 'v1'" in problem["message"]
 
 
@@ -331,10 +272,9 @@ def test_a_run_against_its_own_submission_with_a_gallery_over_a_hundred(tmp_path
     """The ranking ends at 100 videos, the embeddings go on: what lies behind the end counts for neither."""
     rows = [(f"e{n}", f"e{n}", f"p{n}", "train") for n in range(3)]
     rows += [(f"v{n:03d}", f"v{n:03d}", f"p{n % 3}", "val") for n in range(330)]
-    manifest, embeddings = embedded(tmp_path, rows)
-    ranking = tmp_path / "ranking.txt"
-    vidface("submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", ranking, code=0)
-    command = ["compare", embeddings, ranking, "--manifest", manifest, "--protocol", "iqiyi", "--json"]
+    words, ranking = embedded(tmp_path, rows), tmp_path / "ranking.txt"
+    vidface("submit", *words, "--format", "iqiyi", "-o", ranking, code=0)
+    command = ["compare", words[0], ranking, *words[1:], "--protocol", "iqiyi", "--json"]
     told = vidface(*command, code=0).json
     for measure in told["measures"]:
         first, second = (value["value"] for value in measure["values"])

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import unicodedata
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import cells_of, frames_of, read_features, vidface, write_folder, write_manifest
+from fault_material import embeddings_file
 
-from vidface.files.store import EmbeddingRows, FeaturesInfo, write_embeddings
+from vidface.manifest.manifest import read_manifest
 
 HEAD = "video_id,path,identity,split\n"
 
@@ -48,35 +50,20 @@ def refused(manifest: Path) -> str:
 SEEN = "missing-file"  # every row that is read is looked for
 
 
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("../x.mp4", "outside-root"),
-        ("a/../../x.mp4", "outside-root"),
-        ("..", "outside-root"),
-        ("..\\x.mp4", "outside-root"),
-        ("a\\..\\..\\x.mp4", "outside-root"),
-        ("/etc/passwd", "outside-root"),
-        ("//server/share", "outside-root"),
-        ("C:\\x.mp4", "outside-root"),
-        # Encoded or look-alike dots are letters: nothing decodes them, so they are names of files under the root.
-        ("%2e%2e/x.mp4", SEEN),
-        ("..%2fx.mp4", SEEN),
-        ("\uff0e\uff0e/x.mp4", SEEN),
-        ("\u2024\u2024/x.mp4", SEEN),
-        ("~/x.mp4", SEEN),
-        ("$HOME/x.mp4", SEEN),
-        ("http://example.org/x.mp4", SEEN),
-        ("concat:a|b", SEEN),
-    ],
-)
-def test_paths_that_would_leave_the_root(tmp_path: Path, path: str, kind: str) -> None:
-    inside = tmp_path / "set"
-    inside.mkdir()
+OUTSIDE = ["../x.mp4", "a/../../x.mp4", "..", "..\\x.mp4", "a\\..\\..\\x.mp4", "/etc/passwd"]
+OUTSIDE += ["//server/share", "C:\\x.mp4"]
+# Encoded or look-alike dots are letters: nothing decodes them, so they are names of files under the root.
+LETTERS = ["%2e%2e/x.mp4", "..%2fx.mp4", "\uff0e\uff0e/x.mp4", "\u2024\u2024/x.mp4", "~/x.mp4", "$HOME/x.mp4"]
+LETTERS += ["http://example.org/x.mp4", "concat:a|b"]
+
+
+@pytest.mark.parametrize("path", [*OUTSIDE, *LETTERS])
+def test_paths_that_would_leave_the_root(tmp_path: Path, path: str) -> None:
+    (tmp_path / "set").mkdir()
     (tmp_path / "x.mp4").touch()  # what every one of them means to reach
-    manifest = put(inside, HEAD + f"a,{path},,\n")
-    assert kinds(manifest) == [(2, kind)]
-    if kind == "outside-root":
+    manifest = put(tmp_path / "set", HEAD + f"a,{path},,\n")
+    assert kinds(manifest) == [(2, "outside-root" if path in OUTSIDE else SEEN)]
+    if path in OUTSIDE:
         assert "root" in refused(manifest)
 
 
@@ -105,8 +92,8 @@ def test_a_path_in_the_other_unicode_form(tmp_path: Path, model: Path, written: 
     """Lists are NFC mostly; what a Mac's archive unpacks to is NFD. The rows stay as they are written."""
     name = "Zo\u00eb/caf\u00e9"
     frames = frames_of(0, 3)
-    write_folder(tmp_path / "set" / unicodedata.normalize(on_disk, name), frames)
-    row = (unicodedata.normalize(written, name), unicodedata.normalize(written, name))
+    write_folder(tmp_path / "set" / normalize(on_disk, name), frames)
+    row = (normalize(written, name), normalize(written, name))
     manifest = write_manifest(tmp_path / "set" / "set.csv", [row])
     assert vidface("manifest", "check", manifest, "--json", code=0).json["ok"]
     output = tmp_path / "features.h5"
@@ -115,7 +102,7 @@ def test_a_path_in_the_other_unicode_form(tmp_path: Path, model: Path, written: 
     assert (ids, status) == ([row[0]], ["ok"])
     assert np.allclose(features[0], cells_of(frames), atol=1e-5)
     sheet = ("--manifest", manifest, "--sheet", tmp_path / "sheet.png", "--json")
-    for typed in (name, unicodedata.normalize("NFD", name)):  # and a person may type either
+    for typed in (name, normalize("NFD", name)):  # and a person may type either
         seen = vidface("inspect", output, typed, *sheet, code=0).json
         assert (seen["video"], seen["notes"]) == (row[0], [])
 
@@ -123,7 +110,7 @@ def test_a_path_in_the_other_unicode_form(tmp_path: Path, model: Path, written: 
 def test_a_path_that_differs_by_more_than_its_form_is_named_with_escapes(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     for name in ("Caf\u00e9", "x\u00e9\u00ea", "x\u00e9e\u0302"):
-        (folder / unicodedata.normalize("NFD", name) if name < "b" else folder / name).mkdir(parents=True)
+        (folder / normalize("NFD", name) if name < "b" else folder / name).mkdir(parents=True)
     rows = [("a", "caf\u00e9"), ("b", "xe\u0301e\u0302"), ("c", "cafe")]
     manifest = write_manifest(folder / "set.csv", rows)
     told = vidface("manifest", "check", manifest, "--json", code=1).json["problems"]
@@ -187,27 +174,22 @@ def test_content_that_is_no_manifest(tmp_path: Path, content: bytes, suffix: str
 
 
 def test_nul_line_ends_and_control_characters(tmp_path: Path) -> None:
-    letters = ["\0", '"\n"', '"\r\n"', "\t", "\x1b[2J", "\x07", "\x7f", "\x9b31m", "\u2028", "\u2029", "\x85"]
-    rows = [f"v{n}{letter},v{n}.mp4,," if '"' not in letter else f'"v{n}\n{n}",v{n}.mp4,,' for n, letter in
-            enumerate(letters)]  # fmt: skip
+    letters = ["\0", "\n", "\r\n", "\t", "\x1b[2J", "\x07", "\x7f", "\x9b31m", "\u2028", "\u2029", "\x85"]
+    rows = [f'"v{n}{letter}",v{n}.mp4,,' for n, letter in enumerate(letters)]
     found = kinds(put(tmp_path, HEAD + "\n".join(rows) + "\n"))
     assert [kind for _, kind in found].count("control") == len(letters)
     assert "control character" in refused(tmp_path / "set.csv")
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ("Clip", "clip"),
-        ("\u00e9t\u00e9", "e\u0301te\u0301"),  # NFC and NFD
-        ("\uff43\uff4c\uff49\uff50", "clip"),  # full width
-        ("\ufb01lm", "film"),  # a ligature
-        ("\u0130", "i\u0307"),  # folding undoes the normal form
-        ("\u212a", "k"),  # the Kelvin sign
-    ],
-)
-def test_ids_that_differ_only_by_case_or_unicode_form(tmp_path: Path, first: str, second: str) -> None:
-    manifest = put(tmp_path, HEAD + f"{first},a,,\n{second},b,,\n")
+ALIKE = {  # NFC and NFD; full width; a ligature; folding undoes the normal form; the Kelvin sign
+    **{"Clip": "clip", "\u00e9t\u00e9": "e\u0301te\u0301", "\uff43\uff4c\uff49\uff50": "clip"},
+    **{"\ufb01lm": "film", "\u0130": "i\u0307", "\u212a": "k"},
+}
+
+
+@pytest.mark.parametrize("first", ALIKE)
+def test_ids_that_differ_only_by_case_or_unicode_form(tmp_path: Path, first: str) -> None:
+    manifest = put(tmp_path, HEAD + f"{first},a,,\n{ALIKE[first]},b,,\n")
     assert [found for found in kinds(manifest) if found[1] != SEEN] == [(3, "confusable-id")]
     assert "differs only by case or Unicode form" in refused(manifest)
 
@@ -220,45 +202,35 @@ def test_ids_that_only_look_alike_stay_apart_and_are_shown_as_they_are(tmp_path:
     assert r"x\u200by" in refused(manifest)
 
 
-@pytest.mark.parametrize(
-    "spelling",
-    [
-        "\ufeff{head}{rows}",
-        "{head}{rows}\r\n\r\n",
-        '"video_id","path","identity","split"\n{rows}',
-        "identity,video_id,split,path\nx,007,val,a\ny,08,val,b\n",
-        'video_id,path,identity,split\n"007","a","x","val"\n08,b,y,val',
-    ],
-    ids=["byte order mark", "blank lines behind", "quoted head", "other order", "no last line end"],
-)
+SPELLINGS = {
+    "byte order mark": "\ufeff{head}{rows}",
+    "blank lines behind": "{head}{rows}\n\n",
+    "quoted head": '"video_id","path","identity","split"\n{rows}',
+    "other order": "identity,video_id,split,path\nx,007,val,a\ny,08,val,b\n",
+    "no last line end": 'video_id,path,identity,split\n"007","a","x","val"\n08,b,y,val',
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 def test_the_same_rows_however_they_are_spelled(tmp_path: Path, spelling: str, line_end: str) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
-    plain = put(tmp_path, HEAD + "007,a,x,val\n08,b,y,val\n", "plain.csv")
-    text = spelling.format(head=HEAD, rows="007,a,x,val\n08,b,y,val\n").replace("\r\n", "\n")
-    other = put(tmp_path, text.replace("\n", line_end), "other.csv")
-    for manifest in (plain, other):
+    rows = "007,a,x,val\n08,b,y,val\n"
+    text = SPELLINGS[spelling].format(head=HEAD, rows=rows).replace("\n", line_end)
+    manifests = [put(tmp_path, HEAD + rows, "plain.csv"), put(tmp_path, text, "other.csv")]
+    for manifest in manifests:
         assert vidface("manifest", "check", manifest, code=0).out == f"{manifest}: no problems\n"
-    assert checksum(plain) == checksum(other)
-
-
-def checksum(manifest: Path) -> str:
-    from vidface.manifest.manifest import read_manifest
-
-    return read_manifest(manifest).sha256
+    plain, other = map(read_manifest, manifests)
+    assert plain.sha256 == other.sha256
 
 
 def test_leading_zeros_reach_the_submission(tmp_path: Path) -> None:
-    rows = [("0144686", "a", "007", "train"), ("000", "b", "007", "val"), ("1e5", "c", "0", "train"),
-            ("0x10", "d", "0", "val")]  # fmt: skip
+    rows = [("0144686", "a", "007", "train"), ("000", "b", "007", "val")]
+    rows += [("1e5", "c", "0", "train"), ("0x10", "d", "0", "val")]
     manifest = write_manifest(tmp_path / "set.csv", rows)
-    embeddings = tmp_path / "embeddings.h5"
-    ids = [row[0] for row in rows]
-    source = FeaturesInfo(embeddings, ids, np.arange(5), ["ok"] * 4, {"dimension": 4})
-    vectors = np.array([[1, 0, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 1, 0], [0, 0, 0.8, 0.6]], np.float32)
-    run = EmbeddingRows(vectors, np.ones(4, np.int64), np.zeros(4, np.int32))
-    write_embeddings(embeddings, source, [run], {})
+    vectors = np.array([[1, 0, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 1, 0], [0, 0, 0.8, 0.6]])
+    embeddings = embeddings_file(tmp_path / "embeddings.h5", [row[0] for row in rows], vectors)
     output = tmp_path / "ranking.txt"
     vidface("submit", embeddings, "--manifest", manifest, "--format", "iqiyi", "-o", output, code=0)
     assert output.read_text() == "0 0x10.mp4 000.mp4\n007 000.mp4 0x10.mp4\n"
@@ -266,24 +238,24 @@ def test_leading_zeros_reach_the_submission(tmp_path: Path) -> None:
     assert ran.json["mAP@100"] == 1.0
 
 
-@pytest.mark.parametrize(
-    ("body", "found"),
-    [
-        (HEAD, [(0, "empty")]),
-        ("video_id,path\n", [(0, "empty")]),
-        ("path,identity,split\na,x,val\n", [(1, "missing-column")]),
-        (HEAD.strip() + ",age\na,a,x,val,3\n", [(1, "unknown-column"), (2, SEEN)]),
-        (HEAD + "a,a,x\nb,b,y,val,more\n", [(2, "fields"), (3, "fields")]),
-        (HEAD + f"a,{'b' * 200_000},,\n", [(2, "syntax")]),
-        (HEAD + f"a,{'b' * 5000},,\n", [(2, "too-long")]),
-        (HEAD + f"{'a' * 1025},b,,\n", [(2, "too-long"), (2, SEEN)]),
-        (HEAD + f"{'a' * 1024},{'b' * 300},,\n", [(2, SEEN)]),  # no file system has a name of 300 bytes
-        (HEAD + f"a,{'b/' * 2000},,\n", [(2, SEEN)]),
-    ],
-)
-def test_rows_and_columns_that_are_not_as_they_should_be(
-    tmp_path: Path, body: str, found: list[tuple[int, str]]
-) -> None:
+BODIES = {
+    "no rows": (HEAD, [(0, "empty")]),
+    "two columns, no rows": ("video_id,path\n", [(0, "empty")]),
+    "no id": ("path,identity,split\na,x,val\n", [(1, "missing-column")]),
+    "age": (HEAD.strip() + ",age\na,a,x,val,3\n", [(1, "unknown-column"), (2, SEEN)]),
+    "fields": (HEAD + "a,a,x\nb,b,y,val,more\n", [(2, "fields"), (3, "fields")]),
+    "a field of 200 kB": (HEAD + f"a,{'b' * 200_000},,\n", [(2, "syntax")]),
+    "a path too long": (HEAD + f"a,{'b' * 5000},,\n", [(2, "too-long")]),
+    "an id too long": (HEAD + f"{'a' * 1025},b,,\n", [(2, "too-long"), (2, SEEN)]),
+    # No file system has a name of 300 bytes.
+    "a long name": (HEAD + f"{'a' * 1024},{'b' * 300},,\n", [(2, SEEN)]),
+    "a long path": (HEAD + f"a,{'b/' * 2000},,\n", [(2, SEEN)]),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_rows_and_columns_that_are_not_as_they_should_be(tmp_path: Path, case: str) -> None:
+    body, found = BODIES[case]
     manifest = put(tmp_path, body)
     assert kinds(manifest) == found
     if any(kind != SEEN for _, kind in found):
@@ -295,8 +267,7 @@ def repeated(texts: Sequence[str], count: int) -> pa.DictionaryArray:
 
 
 def test_a_parquet_file_of_a_few_kilobytes_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
-    path = tmp_path / "set.parquet"
-    count = 20_000_001
+    path, count = tmp_path / "set.parquet", 20_000_001
     pq.write_table(pa.table({"video_id": repeated(["a"], count), "path": repeated(["a"], count)}), path)
     assert path.stat().st_size < 200_000
     assert kinds(path) == [(0, "too-large")]
@@ -304,16 +275,9 @@ def test_a_parquet_file_of_a_few_kilobytes_that_unpacks_to_gigabytes(tmp_path: P
 
 
 def test_one_text_that_a_parquet_file_repeats_takes_memory_once(tmp_path: Path) -> None:
-    import resource
-
-    path = tmp_path / "set.parquet"
-    long = "a" * 1_000_000
-    count = 3000  # 3 GB, were each its own
-    pq.write_table(
-        pa.table({"video_id": repeated([long], count), "path": repeated(["a"], count)}),
-        path,
-        store_schema=False,
-    )
+    path, count = tmp_path / "set.parquet", 3000  # 3 GB, were each its own
+    table = pa.table({"video_id": repeated(["a" * 1_000_000], count), "path": repeated(["a"], count)})
+    pq.write_table(table, path, store_schema=False)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     refused(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
@@ -337,9 +301,7 @@ def test_results_and_a_manifest_in_the_other_unicode_form(tmp_path: Path, model:
             write_folder(tmp_path / f"media{person}{take}", frames_of(person, 2, seed=take))
             rows.append((f"{name}{take}", f"media{person}{take}", name[:2], split))
     nfc, nfd = (
-        write_manifest(
-            tmp_path / f"{form}.csv", [[unicodedata.normalize(form, text) for text in row] for row in rows]
-        )
+        write_manifest(tmp_path / f"{form}.csv", [[normalize(form, text) for text in row] for row in rows])
         for form in ("NFC", "NFD")
     )
     features, embeddings, ranking = (tmp_path / name for name in ("f.h5", "e.h5", "ranking.txt"))
@@ -355,6 +317,6 @@ def test_results_and_a_manifest_in_the_other_unicode_form(tmp_path: Path, model:
     told = ("--manifest", nfd, "--features", features, "--video", rows[0][0])
     shown = vidface("report", embeddings, *told, "-o", tmp_path / "page", code=0)
     assert "pictures" not in shown.out  # none is missing
-    video = unicodedata.normalize("NFD", rows[5][0])
+    video = normalize("NFD", rows[5][0])
     sheet = ("--manifest", nfd, "--sheet", tmp_path / "sheet.png")
     assert not vidface("inspect", features, video, *sheet, code=0).err

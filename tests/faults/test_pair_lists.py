@@ -6,6 +6,8 @@ No fault may turn into a number: an id that matches nothing is no impostor and n
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,22 @@ def test_pairs_that_count_and_are_told(folder: Path, case: str) -> None:
 
 
 PEOPLE_LIST = "a list of people and how many images each has, not of pairs"
+
+
+def test_one_pair_listed_very_often(folder: Path) -> None:
+    """In no more time than any; of both labels all are left out, with the first other line."""
+    begin = time.monotonic()
+    counts = score(folder, [*PAIRS, *[PAIRS[0]] * 40_000], "--json", code=0).json["counts"]
+    assert time.monotonic() - begin < 20, "the quadratic way took minutes"
+    assert (counts["pairs"], counts["repeated"], counts["left_out"]) == (40_048, 40_000, 0)
+    both = [("p0/0", "p1/1", 1), ("p1/1", "p0/0", 0), ("p0/0", "p1/1", 1)]
+    found = score(folder, [*PAIRS, *both], "--json", code=1).json
+    told = [line for line in found["problems"] if "the other way" in line]
+    assert [line.rpartition(":")[2] for line in told] == ["51", "50", "51"] and found["counts"][
+        "left_out"
+    ] == 3
+
+
 NO_LISTS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "an empty file, no list of pairs"),
     "blank": (b"\n \n", "an empty file, no list of pairs"),
@@ -167,11 +185,17 @@ def test_what_is_no_file_of_pairs(folder: Path) -> None:
     split = folder / "Protocol" / "Split" / "FP"
     (split / "01").mkdir(parents=True)
     (split / "01" / "same.txt").write_text("1,1\n")
+    (split / "01" / "diff.txt").write_text("2,1\n")
+    other = folder / "twice" / "Protocol"
+    shutil.copytree(split, other / "Split" / "FP")
+    (other / "Pair_list_F.txt").write_text("1 p0/0\n2 p1/0\n")
+    (other / "Pair_list_P.txt").write_text("1 p0/1\n1 p1/1\n")
     for path, said in (
         (folder / "none.csv", "cannot be read: No such file"),
         (folder / "pipe", "not a regular file"),
         (folder / "FP", "must be Protocol/Split/FP"),
         (split, "Pair_list_F.txt: pairs cannot be read: No such file"),
+        (other / "Split" / "FP", "Pair_list_P.txt:2: image 1 is listed already"),
     ):
         assert said in score(folder, path, code=1).error
 
@@ -211,6 +235,10 @@ REFUSED: dict[str, tuple[list[Any], str, int, list[str]]] = {  # rows, protocol,
     ),
     "too few": (PAIRS[20:28], "folds", 1, ["8 pairs cannot be cut into 10 folds"]),
     "one fold": (folded(lambda n: 3), "folds", 1, ["two folds or more"]),
+    "very many folds": (
+        [(*PAIRS[kind], fold) for fold in range(1001) for kind in (0, -1)],
+        *("folds", 1, ["1001 folds; at most 1000 are scored"]),
+    ),
     "no splits": (PAIRS, "ytf", 2, ["a list without splits (CSV)"]),
 }
 

@@ -28,15 +28,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     some.embeddings("b.h5", 0.6)
     some.embeddings("a.h5", 0.5, features_sha256="f" * 64).rename(folder / "run" / "embeddings.h5")
     manifest = folder / "set.csv"
-    vidface(
-        "score",
-        folder / "run" / "embeddings.h5",
-        "--manifest",
-        manifest,
-        "-o",
-        folder / "scores.json",
-        code=0,
-    )
+    embeddings = folder / "run" / "embeddings.h5"
+    vidface("score", embeddings, "--manifest", manifest, "-o", folder / "scores.json", code=0)
     return folder / "run"
 
 
@@ -84,85 +77,75 @@ def spoilt(value: Any, chance: random.Random, depth: int = 0) -> Any:
     return chance.choice([None, -1, "x", [], {}, [1], {"a": None}, True, 1e308, 10**400, "nan", [None, None]])
 
 
+def use_of(run: Path, name: str, content: dict[str, Any]) -> str:
+    """What becomes of a file: damaged, left aside with a note, or used."""
+    (run / name).write_text(json.dumps(content))
+    try:
+        opened = open_run(run)
+    except StoreError as error:
+        assert str(error).startswith(f"{run / name}: damaged (not as vidface")
+        return "damaged"
+    found = getattr(opened, name.removesuffix(".json"))
+    assert found is not None or any(name in note for note in opened.notes)
+    return "used" if found is not None else "left aside"
+
+
 @pytest.mark.parametrize("name", ["scores.json", "sweep.json"])
 def test_parts_of_another_kind(run: Path, scores: dict[str, Any], name: str) -> None:
     """150 of them: each is damaged, left aside with a note, or of a form that a report can be made of."""
     chance = random.Random(3)
-    outcomes = {"damaged": 0, "left aside": 0, "used": 0}
     whole = scores if name == "scores.json" else sweep_of(scores)
-    (run / name).write_text(json.dumps(whole))
+    assert use_of(run, name, whole) == "used"
     assert getattr(open_run(run), name.removesuffix(".json")) == whole
-    for _ in range(150):
-        (run / name).write_text(json.dumps(spoilt(whole, chance)))
-        try:
-            opened = open_run(run)
-        except StoreError as error:
-            assert str(error).startswith(f"{run / name}: damaged (not as vidface")
-            outcomes["damaged"] += 1
-            continue
-        if getattr(opened, name.removesuffix(".json")) is None:
-            assert any(name in note for note in opened.notes)
-            outcomes["left aside"] += 1
-        else:
-            outcomes["used"] += 1
-    assert min(outcomes.values()) > 8, outcomes
+    outcomes = [use_of(run, name, spoilt(whole, chance)) for _ in range(150)]
+    assert all(outcomes.count(one) > 8 for one in ("damaged", "left aside", "used")), outcomes
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda rows: [*rows, 7],
-        lambda rows: [rows[0], {**rows[1], "kept": 2.0}],
-        lambda rows: [rows[0], {**rows[1], "threshold": 0.4}],
-        lambda rows: [rows[0], {**rows[1], "protocol": "iqiyi"}],
-        lambda rows: [],
-    ],
-    ids=["no object", "more kept than there is", "no text", "other measures", "none"],
-)
-def test_one_row_of_a_sweep(
-    run: Path, scores: dict[str, Any], spoil: Callable[[list[dict[str, Any]]], list[Any]]
-) -> None:
-    """Refused as damaged, or left aside with a note."""
+ROWS: dict[str, Callable[[list[dict[str, Any]]], list[Any]]] = {
+    "no object": lambda rows: [*rows, 7],
+    "more kept than there is": lambda rows: [rows[0], {**rows[1], "kept": 2.0}],
+    "no text": lambda rows: [rows[0], {**rows[1], "threshold": 0.4}],
+    "other measures": lambda rows: [rows[0], {**rows[1], "protocol": "iqiyi"}],
+    "none": lambda rows: [],
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_one_row_of_a_sweep(run: Path, scores: dict[str, Any], case: str) -> None:
     whole = sweep_of(scores)
-    (run / "sweep.json").write_text(json.dumps({**whole, "rows": spoil(whole["rows"])}))
-    try:
-        opened = open_run(run)
-    except StoreError as error:
-        assert str(error).startswith(f"{run / 'sweep.json'}: damaged (not as vidface")
-    else:
-        assert opened.sweep is None and any("sweep.json" in note for note in opened.notes)
+    assert use_of(run, "sweep.json", {**whole, "rows": ROWS[case](whole["rows"])}) != "used"
 
 
 def test_what_is_used_can_be_drawn(run: Path, scores: dict[str, Any]) -> None:
     """One of the spoilt ones that are used goes the whole way."""
     chance = random.Random(4)
-    drawn = 0
-    while drawn < 1:
-        (run / "scores.json").write_text(json.dumps(spoilt(scores, chance)))
-        (run / "sweep.json").write_text(json.dumps(spoilt(sweep_of(scores), chance)))
-        try:
-            opened = open_run(run)
-        except StoreError:
-            continue
-        if opened.scores is not None and opened.sweep is not None:
-            vidface("report", run, "-o", run.parent / f"drawn-{drawn}", code=0)
-            drawn += 1
+    while True:
+        made = {"scores.json": spoilt(scores, chance), "sweep.json": spoilt(sweep_of(scores), chance)}
+        if all(use_of(run, name, content) == "used" for name, content in made.items()):
+            break
+        (run / "scores.json").unlink()
+        (run / "sweep.json").unlink(missing_ok=True)
+    vidface("report", run, "-o", run.parent / "drawn", code=0)
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        *([], "x", 3, None, {"manifest": 3}, {"manifest": ["set.csv"]}, {"manifest": "a\0b"}),
-        *({"manifest": "../set.csv", "targets": [1]}, {"manifest": "../set.csv", "targets": "1e-2"}),
-        *({"manifest": "../set.csv", "targets": ["9" * 5000]}, {"manifest": "../set.csv", "protocol": "x"}),
-        *(
-            {"manifest": "x" * 5000},
-            {"manifest": "../gone\n.csv"},
-            {"manifest": "../set.csv", "features": "a\0b"},
-        ),
-    ],
-    ids=repr,
-)
+SET = {"manifest": "../set.csv"}
+TOLD: list[Any] = [
+    *(
+        [],
+        "x",
+        3,
+        None,
+        {"manifest": 3},
+        {"manifest": ["set.csv"]},
+        {"manifest": "a\0b"},
+        {"manifest": "x" * 5000},
+    ),
+    *({**SET, "targets": [1]}, {**SET, "targets": "1e-2"}, {**SET, "targets": ["9" * 5000]}),
+    *({**SET, "protocol": "x"}, {**SET, "features": "a\0b"}, {"manifest": "../gone\n.csv"}),
+]
+
+
+@pytest.mark.parametrize("told", TOLD, ids=repr)
 def test_what_a_run_says_of_itself(run: Path, scores: dict[str, Any], told: Any) -> None:
     (run / "run.json").write_text(json.dumps({"run": told}))
     manifest = run.parent / "set.csv"

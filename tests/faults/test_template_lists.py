@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import time
@@ -17,6 +18,8 @@ from command_line import MODULE, Ran, vidface, vidface_process, write_manifest
 from fault_material import listed_rows
 from PIL import Image
 from template_sets import TemplateSet
+
+from vidface.scores.protocols.templates import media_of, pool_templates
 
 PEOPLE = [person for person in range(8) for _ in range(6)]
 FACES, POINTS, PAIRS = "face_tid_mid.txt", "name_5pts_score.txt", "template_pair_label.txt"
@@ -127,6 +130,7 @@ def exchanged(whole: bytes) -> bytes:
 
 
 MADE_UP = b"\x80\x04\x95" + bytes(range(256)) * 20
+HUGE = re.compile(rb" [0-9.]+$", re.M)
 LISTS: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "points of another image": (
         *(POINTS, line_as(4, "other.jpg 1 2 3 4 5 6 7 8 9 10 1")),
@@ -138,6 +142,7 @@ LISTS: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "a pickle of pairs": (PAIRS, lambda _: MADE_UP, "ijbc_template_pair_label.txt:1: "),
     "pairs of one kind": (PAIRS, lambda _: b"7 10 0\n", "the same person and of different people are needed"),
     "an empty list": (FACES, lambda _: b"", "ijbc_face_tid_mid.txt: empty"),
+    "scores of 1e308": (POINTS, lambda whole: HUGE.sub(b" 1e308", whole), "too large to be added"),
     "no points": (POINTS, lambda _: b"", "ijbc_name_5pts_score.txt: empty"),
     "no pairs": (PAIRS, lambda _: b"", "ijbc_template_pair_label.txt: empty"),
     "no probes": ("1N_probe_mixed.csv", lambda _: b"", "ijbc_1N_probe_mixed.csv: no template in it"),
@@ -146,6 +151,7 @@ LISTS: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
 
 @pytest.mark.parametrize("case", LISTS)
 def test_lists_that_are_refused(made: TemplateSet, case: str) -> None:
+    changed_features(made, lambda rows: 100 * rows)
     name, spoil, message = LISTS[case]
     list_of(made, name).write_bytes(spoil(list_of(made, name).read_bytes()))
     assert message.format(made.images) in score(made).error
@@ -244,7 +250,7 @@ def test_a_features_file_in_another_order_and_with_more_videos_is_matched_by_nam
 
 
 def test_a_features_file_that_does_not_fit(made: TemplateSet, tmp_path: Path) -> None:
-    """Without an image, with several faces of one, with one that failed in extract, and what is made of it."""
+    """Without an image, with several faces of one or one that failed, what is made of it, and with a flipped bit."""
     first, *others = made.images
     lacks = f"lacks 1 of the 48 images of face_tid_mid.txt, the first is '{first}'"
     several = f"1 images have several rows, the first is '{first}' with 2"
@@ -255,6 +261,10 @@ def test_a_features_file_that_does_not_fit(made: TemplateSet, tmp_path: Path) ->
     assert failed["images_without_feature"] == [first]
     vidface("cluster", tmp_path / "f.h5", "-o", tmp_path / "e.h5", "--threshold", "none", code=1)
     assert "features" in score(made, features="e.h5").error
+    whole = bytearray((tmp_path / "f.h5").read_bytes())
+    whole[whole.index(np.load(tmp_path / "f.npy")[:1].tobytes()) + 3] ^= 0x40
+    (tmp_path / "f.h5").write_bytes(whole)
+    assert "f.h5: damaged" in score(made, features="f.h5").error
 
 
 def test_options_of_templates(made: TemplateSet, tmp_path: Path) -> None:
@@ -354,21 +364,51 @@ def test_a_full_disk_while_faces_are_aligned(made: TemplateSet, crops: Path, tmp
 
 
 def test_an_image_outside_its_folder(made: TemplateSet, crops: Path, tmp_path: Path) -> None:
-    """By its name, or because the manifest lies below the crops; nothing is written."""
+    """By a name, which may be none of a file; or because the manifest lies below the crops. Nothing is written."""
     aligned = ("--aligned", tmp_path / "faces")
     (tmp_path / "below").mkdir()
     for options in ((), aligned):
         below = words_of(made, "-o", tmp_path / "below" / "m.csv", *options)
         assert "not under" in vidface(*below, code=1).error
-    for name in ("../1.jpg", "/etc/1.jpg", "a\\..\\1.jpg"):
+    leave = dict.fromkeys(("../1.jpg", "/etc/1.jpg", "a\\..\\1.jpg"), "may leave the root")
+    none = dict.fromkeys((".", "./", "a/./b.jpg", "a//b.jpg", "b/"), "is no name of a file")
+    for name, said in (leave | none).items():
         change(made, FACES, 6, f"{name} 7 1")
         change(made, POINTS, 6, f"{name} {'5 6 7 8 ' * 2}9 1 0.9")
         for options in ((), aligned):
             error = vidface(*words_of(made, *options), code=1).error
-            assert ":6: " in error and "may leave the root" in error
+            assert ":6: " in error and said in error
     assert not (tmp_path / "m.csv").exists() and not (tmp_path / "faces").exists()
 
 
 def test_crops_that_are_not_aligned_are_told(made: TemplateSet, crops: Path) -> None:
     assert "--aligned DIR cuts the faces" in vidface(*words_of(made, "--json")).json["notes"][0]
     assert not any("--aligned DIR" in note for note in align(made, "--json").json["notes"])
+
+
+def test_crops_are_not_taken_for_aligned_faces(made: TemplateSet, crops: Path) -> None:
+    for path in made.meta.iterdir():
+        path.write_text(path.read_text().replace(".jpg", ".png"))
+    for path in [*crops.iterdir()]:
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+    before = contents(crops)
+    error = vidface(*words_of(made, "--aligned", crops), code=2).error
+    assert (
+        f"'{made.images[0].replace('jpg', 'png')}' in it is no face that was cut here" in error
+        and contents(crops) == before
+    )
+    for _ in range(2):  # the second time faces and note are there
+        align(made)
+    with Image.open(made.meta.parent / "faces" / "1.png") as face:
+        assert face.size == (112, 112)
+
+
+@pytest.mark.parametrize("score", [1e-250, 1e250])
+def test_detector_scores_that_are_no_matter_of_scale(score: float) -> None:
+    rows, templates = np.random.default_rng(0).normal(size=(6, 4)), np.array([0, 0, 1, 1, 2, 2])
+    lengths, media = np.linalg.norm(rows, axis=1), media_of(templates, np.arange(6))
+    blocks = lambda: [(np.arange(6), rows)]  # noqa: E731
+    given = (blocks, lengths, templates, media)
+    pooled = [pool_templates(*given, np.full(6, one), norm=True, dimension=4) for one in (score, 1.0)]
+    np.testing.assert_allclose(*pooled, rtol=1e-6)
