@@ -2,8 +2,8 @@
 
 `vidface.scores.metrics.all_pairs` is for all pairs of a set; here the pairs are given. A pair is accepted where its
 score is at least the threshold; which point of the curve a target means is a rule of
-`vidface.scores.metrics.fpr_rules`. Tested in ``tests/scores/metrics/test_folds.py`` and
-``tests/scores/metrics/test_fpr_rules.py`` against scikit-learn's roc_curve and roc_auc_score.
+`vidface.scores.metrics.fpr_rules`. Tested in ``tests/scores/metrics/test_fpr_rules.py`` against scikit-learn's
+roc_curve and roc_auc_score.
 """
 
 from __future__ import annotations
