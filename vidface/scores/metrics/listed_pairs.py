@@ -49,17 +49,11 @@ class Operating(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Where impostors are cut off: only what scores above ``refused`` is accepted.
+    """Where impostors are cut off: only what scores above ``refused`` is accepted."""
 
-    Attributes:
-        refused: the highest score that is not accepted; -inf where everything is.
-        share: how far ``interpolated`` goes from there to where ``refused`` is accepted too; 0 under the other rules.
-        accepted: impostors above ``refused``.
-    """
-
-    refused: Any
-    share: float
-    accepted: int
+    refused: Any  # the highest score that is not accepted; -inf where everything is
+    share: float  # how far ``interpolated`` goes from there to where ``refused`` is accepted too; 0 under other rules
+    accepted: int  # impostors above ``refused``
 
 
 def cut_at(ascending: NDArray[Any], allowed: Fraction, rule: FprRule) -> Cut | None:
