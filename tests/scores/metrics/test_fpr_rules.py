@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,24 +129,18 @@ def test_a_target_is_exact() -> None:
     assert (point.tpr, point.threshold) == (1 / 3, 98.5)
 
 
-@pytest.mark.parametrize("target", ["0", "1", "-0.1", "x", "1/0", "nan"])
+@pytest.mark.parametrize("target", ["0", "1", "-0.1", "x", "1/0", "nan", ""])
 def test_targets_outside_are_refused(target: str) -> None:
     with pytest.raises(ValueError, match="an FPR target"):
         tpr_of_listed_pairs([1.0, 0.0], [True, False], [target])
 
 
 @pytest.mark.parametrize(
-    ("scores", "same", "said"),
-    [
-        ([1.0, 2.0], [True, True], "both"),
-        ([1.0, float("inf")], [True, False], "not finite"),
-        ([1.0], [True, False], r"same must be \[1\]"),
-    ],
+    "measure", [auc, equal_error_rate, lambda *case: tpr_of_listed_pairs(*case, ["0.5"])]
 )
-def test_no_curve(scores: list[float], same: list[bool], said: str) -> None:
-    for measure in (auc, lambda *case: tpr_of_listed_pairs(*case, ["0.5"])):
-        with pytest.raises(ValueError, match=said):
-            measure(scores, same)
+def test_pairs_of_one_kind_have_no_curve(measure: Any) -> None:
+    with pytest.raises(ValueError, match="both"):
+        measure([1.0, 2.0], [True, True])
 
 
 @given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=1, max_size=50))
@@ -174,5 +169,3 @@ def test_the_equal_error_rate_by_hand() -> None:
     assert equal_error_rate([2.0, 1.0], [True, False]) == 0.0
     assert equal_error_rate([1.0, 2.0], [True, False]) == 1.0
     assert equal_error_rate([1.0, 1.0], [True, False]) == 0.5
-    with pytest.raises(ValueError, match="both"):
-        equal_error_rate([1.0], [True])
