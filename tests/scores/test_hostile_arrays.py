@@ -266,16 +266,13 @@ case(
     target=("0.5", [("2", "2")]),
     rule=RULE,
 )
-case(
-    "scores.metrics.bootstrap.bootstrap_mean",
-    values=(SCORES, [w for w in spoilt_numbers(SCORES) if "one too" not in w[0]]),
-    replicates=(9, no_numbers("replicates")),
-)
-case(
-    "scores.metrics.bootstrap.mean_replicates",
-    values=(SCORES, [w for w in spoilt_numbers(SCORES) if "one too" not in w[0]]),
-    replicates=(9, no_numbers("replicates")),
-)
+OF_ANY_NUMBER = [wrong for wrong in spoilt_numbers(SCORES) if "one too" not in wrong[0]]
+for name in ("bootstrap_mean", "mean_replicates"):
+    case(
+        f"scores.metrics.bootstrap.{name}",
+        values=(SCORES, OF_ANY_NUMBER),
+        replicates=(9, no_numbers("replicates")),
+    )
 case(
     "scores.metrics.bootstrap.bootstrap_ratio",
     hits=(KNOWN, [*spoilt_numbers(KNOWN), ("more than all", KNOWN + 9), ("negative", -KNOWN)]),
@@ -284,7 +281,7 @@ case(
 )
 case(
     "scores.metrics.bootstrap.interval",
-    replicates=(SCORES, [w for w in spoilt_numbers(SCORES) if "one too" not in w[0]]),
+    replicates=(SCORES, OF_ANY_NUMBER),
     comparisons=(1, no_numbers("comparisons")),
 )
 case(
@@ -308,20 +305,18 @@ case(
     second=(KNOWN, [*spoilt_codes(KNOWN), ("negative", WHO)]),
     replicates=(9, no_numbers("replicates")),
 )
+WRONG_RELEVANT = [("one axis", RELEVANT[0]), ("scores", RELEVANT * 0.5), ("NaN", RELEVANT * np.nan)]
 case(
     "scores.metrics.ranking.average_precision_at_k",
-    relevant=(RELEVANT, [("one axis", RELEVANT[0]), ("scores", RELEVANT * 0.5), ("NaN", RELEVANT * np.nan)]),
+    relevant=(RELEVANT, WRONG_RELEVANT),
     n_relevant=(np.array([1, 2, 3]), [*spoilt_codes(np.array([1, 2, 3])), ("none", [0, 1, 1])]),
 )
 case(
     "scores.metrics.ranking.rank_k_hits",
-    relevant=(RELEVANT, [("one axis", RELEVANT[0]), ("scores", RELEVANT * 0.5), ("NaN", RELEVANT * np.nan)]),
+    relevant=(RELEVANT, WRONG_RELEVANT),
     k=(1, [*no_numbers("k"), ("NaN", np.nan)]),
 )
-case(
-    "scores.metrics.ranking.cmc",
-    relevant=(RELEVANT, [("one axis", RELEVANT[0]), ("scores", RELEVANT * 0.5), ("empty", RELEVANT[:0])]),
-)
+case("scores.metrics.ranking.cmc", relevant=(RELEVANT, [*WRONG_RELEVANT, ("empty", RELEVANT[:0])]))
 case(
     "scores.pairs.distribution.pair_distribution",
     embeddings=(ROWS, spoilt_rows(ROWS)),

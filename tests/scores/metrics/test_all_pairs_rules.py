@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tarfile
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
-from exact_rows import completed
+from exact_rows import completed, scores_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
@@ -37,16 +35,11 @@ def quantised(
 
 
 def every_pair(rows: np.ndarray, who: np.ndarray, far: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """(score, genuine) of every pair, one at a time."""
-    scores, genuine = [], []
-    for i in range(len(rows)):
-        for j in range(i + 1, len(rows)):
-            scores.append(np.float32(np.sum(rows[i] * rows[j])))
-            genuine.append(bool(who[i] == who[j] and who[i] >= 0))
-        for other in () if far is None else far.astype(np.float32):
-            scores.append(np.float32(np.sum(rows[i] * other)))
-            genuine.append(False)
-    return np.array(scores, np.float32), np.array(genuine, bool)
+    """(score, genuine) of every pair."""
+    upper = np.triu_indices(len(rows), 1)
+    genuine = ((who[:, None] == who) & (who >= 0))[upper]
+    distant = np.empty(0, np.float32) if far is None else scores_of(rows, far.astype(np.float32)).ravel()
+    return np.append(scores_of(rows, rows)[upper], distant), np.append(genuine, np.zeros(len(distant), bool))
 
 
 def by_the_curve(
@@ -152,68 +145,3 @@ def test_nearest_takes_a_second_pass_for_ties_only(
     counted.clear()
     tpr_of_all_pairs(rows, who, [target])
     assert len(counted) == 1
-
-
-def test_a_line_between_two_thresholds_by_hand() -> None:
-    """Four impostors at 0.9, 0.5 (twice) and 0.1; three genuine pairs at 0.95, 0.5 and 0.3."""
-    scores, genuine = [0.95, 0.5, 0.3], [0.9, 0.5, 0.5, 0.1]
-    pairs = [(score, True) for score in scores] + [(score, False) for score in genuine]
-    values = np.array([score for score, _ in pairs], np.float32)
-    same = np.array([flag for _, flag in pairs])
-    # 0.375 of 4 is 1.5: a quarter of the way from 1 accepted impostor to 3, from 1 genuine pair to 2.
-    assert by_the_curve(values, same, "0.375", "interpolated") == (pytest.approx((1 + 0.25) / 3), 0.375)
-    assert by_the_curve(values, same, "0.375", "nearest") == (pytest.approx(1 / 3), 0.25)
-
-
-@pytest.fixture(scope="module")
-def faces(shared_data: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of real faces of 40 people, 10 each, and who is who; the network runs without vidface."""
-    import io
-
-    import onnxruntime
-    from PIL import Image
-
-    people: dict[str, list[np.ndarray]] = {}
-    with tarfile.open(shared_data / "lfw" / "aligned.tar") as archive:
-        members = sorted((m for m in archive.getmembers() if m.isfile()), key=lambda m: m.name)
-        names = [Path(m.name).parent.name for m in members]
-        often = sorted({name for name in names if names.count(name) >= 10})[:40]
-        for member, name in zip(members, names, strict=True):
-            if name in often and len(people.setdefault(name, [])) < 10:
-                file = archive.extractfile(member)
-                assert file is not None
-                people[name].append(
-                    np.asarray(Image.open(io.BytesIO(file.read())).convert("RGB"), np.float32)
-                )
-    pixels = np.concatenate([np.stack(each) for each in people.values()]) / 255
-    pixels = (pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
-    session = onnxruntime.InferenceSession(shared_data / "models" / "mobilefacenet_128.onnx", options)
-    given = session.get_inputs()[0].name
-    batches = np.array_split(pixels.transpose(0, 3, 1, 2).astype(np.float32), 8)
-    found = np.concatenate([session.run(None, {given: batch})[0] for batch in batches]).astype(np.float64)
-    rows = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
-    return rows, np.repeat(np.arange(len(people)), 10)
-
-
-def test_on_real_faces_nearest_goes_beyond_the_target(faces: tuple[np.ndarray, np.ndarray]) -> None:
-    rows, who = faces
-    lower, upper = np.triu_indices(len(rows), 1)
-    exact = rows.astype(np.float64)
-    scores, genuine = np.sum(exact[lower] * exact[upper], axis=1), who[lower] == who[upper]
-    strangers, own = np.sort(scores[~genuine])[::-1], scores[genuine]
-    assert (len(own), len(strangers)) == (1800, 78000)
-    # 1e-4 of 78,000 impostors is 7.8: at most 7 may be accepted, but 8 are nearer.
-    tpr = {count: float(np.mean(own > strangers[count])) for count in (7, 8)}
-    assert tpr[8] > tpr[7], "the trap needs a genuine pair between the 8th and the 9th impostor"
-    at_most = tpr_of_all_pairs(rows, who, ["1e-4"])
-    nearest = tpr_of_all_pairs(rows, who, ["1e-4"], rule="nearest")
-    between = tpr_of_all_pairs(rows, who, ["1e-4"], rule="interpolated")
-    assert at_most.fpr == [7 / 78000] and nearest.fpr == [8 / 78000]
-    assert at_most.fpr[0] <= 1e-4 < nearest.fpr[0]
-    assert at_most.tpr == [pytest.approx(tpr[7], abs=1e-12)]
-    assert nearest.tpr == [pytest.approx(tpr[8], abs=1e-12)]
-    # No two scores tie, so the curve is level up to the 8th impostor and rises only there.
-    assert between.tpr == [pytest.approx(tpr[7], abs=1e-12)]
-    assert between.fpr == [1e-4] and between.threshold == [None]

@@ -61,12 +61,3 @@ def test_identities_without_pairs_are_left_out() -> None:
     assert bootstrap_ratio([3, 0, 5], [4, 0, 9]) == bootstrap_ratio([3, 5], [4, 9])
     assert bootstrap_ratio([0, 2], [0, 4]) == (0.5, 0.5)
     assert bootstrap_mean([0.25]) == (0.25, 0.25)
-
-
-def test_wrong_calls() -> None:
-    with pytest.raises(ValueError, match="at least one identity"):
-        bootstrap_mean([])
-    with pytest.raises(ValueError, match="with pairs"):
-        bootstrap_ratio([0, 0], [0, 0])
-    with pytest.raises(ValueError, match=r"totals must be \[1\]"):
-        bootstrap_ratio([1], [1, 2])

@@ -1,3 +1,5 @@
+"""Folds that are cut or given, and VAL at FAR: against loops and scikit-learn's KFold."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -6,61 +8,54 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import KFold
 
-from vidface.scores.metrics.folds import THRESHOLDS, ten_folds
-from vidface.scores.metrics.listed_pairs import auc, tpr_of_listed_pairs
+from vidface.scores.metrics.folds import THRESHOLDS, given_folds, ten_folds, val_at_far
 
 
-def by_loops(distances: np.ndarray, same: np.ndarray, folds: int, thresholds: np.ndarray) -> dict[str, Any]:
-    """The protocol as it is written: scikit-learn's folds, one threshold after the other, one pair after the other."""
+def by_loops(
+    distances: np.ndarray, same: np.ndarray, fold: np.ndarray, thresholds: np.ndarray
+) -> tuple[list[float], list[float], list[int]]:
+    """One fold after the other, one threshold after the other, one pair after the other."""
 
-    def accuracy(rows: np.ndarray, threshold: float) -> float:
-        return sum((distances[row] < threshold) == same[row] for row in rows) / len(rows)
+    def right(keep: np.ndarray, threshold: float) -> int:
+        return sum(bool(d < threshold) == bool(s) for d, s in zip(distances[keep], same[keep], strict=True))
 
-    chosen, accuracies = [], []
-    for train, test in KFold(n_splits=folds, shuffle=False).split(distances):
-        on_train = [accuracy(train, threshold) for threshold in thresholds]
-        best = on_train.index(max(on_train))
-        chosen.append(thresholds[best])
-        accuracies.append(accuracy(test, thresholds[best]))
-    on_all = [accuracy(np.arange(len(same)), threshold) for threshold in thresholds]
-    return {
-        "accuracies": accuracies,
-        "thresholds": chosen,
-        "best_threshold": thresholds[on_all.index(max(on_all))],
-        "best_accuracy": max(on_all),
-    }
+    accuracies, chosen = [], []
+    for number in sorted(set(fold.tolist())):
+        counts = [right(fold != number, threshold) for threshold in thresholds]
+        chosen.append(thresholds[counts.index(max(counts))])
+        accuracies.append(right(fold == number, chosen[-1]) / int((fold == number).sum()))
+    return accuracies, chosen, [right(fold == fold, threshold) for threshold in thresholds]
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
-    """Few different distances and thresholds, so that ties and distances at a threshold are the rule."""
-    folds = draw(st.integers(2, 5))
-    count = draw(st.integers(folds, 23))
-    levels = draw(st.sampled_from([4, 40]))
-    values = st.integers(0, levels).map(lambda step: step / (levels / 4))
-    distances = np.array(draw(st.lists(values, min_size=count, max_size=count)))
+def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    count = draw(st.integers(3, 30))
+    distances = np.array(draw(st.lists(st.integers(0, 40), min_size=count, max_size=count))) / 10
     same = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)))
-    same[0], same[-1] = True, False
-    thresholds = np.array(sorted(draw(st.lists(values, min_size=1, max_size=9))))
-    return distances, same, folds, thresholds
+    fold = np.array(
+        draw(st.lists(st.sampled_from([-3, 0, 1, 7, 10]), min_size=count, max_size=count)), np.int64
+    )
+    same[:2], fold[0], fold[1] = [True, False], 2, 5
+    return distances, same, fold
 
 
 @given(cases())
-def test_folds_against_loops(case: tuple[np.ndarray, np.ndarray, int, np.ndarray]) -> None:
-    distances, same, folds, thresholds = case
-    ours = ten_folds(distances, same, folds=folds, thresholds=thresholds)
-    expected = by_loops(distances, same, folds, thresholds)
-    assert np.allclose(ours.accuracies, expected["accuracies"], rtol=0, atol=1e-12)
-    assert ours.thresholds.tolist() == expected["thresholds"]
-    assert ours.best_threshold == expected["best_threshold"]
-    assert ours.best_accuracy == pytest.approx(expected["best_accuracy"], abs=1e-12)
-    assert ours.accuracy == pytest.approx(np.mean(expected["accuracies"]), abs=1e-12)
-    assert ours.std == pytest.approx(np.std(expected["accuracies"]), abs=1e-12)
-    sample = np.std(expected["accuracies"], ddof=1)
-    assert ours.standard_error == pytest.approx(sample / np.sqrt(folds), abs=1e-12)
+def test_folds_of_any_number_and_size_in_any_order(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    distances, same, fold = case
+    thresholds = np.arange(0, 4, 0.25)  # distances at a threshold are the rule
+    accuracies, chosen, overall = by_loops(distances, same, fold, thresholds)
+    ours = given_folds(distances, same, fold, thresholds=thresholds)
+    assert np.allclose(ours.accuracies, accuracies, rtol=0, atol=1e-12)
+    assert ours.thresholds.tolist() == chosen
+    assert ours.accuracy == pytest.approx(np.mean(accuracies), abs=1e-12)
+    assert ours.std == pytest.approx(np.std(accuracies), abs=1e-12)
+    assert ours.best_accuracy == max(overall) / len(same)
+    assert ours.best_threshold == thresholds[overall.index(max(overall))]
+    assert ours.standard_error == pytest.approx(
+        np.std(accuracies, ddof=1) / len(accuracies) ** 0.5, abs=1e-12
+    )
 
 
 def test_folds_of_the_reference_size() -> None:
@@ -96,6 +91,25 @@ def test_the_thresholds_of_the_protocol() -> None:
     assert len(THRESHOLDS) == 400 and THRESHOLDS[0] == 0 and THRESHOLDS[-1] == pytest.approx(3.99)
 
 
+def test_folds_in_order_are_those_that_are_cut() -> None:
+    random = np.random.default_rng(3)
+    distances, same = random.uniform(0, 4, 100), random.random(100) < 0.5
+    fold = np.repeat(np.arange(10), 10)
+    mixed = random.permutation(100)
+    cut, given_ = ten_folds(distances, same), given_folds(distances[mixed], same[mixed], fold[mixed])
+    assert cut.accuracies.tolist() == given_.accuracies.tolist()
+    assert cut.thresholds.tolist() == given_.thresholds.tolist()
+
+
+def test_a_threshold_is_never_chosen_on_its_own_fold() -> None:
+    """Each fold is perfect with its own threshold, 1 or 2, and half right with the other's."""
+    distances = [0.5, 1.5, 1.5, 2.5]
+    same = [True, False, True, False]
+    ours = given_folds(distances, same, [1, 1, 2, 2], thresholds=[1.0, 2.0])
+    assert ours.thresholds.tolist() == [2.0, 1.0]
+    assert ours.accuracies.tolist() == [0.5, 0.5]
+
+
 @pytest.mark.parametrize(
     ("distances", "same", "options", "said"),
     [
@@ -125,61 +139,46 @@ def test_what_has_no_accuracy(
         ten_folds(distances, same, **options)
 
 
-@st.composite
-def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    count = draw(st.integers(2, 60))
-    scores = draw(st.lists(st.integers(-4, 4), min_size=count, max_size=count))
-    same = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)))
-    same[0], same[-1] = True, False
-    return np.array(scores, float), same
-
-
-TARGETS = ["0.01", "0.1", "1/3", "0.5", "0.9"]
-
-
-@given(scored())
-def test_tpr_at_fpr_and_auc_against_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
-    scores, same = case
-    fpr, tpr, thresholds = roc_curve(same, scores, drop_intermediate=False)
-    impostors = int((~same).sum())
-    for point in tpr_of_listed_pairs(scores, same, TARGETS):
-        numerator, _, denominator = point.target.partition("/")
-        target = float(numerator) / float(denominator or 1)
-        if target * impostors < 1 - 1e-9:
-            assert point.tpr is None and point.threshold is None
-            continue
-        best = np.flatnonzero(fpr <= target + 1e-12)[-1]
-        assert point.tpr == pytest.approx(tpr[best], abs=1e-12)
-        # Of the thresholds with that TPR and an allowed FPR the lowest is told; infinite: no pair at all.
-        assert point.threshold == (None if np.isinf(thresholds[best]) else thresholds[best])
-    assert auc(scores, same) == pytest.approx(roc_auc_score(same, scores), abs=1e-12)
-
-
-def test_a_target_is_exact() -> None:
-    """29 of 100 may be accepted at 0.29, although 0.29 * 100 is 28.999999999999996 in floats."""
-    scores = np.array([70.5, 71.5, 98.5, *range(100)])
-    same = np.array([True] * 3 + [False] * 100)
-    (point,) = tpr_of_listed_pairs(scores, same, ["0.29"])
-    assert (point.tpr, point.threshold) == (1.0, 70.5)
-    (point,) = tpr_of_listed_pairs(scores, same, ["0.01"])
-    assert (point.tpr, point.threshold) == (1 / 3, 98.5)
-
-
-@pytest.mark.parametrize("target", ["0", "1", "-0.1", "x", "1/0", "nan"])
-def test_targets_outside_are_refused(target: str) -> None:
-    with pytest.raises(ValueError, match="an FPR target"):
-        tpr_of_listed_pairs([1.0, 0.0], [True, False], [target])
-
-
 @pytest.mark.parametrize(
-    ("scores", "same", "said"),
-    [
-        ([1.0, 2.0], [True, True], "both"),
-        ([1.0, float("inf")], [True, False], "not finite"),
-        ([1.0], [True, False], r"same must be \[1\]"),
-    ],
+    ("fold", "said"), [([1, 1], "two folds"), ([1, 2, 3], r"fold must be \[2\]"), ([1.5, 2], "whole numbers")]
 )
-def test_no_curve(scores: list[float], same: list[bool], said: str) -> None:
-    for measure in (auc, lambda *case: tpr_of_listed_pairs(*case, ["0.5"])):
-        with pytest.raises(ValueError, match=said):
-            measure(scores, same)
+def test_no_folds(fold: list[Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        given_folds([0.0, 1.0], [True, False], fold)
+
+
+def test_val_at_far_takes_the_threshold_of_the_other_folds() -> None:
+    """The threshold is walked for: the lowest score that lets at most a tenth of the others' impostors through."""
+    random = np.random.default_rng(8)
+    same = random.random(400) < 0.5
+    scores = random.normal(np.where(same, 1.2, 0.0), 1.0)
+    fold = random.integers(0, 5, 400)
+    rates = []
+    for number in range(5):
+        train, test = fold != number, fold == number
+        impostors = sum(train & ~same)
+        threshold = min(t for t in scores[train] if sum(scores[train & ~same] >= t) * 10 <= impostors)
+        rates.append([np.mean(scores[test & same] >= threshold), np.mean(scores[test & ~same] >= threshold)])
+    ours = val_at_far(scores, same, fold, "0.1")
+    assert ours is not None
+    assert (ours.val, ours.far) == pytest.approx(tuple(np.mean(rates, axis=0)), abs=1e-12)
+    assert ours.standard_error == pytest.approx(np.std([r[0] for r in rates], ddof=1) / 5**0.5, abs=1e-12)
+    assert val_at_far(scores, same, fold, "1e-3") is None  # too few impostors
+    assert val_at_far(scores, same, fold, "0.1", "interpolated") is None  # no threshold
+    assert val_at_far(scores, same, np.where(same, 0, 1), "0.1") is None  # folds of one kind
+
+
+def test_a_score_at_the_threshold_is_accepted() -> None:
+    """The others' lowest accepted score is 1; an impostor of the fold itself has just that."""
+    scores = [5.0, 1.0, 0.0] * 2
+    same = [True, False, False] * 2
+    ours = val_at_far(scores, same, [0] * 3 + [1] * 3, "0.5")
+    assert ours is not None and (ours.val, ours.far) == (1.0, 0.5)
+
+
+def test_val_where_no_score_may_be_accepted() -> None:
+    """The two best impostors tie, and one only may be let through: no threshold does that, so nothing is accepted."""
+    scores = [9.0, 9.0, 1.0, 5.0] * 2
+    same = [False, False, False, True] * 2
+    ours = val_at_far(scores, same, [0] * 4 + [1] * 4, "0.34")
+    assert ours is not None and (ours.val, ours.far) == (0.0, 0.0)

@@ -1,17 +1,18 @@
-"""TPR at FPR by the three rules, against scikit-learn's curve and numbers worked out by hand."""
+"""Over listed pairs: TPR at FPR by the three rules, AUC and EER, against scikit-learn's curve and by hand."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from vidface.scores.metrics.fpr_rules import FPR_RULE_TEXT, FPR_RULES
-from vidface.scores.metrics.listed_pairs import tpr_of_listed_pairs
+from vidface.scores.metrics.listed_pairs import auc, equal_error_rate, tpr_of_listed_pairs
 
 # Few levels, so that there are ties within both kinds and between them.
 LEVELS = st.integers(0, 12)
@@ -89,3 +90,82 @@ def test_of_two_equally_near_the_larger() -> None:
 
 def test_every_rule_has_its_words() -> None:
     assert all(FPR_RULE_TEXT[rule].startswith(f"{rule}: ") for rule in FPR_RULES)
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    count = draw(st.integers(2, 60))
+    scores = draw(st.lists(st.integers(-4, 4), min_size=count, max_size=count))
+    same = np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    same[0], same[-1] = True, False
+    return np.array(scores, float), same
+
+
+@given(scored())
+def test_tpr_at_fpr_and_auc_against_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, same = case
+    fpr, tpr, thresholds = roc_curve(same, scores, drop_intermediate=False)
+    impostors = int((~same).sum())
+    for point in tpr_of_listed_pairs(scores, same, ["0.01", "0.1", "1/3", "0.5", "0.9"]):
+        numerator, _, denominator = point.target.partition("/")
+        target = float(numerator) / float(denominator or 1)
+        if target * impostors < 1 - 1e-9:
+            assert point.tpr is None and point.threshold is None
+            continue
+        best = np.flatnonzero(fpr <= target + 1e-12)[-1]
+        assert point.tpr == pytest.approx(tpr[best], abs=1e-12)
+        # Of the thresholds with that TPR and an allowed FPR the lowest is told; infinite: no pair at all.
+        assert point.threshold == (None if np.isinf(thresholds[best]) else thresholds[best])
+    assert auc(scores, same) == pytest.approx(roc_auc_score(same, scores), abs=1e-12)
+
+
+def test_a_target_is_exact() -> None:
+    """29 of 100 may be accepted at 0.29, although 0.29 * 100 is 28.999999999999996 in floats."""
+    scores = np.array([70.5, 71.5, 98.5, *range(100)])
+    same = np.array([True] * 3 + [False] * 100)
+    (point,) = tpr_of_listed_pairs(scores, same, ["0.29"])
+    assert (point.tpr, point.threshold) == (1.0, 70.5)
+    (point,) = tpr_of_listed_pairs(scores, same, ["0.01"])
+    assert (point.tpr, point.threshold) == (1 / 3, 98.5)
+
+
+@pytest.mark.parametrize("target", ["0", "1", "-0.1", "x", "1/0", "nan", ""])
+def test_targets_outside_are_refused(target: str) -> None:
+    with pytest.raises(ValueError, match="an FPR target"):
+        tpr_of_listed_pairs([1.0, 0.0], [True, False], [target])
+
+
+@pytest.mark.parametrize(
+    "measure", [auc, equal_error_rate, lambda *case: tpr_of_listed_pairs(*case, ["0.5"])]
+)
+def test_pairs_of_one_kind_have_no_curve(measure: Any) -> None:
+    with pytest.raises(ValueError, match="both"):
+        measure([1.0, 2.0], [True, True])
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=1, max_size=50))
+def test_the_equal_error_rate_is_its_definition_in_fractions(pairs: list[tuple[int, bool]]) -> None:
+    """Every threshold in turn, the highest first: the line from the last point with FPR < FNR to the next one."""
+    pairs = [(0, True), (1, False), *pairs]
+    genuine, impostor = ([score for score, same in pairs if same is kind] for kind in (True, False))
+    fpr, fnr = Fraction(0), Fraction(1)
+    for threshold in sorted({score for score, _ in pairs}, reverse=True):
+        before = fpr, fnr
+        fpr = Fraction(sum(score >= threshold for score in impostor), len(impostor))
+        fnr = Fraction(sum(score < threshold for score in genuine), len(genuine))
+        if fpr >= fnr:
+            break
+    # fpr0 + s (fpr1 - fpr0) = fnr0 - s (fnr0 - fnr1)
+    share = (before[1] - before[0]) / ((before[1] - before[0]) + (fpr - fnr))
+    wanted = before[0] + share * (fpr - before[0])
+    assert wanted == before[1] + share * (fnr - before[1])
+    scores, same = zip(*pairs, strict=True)
+    assert equal_error_rate(scores, same) == pytest.approx(float(wanted), abs=1e-12)
+
+
+def test_the_equal_error_rate_by_hand() -> None:
+    # Thresholds 4, 3, 2, 1: FPR 0, 0, 1/2, 1; FNR 1/2, 1/2, 0, 0 (after nothing accepted: 0, 1).
+    assert equal_error_rate([4.0, 2.0, 2.0, 1.0], [True, True, False, False]) == 0.25
+    assert equal_error_rate([2.0, 1.0], [True, False]) == 0.0
+    assert equal_error_rate([1.0, 2.0], [True, False]) == 1.0
+    assert equal_error_rate([1.0, 1.0], [True, False]) == 0.5

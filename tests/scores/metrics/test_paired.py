@@ -224,13 +224,6 @@ def test_units_of_both_kinds_are_drawn_as_often_as_there_are() -> None:
     assert draw(30, 50, seed=1).tobytes() == draw(30, 50, seed=1).tobytes() != draw(30, 50, seed=2).tobytes()
 
 
-def test_a_mean_is_that_of_those_drawn() -> None:
-    drawn = draw(9, replicates=7)
-    values = np.random.default_rng(0).random(9)
-    wanted = [np.repeat(values, column).mean() for column in drawn.T]
-    assert mean_replicates(values, replicates=7).tolist() == pytest.approx(wanted)
-
-
 def test_several_comparisons_widen_every_interval() -> None:
     values = np.linspace(0, 1, 10_001)
     assert interval(values) == pytest.approx((0.025, 0.975))
@@ -257,9 +250,7 @@ def test_differences_that_are_rounding_are_none(size: float, verdict: int) -> No
     assert (gain.low, gain.high) == (0, 0) if verdict == 0 else gain.low != 0
 
 
-def test_wrong_calls_of_paired() -> None:
+def test_units_of_another_set_are_refused() -> None:
     rows, identities = faces(1, 10, 5)
     with pytest.raises(ValueError, match="drawn has 9 units, the set 15"):
         tpr_replicates(rows, identities, ["1e-2"], draw(9))
-    with pytest.raises(ValueError, match="at least one identity"):
-        mean_replicates([])

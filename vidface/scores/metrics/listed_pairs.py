@@ -2,8 +2,8 @@
 
 `vidface.scores.metrics.all_pairs` is for all pairs of a set; here the pairs are given. A pair is accepted where its
 score is at least the threshold; which point of the curve a target means is a rule of
-`vidface.scores.metrics.fpr_rules`. Tested in ``tests/scores/metrics/test_folds.py`` and
-``tests/scores/metrics/test_fpr_rules.py`` against scikit-learn's roc_curve and roc_auc_score.
+`vidface.scores.metrics.fpr_rules`. Tested in ``tests/scores/metrics/test_fpr_rules.py`` against scikit-learn's
+roc_curve and roc_auc_score.
 """
 
 from __future__ import annotations
@@ -49,17 +49,11 @@ class Operating(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Where impostors are cut off: only what scores above ``refused`` is accepted.
+    """Where impostors are cut off: only what scores above ``refused`` is accepted."""
 
-    Attributes:
-        refused: the highest score that is not accepted; -inf where everything is.
-        share: how far ``interpolated`` goes from there to where ``refused`` is accepted too; 0 under the other rules.
-        accepted: impostors above ``refused``.
-    """
-
-    refused: Any
-    share: float
-    accepted: int
+    refused: Any  # the highest score that is not accepted; -inf where everything is
+    share: float  # how far ``interpolated`` goes from there to where ``refused`` is accepted too; 0 under other rules
+    accepted: int  # impostors above ``refused``
 
 
 def cut_at(ascending: NDArray[Any], allowed: Fraction, rule: FprRule) -> Cut | None:

@@ -3,7 +3,7 @@
 AP@K = (1 / R) * sum over the hits at rank k <= K of (hits up to rank k) / k, where R is the FULL number of
 relevant items in the ground truth, also where it exceeds K: a perfect list scores K / R then. Other tools
 divide by min(R, K) or by the hits found; the numbers differ wherever something is missed. Tested in
-``tests/scores/metrics/test_average_precision.py`` and ``tests/scores/metrics/test_identification.py``.
+``tests/scores/metrics/test_ranking.py``.
 """
 
 from __future__ import annotations

@@ -95,11 +95,7 @@ def outwards(low: Floats, high: Floats, error: float) -> tuple[Floats, Floats]:
 
 
 def checked_float32(distractors: Any, start: int, stop: int) -> Floats:
-    """Some rows of the distractors as float32, C order.
-
-    Raises:
-        ValueError: a row is neither zero nor of unit length.
-    """
+    """Some rows of the distractors as float32, C order; ValueError where one is neither zero nor of unit length."""
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused
         rows = np.ascontiguousarray(distractors[start:stop], np.float32)
     refuse_rows(rows, "distractors", start)
@@ -107,11 +103,7 @@ def checked_float32(distractors: Any, start: int, stop: int) -> Floats:
 
 
 def refuse_shape(distractors: Any, dimension: int) -> None:
-    """Refuse distractors that are not [M, D] numbers of the dimension; their rows are looked at as they are read.
-
-    Raises:
-        ValueError: what they are instead.
-    """
+    """Refuse distractors that are not [M, D] numbers of the dimension; their rows are looked at as they are read."""
     refuse_masked(distractors, "distractors")
     shape, kind = getattr(distractors, "shape", None), getattr(distractors, "dtype", np.dtype(np.float32))
     if shape is None or len(shape) != 2 or shape[1] != dimension:
@@ -121,17 +113,9 @@ def refuse_shape(distractors: Any, dimension: int) -> None:
 
 
 def scan_blocks(pairs: Pairs, low: Floats, high: Floats, *, block: int, workers: int) -> Found:
-    """Look at every impostor pair once.
+    """Look at every impostor pair once, while BLAS is held to one thread.
 
-    Args:
-        pairs: what is compared.
-        low: float32 [B], lower ends of the brackets, ascending.
-        high: float32 [B], upper ends; each at least its ``low`` and below the next one's.
-        block: rows on a side of a block.
-        workers: threads; BLAS should be held to one thread meanwhile.
-
-    Raises:
-        ValueError: a distractor's row is not of unit length.
+    Ends of brackets, float32 [B], ascend: each of ``high`` is at least its ``low`` and below the next one's.
     """
     below, above = outwards(low, high, product_error(pairs.rows.shape[1], LONGEST))
     zones = below[0], above[0], below[1] if len(low) > 1 else np.float32(np.inf)

@@ -27,13 +27,7 @@ def half_error(dimension: int, longest: float, left_gap: float, right_gap: float
     Rounding the rows: a'b' - ab = (a' - a)b' + a(b' - b), at most the gaps times the lengths (Cauchy-Schwarz).
     Summing up: products of float16 are exact in float32; a tensor core adds several at once, each cut off at the last
     bit of the largest, so n of them lose at most n times 2**-23 of the sum of absolute products, here twice that. The
-    rest is for scores in float32.
-
-    Args:
-        dimension: numbers a row.
-        longest: the length of the longest row.
-        left_gap: the largest length of what rounding took from a row on the left.
-        right_gap: the same on the right.
+    rest is for scores in float32. A gap is the largest length of what rounding took from a row of that side.
     """
     gap = max(left_gap, right_gap)
     rounding = left_gap * (longest + gap) + right_gap * longest
@@ -41,17 +35,9 @@ def half_error(dimension: int, longest: float, left_gap: float, right_gap: float
 
 
 def scan_on_device(pairs: Pairs, low: Floats, high: Floats, *, device: str, block: int = BLOCK) -> Found:
-    """As `vidface.scores.pairs.blocks.scan_blocks`, equal to it in every number; not yet run on a GPU.
+    """As `vidface.scores.pairs.blocks.scan_blocks`, equal to it in every number.
 
-    Args:
-        pairs: what is compared; all rows have to fit into the device's memory, distractors come in blocks.
-        low: float32 [B], lower ends of the brackets, ascending.
-        high: float32 [B], upper ends; each at least its ``low`` and below the next one's.
-        device: as torch names it.
-        block: rows on a side of a block.
-
-    Raises:
-        ValueError: a distractor's row is not of unit length.
+    All rows have to fit into the device's memory, distractors come in blocks.
     """
     # Otherwise cuBLAS may add up parts of a sum in half precision, and the bound would not hold.
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
@@ -87,17 +73,10 @@ def scan_on_device(pairs: Pairs, low: Floats, high: Floats, *, device: str, bloc
 def best_on_device(
     rows: Floats, distractors: Any, error: float, *, device: str, block: int = BLOCK
 ) -> Floats:
-    """As `vidface.scores.search.best.best_distractor`, equal to it in every number; not yet run on a GPU.
+    """float32 [V], the score of the best distractor of every row: the CPU's in every number.
 
-    Args:
-        rows: float32 [V, D]; they have to fit into the device's memory, distractors come in blocks.
-        distractors: [M, D], float16 or float32, unit or zero rows, M > 0.
-        error: the most that a product in float32 can differ from the score.
-        device: as torch names it.
-        block: rows on a side of a block.
-
-    Raises:
-        ValueError: a distractor's row is not of unit length.
+    ``error`` is the most that a product in float32 can differ from the score. All rows have to fit into the device's
+    memory, distractors come in blocks.
     """
     torch.backends.cuda.matmul.allow_tf32 = False  # or the bound would not hold
     left = torch.from_numpy(rows).to(device)

@@ -9,9 +9,10 @@ at every edge are exact; nothing is interpolated. Tested in ``tests/scores/pairs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
@@ -74,7 +75,7 @@ def pair_distribution(
 ) -> Distribution:
     """Sort all pairs of videos into bins, and list the strongest impostor and the weakest genuine ones.
 
-    Beside the embeddings this takes one more copy of them (none where they are sorted by identity) and 30 MB a worker.
+    Beside the embeddings this takes one more copy of them (none where they are sorted by identity) and 20 MB a worker.
 
     Args:
         embeddings: float32 [V, D], unit rows. Zero rows (failed videos) score 0 with everybody and stay in.
@@ -98,24 +99,27 @@ def pair_distribution(
     places = rank[order]
 
     def work(jobs: Jobs) -> tuple[NDArray[np.int64], list[_Best]]:
-        counts = np.zeros((2, BINS), np.int64)
-        best = [_Best(np.empty(0, np.float32), np.empty(0, np.int64))] * 2
+        counts, reaching = np.zeros((2, BINS), np.int64), np.empty(block * block, np.int64)
+        best = [_Best(np.full(listed, -np.inf, np.float32), np.zeros(listed, np.int64))] * 2
         for _, side, tops in jobs:
             right = rows[side : side + block].astype(np.float64)
-            column = np.arange(side, side + len(right))
             for top in tops:
                 left = rows[top : top + block].astype(np.float64)
-                row, end = np.arange(top, top + len(left))[:, None], until[top : top + block, None]
-                scores = (left @ right.T).astype(np.float32)
-                bins = np.floor(scores * PER_UNIT).astype(np.int64) + PER_UNIT  # both steps are exact
-                np.clip(bins, 0, BINS - 1, out=bins)
-                kinds = [(scores, column >= end)]
-                if end.max() > side:  # there may be pairs of one person
-                    kinds.append((-scores, (column > row) & (column < end)))
-                sides = places[top : top + block], places[side : side + block]
-                for kind, (extreme, wanted) in enumerate(kinds):
-                    counts[kind] += np.bincount(bins[wanted], minlength=BINS)
-                    best[kind] = _better(best[kind], extreme, wanted, *sides, listed)
+                scores = left @ right.T
+                # Row r has genuine pairs from column own[r] on and impostor pairs from others[r] on.
+                own = np.clip(np.arange(1, len(left) + 1) + top - side, 0, len(right))
+                others = np.clip(until[top : top + block] - side, 0, len(right))
+                end = np.full(len(left), len(right))
+                for kind, (sign, start, stop) in enumerate(((1, others, end), (-1, own, others))):
+                    floor = best[kind].scores.min(initial=np.inf)
+                    found = _sort_in(scores, start, stop, sign, counts[kind], floor, reaching)
+                    row, column = np.divmod(reaching[:found], len(right))
+                    one, other = places[row + top], places[column + side]
+                    keys = np.minimum(one, other) << 32 | np.maximum(one, other)
+                    better = np.float32(sign) * scores[row, column].astype(np.float32)
+                    best[kind] = _first(
+                        np.append(best[kind].scores, better), np.append(best[kind].keys, keys), listed
+                    )
         return counts, best
 
     workers = cpu_count() if workers is None else workers
@@ -127,6 +131,7 @@ def pair_distribution(
         found = [best[kind] for _, best in parts]
         scores = np.concatenate([one.scores for one in found])
         scores, keys = _first(scores, np.concatenate([one.keys for one in found]), listed)
+        scores, keys = scores[scores > -np.inf], keys[scores > -np.inf]
         pairs = row_of[np.stack([keys >> 32, keys & (2**32 - 1)], axis=1)]
         ends.append(Extremes(np.float32(sign) * scores + np.float32(0), pairs))  # no -0
     return Distribution(np.arange(BINS + 1) / PER_UNIT - 1, same, different, *ends)
@@ -149,23 +154,19 @@ def rates_at_edges(counts: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(above / above[0]) if above[0] else np.full(len(above), np.nan)
 
 
-def _better(
-    best: _Best,
-    scores: NDArray[np.float32],
-    wanted: NDArray[np.bool_],
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    listed: int,
-) -> _Best:
-    """The best pairs so far and those of a block; ``left`` [n] and ``right`` [m] are the places of the videos' ids."""
-    if len(best.scores) == listed:
-        wanted = wanted & (scores >= (best.scores[-1] if listed else np.inf))
-    row, column = np.nonzero(wanted)
-    if not len(row):
-        return best
-    found, one, other = scores[row, column], left[row], right[column]
-    keys = np.minimum(one, other) << 32 | np.maximum(one, other)
-    return _first(np.append(best.scores, found), np.append(best.keys, keys), listed)
+@njit(cache=True, nogil=True)
+def _sort_in(scores: Any, start: Any, stop: Any, sign: int, counts: Any, floor: Any, reaching: Any) -> int:
+    """Count row r's scores from column start[r] to stop[r] - 1; write where ``sign`` times the score reaches floor."""
+    found = 0
+    for row in range(start.size):
+        for column in range(start[row], stop[row]):
+            score = np.float32(scores[row, column])
+            place = int(np.floor(score * np.float32(PER_UNIT))) + PER_UNIT  # every step is exact
+            counts[min(max(place, 0), BINS - 1)] += 1
+            if sign * score >= floor:
+                reaching[found] = row * scores.shape[1] + column
+                found += 1
+    return found
 
 
 def _first(scores: NDArray[np.float32], keys: NDArray[np.int64], listed: int) -> _Best:

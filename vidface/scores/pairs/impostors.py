@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vidface.scores.pairs.blocks import Floats, Found, Pairs, checked_float32, pair_scores
+from vidface.scores.pairs.blocks import Floats, Found, Numbers, Pairs, checked_float32, pair_scores
 
 FEW = 2**18  # so many pairs are all kept
 SAMPLE = 4096  # rows of the sample at most, times twice as many
@@ -35,33 +34,16 @@ class Place(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    """Impostor pairs of random rows.
-
-    Attributes:
-        left: float32 [R, D].
-        right: float32 [C, D].
-        pairs: how many of the R * C are impostor pairs.
-        ranked: int64, numbers (row on the left * C + row on the right) of the best of them, best first.
-    """
+    """Impostor pairs of random rows, float32 [R, D] and [C, D]."""
 
     left: Floats
     right: Floats
-    pairs: int
-    ranked: NDArray[np.int64]
+    pairs: int  # how many of the R * C are impostor pairs
+    ranked: Numbers  # the best of them, best first: row on the left * C + row on the right
 
 
 def places_at(ranks: list[int], pairs: Pairs, total: int, scan: Scan) -> list[Place]:
-    """The impostor scores at the given ranks, and how many pairs tie with each.
-
-    Args:
-        ranks: 0 for the highest; each below ``total``.
-        pairs: what is compared.
-        total: impostor pairs in all.
-        scan: passes over all pairs.
-
-    Returns:
-        One for every rank.
-    """
+    """The impostor scores at the given ranks, 0 for the highest of all ``total``, and how many pairs tie with each."""
     reach = DEVIATIONS
     sample = None if total <= FEW or not ranks else _draw(pairs, max(ranks) / total)
     brackets = {rank: _bracket(rank / total, sample, reach) for rank in ranks}

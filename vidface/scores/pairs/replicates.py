@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
@@ -152,17 +153,26 @@ def _walk(
     best: NDArray[Any], times: NDArray[np.uint8], limits: Numbers, refused: Floats, workers: int
 ) -> None:
     """Write the score at which a replicate has accepted more than its limit, if it has, in place of NaN."""
-    left, right = (best[side].astype(np.int64) for side in ("left", "right"))
+    left, right = best["left"].copy(), best["right"].copy()
 
     def work(replicates: Iterable[int]) -> None:
         for r in replicates:
-            each = times[r].astype(np.uint16)
-            accepted = np.cumsum(each[left] * each[right], dtype=np.int64)  # 255**2 < 2**16
-            at = np.searchsorted(accepted, limits[r], side="right")
+            at = _crossing(left, right, times[r], limits[r])
             if at < len(best):
                 refused[r] = best["score"][at]
 
     in_threads(work, np.flatnonzero(np.isnan(refused)).tolist(), workers)
+
+
+@njit(cache=True, nogil=True)
+def _crossing(left: Any, right: Any, times: Any, limit: Any) -> int:
+    """The first pair with which more than ``limit`` are accepted; how many pairs there are if never."""
+    accepted = np.int64(0)
+    for pair in range(left.size):
+        accepted += np.int64(times[left[pair]]) * np.int64(times[right[pair]])
+        if accepted > limit:
+            return pair
+    return int(left.size)
 
 
 def _listed(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from ranx.metrics.average_precision import _average_precision
 from sklearn.metrics import average_precision_score
 
-from vidface.scores.metrics.ranking import average_precision_at_k
+from vidface.scores.metrics.ranking import average_precision_at_k, cmc, rank_k_hits
 
 
 def naive(relevant: list[bool], total: int) -> float:
@@ -31,15 +33,6 @@ def test_agrees_with_a_naive_loop(relevant: list[bool], missed: int) -> None:
 def test_the_denominator_is_full_above_the_cut() -> None:
     assert average_precision_at_k(np.ones((1, 100), bool), [250])[0] == pytest.approx(0.4)
     assert average_precision_at_k([[True, False, True]], [4])[0] == pytest.approx((1 + 2 / 3) / 4)
-
-
-def test_several_queries_at_once() -> None:
-    random = np.random.default_rng(0)
-    relevant = random.random((50, 100)) < 0.3
-    totals = relevant.sum(axis=1) + random.integers(1, 200, 50)
-    scores = average_precision_at_k(relevant, totals)
-    assert scores.dtype == np.float64
-    assert scores == pytest.approx([naive(list(r), t) for r, t in zip(relevant, totals, strict=True)])
 
 
 def test_agrees_with_ranx_on_cut_lists() -> None:
@@ -66,17 +59,36 @@ def test_agrees_with_scikit_learn_where_nothing_is_missed() -> None:
 
 
 def test_nothing_found_is_zero() -> None:
-    assert average_precision_at_k(np.zeros((2, 5), bool), [1, 7]).tolist() == [0, 0]
-    assert average_precision_at_k(np.zeros((2, 0), bool), [1, 7]).tolist() == [0, 0]
+    for ranks in (5, 0):
+        assert average_precision_at_k(np.zeros((2, ranks), bool), [1, 7]).tolist() == [0, 0]
+        assert rank_k_hits(np.zeros((2, ranks), bool), 1).tolist() == [False] * 2
     assert average_precision_at_k(np.zeros((0, 5), bool), np.zeros(0, int)).shape == (0,)
+    assert rank_k_hits(np.zeros((0, 5), bool), 1).shape == (0,)
 
 
-def test_wrong_calls() -> None:
-    with pytest.raises(ValueError, match="query 1 has no relevant"):
-        average_precision_at_k([[True], [False]], [1, 0])
-    with pytest.raises(ValueError, match="query 0 has more hits"):
-        average_precision_at_k([[True, True]], [1])
-    with pytest.raises(ValueError, match=r"\[Q, K\]"):
-        average_precision_at_k([True], [1])
-    with pytest.raises(ValueError, match=r"n_relevant must be \[1\]"):
-        average_precision_at_k([[True]], [1, 1])
+def test_rank_k_rates_agree_with_a_naive_loop() -> None:
+    relevant = np.random.default_rng(0).random((40, 12)) < 0.1
+    for k in (1, 2, 5, 12, 20):
+        hits = rank_k_hits(relevant, k)
+        assert hits.tolist() == [any(row[:k]) for row in relevant.tolist()]
+        if k <= 12:
+            assert cmc(relevant)[k - 1] == hits.mean()
+    assert len(cmc(relevant)) == 12
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "said"),
+    [
+        (average_precision_at_k, ([[True], [False]], [1, 0]), "query 1 has no relevant"),
+        (average_precision_at_k, ([[True, True]], [1]), "query 0 has more hits"),
+        (average_precision_at_k, ([True], [1]), r"\[Q, K\]"),
+        (average_precision_at_k, ([[True]], [1, 1]), r"n_relevant must be \[1\]"),
+        (rank_k_hits, ([[True]], 0), "k must be at least 1"),
+        (rank_k_hits, ([True], 1), "2 axes"),
+        (cmc, ([True],), "2 axes"),
+        (cmc, (np.zeros((0, 5), bool),), "at least one query"),
+    ],
+)
+def test_wrong_calls(function: Any, arguments: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        function(*arguments)
