@@ -65,8 +65,7 @@ def ranks_by_search(
         ValueError: as `rank_gallery`.
     """
     refuse_count(embeddings, manifest)
-    from vidface.scores.search.ranks import gallery_ranks
-    from vidface.scores.search.retrieval import identity_templates
+    from vidface.scores.search.retrieval import gallery_ranks, identity_templates
 
     ranks = np.zeros(len(wanted.videos), np.int64)
     usable = np.any(embeddings != 0, axis=1)
