@@ -357,7 +357,7 @@ case(
     **WORK,
 )
 case(
-    "scores.search.ranks.gallery_ranks",
+    "scores.search.retrieval.gallery_ranks",
     queries=(ROWS, [*spoilt_rows(ROWS), narrow(ROWS)]),
     gallery=(ROWS, [*spoilt_rows(ROWS), narrow(ROWS)]),
     gallery_ids=(IDS, spoilt_ids(IDS)),
@@ -458,7 +458,7 @@ def test_ids_may_be_a_column_of_a_table_with_numbers_of_its_own() -> None:
 
     for name, key in (
         ("pairs.distribution.pair_distribution", "video_ids"),
-        ("search.ranks.gallery_ranks", "gallery_ids"),
+        ("search.retrieval.gallery_ranks", "gallery_ids"),
     ):
         name = f"scores.{name}"
         right = next(value for found, value, _ in CASES[name] if found == key)

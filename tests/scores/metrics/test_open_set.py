@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -86,10 +87,10 @@ def test_embeddings_that_are_all_alike_identify_nobody() -> None:
     assert closed_set_rates(found) == {1: 0.0, 5: 0.0, 10: 1.0}
 
 
-def outcomes_of(mated: list[tuple[float, int]], others: list[float]) -> SearchOutcomes:
+def outcomes_of(mated: Sequence[tuple[float, int]], others: Sequence[float]) -> SearchOutcomes:
     """Mated searches as (score of the mate, its rank), then non-mated ones as their best score."""
     mate = [score for score, _ in mated] + [np.nan] * len(others)
-    best = [score if rank == 1 else score + 0.05 for score, rank in mated] + others
+    best = [score if rank == 1 else score + 0.05 for score, rank in mated] + [*others]
     return SearchOutcomes(
         np.array(best, np.float32),
         np.zeros(len(best), np.int64),
@@ -171,9 +172,7 @@ def by_definition(
 def test_points_are_those_of_the_definition(
     mates: list[tuple[int, int]], best: list[int], rule: FprRule, rank: int
 ) -> None:
-    outcomes = outcomes_of(
-        [(float(score), place) for score, place in mates], [float(score) for score in best]
-    )
+    outcomes = outcomes_of(mates, best)
     mated = np.array([score if place <= rank else -np.inf for score, place in mates], np.float32)
     others = np.array(best, np.float32)
     points, warnings = fnir_at_fpir(outcomes, TARGETS, rank=rank, rule=rule)
@@ -201,9 +200,7 @@ def test_points_are_those_of_the_definition(
     st.integers(1, 3),
 )
 def test_the_curve_is_scikit_learns(mates: list[tuple[int, int]], best: list[int], rank: int) -> None:
-    outcomes = outcomes_of(
-        [(float(score), place) for score, place in mates], [float(score) for score in best]
-    )
+    outcomes = outcomes_of(mates, best)
     curve = det(outcomes, rank=rank)
     # A mate beyond the list is one that no threshold returns: lower than all there is.
     scores = [float(score) if place <= rank else -9.0 for score, place in mates] + best
@@ -234,10 +231,6 @@ def test_what_cannot_be_measured_says_why() -> None:
     assert points[0].fnir is None and "0 non-mated searches are fewer than 1/1e-1" in warnings[0]
     with pytest.raises(ValueError, match="both"):
         det(outcomes_of([(0.5, 1)], []))
-    with pytest.raises(ValueError, match="rank 0"):
-        fnir_at_fpir(outcomes_of([(0.5, 1)], [0.1]), ["1e-1"], rank=0)
-    with pytest.raises(ValueError, match="FPR target"):
-        fnir_at_fpir(outcomes_of([(0.5, 1)], [0.1]), ["1"])
 
 
 def test_nobody_searches() -> None:

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidface.embeddings.exact import normalise_rows
-from vidface.scores.search import ranks as module
-from vidface.scores.search.ranks import gallery_ranks
-from vidface.scores.search.retrieval import search
+from vidface.scores.search import retrieval as module
+from vidface.scores.search.retrieval import gallery_ranks, search
 
 
 @settings(max_examples=60)

@@ -70,8 +70,7 @@ def ranks_by_search(
         ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
     """
     refuse_count(embeddings, manifest)
-    from vidface.scores.search.ranks import gallery_ranks
-    from vidface.scores.search.retrieval import identity_templates
+    from vidface.scores.search.retrieval import gallery_ranks, identity_templates
 
     ranks = np.zeros(len(wanted.videos), np.int64)
     rows = zip(manifest.splits, manifest.identities, strict=True)

@@ -1,8 +1,8 @@
-"""Identity templates and exact search by inner product.
+"""Identity templates, exact search by inner product, and the exact rank of chosen videos, however deep.
 
 FAISS proposes and exact scores decide (`vidface.scores.search.faiss_search`). So equal embeddings tie exactly and ties
 go by video id, whatever the order of the gallery, the number of threads or the machine. Tested in
-``tests/scores/search/test_retrieval.py`` against a whole sort.
+``tests/scores/search/test_retrieval.py`` and ``test_gallery_ranks.py`` against a whole sort.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.arrays import at_least_one, texts, two_sides, unit_rows_of
+from vidface.arrays import LONGEST, at_least_one, integers, texts, two_sides, unit_rows_of
+from vidface.embeddings.exact import product_error
 from vidface.embeddings.pooling import weighted_mean
 from vidface.scores.pairs.blocks import by_text
 from vidface.scores.search.faiss_search import Array, look_up
 
-__all__ = ["identity_templates", "search"]
+__all__ = ["gallery_ranks", "identity_templates", "search"]
+
+CELLS = 2**24  # products at a time in `gallery_ranks`: 64 MB
 
 
 def identity_templates(
@@ -99,3 +102,55 @@ def _best(scores: NDArray[np.float64], tie: NDArray[np.int64], depth: int) -> ND
     """The best of a whole row; few of it need to be sorted."""
     near = np.flatnonzero(scores >= np.partition(scores, -depth)[-depth])
     return near[np.lexsort((tie[near], -scores[near]))[:depth]]
+
+
+def gallery_ranks(
+    queries: ArrayLike,
+    gallery: ArrayLike,
+    gallery_ids: Sequence[str],
+    of_query: ArrayLike,
+    videos: ArrayLike,
+) -> NDArray[np.int64]:
+    """Where videos stand in the whole rankings of queries, of which `search` gives the first K.
+
+    A product by BLAS counts who is surely above; only what is closer than rounding can explain is scored again.
+
+    Args:
+        queries: float32 [Q, D], unit or zero rows.
+        gallery: float32 [V, D], unit or zero rows.
+        gallery_ids: [V], the video ids; equal scores are ordered by them, in text order.
+        of_query: int [N], the query in whose ranking ...
+        videos: int [N], ... this gallery video is looked up.
+
+    Returns:
+        int64 [N], 1 for the first of a ranking.
+
+    Raises:
+        ValueError: shapes that don't fit, rows that are neither of unit length nor zero, or a query or a video that
+            is not there.
+    """
+    asked, stored = two_sides(unit_rows_of(queries, "queries"), unit_rows_of(gallery, "gallery"))
+    whose = integers(of_query, "of_query").astype(np.int64)
+    wanted = integers(videos, "videos", len(whose)).astype(np.int64)
+    for places, there, what in ((whose, asked, "queries"), (wanted, stored, "videos")):
+        if len(places) and not 0 <= places.min() <= places.max() < len(there):
+            raise ValueError(f"{what} {places.min()} to {places.max()} are looked up among {len(there)}")
+    _, tie = by_text(texts(gallery_ids, "ids", len(stored)))
+    error = product_error(asked.shape[1], LONGEST)
+
+    order = np.argsort(whose, kind="stable")
+    ranks = np.empty(len(order), np.int64)
+    used, place = np.unique(whose, return_inverse=True)
+    size = max(1, CELLS // max(1, len(stored)))
+    for first in range(0, len(used), size):
+        block = asked[used[first : first + size]]
+        products = block @ stored.T
+        for n in order[slice(*np.searchsorted(place[order], (first, first + size)))]:
+            query, mine = block[place[n] - first].astype(np.float64), wanted[n]
+            score = query @ stored[mine].astype(np.float64)
+            gaps = products[place[n] - first] - score
+            near = np.flatnonzero(np.abs(gaps) <= error)
+            others = stored[near].astype(np.float64) @ query
+            before = (others > score) | ((others == score) & (tie[near] < tie[mine]))
+            ranks[n] = 1 + np.count_nonzero(gaps > error) + np.count_nonzero(before)
+    return ranks
