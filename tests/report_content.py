@@ -50,7 +50,6 @@ def some_curves(people: int = 200, seed: int = 0) -> Curves:
     random = np.random.default_rng(seed)
     same, different = random.normal(0.6, 0.13, people), random.normal(0.03, 0.12, people * 99)
     thresholds = np.sort(np.concatenate([same, different]))[::-1]
-    tpr = np.searchsorted(-np.sort(-same), -thresholds, side="right") / len(same)
     tpr = np.searchsorted(np.sort(-same), -thresholds, side="right") / len(same)
     fpr = np.searchsorted(np.sort(-different), -thresholds, side="right") / len(different)
     points = []
