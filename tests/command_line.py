@@ -132,18 +132,14 @@ def write_video(
 ) -> Path:
     """An h264 video; the suffix decides the container."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.logging.Capture(), av.open(str(path), "w", container_options=container) as out:
-        codec, options = ("libx264rgb", {"qp": "0"}) if lossless else ("libx264", {"crf": "15", "g": "4"})
-        stream = out.add_stream(codec, rate=rate, options={"preset": "ultrafast", **options})
-        stream.width, stream.height = frames.shape[2], frames.shape[1]
-        stream.pix_fmt = "rgb24" if lossless else "yuv420p"
-        stream.codec_context.thread_count = 1
-        for index, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts = index
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    return path
+    codec, form, options = "libx264rgb", "rgb24", {"qp": "0"}
+    if not lossless:
+        codec, form, options = "libx264", "yuv420p", {"crf": "15", "g": "4"}
+    options |= {"preset": "ultrafast", "threads": "1"}
+    size = frames.shape[2], frames.shape[1]
+    return encode(
+        path, frames, size, codec=codec, rate=rate, pix_fmt=form, options=options, container=container
+    )
 
 
 def encode(
@@ -155,12 +151,13 @@ def encode(
     rate: int = 25,
     pix_fmt: str = "yuv420p",
     options: dict[str, str] | None = None,
+    container: dict[str, str] | None = None,
     form: str | None = None,
     aspect: Fraction = Fraction(1),
     turn: int = 0,
 ) -> Path:
     """A video of RGB pictures of one size (width, height); their pixels are said to be so wide, and to be turned so."""
-    with av.logging.Capture(), av.open(str(path), "w", format=form) as out:
+    with av.logging.Capture(), av.open(str(path), "w", format=form, container_options=container or {}) as out:
         stream: Any = out.add_stream(codec, rate=rate, options=options or {"preset": "ultrafast", "qp": "0"})
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.sample_aspect_ratio = aspect

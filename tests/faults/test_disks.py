@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from command_line import (
@@ -38,18 +37,31 @@ PICTURES = 66  # two runs of 64 videos at most, so that there are shards to merg
 EARLIER = b"an earlier file"
 
 
-class Set(NamedTuple):
-    """What the commands are given."""
-
-    root: Path
-    manifest: Path
-    commands: dict[str, tuple[object, ...]]  # words before -o and the output
+COMMANDS = {  # words before -o and the output, in the folder that is given
+    "extract": "extract set.csv --model cells.onnx --workers 0",
+    "cluster": "cluster features.h5",
+    "merge": "merge one.h5 two.h5",
+    "score": "score embeddings.h5 --manifest set.csv",
+    "sweep": "sweep features.h5 --manifest set.csv --thresholds none,0.4",
+    "submit iqiyi": "submit embeddings.h5 --manifest set.csv --format iqiyi",
+    "submit lfrc": "submit embeddings.h5 --manifest set.csv --format lfrc",
+    "pack tar": "dataset pack faces --to tar",
+    "pack bin": "dataset pack faces --to bin --pairs pairs.csv",
+    "verify": "verify pairs.csv --images faces --model cells.onnx",
+    "manifest": "manifest from-folder faces",
+    "report": "report embeddings.h5 --manifest set.csv --no-pictures",
+    "compare": "compare plain.h5 embeddings.h5 --manifest set.csv",
+}
+*FILES, _, _ = COMMANDS
+FOLDERS = ["report", "compare"]
+TURNS = {"score", "sweep", "verify", "manifest"}  # no run of these refuses another
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Set:
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all that the commands read."""
     root = tmp_path_factory.mktemp("given")
-    model = pooling_model(root / "cells.onnx")
+    pooling_model(root / "cells.onnx")
     rows, pairs = [], ["first,second,same"]
     for number in range(PICTURES):
         person, name = number // 6, f"p{number // 6:02d}/{number}.png"
@@ -60,56 +72,31 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Set:
             pairs += [f"p{person:02d}/{number}.png,p{person:02d}/{number - 1}.png,1"]
             pairs += [f"p{person:02d}/{number}.png,p{(person + 1) % 11:02d}/{(number + 6) % 66}.png,0"]
     (root / "pairs.csv").write_text("\n".join(pairs) + "\n")
-    manifest = write_manifest(root / "set.csv", rows)
-    extract = ("extract", manifest, "--model", model, "--workers", 0)
-    base = {name: root / f"{name}.h5" for name in ("features", "one", "two", "embeddings", "plain")}
-    vidface(*extract, "-o", base["features"], code=0)
-    vidface(*extract, "-o", base["one"], "--shard", "1/2", code=0)
-    vidface(*extract, "-o", base["two"], "--shard", "2/2", code=0)
-    vidface("cluster", base["features"], "-o", base["embeddings"], code=0)
-    vidface("cluster", base["features"], "-o", base["plain"], "--threshold", "none", code=0)
-    told, pack = ("--manifest", manifest), ("dataset", "pack", root / "faces", "--to")
-    return Set(
-        root,
-        manifest,
-        {
-            "extract": extract,
-            "cluster": ("cluster", base["features"]),
-            "merge": ("merge", base["one"], base["two"]),
-            "score": ("score", base["embeddings"], *told),
-            "sweep": ("sweep", base["features"], *told, "--thresholds", "none,0.4"),
-            "submit iqiyi": ("submit", base["embeddings"], *told, "--format", "iqiyi"),
-            "submit lfrc": ("submit", base["embeddings"], *told, "--format", "lfrc"),
-            "pack tar": (*pack, "tar"),
-            "pack bin": (*pack, "bin", "--pairs", root / "pairs.csv"),
-            "verify": ("verify", root / "pairs.csv", "--images", root / "faces", "--model", model),
-            "manifest": ("manifest", "from-folder", root / "faces"),
-            "report": ("report", base["embeddings"], *told, "--no-pictures"),
-            "compare": ("compare", base["plain"], base["embeddings"], *told),
-        },
-    )
+    write_manifest(root / "set.csv", rows)
+    for command, more in (
+        *(
+            ("extract", "-o features.h5"),
+            ("extract", "-o one.h5 --shard 1/2"),
+            ("extract", "-o two.h5 --shard 2/2"),
+        ),
+        *(("cluster", "-o embeddings.h5"), ("cluster", "-o plain.h5 --threshold none")),
+    ):
+        command_ran(root, command, *more.split(), code=0)
+    return root
 
 
-FILES = (
-    *("extract", "cluster", "merge", "score", "sweep", "submit iqiyi", "submit lfrc", "pack tar", "pack bin"),
-    *("verify", "manifest"),  # a manifest stands above its clips, so it is not tried on other disks
-)
-FOLDERS = ("report", "compare")
-TURNS = {"score", "sweep", "verify", "manifest"}  # no run of these refuses another
-
-
-def test_every_command_is_tried(given: Set) -> None:
-    assert set(given.commands) == {*FILES, *FOLDERS}
+def command_ran(given: Path, command: str, *more: object, code: int | None = None) -> Ran:
+    return vidface(*COMMANDS[command].split(), *more, cwd=given, code=code)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
     """All files under a folder, links as what they name."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink()]
     return {
         str(path.relative_to(folder)): os.fsencode(path.readlink())
         if path.is_symlink()
         else path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or path.is_file()
+        for path in paths
     }
 
 
@@ -119,13 +106,13 @@ def no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "PLAIN_SECONDS", math.inf)
 
 
-def failed(given: Set, command: str, output: object) -> Ran:
-    ran = vidface(*given.commands[command], "-o", output)
-    assert ran.code in (1, 2), (command, ran)
-    told = ran.err.splitlines()
+def failed(given: Path, command: str, output: object) -> Ran:
+    found = command_ran(given, command, "-o", output)
+    assert found.code in (1, 2), (command, found)
+    told = found.err.splitlines()
     usage = command in FOLDERS and len(told) == 4 and told[0].startswith("Usage: ")  # as click tells it
-    assert usage or ran.error, command  # one line
-    return ran
+    assert usage or found.error, command  # one line
+    return found
 
 
 def name_of(command: str) -> str:
@@ -133,7 +120,7 @@ def name_of(command: str) -> str:
 
 
 @pytest.mark.parametrize("command", [*FILES, *FOLDERS])
-def test_an_output_that_cannot_be(tmp_path: Path, given: Set, command: str) -> None:
+def test_an_output_that_cannot_be(tmp_path: Path, given: Path, command: str) -> None:
     """In a folder that is not there, a folder itself, below a file: what is there stays."""
     before = {"file": EARLIER, "out.bin/mine": EARLIER}
     (tmp_path / "out.bin").mkdir()
@@ -147,35 +134,31 @@ def test_an_output_that_cannot_be(tmp_path: Path, given: Set, command: str) -> N
 
 
 @pytest.mark.parametrize("command", FILES)
-def test_output_through_a_link(tmp_path: Path, given: Set, command: str) -> None:
+def test_output_through_a_link(tmp_path: Path, given: Path, command: str) -> None:
     """The link becomes the file, or it is refused; what it named is never written to."""
     (tmp_path / "elsewhere").mkdir()
     target = tmp_path / "elsewhere" / "mine"
     target.write_bytes(EARLIER)
     link = tmp_path / "out"
     link.symlink_to(target)
-    ran = vidface(*given.commands[command], "-o", link)
-    assert ran.code in (0, 1, 2) and (ran.code != 2 or ran.error)
+    found = command_ran(given, command, "-o", link)
+    assert found.code in (0, 1, 2) and (found.code != 2 or found.error)
     assert tree(tmp_path / "elsewhere") == {"mine": EARLIER}
 
 
-@pytest.mark.parametrize("command", FILES[:-1])
-def test_names_with_spaces_and_line_ends(tmp_path: Path, given: Set, command: str) -> None:
-    folder = tmp_path / "a b\nc \u00e9"
-    folder.mkdir()
-    name = " out\n1"
-    ran = vidface(*given.commands[command], "-o", folder / name)
-    assert ran.code == 0 and ran.err == "", ran
-    assert {path.name for path in folder.iterdir()} <= {name, "faults.jsonl"}
-
-
 @pytest.mark.parametrize("command", FILES)
-def test_a_name_that_is_too_long(tmp_path: Path, given: Set, command: str) -> None:
-    """255 bytes are the most that file systems take, and the partial file and the lock need some of them."""
+def test_odd_names(tmp_path: Path, given: Path, command: str) -> None:
+    """Spaces and line ends; and 255 bytes, the most of a file system: the partial file and the lock need some."""
+    if command != "manifest":
+        folder, name = tmp_path / "a b\nc \u00e9", " out\n1"
+        folder.mkdir()
+        found = command_ran(given, command, "-o", folder / name, code=0)
+        assert found.err == "" and {path.name for path in folder.iterdir()} <= {name, "faults.jsonl"}
+        shutil.rmtree(folder)
     for length in (251, 255, 256, 5000):
-        ran = vidface(*given.commands[command], "-o", tmp_path / ("n" * length))
-        assert ran.code in (0, 1, 2) and (ran.code == 0 or ran.error), (length, ran)
-        if ran.code:
+        found = command_ran(given, command, "-o", tmp_path / ("n" * length))
+        assert found.code in (0, 1, 2) and (found.code == 0 or found.error), (length, found)
+        if found.code:
             assert set(tree(tmp_path)) <= {"faults.jsonl"}
         for path in tmp_path.iterdir():
             if path.is_file():
@@ -205,7 +188,7 @@ def as_anybody() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("command", [*FILES[:-1], *FOLDERS])
-def test_a_read_only_folder(tmp_path: Path, given: Set, command: str) -> None:
+def test_a_read_only_folder(tmp_path: Path, given: Path, command: str) -> None:
     folder = tmp_path / "read-only"
     folder.mkdir()
     (folder / "mine").write_bytes(EARLIER)
@@ -219,7 +202,7 @@ def test_a_read_only_folder(tmp_path: Path, given: Set, command: str) -> None:
     assert tree(folder) == {"mine": EARLIER}
 
 
-def test_a_clip_in_a_folder_that_may_not_be_entered(tmp_path: Path, given: Set) -> None:
+def test_a_clip_in_a_folder_that_may_not_be_entered(tmp_path: Path, given: Path) -> None:
     locked = tmp_path / "locked"
     write_folder(locked / "clip", frames_of(0, 2))
     listed = write_manifest(tmp_path / "set.csv", [("a", "locked/clip", "", "")])
@@ -227,7 +210,7 @@ def test_a_clip_in_a_folder_that_may_not_be_entered(tmp_path: Path, given: Set) 
     try:
         with as_anybody():
             checked = vidface("manifest", "check", listed, code=1).out
-            extract = ("extract", listed, "--model", given.root / "cells.onnx", "--workers", 0)
+            extract = ("extract", listed, "--model", given / "cells.onnx", "--workers", 0)
             vidface(*extract, "-o", tmp_path / "out.h5", code=1)
     finally:
         locked.chmod(0o755)
@@ -247,8 +230,8 @@ def test_a_disk_that_may_only_be_read(full_disk: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [*FILES, *FOLDERS])
-def test_an_input_that_may_not_be_read(tmp_path: Path, given: Set, command: str) -> None:
-    inputs = [word for word in given.commands[command] if isinstance(word, Path) and word.exists()]
+def test_an_input_that_may_not_be_read(tmp_path: Path, given: Path, command: str) -> None:
+    inputs = [given / word for word in COMMANDS[command].split()[1:] if (given / word).exists()]
     assert inputs
     for path in inputs:
         mode = path.stat().st_mode & 0o777
@@ -271,7 +254,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("command", [*FILES[:-1], *FOLDERS])
-def test_a_full_disk(full_disk: Path, given: Set, command: str) -> None:
+def test_a_full_disk(full_disk: Path, given: Path, command: str) -> None:
     """Not a byte is free: the earlier file stays whole."""
     there = command.partition(" ")[0] in ("score", "sweep", "submit", "verify")  # they replace what is there
     ran = failed(given, command, full_disk / ("out" if there else "new.csv"))
@@ -283,7 +266,7 @@ def test_a_full_disk(full_disk: Path, given: Set, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", [*sorted(set(FILES) - TURNS), *FOLDERS])
-def test_two_runs_at_once(tmp_path: Path, given: Set, command: str) -> None:
+def test_two_runs_at_once(tmp_path: Path, given: Path, command: str) -> None:
     output = tmp_path / "out"
     lock = output / ".folder.lock" if command in FOLDERS else tmp_path / ".out.lock"
     lock.parent.mkdir(exist_ok=True)
@@ -292,20 +275,20 @@ def test_two_runs_at_once(tmp_path: Path, given: Set, command: str) -> None:
         ran = failed(given, command, output)
         assert ran.code == 2 and "another run is writing it now" in ran.error
         assert output.is_dir() if command in FOLDERS else not output.exists()
-    vidface(*given.commands[command], "-o", output, code=0)  # the lock of a run that is gone stops nobody
+    command_ran(given, command, "-o", output, code=0)  # the lock of a run that is gone stops nobody
     assert not lock.exists()
 
 
-def test_two_runs_of_score_at_once(tmp_path: Path, given: Set) -> None:
+def test_two_runs_of_score_at_once(tmp_path: Path, given: Path) -> None:
     """They take turns: the file is that of one of them, whole."""
     results = []
     for split in ("val", "train"):
-        words = (*given.commands["score"], "--gallery-split", split, "--protocol", "iqiyi")
-        vidface(*words, "-o", tmp_path / split, code=0)
+        words = (*COMMANDS["score"].split(), "--gallery-split", split, "--protocol", "iqiyi")
+        vidface(*words, "-o", tmp_path / split, cwd=given, code=0)
         results.append((words, (tmp_path / split).read_bytes()))
         (tmp_path / split).unlink()
     processes = [
-        subprocess.Popen([*MODULE, *map(str, words), "-o", str(tmp_path / "out")], stdout=subprocess.DEVNULL)
+        subprocess.Popen([*MODULE, *words, "-o", tmp_path / "out"], stdout=subprocess.DEVNULL, cwd=given)
         for words, _ in results
     ]
     assert [process.wait(120) for process in processes] == [0, 0]
@@ -313,26 +296,26 @@ def test_two_runs_of_score_at_once(tmp_path: Path, given: Set) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_no_folder_for_temporary_files_and_no_home(tmp_path: Path, given: Set) -> None:
+def test_no_folder_for_temporary_files_and_no_home(tmp_path: Path, given: Path) -> None:
     """Nothing of ours needs them; what libraries keep there they go without."""
     nowhere = dict.fromkeys(("TMPDIR", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/dev/null/none")
     for command in ("extract", "cluster"):
-        words = (*given.commands[command], "-o", tmp_path / command)
-        ran = vidface_process(*words, code=0, env={**os.environ, **nowhere})
+        words = (*COMMANDS[command].split(), "-o", tmp_path / command)
+        ran = vidface_process(*words, code=0, cwd=given, env={**os.environ, **nowhere})
         assert ran.err == "", ran.err
 
 
 @pytest.mark.parametrize("command", FOLDERS)
 def test_a_page_never_stands_beside_the_data_of_another(
-    tmp_path: Path, given: Set, command: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, given: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A killed run's folder is taken, its half files go; if the next run fails on its way, the first page is gone."""
     for part in ("data", "figures"):
         (tmp_path / "out" / part).mkdir(parents=True)
         (tmp_path / "out" / part / ".headline.csv.123.partial").write_bytes(EARLIER)
     (tmp_path / "out" / ".folder.lock").touch()
-    words, index = (*given.commands[command], "-o", tmp_path / "out"), tmp_path / "out" / "index.html"
-    vidface(*words, code=0)
+    words, index = (given, command, "-o", tmp_path / "out"), tmp_path / "out" / "index.html"
+    command_ran(*words, code=0)
     assert index.is_file() and [path for path in tmp_path.rglob("*") if path.name.startswith(".")] == []
 
     def full(*_given: object) -> None:
@@ -340,8 +323,8 @@ def test_a_page_never_stands_beside_the_data_of_another(
 
     with monkeypatch.context() as patched:
         patched.setattr("vidface.report.drawing.files.write_drawing", full)
-        assert "no space left" in vidface(*words, code=1).error and not index.exists()
-    vidface(*words, code=0)  # what is left stops nobody
+        assert "no space left" in command_ran(*words, code=1).error and not index.exists()
+    command_ran(*words, code=0)  # what is left stops nobody
     assert index.is_file()
 
 
@@ -356,27 +339,20 @@ def without_rights() -> None:
 @pytest.mark.parametrize("home", ["home", "none", "closed"])
 def test_a_program_folder_that_may_not_be_written(tmp_path: Path, home: str) -> None:
     """What numba compiles is then kept at home, or in a new folder that goes with the process: not refused."""
-    package = tmp_path / "program" / "vidface"
-    package.mkdir(parents=True)
+    package, temporary = tmp_path / "program" / "vidface", tmp_path / "temporary"
+    for folder in (package, tmp_path / "home", temporary):
+        folder.mkdir(parents=True)
     shutil.copyfile(Path(sys.modules["vidface"].__file__ or ""), package / "__init__.py")
-    (tmp_path / "home").mkdir()
-    (tmp_path / "temporary").mkdir()
     package.chmod(0o555)
-    kept = {name: os.environ[name] for name in os.environ.keys() - {"NUMBA_CACHE_DIR", "XDG_CACHE_HOME"}}
-    where = {"HOME": str(tmp_path / home / "x"), "TMPDIR": str(tmp_path / "temporary")}
     (tmp_path / "none").write_text("")
     (tmp_path / "closed").mkdir(0o000)
+    kept = {name: os.environ[name] for name in os.environ.keys() - {"NUMBA_CACHE_DIR", "XDG_CACHE_HOME"}}
+    env = kept | {"HOME": str(tmp_path / home / "x"), "TMPDIR": str(temporary)}
     code = "import os, vidface; f = os.environ.get('NUMBA_CACHE_DIR'); print(f, bool(f) and os.listdir(f))"
+    words = [sys.executable, "-B", "-c", code]
+    options = {"cwd": package.parent, "env": env, "preexec_fn": without_rights}
     try:
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", code],
-            cwd=tmp_path / "program",
-            env={**kept, **where},
-            capture_output=True,
-            text=True,
-            check=False,
-            preexec_fn=without_rights,
-        )
+        done = subprocess.run(words, **options, capture_output=True, text=True, check=False)
     finally:
         package.chmod(0o755)
         (tmp_path / "closed").chmod(0o755)
@@ -384,15 +360,15 @@ def test_a_program_folder_that_may_not_be_written(tmp_path: Path, home: str) -> 
     if home == "home":
         assert done.stdout == "None False\n"
     else:
-        assert done.stdout.startswith(str(tmp_path / "temporary")) and done.stdout.endswith(" []\n")
-    assert list((tmp_path / "temporary").iterdir()) == []
+        assert done.stdout.startswith(str(temporary)) and done.stdout.endswith(" []\n")
+    assert list(temporary.iterdir()) == []
 
 
-def test_nothing_is_written_into_the_home_folder(tmp_path: Path, given: Set) -> None:
+def test_nothing_is_written_into_the_home_folder(tmp_path: Path, given: Path) -> None:
     """onnxruntime would keep a device number there, and a list of what it has yet to send."""
     home = tmp_path / "home"
     home.mkdir()
     kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    words = (*given.commands["extract"], "-o", tmp_path / "out")
-    vidface_process(*words, code=0, env={**kept, "HOME": str(home)})
+    words = (*COMMANDS["extract"].split(), "-o", tmp_path / "out")
+    vidface_process(*words, code=0, cwd=given, env={**kept, "HOME": str(home)})
     assert list(home.rglob("*")) == []

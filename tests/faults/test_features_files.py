@@ -95,14 +95,14 @@ def texts(values: list[str], length: int) -> np.ndarray:
     return np.array([value.encode() for value in values], h5py.string_dtype("utf-8", length))
 
 
-def status_of(content: Any, kind: Any = None) -> Callable[[h5py.File], None]:
-    """Another array of status, or an empty one of a type."""
+def status_of(word: str) -> Callable[[h5py.File], None]:
+    return lambda file: put(file, "status", texts([*["ok"] * 8, word], 8))
 
+
+def empty_status(kind: Any) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
-        put(file, "status", content if kind is None else np.empty(0))
-        if kind is not None:
-            del file["status"]
-            file.create_dataset("status", (content,), kind)
+        del file["status"]
+        file.create_dataset("status", (len(IDS),), kind)
 
     return change
 
@@ -159,6 +159,7 @@ LINK, AWAY = "a link to somewhere else", "lies in other files"
 POINTERS = "status holds neither numbers nor text of one length"
 TYPES = {"text of any length": h5py.string_dtype(), "references": h5py.ref_dtype, "opaque": np.dtype("V8")}
 TYPES |= {"lists": h5py.vlen_dtype(np.int32), "fields": np.dtype([("a", np.int32)])}
+NO_STATUS = ("", "OK", "fine", "\x1b[31m")
 TWICE = texts([*IDS[:-1], IDS[0]], 4)
 BELOW_0 = np.full(len(IDS) * FRAMES, -1, np.int32)
 OLD, NEW = (
@@ -180,11 +181,8 @@ SPOILT: dict[str, tuple[tuple[str, ...], Callable[[h5py.File], None], str]] = {
     "stored elsewhere": (BOTH, stored_elsewhere, AWAY),
     "virtual": (BOTH, virtual, AWAY),
     "a bomb": (BOTH[1:], a_bomb, "labels claims 160,000,000 bytes"),
-    **{name: (BOTH, status_of(len(IDS), kind), POINTERS) for name, kind in TYPES.items()},
-    **{
-        f"status {word!r}": (BOTH, status_of(texts([*["ok"] * 8, word], 8)), "status: no video is")
-        for word in ("", "OK", "fine", "\x1b[31m")
-    },
+    **{name: (BOTH, empty_status(kind), POINTERS) for name, kind in TYPES.items()},
+    **{f"status {word!r}": (BOTH, status_of(word), "status: no video is") for word in NO_STATUS},
     "negative clusters": (BOTH[1:], lambda file: put(file, "labels", BELOW_0), "labels below 0"),
 }
 

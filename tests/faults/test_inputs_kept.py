@@ -27,6 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def work_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
 PAIR_SCORES = ["score", "e.npy", "--manifest", "set.csv", "--protocol", "pairs", "--pairs", "pairs.csv"]
 OPEN_SET = ["score", "e.npy", "--manifest", "set.csv", "--protocol", "openset"]
 SUBMIT = ["submit", "e.npy", "--manifest", "set.csv", "--format", "lfrc"]
@@ -48,10 +53,7 @@ LISTS = ["manifest", "from-iqiyi", "--train-list", "train.csv", "--val-list", "v
         (LISTS, "-o", ["train.csv", "val.csv"]),
     ],
 )
-def test_no_input_is_overwritten(
-    words: list[str], option: str, files: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(folder)
+def test_no_input_is_overwritten(words: list[str], option: str, files: list[str], folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for name in files:
         for spelt in (name, f"../{folder.name}/{name}"):
@@ -61,11 +63,8 @@ def test_no_input_is_overwritten(
 
 
 @pytest.mark.parametrize("option", ["--enrolment-split", "--gallery-split", "--device"])
-def test_options_of_other_protocols_are_not_passed_over(
-    option: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_of_other_protocols_are_not_passed_over(option: str) -> None:
     """What would change nothing is refused, as files of other protocols are; what is not said is no fault."""
-    monkeypatch.chdir(folder)
     vidface(*PAIR_SCORES, code=0)
     error = vidface(*PAIR_SCORES, option, "cpu", code=2).error
     assert error == f"error: --protocol pairs does not use {option}: leave it out"
@@ -79,18 +78,14 @@ def test_options_of_other_protocols_are_not_passed_over(
         (["extract", "set.csv", "--model", "m"], "-o"),
     ],
 )
-def test_an_output_that_is_a_folder(
-    words: list[str], option: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(folder)
+def test_an_output_that_is_a_folder(words: list[str], option: str, tmp_path: Path) -> None:
     for name in (".", tmp_path, ""):
         error = vidface(*words, option, name, code=2).error
         assert error == f"error: {name or repr(name)}: is a folder; name a file"
 
 
 @pytest.mark.parametrize(("option", "value"), [("--targets", "1e-3"), ("--fpr-rule", "nearest")])
-def test_a_ranking_has_no_fpr(option: str, value: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
+def test_a_ranking_has_no_fpr(option: str, value: str) -> None:
     words = ["score", "e.npy", "--manifest", "set.csv"]
     error = vidface(*words, "--protocol", "iqiyi", option, value, code=2).error
     assert error == f"error: --protocol iqiyi does not use {option}: leave it out"

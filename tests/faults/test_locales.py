@@ -14,12 +14,13 @@ import h5py
 import numpy as np
 import pytest
 from command_line import vidface, vidface_process, write_manifest
+from fault_material import features_file
 
 from vidface.commands.main import main
 from vidface.commands.output import stand_in_for_letters
-from vidface.files import store
 
 NAMES = ("Анна", "Zoë", "李雷")
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +32,8 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_manifest(folder / "set.csv", rows)
     random = np.random.default_rng(0)
     base = np.repeat(random.normal(size=(3, 8)), 2, axis=0)
-    videos = [
-        store.VideoRows(
-            name,
-            (base[i] + random.normal(0, 0.5, (4, 8))).astype(np.float32),
-            np.arange(4, dtype=np.float32) / 8,
-            "ok",
-            [],
-        )
-        for i, name in enumerate(ids)
-    ]
-    store.write_shard(folder / "shard.h5", videos, 8, "float32")
-    made = {"manifest_sha256": "m", "model_name": "n", "model_sha256": "s", "flip": False, "fps": "8"}
-    store.join_shards([folder / "shard.h5"], folder / "features.h5", {**made, "decoder": "pyav"})
+    videos = {name: base[i] + random.normal(0, 0.5, (4, 8)) for i, name in enumerate(ids)}
+    features_file(folder / "features.h5", videos)
     vidface("cluster", folder / "features.h5", "-o", folder / "embeddings.h5", code=0)
     return folder
 
@@ -51,19 +41,19 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def printed(encoding: str, *words: object, code: int) -> tuple[str, str]:
     """What a command writes to a stdout and a stderr of that encoding, as that encoding reads it."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2)]
+    arguments = patch("sys.argv", ["vidface", *map(str, words)])
     with (
         redirect_stdout(streams[0]),
         redirect_stderr(streams[1]),
-        patch("sys.argv", ["vidface", *map(str, words)]),
+        arguments,
         pytest.raises(SystemExit) as ended,
     ):
         main()
-    found = []
     for stream in streams:
         stream.flush()
-        found.append(stream.buffer.getvalue().decode(encoding))
-    assert ended.value.code == code, found
-    return found[0], found[1]
+    out, err = (stream.buffer.getvalue().decode(encoding) for stream in streams)
+    assert ended.value.code == code, (out, err)
+    return out, err
 
 
 # Of ASCII click makes UTF-8, so that one is tried by what goes past click below.
@@ -112,19 +102,15 @@ def test_every_sign_has_a_stand_in() -> None:
 
 def test_a_locale_that_cannot_name_a_file(tmp_path: Path) -> None:
     """Python then knows no letter beyond ASCII: one line with the way on, and what is written is UTF-8 all the same."""
-    without = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     write_manifest(tmp_path / "set.csv", [("v", "Zoë", "Zoë", "val")])
-    ran = vidface_process(
-        *("manifest", "check", "set.csv"), code=1, env={**os.environ, **without}, cwd=tmp_path
-    )
+    ran = vidface_process("manifest", "check", "set.csv", code=1, env=os.environ | ASCII, cwd=tmp_path)
     assert ran.error.endswith("Zoë: the locale (ascii) lacks some of its letters: set PYTHONUTF8=1")
 
 
 def test_files_are_utf8_whatever_the_locale(named: Path, tmp_path: Path) -> None:
-    without = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     words = ("score", named / "embeddings.h5", "--manifest", named / "set.csv", "-o")
     vidface(*words, tmp_path / "here.json", code=0)
-    vidface_process(*words, tmp_path / "there.json", code=0, env={**os.environ, **without})
+    vidface_process(*words, tmp_path / "there.json", code=0, env=os.environ | ASCII)
     assert (tmp_path / "there.json").read_bytes() == (tmp_path / "here.json").read_bytes()
     assert "Zoë".encode() in (tmp_path / "here.json").read_bytes()
     with h5py.File(named / "features.h5") as file:

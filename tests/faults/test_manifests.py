@@ -65,6 +65,9 @@ def test_paths_that_would_leave_the_root(tmp_path: Path, path: str) -> None:
     assert kinds(manifest) == [(2, "outside-root" if path in OUTSIDE else SEEN)]
     if path in OUTSIDE:
         assert "root" in refused(manifest)
+        words = ("extract", manifest, "-o", tmp_path / "f.h5", "--model", "gone.onnx")
+        error = vidface(*words, code=1).error  # nothing is run at all
+        assert f"{manifest}:2: " in error and "root" in error and not (tmp_path / "f.h5").exists()
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "folder-in-the-middle"])

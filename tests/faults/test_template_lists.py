@@ -66,10 +66,7 @@ def changed_features(made: TemplateSet, change: Callable[[np.ndarray], Any]) -> 
     path = made.meta.parent / "features.npy"
     rows = np.load(path)
     other = change(rows)
-    if isinstance(other, bytes):
-        path.write_bytes(other)
-    else:
-        np.save(path, rows if other is None else other)
+    np.save(path, rows if other is None else other)
 
 
 # -- lists
@@ -189,14 +186,12 @@ def test_a_list_of_the_other_set(made: TemplateSet, tmp_path: Path) -> None:
 # -- features
 
 
-LFRC = np.array([48, 4, 16, 5], "<i4").tobytes() + bytes(48 * 16)
 OBJECTS = np.array([{"run": "me"}], object)
 FEATURES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "of another number": (lambda _: np.ones((47, 4), "f4"), "47 rows for the 48 images of face_tid_mid.txt"),
     "NaN": (lambda rows: rows.__setitem__((7, 3), np.nan), "1 features hold NaN or infinity, the first is"),
     "infinity": (lambda rows: rows.__setitem__((7, 3), np.inf), "the first is that of '{0[7]}'"),
     "a pickle": (lambda _: OBJECTS, "never run"),
-    "a .bin": (lambda _: LFRC, "neither a features file (HDF5) nor a .npy matrix"),
 }
 
 
@@ -205,6 +200,9 @@ def test_features_that_are_refused(made: TemplateSet, case: str) -> None:
     spoil, message = FEATURES[case]
     changed_features(made, spoil)
     assert message.format(made.images) in score(made).error
+    matrix = np.array([48, 4, 16, 5], "<i4").tobytes() + bytes(48 * 16)
+    (made.meta.parent / "f.bin").write_bytes(matrix)
+    assert "neither a features file (HDF5) nor a .npy matrix" in score(made, features="f.bin").error
 
 
 def test_an_image_without_a_feature_is_counted_and_left_out_of_its_medium(made: TemplateSet) -> None:

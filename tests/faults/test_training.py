@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import MODULE, read_lines, vidface
+from fault_material import Payload
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from drawn_faces import contents, place_of, without_progress, write_people, write_recipe
@@ -123,14 +123,6 @@ def test_a_loss_that_is_not_finite(tmp_path: Path, people: Path, forker: Forker)
     assert found.err.startswith("error: stage first, epoch 1, batch 4: loss is nan")
 
 
-class Program:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.write_text, (self.path, "it ran")
-
-
 @pytest.mark.parametrize("kind", ["pickle", "cut short", "of others"])
 def test_a_checkpoint_that_is_none(tmp_path: Path, people: Path, forker: Forker, kind: str) -> None:
     recipe = write_recipe(tmp_path / "r.toml", people, STAGE)
@@ -140,7 +132,7 @@ def test_a_checkpoint_that_is_none(tmp_path: Path, people: Path, forker: Forker,
     last = folder / "last_checkpoint.safetensors"
     whole = last.read_bytes()
     spoilt = {
-        "pickle": pickle.dumps(Program(tmp_path / "ran")),
+        "pickle": pickle.dumps(Payload(tmp_path / "ran")),
         "cut short": whole[: len(whole) // 2],
         "of others": (folder / "model.safetensors").read_bytes(),
     }

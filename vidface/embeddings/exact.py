@@ -153,24 +153,3 @@ def as_read(x: ArrayLike) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
         return np.ascontiguousarray(rows, np.float16).view(np.int16), np.empty(none, np.float32)
     with np.errstate(over="ignore"):  # what float32 cannot hold is not finite
         return np.empty(none, np.int16), np.ascontiguousarray(rows, dtype=np.float32)
-
-
-# For callers that are rewritten next.
-TILE_LEFT, TILE_RIGHT = 4, 2
-dot64 = cosine
-
-
-@njit(cache=True, nogil=True)
-def dot32(a: Any, b: Any) -> Any:
-    return np.float32(cosine(a, b))
-
-
-@njit(cache=True, nogil=True)
-def tile32(x: Any, left: Any, i: Any, right: Any, j: Any, out: Any) -> None:
-    for p in range(TILE_LEFT):
-        for q in range(TILE_RIGHT):
-            out[TILE_RIGHT * p + q] = dot32(x[left[i + p]], x[right[j + q]])
-
-
-def aligned_rows(count: int, dimension: int) -> NDArray[np.float32]:
-    return np.empty((count, dimension), np.float32)
