@@ -297,6 +297,16 @@ def test_changed_files(whole: tuple[str, Path, bytes]) -> None:
     one()
 
 
+@pytest.mark.parametrize("whole", ["manifest .parquet"], indirect=True)
+def test_one_bit_anywhere_in_a_parquet_file(whole: tuple[str, Path, bytes]) -> None:
+    """Found by the changed files: names that are not UTF-8, values that are not in their dictionary."""
+    _, path, content = whole
+    for place in range(len(content)):
+        for bit in (0x20, 0x80):
+            path.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
+            check(read_manifest, path)
+
+
 @pytest.mark.parametrize("whole", PARSERS, indirect=True)
 def test_random_bytes(whole: tuple[str, Path, bytes]) -> None:
     name, path, _ = whole

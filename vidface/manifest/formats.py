@@ -181,10 +181,10 @@ def _read_parquet(path: Path) -> Parsed:
             if any(problem.kind != "unknown-column" for problem in problems):
                 return Parsed([], [], problems)
             table = file.read(columns=names)
-    except (pa.ArrowException, OSError) as error:  # of a buffer, OSError says that it is damaged
+        columns = [_texts(table[name]) if name in names else [""] * len(table) for name in COLUMNS]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # of a buffer: it is damaged
         reason = printable(str(error))
         return Parsed([], [], [Problem(0, "syntax", f"not a Parquet file, or damaged: {reason}")])
-    columns = [_texts(table[name]) if name in names else [""] * len(table) for name in COLUMNS]
     return Parsed(list(range(1, len(table) + 1)), list(zip(*columns, strict=True)), problems)
 
 
@@ -199,7 +199,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _texts(column: pa.ChunkedArray) -> list[str]:
     """A text column as a list; null is empty, and bytes that are not UTF-8 become lone surrogates."""
-    from pyarrow import large_binary, large_string, types
+    from pyarrow import ArrowInvalid, compute, large_binary, large_string, types
 
     found: list[str] = []
     for chunk in column.chunks:
@@ -208,6 +208,9 @@ def _texts(column: pa.ChunkedArray) -> list[str]:
         raw = values.cast(large_string(), safe=False).cast(large_binary()).to_pylist()
         words = ["" if value is None else value.decode("utf-8", "surrogateescape") for value in raw]
         if is_dictionary:
+            ends = compute.min_max(chunk.indices).as_py()
+            if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] < len(words):
+                raise ArrowInvalid("a value is not in its dictionary")
             words = ["" if place is None else words[place] for place in chunk.indices.to_pylist()]
         found += words
     return found
