@@ -19,6 +19,7 @@ from vidface.files.store import UNIT_TOLERANCE
 __all__ = [
     "GRID",
     "LONGEST",
+    "NotFiniteError",
     "array_of",
     "at_least_one",
     "booleans",
@@ -37,6 +38,14 @@ _TOLERANCE = 2 * UNIT_TOLERANCE
 LONGEST = 1 + _TOLERANCE  # no row that went through the door is longer
 _BLOCK = 8192  # rows looked at at a time
 GRID = 2.0**26  # values of unit rows are multiples of its inverse, `vidface.embeddings.exact` says why
+
+
+class NotFiniteError(ValueError):
+    """A row of features holds NaN or infinity; ``row`` is its number."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"features: row {row} is not finite: leave out what has NaN or infinity")
+        self.row = row
 
 
 def unit_rows_of(values: ArrayLike, what: str = "embeddings") -> NDArray[np.float32]:

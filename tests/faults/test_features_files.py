@@ -345,16 +345,16 @@ def test_damage_through_the_commands(files: Path) -> None:
 def test_replaced_while_it_is_read(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vidface.embeddings import cluster as stage
 
-    other, real = files / "other.h5", stage.video_blocks
+    other, real = files / "other.h5", stage.over_blocks
     shutil.copyfile(files / FEATURES, other)
 
     def read_then_replaced(*arguments: Any) -> Any:
-        for block in real(*arguments):
-            yield block
-            if other.exists():
-                other.replace(files / FEATURES)
+        results = real(*arguments)
+        if other.exists():
+            other.replace(files / FEATURES)
+        return results
 
-    monkeypatch.setattr(stage, "video_blocks", read_then_replaced)
+    monkeypatch.setattr(stage, "over_blocks", read_then_replaced)
     assert "was changed while it was read" in refused(files, FEATURES)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from vidface.embeddings.options import MADE_FROM, ClusterOptions
 from vidface.embeddings.pooling import POOLING
 from vidface.embeddings.thresholds import threshold_text
 from vidface.errors import StoreError, UsageError
-from vidface.features.chunks import over_videos, video_blocks
+from vidface.features.chunks import over_blocks, over_videos
 from vidface.features.engines import Engine
 from vidface.features.options import CARRIED
 from vidface.files.shares import shard_range, shard_text
@@ -145,9 +146,7 @@ def _cluster_chunk(
 ) -> EmbeddingRows:
     """The embeddings of a chunk of videos, by a threshold and a way of pooling."""
     threshold, pool = how
-    blocks = [
-        embed_videos(block, bounds, threshold, pool=pool) for block, bounds in video_blocks(path, offsets)
-    ]
+    blocks = over_blocks(path, offsets, partial(embed_videos, threshold=threshold, pool=pool))
     embeddings, kept, labels, weights = zip(*blocks, strict=True)
     return EmbeddingRows(
         *(np.concatenate(embeddings), np.concatenate(kept), np.concatenate(labels)),

@@ -27,7 +27,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.arrays import GRID, array_of
+from vidface.arrays import GRID, NotFiniteError, array_of
 
 __all__ = ["normalise_rows"]
 
@@ -140,7 +140,7 @@ def normalise_rows(x: ArrayLike) -> NDArray[np.float32]:
 def refuse_wrong(row: int) -> None:
     """Refuse the row that `unit_rows` found not to be finite; -1 for none."""
     if row >= 0:
-        raise ValueError(f"features: row {row} is not finite: leave out what has NaN or infinity")
+        raise NotFiniteError(row)
 
 
 def as_read(x: ArrayLike) -> tuple[NDArray[np.int16], NDArray[np.float32]]:

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from vidface.arrays import NotFiniteError
 from vidface.errors import StoreError
 from vidface.features.engines import Engine
 from vidface.features.engines.local import local_engine
-from vidface.files.store import FeaturesInfo, read_attributes, refuse_not_finite, row_blocks, verify_file
+from vidface.files.store import FeaturesInfo, not_finite, read_attributes, row_blocks, verify_file
 from vidface.runtime import progress
 
 CHUNK_ROWS = 16_384  # frames a task, of some 500 videos: every core of a large machine gets several tasks
@@ -98,26 +99,32 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def video_blocks(
-    path: Path, offsets: npt.NDArray[np.int64]
-) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
-    """The features of consecutive videos and their own offsets, a few videos at a time, so that they stay in the cache.
+def over_blocks(
+    path: Path,
+    offsets: npt.NDArray[np.int64],
+    function: Callable[[npt.NDArray[Any], npt.NDArray[np.int64]], Result],
+) -> list[Result]:
+    """Call ``function`` with the features of a few consecutive videos at a time, so that they stay in the cache.
 
     Args:
         path: a features file.
         offsets: int64 [v+1], rows of the file.
-
-    Yields:
-        ([F, D], int64 [w+1]) as `vidface.embeddings.embed.embed_videos` takes them, valid until the next is asked for.
+        function: takes [F, D] and int64 [w+1], as `vidface.embeddings.embed.embed_videos` does.
 
     Raises:
-        StoreError: a row is not finite.
+        StoreError: a row is not finite: ``function`` looks at them all, so it is not done twice.
     """
     cuts = [0, *(stop for _, stop in _chunks(offsets, BLOCK_ROWS))]
-    blocks = row_blocks(path, [int(offsets[cut]) for cut in cuts])
-    for start, stop, block in zip(cuts[:-1], cuts[1:], blocks, strict=True):
-        refuse_not_finite(path, block, int(offsets[start]))
-        yield block, offsets[start : stop + 1] - offsets[start]
+    results = []
+    for start, stop, block in zip(
+        cuts[:-1], cuts[1:], row_blocks(path, [int(offsets[cut]) for cut in cuts]), strict=True
+    ):
+        try:
+            results.append(function(block, offsets[start : stop + 1] - offsets[start]))
+        except NotFiniteError as error:
+            row = int(offsets[start]) + error.row
+            raise not_finite(path, row) from None
+    return results
 
 
 def _chunks(offsets: npt.NDArray[np.int64], rows: int) -> Iterator[tuple[int, int]]:

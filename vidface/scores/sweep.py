@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from vidface.embeddings.embed import embed_sweep
 from vidface.embeddings.pooling import POOLING
 from vidface.embeddings.thresholds import threshold_text
 from vidface.errors import StoreError, by_cost
-from vidface.features.chunks import over_videos, video_blocks
+from vidface.features.chunks import over_blocks, over_videos
 from vidface.features.engines import Engine
 from vidface.files.atomic import disk_is_full
 from vidface.files.locks import scratch_folder
@@ -117,9 +118,7 @@ def _sweep_chunk(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Embeddings float32 [T, v, D] of a chunk of videos, and the number of kept frames [T]."""
     thresholds, pool = how
-    blocks = [
-        embed_sweep(block, bounds, thresholds, pool=pool) for block, bounds in video_blocks(path, offsets)
-    ]
+    blocks = over_blocks(path, offsets, partial(embed_sweep, thresholds=thresholds, pool=pool))
     embeddings, kept = (np.concatenate(parts, axis=1) for parts in zip(*blocks, strict=True))
     return embeddings, kept.sum(axis=1)
 

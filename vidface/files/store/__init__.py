@@ -24,6 +24,7 @@ from vidface.files.store.checksums import verify_file
 from vidface.files.store.embeddings import embedding_chunks, read_embeddings, write_embeddings
 from vidface.files.store.features import (
     face_totals,
+    not_finite,
     read_attributes,
     read_face_counts,
     read_faces,
@@ -32,7 +33,6 @@ from vidface.files.store.features import (
     read_rows,
     read_timestamps,
     read_tracks,
-    refuse_not_finite,
     row_blocks,
 )
 from vidface.files.store.schema import (
@@ -63,6 +63,7 @@ __all__ = [
     "face_totals",
     "join_shards",
     "joined_sha256",
+    "not_finite",
     "offsets_of",
     "read_attributes",
     "read_embeddings",
@@ -73,7 +74,6 @@ __all__ = [
     "read_rows",
     "read_timestamps",
     "read_tracks",
-    "refuse_not_finite",
     "row_blocks",
     "shard_faults",
     "verify_file",

@@ -110,8 +110,12 @@ def refuse_not_finite(path: Path, rows: npt.NDArray[Any], first: int) -> None:
     ``first`` is the number of ``rows[0]`` in the file.
     """
     if not np.isfinite(rows).all():
-        row = first + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        raise StoreError(f"{path}: row {row} of its features holds NaN or infinity: extract the videos again")
+        raise not_finite(path, first + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0]))
+
+
+def not_finite(path: Path, row: int) -> StoreError:
+    """What a row of a features file that holds NaN or infinity is refused with."""
+    return StoreError(f"{path}: row {row} of its features holds NaN or infinity: extract the videos again")
 
 
 def read_timestamps(path: Path, start: int, stop: int) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vidface.embeddings.embed import embed_videos
 from vidface.embeddings.exact import normalise_rows
-from vidface.features.chunks import over_videos, video_blocks
+from vidface.features.chunks import over_blocks, over_videos
 from vidface.files import store
 from vidface.files.store import Embeddings, FeaturesInfo, offsets_of
 from vidface.frames.frame import Pixels
@@ -46,7 +46,7 @@ def cosines_to_plain(info: FeaturesInfo, found: Embeddings) -> npt.NDArray[np.fl
 
 
 def _plain_chunk(path: Path, offsets: npt.NDArray[np.int64], _: Any) -> npt.NDArray[np.float32]:
-    blocks = [embed_videos(block, bounds, None)[0] for block, bounds in video_blocks(path, offsets)]
+    blocks = over_blocks(path, offsets, lambda block, bounds: embed_videos(block, bounds, None)[0])
     return np.concatenate(blocks)
 
 

@@ -15,7 +15,7 @@ from vidface.embeddings.embed import embed_videos
 from vidface.embeddings.exact import normalise_rows
 from vidface.embeddings.pooling import pool_frames
 from vidface.errors import MediaError, StoreError, UsageError, printable
-from vidface.features.chunks import over_videos, video_blocks
+from vidface.features.chunks import over_blocks, over_videos
 from vidface.features.engines.batches import face_embedder
 from vidface.features.options import ExtractOptions
 from vidface.files.hdf5 import open_file
@@ -204,7 +204,7 @@ def _cosines_of_means(
     path: Path, offsets: npt.NDArray[np.int64], query: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Of a chunk of tracks: cosine of the query to each mean, and whether it has a mean."""
-    means = [embed_videos(block, bounds, None)[0] for block, bounds in video_blocks(path, offsets)]
+    means = over_blocks(path, offsets, lambda block, bounds: embed_videos(block, bounds, None)[0])
     return _cosines(np.concatenate(means), query)
 
 
