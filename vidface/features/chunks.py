@@ -23,7 +23,7 @@ from vidface.files.store import FeaturesInfo, not_finite, read_attributes, row_b
 from vidface.runtime import progress
 
 CHUNK_ROWS = 16_384  # frames a task, of some 500 videos: every core of a large machine gets several tasks
-BLOCK_ROWS = 2_048  # frames read at a time: they are still in the cache when they are clustered
+BLOCK_ROWS = 8_192  # frames read at a time: few enough for the last cache, many for what a call costs
 
 Result = TypeVar("Result")
 
