@@ -38,15 +38,12 @@ class Compared(NamedTuple):
 def open_compared(
     paths: Sequence[Path], *, manifest: Path | None, options: Mapping[str, Any]
 ) -> tuple[list[Compared], Manifest, ScoreOptions]:
-    """Open what is to be compared, and make sure that it is of one set.
+    """Open (runs, manifest, options) to compare, and make sure that they are of one set.
 
     Args:
         paths: folders of recipes, embeddings files, or submission files; the baseline first.
-        manifest: who is where; None: as the folders' ``run.json`` say.
-        options: some of those of `ScoreOptions`; what is None is as the first run was scored.
-
-    Returns:
-        (runs, manifest, options).
+        manifest: None: as the folders' ``run.json`` say.
+        options: some of those of `ScoreOptions`; those that are None are as the first run was scored.
 
     Raises:
         UsageError: fewer than two, runs of different sets, or nothing says which manifest.
@@ -82,9 +79,9 @@ def open_compared(
 
 
 def made_with(runs: Sequence[Compared]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """What the runs were made with: where they differ, and what is the same as far as it is known.
+    """The settings in which the runs differ, and those that are the same, as far as known.
 
-    A matrix or a ranking says nothing of how it was made, so no setting can be said to differ, or not to.
+    A matrix or a ranking does not say how it was made, so no setting can be said to differ, or not to.
     """
     differs: dict[str, list[Any]] = {}
     same: dict[str, Any] = {}

@@ -77,7 +77,7 @@ class Comparison:
 
     @property
     def ranks_among_strangers(self) -> NDArray[np.int64]:
-        """int64 [S, N]: 1 where no video of anybody else stands before a video, 0 where it is not ranked.
+        """int64 [S, N]: 1 if no video of anybody else stands before a video, 0 if it is not ranked.
 
         A person's own videos that change places with one another are no change.
         """
@@ -96,10 +96,9 @@ class Comparison:
         return len(self.runs) - 1
 
     def changed_videos(self, run: int) -> list[int]:
-        """Gallery videos, numbers in ``wanted``, whose rank among strangers differs, the most changed first.
+        """Gallery videos (numbers in ``wanted``) whose rank among strangers differs, most changed first, ties by id.
 
-        What counts is the ratio of the two ranks: from 1 to 10 is as much as from 100 to 1000. A video that is not
-        ranked counts as behind the last one. Ties go by video id.
+        The ratio of the ranks counts: from 1 to 10 is as much as from 100 to 1000. Not ranked is behind the last one.
         """
         both = self.ranks_among_strangers[[0, run]]
         first, second = np.where(both > 0, both, len(self.wanted.gallery) + 1)

@@ -1,7 +1,4 @@
-"""What a file was made from, looked for near it: it says the digest of its inputs, not where they lie.
-
-A manifest or a features file is taken only if it has the very digest.
-"""
+"""What a file was made from, looked for near it: files hold digests of their inputs, not paths; digests must agree."""
 
 from __future__ import annotations
 
@@ -25,15 +22,9 @@ ABOVE = 2  # folders above the file's own
 
 
 def manifest_of(embeddings: Path, sha256: str | None, named: Path | None) -> Path:
-    """The manifest that embeddings were made from: the one that is named, if it is there, or else one near them.
+    """The manifest that embeddings were made from: ``named`` (by ``run.json``) if it is there, or else one near them.
 
-    Args:
-        embeddings: their file.
-        sha256: of the manifest's rows, as the file says it.
-        named: by a recipe's ``run.json``.
-
-    Raises:
-        UsageError: there is none.
+    ``sha256``: of the manifest's rows, from the embeddings. UsageError if there is none.
     """
     if named is not None and named.is_file():
         return named

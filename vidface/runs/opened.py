@@ -1,7 +1,7 @@
 """A run that is there: a recipe's folder, or an embeddings file, with what was made from it.
 
-Reports and comparisons read; they never guess. Scores and sweeps count as this run's only where their inputs say that
-they were made from these embeddings, this manifest and these options; what is left aside is named in ``notes``.
+Nothing is guessed: scores and sweeps count as this run's only if their inputs say that they were made from these
+embeddings, this manifest and these options; what is left aside is named in ``notes``.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def open_run(
 
     Args:
         path: a recipe's output folder, the folder of a demo (its run is in ``results``), or an embeddings file.
-        manifest: None: as the folder's ``run.json`` says, or one near the embeddings whose rows they were made from.
+        manifest: None: as ``run.json`` says, or one near the embeddings whose rows they were made from.
         root: where its paths start; None: as ``run.json`` says of its manifest, else the manifest's own folder.
-        features: likewise.
-        options: some of those of `ScoreOptions`; what is left out, or None, is as the run was scored, else as usual.
+        features: None: as ``run.json`` says, or found near the embeddings.
+        options: some of those of `ScoreOptions`; others, or None, as the run was scored, else the defaults.
         media: whether videos will be opened, for pictures.
 
     Raises:
@@ -104,9 +104,9 @@ def open_run(
 
 
 def choose_options(before: Mapping[str, Any], asked: Mapping[str, Any]) -> ScoreOptions:
-    """How something is scored: as asked for, else as before, else as usual.
+    """How something is scored: as asked for, else as before, else by default.
 
-    Of another protocol than before the targets are its own, and a list of pairs is of no use to most.
+    For another protocol than before the targets are its own, and a list of pairs is of no use to most.
 
     Raises:
         UsageError: an option is wrong, or the protocol scores no embeddings, or needs a list of pairs.

@@ -1,8 +1,4 @@
-"""A comparison as files: one page with overlaid curves, the same as Markdown, and the data of all of it as CSV.
-
-The page is one file that fetches nothing (`vidface.report.drawing.html`); figures and CSV files lie beside it and are
-linked.
-"""
+"""A comparison as files: one page with overlaid curves that fetches nothing, the same as Markdown, all data as CSV."""
 
 from __future__ import annotations
 
@@ -37,11 +33,7 @@ EARLIER = [
 
 
 def check_output(folder: Path) -> None:
-    """Look at what can be known before hours of work.
-
-    Raises:
-        UsageError: another page stands in the folder, or jinja2 or matplotlib is not installed.
-    """
+    """Raise UsageError, before hours of work, if another page is in the folder, or jinja2 or matplotlib is missing."""
     environment()
     with new_figure():
         pass
@@ -50,15 +42,12 @@ def check_output(folder: Path) -> None:
 
 
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:
-    """Write ``index.html``, ``compare.md``, ``data/*.csv`` and ``figures/*``.
+    """Write ``index.html`` (last; its path comes first), ``compare.md``, ``data/*.csv`` and ``figures/*``.
 
-    What an earlier comparison left in the same folder is replaced, or gone where this one has no such part.
-
-    Returns:
-        The paths, ``index.html`` first; it is written last.
+    Whatever an earlier comparison left in the folder is replaced or removed.
 
     Raises:
-        UsageError: as `check_output` raises, or another run writes this comparison now.
+        UsageError: as `check_output` raises, or another run is writing this comparison.
         StoreError: something cannot be written.
     """
     check_output(folder)

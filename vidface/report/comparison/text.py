@@ -1,7 +1,4 @@
-"""A comparison as text: for a terminal, as Markdown, and as JSON for scripts.
-
-Names and attributes come from files and folders: each form escapes what it would obey.
-"""
+"""A comparison for a terminal, as Markdown, and as JSON; each form escapes names and attributes, which are foreign."""
 
 from __future__ import annotations
 

@@ -84,10 +84,9 @@ def histogram_figure(histogram: Histogram) -> Drawing:
 
 
 def map_figure(points: Map) -> Drawing:
-    """The embeddings in the plane: a thin line from each video to the middle of its person's.
+    """The embeddings in the plane: a thin line from each video to the middle of its person's, as colours repeat.
 
-    The lines tell who belongs together, so colours and marks, which repeat, need not. Up to `VECTOR_POINTS` each point
-    says who it is under the pointer; up to `MAP_POINTS` are drawn at all.
+    At most `MAP_POINTS` are drawn; up to `VECTOR_POINTS`, each says who it is under the pointer.
     """
     from matplotlib.collections import LineCollection
 

@@ -1,8 +1,8 @@
 """Curves of one run or of several over one another: ROC, DET, CMC; the DET curve of open-set identification.
 
-Curves are drawn as the steps that they are, at most `LIMIT` of them: those that are left out lie within a three
-hundredth of the axes of their neighbours, which is a pixel. The points at the targets are exact, whatever the steps
-are. Martin et al., The DET Curve in Assessment of Detection Task Performance, Eurospeech 1997.
+Curves are drawn as steps, at most `LIMIT` of them: those left out lie within a three hundredth of the axes, about a
+pixel, of their neighbours. The points at the targets are exact. Martin et al., The DET Curve in Assessment of
+Detection Task Performance, Eurospeech 1997.
 """
 
 from __future__ import annotations
@@ -138,12 +138,9 @@ def cmc_figure(runs: Sequence[tuple[str, Cmc]]) -> Drawing:
 
 
 def write_open_set_curve(path: Path, curve: Det | None, scores: Mapping[str, Any]) -> None:
-    """Write the DET curve of open-set identification in the form that the suffix says.
+    """Write the DET curve of open-set identification of the result ``scores``.
 
-    Args:
-        path: ``.csv`` for every point, ``.svg`` or ``.png`` for a figure.
-        curve: from `vidface.scores.protocols.open_set`.
-        scores: the result that it belongs to.
+    ``path``: ``.csv`` for every point, ``.svg`` or ``.png`` for a figure.
 
     Raises:
         UsageError: there is no curve, or matplotlib is not installed.
@@ -208,10 +205,7 @@ def open_set_figure(curve: Det, scores: Mapping[str, Any]) -> Drawing:
 
 
 def thinned(x: Array, y: Array) -> npt.NDArray[np.int64]:
-    """Rows of at most `LIMIT` points of a curve, evenly along its way, the first and the last among them; rising.
-
-    ``x`` and ``y``, float64 [P], are finite and in the units of the axes that they are drawn on.
-    """
+    """Ascending rows of at most `LIMIT` points, evenly along a finite curve in axis units, with the first and last."""
     if len(x) <= LIMIT:
         return np.arange(len(x))
     steps = sum(np.abs(np.diff(values)) / (np.ptp(values) or 1.0) for values in (x, y))

@@ -1,9 +1,8 @@
 """From a matplotlib figure to three forms of it: SVG in a page's colours, SVG as a file, PNG.
 
-Figures are drawn in the colours of `COLOURS` and no others. As a file they keep these, on white. In a page each becomes
-the CSS variable of its name (`templates/style.css`), so that dark mode and print choose their own, and letters are text
-in the page's font. Nothing depends on the time, the machine's matplotlib settings or what was drawn before: the same
-figure gives the same bytes.
+Figures use only the colours of `COLOURS`. Files keep these, on white; in a page each becomes the CSS variable of its
+name (`templates/style.css`), so that dark mode and print choose their own, and letters are text in the page's font.
+The same figure gives the same bytes, whatever the time, the matplotlib settings or what was drawn before.
 """
 
 from __future__ import annotations
@@ -95,11 +94,7 @@ class Drawing(NamedTuple):
 
 @contextlib.contextmanager
 def new_figure(size: tuple[float, float] = SIZE) -> Iterator[Any]:
-    """An empty figure, with matplotlib set for everything that is done to it within the block.
-
-    Raises:
-        UsageError: matplotlib is not installed.
-    """
+    """An empty figure, with matplotlib set up within the block; UsageError if matplotlib is not installed."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -114,9 +109,9 @@ def new_figure(size: tuple[float, float] = SIZE) -> Iterator[Any]:
 def drawn(
     figure: Any, name: str, title: str, summary: str, titles: Mapping[str, Sequence[str]] | None = None
 ) -> Drawing:
-    """Draw a figure in its three forms, within the block of `new_figure` and in the colours above.
+    """Draw a figure in its three forms, within `new_figure` and in the colours above.
 
-    ``titles``: ``gid`` of a group of marks -> a text for each, which browsers show under the pointer.
+    ``titles``: ``gid`` of a group of marks -> a text for each mark, which browsers show under the pointer.
     """
     with warnings.catch_warnings():
         # A page's own font has letters that DejaVu lacks; only the PNG shows a box in their place.

@@ -1,8 +1,6 @@
-"""What a report says: numbers, curves, strips and lists, without a word about how they are drawn.
+"""What a report says (numbers, curves, strips, lists), filled by `gather` and drawn by `page`.
 
-`vidface.report.run.gather` fills a `Content` from a run, `vidface.report.run.page` draws it. Texts (ids, identities,
-details of faults) are as they stand in the files and not to be trusted: whoever writes them into a page or a table
-escapes them.
+Texts (ids, identities, details of faults) are as in the files and not trusted: whoever writes them escapes them.
 """
 
 from __future__ import annotations
@@ -54,9 +52,9 @@ class Sweep:
 
 
 class OperatingPoint(NamedTuple):
-    """One exact point of the ROC curve, for an FPR target; None where there are too few impostor pairs.
+    """One exact point of the ROC curve, for an FPR target; None if there are too few impostor pairs.
 
-    ``fpr`` is where it is marked: at the target, but for ``nearest``, which may lie beyond it, at the FPR it has.
+    ``fpr``: where it is marked, at the target; by ``nearest``, which may lie beyond it, at the FPR it has.
     """
 
     target: str
@@ -83,10 +81,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many pairs of the same person, and of different ones, have which cosine.
-
-    Bin b holds edges[b] <= cosine < edges[b+1], the last one its upper end too.
-    """
+    """Pairs of the same person and of different ones by cosine: edges[b] <= cosine < edges[b+1], the last bin closed."""
 
     edges: Floats  # [B+1], rising
     same: Counts  # [B]

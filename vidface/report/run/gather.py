@@ -1,7 +1,4 @@
-"""Everything a report says, from the files of a run: read, compared and counted here, drawn elsewhere.
-
-Every list and sample is the same for the same files, whatever the threads.
-"""
+"""Everything a report says, from the files of a run; the same for the same files, whatever the threads."""
 
 from __future__ import annotations
 
@@ -56,16 +53,16 @@ def gather(
 ) -> Content:
     """Fill a report.
 
-    Memory holds the embeddings twice, and some megabytes a core; pairs and features are read in blocks.
+    Memory holds the embeddings twice, and some megabytes per core; pairs and features are read in blocks.
 
     Args:
         run: from `vidface.runs.opened.open_run`.
-        thresholds: sweep these now, where the run has no sweep, or another one is wanted.
-        videos: ids whose frames are to be shown in any case.
-        pictures: whether to read the videos again for small pictures of what is shown.
+        thresholds: sweep these now, if the run has no sweep or another one is wanted.
+        videos: ids whose frames are shown in any case.
+        pictures: whether to read the videos again for small pictures.
 
     Raises:
-        UsageError: an id that is not there, or thresholds without a features file.
+        UsageError: an unknown id, or thresholds without a features file.
         VidfaceError: as the stages raise.
     """
     if thresholds is not None and run.features is None:

@@ -153,10 +153,7 @@ def _is_alone_at_the_top(values: Sequence[float | None], place: int, smaller_is_
 
 
 def curves_of(found: Distribution, scores: Mapping[str, Any]) -> Curves | None:
-    """ROC and DET over all pairs; None where all pairs are of one kind.
-
-    Edges between which no pair lies add nothing but length, so of these only the ends stay.
-    """
+    """ROC and DET over all pairs, None if all are of one kind; of edges with no pair between, only the ends stay."""
     genuine, impostors = int(found.same.sum()), int(found.different.sum())
     if not genuine or not impostors:
         return None

@@ -1,7 +1,6 @@
-"""One report on the disk: ``index.html``, its figures as files, and the data of all that it shows.
+"""One report on disk: ``index.html``, which may be moved and opened alone, and its figures and data as files.
 
-The page is self-contained: it may be moved and opened alone; its links go to the rest. The same content gives the same
-bytes. Tested also in a real browser: ``tests/end_to_end/test_report_browser.py``.
+The same content gives the same bytes. Tested also in a real browser: ``tests/end_to_end/test_report_browser.py``.
 """
 
 from __future__ import annotations
@@ -41,18 +40,14 @@ EARLIER = [
 
 
 def write_report(content: Content, output: Path) -> list[Path]:
-    """Write a report; what an earlier one left in the same folder is replaced, or gone where this one has no such part.
-
-    Args:
-        content: what it says.
-        output: its folder, made where it is not there.
+    """Write a report into a folder; whatever an earlier one left there is replaced or removed.
 
     Returns:
         All files, ``index.html`` first; it is written last.
 
     Raises:
         StoreError: the folder or a file cannot be written.
-        UsageError: jinja2 or matplotlib is not installed, or another run writes this report now.
+        UsageError: jinja2 or matplotlib is not installed, or another run is writing this report.
     """
     drawings = {drawing.name: drawing for drawing in _drawings(content)}
     html = render(

@@ -74,8 +74,7 @@ def face_of_picture(
 
     Args:
         path: the picture.
-        detect: from `vidface.frames.faces.detector.open_detector`; None: the picture is an aligned face of the
-            network's size.
+        detect: from `vidface.frames.faces.detector.open_detector`; None: it is an aligned face of the network's size.
         size: (height, width) that the network takes.
         target: as `vidface.frames.faces.align.align_faces` takes it.
 
@@ -107,15 +106,13 @@ def face_of_picture(
 
 
 def find(face: Pixels, path: Path, backbone: Backbone, *, threshold: float, top: int) -> Found:
-    """Compare a face with every track of a features file (with every video, where it has no tracks).
-
-    Of an embeddings file its rows are compared: there noise was left out of the means already.
+    """Compare a face with every track of a features file (else every video), or every row of an embeddings file.
 
     Args:
         face: uint8 [H, W, 3] RGB, aligned, of the network's size.
-        path: features or embeddings.
+        path: features, or embeddings, whose means leave noise out already.
         backbone: the network that the file was made with.
-        threshold: cosine from which on somebody counts as found.
+        threshold: lowest cosine that counts as found.
         top: how many are listed.
 
     Raises:

@@ -121,15 +121,15 @@ def inspect(
 
     Args:
         features: a features file.
-        video: its id; ``ID#TRACK`` for one track, where faces were detected.
+        video: its id; ``ID#TRACK`` for one track, if faces were detected.
         threshold: as in `vidface.embeddings.union_find.cluster_frames`.
         pool: as in `vidface.embeddings.cluster.cluster`.
-        embeddings: take clusters and embedding from this file instead, whatever its threshold and rule.
+        embeddings: take clusters and embedding from this file, whatever its threshold and rule.
 
     Raises:
         UsageError: there is no such video; close ones are named.
         ChangedError: the embeddings were made from other features.
-        StoreError: a file is missing or damaged, or the video's embedding is not in the embeddings file.
+        StoreError: a file is missing or damaged, or the embeddings lack the video.
     """
     info = read_features(features)
     place, track = find_video(info, video)

@@ -1,4 +1,4 @@
-"""A contact sheet of one video: its frames in order; where faces were detected, boxes, points and tracks drawn on them.
+"""A contact sheet of one video: its frames in order, with boxes, points and tracks if faces were detected.
 
 Nothing is said by colour alone: tracks have numbers, clusters have letters, and what is dropped is crossed out.
 """
@@ -40,11 +40,7 @@ _Corners = tuple[float, float, float, float]
 
 
 def write_sheet(path: Path, seen: Inspection, pictures: Pictures) -> None:
-    """Write the contact sheet of a video as PNG, whole or not at all; see `contact_sheet`.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Write `contact_sheet` as PNG, whole or not at all; StoreError if it cannot be written."""
     sheet = Image.fromarray(contact_sheet(seen, pictures))
     with write_atomic(path) as file:
         sheet.save(file, "PNG")
@@ -53,10 +49,9 @@ def write_sheet(path: Path, seen: Inspection, pictures: Pictures) -> None:
 def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
     """Draw the contact sheet of a video: uint8 [H, 1320, 3] RGB.
 
-    Aligned faces: all of them in order (of more than `FACES_SHOWN` so many, evenly spread, which is said), each with
-    its cluster, its cosine to the video's embedding and its time. Detected faces: whole frames (`FRAMES_SHOWN`) with
-    every face's box, points, track number and detector's score, then a line of aligned faces a track. What cannot be
-    read any more is a grey tile that says so.
+    Aligned faces: in order (at most `FACES_SHOWN`, evenly spread, which is said), each with its cluster, its cosine to
+    the video's embedding and its time. Detected faces: whole frames (`FRAMES_SHOWN`) with every face's box, points,
+    track number and score, then a line of aligned faces per track. What cannot be read is a grey tile that says so.
     """
     if seen.faces is None:
         chosen = spread(np.arange(len(seen.labels)), FACES_SHOWN)

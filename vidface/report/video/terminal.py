@@ -1,7 +1,6 @@
-"""One video in a terminal: its clusters as a table, its frames in order, its cosines; pictures where they can be shown.
+"""One video in a terminal: its clusters as a table, its frames in order, its cosines; pictures if they can be shown.
 
-Nothing is said by colour alone: every cluster has a letter. Where there is no terminal, or none with colours, the same
-lines are plain text.
+Nothing is said by colour alone: every cluster has a letter. Without a terminal or colours, the lines are plain text.
 """
 
 from __future__ import annotations
@@ -43,11 +42,7 @@ BAR = 40  # columns of the longest bar
 def show(seen: Inspection, console: Console, pictures: Pictures | None = None, image: Any = None) -> None:
     """Print everything about a video on a console, which decides about colours and width.
 
-    Args:
-        seen: from `vidface.report.video.inspect.inspect`.
-        console: where to.
-        pictures: row -> thumbnail or None, of `examples`.
-        image: how the terminal shows a picture, from `image_class`; None: not at all.
+    ``pictures``: row -> thumbnail or None, of `examples`. ``image``: from `image_class`; None: show no picture.
     """
     for part in _parts(seen, console.width, pictures or {}, image):
         console.print(part)
@@ -71,12 +66,9 @@ def letter_of(label: int, size: int) -> str:
 
 
 def image_class() -> Any | None:
-    """How this terminal shows pictures, a renderable of `textual_image`; None where it cannot, or it is not wanted.
+    """The renderable of `textual_image` that this terminal can show; None if it cannot, or it is not wanted.
 
-    The terminal is asked, and its answer read from stdin: both must be a terminal.
-
-    Raises:
-        ImportError: the library is not there.
+    The terminal answers on stdin, so both must be a terminal. ImportError if the library is missing.
     """
     if not (sys.__stdout__ and sys.__stdout__.isatty() and sys.__stdin__ and sys.__stdin__.isatty()):
         return None

@@ -18,10 +18,7 @@ LONGEST = 256  # letters of a name that is compared with what was typed
 def find_video(info: FeaturesInfo, video: str) -> tuple[int, int | None]:
     """The place of a video in its file, and the number of the track that ``ID#TRACK`` names.
 
-    A name in the other Unicode form, or with the suffix of the media, is found as well.
-
-    Raises:
-        UsageError: it is not there; close ones are named.
+    A name in the other Unicode form, or with the suffix of the media, is found as well; UsageError names close ones.
     """
     index = NameIndex(info.video_ids)
     found = index.find(video)
