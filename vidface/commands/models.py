@@ -204,12 +204,12 @@ def tried(model: Path, overrides: dict[str, object] | None = None) -> dict[str, 
     """Open a model with its card on the CPU, and try it on three images; see `vidface.backbones.probe`.
 
     Returns:
-        A dict that JSON can hold: ``model`` (its path); ``refused``, why it cannot be used, or None; ``warnings``; if
+        A dict that JSON can hold: ``model`` (its path), ``refused`` (why it cannot be used, or None), ``warnings``; if
         it can be used also ``device``, ``colour_order``, ``input_type``, ``layout``, ``batch`` (None: any),
         ``why_batch``, ``outputs`` (name to shape), ``output``, ``dimension``, ``pixels`` and ``inside`` (smallest and
-        largest number that the card and then the model's own first steps make of a pixel), ``repeats`` and ``alone``
-        (how far two runs of an image differ, and an image alone and in a batch, as a share of the embedding's length),
-        and ``norms``.
+        largest number that the card, then the model's own first steps, make of a pixel), ``repeats`` and ``alone`` (how
+        far two runs of an image, and an image alone and in a batch, differ, as a share of the embedding's length),
+        ``norms``.
     """
     from vidface.backbones import load_backbone
 

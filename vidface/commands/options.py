@@ -142,10 +142,7 @@ def reading(name: str) -> Callable[[click.Context, click.Parameter, str | None],
 
 
 class StageCommand(click.Command):
-    """A command whose options are the fields of models of `vidface.files.options`.
-
-    The models are imported once somebody asks for the options: ``vidface --help`` does not.
-    """
+    """A command whose options are fields of models of `vidface.files.options`, imported only when they are needed."""
 
     def __init__(self, *args: Any, models: Mapping[str, str], **more: Any) -> None:
         """``models``: parameter of the callback -> the model that it is given, as ``module:Class``."""

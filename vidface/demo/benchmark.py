@@ -1,8 +1,8 @@
 """Make a benchmark of video clips with noise frames from people, drawn or photographed.
 
-Every video shows one person, interrupted by the three kinds of noise that tracked faces really have: another
-person who passes through, things that are not a face, and a face behind something. What every frame shows is
-written to ``truth.csv``, so that a clustering can be judged frame by frame.
+Every video shows one person, interrupted by the three kinds of noise that tracked faces really have: another person
+who passes through, things that are not a face, and a face behind something. ``truth.csv`` says what every frame
+shows, so that a clustering can be judged frame by frame.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Plan:
     """How large a benchmark is.
 
     Attributes:
-        identities: How many people have an identity; they are drawn by lot.
-        videos_per_identity: Videos of each of them, at least two.
-        frames_per_video: Frames that show the person himself.
-        noise_frames: Further frames, in the shares of `NOISE_SHARES`, at random places.
-        distractors: How many videos of people without identity.
-        seed: Decides everything; the order in which the file system lists the pictures does not matter.
+        identities: people with an identity, drawn by lot.
+        videos_per_identity: at least two.
+        frames_per_video: frames that show the person.
+        noise_frames: further frames, in the shares of `NOISE_SHARES`, at random places.
+        distractors: videos of people without identity.
+        seed: decides everything, whatever the order in which the file system lists the pictures.
     """
 
     identities: int
@@ -78,16 +78,11 @@ def make_benchmark(
 ) -> Path:
     """Write ``videos/``, ``manifest.csv`` and ``truth.csv`` (video_id, frame, kind, person) into a folder.
 
-    Of the videos of an identity the first is of the split ``train``, the others of ``val``; distractors are people
-    without identity in ``val``. A picture is used once in the whole benchmark, and whoever appears as "other" has no
-    video of his own. Where a person has pictures left over, those are covered for the frames of kind "occluded"; else a
-    stranger is. Videos of the same names and the two tables are replaced.
-
-    ``lossless`` clips give back the very pixels; the files do not depend on the number of ``workers``, processes that
-    draw and encode.
-
-    Returns:
-        The path of the manifest.
+    An identity's first video is of the split ``train``, the others of ``val``; distractors are people without identity
+    in ``val``. A picture is used once in the whole benchmark, and whoever appears as "other" has no video of his own.
+    Frames of kind "occluded" cover pictures that the person has left over, else a stranger. Videos of the same names
+    and the two tables are replaced. ``lossless`` clips give back the very pixels; the files do not depend on the number
+    of ``workers``, processes that draw and encode. Returns the path of the manifest.
 
     Raises:
         UsageError: the plan makes no sense, or more people or pictures are asked for than there are.
@@ -182,10 +177,7 @@ def _shuffled(faces: FaceSource, name: str, seed: int) -> list[int]:
 
 
 class _Passers:
-    """People who only pass through other people's videos; no picture of theirs is handed out twice.
-
-    None of them stays for more than ``stay`` frames: the person whose video it is must be seen more often.
-    """
+    """People who pass through others' videos, for at most ``stay`` frames, fewer than their person; no picture twice."""
 
     def __init__(self, faces: FaceSource, names: list[str], stay: int) -> None:
         # Those with many pictures first: they can stay for several frames. Whoever has pictures left queues

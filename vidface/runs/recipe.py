@@ -110,7 +110,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _check_score(options: RecipeScoreOptions) -> None:
-    """Check what the protocol needs and uses; splits, targets and rule may always be there, as other stages use them."""
+    """Check what the protocol needs and uses; splits, targets and rule may always be there: other stages use them."""
     protocol, uses = options.protocol, TABLE[options.protocol].uses
     file = misplaced_file(protocol, pairs=options.pairs)
     if file is not None and options.pairs is None:

@@ -1,7 +1,4 @@
-"""Embeddings that another tool wrote as one matrix: ``.npy``, or ``.bin`` with the header of LFRC.
-
-Tested in ``tests/scores/test_matrices.py``.
-"""
+"""Another tool's embeddings in one matrix, ``.npy`` or LFRC's ``.bin``; tested in ``tests/scores/test_matrices.py``."""
 
 from __future__ import annotations
 
@@ -29,10 +26,10 @@ class Matrix(NamedTuple):
 
 
 def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) -> Matrix:
-    """Read embeddings of another tool, ``.npy`` or ``.bin``, into memory.
+    """Read another tool's embeddings, ``.npy`` or ``.bin``, into memory.
 
-    There must be so many ``rows``; ``what`` says of what, such as ``videos of set.csv``. With ``normalise`` rows are
-    divided by their length, and a warning says of how many it was another than 1.
+    ``what`` says of what there must be so many ``rows``, such as ``videos of set.csv``. ``normalise`` divides rows by
+    their length, with a warning of how many had another than 1.
 
     Raises:
         StoreError: missing, damaged, another number of rows, NaN or infinity in a row; or rows that are neither of

@@ -39,10 +39,7 @@ class SplitOptions(Options):
 
 
 class RecipeScoreOptions(Options):
-    """``[score]`` of a recipe, and what a sweep takes: how embeddings are scored.
-
-    A protocol uses some of it, see `vidface.scores.protocols.table`.
-    """
+    """How embeddings are scored, ``[score]`` of a recipe; `vidface.scores.protocols.table` says what a protocol uses."""
 
     protocol: str = option(
         "both",

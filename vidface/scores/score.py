@@ -36,12 +36,7 @@ def score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> dict[str
 def score_file(
     path: Path, manifest: Manifest | None, options: ScoreOptions, *, normalise: bool = False
 ) -> Result:
-    """Score a file that `read_scored` reads; without a manifest features of images, by a protocol that needs none.
-
-    Raises:
-        StoreError: the file cannot be used.
-        ManifestError, UsageError: as `score` raises.
-    """
+    """Score a file that `read_scored` reads, or features of images without a manifest; raises as these and `score`."""
     if manifest is None:
         return _finished(load(options.protocol).score(path, options), options, {}, [])
     return _score(read_scored(path, manifest, normalise=normalise), manifest, options)

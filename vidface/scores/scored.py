@@ -36,11 +36,11 @@ class Scored:
 
 
 def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> Scored:
-    """Read what can be scored, told by content: an embeddings file, a matrix of another tool, or a ranking.
+    """Read what can be scored, recognised by content.
 
     Args:
-        path: an embeddings file; ``.npy``, or ``.bin`` with the header of LFRC, with the rows of the manifest's videos
-            in its order; or an iQIYI text file.
+        path: an embeddings file; another tool's ``.npy``, or ``.bin`` with the header of LFRC, with the rows of the
+            manifest's videos in its order; or an iQIYI text file.
         manifest: gives videos and order.
         normalise: divide the rows of a matrix by their length, with a warning of how many were not of unit length.
 
@@ -79,11 +79,7 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
 def rows_of(
     video_ids: Sequence[str], manifest: Manifest, path: Path, attributes: Mapping[str, Any]
 ) -> npt.NDArray[np.int64]:
-    """Row of every video of the manifest in a file that holds ``video_ids`` and has these attributes.
-
-    Raises:
-        StoreError: the file lacks videos of the manifest.
-    """
+    """Row of every video of the manifest in a file of ``video_ids`` with these attributes, or StoreError."""
     row = {composed(video): i for i, video in enumerate(video_ids)}  # the manifest may have the other form
     wanted = [composed(video) for video in manifest.video_ids]
     missing = [video for video, name in zip(manifest.video_ids, wanted, strict=True) if name not in row]

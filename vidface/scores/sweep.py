@@ -40,7 +40,7 @@ def sweep(
 ) -> dict[str, Any]:
     """Score every clustering threshold (None keeps every frame) by any protocol of embeddings.
 
-    The embeddings of all thresholds lie in a temporary file, so memory holds those of one threshold at a time.
+    Memory holds the embeddings of one threshold at a time; a temporary file beside the features holds them all.
 
     Args:
         features: a features file.
@@ -50,7 +50,7 @@ def sweep(
         pool, engine: as in `vidface.embeddings.cluster.cluster`.
 
     Returns:
-        ``rows``, a score object a threshold of clustering, with that ``threshold`` and ``kept``, the share of frames
+        ``rows``, a score object per threshold of clustering, with that ``threshold`` and ``kept``, the share of frames
         that stayed, but without ``per_identity`` and a ``threshold`` of its own; ``best``, protocol measure ->
         threshold; ``warnings``, those of all rows; ``inputs``.
 

@@ -1,7 +1,7 @@
 """Pictures of drawn people: the same person under any pose, light and expression, 112x112 RGB.
 
-Shapes are painted three times as large and reduced, which smooths their edges; light and soft shadows are
-laid over the reduced picture. Everything follows from integers: the same call gives the same picture.
+Shapes are painted three times as large and reduced, which smooths edges; light and soft shadows are laid over that.
+Everything follows from integers: the same call gives the same picture.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ _BIG = SIZE * _OVER
 
 
 def draw_person(person: int, view: int, *, seed: int, scene: int | None = None) -> Frame:
-    """Draw picture number ``view`` of the person with this number in the population ``seed``: uint8 [112, 112, 3], RGB.
+    """Draw picture number ``view`` of a person of the population ``seed``: uint8 [112, 112, 3], RGB.
 
-    Pictures with the same ``scene`` share the light, the clothes and the background, as the frames of one video do;
-    every view has a scene of its own if none is given.
+    Pictures with the same ``scene``, by default one per view, share light, clothes and background, as a video's frames.
     """
     rng = np.random.default_rng([seed, person, view, 1])
     setting = np.random.default_rng([seed, person, view, 2] if scene is None else [seed, person, scene, 3])

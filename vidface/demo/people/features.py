@@ -13,10 +13,7 @@ __all__ = ["paint_face"]
 
 
 def paint_face(brush: Brush, who: Person, head: Head, face: SimpleNamespace, light: float) -> None:
-    """Everything that lies flat on the face; the caller cuts it off at the head's outline.
-
-    ``face`` is the expression: shares of the most that a face can do, or of its resting shape.
-    """
+    """Paint what lies flat on the face, uncut at the head's outline; ``face``: shares of each expression's most."""
     for x, y in who.freckles:
         brush.skin(oval(x, y, 0.022, 0.022, 6), ink(who.skin, 0.72, 0.8))
     for x, y, radius in who.moles:

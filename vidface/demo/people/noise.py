@@ -26,11 +26,7 @@ def draw_thing(index: int, *, seed: int) -> Frame:
 
 
 def occlude(frame: Frame, index: int, *, seed: int) -> Frame:
-    """Cover most of a face with a hand, a cloth, a board or a blurred object close to the camera.
-
-    ``frame`` is uint8 [112, 112, 3], drawn or photographed, and is not changed; the same ``index`` and ``seed`` cover
-    the same way.
-    """
+    """Cover most of a face, uint8 [112, 112, 3], in a copy: a hand, cloth, board or blurred thing, by index and seed."""
     rng = np.random.default_rng([seed, index, 5])
     picture = Image.fromarray(frame)
     layer = Image.new("RGBA", (2 * SIZE, 2 * SIZE))

@@ -1,7 +1,7 @@
 """A drawn person: the numbers that stay the same in every picture of him.
 
-Lengths are in head units: the origin is the centre of the head, one unit is about half its width, x points to
-the right of the picture, y down and z to the viewer.
+Lengths are in head units, about half the head's width, from its centre; x to the right of the picture, y down, z to
+the viewer.
 """
 
 from __future__ import annotations

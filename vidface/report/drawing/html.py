@@ -60,7 +60,7 @@ def render(template: str, **values: object) -> bytes:
 
 
 def shown(text: str, limit: int = TEXT_LIMIT) -> str:
-    """Foreign text in one line, what steers a reader or terminal escaped, its middle cut if long; not escaped for HTML."""
+    """Foreign text in one line, with escapes for what steers a reader or terminal, but not HTML; long text is cut."""
     line = printable(text)
     if len(line) <= limit:
         return line

@@ -81,7 +81,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Pairs of the same person and of different ones by cosine: edges[b] <= cosine < edges[b+1], the last bin closed."""
+    """Pairs of the same person and of different ones by cosine: edges[b] <= cosine < edges[b+1], last bin closed."""
 
     edges: Floats  # [B+1], rising
     same: Counts  # [B]

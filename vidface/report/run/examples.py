@@ -180,7 +180,7 @@ def confused_people(
 def read_thumbnails(
     manifest: Manifest, info: FeaturesInfo, wanted: Mapping[int, set[int]]
 ) -> tuple[dict[tuple[int, int], Pixels], dict[str, str]]:
-    """Pictures by (place in the features file, row in the video), and why some are missing, by id; one pass per video."""
+    """Pictures by (place in the features file, row in the video), and by id why some are missing; each video once."""
     found: dict[tuple[int, int], Pixels] = {}
     row_of = {video: row for row, video in enumerate(manifest.video_ids)}
     # Of a set whose videos are elsewhere, no process need be asked.

@@ -49,15 +49,15 @@ Integers = npt.NDArray[np.int64]
 
 
 def score_templates(features: Path, options: ScoreOptions) -> Result:
-    """Score features of single images; what a list is not there for is not scored, and a warning says so.
+    """Score features of single images, by ``docs/protocols/ijb.md``; what has no list is not scored, with a warning.
 
-    ``features`` is a features file whose videos are the set's images, one row each, or a ``.npy`` of another tool with
-    the rows in the order of ``face_tid_mid``. The keys are documented in ``docs/protocols/ijb.md``.
+    ``features``: a features file whose videos are the set's images, one row each, or another tool's ``.npy`` in the
+    order of ``face_tid_mid``.
 
     Raises:
         ManifestError: a list cannot be used, or neither the pairs nor the galleries are there.
         StoreError: the features cannot be used, or are not those of the set's images.
-        UsageError: no folder was said.
+        UsageError: no folder was given.
     """
     meta, fpr_rule = options.meta, options.fpr_rule
     kind: TemplateSet = "ijbb" if options.protocol == "ijbb" else "ijbc"

@@ -39,10 +39,7 @@ _ACCURACY, _VAL = "accuracy by folds", "VAL at FAR "
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """The content of ``scores.json``; its keys are documented in ``docs/protocols/pairs.md``.
-
-    ``pairs``: rates over all pairs; ``folds``: also accuracy by folds; ``ytf``: that, by the list's own splits.
-    """
+    """``scores.json`` as ``docs/protocols/pairs.md`` says: ``pairs`` overall, ``folds`` and ``ytf`` also by folds."""
     path, protocol, fpr_rule = options.pairs, options.protocol, options.fpr_rule
     if path is None:
         raise UsageError(f"--protocol {protocol} needs --pairs")

@@ -1,6 +1,6 @@
-"""Open set: videos of the gallery split are searched among the identities of the enrolment split, most may be nobody's.
+"""Open set: videos of the gallery split are searched among the identities of the enrolment split; most may be nobody's.
 
-The numbers and what they rest on are those of `vidface.scores.protocols.open_set_numbers`.
+The numbers are those of `vidface.scores.protocols.open_set_numbers`.
 """
 
 from __future__ import annotations

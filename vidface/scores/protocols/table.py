@@ -1,6 +1,6 @@
 """Every protocol by its name: the module that holds it, the files that it needs, the options that it uses.
 
-This module is light: the command line lists protocols and refuses what they do not use without importing them. A
+The command line lists protocols and refuses what they do not use without importing them, so this module is light. A
 protocol is added by a line here, a module that holds its `Protocol`, a test and a page in ``docs/protocols/``.
 """
 
@@ -22,10 +22,8 @@ TEMPLATES = ("norm", "detector_score", "flip_halves")
 class Entry(NamedTuple):
     """A line of the table.
 
-    Attributes:
-        module: in this package; its ``PROTOCOLS`` holds the protocol.
-        needs: ``manifest``, ``pairs``, ``meta``. Without a manifest it scores features of images, else embeddings.
-        uses: options that have a usual value, and ``det``, the file of a DET curve.
+    ``module``: its ``PROTOCOLS`` holds the protocol. ``needs``: ``manifest``, ``pairs``, ``meta``; without manifest it
+    scores features of images, else embeddings. ``uses``: options with a default, and ``det``, the file of a DET curve.
     """
 
     module: str
