@@ -160,7 +160,7 @@ def _check_same_module(libraries: dict[str, str | None], problems: list[str]) ->
 
 
 def _memory_bytes() -> int | None:
-    """Memory this process may use: the machine's, or less where a container limits it."""
+    """Memory this process may use: the machine's, or less if a container limits it."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -174,7 +174,6 @@ def _memory_bytes() -> int | None:
 
 
 def _try_decoders(problems: list[str]) -> dict[str, str]:
-    """Write a clip of three greys and read it back with each decoder."""
     try:
         import numpy as np
 
@@ -219,7 +218,6 @@ def _confined_by() -> list[str]:
 
 
 def _try_demo_network(problems: list[str]) -> str:
-    """Run the demo's network on one black image, on the CPU."""
     weights = sorted((Path(vidface.__file__).parent / "demo" / "weights").glob("*.safetensors"))
     if not weights:
         return "not shipped"

@@ -232,7 +232,6 @@ def tried(model: Path, overrides: dict[str, object] | None = None) -> dict[str, 
 
 
 def tried_lines(found: dict[str, Any]) -> str:
-    """The same for people."""
     if found["refused"] is not None:
         return f"cannot be used: {found['refused']}"
     batch = "any batch" if found["batch"] is None else f"a batch of {found['batch']}"

@@ -58,7 +58,7 @@ class Plan:
 
 
 class _Shot(NamedTuple):
-    """One frame to come: its kind, and whose picture it is (nobody's where it is not a face)."""
+    """One frame to come: its kind, and whose picture it is (nobody's if it is not a face)."""
 
     kind: str
     person: str = ""
@@ -115,7 +115,7 @@ def _write(path: Path, video: _Video, faces: FaceSource, seed: int, lossless: bo
 
 
 def _lot(names: list[str], seed: int, what: str) -> list[str]:
-    """Shuffle names by a hash of each, so that a person more or less leaves the others in their order."""
+    """Shuffle names by a hash of each, so that one person more or less leaves the others in their order."""
     return sorted(names, key=lambda name: (blake2b(f"{seed}/{what}/{name}".encode()).digest(), name))
 
 
@@ -171,13 +171,12 @@ def _cast(faces: FaceSource, plan: Plan) -> list[_Video]:
 
 
 def _shuffled(faces: FaceSource, name: str, seed: int) -> list[int]:
-    """The numbers of a person's pictures in random order."""
     key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest())
     return [int(i) for i in np.random.default_rng([seed, key, 8]).permutation(faces.counts[name])]
 
 
 class _Passers:
-    """People who pass through others' videos, for at most ``stay`` frames, fewer than their person; no picture twice."""
+    """People who pass through others' videos, for at most ``stay`` frames, fewer than their owner; no picture twice."""
 
     def __init__(self, faces: FaceSource, names: list[str], stay: int) -> None:
         # Those with many pictures first: they can stay for several frames. Whoever has pictures left queues
@@ -187,7 +186,7 @@ class _Passers:
         self._stay = stay
 
     def runs(self, rng: np.random.Generator, frames: int) -> list[list[_Shot]]:
-        """Runs of consecutive frames of one person, or of two; more and shorter where they cannot stay."""
+        """Runs of consecutive frames of one person, or of two; more and shorter ones if they cannot stay."""
         first = frames if rng.random() < 0.5 else -(-frames // 2)
         runs = []
         for wanted in (first, frames - first):
@@ -208,7 +207,6 @@ class _Passers:
 
 
 def _interrupt(shots: list[_Shot], blocks: list[list[_Shot]], rng: np.random.Generator) -> Iterator[_Shot]:
-    """Put every block at a random place between the shots, whole."""
     places = rng.integers(0, len(shots) + 1, len(blocks)).tolist()
     for place in range(len(shots) + 1):
         for block, at in zip(blocks, places, strict=True):

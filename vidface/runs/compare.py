@@ -134,7 +134,7 @@ def compare(
 
 
 class _Measured(NamedTuple):
-    """One run: its ranks, values an identity, point values and replicates by measure, and counts of all pairs."""
+    """One run: its ranks, values per identity, point values and replicates by measure, and counts of all pairs."""
 
     ranking: bool  # a submission's, that holds no embeddings
     unusable: int
@@ -230,7 +230,6 @@ def _measures(measured: Sequence[_Measured], labels: Sequence[str]) -> list[Meas
 
 
 def _compare_numbers(runs: Sequence[Compared], manifest: Manifest, options: ScoreOptions) -> Comparison:
-    """Score all runs as `vidface score` does, and put their numbers side by side."""
     scores: list[dict[str, Any]] = []
     with progress("compare", len(runs), "runs") as advance:
         for run in runs:

@@ -26,8 +26,6 @@ _NOT_MADE_WITH = {
 
 
 class Compared(NamedTuple):
-    """One of the runs."""
-
     name: str  # short, and no other has it
     path: Path  # as it was named
     scored: Path  # the file that is scored
@@ -113,7 +111,7 @@ def _refuse_another_set(a: Path, first: Manifest, b: Path, second: Manifest) -> 
 
 
 def _refuse_other_manifests(runs: Mapping[str, Run]) -> None:
-    """Refuse files that were made from other rows than the manifest has that was found for them."""
+    """Refuse files that were made from other rows than those of the manifest that was found."""
     made_from = {path: run.attributes.get("manifest_sha256") for path, run in runs.items()}
     for b, other in made_from.items():
         a, one = next(iter(made_from.items()))
@@ -131,7 +129,7 @@ def _refuse_other_manifests(runs: Mapping[str, Run]) -> None:
 
 
 def _named(runs: Sequence[Compared]) -> list[Compared]:
-    """Names that tell the runs apart: where two are alike, paths; where those are, too, with a number."""
+    """Names that tell the runs apart: paths if names are alike; with a number if paths are, too."""
     names = [run.name for run in runs]
     told = [run.name if names.count(run.name) == 1 else str(run.path) for run in runs]
     several = [

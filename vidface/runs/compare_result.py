@@ -69,7 +69,7 @@ class Comparison:
 
     @property
     def fpr_rule(self) -> str | None:
-        """The rule that rates at a target follow, in words; None where none is among the measures."""
+        """The rule that rates at a target follow, in words; None without such measures."""
         aimed = any(measure.name.startswith(tpr_label("")) for measure in self.measures)
         if not self.replicates:
             aimed = "fpr_rule" in TABLE[self.options["protocol"]].uses
@@ -92,7 +92,6 @@ class Comparison:
 
     @property
     def comparisons(self) -> int:
-        """How many runs are compared with the baseline."""
         return len(self.runs) - 1
 
     def changed_videos(self, run: int) -> list[int]:

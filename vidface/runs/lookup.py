@@ -41,7 +41,7 @@ def manifest_of(embeddings: Path, sha256: str | None, named: Path | None) -> Pat
 
 
 def _may_be_manifest(path: Path) -> bool:
-    """Whether it is worth while to read a file whole: other tables lie about, too, and may be large."""
+    """Whether a file is worth reading whole: other tables, maybe large, lie about, too."""
     with path.open("rb") as file:
         head = file.read(4096)
     return path.stat().st_size <= LARGEST and (path.suffix.lower() == ".parquet" or b"video_id" in head)
@@ -57,7 +57,6 @@ def find_features(start: Path, sha256: str) -> Path | None:
 
 
 def looked_in(start: Path) -> str:
-    """Where was looked, in words."""
     return ", ".join(map(str, _folders(start)))
 
 

@@ -126,7 +126,7 @@ def choose_options(before: Mapping[str, Any], asked: Mapping[str, Any]) -> Score
 
 
 def list_inputs(options: ScoreOptions, manifest: Manifest) -> dict[str, Any]:
-    """What a score object says of its list of pairs: name, kind and SHA-256; empty where the protocol has none."""
+    """What a score object says of its list of pairs: name, kind and SHA-256; empty if the protocol has none."""
     return {} if options.pairs is None else read_pairs(options.pairs, manifest).inputs
 
 
@@ -162,7 +162,7 @@ def _name(path: Path, embeddings: Path) -> str:
 
 
 def _told(embeddings: Path) -> dict[str, Any]:
-    """What the recipe said of its run; only of the embeddings file that a recipe writes."""
+    """What the recipe recorded of its run, for the embeddings file that it writes alone."""
     state = embeddings.with_name(RUN_FILE)
     if embeddings.name != "embeddings.h5" or not state.is_file():
         return {}
@@ -186,7 +186,6 @@ def _features_of(
     asked: Path | None,
     notes: list[str],
 ) -> Path | None:
-    """The features file that the embeddings were made from."""
     sha256 = attributes.get("features_sha256")
     named = embeddings.parent / told.get("features", "features.h5")
     if asked is not None or named.is_file():

@@ -45,8 +45,6 @@ SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}
 
 
 class SubmitStep(BaseModel, extra="forbid"):
-    """Which challenge files to write."""
-
     formats: list[Literal["iqiyi", "lfrc"]] = ["iqiyi", "lfrc"]
 
 

@@ -62,7 +62,7 @@ def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) ->
 
 
 def _check_lengths(path: Path, lengths: npt.NDArray[np.float64], normalise: bool) -> list[str]:
-    """Refuse rows that cannot be scored; the warning about those that were of another length than 1."""
+    """Refuse rows that cannot be scored; returns the warning about rows that were not of length 1."""
     lost = np.flatnonzero(np.isnan(lengths))
     if len(lost):
         raise StoreError(f"{path}: {len(lost)} rows hold NaN or infinity, the first is row {lost[0]}")

@@ -39,7 +39,7 @@ class SplitOptions(Options):
 
 
 class RecipeScoreOptions(Options):
-    """How embeddings are scored, ``[score]`` of a recipe; `vidface.scores.protocols.table` says what a protocol uses."""
+    """How embeddings are scored, ``[score]`` of a recipe; `vidface.scores.protocols.table`: what a protocol uses."""
 
     protocol: str = option(
         "both",
@@ -91,7 +91,7 @@ class ScoreOptions(RecipeScoreOptions):
 
 
 def read_options(told: Mapping[str, Any]) -> ScoreOptions:
-    """Options as they were told; what is None is as usual; a `UsageError` where one of them is wrong."""
+    """Options as given, defaults for None; a `UsageError` if one of them is wrong."""
     try:
         return ScoreOptions.model_validate({name: each for name, each in told.items() if each is not None})
     except ValidationError as error:

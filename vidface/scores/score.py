@@ -43,7 +43,7 @@ def score_file(
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """What the protocol gives; videos without a usable frame are counted also where it does not count its own."""
+    """What the protocol gives, with the videos without a usable frame, unless it counts its own."""
     check_device(options.device)
     found = load(options.protocol).score(scored, manifest, options)
     if scored.embeddings is not None:

@@ -179,7 +179,7 @@ def count_unusable(
 
 
 def check_device(device: str) -> None:
-    """Refuse ``cuda`` where torch finds no GPU: a `UsageError`."""
+    """Refuse ``cuda`` if torch finds no GPU: a `UsageError`."""
     if device == "cuda":
         import torch
 

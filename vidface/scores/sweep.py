@@ -145,13 +145,12 @@ def _warnings(table: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _columns(table: Sequence[Mapping[str, Any]]) -> list[list[Measure]]:
-    """The measures of all rows, a list a measure."""
     measures = load(table[0]["protocol"]).measures
     return [list(column) for column in zip(*map(measures, table), strict=True)]
 
 
 def sweep_table(sweep: Mapping[str, Any]) -> str:
-    """A sweep as the paper's table 5: a row a threshold; the best of each column has a star, unless all are equal."""
+    """A sweep as the paper's table 5, one row per threshold; the best of each column has a star, unless all tie."""
     rows = sweep["rows"]
     thresholds = [row["threshold"] for row in rows]
     table = [["threshold", *thresholds]]

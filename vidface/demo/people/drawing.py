@@ -82,7 +82,6 @@ def _face(rng: np.random.Generator) -> SimpleNamespace:
 
 
 def _scene(setting: np.random.Generator, rng: np.random.Generator) -> SimpleNamespace:
-    """Light, clothes, background and the quality of the camera."""
     wobble = rng.normal(0, 1, 4).tolist()
     side, height = setting.uniform(-1.3, 1.3), setting.uniform(-1.1, 0.25)
     light = np.array([side + 0.25 * wobble[0], height + 0.15 * wobble[1], 0.9])

@@ -160,7 +160,7 @@ def _mouth(brush: Brush, who: Person, face: SimpleNamespace) -> None:
     upper, lower = who.lip_upper * (1 - 0.2 * max(0.0, face.smile)), who.lip_lower
 
     def across(share: float, side: float, middle: float) -> Points:
-        """Five points from corner to corner; from right to left where ``share`` is negative."""
+        """Five points from corner to corner; from right to left if ``share`` is negative."""
         x = np.copysign(wide, share) * np.array([-1.0, -abs(share), 0.0, abs(share), 1.0])
         return np.column_stack([x, [corner, side, middle, side, corner]])
 

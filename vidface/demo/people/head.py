@@ -193,7 +193,6 @@ class Brush:
         self._listed.append((block, skin, colour, width))
 
     def finish(self) -> None:
-        """Paint what was listed."""
         if not self._listed:
             return
         blocks, on_skin, colours, widths = zip(*self._listed, strict=True)
@@ -207,7 +206,6 @@ class Brush:
         self._listed = []
 
     def pixels(self, points: Points, colour: Ink, width: float | None = None) -> None:
-        """Paint pixels [N, 2] at once."""
         self._paint(points.ravel().tolist(), colour, width)
 
     def _paint(self, flat: list[float], colour: Ink, width: float | None) -> None:

@@ -90,7 +90,7 @@ def _named(values: dict[str, Any], text: Callable[[Any], str]) -> list[tuple[str
 
 
 def _rows(found: Comparison, measure: Measure) -> list[dict[str, Any]]:
-    """A measure on the page, a row a run."""
+    """A measure on the page, one row per run."""
     rows = []
     for run, value, gain, beside in zip(found.runs, *measure[1:], strict=True):
         number, interval = value_texts(value)
@@ -190,7 +190,6 @@ def _drawings(found: Comparison) -> Iterator[Drawing]:
 
 
 def _curves(found: Comparison) -> list[tuple[str, Curves]]:
-    """The curves of the runs that have embeddings."""
     if found.edges is None:
         return []
     values = {measure.name: measure.values for measure in found.measures}

@@ -73,7 +73,7 @@ def roc_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
 
 
 def det_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
-    """FNMR (1 - TPR) over FPR, both on normal deviate axes; dotted where both are equal."""
+    """FNMR (1 - TPR) over FPR, both on normal deviate axes; dotted where the two are equal."""
     left = min(_left_end(curves) for _, curves in runs)
     floor = max(min(1 / max(curves.genuine_pairs, 1) for _, curves in runs), 1e-6)
     low = max(tick for tick in _DEVIATE_TICKS[:8] if tick <= floor)
@@ -227,7 +227,7 @@ def _left_end(curves: Curves) -> float:
 
 
 def _rate_axis(axes: Any, label: str, lowest: float) -> None:
-    """Rates upwards, from 0.9, 0.5 or 0, as high as the lowest one allows; a label says where it is not 0."""
+    """Rates upwards from 0.9, 0.5 or 0, as high as the lowest one allows; a label says so if it is not 0."""
     bottom = 0.0 if lowest < 0.5 else 0.5 if lowest < 0.9 else 0.9
     axes.set_ylim(bottom, 1.0 + 0.02 * (1 - bottom))
     axes.set_ylabel(label + (f", from {bottom}" if bottom else ""))

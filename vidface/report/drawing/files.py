@@ -61,7 +61,6 @@ def write_page(
 
 
 def write_drawing(folder: Path, drawing: Drawing) -> list[Path]:
-    """Write ``<name>.svg`` and ``<name>.png``, and return their paths."""
     forms = (("svg", drawing.svg), ("png", drawing.png))
     return [_write(folder / f"{drawing.name}.{suffix}", content) for suffix, content in forms]
 

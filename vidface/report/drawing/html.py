@@ -69,7 +69,7 @@ def shown(text: str, limit: int = TEXT_LIMIT) -> str:
 
 
 def digits(value: float | None, places: int) -> str:
-    """A measure or a cosine with so many digits, no ``-0.00``; a dash where there is none."""
+    """A measure or a cosine with so many digits, no ``-0.00``; a dash for None."""
     return "–" if value is None or not math.isfinite(value) else f"{round(value, places) + 0.0:.{places}f}"
 
 
@@ -95,7 +95,7 @@ def number(value: Cell) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """``0.901 to 0.955``; one more digit where three would hardly tell the ends apart; empty where there is none."""
+    """``0.901 to 0.955``; one more digit if three would hardly tell the ends apart; empty for None."""
     if low is None or high is None:
         return ""
     digits = 3 if high - low >= 0.005 else 4

@@ -41,7 +41,7 @@ class Number(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A row a threshold, in the order of the sweep; lists have one entry a threshold."""
+    """One row per threshold, in the order of the sweep; lists have one entry per threshold."""
 
     thresholds: list[str]  # ``none`` or a cosine
     kept: list[float | None]  # share of frames that stayed, 0..1
@@ -98,7 +98,7 @@ class Cmc(NamedTuple):
 
 
 class StripFrame(NamedTuple):
-    """One frame (where faces were detected: one face) of a strip."""
+    """One frame (one face, if faces were detected) of a strip."""
 
     row: int  # its number within the video, from 0
     seconds: float | None
@@ -110,7 +110,7 @@ class StripFrame(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """The frames of one video in the order of time; where faces were tracked, of one track after the other."""
+    """The frames of one video in the order of time; if faces were tracked, one track after the other."""
 
     video_id: str
     identity: str  # empty for nobody known
@@ -134,8 +134,6 @@ class Ranked(NamedTuple):
 
 
 class Confused(NamedTuple):
-    """An identity with a low AP at 100."""
-
     identity: str
     ap: float
     enrolled: int  # its enrolment videos

@@ -85,7 +85,7 @@ def choose(
 
 
 def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, identity: str) -> Strip:
-    """The frames of one video in the order of time, where faces were tracked track by track; without pictures."""
+    """The frames of one video in the order of time, track by track if faces were tracked; without pictures."""
     place, why, words = choice
     start, stop = offsets_of(found.frames)[place : place + 2].tolist()
     labels, kept = found.labels[start:stop], found.kept_frames(start, stop)
@@ -118,7 +118,7 @@ def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, ident
 
 
 def nearest_frame(place: int, found: Embeddings, info: FeaturesInfo) -> int | None:
-    """The kept frame that is nearest to the video's embedding, the earlier of equals; None where nothing is kept."""
+    """The kept frame that is nearest to the video's embedding, the earlier of equals; None if nothing is kept."""
     start, stop = offsets_of(found.frames)[place : place + 2].tolist()
     kept = np.flatnonzero(found.kept_frames(start, stop))
     if not len(kept):

@@ -161,7 +161,7 @@ def _open(run: Run) -> _Opened:
 
 
 def _score(opened: _Opened) -> tuple[dict[str, Any], dict[str, list[str]] | None]:
-    """The score object, the stored one where there is one, and the rankings, None where the protocol has none."""
+    """The stored score object, else a new one, and the rankings, None if the protocol has none."""
     run, rankings = opened.run, None
     options, figures = run.options, load(run.options.protocol).figures
     if "rankings" in figures:
@@ -201,7 +201,7 @@ def _pairs(extremes: Extremes, run: Run) -> list[Pair]:
 
 
 def _illustrated(content: Content, opened: _Opened, info: FeaturesInfo) -> Content:
-    """Add pictures: of strips every frame; of other videos the frame that is nearest to their embedding."""
+    """Add pictures: of strips every frame; of other videos the frame nearest to their embedding."""
     manifest = opened.run.manifest
     place = dict(zip(manifest.video_ids, opened.rows.tolist(), strict=True))
     pairs = [*content.impostors, *content.genuine]

@@ -88,7 +88,6 @@ def _scale(headline: Sequence[Number]) -> float | None:
 
 
 def _tables(content: Content) -> list[Table]:
-    """The tables of the page that are CSV files as they are."""
     tables = [content.counts, content.made_with, content.fault_counts, content.faults]
     return [*tables, _operating_points(content.curves)] if content.curves else tables
 
@@ -99,7 +98,7 @@ def _page_tables(content: Content) -> dict[str, PageTable]:
 
 
 def _starred(sweep: Sweep) -> PageTable:
-    """A row a threshold; the best of each measure has a star, the chosen threshold its word."""
+    """One row per threshold; the best of each measure has a star, the chosen threshold its word."""
     best: dict[str, float | None] = {}
     for name, values in sweep.measures.items():
         known = {value for value in values if value is not None}

@@ -21,7 +21,7 @@ Places = npt.NDArray[np.int64]
 
 
 def map_of(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> Map | None:
-    """The map of the videos that have an embedding, in the manifest's order; None where they are fewer than three."""
+    """The map of the videos that have an embedding, in the manifest's order; None if there are fewer than three."""
     usable = np.flatnonzero(embeddings.any(axis=1))
     if len(usable) < 3:
         return None

@@ -32,7 +32,7 @@ BORDER = 0.5
 
 
 class Face(NamedTuple):
-    """A face from a picture; without a box and a score where the picture is an aligned face."""
+    """A face from a picture; no box and score if the picture is an aligned face."""
 
     pixels: Pixels  # uint8 [H, W, 3] RGB, aligned
     box: tuple[float, float, float, float] | None = None  # x0, y0, x1, y1 in the upright picture
@@ -41,7 +41,7 @@ class Face(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A track or video and how near it is; None where the file does not say it."""
+    """A track or video and how near it is; None for what the file does not say."""
 
     video_id: str
     track: int | None  # None where the rows are whole videos
@@ -159,7 +159,6 @@ def find(face: Pixels, path: Path, backbone: Backbone, *, threshold: float, top:
 
 
 def _read_picture(path: Path) -> Pixels:
-    """The pixels of a picture, upright."""
     try:
         if not path.exists():
             raise MediaError("missing", f"{path}: no such file")

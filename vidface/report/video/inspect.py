@@ -33,8 +33,6 @@ Counts = npt.NDArray[np.int64]
 
 
 class Cluster(NamedTuple):
-    """Frames that belong together."""
-
     label: int  # 0 is the kept one
     rows: Counts  # numbers within the video, ascending
     inside: float | None  # mean cosine of its pairs; None for a single frame
@@ -54,7 +52,7 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything about one video, a row a frame (where faces were detected: a row a face)."""
+    """Everything about one video, one row per frame (per face, if faces were detected)."""
 
     info: FeaturesInfo
     video: int  # its place in the file
@@ -82,7 +80,6 @@ class Inspection:
 
     @cached_property
     def sizes(self) -> dict[int, int]:
-        """Rows by label."""
         return {cluster.label: len(cluster.rows) for cluster in self.clusters}
 
     @property
@@ -92,7 +89,6 @@ class Inspection:
 
     @property
     def what(self) -> str:
-        """What a row is."""
         return "frames" if self.faces is None else "faces"
 
     @property
@@ -103,7 +99,7 @@ class Inspection:
 
     @cached_property
     def kept(self) -> npt.NDArray[np.bool_]:
-        """The rows of the kept cluster, bool [n]; where all count, those with at least an equal share."""
+        """The rows of the kept cluster, bool [n]; if all count, those with at least an equal share."""
         if self.weighted:
             return np.asarray(self.weights >= (1 - 1e-9) / max(len(self.weights), 1))
         return np.asarray(self.labels == 0)
@@ -214,7 +210,6 @@ def _stored(path: Path, info: FeaturesInfo, video: str, rows: int) -> tuple[Labe
 
 
 def _weights(pool: str | None, norms: Floats, labels: Labels) -> Floats:
-    """What share of the embedding each row has."""
     if pool not in (None, "largest"):
         return weigh_frames(norms, labels, by_norm=pool == "size-norm")
     kept = (labels == 0).astype(np.float64)
@@ -269,7 +264,7 @@ def _why(clusters: Sequence[Cluster], threshold: str, pool: str | None, pooling:
 
 
 def _levels(unit: Rows, labels: Labels, threshold: str) -> list[Level]:
-    """What the usual thresholds would do, and the one in use where it is a cosine."""
+    """What the usual thresholds would do, and the one in use if it is a cosine."""
     thresholds: list[float | None] = [None, *THRESHOLDS]
     with contextlib.suppress(ValueError):
         if -1 <= (value := float(threshold)) <= 1:

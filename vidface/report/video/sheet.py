@@ -103,7 +103,6 @@ def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Se
 
 
 def _draw_faces(seen: Inspection, found: FaceRows, pixels: Pixels, rows: Sequence[int]) -> Image.Image:
-    """A frame at the sheet's size, with these faces drawn on it."""
     scale = FRAME_WIDTH / pixels.shape[1]
     size = (FRAME_WIDTH, max(1, round(pixels.shape[0] * scale)))
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
@@ -145,7 +144,7 @@ def _room(
 
 
 def _face_tile(seen: Inspection, row: int, face: Pixels | None) -> _Tile:
-    """A face with a green frame where it is kept; red, with a cross in its corner, where not."""
+    """A face with a green frame if it is kept, else a red one with a cross in its corner."""
     label = int(seen.labels[row])
     letter = letter_of(label, seen.sizes[label])
     caption = f"{letter}  {seen.cosines[row]:.2f}   {seen.times[row]:.1f} s"
@@ -170,7 +169,6 @@ def _blank(width: int, height: int) -> Image.Image:
 
 
 def _compose(head: Sequence[str], sections: Sequence[_Section]) -> Image.Image:
-    """Put the sections below one another; the height is what they need."""
     pictures: list[tuple[Image.Image, tuple[int, int]]] = []
     texts: list[tuple[tuple[int, int], str, tuple[int, int, int], int]] = []  # place, words, colour, size
     for at, words in enumerate(head):

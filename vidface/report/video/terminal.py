@@ -110,7 +110,6 @@ def _parts(seen: Inspection, width: int, pictures: Pictures, image: Any) -> Iter
 
 
 def _faces_words(counts: Mapping[str, int]) -> str:
-    """What became of the faces of the whole video."""
     left_out = [f"{counts[name]} {name.replace('_', ' ')}" for name in FACE_COUNTS[3:] if counts[name]]
     found = f"{counts['found']} faces found in the video's {counts['frames']} frames"
     rest = f"left out: {', '.join(left_out)}" if left_out else "none left out"
@@ -118,7 +117,7 @@ def _faces_words(counts: Mapping[str, int]) -> str:
 
 
 def _cluster_table(seen: Inspection, what: str) -> Table:
-    """A line a cluster; one for all small ones, and frames that are alone."""
+    """One line per cluster; one for all small ones, and frames that are alone."""
     faces, total = seen.faces, len(seen.labels)
     tracks, weight = ["tracks"] * (faces is not None), ["weight"] * seen.weighted
     table = _table("cluster", what, "share", "seconds", *tracks, "inside", "to video", "norm", *weight)
@@ -178,7 +177,7 @@ def _some(words: Sequence[str], most: int) -> str:
 
 
 def _picture_rows(seen: Inspection, width: int, pictures: Pictures, image: Any) -> Iterator[RenderableType]:
-    """A line of faces for every cluster, as one picture each: terminals draw one large picture better than many."""
+    """One line of faces per cluster, as one picture: terminals draw one large picture better than many."""
     for label, rows in examples(seen, width).items():
         found = [picture for row in rows if (picture := pictures.get(row)) is not None]
         size = seen.sizes[label]
@@ -197,7 +196,7 @@ def _picture_rows(seen: Inspection, width: int, pictures: Pictures, image: Any) 
 
 
 def _strips(seen: Inspection, width: int, what: str) -> Iterator[Text]:
-    """The rows in order, a letter each, with the cosine to the video's embedding in tenths below; a block a track."""
+    """The rows in order, a letter each, the cosine to the embedding in tenths below; one block per track."""
     step = -(-len(seen.labels) // ROWS_SHOWN)
     which = f"one in {step} of {len(seen.labels)} {what}" if step > 1 else f"all {what}"
     yield Text(f"{which} in order; below: cosine to the video's embedding in tenths, - below 0")

@@ -34,7 +34,6 @@ def find_video(info: FeaturesInfo, video: str) -> tuple[int, int | None]:
 
 
 def _close(video: str, names: Sequence[str], most: int = 3) -> list[str]:
-    """Names that hold the text, or are like it."""
     text = (video.rpartition("#")[0] or video)[:LONGEST]
     holding = itertools.islice((name for name in names if text.casefold() in name.casefold()), most)
     alike = difflib.get_close_matches(text, _of_the_same_letters(text, names), most)

@@ -118,7 +118,7 @@ def score_images(
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """An object for JSON, whose keys are documented in ``docs/protocols/trillionpairs.md``."""
+    """An object for JSON; its keys are documented in ``docs/protocols/trillionpairs.md``."""
     embeddings = needed_embeddings(scored, "trillionpairs needs an embeddings file, a .npy or a .bin")
     if not any(manifest.identities):
         raise ManifestError(

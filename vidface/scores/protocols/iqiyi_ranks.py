@@ -49,7 +49,7 @@ class Wanted(NamedTuple):
 
 
 def wanted_videos(manifest: Manifest, gallery_split: str) -> Wanted:
-    """The ground truth of the iqiyi protocol; empty where the gallery split has no identity."""
+    """The ground truth of the iqiyi protocol; empty if the gallery split has no identity."""
     gallery = np.flatnonzero(np.array(manifest.splits, object) == gallery_split)
     videos = np.array([v for v in gallery.tolist() if manifest.identities[v]], np.int64)
     names = sorted({manifest.identities[v] for v in videos.tolist()})

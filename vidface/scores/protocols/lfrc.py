@@ -36,7 +36,6 @@ _POINT: dict[FprRule, str] = {
 
 
 def definition(rule: FprRule = DEFAULT_RULE) -> str:
-    """What the numbers mean, in words."""
     fixed = (
         "at the threshold found"
         if rule != "interpolated"

@@ -121,7 +121,6 @@ def _failed(
 
 
 def _why_fewer(listed: ListedPairs) -> str:
-    """Why lines of a list were left out, and the first of them."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in listed.left_out.items())
     return reasons + (f"; the first: {listed.problems[0]}" if listed.problems else "")
 
@@ -239,7 +238,7 @@ def _lines(scores: Mapping[str, Any]) -> str:
 
 
 def _folds(scores: Mapping[str, Any]) -> str:
-    """A row a fold: thresholds as squared distance, and as the cosine that this is."""
+    """One row per fold: thresholds as squared distance, and as the cosine that this is."""
     rows: list[tuple[str, ...]] = [("fold", "pairs", "same", "accuracy", "threshold d2", "as cosine")]
     for row in scores["folds"]:
         whole = (str(row[name]) for name in ("fold", "pairs", "same"))

@@ -52,7 +52,7 @@ _RARE = (
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """An object for JSON, whose keys are documented in ``docs/protocols/openset.md``, and the whole curve."""
+    """An object for JSON, with keys as in ``docs/protocols/openset.md``, and the whole curve."""
     embeddings = needed_embeddings(scored, "FNIR at FPIR needs an embeddings file, a .npy or a .bin")
     splits, rule = (options.enrolment_split, options.gallery_split), options.fpr_rule
     numbers, curve = open_set_numbers(embeddings, manifest, options)

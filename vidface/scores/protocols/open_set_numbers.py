@@ -121,7 +121,7 @@ def open_set_numbers(
 
 
 def fnir_label(target: str, rule: FprRule) -> str:
-    """``FNIR at FPIR 1e-2``; with the rule where it is not the usual one."""
+    """``FNIR at FPIR 1e-2``; with the rule unless it is the default."""
     return f"FNIR at FPIR {target}" + ("" if rule == DEFAULT_RULE else f" ({rule})")
 
 
@@ -205,7 +205,7 @@ def _steps(curve: Det) -> dict[str, Any]:
 
 
 def _summary(found: IdentityThresholds, judged: Judged) -> dict[str, Any]:
-    """Means over identities of their own thresholds beside one for all; None where there is nothing to divide by."""
+    """Means over identities of their own thresholds beside one for all; None if there is nothing to divide by."""
     searched, others = judged.searches > 0, judged.others > 0
 
     def rates(missed: npt.NDArray[np.int64], accepted: npt.NDArray[np.int64]) -> dict[str, float | None]:

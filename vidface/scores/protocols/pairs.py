@@ -35,7 +35,6 @@ _BLOCK = 4096
 
 
 def definitions(rule: FprRule, *, folds: bool) -> dict[str, str]:
-    """What the numbers mean, in words."""
     found = {
         "score": "cosine of the two embeddings; 0 where one of them is zero; accepted where score >= threshold",
         "tpr@fpr": (

@@ -87,7 +87,7 @@ def cost(why: str, failed: int, of: int, without: float | None) -> dict[str, Any
 
 
 def costs(why: str, failed: int, of: int, without: Mapping[str, float | None]) -> dict[str, Any]:
-    """The same of several measures; nothing where none fails."""
+    """The same of several measures; nothing if none fails."""
     return {name: cost(why, failed, of, value) for name, value in without.items()} if failed else {}
 
 
@@ -136,7 +136,7 @@ def at_targets(
     label: Callable[[str], str],
     otherwise: str = "not measured",
 ) -> list[Measure]:
-    """A measure for every target, with the reason where it has no value."""
+    """A measure for every target, with the reason if it has no value."""
     return [
         Measure(
             label(target),
@@ -161,7 +161,7 @@ def reason(scores: Mapping[str, Any], target: str, otherwise: str = "not measure
 def measure_table(
     shown: Sequence[Measure], head: Sequence[str] = (), more: Sequence[Sequence[str]] | None = None
 ) -> str:
-    """A row a measure: its value, its interval, ``more`` cells under their ``head``; beside it what failures cost."""
+    """One row per measure: its value and interval, ``more`` cells under their ``head``; beside it what failures cost."""
     rows = [("measure", "value", "95 % interval", *head)]
     for each, cells in zip(shown, more or [()] * len(shown), strict=True):
         rows.append((each.label, number(each.value), interval(each.interval), *cells))
@@ -169,5 +169,4 @@ def measure_table(
 
 
 def warning_lines(scores: Mapping[str, Any]) -> list[str]:
-    """The last lines of every protocol."""
     return [f"warning: {warning}" for warning in scores["warnings"]]

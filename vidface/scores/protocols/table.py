@@ -49,14 +49,13 @@ OF_EMBEDDINGS = tuple(name for name, entry in TABLE.items() if "manifest" in ent
 
 
 def load(name: str) -> Protocol:
-    """The protocol of that name, from its module."""
     module = import_module(f"vidface.scores.protocols.{TABLE[name].module}")
     found: Protocol = next(each for each in module.PROTOCOLS if each.name == name)
     return found
 
 
 def used_by(option: str) -> str:
-    """The names of the protocols that need a file or use an option, for help; ``both`` goes without saying."""
+    """The protocols that need a file or use an option, for help; ``both`` goes without saying."""
     return ", ".join(
         name for name, entry in TABLE.items() if name != "both" and option in entry.needs + entry.uses
     )

@@ -49,7 +49,7 @@ DEFINITIONS = {
 
 
 def feature_lengths(blocks: Blocks, count: int) -> Floats:
-    """The length of every image's feature, float64 [count]: 0 where there is none, not finite where it is not."""
+    """The length of every image's feature, float64 [count]: 0 if there is none, not finite if the feature is not."""
     lengths = np.zeros(count)
     for places, rows in blocks():
         with np.errstate(over="ignore", invalid="ignore"):
@@ -256,6 +256,6 @@ def _one_gallery(
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """None where one of them is."""
+    """None if one of them is."""
     there = [value for value in values if value is not None]
     return sum(there) / len(there) if there and len(there) == len(values) else None
