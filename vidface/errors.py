@@ -19,23 +19,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Self
 
-__all__ = [
-    "ChangedError",
-    "ClusterError",
-    "ManifestError",
-    "MediaError",
-    "ModelError",
-    "StoreError",
-    "UsageError",
-    "VidfaceError",
-    "Warned",
-    "by_cost",
-    "first_few",
-    "printable",
-    "shortened",
-    "visible",
-]
-
 
 class VidfaceError(Exception):
     """Base of all errors that vidface raises on purpose."""

@@ -19,8 +19,6 @@ import vidface
 from vidface.errors import VidfaceError
 from vidface.runtime import cpu_count
 
-__all__ = ["examine", "report_lines"]
-
 LOW_DISK_BYTES = 1 << 30
 
 # Distributions that install the same module, so the one installed later has overwritten files of the other:

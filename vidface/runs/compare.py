@@ -34,8 +34,6 @@ from vidface.scores.score import score
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
 from vidface.submission import check_ranking
 
-__all__ = ["compare"]
-
 FEW_PAIRS = 30  # accepted impostor pairs that a threshold should rest on (Doddington's rule of 30 errors)
 FEW_PEOPLE = 30
 MANY_RUNS = 10

@@ -16,8 +16,6 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.options import ScoreOptions
 from vidface.submission import sniff
 
-__all__ = ["Compared", "made_with", "open_compared"]
-
 # Of a file alone, and no matter of how it was made.
 _NOT_MADE_WITH = {
     *("kind", "schema_version", "content_sha256", "rest_sha256", "rows_sum"),

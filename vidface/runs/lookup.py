@@ -14,8 +14,6 @@ from vidface.files.store import read_attributes
 from vidface.manifest.formats import FORMATS
 from vidface.manifest.manifest import read_manifest
 
-__all__ = ["find_features", "looked_in", "manifest_of"]
-
 MOST_FILES, MOST_FOLDERS = 200, 100  # looked at; what lies nearest comes first
 LARGEST = 1 << 28  # bytes of a manifest that nobody named: millions of rows
 ABOVE = 2  # folders above the file's own

@@ -26,8 +26,6 @@ from vidface.scores.options import RECORDED, ScoreOptions, read_options
 from vidface.scores.protocols.lfrc import check_targets
 from vidface.scores.protocols.table import TABLE, check_embeddings, check_files, load
 
-__all__ = ["Run", "choose_options", "list_inputs", "open_run", "run_entry"]
-
 RUN_FILE = "run.json"
 PATHS = ("manifest", "root", "features", "pairs")
 

@@ -9,8 +9,6 @@ import numpy as np
 from vidface.demo.people.head import Brush, Head, Ink, Points, both_sides, ink, mirror, oval, smooth
 from vidface.demo.people.people import Person
 
-__all__ = ["paint_face"]
-
 
 def paint_face(brush: Brush, who: Person, head: Head, face: SimpleNamespace, light: float) -> None:
     """Paint what lies flat on the face, uncut at the head's outline; ``face``: shares of each expression's most."""

@@ -17,8 +17,6 @@ from PIL import Image, ImageDraw
 
 from vidface.demo.people.people import Colour, Person
 
-__all__ = ["SIZE", "Brush", "Head", "Ink", "Points", "both_sides", "ink", "mirror", "oval", "smooth"]
-
 SIZE = 112
 """Side of a drawn frame in pixels."""
 

@@ -8,8 +8,6 @@ from PIL import Image, ImageDraw, ImageFilter
 from vidface.demo.people.drawing import Frame
 from vidface.demo.people.head import SIZE, Points, smooth
 
-__all__ = ["draw_thing", "occlude"]
-
 
 def draw_thing(index: int, *, seed: int) -> Frame:
     """Draw an object, a scene or a texture: uint8 [112, 112, 3] that no face is in."""
@@ -26,7 +24,7 @@ def draw_thing(index: int, *, seed: int) -> Frame:
 
 
 def occlude(frame: Frame, index: int, *, seed: int) -> Frame:
-    """Cover most of a face, uint8 [112, 112, 3], in a copy, with a hand, cloth, board or near object, always the same."""
+    """Cover most of a face, uint8 [112, 112, 3], in a copy; ``index`` and ``seed`` choose how (hand, cloth ...)."""
     rng = np.random.default_rng([seed, index, 5])
     picture = Image.fromarray(frame)
     layer = Image.new("RGBA", (2 * SIZE, 2 * SIZE))

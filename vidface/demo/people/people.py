@@ -11,8 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HAIR_STYLES", "Colour", "Person", "make_person"]
-
 Colour = tuple[float, float, float]
 
 HAIR_STYLES = (

@@ -27,8 +27,6 @@ from vidface.scores.score import score
 from vidface.scores.scored import Scored, rows_of, unlisted
 from vidface.scores.sweep import sweep
 
-__all__ = ["gather"]
-
 PAIRS = 24  # strongest impostors and weakest genuine pairs that are listed
 PEOPLE = 12  # of the lowest AP
 STRIPS = 6  # of each kind

@@ -161,7 +161,7 @@ def reason(scores: Mapping[str, Any], target: str, otherwise: str = "not measure
 def measure_table(
     shown: Sequence[Measure], head: Sequence[str] = (), more: Sequence[Sequence[str]] | None = None
 ) -> str:
-    """One row per measure: its value and interval, ``more`` cells under their ``head``; beside it what failures cost."""
+    """One row per measure: value, interval, ``more`` cells under their ``head``, and beside it what failures cost."""
     rows = [("measure", "value", "95 % interval", *head)]
     for each, cells in zip(shown, more or [()] * len(shown), strict=True):
         rows.append((each.label, number(each.value), interval(each.interval), *cells))
