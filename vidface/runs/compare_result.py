@@ -35,9 +35,9 @@ class Measure(NamedTuple):
     """One measure of all runs: ``mAP@100``, ``hit@1`` ... or ``TPR at FPR 1e-4`` ..."""
 
     name: str
-    values: list[Value | None]  # of every run; None where it cannot be had
+    values: list[Value | None]  # of every run; None if it cannot be had
     differences: list[Difference | None]  # of every run to the first, which has None
-    beside: list[str]  # what failed trials cost each value, in words; empty where none failed
+    beside: list[str]  # what failed trials cost each value, in words; empty if none failed
 
     def words(self, run: int) -> str:
         """The difference of a run to the first, and what failed trials cost its value; to be read after its name."""
@@ -52,7 +52,7 @@ class Comparison:
     runs: list[Compared]  # the baseline first
     manifest: Manifest
     options: dict[str, Any]  # splits, targets and protocol that all were scored with
-    differs: dict[str, list[Any]]  # what the runs were made with: name -> a value a run (None: unknown)
+    differs: dict[str, list[Any]]  # what the runs were made with: name -> one value per run (None: unknown)
     same: dict[str, Any]  # what is the same for all
     measures: list[Measure]
     replicates: int  # how many sets were drawn
@@ -62,7 +62,7 @@ class Comparison:
     ranks: NDArray[np.int64]  # [S, N], where they stand in the ranking of their identity; 0: not ranked
     precision: NDArray[np.float64]  # [S, I], AP at 100
     unusable: list[int]  # for every run, how many videos have no usable frame
-    edges: NDArray[np.float64] | None  # [B+1], cosines, rising; None where no run has embeddings
+    edges: NDArray[np.float64] | None  # [B+1], cosines, rising; None if no run has embeddings
     fpr: NDArray[np.float64]  # [S, B+1], rates of all pairs at the edges; NaN for a run without embeddings
     tpr: NDArray[np.float64]
     definitions: dict[str, str] = field(default_factory=dict)  # what the numbers mean, if no sets were drawn

@@ -37,7 +37,7 @@ class Run(NamedTuple):
     name: str  # short, for tables: the folder's, or the embeddings file's stem
     manifest: Manifest
     embeddings: Path
-    features: Path | None  # the file that they were made from; None where it is not there
+    features: Path | None  # the file that they were made from; None if it is not there
     attributes: dict[str, Any]  # of the embeddings file: what they were made with
     options: ScoreOptions  # how it is scored
     scores: dict[str, Any] | None  # the content of ``scores.json`` if it was made from exactly this

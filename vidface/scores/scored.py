@@ -136,7 +136,7 @@ def rows_of_splits(
     Raises:
         ManifestError: there are none, of either.
     """
-    splits = np.array(manifest.splits, object)  # else each takes the room of the longest, four bytes a letter
+    splits = np.array(manifest.splits, object)  # else each takes the room of the longest, four bytes per letter
     known = np.array([name != "" for name in manifest.identities], np.bool_)
     enrolled = np.flatnonzero((splits == enrolment_split) & known)
     gallery = np.flatnonzero(splits == gallery_split)

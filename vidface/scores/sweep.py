@@ -1,4 +1,4 @@
-"""Features -> a table of scores, a row a threshold: every video's frames are compared once for all thresholds."""
+"""Features -> a table of scores, one row per threshold: every video's frames are compared once for all thresholds."""
 
 from __future__ import annotations
 

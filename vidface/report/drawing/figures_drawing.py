@@ -47,7 +47,7 @@ MAP_COLOURS = [
     *("#2f7fd6", "#c07a10", "#0f9c7c", "#b06be0", "#d6568f"),
     *("#7c8594", "#5f8f1f", "#d2603a", "#6f74e0", "#1295b5"),
 ]
-SIZE = (5.4, 3.7)  # inches; letters of 10 points stay readable where a page shows it 370 pixels wide
+SIZE = (5.4, 3.7)  # inches; letters of 10 points stay readable if a page shows it 370 pixels wide
 DPI = 200
 LABEL_LIMIT = 40
 

@@ -104,7 +104,7 @@ class StripFrame(NamedTuple):
     seconds: float | None
     label: int  # its cluster: 0 is the kept one, the others by falling size
     cosine: float | None  # to the video's embedding; None without features, or if one of the two is zero
-    kept: bool  # in the embedding; where all frames count by weight, with at least an equal share
+    kept: bool  # in the embedding; if all frames count by weight, with at least an equal share
     picture: Pixels | None  # uint8 [size, size, 3]
     track: int | None
 

@@ -44,7 +44,7 @@ class Hit(NamedTuple):
     """A track or video and how near it is; None for what the file does not say."""
 
     video_id: str
-    track: int | None  # None where the rows are whole videos
+    track: int | None  # None if the rows are whole videos
     cosine: float  # of the picture to the mean of the unit rows
     rows: int  # frames or faces in the mean
     first: float | None = None  # when it is first and last seen, seconds

@@ -70,7 +70,7 @@ class Inspection:
     faces: FaceRows | None
     counts: dict[str, int]  # what became of all faces, by `vidface.files.store.FACE_COUNTS`; else empty
     clusters: list[Cluster]  # by label
-    tracks: list[Cluster]  # by number, as if they were clusters; empty where no faces were detected
+    tracks: list[Cluster]  # by number, as if they were clusters; empty if no faces were detected
     why: str  # which cluster is kept, in a sentence
     levels: list[Level]  # other thresholds
     edges: Floats  # [B+1], of cosine bins

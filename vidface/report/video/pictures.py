@@ -39,7 +39,7 @@ class Shot(NamedTuple):
 
     seconds: float  # when it is shown
     pixels: Pixels  # uint8 [H, W, 3] RGB
-    rows: list[int]  # numbers within the video, ascending; several where a row is a face
+    rows: list[int]  # numbers within the video, ascending; several if a row is a face
 
 
 class Pictures:

@@ -26,7 +26,7 @@ FRAME_WIDTH = 316
 FACE = 72
 GAP = 8
 LINE = 18  # height of a line of text
-FRAMES_SHOWN = 40  # whole frames, where faces were detected
+FRAMES_SHOWN = 40  # whole frames, if faces were detected
 FACES_SHOWN = 240  # of a video of aligned faces
 TRACKS_SHOWN = 24
 

@@ -42,7 +42,7 @@ DEFINITIONS = {
         "half over all pairs of an identity and a search of somebody else; means over identities"
     ),
 }
-# What is counted only where there is any.
+# What is counted only if there is any.
 _RARE = (
     "searches_without_usable_frame",
     "enrolled_without_usable_video",
