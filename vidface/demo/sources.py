@@ -43,9 +43,7 @@ def drawn_faces(people: int, *, seed: int) -> FaceSource:
 def faces_from_folder(folder: Path, *, min_images: int = 6) -> FaceSource:
     """Real people: ``folder/<person>/<image>``, aligned faces of 112x112.
 
-    Raises:
-        UsageError: the folder does not exist or holds no images.
-        MediaError: (when a picture is used) it cannot be read, or is not 112x112.
+    UsageError if there are no images; MediaError, when a picture is used, if it cannot be read or is not 112x112.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; it should hold one folder of face images a person")

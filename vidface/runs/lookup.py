@@ -20,10 +20,7 @@ ABOVE = 2  # folders above the file's own
 
 
 def manifest_of(embeddings: Path, sha256: str | None, named: Path | None) -> Path:
-    """The manifest that embeddings were made from: ``named`` (by ``run.json``) if it is there, or else one near them.
-
-    ``sha256``: of the manifest's rows, from the embeddings. UsageError if there is none.
-    """
+    """The manifest with this digest: ``named`` (by ``run.json``) if it is there, or else one near; or UsageError."""
     if named is not None and named.is_file():
         return named
     for path in _files(embeddings.parent, tuple(FORMATS)) if sha256 is not None else ():

@@ -104,10 +104,8 @@ def open_run(
 def choose_options(before: Mapping[str, Any], asked: Mapping[str, Any]) -> ScoreOptions:
     """How something is scored: as asked for, else as before, else by default.
 
-    For another protocol than before the targets are its own, and a list of pairs is of no use to most.
-
-    Raises:
-        UsageError: an option is wrong, or the protocol scores no embeddings, or needs a list of pairs.
+    For another protocol than before the targets are its own, and a list of pairs is of no use to most. UsageError if an
+    option is wrong, or the protocol scores no embeddings or lacks its list of pairs.
     """
     asked = {name: value for name, value in asked.items() if value is not None}
     kept, protocol = dict(before), asked.get("protocol")

@@ -76,8 +76,7 @@ class Recipe(BaseModel, extra="forbid"):
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe; its paths become absolute.
 
-    Raises:
-        UsageError: not there, not TOML, or a field is unknown, missing or of the wrong kind; all are named.
+    UsageError if it is not there, not TOML, or a field is unknown, missing or of the wrong kind; all are named.
     """
     content = read_told(path, "recipe")
     try:

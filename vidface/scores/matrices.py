@@ -26,14 +26,10 @@ class Matrix(NamedTuple):
 
 
 def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) -> Matrix:
-    """Read another tool's embeddings, ``.npy`` or ``.bin``, into memory.
+    """Read another tool's embeddings, ``.npy`` or ``.bin``, into memory; ``what`` names the ``rows`` there must be.
 
-    ``what`` says of what there must be so many ``rows``, such as ``videos of set.csv``. ``normalise`` divides rows by
-    their length, with a warning of how many had another than 1.
-
-    Raises:
-        StoreError: missing, damaged, another number of rows, NaN or infinity in a row; or rows that are neither of
-            unit length nor zero, without ``normalise``.
+    ``normalise`` divides rows by their length, with a warning of how many had another than 1. StoreError: missing,
+    damaged, another number of rows, NaN or infinity; or, without ``normalise``, rows neither of unit length nor zero.
     """
     require_file(path)
     source = open_matrix(path, rows="rows") if sniff(path) == "npy" else read_lfrc(path)

@@ -131,12 +131,10 @@ def needed_embeddings(scored: Scored, otherwise: str) -> npt.NDArray[np.float32]
 def rows_of_splits(
     manifest: Manifest, enrolment_split: str, gallery_split: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of the videos with an identity in the enrolment split, and of all in the gallery split.
-
-    Raises:
-        ManifestError: there are none, of either.
-    """
-    splits = np.array(manifest.splits, object)  # else each takes the room of the longest, four bytes per letter
+    """Rows of the videos with an identity in the enrolment split, and of all in the gallery split; or ManifestError."""
+    splits = np.array(
+        manifest.splits, object
+    )  # else each takes the room of the longest, four bytes per letter
     known = np.array([name != "" for name in manifest.identities], np.bool_)
     enrolled = np.flatnonzero((splits == enrolment_split) & known)
     gallery = np.flatnonzero(splits == gallery_split)

@@ -28,7 +28,7 @@ _BIG = SIZE * _OVER
 
 
 def draw_person(person: int, view: int, *, seed: int, scene: int | None = None) -> Frame:
-    """Draw picture number ``view`` of a person of the population ``seed``: uint8 [112, 112, 3], RGB.
+    """Draw picture ``view`` of a person of the population ``seed``, uint8 [112, 112, 3] RGB.
 
     Pictures with the same ``scene``, by default one per view, share light, clothes and background, as a video's frames.
     """

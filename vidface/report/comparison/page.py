@@ -44,11 +44,8 @@ def check_output(folder: Path) -> None:
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:
     """Write ``index.html`` (last; its path comes first), ``compare.md``, ``data/*.csv`` and ``figures/*``.
 
-    Whatever an earlier comparison left in the folder is replaced or removed.
-
-    Raises:
-        UsageError: as `check_output` raises, or another run is writing this comparison.
-        StoreError: something cannot be written.
+    Whatever an earlier comparison left is replaced or removed. UsageError as `check_output` raises, or if another run
+    writes this comparison; StoreError if something cannot be written.
     """
     check_output(folder)
     tables, drawings = {table.name: table for table in _tables(found)}, list(_drawings(found))

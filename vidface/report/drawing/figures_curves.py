@@ -138,13 +138,9 @@ def cmc_figure(runs: Sequence[tuple[str, Cmc]]) -> Drawing:
 
 
 def write_open_set_curve(path: Path, curve: Det | None, scores: Mapping[str, Any]) -> None:
-    """Write the DET curve of open-set identification of the result ``scores``.
+    """Write the DET curve of the result ``scores``: every point as ``.csv``, a figure as ``.svg`` or ``.png``.
 
-    ``path``: ``.csv`` for every point, ``.svg`` or ``.png`` for a figure.
-
-    Raises:
-        UsageError: there is no curve, or matplotlib is not installed.
-        StoreError: the file cannot be written.
+    UsageError without a curve or matplotlib; StoreError if the file cannot be written.
     """
     if curve is None:
         counts = scores["counts"]

@@ -109,10 +109,7 @@ def new_figure(size: tuple[float, float] = SIZE) -> Iterator[Any]:
 def drawn(
     figure: Any, name: str, title: str, summary: str, titles: Mapping[str, Sequence[str]] | None = None
 ) -> Drawing:
-    """Draw a figure in its three forms, within `new_figure` and in the colours above.
-
-    ``titles``: ``gid`` of a group of marks -> a text for each mark, which browsers show under the pointer.
-    """
+    """Draw a figure in its three forms, within `new_figure`; ``titles``: ``gid`` -> tooltips of its group of marks."""
     with warnings.catch_warnings():
         # A page's own font has letters that DejaVu lacks; only the PNG shows a box in their place.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)

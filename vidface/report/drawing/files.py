@@ -1,7 +1,7 @@
 """A page on disk: ``index.html``, ``figures/NAME.svg`` and ``.png``, ``data/NAME.csv``.
 
 Spreadsheets take a cell that begins with ``= + - @``, a tab or a line end for a formula, quoted or not. Such a text,
-and one that begins with ``'``, gets one ``'`` before it: take it away and the text is back. See OWASP, "CSV Injection".
+and one that begins with ``'``, gets one ``'`` before it, to be taken away again. See OWASP, "CSV Injection".
 """
 
 from __future__ import annotations
@@ -38,12 +38,9 @@ def write_page(
 ) -> list[Path]:
     """Write a page with its data, figures and other texts into a folder; returns all paths, ``index.html`` first.
 
-    An old page is removed first and the new one written last: a page never stands beside another one's data. Files in
-    ``earlier`` that this page does not have are removed.
-
-    Raises:
-        StoreError: the folder or a file cannot be written.
-        UsageError: another run is writing this page.
+    The old page is removed first and the new one written last: a page never stands beside another one's data. Files in
+    ``earlier`` that this page lacks are removed. StoreError if a file cannot be written, UsageError if another run
+    writes this page.
     """
     index = folder / "index.html"
     with exclusive_folder(folder, "data", "figures"):

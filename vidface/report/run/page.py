@@ -40,10 +40,7 @@ EARLIER = [
 
 
 def write_report(content: Content, output: Path) -> list[Path]:
-    """Write a report into a folder; whatever an earlier one left there is replaced or removed.
-
-    Returns:
-        All files, ``index.html`` first; it is written last.
+    """Write a report, replacing an earlier one; returns all files, ``index.html``, written last, first.
 
     Raises:
         StoreError: the folder or a file cannot be written.

@@ -134,10 +134,7 @@ class Pictures:
 
 @contextmanager
 def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
-    """A reader of pictures of the videos of a features file; its processes end with the block.
-
-    Videos are found in the manifest by id, and read with the file's decoder and frames per second.
-    """
+    """A reader of pictures of a features file's videos, by its decoder and frame rate; its processes end with the block."""
     try:
         decoder, fps = str(info.attributes["decoder"]), str(info.attributes["fps"])
         rate = None if fps == "all" else float(fps)

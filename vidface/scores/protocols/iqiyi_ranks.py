@@ -1,7 +1,6 @@
-"""The ranks of iQIYI-VID by identity, so that systems can be scored, compared and resampled.
+"""The ranks of iQIYI-VID by identity, as in `vidface.scores.protocols.iqiyi`, to compare and resample systems.
 
-The definitions are those of `vidface.scores.protocols.iqiyi`. Tested in ``tests/runs/test_compare.py``: the values are
-those of ``vidface score``.
+Tested in ``tests/runs/test_compare.py``: the values are those of ``vidface score``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Open set: videos of the gallery split are searched among the identities of the enrolment split; most may be nobody's.
-
-The numbers are those of `vidface.scores.protocols.open_set_numbers`.
-"""
+"""Open set: gallery videos are searched among the enrolled identities; numbers: `open_set_numbers` beside it."""
 
 from __future__ import annotations
 

@@ -20,10 +20,9 @@ TEMPLATES = ("norm", "detector_score", "flip_halves")
 
 
 class Entry(NamedTuple):
-    """A line of the table.
+    """A line of the table: ``module`` with its ``PROTOCOLS``; ``needs`` of ``manifest``, ``pairs``, ``meta``.
 
-    ``module``: its ``PROTOCOLS`` holds the protocol. ``needs``: ``manifest``, ``pairs``, ``meta``; without manifest it
-    scores features of images, else embeddings. ``uses``: options with a default, and ``det``, the file of a DET curve.
+    Without manifest it scores features of images, else embeddings. ``uses``: options with a default, and ``det``.
     """
 
     module: str

@@ -134,10 +134,10 @@ def verify_templates(
     targets: Sequence[str] = TARGETS,
     rule: FprRule = DEFAULT_RULE,
 ) -> dict[str, Any]:
-    """1:1 over listed pairs of templates: TPR at FPR.
+    """TPR at FPR of float32 [T, D] templates ``rows`` over listed pairs: places int32 [P] and ``same``, bool [P].
 
-    ``rows``: float32 [T, D], from `pool_templates`; ``first`` and ``second``: int32 [P], places of templates; ``same``:
-    bool [P]. ValueError if all pairs are of one kind.
+    Raises:
+        ValueError: all pairs are of one kind.
     """
     from vidface.scores.pairs.listed import listed_cosines
 
