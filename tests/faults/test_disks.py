@@ -39,8 +39,6 @@ EARLIER = b"an earlier file"
 
 
 class Set(NamedTuple):
-    """What the commands are given."""
-
     root: Path
     manifest: Path
     commands: dict[str, tuple[object, ...]]  # words before -o and the output

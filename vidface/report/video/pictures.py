@@ -134,7 +134,7 @@ class Pictures:
 
 @contextmanager
 def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
-    """A reader of pictures of a features file's videos, by its decoder and frame rate; its processes end with the block."""
+    """A reader of pictures of a features file's videos, by its decoder and fps; its processes end with the block."""
     try:
         decoder, fps = str(info.attributes["decoder"]), str(info.attributes["fps"])
         rate = None if fps == "all" else float(fps)
