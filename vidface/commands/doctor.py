@@ -53,13 +53,13 @@ def examine() -> dict[str, Any]:
 
     Returns:
         A dict that JSON can hold: ``version``, ``python``, ``platform``, ``cores``, ``memory_bytes`` (None if unknown),
-        ``free_disk_bytes`` (of the current folder), ``libraries`` and ``extras`` (name to version, None if missing,
-        which is no problem for extras), ``decoders`` (name to "ok" or what went wrong), ``confined_by`` (of ``limits``,
-        ``landlock`` and ``seccomp``, what decoding processes are held by), ``demo_network`` ("ok", "not shipped" or
-        what went wrong), ``blas`` (numpy, scipy and faiss to the kind of processor that its OpenBLAS multiplies for, if
-        known), ``gpu`` (``torch``: names of the GPUs; ``onnxruntime``: its providers; ``faiss``: number of GPUs; None
-        if the library cannot be imported), ``hints`` and ``problems`` (sentences that say what to do; only problems
-        stand in the way).
+        ``free_disk_bytes`` (of the current folder), ``libraries`` (name to version, None if missing), ``extras`` (name
+        to distribution to version, None if missing, which is no problem), ``decoders`` (name to "ok" or what went
+        wrong), ``confined_by`` (of ``limits``, ``landlock`` and ``seccomp``, what decoding processes are held by),
+        ``demo_network`` ("ok", "not shipped" or what went wrong), ``blas`` (numpy, scipy and faiss to the kind of
+        processor that its OpenBLAS multiplies for, if known), ``gpu`` (``torch``: names of the GPUs; ``onnxruntime``:
+        its providers; ``faiss``: number of GPUs; None if the library cannot be imported), ``hints`` and ``problems``
+        (sentences that say what to do; only problems stand in the way).
     """
     problems: list[str] = []
     libraries = _libraries(problems)

@@ -41,6 +41,7 @@ class Plan:
     """How large a benchmark is.
 
     Attributes:
+        identities: people with an identity, drawn by lot.
         videos_per_identity: at least two.
         frames_per_video: frames that show the person.
         noise_frames: further frames, in the shares of `NOISE_SHARES`, at random places.

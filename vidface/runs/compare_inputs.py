@@ -75,7 +75,10 @@ def open_compared(
 
 
 def made_with(runs: Sequence[Compared]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """The settings in which the runs differ, and those that are the same; none of either for a matrix or a ranking."""
+    """The settings in which the runs differ, and those that are the same, as far as known.
+
+    A matrix or a ranking does not say how it was made, so no setting can be said to differ, or not to.
+    """
     differs: dict[str, list[Any]] = {}
     same: dict[str, Any] = {}
     silent = [not any(name in run.made_with for name in (*MADE_FROM, *CARRIED)) for run in runs]

@@ -1,4 +1,7 @@
-"""What a file was made from, looked for near it: files hold digests of their inputs, not paths; digests must agree."""
+"""What a file was made from, looked for near it: files hold digests of their inputs, not paths.
+
+A manifest or a features file that is found so is taken only if it has the very digest.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ ABOVE = 2  # folders above the file's own
 
 
 def manifest_of(embeddings: Path, sha256: str | None, named: Path | None) -> Path:
-    """The manifest with this digest: ``named`` (by ``run.json``) if it is there, or else one near; or UsageError."""
+    """The manifest that embeddings were made from: ``named`` (by ``run.json``) if it is there, else a near one.
+
+    A near one must have the digest ``sha256``; UsageError if there is none.
+    """
     if named is not None and named.is_file():
         return named
     for path in _files(embeddings.parent, tuple(FORMATS)) if sha256 is not None else ():

@@ -79,7 +79,11 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
 def rows_of(
     video_ids: Sequence[str], manifest: Manifest, path: Path, attributes: Mapping[str, Any]
 ) -> npt.NDArray[np.int64]:
-    """Row of every video of the manifest in a file of ``video_ids`` with these attributes, or StoreError."""
+    """Row of every video of the manifest in a file of ``video_ids`` with these attributes.
+
+    Raises:
+        StoreError: the file lacks videos of the manifest.
+    """
     row = {composed(video): i for i, video in enumerate(video_ids)}  # the manifest may have the other form
     wanted = [composed(video) for video in manifest.video_ids]
     missing = [video for video, name in zip(manifest.video_ids, wanted, strict=True) if name not in row]
@@ -131,7 +135,11 @@ def needed_embeddings(scored: Scored, otherwise: str) -> npt.NDArray[np.float32]
 def rows_of_splits(
     manifest: Manifest, enrolment_split: str, gallery_split: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of the videos with an identity in the enrolment split, and of all in the gallery split; or ManifestError."""
+    """Rows of the videos with an identity in the enrolment split, and of all in the gallery split.
+
+    Raises:
+        ManifestError: there are none, of either.
+    """
     splits = np.array(
         manifest.splits, object
     )  # else each takes the room of the longest, four bytes per letter

@@ -1,7 +1,8 @@
 """A page on disk: ``index.html``, ``figures/NAME.svg`` and ``.png``, ``data/NAME.csv``.
 
 Spreadsheets take a cell that begins with ``= + - @``, a tab or a line end for a formula, quoted or not. Such a text,
-and one that begins with ``'``, gets one ``'`` before it, to be taken away again. See OWASP, "CSV Injection".
+and one that begins with ``'``, gets one ``'`` before it: take it away and the text is back. Numbers stay numbers. See
+OWASP, "CSV Injection".
 """
 
 from __future__ import annotations

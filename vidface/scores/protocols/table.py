@@ -22,7 +22,8 @@ TEMPLATES = ("norm", "detector_score", "flip_halves")
 class Entry(NamedTuple):
     """A line of the table: ``module`` with its ``PROTOCOLS``; ``needs`` of ``manifest``, ``pairs``, ``meta``.
 
-    Without manifest it scores features of images, else embeddings. ``uses``: options with a default, and ``det``.
+    Without a manifest it scores features of images, else embeddings. ``uses``: options with a default, and ``det``, the
+    file of a DET curve.
     """
 
     module: str
