@@ -16,10 +16,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 @contextlib.contextmanager
 def browser() -> Iterator[Any]:
-    """A headless Chromium of this machine.
+    """A headless Chromium; without one the test is skipped, in CI it fails, unless ``VIDFACE_NO_BROWSER`` is set.
 
-    Where there is none the test is skipped; in continuous integration it fails, unless ``VIDFACE_NO_BROWSER`` says that
-    it is missing on purpose. Close it before other tests run: until then Playwright's event loop counts as running.
+    Close it before other tests run: until then Playwright's event loop counts as running.
     """
     try:
         from playwright.sync_api import sync_playwright

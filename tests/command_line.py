@@ -1,7 +1,6 @@
-"""Run the real commands, and make the small material that they run on.
+"""Run the real commands, in the test's own process if the promise allows (milliseconds), and make what they run on.
 
-A command runs in the test's own process, where it takes milliseconds; in a process of its own only where the promise
-needs one. The material is made without vidface: videos, folders and models with PyAV, Pillow and onnx.
+Videos, folders and models are made without vidface, with PyAV, Pillow and onnx.
 """
 
 from __future__ import annotations
@@ -70,10 +69,7 @@ class Small(NamedTuple):
 
 
 def vidface(*arguments: object, code: int | None = None, cwd: Path | None = None) -> Ran:
-    """Run one command in this process; with `code`, its exit code must be that.
-
-    An exception that is no exit of the command goes through and fails the test, as a traceback would.
-    """
+    """Run one command in this process, checking its exit `code`; other exceptions fail the test, like tracebacks."""
     out, err = io.StringIO(), io.StringIO()
     words = ["vidface", *map(str, arguments)]
     logs = logging.getLogger()
@@ -183,14 +179,13 @@ def write_manifest(path: Path, rows: Sequence[Sequence[str]]) -> Path:
 
 
 def read_lines(path: Path) -> list[dict[str, str]]:
-    """The objects of a JSON Lines file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def pooling_model(path: Path, cell: int = SIDE // CELLS, *, mean: float = 127.5, root: bool = False) -> Path:
-    """An ONNX model whose embedding is the mean of every cell of the picture, and its card.
+    """An ONNX model, with its card, whose embedding is the mean of every cell of the picture.
 
-    With `root` it gives the square roots instead: NaN where a cell is darker than `mean`.
+    With `root` it gives square roots: NaN if a cell is darker than `mean`.
     """
     dimension = 3 * (SIDE // cell) ** 2
     nodes = [

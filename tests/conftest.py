@@ -35,10 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with real faces, clips and models; the test is skipped where there is none.
-
-    Looked for in ``$VIDFACE_SHARED_DATA``, then in ``shared/data`` beside the checkout.
-    """
+    """Real faces, clips and models: ``$VIDFACE_SHARED_DATA``, else ``shared/data`` beside the checkout; else skip."""
     candidates = [os.environ.get("VIDFACE_SHARED_DATA"), ROOT.parent / "shared" / "data"]
     for candidate in candidates:
         if candidate and (Path(candidate) / "SHA256SUMS").is_file():

@@ -7,14 +7,9 @@ from numpy.typing import NDArray
 
 
 def completed(rows: NDArray[np.float32], others: int = 0) -> NDArray[np.float32]:
-    """Each row that is not zero gets a column of its own, which no other has, with what its length lacks to 1.
+    """Each non-zero row [n, D], no longer than 1, gets a column of its own with what its length lacks to 1.
 
-    Args:
-        rows: [n, D], none longer than 1.
-        others: columns of zeros in front of those, such as for rows that are completed apart and compared with these.
-
-    Returns:
-        float32 [n, D + others + n].
+    ``others``: columns of zeros before those, for rows compared with these. Returns float32 [n, D + others + n].
     """
     rest = np.sqrt(1 - np.square(rows.astype(np.float64)).sum(axis=1)) * rows.any(axis=1)
     return np.concatenate([rows, np.zeros((len(rows), others)), np.diag(rest)], axis=1).astype(np.float32)

@@ -1,7 +1,7 @@
-"""A detector of drawn faces, for processes that are told to take it for a real one; and clips that it works on.
+"""A detector of drawn faces, for processes that take it for a real one, and clips for it.
 
-A frame is a dark row of `BANDS` bands. A band is empty or holds one face, a picture of the small model, upright,
-so that aligning it gives the very picture. Which pictures a detector must find, and where, is known to the pixel.
+A frame is a dark row of `BANDS` bands, each empty or with one face, an upright picture of the small model, so that
+aligning it gives the very picture, and what must be found is known to the pixel.
 """
 
 from __future__ import annotations

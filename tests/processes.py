@@ -13,10 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def python_path(*folders: Path | str) -> str:
-    """``PYTHONPATH`` of a process that imports from folders of a test first, and vidface from the tests' checkout.
-
-    Without it a process would have the vidface that is installed, which may be another checkout.
-    """
+    """``PYTHONPATH`` of test folders, then this checkout: else a process may import another, installed vidface."""
     return os.pathsep.join([*map(str, folders), str(ROOT)])
 
 

@@ -60,10 +60,10 @@ def write_lists(found: TemplateSet) -> TemplateSet:
 
 
 def arrange(meta: Path, kind: str, people: Sequence[int], random: np.random.Generator) -> TemplateSet:
-    """Templates of images of these people: half of the images of each are enrolled, the others make two probes.
+    """Templates of images of these people: half of each one's images are enrolled, the others make two probes.
 
-    Media are numbered from 1 in every template, so that templates share numbers; they have one image or several.
-    Templates are numbered with gaps, and the images stand in no order.
+    Media, of one image or several, are numbered from 1 in every template, so templates share numbers. Template numbers
+    have gaps, and the images stand in no order.
     """
     who = np.asarray(people)
     names = sorted(set(people))
@@ -163,12 +163,9 @@ def tpir(mated: list[tuple[float, int]], others: list[float], target: float) -> 
 def real_crops(
     shared_data: Path, images: Path, people: int, each: int
 ) -> tuple[list[int], np.ndarray, list[str]]:
-    """Loose crops of real photographs, written as 1.jpg, 2.jpg, ... with the five points of each in its own pixels.
+    """Loose crops of real photographs, written as 1.jpg, 2.jpg, ...; of every three, two are blurred.
 
-    The first of every three is sharp, the other two are blurred.
-
-    Returns:
-        Who is in each, float64 [N, 5, 2], and the photograph's name.
+    Returns who is in each, its five points in its own pixels, float64 [N, 5, 2], and the photograph's name.
     """
     table = (shared_data / "lfw" / "landmarks.tsv").read_text().splitlines()[1:]
     points_of = {

@@ -85,10 +85,7 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def graph_of(sources: dict[str, str]) -> dict[str, set[str]]:
-    """Which modules every module imports, inside functions and for types alone as well; the top ``__init__`` left out.
-
-    A folder's own ``__init__`` is a module as any other, with the name of the folder.
-    """
+    """Which modules every module imports, even lazily or for types; the top ``__init__`` does not count, others do."""
     graph: dict[str, set[str]] = {}
     for module, source in sources.items():
         names = [name for _, name in imported(ast.parse(source)) if name.startswith("vidface.")]

@@ -9,33 +9,15 @@
     └── UsageError              the call itself is wrong, or refused as it would mix results  exit 2
         └── ChangedError        an output exists that was made with another model, manifest or option
 
-A message says what is wrong, where (file and line, video id) and what to do. The command line prints it
-after ``error:`` and exits; no traceback is shown.
-
-What lets the work be done, but costs the user something, is a warning: a sentence in a list, the most costly one first.
+A message says what is wrong, where (file and line, video id) and what to do; the command line prints it after
+``error:``, without a traceback. What lets the work be done but costs the user something is a warning: a sentence in
+a list, the most costly first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Self
-
-__all__ = [
-    "ChangedError",
-    "ClusterError",
-    "ManifestError",
-    "MediaError",
-    "ModelError",
-    "StoreError",
-    "UsageError",
-    "VidfaceError",
-    "Warned",
-    "by_cost",
-    "first_few",
-    "printable",
-    "shortened",
-    "visible",
-]
 
 
 class VidfaceError(Exception):

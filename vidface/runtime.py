@@ -1,13 +1,9 @@
-"""What this process may use of the machine, how work is shared out, and how far it is.
+"""What this process may use of the machine, how work is shared out, and its progress; ``tests/test_runtime.py``.
 
-Functions that let go of the interpreter's lock work in threads: by `map_ordered` if every task has a result, by
-`in_threads` if every thread adds up its own. The others work in processes: `in_processes`. None takes tasks long before
-they are worked on, and all end early after an error or Ctrl-C. Tested in ``tests/test_runtime.py``.
-
-Threads are those of `concurrent.futures`, since joblib goes on with work whose results nobody takes, and so bounds no
-memory; processes are joblib's, which inherit no thread's locks and need no guard in the main module of a program.
-
-Progress goes to stderr: a bar with a rate and an end time on a terminal, a plain line now and then elsewhere.
+Work that releases the interpreter's lock goes to threads: `map_ordered` if every task has a result, `in_threads` if
+every thread adds up its own; the rest to processes, `in_processes`. None takes tasks long before they are worked on;
+all end early after an error or Ctrl-C. Threads are `concurrent.futures`' (joblib works on when nobody takes results, so
+bounds no memory); processes are joblib's, which inherit no locks and need no guard in the main module of a program.
 """
 
 from __future__ import annotations
@@ -38,15 +34,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 
 @contextmanager
 def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show how far a stage is.
+    """Show how far a stage is on stderr: a bar with rate and end time on a terminal, else a plain line now and then.
 
-    Args:
-        label: what is done, e.g. ``extract``.
-        total: how many units there are.
-        unit: what is counted, in the plural.
-
-    Yields:
-        A function that is told how many more units are done.
+    ``unit`` is in the plural. Yields a function that takes how many more units are done.
     """
     if sys.stderr.isatty():
         with _bar(label, total, unit) as advance:
@@ -101,7 +91,7 @@ def map_ordered(
 ) -> Generator[Result]:
     """``function(*task)`` for every task, in order; at most 2 x ``workers`` tasks are begun and not yet taken.
 
-    Where a body that takes them may fail, `contextlib.closing` ends the threads with it.
+    If the body that takes them may fail, `contextlib.closing` ends the threads with it.
     """
     upcoming = iter(tasks)
     running: deque[Future[Result]] = deque()
@@ -158,10 +148,9 @@ def in_threads(work: Callable[[Iterator[Job]], Result], jobs: Iterable[Job], wor
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large freed blocks instead of giving each back to the system and asking for it again.
+    """Let glibc keep large freed blocks instead of giving each back to the system; no effect without glibc.
 
-    Activations come and go by the hundred megabytes in every step: without this a third of the time of training on a
-    CPU went into page faults, measured. Elsewhere than on glibc nothing is changed.
+    Activations come and go by the hundred megabytes in every step: page faults took a third of CPU training, measured.
     """
     if sys.platform != "linux":
         return

@@ -76,9 +76,9 @@ def tiny_onnx(
     dimension: int = 6,
     size: tuple[int | str, int | str] = (16, 32),
 ) -> np.ndarray:
-    """An ONNX model that flattens its input and multiplies it by a matrix; gives that matrix.
+    """An ONNX model that flattens its input and multiplies it by a matrix, which is returned.
 
-    With `location` the matrix is declared as external data there (and is not written anywhere).
+    With `location` the matrix is declared as external data there, and written nowhere.
     """
     matrix = np.random.default_rng(3).normal(0, 0.02, (3 * 16 * 32, dimension))
     matrix = matrix.astype(helper.tensor_dtype_to_np_dtype(dtype))
@@ -97,6 +97,6 @@ def tiny_onnx(
 
 
 def save_external(path: Path) -> Path:
-    """Rewrite a model with its tensors in a file of its own folder; gives that file."""
+    """Rewrite a model with its tensors in a file of its own folder, which is returned."""
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="data.bin", size_threshold=0)
     return path.with_name("data.bin")

@@ -349,8 +349,7 @@ def test_any_damage_is_a_model_error(data: st.DataObject, tmp_path_factory: pyte
 
 
 def lfw(shared_data: Path, people: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two faces each of the first people who have two: (uint8 RGB [2 * people, 112, 112, 3], person of
-    each)."""
+    """Two faces each of the first people who have two: (uint8 RGB [2 * people, 112, 112, 3], person of each)."""
     found: dict[str, list[np.ndarray]] = {}
     with tarfile.open(shared_data / "lfw" / "aligned.tar") as tar:
         for member in tar:

@@ -39,7 +39,6 @@ def model_of(
     opset: int = 17,
     domains: Sequence[str] = (),
 ) -> onnx.ModelProto:
-    """A graph from "x" to "y" with the given weights."""
     graph = helper.make_graph(
         nodes,
         "g",

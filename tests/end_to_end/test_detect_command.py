@@ -61,7 +61,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Clips:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, clips: Clips) -> Run:
-    """Everybody in all clips."""
     features = tmp_path_factory.mktemp("all") / "features.h5"
     words = ("extract", clips.manifest, "-o", features, *clips.options)
     ran = vidface(*words, "--track", "all", "--workers", 2, "--json", code=0)

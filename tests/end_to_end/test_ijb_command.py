@@ -1,6 +1,6 @@
 """A small set in the exact format of IJB-B and IJB-C, of real photographs: from loose crops to scores by the commands.
 
-What is expected is computed from the crops again: OpenCV, onnxruntime and numpy, without vidface.
+Expected values are computed from the crops with OpenCV, onnxruntime and numpy, without vidface.
 """
 
 from __future__ import annotations

@@ -94,7 +94,6 @@ def test_50000_videos_stay_under_2_gigabytes(tmp_path: Path) -> None:
 
 
 def family(pid: int) -> set[int]:
-    """A process and all that it started."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

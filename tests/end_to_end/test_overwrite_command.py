@@ -13,7 +13,6 @@ from command_line import read_lines, vidface
 
 @pytest.fixture
 def copy(small: Any, tmp_path: Path) -> Any:
-    """The small set's files, to be changed."""
     names = {name: tmp_path / Path(getattr(small, name)).name for name in ("features", "embeddings")}
     for name, path in names.items():
         shutil.copy(getattr(small, name), path)

@@ -49,10 +49,7 @@ def bench(
 
 
 def unpack(photographs: dict[str, dict[str, bytes]], folder: Path) -> None:
-    """People with 6 or more pictures, as many as are asked for; distractors with 3; others with at most 2.
-
-    With more pictures, one stranger could fill a clip with more frames than the 3 of its person.
-    """
+    """People with 6 or more pictures; distractors with 3; others with at most 2, lest one stranger fills a clip."""
     shown = [name for name, found in photographs.items() if len(found) >= 6][:PEOPLE]
     distractors = [name for name, found in photographs.items() if 3 <= len(found) < 6][:DISTRACTORS]
     strangers = [name for name, found in photographs.items() if len(found) <= 2]

@@ -50,7 +50,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def listed(tmp_path: Path, faces: dict[str, bytes], rows: list[tuple[str, str, bool]]) -> Path:
-    """tmp_path/pairs.csv, with the images in tmp_path/people."""
     for name, content in faces.items():
         (tmp_path / "people" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "people" / name).write_bytes(content)

@@ -115,7 +115,6 @@ def large_text(kind: bytes) -> Callable[[Path], None]:
 
 
 def jpeg(side: int) -> Callable[[Path], None]:
-    """A JPEG that claims another size than it has."""
 
     def write(path: Path) -> None:
         Image.fromarray(frames_of(0, 1)[0]).save(path, format="JPEG")
@@ -132,7 +131,6 @@ def resized_jpegs(data: bytes, side: int) -> bytes:
 
 
 def coded(path: Path, codec: str, form: str, frames: np.ndarray) -> bytearray:
-    """A video of another codec than the usual."""
     encode(path, frames, (SIDE, SIDE), codec=codec, rate=8, pix_fmt=form, options={"threads": "1"})
     return bytearray(path.read_bytes())
 

@@ -74,7 +74,6 @@ def features_file(path: Path, videos: dict[str, np.ndarray], *, joined: Any = No
 
 
 def embeddings_file(path: Path, ids: list[str], vectors: np.ndarray, **made: object) -> Path:
-    """Embeddings of videos of one frame each."""
     count = len(ids)
     source = store.FeaturesInfo(
         path, ids, np.arange(count + 1), ["ok"] * count, {"dimension": vectors.shape[1]}
@@ -94,7 +93,6 @@ def listed_rows(folder: Path, rows: np.ndarray, ids: Sequence[str], manifest: Pa
 
 @contextmanager
 def small_disk(disk: Path) -> Iterator[Path]:
-    """A disk of 1 MB."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small tmpfs")
     disk.mkdir()

@@ -1,8 +1,7 @@
 """Decoders that crash, hang, eat the memory or are killed: one video each, never the run, and nothing stays behind.
 
-The decoding processes are led astray by a ``sitecustomize.py`` that Python imports when they start: vidface itself
-knows nothing of these tests. Since a decoding process can write no file, it tells by its name where it is, and
-remembers by cutting short a file that it has open from its start.
+A ``sitecustomize.py`` leads decoding processes astray when they start; vidface knows nothing of these tests. A decoding
+process can write no file: its name says where it is, and it remembers by truncating a file open from its start.
 """
 
 from __future__ import annotations
@@ -146,7 +145,7 @@ def processes_of(parent: int, name: str = "") -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and is not only waiting to be buried."""
+    """Whether a process is there, and no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

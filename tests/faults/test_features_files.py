@@ -46,7 +46,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def files(good: Path, tmp_path: Path) -> Path:
-    """A copy of them, to be spoilt."""
     shutil.copytree(good, tmp_path / "files")
     return tmp_path / "files"
 

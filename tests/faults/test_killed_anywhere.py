@@ -22,7 +22,6 @@ SEED = 11
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> dict[str, Stage]:
-    """All stages over short pieces of real clips, by name."""
     root = tmp_path_factory.mktemp("killed")
     (root / "clips").mkdir()
     for clip in sorted((shared_data / "clips").glob("grid_*.mpg")):

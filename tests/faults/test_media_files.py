@@ -272,9 +272,9 @@ def end_of(path: Path, memory: int) -> VideoEnd:
 
 
 def test_memory_does_not_grow_with_the_frames(found: Found) -> None:
-    """24 bytes a frame in FFmpeg's index, and one batch: 100 MB are enough, where the pixels would be 1.1 GB.
+    """24 bytes a frame in FFmpeg's index, and one batch: 100 MB are enough; the pixels would be 1.1 GB.
 
-    FFmpeg makes room for a table of what a small file claims: if the limit stands in the way, it is this video's fault.
+    FFmpeg allocates the table that a small file claims: if the limit prevents it, it is this video's fault.
     """
     assert end_of(found.root / "many.mp4", memory=100_000_000).faults == []
     absurd = bad.absurd_table(found.root / "absurd.mp4", 20_000_000)

@@ -51,10 +51,9 @@ def stream(
     cut: int = 0,
     **options: str,
 ) -> Callable[[Path], None]:
-    """Write an h264 clip without loss, one stream of pictures or several.
+    """Write a lossless h264 clip of one or more streams, at ``times`` in seconds, else 8 frames per second.
 
-    With ``times`` a frame comes at each, in seconds, else 8 a second. With ``turn`` the pictures are stored so that
-    they must be turned by so many degrees; with ``cut`` so many frames lie before the start, by an edit list.
+    ``turn``: stored so that it must be turned by so many degrees. ``cut``: frames before the start, by an edit list.
     """
 
     def mux(out: Any, packets: Sequence[Any]) -> None:

@@ -55,7 +55,6 @@ def score(
 
 
 def whole(folder: Path) -> Any:
-    """The scores of the list without a fault."""
     result = score(folder, PAIRS, "--json", code=0).json
     assert (result["tpr@fpr"]["0.1"], result["auc"], result["eer"]) == (1, 1, 0) and result["accuracy"] > 0.9
     return result

@@ -56,7 +56,6 @@ face.jpg: find face.jpg f.h5 --model model.onnx --aligned
 
 @pytest.fixture
 def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder, which is worked in, with whole inputs of most commands."""
     monkeypatch.chdir(tmp_path)
     for person in range(3):
         write_folder(tmp_path / "people" / f"p{person}", frames_of(person, 2))

@@ -28,7 +28,6 @@ GALLERY = "1N_gallery_G1.csv"
 
 @pytest.fixture
 def made(tmp_path: Path) -> TemplateSet:
-    """IJB-C's lists and a matrix of features beside them."""
     random = np.random.default_rng(3)
     found = template_sets.write_lists(template_sets.arrange(tmp_path / "meta", "ijbc", PEOPLE, random))
     np.save(tmp_path / "features.npy", template_sets.drawn_features(found, random))
@@ -55,7 +54,6 @@ def list_of(made: TemplateSet, name: str) -> Path:
 
 
 def change(made: TemplateSet, name: str, line: int, text: str) -> None:
-    """Put a text in the place of a line, from 1."""
     lines = list_of(made, name).read_text().splitlines()
     lines[line - 1] = text
     list_of(made, name).write_text("".join(f"{one}\n" for one in lines))

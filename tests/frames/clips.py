@@ -1,7 +1,4 @@
-"""Make the clips that the tests read, with PyAV's encoders alone, and read them.
-
-Every frame carries its own number, drawn as black and white blocks.
-"""
+"""Make clips with PyAV's encoders, every frame with its own number as black and white blocks, and read them."""
 
 from __future__ import annotations
 

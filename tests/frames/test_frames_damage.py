@@ -28,7 +28,6 @@ def cut(path: Path, share: float) -> Path:
 
 
 def flip(path: Path, begin: float, end: float, count: int, seed: int) -> Path:
-    """Flip bits between two shares of the file."""
     data = bytearray(path.read_bytes())
     random = np.random.default_rng(seed)
     for at in random.integers(int(begin * len(data)), int(end * len(data)), count):

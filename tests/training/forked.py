@@ -1,7 +1,7 @@
-"""Run ``vidface`` many times without importing torch as often: one process imports it and forks for every run.
+"""Run ``vidface`` many times but import torch once: one process imports it and forks for every run.
 
-A run may be told to die: SIGKILL, sent by itself after so many events (a batch, a line of metrics, the beginning, the
-sync and the end of a written file), so that every moment of a training run can be met exactly.
+A run may kill itself (SIGKILL) after so many events (a batch, a line of metrics, the beginning, sync and end of a
+written file), so that every moment of a training run can be met exactly.
 """
 
 from __future__ import annotations

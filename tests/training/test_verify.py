@@ -35,10 +35,7 @@ def faces(count: int, *, side: int = SIDE, seed: int = 0) -> np.ndarray:
 
 
 def mean_colours(seen: list[int] | None = None, columns: int = 4) -> Backbone:
-    """Embeds as the mean colour of every column strip, less the middle grey; an image that is all 128 is zero.
-
-    The size of every batch goes to ``seen``.
-    """
+    """Embeds as the mean colour of every column strip, less 128 (a grey image is zero); ``seen`` gets batch sizes."""
     values: dict[str, Any] = {"name": "strips", "input_size": (SIDE, SIDE), "colour_order": "rgb"}
     values |= {"mean": (0, 0, 0), "std": (1, 1, 1), "dimension": 3 * columns, "licence": "", "source": ""}
 

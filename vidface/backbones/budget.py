@@ -16,8 +16,6 @@ from vidface.backbones.kinds import model_kind
 from vidface.backbones.spec import STEPS, Spec
 from vidface.errors import ModelError
 
-__all__ = ["LIMITS", "Excess", "Limits", "exceeded", "read_budget", "spec_budget"]
-
 
 @dataclass(frozen=True)
 class Limits:

@@ -29,8 +29,6 @@ from vidface.backbones.onnx_files import external_files, messages_of
 from vidface.backbones.opened import choose_output
 from vidface.errors import ModelError, printable, shortened
 
-__all__ = ["graph_budget", "onnx_budget"]
-
 Shapes = Mapping[str, tuple[int, ...]]
 Rows = Sequence[tuple[Layer, onnx.NodeProto | None]]  # a layer with its node; None: stored, used by no node
 

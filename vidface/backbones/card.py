@@ -15,8 +15,6 @@ from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationEr
 from vidface.errors import ModelError
 from vidface.files.toml import listed
 
-__all__ = ["ModelCard", "card_text"]
-
 _PositiveInt = Annotated[int, Field(gt=0, strict=True)]  # strict: true is not 1
 _Side = Annotated[int, Field(gt=0, le=4096, strict=True)]
 _PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -14,8 +14,6 @@ from vidface.backbones.spec import STEPS, Spec, parse_spec
 from vidface.errors import ModelError
 from vidface.files.toml import read_toml
 
-__all__ = ["card_spec", "read_card"]
-
 # What must be said where there is no card, and how to say it.
 _OPTIONS = {
     "input_size": "--input-size 112x112",

@@ -27,8 +27,6 @@ from vidface.errors import ModelError, UsageError
 from vidface.files.atomic import write_atomic
 from vidface.files.locks import waiting
 
-__all__ = ["TOLERANCE", "Exported", "export"]
-
 TOLERANCE = 1e-4  # of an embedding's length; folding and another order of sums differ by some 1e-6
 _NOISE = 5  # images of seeded noise that every export is tried on
 

@@ -8,8 +8,6 @@ from typing import Literal
 from vidface.errors import ModelError
 from vidface.files.atomic import require_regular
 
-__all__ = ["model_kind"]
-
 _ZIP = b"PK\x03\x04"
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # its magic number, a pickle of its own
 

@@ -7,8 +7,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from vidface.backbones.spec import Spec
 
-__all__ = ["build", "fold"]
-
 
 def conv_bn(
     cin: int,

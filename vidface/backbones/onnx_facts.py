@@ -13,8 +13,6 @@ from onnx import numpy_helper
 
 from vidface.errors import printable
 
-__all__ = ["Facts", "Range", "graph_facts"]
-
 Range = tuple[NDArray[np.float64], NDArray[np.float64]]  # lowest and highest, [3] each, by channel
 
 _RANDOM = {

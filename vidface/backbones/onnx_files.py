@@ -16,8 +16,6 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 from vidface.errors import ModelError, shortened
 from vidface.files.pointers import pointer_at, pointer_in
 
-__all__ = ["external_files", "messages_of"]
-
 
 def external_files(model: bytes, path: Path) -> list[Path]:
     """The external data files of an ONNX model, sorted and all inside the folder of ``path``, where its content lies.

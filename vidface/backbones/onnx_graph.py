@@ -21,8 +21,6 @@ from vidface.backbones.costs import FOLDED
 from vidface.backbones.mobilefacenet import Block, MobileFaceNet, SqueezeExcite, fold
 from vidface.backbones.spec import Spec
 
-__all__ = ["onnx_model"]
-
 _OPSET, _IR = 17, 8
 
 

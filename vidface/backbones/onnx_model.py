@@ -29,8 +29,6 @@ from vidface.backbones.opened import Form, Opened, choose_output
 from vidface.errors import ModelError, UsageError, printable, shortened
 from vidface.runtime import cpu_count
 
-__all__ = ["normalise", "open_onnx", "open_onnx_bytes", "output_dimension", "reason"]
-
 _CPU_CHUNK = 4  # faces a run: larger ones leave the cache, smaller ones wait more often
 _MAX_BATCH = 1024
 # It scales by the largest value of a whole batch: a face would have other numbers beside other faces.

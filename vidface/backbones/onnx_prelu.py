@@ -20,8 +20,6 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["prelu_as_convolutions"]
-
 
 def prelu_as_convolutions(content: bytes) -> bytes:
     """The same model with every PReLU replaced that follows a convolution and has a constant slope for each channel.

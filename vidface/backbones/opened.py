@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from vidface.errors import ModelError, printable
 
-__all__ = ["Embed", "Form", "Opened", "choose_output"]
-
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 

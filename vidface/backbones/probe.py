@@ -23,8 +23,6 @@ from vidface.backbones.onnx_facts import Facts, Range
 from vidface.backbones.opened import Form, Opened
 from vidface.errors import ModelError
 
-__all__ = ["Findings", "pixel_range", "probe", "probe_images", "range_warnings"]
-
 # Distances of two embeddings of one image, as a share of their length. Rounding stays below 1e-5 in float32 and near
 # 1e-3 in float16; dropout and batch statistics move an embedding by a tenth and more.
 _SAME, _ROUNDING = 2e-2, 5e-3

@@ -13,8 +13,6 @@ from math import prod
 
 from vidface.errors import ModelError
 
-__all__ = ["STEPS", "Spec", "parse_spec"]
-
 Row = tuple[int, int, int, int]
 
 # More than any network has; a card that says more would only fill the memory.

@@ -24,8 +24,6 @@ from vidface.backbones.spec import Spec
 from vidface.backbones.weights import load_weights
 from vidface.errors import UsageError
 
-__all__ = ["load_network", "open_torch"]
-
 _GPU_CHUNK = 256  # faces sent to a GPU at a time
 
 

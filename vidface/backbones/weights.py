@@ -24,8 +24,6 @@ from vidface.errors import ModelError, StoreError, printable
 from vidface.files.atomic import write_atomic
 from vidface.files.unpickle import PLAIN_CALLS, DamagedPickleError, PlainUnpickler, Token
 
-__all__ = ["fill", "held_in", "load_weights", "read_torch_archive", "save_weights"]
-
 _FLOATS = {"Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16}
 _WHOLE = {
     "Long": torch.int64,

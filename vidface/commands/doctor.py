@@ -1,4 +1,4 @@
-"""What this machine has and what stands in the way of a run; a small self-test is part of it.
+"""What this machine has and what stands in the way of a run, with a small self-test.
 
 Tested in ``tests/commands/test_doctor.py``, which takes things away and looks for the sentence that says so.
 """
@@ -18,8 +18,6 @@ from typing import Any
 import vidface
 from vidface.errors import VidfaceError
 from vidface.runtime import cpu_count
-
-__all__ = ["examine", "report_lines"]
 
 LOW_DISK_BYTES = 1 << 30
 
@@ -49,20 +47,18 @@ MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/
 
 
 def examine() -> dict[str, Any]:
-    """Look over the machine and try the parts that break most often.
+    """Look over the machine and try what breaks most often; takes a few seconds, most of them to import torch.
 
-    Writes a clip to a temporary folder and reads it with every decoder, and runs the demo's network on one
-    black image on the CPU. Takes a few seconds, most of them to import torch.
+    A clip in a temporary folder is read with every decoder; the demo's network runs on one black image on the CPU.
 
     Returns:
-        A dict that JSON can hold: ``version``, ``python``, ``platform``, ``cores``, ``memory_bytes`` (None
-        where it is not known), ``free_disk_bytes`` (of the current folder), ``libraries`` (name to version,
-        or None where it is missing), ``decoders`` (name to "ok" or what went wrong), ``confined_by`` (of
-        ``limits``, ``landlock`` and ``seccomp`` what decoding processes are held by), ``demo_network`` ("ok",
-        "not shipped" or what went wrong), ``blas`` (numpy, scipy and faiss to the kind of processor that each
-        one's OpenBLAS multiplies for, where it is known), ``gpu`` (``torch``: names of the GPUs; ``onnxruntime``: its
-        providers; ``faiss``: number of GPUs; None where the library cannot be imported), ``extras`` (name to
-        distribution to version, None where it is missing, which is no problem), ``hints`` and ``problems``
+        A dict that JSON can hold: ``version``, ``python``, ``platform``, ``cores``, ``memory_bytes`` (None if unknown),
+        ``free_disk_bytes`` (of the current folder), ``libraries`` (name to version, None if missing), ``extras`` (name
+        to distribution to version, None if missing, which is no problem), ``decoders`` (name to "ok" or what went
+        wrong), ``confined_by`` (of ``limits``, ``landlock`` and ``seccomp``, what decoding processes are held by),
+        ``demo_network`` ("ok", "not shipped" or what went wrong), ``blas`` (numpy, scipy and faiss to the kind of
+        processor that its OpenBLAS multiplies for, if known), ``gpu`` (``torch``: names of the GPUs; ``onnxruntime``:
+        its providers; ``faiss``: number of GPUs; None if the library cannot be imported), ``hints`` and ``problems``
         (sentences that say what to do; only problems stand in the way).
     """
     problems: list[str] = []
@@ -162,7 +158,7 @@ def _check_same_module(libraries: dict[str, str | None], problems: list[str]) ->
 
 
 def _memory_bytes() -> int | None:
-    """Memory this process may use: the machine's, or less where a container limits it."""
+    """Memory this process may use: the machine's, or less if a container limits it."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -176,7 +172,6 @@ def _memory_bytes() -> int | None:
 
 
 def _try_decoders(problems: list[str]) -> dict[str, str]:
-    """Write a clip of three greys and read it back with each decoder."""
     try:
         import numpy as np
 
@@ -221,7 +216,6 @@ def _confined_by() -> list[str]:
 
 
 def _try_demo_network(problems: list[str]) -> str:
-    """Run the demo's network on one black image, on the CPU."""
     weights = sorted((Path(vidface.__file__).parent / "demo" / "weights").glob("*.safetensors"))
     if not weights:
         return "not shipped"

@@ -80,7 +80,6 @@ def inspect_command(
 
 
 def _features_of(run: Run) -> Path:
-    """The features file of a run; embeddings alone do not do."""
     if run.features is None:
         raise StoreError("; ".join(run.notes))
     return run.features
@@ -112,7 +111,6 @@ def _show(manifest: Manifest | None, seen: Inspection) -> list[str]:
 
 
 def _write_sheet(manifest: Manifest, seen: Inspection, path: Path) -> list[str]:
-    """Write the contact sheet; returns what has to be said beside it."""
     from vidface.report.video.pictures import open_pictures
     from vidface.report.video.sheet import write_sheet
 

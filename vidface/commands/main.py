@@ -1,4 +1,4 @@
-"""The command line: parse, call one stage, print. Heavy libraries are imported by the command that needs them.
+"""The command line: parse, call one stage, print. Each command imports the heavy libraries that it needs.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 all was well, 1 there were faults (or an error in
 the data), 2 wrong usage, 3 the Ray cluster was lost, 130 and 143 stopped by Ctrl-C and by SIGTERM.

@@ -204,12 +204,12 @@ def tried(model: Path, overrides: dict[str, object] | None = None) -> dict[str, 
     """Open a model with its card on the CPU, and try it on three images; see `vidface.backbones.probe`.
 
     Returns:
-        A dict that JSON can hold: ``model`` (its path); ``refused``, why it cannot be used, or None; ``warnings``; if
+        A dict that JSON can hold: ``model`` (its path), ``refused`` (why it cannot be used, or None), ``warnings``; if
         it can be used also ``device``, ``colour_order``, ``input_type``, ``layout``, ``batch`` (None: any),
         ``why_batch``, ``outputs`` (name to shape), ``output``, ``dimension``, ``pixels`` and ``inside`` (smallest and
-        largest number that the card and then the model's own first steps make of a pixel), ``repeats`` and ``alone``
-        (how far two runs of an image differ, and an image alone and in a batch, as a share of the embedding's length),
-        and ``norms``.
+        largest number that the card, then the model's own first steps, make of a pixel), ``repeats`` and ``alone`` (how
+        far two runs of an image, and an image alone and in a batch, differ, as a share of the embedding's length),
+        ``norms``.
     """
     from vidface.backbones import load_backbone
 
@@ -232,7 +232,6 @@ def tried(model: Path, overrides: dict[str, object] | None = None) -> dict[str, 
 
 
 def tried_lines(found: dict[str, Any]) -> str:
-    """The same for people."""
     if found["refused"] is not None:
         return f"cannot be used: {found['refused']}"
     batch = "any batch" if found["batch"] is None else f"a batch of {found['batch']}"

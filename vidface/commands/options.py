@@ -35,7 +35,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def manifest_option(help: str = "", *, required: bool = True) -> Callable[[Command], Command]:  # noqa: A002
-    """Name the manifest, for commands that take embeddings or features first."""
     what = f"Manifest of the videos and their identities{help}."
     return click.option("--manifest", "manifest_path", type=FILE, required=required, help=what)
 
@@ -46,7 +45,6 @@ def output_option(
     required: bool = True,
     kind: click.Path = NEW_FILE,
 ) -> Callable[[Command], Command]:
-    """Name what is written."""
     return click.option("-o", "--output", type=kind, required=required, help=help)
 
 
@@ -65,7 +63,6 @@ overwrite_option = click.option(
 
 
 def fpr_rule_option(default: str | None, help: str) -> Callable[[Command], Command]:  # noqa: A002
-    """Choose the operating point."""
     what = f"How to choose the operating point for an FPR target{help}."
     return click.option(
         "--fpr-rule", type=click.Choice(FPR_RULES), default=default, show_default=bool(default), help=what
@@ -142,10 +139,7 @@ def reading(name: str) -> Callable[[click.Context, click.Parameter, str | None],
 
 
 class StageCommand(click.Command):
-    """A command whose options are the fields of models of `vidface.files.options`.
-
-    The models are imported once somebody asks for the options: ``vidface --help`` does not.
-    """
+    """A command whose options are fields of models of `vidface.files.options`, imported only when they are needed."""
 
     def __init__(self, *args: Any, models: Mapping[str, str], **more: Any) -> None:
         """``models``: parameter of the callback -> the model that it is given, as ``module:Class``."""
@@ -177,7 +171,6 @@ ENGINE = "vidface.features.options:EngineOptions"
 
 
 def stage_command(name: str | None = None, **models: str) -> Callable[[Callable[..., Any]], StageCommand]:
-    """A command whose callback is given these models; see `StageCommand`."""
     return click.command(name, cls=StageCommand, models=models)
 
 

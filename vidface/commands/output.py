@@ -56,24 +56,20 @@ def _path(value: object) -> str:
 
 
 def fields_of(result: Any) -> dict[str, Any]:
-    """The fields of a result by name, in their order."""
     found: dict[str, Any] = vars(result) if hasattr(result, "__dict__") else result._asdict()
     return found
 
 
 def print_done(result: Any, what: str) -> None:
-    """Say that a file is there, and what is in it."""
     click.echo(f"{result.output}: {'already there' if result.already_done else 'written'}: {what}")
 
 
 def print_videos(result: Any, faults_file: Path) -> None:
-    """Videos by status, and faults where there are any."""
     listed = f"; faults: {by_kind(result.faults)}, in {faults_file}" if result.faults else ""
     click.echo(f"videos: {by_kind(result.status)}{listed}")
 
 
 def any_failed(status: Mapping[str, int]) -> int:
-    """The exit code."""
     return int(set(status) - {"ok"} != set())
 
 
@@ -83,7 +79,6 @@ def lost_nodes(engine: Engine) -> dict[str, Any]:
 
 
 def print_warnings(warnings: Sequence[str], *, err: bool = False) -> None:
-    """What may cost the user something, a line each."""
     for warning in warnings:
         click.echo(visible(f"warning: {warning}"), err=err)
 
@@ -128,7 +123,7 @@ def print_problems(path: Path, problems: Sequence[Problem], as_json: bool) -> in
 
 
 def print_compared(path: Path, found: Compared, as_json: bool) -> int:
-    """Say how a manifest and a known set differ, a line a difference; returns the exit code."""
+    """Say how a manifest and a known set differ, one line per difference; returns the exit code."""
     differences = {"missing": found.missing, "extra": found.extra, "differs": found.differs}
     if as_json:
         counts = [{**count._asdict(), "agrees": count.agrees} for count in found.counts]

@@ -32,7 +32,7 @@ def run(recipe: Path, overwrite: bool, root: Path | None, as_json: bool) -> int:
 
 
 def _on_ray(recipe: Path) -> bool:
-    """Whether a recipe says so, as far as it can be read; what is wrong with it is said where it is read in full."""
+    """Whether a recipe uses Ray, as far as it can be read; its mistakes are reported when it is read in full."""
     from vidface.files.toml import read_told
 
     with contextlib.suppress(VidfaceError, OSError):

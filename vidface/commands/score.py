@@ -68,7 +68,7 @@ def score(
     result, curve = score_file(scored, truth, options, normalise=normalise)
     if output:
         write_json(output, result)
-    if det:  # after the scores, which are there also where it cannot be had
+    if det:  # after the scores, which are there even if it cannot be had
         from vidface.report.drawing.figures_curves import write_open_set_curve
 
         write_open_set_curve(det, curve, result)

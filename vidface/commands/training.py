@@ -212,7 +212,7 @@ def _verify_lines(result: Mapping[str, Any]) -> str:
         table.append(
             [Path(each["source"]).name, *rates, *(number(each["tpr@fpr"][t]) for t in targets), *counts]
         )
-    # The rule that TPR at FPR follows once, or a line a set where the FPR that is reached is to be said.
+    # The rule that TPR at FPR follows once, or one line per set if it reaches another FPR.
     rules = [rule_line(result)]
     if result["fpr_rule"] == "nearest":
         rules = [f"{Path(each['source']).name}: {rule_line(each)}" for each in sets]

@@ -1,7 +1,7 @@
 """A small process that waits beside a command that works on Ray, and says how it ended.
 
-Ray's C++ ends the process that uses it when the node under it or the head of the cluster is lost: without a word, and
-with exit status 1, which means faults of videos. So such a command runs in a child process, and its parent speaks.
+When the node under it or the head of the cluster is lost, Ray's C++ ends the process without a word, with exit
+status 1, which means faults of videos. So the command runs in a child process, and its parent speaks.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _ours: list[int] = []  # in the child: where its parent reads the exit status
 
 
 def watch() -> None:
-    """Continue in a child process; in the parent this does not return.
+    """Continue in a child process, which ends with its parent; in the parent this does not return.
 
-    Signals that end a command are handed on to the child, which is in a process group of its own: a terminal sends
-    Ctrl-C to a whole group. It ends with its parent.
+    Signals that end a command are passed on to the child, which is in a process group of its own: a terminal sends
+    Ctrl-C to a whole group.
 
     Raises:
         click.exceptions.Exit: in the parent, with the exit status of the child.

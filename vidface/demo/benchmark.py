@@ -1,8 +1,8 @@
 """Make a benchmark of video clips with noise frames from people, drawn or photographed.
 
-Every video shows one person, interrupted by the three kinds of noise that tracked faces really have: another
-person who passes through, things that are not a face, and a face behind something. What every frame shows is
-written to ``truth.csv``, so that a clustering can be judged frame by frame.
+Every video shows one person, interrupted by the three kinds of noise that tracked faces really have: another person
+who passes through, things that are not a face, and a face behind something. ``truth.csv`` says what every frame
+shows, so that a clustering can be judged frame by frame.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Plan:
     """How large a benchmark is.
 
     Attributes:
-        identities: How many people have an identity; they are drawn by lot.
-        videos_per_identity: Videos of each of them, at least two.
-        frames_per_video: Frames that show the person himself.
-        noise_frames: Further frames, in the shares of `NOISE_SHARES`, at random places.
-        distractors: How many videos of people without identity.
-        seed: Decides everything; the order in which the file system lists the pictures does not matter.
+        identities: people with an identity, drawn by lot.
+        videos_per_identity: at least two.
+        frames_per_video: frames that show the person.
+        noise_frames: further frames, in the shares of `NOISE_SHARES`, at random places.
+        distractors: videos of people without identity.
+        seed: decides everything, whatever the order in which the file system lists the pictures.
     """
 
     identities: int
@@ -58,7 +58,7 @@ class Plan:
 
 
 class _Shot(NamedTuple):
-    """One frame to come: its kind, and whose picture it is (nobody's where it is not a face)."""
+    """One frame to come: its kind, and whose picture it is (nobody's if it is not a face)."""
 
     kind: str
     person: str = ""
@@ -78,16 +78,11 @@ def make_benchmark(
 ) -> Path:
     """Write ``videos/``, ``manifest.csv`` and ``truth.csv`` (video_id, frame, kind, person) into a folder.
 
-    Of the videos of an identity the first is of the split ``train``, the others of ``val``; distractors are people
-    without identity in ``val``. A picture is used once in the whole benchmark, and whoever appears as "other" has no
-    video of his own. Where a person has pictures left over, those are covered for the frames of kind "occluded"; else a
-    stranger is. Videos of the same names and the two tables are replaced.
-
-    ``lossless`` clips give back the very pixels; the files do not depend on the number of ``workers``, processes that
-    draw and encode.
-
-    Returns:
-        The path of the manifest.
+    An identity's first video is of the split ``train``, the others of ``val``; distractors are people without identity
+    in ``val``. A picture is used once in the whole benchmark, and whoever appears as "other" has no video of his own.
+    Frames of kind "occluded" cover pictures that the person has left over, else a stranger. Videos of the same names
+    and the two tables are replaced. ``lossless`` clips give back the very pixels; the files do not depend on the number
+    of ``workers``, processes that draw and encode. Returns the path of the manifest.
 
     Raises:
         UsageError: the plan makes no sense, or more people or pictures are asked for than there are.
@@ -120,7 +115,7 @@ def _write(path: Path, video: _Video, faces: FaceSource, seed: int, lossless: bo
 
 
 def _lot(names: list[str], seed: int, what: str) -> list[str]:
-    """Shuffle names by a hash of each, so that a person more or less leaves the others in their order."""
+    """Shuffle names by a hash of each, so that one person more or less leaves the others in their order."""
     return sorted(names, key=lambda name: (blake2b(f"{seed}/{what}/{name}".encode()).digest(), name))
 
 
@@ -176,16 +171,12 @@ def _cast(faces: FaceSource, plan: Plan) -> list[_Video]:
 
 
 def _shuffled(faces: FaceSource, name: str, seed: int) -> list[int]:
-    """The numbers of a person's pictures in random order."""
     key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest())
     return [int(i) for i in np.random.default_rng([seed, key, 8]).permutation(faces.counts[name])]
 
 
 class _Passers:
-    """People who only pass through other people's videos; no picture of theirs is handed out twice.
-
-    None of them stays for more than ``stay`` frames: the person whose video it is must be seen more often.
-    """
+    """People who pass through others' videos, for at most ``stay`` frames, fewer than their owner; no picture twice."""
 
     def __init__(self, faces: FaceSource, names: list[str], stay: int) -> None:
         # Those with many pictures first: they can stay for several frames. Whoever has pictures left queues
@@ -195,7 +186,7 @@ class _Passers:
         self._stay = stay
 
     def runs(self, rng: np.random.Generator, frames: int) -> list[list[_Shot]]:
-        """Runs of consecutive frames of one person, or of two; more and shorter where they cannot stay."""
+        """Runs of consecutive frames of one person, or of two; more and shorter ones if they cannot stay."""
         first = frames if rng.random() < 0.5 else -(-frames // 2)
         runs = []
         for wanted in (first, frames - first):
@@ -216,7 +207,6 @@ class _Passers:
 
 
 def _interrupt(shots: list[_Shot], blocks: list[list[_Shot]], rng: np.random.Generator) -> Iterator[_Shot]:
-    """Put every block at a random place between the shots, whole."""
     places = rng.integers(0, len(shots) + 1, len(blocks)).tolist()
     for place in range(len(shots) + 1):
         for block, at in zip(blocks, places, strict=True):

@@ -20,10 +20,9 @@ class FaceSource:
     """People and their pictures.
 
     Attributes:
-        counts: How many pictures there are of every person.
-        picture: ``picture(name, index, video)`` gives picture ``index`` (0 .. count - 1) for a video:
-            uint8 [112, 112, 3]. Drawn pictures of one video share its few settings.
-        min_images: Only people with so many pictures get an identity.
+        counts: how many pictures there are of every person.
+        picture: (name, index from 0, video) -> uint8 [112, 112, 3]; drawn pictures of a video share its few settings.
+        min_images: only people with so many pictures get an identity.
     """
 
     counts: dict[str, int]
@@ -42,11 +41,9 @@ def drawn_faces(people: int, *, seed: int) -> FaceSource:
 
 
 def faces_from_folder(folder: Path, *, min_images: int = 6) -> FaceSource:
-    """Return real people: ``folder/<person>/<image>``, aligned faces of 112x112.
+    """Real people: ``folder/<person>/<image>``, aligned faces of 112x112.
 
-    Raises:
-        UsageError: the folder does not exist or holds no images.
-        MediaError: (when a picture is used) it cannot be read, or is not 112x112.
+    UsageError if there are no images; MediaError, when a picture is used, if it cannot be read or is not 112x112.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; it should hold one folder of face images a person")

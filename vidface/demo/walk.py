@@ -65,14 +65,14 @@ thresholds = "none,0.2:0.7:0.05"
 
 
 def walk(output: Path, *, faces: Path | None, model: Path | None, say: Say) -> dict[str, Any]:
-    """Make the demo's benchmark and run it; run again, what is finished stays.
+    """Make the demo's benchmark and run it; in a repeated run what is finished stays.
 
     ``faces`` is ``DIR/PERSON/IMAGE`` of aligned 112x112 faces of real people, ``model`` the model for these; None draws
-    people, for whom there is a network. ``say`` is told what happens, a line or a table at a time.
+    people, for whom there is a network. ``say`` gets a line or a table at a time.
 
     Returns:
         The recipe's result, with ``benchmark``, ``noise`` (shares of frames dropped, by kind), ``report`` (its page,
-        None where what draws it is not installed), ``seconds`` and ``problems``.
+        None if what draws it is not installed), ``seconds`` and ``problems``.
 
     Raises:
         UsageError: only one of ``faces`` and ``model`` is given, or the folder holds another benchmark.

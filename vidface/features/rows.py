@@ -15,16 +15,6 @@ import numpy.typing as npt
 from vidface.errors import Warned
 from vidface.files.store import Fault
 
-__all__ = [
-    "UNUSABLE",
-    "Halves",
-    "compare_halves",
-    "fault_warnings",
-    "halves_warning",
-    "left_out",
-    "usable_rows",
-]
-
 # Kind of fault -> in words.
 UNUSABLE = {"not-finite": "NaN or infinite features", "zero-features": "features that are all zero"}
 WARNED = {

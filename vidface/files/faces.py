@@ -8,8 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FACE_COUNTS", "FILTERED", "NO_FACES", "FaceCounts", "FaceRows", "join_faces"]
-
 
 class FaceRows(NamedTuple):
     """The faces that rows of features are of, as detected.

@@ -19,8 +19,6 @@ from vidface.errors import StoreError, printable
 from vidface.files.atomic import atomic_path, disk_is_full, require_file
 from vidface.files.pointers import pointer_at
 
-__all__ = ["SCHEMA_VERSION", "attributes_of", "create", "open_file", "read_texts", "texts_of"]
-
 SCHEMA_VERSION = 1
 
 _LOCK = "unable to lock file"  # as HDF5 says it

@@ -13,8 +13,6 @@ import numpy.typing as npt
 from vidface.errors import StoreError, printable
 from vidface.files.atomic import read_head
 
-__all__ = ["looks_like_npy", "open_matrix"]
-
 _MAGIC = b"\x93NUMPY"
 # What numpy raises, beside its own ValueError, where the header is no literal or claims too much.
 _DAMAGED = (

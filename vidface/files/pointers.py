@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-__all__ = ["NOT_FETCHED", "POINTER_BYTES", "pointer_at", "pointer_in", "refuse_pointer"]
-
 NOT_FETCHED = "not-fetched"  # the kind of fault of a clip or picture
 POINTER_BYTES = 64  # enough of a file to tell
 

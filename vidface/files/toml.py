@@ -13,8 +13,6 @@ from typing import Any
 from vidface.errors import UsageError, printable
 from vidface.files.atomic import read_regular
 
-__all__ = ["listed", "read_told", "read_toml"]
-
 _MOST_LISTED = 10
 _LARGEST = 1 << 20  # bytes
 _MOST_DOTS = 200  # of a key: the reader takes time with their square

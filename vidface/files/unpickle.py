@@ -24,8 +24,6 @@ import numpy as np
 
 from vidface.errors import StoreError
 
-__all__ = ["PLAIN_CALLS", "DamagedPickleError", "PlainUnpickler", "Token", "load_plain"]
-
 _OPCODES = (
     b"\x80\x95."  # protocol, frame, end
     b"N\x88\x89ILJKM\x8a\x8bFGSTUVX\x8c\x8dBC\x8e\x96"  # single values

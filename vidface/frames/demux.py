@@ -29,8 +29,6 @@ from vidface.errors import MediaError
 from vidface.frames.containers import HEIF, demuxer_for
 from vidface.frames.frame import MAX_PIXELS
 
-__all__ = ["READ_ERRORS", "Log", "Video", "open_video", "too_large"]
-
 # What PyAV raises where a file cannot be read on: FFmpeg's own errors, or the file's.
 READ_ERRORS = (av.error.FFmpegError, OSError)
 

@@ -22,8 +22,6 @@ from vidface.frames.frame import MAX_PIXELS, Frame, Pixels, ReadReport
 from vidface.frames.orientation import exif_matrix, turn
 from vidface.manifest.names import IMAGE_SUFFIXES
 
-__all__ = ["FOLDER_FPS", "SUFFIXES", "decode_image", "frame_files", "read_folder", "read_picture"]
-
 FOLDER_FPS = 8.0  # LFRC 2019 cuts its videos at 8 fps; a folder itself carries no times
 
 SUFFIXES = frozenset(IMAGE_SUFFIXES)

@@ -11,8 +11,6 @@ from PIL import Image
 
 from vidface.errors import MediaError
 
-__all__ = ["MAX_PIXELS", "NOTES", "Frame", "Pixels", "ReadReport", "fit_frame", "is_no_face_crop"]
-
 # A frame may hold as many pixels as an 8K one, twice over: more is a mistake or a bomb, which is refused by its header,
 # as `too-large`, before there is memory for its pixels.
 MAX_PIXELS = 2 * 7680 * 4320

@@ -10,8 +10,6 @@ from vidface.errors import MediaError, UsageError
 from vidface.frames.folder import SUFFIXES, read_folder, read_picture
 from vidface.frames.frame import Frame, ReadReport
 
-__all__ = ["DECODERS", "load_decoder", "read_frames"]
-
 DECODERS: tuple[str, ...] = ("pyav", "decord")
 
 

@@ -17,8 +17,6 @@ from vidface.errors import StoreError, UsageError
 from vidface.files.atomic import write_atomic
 from vidface.frames.frame import Pixels
 
-__all__ = ["write_clip"]
-
 # Rounded, chroma averaged over its pixels, and the same on every processor.
 _BILINEAR = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INP
 SCALING = _BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT

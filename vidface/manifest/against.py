@@ -18,8 +18,6 @@ from vidface.manifest.known_sets import Count, KnownSet
 from vidface.manifest.manifest import read_manifest, row_problems, row_warnings
 from vidface.manifest.rows import Problem, Row, show
 
-__all__ = ["Compared", "ComparedCount", "compare_manifest"]
-
 _NAMED = 3  # of the rows that a line is about
 
 

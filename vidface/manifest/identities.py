@@ -16,8 +16,6 @@ from typing import NamedTuple
 from vidface.errors import Warned
 from vidface.manifest.rows import show
 
-__all__ = ["Suspicion", "as_read", "is_nobody", "suspicions"]
-
 # What is written for nobody, in letters and digits alone; each also stands before or after one of `_FILLERS`.
 _FOR_NOBODY = """
     nan nat none null nil undefined missing tbd 1ind 1qnan notavailable notapplicable noname noid noidentity noface

@@ -15,8 +15,6 @@ import vidface
 from vidface.errors import UsageError, printable
 from vidface.files.toml import listed, read_told
 
-__all__ = ["Checksum", "Count", "InManifest", "KnownSet", "known_names", "read_known"]
-
 FOLDER = "data_manifests"
 ROWS = ("videos", "images", "faces")
 COMPARABLE = (*ROWS, "identified", "distractors", "identities")

@@ -10,8 +10,6 @@ from pathlib import Path
 from vidface.manifest.names import composed, folded
 from vidface.manifest.rows import Problem, show
 
-__all__ = ["find_media"]
-
 
 def find_media(listed: Iterable[tuple[int, str]], root: Path) -> tuple[list[Problem], dict[str, str]]:
     """Look for media under a root, by line and path; a path that is there in the other Unicode form alone is found.

@@ -10,8 +10,6 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "NameIndex", "composed", "folded", "without_suffix"]
-
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".f4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".mpg"),

@@ -1,9 +1,8 @@
-"""Runs of the same set -> what differs between them, and whether that is more than chance.
+"""Runs of the same set -> what differs between them, and whether that is more than chance; the first is the baseline.
 
-The first run is the baseline. Every measure has the definition of ``vidface score``; intervals come from the paired
-bootstrap over identities (`vidface.scores.metrics.bootstrap`), for TPR at FPR with the threshold drawn again
-(`vidface.scores.pairs.replicates`). By a protocol without paired resampling the numbers stand side by side, differences
-without interval. `docs/compare.md` has the reasons.
+Every measure has the definition of ``vidface score``; intervals come from the paired bootstrap over identities
+(`vidface.scores.metrics.bootstrap`), for TPR at FPR with the threshold drawn again (`vidface.scores.pairs.replicates`).
+A protocol without paired resampling gives differences without interval. Reasons: `docs/compare.md`.
 """
 
 from __future__ import annotations
@@ -35,8 +34,6 @@ from vidface.scores.score import score
 from vidface.scores.scored import Scored, read_scored, zero_embeddings
 from vidface.submission import check_ranking
 
-__all__ = ["compare"]
-
 FEW_PAIRS = 30  # accepted impostor pairs that a threshold should rest on (Doddington's rule of 30 errors)
 FEW_PEOPLE = 30
 MANY_RUNS = 10
@@ -47,18 +44,13 @@ Array = NDArray[np.float64]
 def compare(
     runs: Sequence[Compared], manifest: Manifest, options: ScoreOptions, *, replicates: int = REPLICATES
 ) -> Comparison:
-    """Measure all runs, and tell differences from chance.
+    """Measure all runs (two or more, the baseline first), and tell differences from chance by ``replicates`` draws.
 
-    Memory holds the embeddings of one run at a time, and what `vidface.scores.pairs.replicates` needs.
-
-    Args:
-        runs: two or more, the baseline first.
-        manifest: of the set.
-        options: from `open_compared`.
-        replicates: how many sets are drawn.
+    Memory holds the embeddings of one run at a time, and what `vidface.scores.pairs.replicates` needs. ``options`` are
+    from `open_compared`.
 
     Raises:
-        ManifestError: ``protocol`` is one that the manifest cannot serve.
+        ManifestError: the manifest cannot serve ``protocol``.
         StoreError: a file lacks videos of the manifest, or is damaged.
         UsageError: no measure can be had of any run, or a run holds no embeddings and the protocol needs them.
     """
@@ -140,7 +132,7 @@ def compare(
 
 
 class _Measured(NamedTuple):
-    """One run: its ranks, values an identity, point values and replicates by measure, and counts of all pairs."""
+    """One run: its ranks, values per identity, point values and replicates by measure, and counts of all pairs."""
 
     ranking: bool  # a submission's, that holds no embeddings
     unusable: int
@@ -236,7 +228,6 @@ def _measures(measured: Sequence[_Measured], labels: Sequence[str]) -> list[Meas
 
 
 def _compare_numbers(runs: Sequence[Compared], manifest: Manifest, options: ScoreOptions) -> Comparison:
-    """Score all runs as `vidface score` does, and put their numbers side by side."""
     scores: list[dict[str, Any]] = []
     with progress("compare", len(runs), "runs") as advance:
         for run in runs:
@@ -284,11 +275,7 @@ def _compare_numbers(runs: Sequence[Compared], manifest: Manifest, options: Scor
 
 
 def _compared(table: Sequence[Measure], warnings: Sequence[str]) -> list[Measure]:
-    """The measures that some run has; of the others a warning says why they are not there.
-
-    Raises:
-        UsageError: there are none.
-    """
+    """The measures that some run has, UsageError if none; of the others a warning says why they are missing."""
     known = [measure for measure in table if any(value is not None for value in measure.values)]
     if not known:
         raise UsageError(f"nothing can be compared: {'; '.join(dict.fromkeys(warnings))}")

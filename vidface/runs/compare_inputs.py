@@ -16,8 +16,6 @@ from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FprRule
 from vidface.scores.options import ScoreOptions
 from vidface.submission import sniff
 
-__all__ = ["Compared", "made_with", "open_compared"]
-
 # Of a file alone, and no matter of how it was made.
 _NOT_MADE_WITH = {
     *("kind", "schema_version", "content_sha256", "rest_sha256", "rows_sum"),
@@ -26,8 +24,6 @@ _NOT_MADE_WITH = {
 
 
 class Compared(NamedTuple):
-    """One of the runs."""
-
     name: str  # short, and no other has it
     path: Path  # as it was named
     scored: Path  # the file that is scored
@@ -38,15 +34,12 @@ class Compared(NamedTuple):
 def open_compared(
     paths: Sequence[Path], *, manifest: Path | None, options: Mapping[str, Any]
 ) -> tuple[list[Compared], Manifest, ScoreOptions]:
-    """Open what is to be compared, and make sure that it is of one set.
+    """Open (runs, manifest, options) to compare, and make sure that they are of one set.
 
     Args:
         paths: folders of recipes, embeddings files, or submission files; the baseline first.
-        manifest: who is where; None: as the folders' ``run.json`` say.
-        options: some of those of `ScoreOptions`; what is None is as the first run was scored.
-
-    Returns:
-        (runs, manifest, options).
+        manifest: None: as the folders' ``run.json`` say.
+        options: some of those of `ScoreOptions`; those that are None are as the first run was scored.
 
     Raises:
         UsageError: fewer than two, runs of different sets, or nothing says which manifest.
@@ -82,9 +75,9 @@ def open_compared(
 
 
 def made_with(runs: Sequence[Compared]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """What the runs were made with: where they differ, and what is the same as far as it is known.
+    """The settings in which the runs differ, and those that are the same, as far as known.
 
-    A matrix or a ranking says nothing of how it was made, so no setting can be said to differ, or not to.
+    A matrix or a ranking does not say how it was made, so no setting can be said to differ, or not to.
     """
     differs: dict[str, list[Any]] = {}
     same: dict[str, Any] = {}
@@ -116,7 +109,7 @@ def _refuse_another_set(a: Path, first: Manifest, b: Path, second: Manifest) -> 
 
 
 def _refuse_other_manifests(runs: Mapping[str, Run]) -> None:
-    """Refuse files that were made from other rows than the manifest has that was found for them."""
+    """Refuse files that were made from other rows than those of the manifest that was found."""
     made_from = {path: run.attributes.get("manifest_sha256") for path, run in runs.items()}
     for b, other in made_from.items():
         a, one = next(iter(made_from.items()))
@@ -134,7 +127,7 @@ def _refuse_other_manifests(runs: Mapping[str, Run]) -> None:
 
 
 def _named(runs: Sequence[Compared]) -> list[Compared]:
-    """Names that tell the runs apart: where two are alike, paths; where those are, too, with a number."""
+    """Names that tell the runs apart: paths if names are alike; with a number if paths are, too."""
     names = [run.name for run in runs]
     told = [run.name if names.count(run.name) == 1 else str(run.path) for run in runs]
     several = [

@@ -35,9 +35,9 @@ class Measure(NamedTuple):
     """One measure of all runs: ``mAP@100``, ``hit@1`` ... or ``TPR at FPR 1e-4`` ..."""
 
     name: str
-    values: list[Value | None]  # of every run; None where it cannot be had
+    values: list[Value | None]  # of every run; None if it cannot be had
     differences: list[Difference | None]  # of every run to the first, which has None
-    beside: list[str]  # what failed trials cost each value, in words; empty where none failed
+    beside: list[str]  # what failed trials cost each value, in words; empty if none failed
 
     def words(self, run: int) -> str:
         """The difference of a run to the first, and what failed trials cost its value; to be read after its name."""
@@ -52,7 +52,7 @@ class Comparison:
     runs: list[Compared]  # the baseline first
     manifest: Manifest
     options: dict[str, Any]  # splits, targets and protocol that all were scored with
-    differs: dict[str, list[Any]]  # what the runs were made with: name -> a value a run (None: unknown)
+    differs: dict[str, list[Any]]  # what the runs were made with: name -> one value per run (None: unknown)
     same: dict[str, Any]  # what is the same for all
     measures: list[Measure]
     replicates: int  # how many sets were drawn
@@ -62,14 +62,14 @@ class Comparison:
     ranks: NDArray[np.int64]  # [S, N], where they stand in the ranking of their identity; 0: not ranked
     precision: NDArray[np.float64]  # [S, I], AP at 100
     unusable: list[int]  # for every run, how many videos have no usable frame
-    edges: NDArray[np.float64] | None  # [B+1], cosines, rising; None where no run has embeddings
+    edges: NDArray[np.float64] | None  # [B+1], cosines, rising; None if no run has embeddings
     fpr: NDArray[np.float64]  # [S, B+1], rates of all pairs at the edges; NaN for a run without embeddings
     tpr: NDArray[np.float64]
     definitions: dict[str, str] = field(default_factory=dict)  # what the numbers mean, if no sets were drawn
 
     @property
     def fpr_rule(self) -> str | None:
-        """The rule that rates at a target follow, in words; None where none is among the measures."""
+        """The rule that rates at a target follow, in words; None without such measures."""
         aimed = any(measure.name.startswith(tpr_label("")) for measure in self.measures)
         if not self.replicates:
             aimed = "fpr_rule" in TABLE[self.options["protocol"]].uses
@@ -77,7 +77,7 @@ class Comparison:
 
     @property
     def ranks_among_strangers(self) -> NDArray[np.int64]:
-        """int64 [S, N]: 1 where no video of anybody else stands before a video, 0 where it is not ranked.
+        """int64 [S, N]: 1 if no video of anybody else stands before a video, 0 if it is not ranked.
 
         A person's own videos that change places with one another are no change.
         """
@@ -92,14 +92,12 @@ class Comparison:
 
     @property
     def comparisons(self) -> int:
-        """How many runs are compared with the baseline."""
         return len(self.runs) - 1
 
     def changed_videos(self, run: int) -> list[int]:
-        """Gallery videos, numbers in ``wanted``, whose rank among strangers differs, the most changed first.
+        """Gallery videos (numbers in ``wanted``) whose rank among strangers differs, most changed first, ties by id.
 
-        What counts is the ratio of the two ranks: from 1 to 10 is as much as from 100 to 1000. A video that is not
-        ranked counts as behind the last one. Ties go by video id.
+        The ratio of the ranks counts: from 1 to 10 is as much as from 100 to 1000. Not ranked is behind the last one.
         """
         both = self.ranks_among_strangers[[0, run]]
         first, second = np.where(both > 0, both, len(self.wanted.gallery) + 1)

@@ -1,6 +1,6 @@
-"""What a file was made from, looked for near it: it says the digest of its inputs, not where they lie.
+"""What a file was made from, looked for near it: files hold digests of their inputs, not paths.
 
-A manifest or a features file is taken only if it has the very digest.
+A manifest or a features file that is found so is taken only if it has the very digest.
 """
 
 from __future__ import annotations
@@ -17,23 +17,15 @@ from vidface.files.store import read_attributes
 from vidface.manifest.formats import FORMATS
 from vidface.manifest.manifest import read_manifest
 
-__all__ = ["find_features", "looked_in", "manifest_of"]
-
 MOST_FILES, MOST_FOLDERS = 200, 100  # looked at; what lies nearest comes first
 LARGEST = 1 << 28  # bytes of a manifest that nobody named: millions of rows
 ABOVE = 2  # folders above the file's own
 
 
 def manifest_of(embeddings: Path, sha256: str | None, named: Path | None) -> Path:
-    """The manifest that embeddings were made from: the one that is named, if it is there, or else one near them.
+    """The manifest that embeddings were made from: ``named`` (by ``run.json``) if it is there, else a near one.
 
-    Args:
-        embeddings: their file.
-        sha256: of the manifest's rows, as the file says it.
-        named: by a recipe's ``run.json``.
-
-    Raises:
-        UsageError: there is none.
+    A near one must have the digest ``sha256``; UsageError if there is none.
     """
     if named is not None and named.is_file():
         return named
@@ -50,7 +42,7 @@ def manifest_of(embeddings: Path, sha256: str | None, named: Path | None) -> Pat
 
 
 def _may_be_manifest(path: Path) -> bool:
-    """Whether it is worth while to read a file whole: other tables lie about, too, and may be large."""
+    """Whether a file is worth reading whole: other tables, maybe large, lie about, too."""
     with path.open("rb") as file:
         head = file.read(4096)
     return path.stat().st_size <= LARGEST and (path.suffix.lower() == ".parquet" or b"video_id" in head)
@@ -66,7 +58,6 @@ def find_features(start: Path, sha256: str) -> Path | None:
 
 
 def looked_in(start: Path) -> str:
-    """Where was looked, in words."""
     return ", ".join(map(str, _folders(start)))
 
 

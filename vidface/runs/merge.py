@@ -1,7 +1,6 @@
-"""Shards of features, or of embeddings -> the file of the run that does all: the same bytes.
+"""Shards of features or of embeddings -> the file of the run that does all: the same bytes.
 
-`vidface.features.extract` and `vidface.embeddings.cluster` write a shard, `vidface.files.shares` says which videos it
-holds.
+`vidface.features.extract` and `vidface.embeddings.cluster` write shards, `vidface.files.shares` says of which videos.
 """
 
 from __future__ import annotations
@@ -45,19 +44,19 @@ class MergeResult:
 
 
 def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> MergeResult:
-    """Merge all shards of a run into the file that one run without ``--shard`` writes.
+    """Merge all shards of a run into the file that one run without ``--shard`` writes; the shards stay.
 
     Rows are moved in blocks: memory does not grow with the number of frames. The faults of features are listed in
-    ``faults.jsonl`` beside the output. Where shards were made on different devices, ``device`` names them all.
+    ``faults.jsonl`` beside the output. If shards were made on different devices, ``device`` names them all.
 
     Args:
-        files: features files, or embeddings files, in any order; they stay where they are.
+        files: features files, or embeddings files, in any order.
         output: the file to write.
         overwrite: replace an output that was made otherwise.
 
     Raises:
         StoreError: a file is missing, damaged or of another kind.
-        UsageError: a shard is missing, there twice, or of another run; or another run writes this output now.
+        UsageError: a shard is missing, there twice, or of another run; or another run is writing this output.
         ChangedError: the output is there and was not made of these shards.
     """
     shards = [read_info(path, "features", "embeddings") for path in files]
@@ -106,11 +105,7 @@ def merge(files: Sequence[Path], output: Path, *, overwrite: bool = False) -> Me
 
 
 def _common(shards: Sequence[FeaturesInfo]) -> dict[str, Any]:
-    """What all shards were made with, in the order of the stages.
-
-    Raises:
-        UsageError: a file is no shard, or was made otherwise than the first; what it runs on may differ.
-    """
+    """What all shards were made with, in stage order; UsageError if one is no shard or differs in more than device."""
     for shard in shards:
         if "shard" not in shard.attributes:
             of = shard.attributes.get("features_shard")
@@ -147,11 +142,7 @@ def _by_stage(names: Iterable[str], kind: str) -> list[str]:
 
 
 def _in_order(shards: Sequence[FeaturesInfo]) -> list[FeaturesInfo]:
-    """The shards by their number.
-
-    Raises:
-        UsageError: naming a shard of another number of shards, that is there twice, or those that are not there.
-    """
+    """The shards by number; UsageError names those missing, there twice, or of another number of shards."""
     found: dict[Shard, FeaturesInfo] = {}
     parts = parse_shard(str(shards[0].attributes["shard"]))[1]
     for info in shards:

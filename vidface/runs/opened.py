@@ -1,7 +1,7 @@
 """A run that is there: a recipe's folder, or an embeddings file, with what was made from it.
 
-Reports and comparisons read; they never guess. Scores and sweeps count as this run's only where their inputs say that
-they were made from these embeddings, this manifest and these options; what is left aside is named in ``notes``.
+Nothing is guessed: scores and sweeps count as this run's only if their inputs say that they were made from these
+embeddings, this manifest and these options; what is left aside is named in ``notes``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from vidface.scores.options import RECORDED, ScoreOptions, read_options
 from vidface.scores.protocols.lfrc import check_targets
 from vidface.scores.protocols.table import TABLE, check_embeddings, check_files, load
 
-__all__ = ["Run", "choose_options", "list_inputs", "open_run", "run_entry"]
-
 RUN_FILE = "run.json"
 PATHS = ("manifest", "root", "features", "pairs")
 
@@ -39,7 +37,7 @@ class Run(NamedTuple):
     name: str  # short, for tables: the folder's, or the embeddings file's stem
     manifest: Manifest
     embeddings: Path
-    features: Path | None  # the file that they were made from; None where it is not there
+    features: Path | None  # the file that they were made from; None if it is not there
     attributes: dict[str, Any]  # of the embeddings file: what they were made with
     options: ScoreOptions  # how it is scored
     scores: dict[str, Any] | None  # the content of ``scores.json`` if it was made from exactly this
@@ -60,10 +58,10 @@ def open_run(
 
     Args:
         path: a recipe's output folder, the folder of a demo (its run is in ``results``), or an embeddings file.
-        manifest: None: as the folder's ``run.json`` says, or one near the embeddings whose rows they were made from.
+        manifest: None: as ``run.json`` says, or one near the embeddings whose rows they were made from.
         root: where its paths start; None: as ``run.json`` says of its manifest, else the manifest's own folder.
-        features: likewise.
-        options: some of those of `ScoreOptions`; what is left out, or None, is as the run was scored, else as usual.
+        features: None: as ``run.json`` says, or found near the embeddings.
+        options: some of those of `ScoreOptions`; others, or None, as the run was scored, else the defaults.
         media: whether videos will be opened, for pictures.
 
     Raises:
@@ -104,12 +102,10 @@ def open_run(
 
 
 def choose_options(before: Mapping[str, Any], asked: Mapping[str, Any]) -> ScoreOptions:
-    """How something is scored: as asked for, else as before, else as usual.
+    """How something is scored: as asked for, else as before, else by default.
 
-    Of another protocol than before the targets are its own, and a list of pairs is of no use to most.
-
-    Raises:
-        UsageError: an option is wrong, or the protocol scores no embeddings, or needs a list of pairs.
+    For another protocol than before the targets are its own, and a list of pairs is of no use to most. UsageError if an
+    option is wrong, or the protocol scores no embeddings or lacks its list of pairs.
     """
     asked = {name: value for name, value in asked.items() if value is not None}
     kept, protocol = dict(before), asked.get("protocol")
@@ -126,7 +122,7 @@ def choose_options(before: Mapping[str, Any], asked: Mapping[str, Any]) -> Score
 
 
 def list_inputs(options: ScoreOptions, manifest: Manifest) -> dict[str, Any]:
-    """What a score object says of its list of pairs: name, kind and SHA-256; empty where the protocol has none."""
+    """What a score object says of its list of pairs: name, kind and SHA-256; empty if the protocol has none."""
     return {} if options.pairs is None else read_pairs(options.pairs, manifest).inputs
 
 
@@ -162,7 +158,7 @@ def _name(path: Path, embeddings: Path) -> str:
 
 
 def _told(embeddings: Path) -> dict[str, Any]:
-    """What the recipe said of its run; only of the embeddings file that a recipe writes."""
+    """What the recipe recorded of its run, for the embeddings file that it writes alone."""
     state = embeddings.with_name(RUN_FILE)
     if embeddings.name != "embeddings.h5" or not state.is_file():
         return {}
@@ -186,7 +182,6 @@ def _features_of(
     asked: Path | None,
     notes: list[str],
 ) -> Path | None:
-    """The features file that the embeddings were made from."""
     sha256 = attributes.get("features_sha256")
     named = embeddings.parent / told.get("features", "features.h5")
     if asked is not None or named.is_file():

@@ -1,8 +1,8 @@
 """A recipe (TOML) chains the stages; what is finished is not run again, and never mixed with something else.
 
-Paths in a recipe are relative to the recipe. All files go to its output folder: ``features.h5``, ``embeddings.h5``,
-``scores.json``, ``sweep.json``, ``submission.txt`` and ``submission.bin``. ``run.json`` there holds what the last
-three kinds were made from, and ``run``, all that a report needs to know; the HDF5 files hold it themselves.
+Paths in a recipe are relative to it. Its output folder gets ``features.h5``, ``embeddings.h5``, ``scores.json``,
+``sweep.json``, ``submission.txt`` and ``submission.bin``, and ``run.json`` with what the last three kinds were made
+from and ``run``, all that a report needs to know; the HDF5 files hold it themselves.
 """
 
 from __future__ import annotations
@@ -45,17 +45,14 @@ SUBMISSIONS = {"iqiyi": "submission.txt", "lfrc": "submission.bin"}
 
 
 class SubmitStep(BaseModel, extra="forbid"):
-    """Which challenge files to write."""
-
     formats: list[Literal["iqiyi", "lfrc"]] = ["iqiyi", "lfrc"]
 
 
 class Recipe(BaseModel, extra="forbid"):
-    """A whole recipe; a stage without its table is left out, but for cluster.
+    """A whole recipe, from ``[extract]`` or ``features``, a file; stages without a table are left out, except cluster.
 
-    It begins with ``[extract]``, or with ``features``, a file that was extracted before. ``[sweep]`` scores by the
-    options of ``[score]``, and ``[submit]`` ranks its splits. ``root`` is the folder that the manifest's paths start
-    from, where it is not the manifest's own.
+    ``[sweep]`` scores by the options of ``[score]``, ``[submit]`` ranks its splits. ``root``: where the manifest's
+    paths start, if not in its own folder.
     """
 
     manifest: Path
@@ -79,8 +76,7 @@ class Recipe(BaseModel, extra="forbid"):
 def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe; its paths become absolute.
 
-    Raises:
-        UsageError: not there, not TOML, or a field is unknown, missing or of the wrong kind; all are named.
+    UsageError if it is not there, not TOML, or a field is unknown, missing or of the wrong kind; all are named.
     """
     content = read_told(path, "recipe")
     try:
@@ -111,10 +107,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _check_score(options: RecipeScoreOptions) -> None:
-    """Look whether what is said is what the protocol needs and uses.
-
-    Splits, targets and rule may stand there in any case: they are also those of ``[sweep]`` and ``[submit]``.
-    """
+    """Check what the protocol needs and uses; splits, targets and rule may always be there: other stages use them."""
     protocol, uses = options.protocol, TABLE[options.protocol].uses
     file = misplaced_file(protocol, pairs=options.pairs)
     if file is not None and options.pairs is None:
@@ -130,7 +123,7 @@ def run_recipe(path: Path, say: Say, *, overwrite: bool = False, root: Path | No
 
     Args:
         path: the recipe.
-        say: is told a line, or a table, a stage.
+        say: gets a line, or a table, per stage.
         overwrite: make again what was made otherwise.
         root: where the manifest's paths start, in place of the recipe's ``root``.
 
@@ -265,13 +258,9 @@ def _once(
     *,
     overwrite: bool,
 ) -> bool:
-    """Do the work of a stage unless ``run.json`` says that its output stands there, made from the same.
+    """Do a stage unless ``run.json`` says its output was made from the same; returns whether it was done already.
 
-    Returns:
-        Whether it was done already.
-
-    Raises:
-        ChangedError: the output stands there, made from something else, and ``overwrite`` is not said.
+    Raises ChangedError if the output was made from something else, unless ``overwrite``.
     """
     state = _state(folder)
     before = state.get(stage)

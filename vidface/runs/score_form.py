@@ -9,8 +9,6 @@ from typing import Any
 from vidface.scores.protocols.challenges import ranked
 from vidface.scores.protocols.table import load
 
-__all__ = ["is_score", "is_sweep"]
-
 
 def is_score(value: dict[str, Any]) -> bool:
     """Whether all that reports read of a score object is there and of its type, and rates lie from 0 to 1."""

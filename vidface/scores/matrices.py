@@ -1,7 +1,4 @@
-"""Embeddings that another tool wrote as one matrix: ``.npy``, or ``.bin`` with the header of LFRC.
-
-Tested in ``tests/scores/test_matrices.py``.
-"""
+"""Another tool's embeddings in one matrix, ``.npy`` or LFRC's ``.bin``; tested in ``tests/scores/test_matrices.py``."""
 
 from __future__ import annotations
 
@@ -29,14 +26,10 @@ class Matrix(NamedTuple):
 
 
 def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) -> Matrix:
-    """Read embeddings of another tool, ``.npy`` or ``.bin``, into memory.
+    """Read another tool's embeddings, ``.npy`` or ``.bin``, into memory; ``what`` names the ``rows`` there must be.
 
-    There must be so many ``rows``; ``what`` says of what, such as ``videos of set.csv``. With ``normalise`` rows are
-    divided by their length, and a warning says of how many it was another than 1.
-
-    Raises:
-        StoreError: missing, damaged, another number of rows, NaN or infinity in a row; or rows that are neither of
-            unit length nor zero, without ``normalise``.
+    ``normalise`` divides rows by their length, with a warning of how many had another than 1. StoreError: missing,
+    damaged, another number of rows, NaN or infinity; or, without ``normalise``, rows neither of unit length nor zero.
     """
     require_file(path)
     source = open_matrix(path, rows="rows") if sniff(path) == "npy" else read_lfrc(path)
@@ -65,7 +58,7 @@ def read_matrix(path: Path, rows: int, what: str, *, normalise: bool = False) ->
 
 
 def _check_lengths(path: Path, lengths: npt.NDArray[np.float64], normalise: bool) -> list[str]:
-    """Refuse rows that cannot be scored; the warning about those that were of another length than 1."""
+    """Refuse rows that cannot be scored; returns the warning about rows that were not of length 1."""
     lost = np.flatnonzero(np.isnan(lengths))
     if len(lost):
         raise StoreError(f"{path}: {len(lost)} rows hold NaN or infinity, the first is row {lost[0]}")

@@ -39,10 +39,7 @@ class SplitOptions(Options):
 
 
 class RecipeScoreOptions(Options):
-    """``[score]`` of a recipe, and what a sweep takes: how embeddings are scored.
-
-    A protocol uses some of it, see `vidface.scores.protocols.table`.
-    """
+    """How embeddings are scored, ``[score]`` of a recipe; `vidface.scores.protocols.table`: what a protocol uses."""
 
     protocol: str = option(
         "both",
@@ -94,7 +91,7 @@ class ScoreOptions(RecipeScoreOptions):
 
 
 def read_options(told: Mapping[str, Any]) -> ScoreOptions:
-    """Options as they were told; what is None is as usual; a `UsageError` where one of them is wrong."""
+    """Options as given, defaults for None; a `UsageError` if one of them is wrong."""
     try:
         return ScoreOptions.model_validate({name: each for name, each in told.items() if each is not None})
     except ValidationError as error:

@@ -36,19 +36,14 @@ def score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> dict[str
 def score_file(
     path: Path, manifest: Manifest | None, options: ScoreOptions, *, normalise: bool = False
 ) -> Result:
-    """Score a file that `read_scored` reads; without a manifest features of images, by a protocol that needs none.
-
-    Raises:
-        StoreError: the file cannot be used.
-        ManifestError, UsageError: as `score` raises.
-    """
+    """Score a file that `read_scored` reads, or features of images without a manifest; raises as these and `score`."""
     if manifest is None:
         return _finished(load(options.protocol).score(path, options), options, {}, [])
     return _score(read_scored(path, manifest, normalise=normalise), manifest, options)
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """What the protocol gives; videos without a usable frame are counted also where it does not count its own."""
+    """What the protocol gives, with the videos without a usable frame, unless it counts its own."""
     check_device(options.device)
     found = load(options.protocol).score(scored, manifest, options)
     if scored.embeddings is not None:

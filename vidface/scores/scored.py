@@ -36,11 +36,11 @@ class Scored:
 
 
 def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> Scored:
-    """Read what can be scored, told by content: an embeddings file, a matrix of another tool, or a ranking.
+    """Read what can be scored, recognised by content.
 
     Args:
-        path: an embeddings file; ``.npy``, or ``.bin`` with the header of LFRC, with the rows of the manifest's videos
-            in its order; or an iQIYI text file.
+        path: an embeddings file; another tool's ``.npy``, or ``.bin`` with the header of LFRC, with the rows of the
+            manifest's videos in its order; or an iQIYI text file.
         manifest: gives videos and order.
         normalise: divide the rows of a matrix by their length, with a warning of how many were not of unit length.
 
@@ -79,7 +79,7 @@ def read_scored(path: Path, manifest: Manifest, *, normalise: bool = False) -> S
 def rows_of(
     video_ids: Sequence[str], manifest: Manifest, path: Path, attributes: Mapping[str, Any]
 ) -> npt.NDArray[np.int64]:
-    """Row of every video of the manifest in a file that holds ``video_ids`` and has these attributes.
+    """Row of every video of the manifest in a file of ``video_ids`` with these attributes.
 
     Raises:
         StoreError: the file lacks videos of the manifest.
@@ -140,7 +140,9 @@ def rows_of_splits(
     Raises:
         ManifestError: there are none, of either.
     """
-    splits = np.array(manifest.splits, object)  # else each takes the room of the longest, four bytes a letter
+    splits = np.array(
+        manifest.splits, object
+    )  # else each takes the room of the longest, four bytes per letter
     known = np.array([name != "" for name in manifest.identities], np.bool_)
     enrolled = np.flatnonzero((splits == enrolment_split) & known)
     gallery = np.flatnonzero(splits == gallery_split)
@@ -183,7 +185,7 @@ def count_unusable(
 
 
 def check_device(device: str) -> None:
-    """Refuse ``cuda`` where torch finds no GPU: a `UsageError`."""
+    """Refuse ``cuda`` if torch finds no GPU: a `UsageError`."""
     if device == "cuda":
         import torch
 

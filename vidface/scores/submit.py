@@ -25,15 +25,10 @@ def submit(
     enrolment_split: str = "train",
     gallery_split: str = "val",
 ) -> int:
-    """Write a submission file, in place of an older one.
+    """Write a submission file, in place of an older one; returns the number of rows.
 
-    ``form`` is ``iqiyi``, the text of rankings by the splits, or ``lfrc``, the matrix in the manifest's order.
-
-    Returns:
-        How many rows were written.
-
-    Raises:
-        UsageError: the embeddings are not at hand, or another run writes this file now.
+    ``form``: ``iqiyi``, rankings by the splits as text, or ``lfrc``, the matrix in the manifest's order. UsageError if
+    the embeddings are not at hand, or another run is writing this file.
     """
     embeddings = needed_embeddings(scored, "submit from an embeddings file")
     with exclusive(output):
@@ -49,13 +44,9 @@ def submit(
 def check_submission(
     path: Path, manifest: Manifest, scored: Scored | None, *, gallery_split: str = "val"
 ) -> list[Problem]:
-    """Every problem of a submission file, told by content, before it is sent.
+    """Every problem of a submission file before it is sent; StoreError if it is missing, UsageError if of neither kind.
 
     ``scored``: the embeddings it was made from, if at hand: then the order of an LFRC file's rows is checked too.
-
-    Raises:
-        StoreError: no such file.
-        UsageError: it is neither of the two kinds.
     """
     require_file(path)
     kind = sniff(path)

@@ -1,4 +1,4 @@
-"""Features -> a table of scores, a row a threshold: every video's frames are compared once for all thresholds."""
+"""Features -> a table of scores, one row per threshold: every video's frames are compared once for all thresholds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sweep(
 ) -> dict[str, Any]:
     """Score every clustering threshold (None keeps every frame) by any protocol of embeddings.
 
-    The embeddings of all thresholds lie in a temporary file, so memory holds those of one threshold at a time.
+    Memory holds the embeddings of one threshold at a time; a temporary file beside the features holds them all.
 
     Args:
         features: a features file.
@@ -51,7 +51,7 @@ def sweep(
         pool, engine: as in `vidface.embeddings.cluster.cluster`.
 
     Returns:
-        ``rows``, a score object a threshold of clustering, with that ``threshold`` and ``kept``, the share of frames
+        ``rows``, a score object per threshold of clustering, with that ``threshold`` and ``kept``, the share of frames
         that stayed, but without ``per_identity`` and a ``threshold`` of its own; ``best``, protocol measure ->
         threshold; ``warnings``, those of all rows; ``inputs``.
 
@@ -144,13 +144,12 @@ def _warnings(table: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _columns(table: Sequence[Mapping[str, Any]]) -> list[list[Measure]]:
-    """The measures of all rows, a list a measure."""
     measures = load(table[0]["protocol"]).measures
     return [list(column) for column in zip(*map(measures, table), strict=True)]
 
 
 def sweep_table(sweep: Mapping[str, Any]) -> str:
-    """A sweep as the paper's table 5: a row a threshold; the best of each column has a star, unless all are equal."""
+    """A sweep as the paper's table 5, one row per threshold; the best of each column has a star, unless all tie."""
     rows = sweep["rows"]
     thresholds = [row["threshold"] for row in rows]
     table = [["threshold", *thresholds]]

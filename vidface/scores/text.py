@@ -23,12 +23,12 @@ def columns(rows: Sequence[Sequence[str]], beside: Sequence[str] = ()) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four places; - where there is none."""
+    """Four places; - for None."""
     return "-" if value is None else f"{value:.4f}"
 
 
 def rate(value: float | None) -> str:
-    """Three digits, however small; - where there is none."""
+    """Three digits, however small; - for None."""
     return "-" if value is None else f"{value:.3g}"
 
 
@@ -52,12 +52,12 @@ def too_few(rate: str, targets: Sequence[str], count: int, things: str) -> list[
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """Both ends; - where there is none."""
+    """Both ends; - for None."""
     return "-" if bounds is None else f"{bounds[0]:.4f} .. {bounds[1]:.4f}"
 
 
 def tpr_label(target: str, rule: str = DEFAULT_RULE) -> str:
-    """``TPR at FPR 1e-4``; with the rule where it is not the usual one."""
+    """``TPR at FPR 1e-4``; with the rule unless it is the default."""
     return f"TPR at FPR {target}" + ("" if rule == DEFAULT_RULE else f" ({rule})")
 
 

@@ -28,16 +28,6 @@ from vidface.files.atomic import sha256_file, write_atomic
 from vidface.training.data import MEAN, STD
 from vidface.training.recipe import TrainingRecipe
 
-__all__ = [
-    "Start",
-    "first_classifier",
-    "load_checkpoint",
-    "of_checkpoint",
-    "part_of",
-    "read_start",
-    "save_checkpoint",
-]
-
 STATE = "vidface"
 
 

@@ -23,8 +23,6 @@ from vidface.frames.folder import decode_image
 from vidface.training.datasets.images import ImageSet
 from vidface.training.recipe import Augmentation
 
-__all__ = ["MEAN", "STD", "Batches", "augment", "loader", "normalised", "read_face"]
-
 MEAN, STD = 127.5, 128.0  # of pixels 0..255, as the challenge has it
 Fault = tuple[str, str]
 Pixels = NDArray[np.uint8]

@@ -20,8 +20,6 @@ from torch import Tensor
 
 from vidface.errors import UsageError
 
-__all__ = ["World", "broadcast", "gathered_rows", "joined", "shares"]
-
 T = TypeVar("T")
 
 

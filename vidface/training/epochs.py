@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from vidface.errors import UsageError
 from vidface.training.recipe import Plateau, Stage
 
-__all__ = ["epoch_batches", "epoch_steps", "plateau_drops", "rate"]
-
 
 def epoch_steps(labels: NDArray[np.int64], batch_size: int, images_per_identity: int | None) -> int:
     """How many batches an epoch has; the arguments are those of `epoch_batches`.

@@ -46,8 +46,6 @@ from vidface.training.outputs import MetricsFile
 from vidface.training.recipe import Stage, TrainingRecipe
 from vidface.training.validation import Faces, measure
 
-__all__ = ["BEST", "LAST", "Setting", "train_stage"]
-
 BEST, LAST = "best_checkpoint.safetensors", "last_checkpoint.safetensors"
 _LOG_STEPS = 20  # batches between two lines of metrics
 

@@ -14,8 +14,6 @@ from torch.nn import functional
 
 from vidface.training.losses.precision import full_precision
 
-__all__ = ["semi_hard_triplets", "triplet_loss"]
-
 
 @torch.no_grad()
 def semi_hard_triplets(similarity: Tensor, labels: Tensor, margin: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,8 +15,6 @@ from vidface.files.atomic import atomic_path, write_atomic
 from vidface.scores.metrics.fpr_rules import DEFAULT_RULE, FPR_RULE_TEXT
 from vidface.scores.text import columns, rule_line
 
-__all__ = ["METRICS", "MetricsFile", "draw_curves", "in_words", "markdown", "read_metrics", "stage_table"]
-
 METRICS = "metrics.jsonl"
 
 

@@ -12,8 +12,6 @@ from vidface.errors import UsageError
 from vidface.training.datasets.images import ImageSet, cut_long_tail, select
 from vidface.training.recipe import People
 
-__all__ = ["Divided", "divide"]
-
 
 @dataclass(frozen=True)
 class Divided:

@@ -18,8 +18,6 @@ from vidface.errors import ModelError, UsageError
 from vidface.files.toml import listed, read_told
 from vidface.training.losses.objective import Above, AtLeastZero, Objective
 
-__all__ = ["Augmentation", "Plateau", "Stage", "TrainingRecipe", "read_training_recipe"]
-
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Below1 = Annotated[float, Field(ge=0, lt=1)]
 

@@ -43,8 +43,6 @@ from vidface.training.people import Divided, divide
 from vidface.training.recipe import TrainingRecipe, read_training_recipe
 from vidface.training.validation import FPR_TARGET, Faces, held_out, measure, open_sets
 
-__all__ = ["train"]
-
 Say = Callable[[str], object]
 
 

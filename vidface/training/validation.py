@@ -18,8 +18,6 @@ from vidface.training.data import MEAN, STD, normalised, read_face
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.pairs import open_pairs
 
-__all__ = ["FPR_TARGET", "Faces", "held_out", "measure", "open_sets"]
-
 FPR_TARGET = "1e-3"
 _MAX_PAIRS = 6_000  # of balanced pairs, as LFW has
 _MAX_IMAGES = 10_000  # held out: all their pairs are listed once, 50 million

@@ -25,8 +25,6 @@ from vidface.scores.protocols.pairs import FOLDS, TARGETS
 from vidface.scores.text import too_few
 from vidface.training.datasets.pairs import PairSet, is_bin, open_pairs
 
-__all__ = ["ImageFault", "definition", "open_all", "squared_distances", "verify"]
-
 
 class ImageFault(TypedDict):
     """An image that could not be used."""

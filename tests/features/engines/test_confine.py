@@ -1,6 +1,6 @@
-"""What a decoding process may not do, tried in a real one: a ``sitecustomize.py`` has its reader try, and tell.
+"""What a decoding process may not do, tried by its reader, from a ``sitecustomize.py``, in a real one.
 
-It tells in the only way that is left to it, by the words of an error, which become the detail of a fault.
+It can only tell by the words of an error, which become the detail of a fault.
 """
 
 from __future__ import annotations

@@ -53,7 +53,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """The engine's name among the parameters."""
     return str(request.node.callspec.params["engine"])
 
 

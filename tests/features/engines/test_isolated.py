@@ -1,7 +1,7 @@
-"""Decoding processes: what they give is what reading here gives, and none is lost, left over or used where it is dead.
+"""Decoding processes: what they give is what reading here gives, and none is lost, left over or used when it is dead.
 
-Most tests have a stand-in do the decoding, which starts in a moment and acts on a video's name: Python imports it as
-``sitecustomize`` when a decoding process starts. How the real one fails is tested in tests/faults/test_decoders.py.
+Most tests use a stand-in for the decoder that starts in a moment and acts on a video's name, a ``sitecustomize`` of the
+process. How the real one fails is tested in tests/faults/test_decoders.py.
 """
 
 from __future__ import annotations
@@ -159,7 +159,6 @@ _others: set[int] = set()  # what was running before a test, such as the Ray of 
 
 
 def children() -> list[int]:
-    """The processes that a test has started and not waited for."""
     found = []
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):  # a thread that has just ended

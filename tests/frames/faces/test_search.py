@@ -26,8 +26,7 @@ SURER = 0.9
 class Network:
     """Finds the bright block of a dark picture, a face of 4:5, by nine candidates whose errors cancel out.
 
-    Attributes:
-        shapes: of the pictures that it was given.
+    ``shapes``: of the pictures that it was given.
     """
 
     def __init__(self) -> None:

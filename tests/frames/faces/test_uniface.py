@@ -1,7 +1,7 @@
-"""Detectors of uniface: with the package itself where it is installed, else with a stand-in of the same interface.
+"""Detectors of uniface: with the package itself if it is installed, else with a stand-in of the same interface.
 
-The network is made here: it sees a face where the picture is red, so the order of colours and the way back to pixels
-of the frame can be told. No real weights are needed, and none may ever be fetched.
+The network made here sees a face where the picture is red, so colour order and the way back to pixels show. No real
+weights are needed, and none may be fetched.
 """
 
 from __future__ import annotations
@@ -103,10 +103,7 @@ def uniface(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
-    """The interface of SCRFD for 640x640: scores, boxes and points at strides 8, 16 and 32, two anchors a cell.
-
-    Scores are the redness of cells of 32 pixels; everything else says nothing.
-    """
+    """SCRFD for 640x640: scores, boxes and points at strides 8, 16, 32, two anchors per cell; only redness counts."""
     nodes, outputs, constants = [], [], []
 
     def constant(name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:

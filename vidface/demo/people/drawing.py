@@ -1,7 +1,7 @@
 """Pictures of drawn people: the same person under any pose, light and expression, 112x112 RGB.
 
-Shapes are painted three times as large and reduced, which smooths their edges; light and soft shadows are
-laid over the reduced picture. Everything follows from integers: the same call gives the same picture.
+Shapes are painted three times as large and reduced, which smooths edges; light and soft shadows are laid over that.
+Everything follows from integers: the same call gives the same picture.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ _BIG = SIZE * _OVER
 
 
 def draw_person(person: int, view: int, *, seed: int, scene: int | None = None) -> Frame:
-    """Draw picture number ``view`` of the person with this number in the population ``seed``: uint8 [112, 112, 3], RGB.
+    """Draw picture ``view`` of a person of the population ``seed``, uint8 [112, 112, 3] RGB.
 
-    Pictures with the same ``scene`` share the light, the clothes and the background, as the frames of one video do;
-    every view has a scene of its own if none is given.
+    Pictures with the same ``scene``, by default one per view, share light, clothes and background, as a video's frames.
     """
     rng = np.random.default_rng([seed, person, view, 1])
     setting = np.random.default_rng([seed, person, view, 2] if scene is None else [seed, person, scene, 3])
@@ -83,7 +82,6 @@ def _face(rng: np.random.Generator) -> SimpleNamespace:
 
 
 def _scene(setting: np.random.Generator, rng: np.random.Generator) -> SimpleNamespace:
-    """Light, clothes, background and the quality of the camera."""
     wobble = rng.normal(0, 1, 4).tolist()
     side, height = setting.uniform(-1.3, 1.3), setting.uniform(-1.1, 0.25)
     light = np.array([side + 0.25 * wobble[0], height + 0.15 * wobble[1], 0.9])

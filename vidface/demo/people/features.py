@@ -9,14 +9,9 @@ import numpy as np
 from vidface.demo.people.head import Brush, Head, Ink, Points, both_sides, ink, mirror, oval, smooth
 from vidface.demo.people.people import Person
 
-__all__ = ["paint_face"]
-
 
 def paint_face(brush: Brush, who: Person, head: Head, face: SimpleNamespace, light: float) -> None:
-    """Everything that lies flat on the face; the caller cuts it off at the head's outline.
-
-    ``face`` is the expression: shares of the most that a face can do, or of its resting shape.
-    """
+    """Paint what lies flat on the face, uncut at the head's outline; ``face``: shares of each expression's most."""
     for x, y in who.freckles:
         brush.skin(oval(x, y, 0.022, 0.022, 6), ink(who.skin, 0.72, 0.8))
     for x, y, radius in who.moles:
@@ -163,7 +158,7 @@ def _mouth(brush: Brush, who: Person, face: SimpleNamespace) -> None:
     upper, lower = who.lip_upper * (1 - 0.2 * max(0.0, face.smile)), who.lip_lower
 
     def across(share: float, side: float, middle: float) -> Points:
-        """Five points from corner to corner; from right to left where ``share`` is negative."""
+        """Five points from corner to corner; from right to left if ``share`` is negative."""
         x = np.copysign(wide, share) * np.array([-1.0, -abs(share), 0.0, abs(share), 1.0])
         return np.column_stack([x, [corner, side, middle, side, corner]])
 

@@ -7,8 +7,6 @@ import numpy as np
 from vidface.demo.people.head import Brush, Head, Points, both_sides, ink, oval, smooth
 from vidface.demo.people.people import Colour, Person
 
-__all__ = ["paint_back", "paint_front"]
-
 _LOOSE = ("bob", "long")
 _THICKNESS = {
     "buzz": (0.02, 0.03),

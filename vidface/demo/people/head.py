@@ -1,8 +1,8 @@
 """The shape of a drawn head, where its points fall in the picture, and the brush that puts shapes there.
 
-Every horizontal cut through the head is an ellipse, so the turned head has an exact outline and the features
-on its front move against it as they do on a real one (parallax). Weak perspective, then the similarity
-transform that brings eyes, nose and mouth corners to the usual five-point target of 112x112 face crops.
+Every horizontal cut through the head is an ellipse, so the turned head has an exact outline and the features on its
+front move against it as on a real one (parallax). Weak perspective, then the similarity transform that brings eyes,
+nose and mouth corners to the usual five-point target of 112x112 face crops.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vidface.demo.people.people import Colour, Person
-
-__all__ = ["SIZE", "Brush", "Head", "Ink", "Points", "both_sides", "ink", "mirror", "oval", "smooth"]
 
 SIZE = 112
 """Side of a drawn frame in pixels."""
@@ -57,9 +55,9 @@ def smooth(points: Points, steps: int = 5, *, closed: bool = True) -> Points:
 
 
 class Head:
-    """One person's head in one pose: from head units to pixels of a picture ``size`` pixels wide.
+    """A head in one pose: from head units to pixels of a picture ``size`` pixels wide.
 
-    The pose is how the head is held (radians) and what the alignment leaves over (pixels, radians, a factor).
+    The pose (radians), and what the alignment leaves over (pixels, radians, a factor).
     """
 
     def __init__(self, person: Person, pose: SimpleNamespace, size: int) -> None:
@@ -124,10 +122,7 @@ class Head:
         return np.column_stack([share[:, 0] * np.interp(share[:, 1], self.y, self.width), share[:, 1]])
 
     def outline(self, *, grow_x: float = 0.0, grow_y: float = 0.0, bottom: float = 9.0) -> Points:
-        """Pixels of the outline above ``bottom``, from the left over the crown to the right.
-
-        ``grow_x`` and ``grow_y`` widen it by a share of the width and of the height.
-        """
+        """Pixels of the outline above ``bottom``, left to right, widened by shares of the width and of the height."""
         inside = self.y <= bottom
         y, width, axis, radius = self.y[inside], self.width[inside], self.axis[inside], self.radius[inside]
         half = np.hypot(width * self._yaw[0], radius * self._yaw[1]) * (1 + grow_x)
@@ -170,9 +165,9 @@ def _similarity(source: Points, target: Points) -> tuple[Points, Points]:
 
 
 class Brush:
-    """Shapes on one picture: listed one by one, then placed together (which is faster) and painted in order.
+    """Shapes listed one by one, then placed on a picture together (which is faster) and painted in order.
 
-    ``width`` in head units makes an open line of the points, else they are a filled polygon.
+    With ``width``, in head units, the points make an open line, else a filled polygon.
     """
 
     def __init__(self, picture: Image.Image, head: Head) -> None:
@@ -196,7 +191,6 @@ class Brush:
         self._listed.append((block, skin, colour, width))
 
     def finish(self) -> None:
-        """Paint what was listed."""
         if not self._listed:
             return
         blocks, on_skin, colours, widths = zip(*self._listed, strict=True)
@@ -210,7 +204,6 @@ class Brush:
         self._listed = []
 
     def pixels(self, points: Points, colour: Ink, width: float | None = None) -> None:
-        """Paint pixels [N, 2] at once."""
         self._paint(points.ravel().tolist(), colour, width)
 
     def _paint(self, flat: list[float], colour: Ink, width: float | None) -> None:

@@ -8,8 +8,6 @@ from PIL import Image, ImageDraw, ImageFilter
 from vidface.demo.people.drawing import Frame
 from vidface.demo.people.head import SIZE, Points, smooth
 
-__all__ = ["draw_thing", "occlude"]
-
 
 def draw_thing(index: int, *, seed: int) -> Frame:
     """Draw an object, a scene or a texture: uint8 [112, 112, 3] that no face is in."""
@@ -26,11 +24,7 @@ def draw_thing(index: int, *, seed: int) -> Frame:
 
 
 def occlude(frame: Frame, index: int, *, seed: int) -> Frame:
-    """Cover most of a face with a hand, a cloth, a board or a blurred object close to the camera.
-
-    ``frame`` is uint8 [112, 112, 3], drawn or photographed, and is not changed; the same ``index`` and ``seed`` cover
-    the same way.
-    """
+    """Cover most of a face, uint8 [112, 112, 3], in a copy; ``index`` and ``seed`` choose how (hand, cloth ...)."""
     rng = np.random.default_rng([seed, index, 5])
     picture = Image.fromarray(frame)
     layer = Image.new("RGBA", (2 * SIZE, 2 * SIZE))
@@ -55,7 +49,6 @@ def _any_colour(rng: np.random.Generator, alpha: int = 255) -> tuple[int, int, i
 
 
 def _blob(rng: np.random.Generator, x: float, y: float, radius: float, wild: float = 0.3) -> list[float]:
-    """Flat pixels of a smooth closed shape."""
     angle = np.arange(8) * (np.pi / 4) + rng.uniform(0, np.pi)
     reach = radius * rng.uniform(1 - wild, 1 + wild, 8)
     return _flat(smooth(np.stack([x + reach * np.cos(angle), y + reach * np.sin(angle)], axis=1)))
@@ -90,7 +83,6 @@ def _blocks(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _blobs(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """Fruit, leaves, stones."""
     for _ in range(int(rng.integers(3, 16))):
         x, y, radius = rng.uniform((0, 0, 12), (224, 224, 70)).tolist()
         colour = _any_colour(rng)
@@ -112,7 +104,6 @@ def _landscape(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _hand(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """A palm with fingers before the face."""
     share = rng.uniform(0, 1)
     red, green, blue = (np.array((95, 62, 46)) + share * np.array((140, 130, 124))).astype(int).tolist()
     tone, edge = (red, green, blue), (int(0.7 * red), int(0.7 * green), int(0.7 * blue))
@@ -131,7 +122,6 @@ def _hand(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _cloth(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """A scarf or a veil that leaves a narrow band free."""
     colour, fold = _any_colour(rng), _any_colour(rng)
     low = float(rng.uniform(75, 95))
     gap = float(rng.uniform(14, 34))
@@ -156,7 +146,6 @@ def _board(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _near_object(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """Something big close to the lens."""
     x, y = rng.uniform((85, 85), (140, 145)).tolist()
     red, green, blue, _ = _any_colour(rng)
     draw.polygon(_blob(rng, x, y, 98, 0.15), (red, green, blue))

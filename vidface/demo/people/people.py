@@ -1,7 +1,7 @@
 """A drawn person: the numbers that stay the same in every picture of him.
 
-Lengths are in head units: the origin is the centre of the head, one unit is about half its width, x points to
-the right of the picture, y down and z to the viewer.
+Lengths are in head units, about half the head's width, from its centre; x to the right of the picture, y down, z to
+the viewer.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = ["HAIR_STYLES", "Colour", "Person", "make_person"]
 
 Colour = tuple[float, float, float]
 

@@ -22,8 +22,6 @@ import struct
 import sys
 from pathlib import Path
 
-__all__ = ["OPEN_FILES", "confine", "measures"]
-
 OPEN_FILES = 64  # a decoder has 4 and its video; the rest is for modules that are imported late
 
 # From <sys/prctl.h>, <linux/landlock.h>, <linux/seccomp.h>, <linux/audit.h> and <linux/bpf_common.h>. The calls of

@@ -30,8 +30,6 @@ from vidface.manifest.manifest import Manifest
 from vidface.manifest.rows import show
 from vidface.runtime import progress
 
-__all__ = ["FeaturesResult", "from_arrays", "from_iqiyi"]
-
 STAGE = "features"
 NOT_LISTED = "not-in-manifest"  # the kind of fault of a video that the manifest does not have
 SHARD_ROWS = 16_384  # rows moved at a time: 34 MB at 512 x float32; a longer video is moved whole

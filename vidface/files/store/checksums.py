@@ -27,8 +27,6 @@ from vidface.files.hdf5 import SCHEMA_VERSION, attributes_of, open_file, read_te
 from vidface.files.store.features import row_blocks
 from vidface.files.store.schema import COPY_ROWS, FACE_DATASETS
 
-__all__ = ["content_of", "rest_of", "sum_of_rows", "verify", "verify_file", "write_attributes"]
-
 # What `content_sha256` is of, beside the names.
 _CONTENT = {"features": ("features", *FACE_DATASETS, "offsets"), "embeddings": ("embeddings",)}
 _REST, _SUM = "rest_sha256", "rows_sum"

@@ -14,8 +14,6 @@ import numpy.typing as npt
 from vidface.errors import UsageError
 from vidface.frames.frame import Pixels
 
-__all__ = ["TEMPLATE", "align_faces", "similarities", "template", "warp"]
-
 Array = npt.NDArray[np.float64]
 
 # (x, y) in a picture of 112x112: image-left eye, image-right eye, nose, image-left and image-right mouth corner. The

@@ -11,8 +11,6 @@ from vidface.frames.faces.faces import Detect, Faces
 from vidface.frames.faces.weights import Weights, find_weights, weights_folder, weights_of_user
 from vidface.frames.frame import Pixels
 
-__all__ = ["Detector", "detector_weights", "open_detector"]
-
 
 @dataclass(frozen=True)
 class Detector:

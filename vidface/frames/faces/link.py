@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from vidface.errors import UsageError
 
-__all__ = ["LINK_THRESHOLD", "MOST_JOINED", "face_weights", "link_tracks"]
-
 # For MobileFaceNet, chosen on virtual videos of LFW; another network may want another one.
 LINK_THRESHOLD = 0.45
 

@@ -12,8 +12,6 @@ from vidface.files.faces import FILTERED
 from vidface.frames.faces.align import opencv
 from vidface.frames.frame import Pixels
 
-__all__ = ["filter_faces", "head_yaw", "sharpness"]
-
 Float = npt.NDArray[np.float32]
 
 _SIDE = 112  # pixels; faces of other sizes are measured at this one

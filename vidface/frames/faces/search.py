@@ -16,8 +16,6 @@ import numpy.typing as npt
 from vidface.frames.faces.align import opencv, warp
 from vidface.frames.frame import Pixels
 
-__all__ = ["DOUBTFUL", "LONGEST_SIDE", "Candidates", "Rows", "search_faces"]
-
 # float64 [n, 15]: x, y, width and height of a box, five points (x, y), a score above 0. All are finite.
 Rows = npt.NDArray[np.float64]
 

@@ -35,8 +35,6 @@ from vidface.manifest.sources.template_lists import (
 )
 from vidface.runtime import cpu_count, map_ordered, progress
 
-__all__ = ["make_manifest"]
-
 SIDE = 112
 MADE_FROM = "alignment.json"  # in the folder of aligned faces
 _PNG_END = b"IEND\xaeB`\x82"

@@ -1,8 +1,4 @@
-"""A comparison as files: one page with overlaid curves, the same as Markdown, and the data of all of it as CSV.
-
-The page is one file that fetches nothing (`vidface.report.drawing.html`); figures and CSV files lie beside it and are
-linked.
-"""
+"""A comparison as files: one page with overlaid curves that fetches nothing, the same as Markdown, all data as CSV."""
 
 from __future__ import annotations
 
@@ -37,11 +33,7 @@ EARLIER = [
 
 
 def check_output(folder: Path) -> None:
-    """Look at what can be known before hours of work.
-
-    Raises:
-        UsageError: another page stands in the folder, or jinja2 or matplotlib is not installed.
-    """
+    """Raise UsageError, before hours of work, if another page is in the folder, or jinja2 or matplotlib is missing."""
     environment()
     with new_figure():
         pass
@@ -50,16 +42,10 @@ def check_output(folder: Path) -> None:
 
 
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:
-    """Write ``index.html``, ``compare.md``, ``data/*.csv`` and ``figures/*``.
+    """Write ``index.html`` (last; its path comes first), ``compare.md``, ``data/*.csv`` and ``figures/*``.
 
-    What an earlier comparison left in the same folder is replaced, or gone where this one has no such part.
-
-    Returns:
-        The paths, ``index.html`` first; it is written last.
-
-    Raises:
-        UsageError: as `check_output` raises, or another run writes this comparison now.
-        StoreError: something cannot be written.
+    Whatever an earlier comparison left is replaced or removed. UsageError as `check_output` raises, or if another run
+    writes this comparison; StoreError if something cannot be written.
     """
     check_output(folder)
     tables, drawings = {table.name: table for table in _tables(found)}, list(_drawings(found))
@@ -101,7 +87,7 @@ def _named(values: dict[str, Any], text: Callable[[Any], str]) -> list[tuple[str
 
 
 def _rows(found: Comparison, measure: Measure) -> list[dict[str, Any]]:
-    """A measure on the page, a row a run."""
+    """A measure on the page, one row per run."""
     rows = []
     for run, value, gain, beside in zip(found.runs, *measure[1:], strict=True):
         number, interval = value_texts(value)
@@ -201,7 +187,6 @@ def _drawings(found: Comparison) -> Iterator[Drawing]:
 
 
 def _curves(found: Comparison) -> list[tuple[str, Curves]]:
-    """The curves of the runs that have embeddings."""
     if found.edges is None:
         return []
     values = {measure.name: measure.values for measure in found.measures}

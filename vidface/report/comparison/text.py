@@ -1,7 +1,4 @@
-"""A comparison as text: for a terminal, as Markdown, and as JSON for scripts.
-
-Names and attributes come from files and folders: each form escapes what it would obey.
-"""
+"""A comparison for a terminal, as Markdown, and as JSON; each form escapes names and attributes, which are foreign."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ Escape = Callable[[str], str]
 
 
 def text(found: Comparison) -> str:
-    """The comparison for a terminal: what differs, the table with a verdict a line, warnings, how it was done."""
+    """The comparison for a terminal: what differs, the table with one verdict per line, warnings, how it was done."""
     rows = _table_rows(found, printable)
     verdicts = [row.pop() for row in rows]
     lines = [
@@ -37,7 +34,6 @@ def text(found: Comparison) -> str:
 
 
 def markdown(found: Comparison) -> str:
-    """The comparison as a Markdown document."""
     base = escape_markdown(found.runs[0].name)
     others = ", ".join(escape_markdown(run.name) for run in found.runs[1:])
     parts = [
@@ -61,7 +57,7 @@ def _table_rows(found: Comparison, escape: Escape) -> list[list[str]]:
 
 
 def _made_with_rows(found: Comparison, escape: Escape) -> list[list[str]]:
-    """The head, then a row for everything that the runs were not all made with alike."""
+    """The head, then a row for everything in which the runs were made differently."""
     rows = [["made with", *(run.name for run in found.runs)]]
     rows += [[name, *map(made_with_text, values)] for name, values in found.differs.items()]
     if not found.differs:
@@ -167,7 +163,7 @@ def value_texts(value: Value | None) -> tuple[str, str]:
 
 
 def made_with_text(value: Any) -> str:
-    """An attribute, short; what is not known is a question mark."""
+    """An attribute, short; a question mark if unknown."""
     return "?" if value is None else short(value)
 
 

@@ -84,10 +84,9 @@ def histogram_figure(histogram: Histogram) -> Drawing:
 
 
 def map_figure(points: Map) -> Drawing:
-    """The embeddings in the plane: a thin line from each video to the middle of its person's.
+    """The embeddings in the plane: a thin line from each video to the middle of its person's, as colours repeat.
 
-    The lines tell who belongs together, so colours and marks, which repeat, need not. Up to `VECTOR_POINTS` each point
-    says who it is under the pointer; up to `MAP_POINTS` are drawn at all.
+    At most `MAP_POINTS` are drawn; up to `VECTOR_POINTS`, each says who it is under the pointer.
     """
     from matplotlib.collections import LineCollection
 
@@ -204,7 +203,6 @@ def _sweep_words(sweep: Sweep, chosen: int | None) -> str:
 
 
 def _joined(histogram: Histogram) -> tuple[Array, Counts, Counts]:
-    """Neighbouring bins added up, so that at most `BARS` remain of those that are used."""
     used = np.flatnonzero(histogram.same + histogram.different)
     first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, len(histogram.same))
     width = -(-(last - first) // BARS)
@@ -228,7 +226,6 @@ def _close_together(thresholds: dict[str, float], gap: float) -> list[tuple[floa
 
 
 def _powers(top: float) -> tuple[list[float], list[str]]:
-    """Ticks of a log axis of counts, at most seven."""
     last = max(int(np.log10(top)), 0)
     every = -(-(last + 1) // 7)
     powers = range(0, last + 1, every)

@@ -1,8 +1,8 @@
 """Curves of one run or of several over one another: ROC, DET, CMC; the DET curve of open-set identification.
 
-Curves are drawn as the steps that they are, at most `LIMIT` of them: those that are left out lie within a three
-hundredth of the axes of their neighbours, which is a pixel. The points at the targets are exact, whatever the steps
-are. Martin et al., The DET Curve in Assessment of Detection Task Performance, Eurospeech 1997.
+Curves are drawn as steps, at most `LIMIT` of them: those left out lie within a three hundredth of the axes, about a
+pixel, of their neighbours. The points at the targets are exact. Martin et al., The DET Curve in Assessment of
+Detection Task Performance, Eurospeech 1997.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def roc_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
 
 
 def det_figure(runs: Sequence[tuple[str, Curves]]) -> Drawing:
-    """FNMR (1 - TPR) over FPR, both on normal deviate axes; dotted where both are equal."""
+    """FNMR (1 - TPR) over FPR, both on normal deviate axes; dotted where the two are equal."""
     left = min(_left_end(curves) for _, curves in runs)
     floor = max(min(1 / max(curves.genuine_pairs, 1) for _, curves in runs), 1e-6)
     low = max(tick for tick in _DEVIATE_TICKS[:8] if tick <= floor)
@@ -138,16 +138,9 @@ def cmc_figure(runs: Sequence[tuple[str, Cmc]]) -> Drawing:
 
 
 def write_open_set_curve(path: Path, curve: Det | None, scores: Mapping[str, Any]) -> None:
-    """Write the DET curve of open-set identification in the form that the suffix says.
+    """Write the DET curve of the result ``scores``: every point as ``.csv``, a figure as ``.svg`` or ``.png``.
 
-    Args:
-        path: ``.csv`` for every point, ``.svg`` or ``.png`` for a figure.
-        curve: from `vidface.scores.protocols.open_set`.
-        scores: the result that it belongs to.
-
-    Raises:
-        UsageError: there is no curve, or matplotlib is not installed.
-        StoreError: the file cannot be written.
+    UsageError without a curve or matplotlib; StoreError if the file cannot be written.
     """
     if curve is None:
         counts = scores["counts"]
@@ -208,10 +201,7 @@ def open_set_figure(curve: Det, scores: Mapping[str, Any]) -> Drawing:
 
 
 def thinned(x: Array, y: Array) -> npt.NDArray[np.int64]:
-    """Rows of at most `LIMIT` points of a curve, evenly along its way, the first and the last among them; rising.
-
-    ``x`` and ``y``, float64 [P], are finite and in the units of the axes that they are drawn on.
-    """
+    """Ascending rows of at most `LIMIT` points, evenly along a finite curve in axis units, with the first and last."""
     if len(x) <= LIMIT:
         return np.arange(len(x))
     steps = sum(np.abs(np.diff(values)) / (np.ptp(values) or 1.0) for values in (x, y))
@@ -233,7 +223,7 @@ def _left_end(curves: Curves) -> float:
 
 
 def _rate_axis(axes: Any, label: str, lowest: float) -> None:
-    """Rates upwards, from 0.9, 0.5 or 0, as high as the lowest one allows; a label says where it is not 0."""
+    """Rates upwards from 0.9, 0.5 or 0, as high as the lowest one allows; a label says so if it is not 0."""
     bottom = 0.0 if lowest < 0.5 else 0.5 if lowest < 0.9 else 0.9
     axes.set_ylim(bottom, 1.0 + 0.02 * (1 - bottom))
     axes.set_ylabel(label + (f", from {bottom}" if bottom else ""))

@@ -1,9 +1,8 @@
 """From a matplotlib figure to three forms of it: SVG in a page's colours, SVG as a file, PNG.
 
-Figures are drawn in the colours of `COLOURS` and no others. As a file they keep these, on white. In a page each becomes
-the CSS variable of its name (`templates/style.css`), so that dark mode and print choose their own, and letters are text
-in the page's font. Nothing depends on the time, the machine's matplotlib settings or what was drawn before: the same
-figure gives the same bytes.
+Figures use only the colours of `COLOURS`. Files keep these, on white; in a page each becomes the CSS variable of its
+name (`templates/style.css`), so that dark mode and print choose their own, and letters are text in the page's font.
+The same figure gives the same bytes, whatever the time, the matplotlib settings or what was drawn before.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ MAP_COLOURS = [
     *("#2f7fd6", "#c07a10", "#0f9c7c", "#b06be0", "#d6568f"),
     *("#7c8594", "#5f8f1f", "#d2603a", "#6f74e0", "#1295b5"),
 ]
-SIZE = (5.4, 3.7)  # inches; letters of 10 points stay readable where a page shows it 370 pixels wide
+SIZE = (5.4, 3.7)  # inches; letters of 10 points stay readable if a page shows it 370 pixels wide
 DPI = 200
 LABEL_LIMIT = 40
 
@@ -95,11 +94,7 @@ class Drawing(NamedTuple):
 
 @contextlib.contextmanager
 def new_figure(size: tuple[float, float] = SIZE) -> Iterator[Any]:
-    """An empty figure, with matplotlib set for everything that is done to it within the block.
-
-    Raises:
-        UsageError: matplotlib is not installed.
-    """
+    """An empty figure, with matplotlib set up within the block; UsageError if matplotlib is not installed."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -114,10 +109,7 @@ def new_figure(size: tuple[float, float] = SIZE) -> Iterator[Any]:
 def drawn(
     figure: Any, name: str, title: str, summary: str, titles: Mapping[str, Sequence[str]] | None = None
 ) -> Drawing:
-    """Draw a figure in its three forms, within the block of `new_figure` and in the colours above.
-
-    ``titles``: ``gid`` of a group of marks -> a text for each, which browsers show under the pointer.
-    """
+    """Draw a figure in its three forms, within `new_figure`; ``titles``: ``gid`` -> tooltips of its group of marks."""
     with warnings.catch_warnings():
         # A page's own font has letters that DejaVu lacks; only the PNG shows a box in their place.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)

@@ -1,10 +1,8 @@
-"""A page on the disk, with its figures as files and its data as CSV files that a spreadsheet cannot be made to run.
+"""A page on disk: ``index.html``, ``figures/NAME.svg`` and ``.png``, ``data/NAME.csv``.
 
-    folder/index.html, folder/figures/NAME.svg and .png, folder/data/NAME.csv
-
-Spreadsheets take a cell that begins with ``= + - @``, a tab or a line's end for a formula, quoted or not. Such a text
-gets one ``'`` before it, and so does a text that begins with ``'``: take one away and the text is back. Numbers are
-numbers. See OWASP, "CSV Injection".
+Spreadsheets take a cell that begins with ``= + - @``, a tab or a line end for a formula, quoted or not. Such a text,
+and one that begins with ``'``, gets one ``'`` before it: take it away and the text is back. Numbers stay numbers. See
+OWASP, "CSV Injection".
 """
 
 from __future__ import annotations
@@ -39,14 +37,11 @@ def write_page(
     earlier: Sequence[Path],
     texts: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Write a page as ``index.html`` of a folder, its data, its figures and other texts; all paths, the page first.
+    """Write a page with its data, figures and other texts into a folder; returns all paths, ``index.html`` first.
 
-    The page goes first and comes last: it never stands beside the data of another one. ``earlier`` are paths within the
-    folder that an earlier page may have left there and this one may not have.
-
-    Raises:
-        StoreError: the folder or a file cannot be written.
-        UsageError: another run writes this page now.
+    The old page is removed first and the new one written last: a page never stands beside another one's data. Files in
+    ``earlier`` that this page lacks are removed. StoreError if a file cannot be written, UsageError if another run
+    writes this page.
     """
     index = folder / "index.html"
     with exclusive_folder(folder, "data", "figures"):
@@ -64,7 +59,6 @@ def write_page(
 
 
 def write_drawing(folder: Path, drawing: Drawing) -> list[Path]:
-    """Write ``<name>.svg`` and ``<name>.png``, and return their paths."""
     forms = (("svg", drawing.svg), ("png", drawing.png))
     return [_write(folder / f"{drawing.name}.{suffix}", content) for suffix, content in forms]
 
@@ -76,7 +70,7 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Path:
-    """Write UTF-8 CSV, whole or not at all; floats are written so that they read back to the same bits.
+    """Write UTF-8 CSV, whole or not at all; floats read back to the same bits.
 
     None and NaN become empty cells. Lone surrogates, which broken file names hold, become escapes.
     """

@@ -1,8 +1,7 @@
 """What every page is made with: templates that escape all they are given, numbers and foreign text made readable.
 
-Pages are one file each: styles inside, figures as inline SVG, pictures as data URIs, no script at all. The policy in
-`templates/base.html.j2` makes browsers refuse everything else, so even text that slipped through could run nothing and
-fetch nothing.
+Pages are one file each, with styles, SVG and pictures inside and no script. The policy in `templates/base.html.j2`
+makes browsers refuse everything else, so even text that slipped through could run nothing and fetch nothing.
 """
 
 from __future__ import annotations
@@ -38,11 +37,7 @@ class PageTable(NamedTuple):
 
 
 def environment() -> jinja2.Environment:
-    """The templates' environment: autoescape is on, and a name that was not given is an error.
-
-    Raises:
-        UsageError: jinja2 is not installed.
-    """
+    """The templates' environment: autoescape, undefined names are errors; UsageError if jinja2 is not installed."""
     try:
         import jinja2
     except ImportError:
@@ -65,10 +60,7 @@ def render(template: str, **values: object) -> bytes:
 
 
 def shown(text: str, limit: int = TEXT_LIMIT) -> str:
-    """Foreign text for a page: one line, what steers a reader or a terminal as escapes, long text cut in its middle.
-
-    It is not escaped for HTML yet: templates do that.
-    """
+    """Foreign text in one line, with escapes for what steers a reader or terminal, but not HTML; long text is cut."""
     line = printable(text)
     if len(line) <= limit:
         return line
@@ -77,7 +69,7 @@ def shown(text: str, limit: int = TEXT_LIMIT) -> str:
 
 
 def digits(value: float | None, places: int) -> str:
-    """A measure or a cosine with so many digits, no ``-0.00``; a dash where there is none."""
+    """A measure or a cosine with so many digits, no ``-0.00``; a dash for None."""
     return "–" if value is None or not math.isfinite(value) else f"{round(value, places) + 0.0:.{places}f}"
 
 
@@ -103,7 +95,7 @@ def number(value: Cell) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """``0.901 to 0.955``; one more digit where three would hardly tell the ends apart; empty where there is none."""
+    """``0.901 to 0.955``; one more digit if three would hardly tell the ends apart; empty for None."""
     if low is None or high is None:
         return ""
     digits = 3 if high - low >= 0.005 else 4

@@ -1,8 +1,6 @@
-"""What a report says: numbers, curves, strips and lists, without a word about how they are drawn.
+"""What a report says (numbers, curves, strips, lists), filled by `gather` and drawn by `page`.
 
-`vidface.report.run.gather` fills a `Content` from a run, `vidface.report.run.page` draws it. Texts (ids, identities,
-details of faults) are as they stand in the files and not to be trusted: whoever writes them into a page or a table
-escapes them.
+Texts (ids, identities, details of faults) are as in the files and not trusted: whoever writes them escapes them.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ class Number(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A row a threshold, in the order of the sweep; lists have one entry a threshold."""
+    """One row per threshold, in the order of the sweep; lists have one entry per threshold."""
 
     thresholds: list[str]  # ``none`` or a cosine
     kept: list[float | None]  # share of frames that stayed, 0..1
@@ -54,9 +52,9 @@ class Sweep:
 
 
 class OperatingPoint(NamedTuple):
-    """One exact point of the ROC curve, for an FPR target; None where there are too few impostor pairs.
+    """One exact point of the ROC curve, for an FPR target; None if there are too few impostor pairs.
 
-    ``fpr`` is where it is marked: at the target, but for ``nearest``, which may lie beyond it, at the FPR it has.
+    ``fpr``: where it is marked, at the target; by ``nearest``, which may lie beyond it, at the FPR it has.
     """
 
     target: str
@@ -83,10 +81,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many pairs of the same person, and of different ones, have which cosine.
-
-    Bin b holds edges[b] <= cosine < edges[b+1], the last one its upper end too.
-    """
+    """Pairs of the same person and of different ones by cosine: edges[b] <= cosine < edges[b+1], last bin closed."""
 
     edges: Floats  # [B+1], rising
     same: Counts  # [B]
@@ -103,19 +98,19 @@ class Cmc(NamedTuple):
 
 
 class StripFrame(NamedTuple):
-    """One frame (where faces were detected: one face) of a strip."""
+    """One frame (one face, if faces were detected) of a strip."""
 
     row: int  # its number within the video, from 0
     seconds: float | None
     label: int  # its cluster: 0 is the kept one, the others by falling size
     cosine: float | None  # to the video's embedding; None without features, or if one of the two is zero
-    kept: bool  # in the embedding; where all frames count by weight, with at least an equal share
+    kept: bool  # in the embedding; if all frames count by weight, with at least an equal share
     picture: Pixels | None  # uint8 [size, size, 3]
     track: int | None
 
 
 class Strip(NamedTuple):
-    """The frames of one video in the order of time; where faces were tracked, of one track after the other."""
+    """The frames of one video in the order of time; if faces were tracked, one track after the other."""
 
     video_id: str
     identity: str  # empty for nobody known
@@ -139,8 +134,6 @@ class Ranked(NamedTuple):
 
 
 class Confused(NamedTuple):
-    """An identity with a low AP at 100."""
-
     identity: str
     ap: float
     enrolled: int  # its enrolment videos

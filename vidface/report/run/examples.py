@@ -57,10 +57,9 @@ def choose(
     asked: Sequence[str],
     each: int,
 ) -> list[Choice]:
-    """Up to ``each`` videos of a kind: those asked for, the most changed, the most fragmented, and a random sample.
+    """Up to ``each`` of the videos ``rows`` of a kind: those asked for, most changed, most fragmented, a random sample.
 
-    No video is shown twice; ties go by video id, and the sample does not depend on the order of the file. ``rows`` of
-    the embeddings file are chosen from; ``changed`` is of `cosines_to_plain`.
+    No video is shown twice; ties go by video id, and the sample does not depend on the order of the file.
     """
     ids = np.array(sorted(rows.tolist(), key=found.video_ids.__getitem__), np.int64)
     places = {found.video_ids[place]: place for place in ids.tolist()}
@@ -86,7 +85,7 @@ def choose(
 
 
 def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, identity: str) -> Strip:
-    """The frames of one video in the order of time, where faces were tracked track by track; without pictures."""
+    """The frames of one video in the order of time, track by track if faces were tracked; without pictures."""
     place, why, words = choice
     start, stop = offsets_of(found.frames)[place : place + 2].tolist()
     labels, kept = found.labels[start:stop], found.kept_frames(start, stop)
@@ -119,7 +118,7 @@ def strip_of(choice: Choice, found: Embeddings, info: FeaturesInfo | None, ident
 
 
 def nearest_frame(place: int, found: Embeddings, info: FeaturesInfo) -> int | None:
-    """The kept frame that is nearest to the video's embedding, the earlier of equals; None where nothing is kept."""
+    """The kept frame that is nearest to the video's embedding, the earlier of equals; None if nothing is kept."""
     start, stop = offsets_of(found.frames)[place : place + 2].tolist()
     kept = np.flatnonzero(found.kept_frames(start, stop))
     if not len(kept):
@@ -145,10 +144,9 @@ def confused_people(
     per_identity: Mapping[str, float],
     count: int,
 ) -> list[Confused]:
-    """At most ``count`` identities with the lowest AP, ties by name; those with an AP of 1 are not among them.
+    """At most ``count`` identities with the lowest AP below 1, ties by name; ``embeddings`` in the manifest's order.
 
-    Of each ranking the first answers are listed, up to the last right one, but at least 10 and at most 24.
-    ``embeddings`` are in the manifest's order.
+    The first answers of each ranking are listed, up to the last right one, but at least 10 and at most 24.
     """
     manifest, options = run.manifest, run.options
     worst = sorted((ap, name) for name, ap in per_identity.items() if ap < 1)[:count]
@@ -182,10 +180,7 @@ def confused_people(
 def read_thumbnails(
     manifest: Manifest, info: FeaturesInfo, wanted: Mapping[int, set[int]]
 ) -> tuple[dict[tuple[int, int], Pixels], dict[str, str]]:
-    """Pictures by (place in the features file, row within the video), and why those of a video are missing, by its id.
-
-    Every video is read once.
-    """
+    """Pictures by (place in the features file, row in the video), and by id why some are missing; each video once."""
     found: dict[tuple[int, int], Pixels] = {}
     row_of = {video: row for row, video in enumerate(manifest.video_ids)}
     # Of a set whose videos are elsewhere, no process need be asked.

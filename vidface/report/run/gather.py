@@ -1,7 +1,4 @@
-"""Everything a report says, from the files of a run: read, compared and counted here, drawn elsewhere.
-
-Every list and sample is the same for the same files, whatever the threads.
-"""
+"""Everything a report says, from the files of a run; the same for the same files, whatever the threads."""
 
 from __future__ import annotations
 
@@ -30,8 +27,6 @@ from vidface.scores.score import score
 from vidface.scores.scored import Scored, rows_of, unlisted
 from vidface.scores.sweep import sweep
 
-__all__ = ["gather"]
-
 PAIRS = 24  # strongest impostors and weakest genuine pairs that are listed
 PEOPLE = 12  # of the lowest AP
 STRIPS = 6  # of each kind
@@ -56,16 +51,16 @@ def gather(
 ) -> Content:
     """Fill a report.
 
-    Memory holds the embeddings twice, and some megabytes a core; pairs and features are read in blocks.
+    Memory holds the embeddings twice, and some megabytes per core; pairs and features are read in blocks.
 
     Args:
         run: from `vidface.runs.opened.open_run`.
-        thresholds: sweep these now, where the run has no sweep, or another one is wanted.
-        videos: ids whose frames are to be shown in any case.
-        pictures: whether to read the videos again for small pictures of what is shown.
+        thresholds: sweep these now, if the run has no sweep or another one is wanted.
+        videos: ids whose frames are shown in any case.
+        pictures: whether to read the videos again for small pictures.
 
     Raises:
-        UsageError: an id that is not there, or thresholds without a features file.
+        UsageError: an unknown id, or thresholds without a features file.
         VidfaceError: as the stages raise.
     """
     if thresholds is not None and run.features is None:
@@ -164,7 +159,7 @@ def _open(run: Run) -> _Opened:
 
 
 def _score(opened: _Opened) -> tuple[dict[str, Any], dict[str, list[str]] | None]:
-    """The score object, the stored one where there is one, and the rankings, None where the protocol has none."""
+    """The stored score object, else a new one, and the rankings, None if the protocol has none."""
     run, rankings = opened.run, None
     options, figures = run.options, load(run.options.protocol).figures
     if "rankings" in figures:
@@ -204,7 +199,7 @@ def _pairs(extremes: Extremes, run: Run) -> list[Pair]:
 
 
 def _illustrated(content: Content, opened: _Opened, info: FeaturesInfo) -> Content:
-    """Add pictures: of strips every frame; of other videos the frame that is nearest to their embedding."""
+    """Add pictures: of strips every frame; of other videos the frame nearest to their embedding."""
     manifest = opened.run.manifest
     place = dict(zip(manifest.video_ids, opened.rows.tolist(), strict=True))
     pairs = [*content.impostors, *content.genuine]

@@ -82,7 +82,7 @@ def counts_table(run: Run, found: Embeddings, scores: Mapping[str, Any], faults:
 
 
 def protocol_words(run: Run, scores: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The protocols that gave the numbers, exactly, a paragraph each."""
+    """The protocols that gave the numbers, exactly, one paragraph each."""
     words, definitions, options = [], scores["definitions"], run.options
     if not load(scores["protocol"]).figures:
         return [(name.replace("_", " "), text) for name, text in definitions.items()]
@@ -153,10 +153,7 @@ def _is_alone_at_the_top(values: Sequence[float | None], place: int, smaller_is_
 
 
 def curves_of(found: Distribution, scores: Mapping[str, Any]) -> Curves | None:
-    """ROC and DET over all pairs; None where all pairs are of one kind.
-
-    Edges between which no pair lies add nothing but length, so of these only the ends stay.
-    """
+    """ROC and DET over all pairs, None if all are of one kind; of edges with no pair between, only the ends stay."""
     genuine, impostors = int(found.same.sum()), int(found.different.sum())
     if not genuine or not impostors:
         return None
@@ -180,7 +177,7 @@ def curves_of(found: Distribution, scores: Mapping[str, Any]) -> Curves | None:
 
 
 def histogram_of(found: Distribution, scores: Mapping[str, Any]) -> Histogram | None:
-    """How all pairs are spread, with the thresholds of the FPR targets; None where there are no pairs."""
+    """How all pairs are spread, with the thresholds of the FPR targets; None if there are no pairs."""
     if not found.same.any() and not found.different.any():
         return None
     thresholds = scores["threshold@fpr"] or {}
@@ -241,7 +238,6 @@ def faults_of(run: Run) -> list[Fault]:
 
 
 def fault_tables(faults: list[Fault], found: Embeddings) -> tuple[Table, Table]:
-    """Counts by status and kind, and every fault."""
     of_status = sorted(Counter(found.status).items())
     counts: list[list[Cell]] = [["videos by status", status, count] for status, count in of_status]
     kinds = Counter((str(fault.get("stage", "")), str(fault.get("kind", ""))) for fault in faults)

@@ -1,7 +1,6 @@
-"""One report on the disk: ``index.html``, its figures as files, and the data of all that it shows.
+"""One report on disk: ``index.html``, which may be moved and opened alone, and its figures and data as files.
 
-The page is self-contained: it may be moved and opened alone; its links go to the rest. The same content gives the same
-bytes. Tested also in a real browser: ``tests/end_to_end/test_report_browser.py``.
+The same content gives the same bytes. Tested also in a real browser: ``tests/end_to_end/test_report_browser.py``.
 """
 
 from __future__ import annotations
@@ -41,18 +40,11 @@ EARLIER = [
 
 
 def write_report(content: Content, output: Path) -> list[Path]:
-    """Write a report; what an earlier one left in the same folder is replaced, or gone where this one has no such part.
-
-    Args:
-        content: what it says.
-        output: its folder, made where it is not there.
-
-    Returns:
-        All files, ``index.html`` first; it is written last.
+    """Write a report, replacing an earlier one; returns all files, ``index.html``, written last, first.
 
     Raises:
         StoreError: the folder or a file cannot be written.
-        UsageError: jinja2 or matplotlib is not installed, or another run writes this report now.
+        UsageError: jinja2 or matplotlib is not installed, or another run is writing this report.
     """
     drawings = {drawing.name: drawing for drawing in _drawings(content)}
     html = render(
@@ -93,7 +85,6 @@ def _scale(headline: Sequence[Number]) -> float | None:
 
 
 def _tables(content: Content) -> list[Table]:
-    """The tables of the page that are CSV files as they are."""
     tables = [content.counts, content.made_with, content.fault_counts, content.faults]
     return [*tables, _operating_points(content.curves)] if content.curves else tables
 
@@ -104,7 +95,7 @@ def _page_tables(content: Content) -> dict[str, PageTable]:
 
 
 def _starred(sweep: Sweep) -> PageTable:
-    """A row a threshold; the best of each measure has a star, the chosen threshold its word."""
+    """One row per threshold; the best of each measure has a star, the chosen threshold its word."""
     best: dict[str, float | None] = {}
     for name, values in sweep.measures.items():
         known = {value for value in values if value is not None}

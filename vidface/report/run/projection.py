@@ -1,8 +1,7 @@
-"""Video embeddings in the plane, for the eye: by openTSNE where it is installed, else by principal components.
+"""Video embeddings in the plane, for the eye: by openTSNE if it is installed, else by principal components.
 
 t-SNE keeps neighbours together (van der Maaten and Hinton, Visualizing data using t-SNE, 2008); distances between
-groups mean little. It starts from the principal components and a fixed seed, so the same embeddings give the same map
-on one machine.
+groups mean little. It starts from the principal components and a fixed seed: the same map each time on one machine.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Places = npt.NDArray[np.int64]
 
 
 def map_of(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> Map | None:
-    """The map of the videos that have an embedding, in the manifest's order; None where they are fewer than three."""
+    """The map of the videos that have an embedding, in the manifest's order; None if there are fewer than three."""
     usable = np.flatnonzero(embeddings.any(axis=1))
     if len(usable) < 3:
         return None
@@ -34,9 +33,9 @@ def map_of(embeddings: npt.NDArray[np.float32], manifest: Manifest) -> Map | Non
 
 
 def sampled_videos(usable: Places, manifest: Manifest, most: int) -> tuple[Places, str]:
-    """Places of the videos to show, ascending, and how they were drawn; all of them where they are few enough.
+    """Places of the videos to show, ascending, and how they were drawn; all of them if they are few enough.
 
-    People are drawn with all their videos, those who have two or more first: one point tells nothing of a person.
+    People are drawn with all their videos, those with two or more first: one point tells nothing of a person.
     """
     if len(usable) <= most:
         return usable, ""

@@ -32,7 +32,7 @@ BORDER = 0.5
 
 
 class Face(NamedTuple):
-    """A face from a picture; without a box and a score where the picture is an aligned face."""
+    """A face from a picture; no box and score if the picture is an aligned face."""
 
     pixels: Pixels  # uint8 [H, W, 3] RGB, aligned
     box: tuple[float, float, float, float] | None = None  # x0, y0, x1, y1 in the upright picture
@@ -41,10 +41,10 @@ class Face(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A track or video and how near it is; None where the file does not say it."""
+    """A track or video and how near it is; None for what the file does not say."""
 
     video_id: str
-    track: int | None  # None where the rows are whole videos
+    track: int | None  # None if the rows are whole videos
     cosine: float  # of the picture to the mean of the unit rows
     rows: int  # frames or faces in the mean
     first: float | None = None  # when it is first and last seen, seconds
@@ -74,8 +74,7 @@ def face_of_picture(
 
     Args:
         path: the picture.
-        detect: from `vidface.frames.faces.detector.open_detector`; None: the picture is an aligned face of the
-            network's size.
+        detect: from `vidface.frames.faces.detector.open_detector`; None: it is an aligned face of the network's size.
         size: (height, width) that the network takes.
         target: as `vidface.frames.faces.align.align_faces` takes it.
 
@@ -107,15 +106,13 @@ def face_of_picture(
 
 
 def find(face: Pixels, path: Path, backbone: Backbone, *, threshold: float, top: int) -> Found:
-    """Compare a face with every track of a features file (with every video, where it has no tracks).
-
-    Of an embeddings file its rows are compared: there noise was left out of the means already.
+    """Compare a face with every track of a features file (else every video), or every row of an embeddings file.
 
     Args:
         face: uint8 [H, W, 3] RGB, aligned, of the network's size.
-        path: features or embeddings.
+        path: features, or embeddings, whose means leave noise out already.
         backbone: the network that the file was made with.
-        threshold: cosine from which on somebody counts as found.
+        threshold: lowest cosine that counts as found.
         top: how many are listed.
 
     Raises:
@@ -162,7 +159,6 @@ def find(face: Pixels, path: Path, backbone: Backbone, *, threshold: float, top:
 
 
 def _read_picture(path: Path) -> Pixels:
-    """The pixels of a picture, upright."""
     try:
         if not path.exists():
             raise MediaError("missing", f"{path}: no such file")

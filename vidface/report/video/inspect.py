@@ -33,8 +33,6 @@ Counts = npt.NDArray[np.int64]
 
 
 class Cluster(NamedTuple):
-    """Frames that belong together."""
-
     label: int  # 0 is the kept one
     rows: Counts  # numbers within the video, ascending
     inside: float | None  # mean cosine of its pairs; None for a single frame
@@ -54,7 +52,7 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything about one video, a row a frame (where faces were detected: a row a face)."""
+    """Everything about one video, one row per frame (per face, if faces were detected)."""
 
     info: FeaturesInfo
     video: int  # its place in the file
@@ -72,7 +70,7 @@ class Inspection:
     faces: FaceRows | None
     counts: dict[str, int]  # what became of all faces, by `vidface.files.store.FACE_COUNTS`; else empty
     clusters: list[Cluster]  # by label
-    tracks: list[Cluster]  # by number, as if they were clusters; empty where no faces were detected
+    tracks: list[Cluster]  # by number, as if they were clusters; empty if no faces were detected
     why: str  # which cluster is kept, in a sentence
     levels: list[Level]  # other thresholds
     edges: Floats  # [B+1], of cosine bins
@@ -82,7 +80,6 @@ class Inspection:
 
     @cached_property
     def sizes(self) -> dict[int, int]:
-        """Rows by label."""
         return {cluster.label: len(cluster.rows) for cluster in self.clusters}
 
     @property
@@ -92,7 +89,6 @@ class Inspection:
 
     @property
     def what(self) -> str:
-        """What a row is."""
         return "frames" if self.faces is None else "faces"
 
     @property
@@ -103,7 +99,7 @@ class Inspection:
 
     @cached_property
     def kept(self) -> npt.NDArray[np.bool_]:
-        """The rows of the kept cluster, bool [n]; where all count, those with at least an equal share."""
+        """The rows of the kept cluster, bool [n]; if all count, those with at least an equal share."""
         if self.weighted:
             return np.asarray(self.weights >= (1 - 1e-9) / max(len(self.weights), 1))
         return np.asarray(self.labels == 0)
@@ -121,15 +117,15 @@ def inspect(
 
     Args:
         features: a features file.
-        video: its id; ``ID#TRACK`` for one track, where faces were detected.
+        video: its id; ``ID#TRACK`` for one track, if faces were detected.
         threshold: as in `vidface.embeddings.union_find.cluster_frames`.
         pool: as in `vidface.embeddings.cluster.cluster`.
-        embeddings: take clusters and embedding from this file instead, whatever its threshold and rule.
+        embeddings: take clusters and embedding from this file, whatever its threshold and rule.
 
     Raises:
         UsageError: there is no such video; close ones are named.
         ChangedError: the embeddings were made from other features.
-        StoreError: a file is missing or damaged, or the video's embedding is not in the embeddings file.
+        StoreError: a file is missing or damaged, or the embeddings lack the video.
     """
     info = read_features(features)
     place, track = find_video(info, video)
@@ -214,7 +210,6 @@ def _stored(path: Path, info: FeaturesInfo, video: str, rows: int) -> tuple[Labe
 
 
 def _weights(pool: str | None, norms: Floats, labels: Labels) -> Floats:
-    """What share of the embedding each row has."""
     if pool not in (None, "largest"):
         return weigh_frames(norms, labels, by_norm=pool == "size-norm")
     kept = (labels == 0).astype(np.float64)
@@ -269,7 +264,7 @@ def _why(clusters: Sequence[Cluster], threshold: str, pool: str | None, pooling:
 
 
 def _levels(unit: Rows, labels: Labels, threshold: str) -> list[Level]:
-    """What the usual thresholds would do, and the one in use where it is a cosine."""
+    """What the usual thresholds would do, and the one in use if it is a cosine."""
     thresholds: list[float | None] = [None, *THRESHOLDS]
     with contextlib.suppress(ValueError):
         if -1 <= (value := float(threshold)) <= 1:

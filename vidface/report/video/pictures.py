@@ -1,7 +1,7 @@
 """Pictures of the rows of a features file: its videos are read once more, as they were read for it.
 
-Clips are not trusted more here than where features are extracted: decoding processes read them, within limits of
-time and memory. Whatever can't be read any more is no picture, and a reason.
+As in extraction, clips are not trusted: decoding processes read them, within limits of time and memory. Whatever
+can't be read any more is no picture, and a reason.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Shot(NamedTuple):
 
     seconds: float  # when it is shown
     pixels: Pixels  # uint8 [H, W, 3] RGB
-    rows: list[int]  # numbers within the video, ascending; several where a row is a face
+    rows: list[int]  # numbers within the video, ascending; several if a row is a face
 
 
 class Pictures:
     """Reads pictures of many videos with few processes; several threads may ask. From `open_pictures`.
 
-    ``missing`` says by video id why pictures of it are missing; it is filled while they are asked for.
+    ``missing``: video id -> why pictures are missing, filled as they are asked for.
     """
 
     def __init__(self, manifest: Manifest, info: FeaturesInfo, decoders: Decoders) -> None:
@@ -54,15 +54,10 @@ class Pictures:
         self._places = {composed(video_id): i for i, video_id in enumerate(manifest.video_ids)}
 
     def thumbnails(self, video: int, rows: Sequence[int], size: int = 64) -> list[Pixels | None]:
-        """One picture a row: the aligned face where the features file has boxes, else the whole frame.
+        """One picture per row: the aligned face if the features file has boxes, else the whole frame between dark bars.
 
-        Args:
-            video: its place in the features file.
-            rows: row numbers within the video, in any order.
-            size: height and width. A frame that is not square is shown whole, between dark bars.
-
-        Returns:
-            uint8 [size, size, 3] RGB each, None where it cannot be read any more.
+        ``video`` is its place in the features file; ``rows`` are row numbers within the video, in any order.
+        Returns uint8 [size, size, 3] RGB each, None if it cannot be read any more.
 
         Raises:
             StoreError: the features file is gone or damaged.
@@ -82,7 +77,7 @@ class Pictures:
     def aligned(self, video: int, pixels: Pixels, points: npt.NDArray[np.float32]) -> list[Pixels]:
         """The aligned faces of a frame, uint8 [112, 112, 3] each, from their five points, float32 [n, 5, 2].
 
-        Where faces cannot be aligned there are none, and a reason: OpenCV is not there, or the points are damaged.
+        Without OpenCV, or with damaged points, there are none, and a reason.
         """
         try:
             return list(align_faces(pixels, points))
@@ -91,11 +86,11 @@ class Pictures:
             return []
 
     def shots(self, video: int, rows: Sequence[int]) -> Iterator[Shot]:
-        """The whole frames that the rows come from, in order of time; those that cannot be read are left out.
+        """The whole frames that the rows come from, in order of time, but for those that cannot be read.
 
-        Frames are found by their time, to the bit: damaged ones were left out of the features, so counting would be
-        wrong. Where several frames have one time, the rows go to them in order, or all to the first if rows are faces.
-        Arguments and errors as of `thumbnails`.
+        Frames are found by their time, to the bit: the features leave damaged ones out, so counting would be wrong. If
+        several frames have one time, the rows go to them in order, or all to the first if rows are faces. Arguments and
+        errors as of `thumbnails`.
         """
         video_id = self._info.video_ids[video]
         start, stop = self._info.offsets[video : video + 2]
@@ -139,10 +134,7 @@ class Pictures:
 
 @contextmanager
 def open_pictures(manifest: Manifest, info: FeaturesInfo) -> Iterator[Pictures]:
-    """A reader of pictures of the videos of a features file; its processes end with the block.
-
-    The videos are found in the manifest by their ids, and read with the file's decoder and frames a second.
-    """
+    """A reader of pictures of a features file's videos, by its decoder and fps; its processes end with the block."""
     try:
         decoder, fps = str(info.attributes["decoder"]), str(info.attributes["fps"])
         rate = None if fps == "all" else float(fps)

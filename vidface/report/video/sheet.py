@@ -1,4 +1,4 @@
-"""A contact sheet of one video: its frames in order; where faces were detected, boxes, points and tracks drawn on them.
+"""A contact sheet of one video: its frames in order, with boxes, points and tracks if faces were detected.
 
 Nothing is said by colour alone: tracks have numbers, clusters have letters, and what is dropped is crossed out.
 """
@@ -26,7 +26,7 @@ FRAME_WIDTH = 316
 FACE = 72
 GAP = 8
 LINE = 18  # height of a line of text
-FRAMES_SHOWN = 40  # whole frames, where faces were detected
+FRAMES_SHOWN = 40  # whole frames, if faces were detected
 FACES_SHOWN = 240  # of a video of aligned faces
 TRACKS_SHOWN = 24
 
@@ -40,11 +40,7 @@ _Corners = tuple[float, float, float, float]
 
 
 def write_sheet(path: Path, seen: Inspection, pictures: Pictures) -> None:
-    """Write the contact sheet of a video as PNG, whole or not at all; see `contact_sheet`.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Write `contact_sheet` as PNG, whole or not at all; StoreError if it cannot be written."""
     sheet = Image.fromarray(contact_sheet(seen, pictures))
     with write_atomic(path) as file:
         sheet.save(file, "PNG")
@@ -53,10 +49,9 @@ def write_sheet(path: Path, seen: Inspection, pictures: Pictures) -> None:
 def contact_sheet(seen: Inspection, pictures: Pictures) -> Pixels:
     """Draw the contact sheet of a video: uint8 [H, 1320, 3] RGB.
 
-    Aligned faces: all of them in order (of more than `FACES_SHOWN` so many, evenly spread, which is said), each with
-    its cluster, its cosine to the video's embedding and its time. Detected faces: whole frames (`FRAMES_SHOWN`) with
-    every face's box, points, track number and detector's score, then a line of aligned faces a track. What cannot be
-    read any more is a grey tile that says so.
+    Aligned faces: in order (at most `FACES_SHOWN`, evenly spread, which is said), each with its cluster, its cosine to
+    the video's embedding and its time. Detected faces: whole frames (`FRAMES_SHOWN`) with every face's box, points,
+    track number and score, then a line of aligned faces per track. What cannot be read is a grey tile that says so.
     """
     if seen.faces is None:
         chosen = spread(np.arange(len(seen.labels)), FACES_SHOWN)
@@ -108,7 +103,6 @@ def _detected(seen: Inspection, found: FaceRows, pictures: Pictures) -> list[_Se
 
 
 def _draw_faces(seen: Inspection, found: FaceRows, pixels: Pixels, rows: Sequence[int]) -> Image.Image:
-    """A frame at the sheet's size, with these faces drawn on it."""
     scale = FRAME_WIDTH / pixels.shape[1]
     size = (FRAME_WIDTH, max(1, round(pixels.shape[0] * scale)))
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
@@ -150,7 +144,7 @@ def _room(
 
 
 def _face_tile(seen: Inspection, row: int, face: Pixels | None) -> _Tile:
-    """A face with a green frame where it is kept; red, with a cross in its corner, where not."""
+    """A face with a green frame if it is kept, else a red one with a cross in its corner."""
     label = int(seen.labels[row])
     letter = letter_of(label, seen.sizes[label])
     caption = f"{letter}  {seen.cosines[row]:.2f}   {seen.times[row]:.1f} s"
@@ -175,7 +169,6 @@ def _blank(width: int, height: int) -> Image.Image:
 
 
 def _compose(head: Sequence[str], sections: Sequence[_Section]) -> Image.Image:
-    """Put the sections below one another; the height is what they need."""
     pictures: list[tuple[Image.Image, tuple[int, int]]] = []
     texts: list[tuple[tuple[int, int], str, tuple[int, int, int], int]] = []  # place, words, colour, size
     for at, words in enumerate(head):

@@ -1,7 +1,6 @@
-"""One video in a terminal: its clusters as a table, its frames in order, its cosines; pictures where they can be shown.
+"""One video in a terminal: its clusters as a table, its frames in order, its cosines; pictures if they can be shown.
 
-Nothing is said by colour alone: every cluster has a letter. Where there is no terminal, or none with colours, the same
-lines are plain text.
+Nothing is said by colour alone: every cluster has a letter. Without a terminal or colours, the lines are plain text.
 """
 
 from __future__ import annotations
@@ -43,11 +42,7 @@ BAR = 40  # columns of the longest bar
 def show(seen: Inspection, console: Console, pictures: Pictures | None = None, image: Any = None) -> None:
     """Print everything about a video on a console, which decides about colours and width.
 
-    Args:
-        seen: from `vidface.report.video.inspect.inspect`.
-        console: where to.
-        pictures: row -> thumbnail or None, of `examples`.
-        image: how the terminal shows a picture, from `image_class`; None: not at all.
+    ``pictures``: row -> thumbnail or None, of `examples`. ``image``: from `image_class`; None: show no picture.
     """
     for part in _parts(seen, console.width, pictures or {}, image):
         console.print(part)
@@ -71,12 +66,9 @@ def letter_of(label: int, size: int) -> str:
 
 
 def image_class() -> Any | None:
-    """How this terminal shows pictures, a renderable of `textual_image`; None where it cannot, or it is not wanted.
+    """The renderable of `textual_image` that this terminal can show; None if it cannot, or it is not wanted.
 
-    The terminal is asked, and its answer read from stdin: both must be a terminal.
-
-    Raises:
-        ImportError: the library is not there.
+    The terminal answers on stdin, so both must be a terminal. ImportError if the library is missing.
     """
     if not (sys.__stdout__ and sys.__stdout__.isatty() and sys.__stdin__ and sys.__stdin__.isatty()):
         return None
@@ -118,7 +110,6 @@ def _parts(seen: Inspection, width: int, pictures: Pictures, image: Any) -> Iter
 
 
 def _faces_words(counts: Mapping[str, int]) -> str:
-    """What became of the faces of the whole video."""
     left_out = [f"{counts[name]} {name.replace('_', ' ')}" for name in FACE_COUNTS[3:] if counts[name]]
     found = f"{counts['found']} faces found in the video's {counts['frames']} frames"
     rest = f"left out: {', '.join(left_out)}" if left_out else "none left out"
@@ -126,7 +117,7 @@ def _faces_words(counts: Mapping[str, int]) -> str:
 
 
 def _cluster_table(seen: Inspection, what: str) -> Table:
-    """A line a cluster; one for all small ones, and frames that are alone."""
+    """One line per cluster; one for all small ones, and frames that are alone."""
     faces, total = seen.faces, len(seen.labels)
     tracks, weight = ["tracks"] * (faces is not None), ["weight"] * seen.weighted
     table = _table("cluster", what, "share", "seconds", *tracks, "inside", "to video", "norm", *weight)
@@ -186,7 +177,7 @@ def _some(words: Sequence[str], most: int) -> str:
 
 
 def _picture_rows(seen: Inspection, width: int, pictures: Pictures, image: Any) -> Iterator[RenderableType]:
-    """A line of faces for every cluster, as one picture each: terminals draw one large picture better than many."""
+    """One line of faces per cluster, as one picture: terminals draw one large picture better than many."""
     for label, rows in examples(seen, width).items():
         found = [picture for row in rows if (picture := pictures.get(row)) is not None]
         size = seen.sizes[label]
@@ -205,7 +196,7 @@ def _picture_rows(seen: Inspection, width: int, pictures: Pictures, image: Any) 
 
 
 def _strips(seen: Inspection, width: int, what: str) -> Iterator[Text]:
-    """The rows in order, a letter each, with the cosine to the video's embedding in tenths below; a block a track."""
+    """The rows in order, a letter each, the cosine to the embedding in tenths below; one block per track."""
     step = -(-len(seen.labels) // ROWS_SHOWN)
     which = f"one in {step} of {len(seen.labels)} {what}" if step > 1 else f"all {what}"
     yield Text(f"{which} in order; below: cosine to the video's embedding in tenths, - below 0")

@@ -18,10 +18,7 @@ LONGEST = 256  # letters of a name that is compared with what was typed
 def find_video(info: FeaturesInfo, video: str) -> tuple[int, int | None]:
     """The place of a video in its file, and the number of the track that ``ID#TRACK`` names.
 
-    A name in the other Unicode form, or with the suffix of the media, is found as well.
-
-    Raises:
-        UsageError: it is not there; close ones are named.
+    A name in the other Unicode form, or with the suffix of the media, is found as well; UsageError names close ones.
     """
     index = NameIndex(info.video_ids)
     found = index.find(video)
@@ -37,7 +34,6 @@ def find_video(info: FeaturesInfo, video: str) -> tuple[int, int | None]:
 
 
 def _close(video: str, names: Sequence[str], most: int = 3) -> list[str]:
-    """Names that hold the text, or are like it."""
     text = (video.rpartition("#")[0] or video)[:LONGEST]
     holding = itertools.islice((name for name in names if text.casefold() in name.casefold()), most)
     alike = difflib.get_close_matches(text, _of_the_same_letters(text, names), most)

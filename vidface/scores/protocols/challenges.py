@@ -27,7 +27,6 @@ FEWEST, LEAST = 100, 1e-3  # genuine pairs, and the FPR, from which a rate is to
 
 
 def begin() -> dict[str, Any]:
-    """The object without any number yet."""
     return {
         "mAP@100": None,
         **dict.fromkeys(HITS),
@@ -43,7 +42,7 @@ def begin() -> dict[str, Any]:
 
 
 def finish(result: dict[str, Any], scored: Scored, manifest: Manifest) -> Result:
-    """Add what is told of the embeddings themselves."""
+    """Add what the embeddings say themselves."""
     count_unusable(result, "videos have no usable frame: never ranked, score 0 in pairs", scored, manifest)
     result["warnings"] += _by_chance(result, scored)
     return Result(result)

@@ -49,15 +49,15 @@ Integers = npt.NDArray[np.int64]
 
 
 def score_templates(features: Path, options: ScoreOptions) -> Result:
-    """Score features of single images; what a list is not there for is not scored, and a warning says so.
+    """Score features of single images, by ``docs/protocols/ijb.md``; what has no list is not scored, with a warning.
 
-    ``features`` is a features file whose videos are the set's images, one row each, or a ``.npy`` of another tool with
-    the rows in the order of ``face_tid_mid``. The keys are documented in ``docs/protocols/ijb.md``.
+    ``features``: a features file whose videos are the set's images, one row each, or another tool's ``.npy`` in the
+    order of ``face_tid_mid``.
 
     Raises:
         ManifestError: a list cannot be used, or neither the pairs nor the galleries are there.
         StoreError: the features cannot be used, or are not those of the set's images.
-        UsageError: no folder was said.
+        UsageError: no folder was given.
     """
     meta, fpr_rule = options.meta, options.fpr_rule
     kind: TemplateSet = "ijbb" if options.protocol == "ijbb" else "ijbc"
@@ -126,7 +126,7 @@ def score_templates(features: Path, options: ScoreOptions) -> Result:
 def _protocol_lists(
     kind: TemplateSet, meta: Path, numbers: Integers, used: list[Path]
 ) -> tuple[TemplatePairs | None, tuple[dict[str, protocol.Subjects], protocol.Subjects] | None, list[str]]:
-    """The pairs, the galleries with the probes, and a warning for which of them is not there."""
+    """The pairs, the galleries with the probes, and a warning for each that is missing."""
     pairs, searches, warnings = None, None, []
     path = meta / f"{kind}_{PAIRS}"
     if path.is_file():
@@ -149,7 +149,6 @@ def _protocol_lists(
 
 
 def _scores_of(path: Path, faces: Faces, faces_path: Path, *, in_order: bool) -> npt.NDArray[np.float64]:
-    """The detector's score of every image."""
     crops = read_crops(path)
     if crops.images == faces.images:
         return crops.scores
@@ -173,7 +172,6 @@ def _scores_of(path: Path, faces: Faces, faces_path: Path, *, in_order: bool) ->
 
 
 def _notes(faces: Faces, lengths: npt.NDArray[np.float64], empty: int, norm: bool) -> list[str]:
-    """What the user should know about the features."""
     notes: list[str] = []
     lost, templates = np.flatnonzero(lengths == 0), len(np.unique(faces.templates))
     if len(lost):

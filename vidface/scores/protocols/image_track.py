@@ -1,9 +1,9 @@
 """LFRC's image track and Trillion-Pairs: images of known people among images of strangers, the distractors.
 
-Verification compares the images of known people with one another, and with every distractor; distractors are not
-compared with one another. Identification searches for every such image's mates, one at a time, among the distractors.
-`docs/protocols/trillionpairs.md` says what of this is the data set's own, and what is not known. An image that failed
-has a zero embedding: it stays in all counts with a score of 0.
+Verification compares the images of known people with one another and with every distractor, but no two distractors.
+Identification searches for each such image's mates, one at a time, among the distractors. An image that failed has a
+zero embedding: it stays in all counts with a score of 0. `docs/protocols/trillionpairs.md` says what of this is the
+data set's own, and what is not known.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ class _Rows:
 def score_images(
     embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
 ) -> dict[str, Any]:
-    """Score the images of known people, and everybody unknown as distractors; splits do not matter.
+    """Score the images of known people, with everybody unknown as distractors; splits do not matter.
 
-    The targets of the options are those of verification; those of identification are `IDENTIFICATION_TARGETS`. Memory
-    beside the embeddings: two copies of the rows of known people.
+    The targets of the options are for verification; identification has `IDENTIFICATION_TARGETS`. Memory beside the
+    embeddings: two copies of the rows of known people.
 
     Raises:
         ValueError: another number of rows than images, or rows that are neither of unit length nor zero.
@@ -118,7 +118,7 @@ def score_images(
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """An object for JSON, whose keys are documented in ``docs/protocols/trillionpairs.md``."""
+    """An object for JSON; its keys are documented in ``docs/protocols/trillionpairs.md``."""
     embeddings = needed_embeddings(scored, "trillionpairs needs an embeddings file, a .npy or a .bin")
     if not any(manifest.identities):
         raise ManifestError(

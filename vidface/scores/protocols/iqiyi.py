@@ -1,9 +1,8 @@
 """iQIYI-VID: every identity's template is searched against the gallery; mAP@100 with the full denominator.
 
-A template is the L2-normalised mean of the embeddings of the identity's enrolment videos. The ground truth is the
-identities of the gallery split; a gallery video without identity is a distractor and stays in the gallery.
-
-An identity without a usable video is a query that scores 0. What such queries and videos cost is said beside the value.
+A template is the L2-normalised mean of the embeddings of an identity's enrolment videos. Queries are the identities of
+the gallery split; a gallery video without identity is a distractor and stays. An identity without a usable video is a
+query that scores 0; what such queries and videos cost is said beside the value.
 """
 
 from __future__ import annotations
@@ -48,16 +47,10 @@ def rank_gallery(
     enrolment_split: str = "train",
     gallery_split: str = "val",
 ) -> dict[str, list[str]]:
-    """Rank the gallery videos for every enrolled identity.
+    """Rank the gallery videos for every enrolled identity, by ``embeddings``: float32 [V, D], unit or zero rows.
 
-    A video with a zero embedding (no usable frame) is never ranked, and an identity whose enrolment videos are all
-    zero gets an empty list.
-
-    Args:
-        embeddings: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
-        manifest: who is in which video, and in which split.
-        enrolment_split: videos that the templates are made of.
-        gallery_split: videos that are searched.
+    A video with a zero embedding (no usable frame) is never ranked; an identity with only such enrolment videos gets an
+    empty list. Row i is video i of the manifest.
 
     Returns:
         For every identity of the enrolment split, in text order, at most 100 video ids, best first; ties by id.
@@ -93,10 +86,10 @@ def score_rankings(
     gallery_split: str = "val",
     usable: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
-    """Score rankings (identity -> video ids, best first), from memory or from a file, against the manifest's gallery.
+    """Score rankings (identity -> video ids, best first) against the manifest's gallery.
 
-    For each identity repeated videos are dropped (the first stays) and at most 100 count; an identity of the gallery
-    that is not ranked scores 0. ``usable``, bool [V], says which videos have a usable frame; None: that is not known.
+    Repeated videos are dropped (the first stays) and at most 100 count; an identity of the gallery that is not ranked
+    scores 0. ``usable``, bool [V], says which videos have a usable frame; None: unknown.
 
     Raises:
         ManifestError: no identity has a gallery video.
@@ -146,7 +139,7 @@ def ranked_hits(
 
     Returns:
         (gallery, identities, hits): rows of the gallery videos; the I identities of the gallery in text order; bool
-        [I, 100], whether the video at each rank of an identity's list, repeated ones dropped, is one of its own.
+        [I, 100], whether the video at each rank, repeated ones dropped, is one of the identity's own.
 
     Raises:
         ManifestError: no identity has a gallery video.

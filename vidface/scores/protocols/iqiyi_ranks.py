@@ -1,7 +1,6 @@
-"""The ranks of iQIYI-VID by identity, so that a system is scored, and several are compared and can be drawn again.
+"""The ranks of iQIYI-VID by identity, as in `vidface.scores.protocols.iqiyi`, to compare and resample systems.
 
-The definitions are those of `vidface.scores.protocols.iqiyi`. Tested in ``tests/runs/test_compare.py``: the values are
-those of ``vidface score``.
+Tested in ``tests/runs/test_compare.py``: the values are those of ``vidface score``.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ CUT_OFF = 100
 
 
 class Wanted(NamedTuple):
-    """The gallery videos that somebody should be found in.
+    """The N gallery videos that somebody should be found in.
 
     Attributes:
         videos: int64 [N], rows of the manifest, in its order.
@@ -49,7 +48,7 @@ class Wanted(NamedTuple):
 
 
 def wanted_videos(manifest: Manifest, gallery_split: str) -> Wanted:
-    """The ground truth of the iqiyi protocol; empty where the gallery split has no identity."""
+    """The ground truth of the iqiyi protocol; empty if the gallery split has no identity."""
     gallery = np.flatnonzero(np.array(manifest.splits, object) == gallery_split)
     videos = np.array([v for v in gallery.tolist() if manifest.identities[v]], np.int64)
     names = sorted({manifest.identities[v] for v in videos.tolist()})
@@ -63,8 +62,8 @@ def ranks_by_search(
 ) -> NDArray[np.int64]:
     """The rank of every wanted video in the whole ranking of its identity, also beyond 100: int64 [N].
 
-    It is 0 where a video is never ranked: it, or all enrolment videos of its identity, have no usable frame.
-    ``embeddings``: float32 [V, D], unit or zero rows, row i for video i of the manifest.
+    It is 0 if it or all enrolment videos of its identity have no usable frame. ``embeddings``: float32 [V, D], unit or
+    zero rows, row i for video i of the manifest.
 
     Raises:
         ValueError: another number of rows than videos, or rows that are neither of unit length nor zero.
@@ -93,10 +92,7 @@ def ranks_by_search(
 
 
 def ranks_in(rankings: Mapping[str, Sequence[str]], manifest: Manifest, wanted: Wanted) -> NDArray[np.int64]:
-    """The rank of every wanted video in rankings that are given: int64 [N], 0 where it is not among the first 100.
-
-    Repeated videos are dropped (the first stays) before ranks are counted.
-    """
+    """The rank of every wanted video in given rankings without repeated videos: int64 [N], 0 beyond the first 100."""
     place = {
         (name, video): rank
         for name in wanted.names
@@ -120,13 +116,10 @@ def _values(hits: NDArray[np.bool_], relevant: NDArray[np.int64]) -> dict[str, N
 def failed_of(
     ranks: NDArray[np.int64], wanted: Wanted, usable: NDArray[np.bool_] | None, ranked: set[str]
 ) -> dict[str, Any]:
-    """What each measure loses by queries and gallery videos that cannot be found; empty where all can.
+    """What each measure loses by queries and gallery videos that cannot be found; empty if all can.
 
-    Args:
-        ranks: int64 [N].
-        wanted: from `wanted_videos`.
-        usable: bool [V], which videos have a usable frame; None, of a submission: that is not known.
-        ranked: the identities that have a ranking, also those that are no query.
+    ``ranks``: int64 [N]. ``usable``: bool [V], which videos have a usable frame; None: unknown, of a submission.
+    ``ranked``: the identities with a ranking, also those that are no query.
     """
     people = len(wanted.names)
     there = wanted.identity if usable is None else wanted.identity[usable[wanted.videos]]

@@ -36,7 +36,6 @@ _POINT: dict[FprRule, str] = {
 
 
 def definition(rule: FprRule = DEFAULT_RULE) -> str:
-    """What the numbers mean, in words."""
     fixed = (
         "at the threshold found"
         if rule != "interpolated"
@@ -113,9 +112,9 @@ def failed_pairs(
     result: VerificationResult,
     label: Callable[[str], str],
 ) -> dict[str, Any]:
-    """What genuine pairs with an unusable video cost TPR at every target; empty where there is none.
+    """What genuine pairs with an unusable video cost TPR at every target; empty if there is none.
 
-    ``people``: int64 [V], from `identity_codes`; ``label``: target -> the name of the measure.
+    ``people``: int64 [V], from `identity_codes`; ``label``: target -> name of the measure.
     """
     known = people >= 0
     usable = people[known & embeddings.any(axis=1)]

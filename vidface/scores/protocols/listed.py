@@ -39,10 +39,7 @@ _ACCURACY, _VAL = "accuracy by folds", "VAL at FAR "
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """The content of ``scores.json``; its keys are documented in ``docs/protocols/pairs.md``.
-
-    ``pairs``: rates over all pairs; ``folds``: also accuracy by folds; ``ytf``: that, by the list's own splits.
-    """
+    """``scores.json`` as ``docs/protocols/pairs.md`` says: ``pairs`` overall, ``folds`` and ``ytf`` also by folds."""
     path, protocol, fpr_rule = options.pairs, options.protocol, options.fpr_rule
     if path is None:
         raise UsageError(f"--protocol {protocol} needs --pairs")
@@ -124,7 +121,6 @@ def _failed(
 
 
 def _why_fewer(listed: ListedPairs) -> str:
-    """Why lines of a list were left out, and the first of them."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in listed.left_out.items())
     return reasons + (f"; the first: {listed.problems[0]}" if listed.problems else "")
 
@@ -242,7 +238,7 @@ def _lines(scores: Mapping[str, Any]) -> str:
 
 
 def _folds(scores: Mapping[str, Any]) -> str:
-    """A row a fold: thresholds as squared distance, and as the cosine that this is."""
+    """One row per fold: thresholds as squared distance, and as the cosine that this is."""
     rows: list[tuple[str, ...]] = [("fold", "pairs", "same", "accuracy", "threshold d2", "as cosine")]
     for row in scores["folds"]:
         whole = (str(row[name]) for name in ("fold", "pairs", "same"))

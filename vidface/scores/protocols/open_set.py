@@ -1,7 +1,4 @@
-"""Open set: videos of the gallery split are searched among the identities of the enrolment split, most may be nobody's.
-
-The numbers and what they rest on are those of `vidface.scores.protocols.open_set_numbers`.
-"""
+"""Open set: gallery videos are searched among the enrolled identities; numbers: `open_set_numbers` beside it."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ DEFINITIONS = {
         "half over all pairs of an identity and a search of somebody else; means over identities"
     ),
 }
-# What is counted only where there is any.
+# What is counted only if there is any.
 _RARE = (
     "searches_without_usable_frame",
     "enrolled_without_usable_video",
@@ -52,7 +49,7 @@ _RARE = (
 
 
 def _score(scored: Scored, manifest: Manifest, options: ScoreOptions) -> Result:
-    """An object for JSON, whose keys are documented in ``docs/protocols/openset.md``, and the whole curve."""
+    """An object for JSON, with keys as in ``docs/protocols/openset.md``, and the whole curve."""
     embeddings = needed_embeddings(scored, "FNIR at FPIR needs an embeddings file, a .npy or a .bin")
     splits, rule = (options.enrolment_split, options.gallery_split), options.fpr_rule
     numbers, curve = open_set_numbers(embeddings, manifest, options)

@@ -1,9 +1,9 @@
 """The numbers of open-set search: videos of the gallery split are searched among the identities of the other one.
 
 A template is the L2-normalised mean of an identity's enrolment videos, as in `vidface.scores.protocols.iqiyi`. Every
-video of the gallery split is one search; it is non-mated where its identity is not enrolled or not known. A video
-without a usable frame scores 0 with everybody and stays in its denominator; so does an identity without a usable
-enrolment video, which stays enrolled.
+gallery video is one search, non-mated if its identity is not enrolled or unknown. A video without a usable frame
+scores 0 with everybody and stays in its denominator; an identity without a usable enrolment video stays enrolled and
+scores 0 likewise.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STEPS = 200  # of the curve in the result; a file has them all
 def open_set_numbers(
     embeddings: npt.NDArray[np.float32], manifest: Manifest, options: ScoreOptions
 ) -> tuple[dict[str, Any], Det | None]:
-    """Enrol, search and score: the numbers, and the whole curve where there are mated and non-mated searches.
+    """Enrol, search and score: the numbers, and the whole curve if there are mated and non-mated searches.
 
     ``embeddings``: float32 [V, D], L2-normalised or zero, row i for video i of the manifest.
 
@@ -121,7 +121,7 @@ def open_set_numbers(
 
 
 def fnir_label(target: str, rule: FprRule) -> str:
-    """``FNIR at FPIR 1e-2``; with the rule where it is not the usual one."""
+    """``FNIR at FPIR 1e-2``; with the rule unless it is the default."""
     return f"FNIR at FPIR {target}" + ("" if rule == DEFAULT_RULE else f" ({rule})")
 
 
@@ -133,10 +133,7 @@ def rank_label(k: int) -> str:
 def _failed(
     outcomes: SearchOutcomes, points: Sequence[Identification], usable: npt.NDArray[np.bool_], rule: FprRule
 ) -> dict[str, Any]:
-    """What mated searches cost whose video, or all of whose mate's, have no usable frame; empty where none fails.
-
-    ``usable``: bool [P], whether a search has a probe and, where it is mated, a template of its identity.
-    """
+    """What mated searches without a usable video or mate cost; ``usable``, bool [P]: it has a probe and a template."""
     from vidface.scores.metrics.open_set import returned
 
     rest, of = outcomes.mated & usable, int(outcomes.mated.sum())
@@ -208,7 +205,7 @@ def _steps(curve: Det) -> dict[str, Any]:
 
 
 def _summary(found: IdentityThresholds, judged: Judged) -> dict[str, Any]:
-    """Means over identities of their own thresholds beside one for all; None where there is nothing to divide by."""
+    """Means over identities of their own thresholds beside one for all; None if there is nothing to divide by."""
     searched, others = judged.searches > 0, judged.others > 0
 
     def rates(missed: npt.NDArray[np.int64], accepted: npt.NDArray[np.int64]) -> dict[str, float | None]:

@@ -1,11 +1,9 @@
 """Listed pairs: 1:1 verification over the pairs of a list, as a whole or by folds, as LFW and YouTube Faces report it.
 
-The score of a pair is the cosine of the two videos' embeddings; what is at least a threshold is accepted. The label is
-the list's. A video without a usable frame has a zero embedding: its pairs score 0, as in
-`vidface.scores.protocols.lfrc`, and their squared distance is 2, that of vectors at a right angle, also where both are
-zero.
-
-Tested in ``tests/scores/protocols/test_listed_pairs.py``.
+A pair's score is the cosine of its embeddings, accepted from the threshold on; its label is the list's. A video
+without a usable frame has a zero embedding: its pairs score 0, as in `vidface.scores.protocols.lfrc`, at squared
+distance 2, that of vectors at a right angle, even if both are zero. Tested in
+``tests/scores/protocols/test_listed_pairs.py``.
 """
 
 from __future__ import annotations
@@ -37,7 +35,6 @@ _BLOCK = 4096
 
 
 def definitions(rule: FprRule, *, folds: bool) -> dict[str, str]:
-    """What the numbers mean, in words."""
     found = {
         "score": "cosine of the two embeddings; 0 where one of them is zero; accepted where score >= threshold",
         "tpr@fpr": (
@@ -68,10 +65,10 @@ def pair_scores(embeddings: NDArray[np.float32], first: Integers, second: Intege
     """The cosine of every pair of rows (int64 [P] each) of float32 [V, D], unit or zero.
 
     Returns:
-        float64 [P], exactly 0 where one of the two rows is zero; and bool [P], where none is.
+        float64 [P], exactly 0 if one of the two rows is zero; and bool [P], whether neither is.
 
     Raises:
-        ValueError: lists of another length than one another, or a number below 0.
+        ValueError: lists of different lengths, or a number below 0.
     """
     first = integers(first, "first", at_least=0)
     second = integers(second, "second", len(first), at_least=0)
@@ -100,8 +97,7 @@ def score_listed_pairs(
     Args:
         scores: float64 [P].
         same: bool [P], what the list says.
-        first, second: int64 [P], who is in the videos of a pair: any numbers from 0 up; a video of nobody known has one
-            that no other has.
+        first, second: int64 [P], people's numbers, from 0 up; an unknown person has one that no other has.
         targets: FPR targets as text.
         fpr_rule: which point of the curve a target means.
 
@@ -140,7 +136,7 @@ def fold_numbers(folds: Integers | None, pairs: int) -> Integers:
     """The folds that the list gives, or ten in its order, from 1 up.
 
     Raises:
-        ValueError: no folds are given, and the pairs are fewer than ten; or more folds than `MOST_FOLDS` are.
+        ValueError: fewer than ten pairs without folds, or more folds than `MOST_FOLDS`.
     """
     if folds is None:
         return 1 + cut_folds(pairs, FOLDS)
@@ -151,7 +147,7 @@ def fold_numbers(folds: Integers | None, pairs: int) -> Integers:
 
 
 def accuracy_of(scores: Floats, same: Flags, folds: Integers | None, used: Flags) -> float | None:
-    """Accuracy by folds of the used pairs alone, each in the fold that it has among all; None where it is not defined.
+    """Accuracy by folds of the used pairs alone, each in the fold it has among all; None if it is not defined.
 
     ``scores`` and ``same`` are of the used pairs; ``used``, bool [P], says which of all these are.
     """

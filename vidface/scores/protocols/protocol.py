@@ -19,13 +19,12 @@ class Measure(NamedTuple):
 
     Attributes:
         label: its name.
-        value: None where it cannot be had.
-        interval: both ends of its 95 % interval; None where there is none.
-        target: the FPR or FPIR target among those of the options that it is at; empty for none.
-        note: why there is no value.
-        beside: what failed trials cost the value, from `cost`, in words; empty where none failed.
+        value: None if it cannot be had; ``note`` says why.
+        interval: its 95 % interval; None if there is none.
+        target: the FPR or FPIR target of the options that it is at; empty for none.
+        beside: what failed trials cost the value, from `cost`, in words; empty if none failed.
         lower_is_better: of errors.
-        column: its head in the table of a sweep; None: its label; empty: it is left out there.
+        column: its head in the table of a sweep; None: its label; empty: not shown there.
         key: its name among the best of a sweep; None: its label; empty: no threshold is chosen by it.
     """
 
@@ -41,7 +40,7 @@ class Measure(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Numbers of ``scores.json``, and the whole DET curve where the protocol has one and it can be had.
+    """Numbers of ``scores.json``, and the whole DET curve if the protocol has one and it can be had.
 
     `vidface.scores.score` adds the protocol, the FPR rule and, after what the protocol says of them, the inputs.
     """
@@ -52,16 +51,16 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol; what it needs and which options it uses stands in `vidface.scores.protocols.table`.
+    """A protocol; `vidface.scores.protocols.table` says what it needs and which options it uses.
 
     Attributes:
         name: of ``--protocol``.
-        score: (scored, manifest, options) -> `Result`; (path of features, options) where it needs no manifest.
+        score: (scored, manifest, options) -> `Result`; (path of features, options) if it needs no manifest.
         lines: a score object as text for a terminal.
-        measures: its numbers, in the order in which they are shown; for all embeddings of one set the same ones.
+        measures: its numbers as shown; the same ones for all embeddings of one set.
         targets: the usual FPR targets.
-        figures: which figures of a report and which paired resampling of a comparison are its own: those of rankings
-            (CMC, people), of all pairs (ROC, DET), or none.
+        figures: its figures in a report and paired resampling in a comparison: those of rankings (CMC, people), of all
+            pairs (ROC, DET), or none.
     """
 
     name: str
@@ -73,10 +72,7 @@ class Protocol:
 
 
 def rates(found: Any, names: Mapping[str, str] = TPR) -> dict[str, dict[str, float | None]]:
-    """What is stored of the points at targets: key -> target -> value or None; ``names``: key -> name of the field.
-
-    ``found`` is a list of points, or an object that has a list of each of their fields.
-    """
+    """Rates at targets: key -> target -> value or None; ``names``: key -> field of points, or of an object of lists."""
     if isinstance(found, list):
         return {key: {point.target: getattr(point, name) for point in found} for key, name in names.items()}
     return {key: dict(zip(found.targets, getattr(found, name), strict=True)) for key, name in names.items()}
@@ -85,13 +81,13 @@ def rates(found: Any, names: Mapping[str, str] = TPR) -> dict[str, dict[str, flo
 def cost(why: str, failed: int, of: int, without: float | None) -> dict[str, Any]:
     """What a measure loses by trials that fail for want of a usable video: an entry of ``failed`` in a score object.
 
-    ``why`` is read after ``12 of 225``; ``without`` is the value over the others, None where it is not known.
+    ``why`` is read after ``12 of 225``; ``without`` is the value over the others, None if unknown.
     """
     return {"why": why, "failed": failed, "of": of, "without": without}
 
 
 def costs(why: str, failed: int, of: int, without: Mapping[str, float | None]) -> dict[str, Any]:
-    """The same of several measures; nothing where none fails."""
+    """The same of several measures; nothing if none fails."""
     return {name: cost(why, failed, of, value) for name, value in without.items()} if failed else {}
 
 
@@ -106,10 +102,7 @@ def rate_costs(
 
 
 def rate_without(value: float | None, threshold: float | None, of: int, lost: int) -> float | None:
-    """A rate of ``of`` trials over those that are not lost, at the same threshold; lost ones score exactly 0.
-
-    None where there is no rate, or no trial left, or no threshold that the rate is at.
-    """
+    """A rate of ``of`` trials without the lost ones, which score exactly 0; None without rate, trials or threshold."""
     if value is None or of <= lost or (threshold is None and value > 0):
         return None
     accepted = value * of - (lost if threshold is not None and threshold <= 0 else 0)
@@ -117,10 +110,7 @@ def rate_without(value: float | None, threshold: float | None, of: int, lost: in
 
 
 def costs_in_words(labels: Sequence[str], failed: Mapping[str, Any]) -> list[str]:
-    """What is said beside each measure: ``12 of 225 queries ... score 0; 0.6400 without them``.
-
-    Why is said once, beside the first of them; beside others with the same reason stands the value without.
-    """
+    """What is said beside each measure: ``12 of 225 queries ... score 0; 0.6400 without them``, a reason only once."""
     words, before = [], ""
     for label in labels:
         found = failed.get(label)
@@ -146,7 +136,7 @@ def at_targets(
     label: Callable[[str], str],
     otherwise: str = "not measured",
 ) -> list[Measure]:
-    """A measure for every target, with the reason where it has no value."""
+    """A measure for every target, with the reason if it has no value."""
     return [
         Measure(
             label(target),
@@ -171,7 +161,7 @@ def reason(scores: Mapping[str, Any], target: str, otherwise: str = "not measure
 def measure_table(
     shown: Sequence[Measure], head: Sequence[str] = (), more: Sequence[Sequence[str]] | None = None
 ) -> str:
-    """A row a measure: its value, its interval, ``more`` cells under their ``head``; beside it what failures cost."""
+    """One row per measure: value, interval, ``more`` cells under their ``head``, and beside it what failures cost."""
     rows = [("measure", "value", "95 % interval", *head)]
     for each, cells in zip(shown, more or [()] * len(shown), strict=True):
         rows.append((each.label, number(each.value), interval(each.interval), *cells))
@@ -179,5 +169,4 @@ def measure_table(
 
 
 def warning_lines(scores: Mapping[str, Any]) -> list[str]:
-    """The last lines of every protocol."""
     return [f"warning: {warning}" for warning in scores["warnings"]]

@@ -1,6 +1,6 @@
 """Every protocol by its name: the module that holds it, the files that it needs, the options that it uses.
 
-This module is light: the command line lists protocols and refuses what they do not use without importing them. A
+The command line lists protocols and refuses what they do not use without importing them, so this module is light. A
 protocol is added by a line here, a module that holds its `Protocol`, a test and a page in ``docs/protocols/``.
 """
 
@@ -20,12 +20,10 @@ TEMPLATES = ("norm", "detector_score", "flip_halves")
 
 
 class Entry(NamedTuple):
-    """A line of the table.
+    """A line of the table: ``module`` with its ``PROTOCOLS``; ``needs`` of ``manifest``, ``pairs``, ``meta``.
 
-    Attributes:
-        module: in this package; its ``PROTOCOLS`` holds the protocol.
-        needs: ``manifest``, ``pairs``, ``meta``. Without a manifest it scores features of images, else embeddings.
-        uses: options that have a usual value, and ``det``, the file of a DET curve.
+    Without a manifest it scores features of images, else embeddings. ``uses``: options with a default, and ``det``, the
+    file of a DET curve.
     """
 
     module: str
@@ -51,14 +49,13 @@ OF_EMBEDDINGS = tuple(name for name, entry in TABLE.items() if "manifest" in ent
 
 
 def load(name: str) -> Protocol:
-    """The protocol of that name, from its module."""
     module = import_module(f"vidface.scores.protocols.{TABLE[name].module}")
     found: Protocol = next(each for each in module.PROTOCOLS if each.name == name)
     return found
 
 
 def used_by(option: str) -> str:
-    """The names of the protocols that need a file or use an option, for help; ``both`` goes without saying."""
+    """The protocols that need a file or use an option, for help; ``both`` goes without saying."""
     return ", ".join(
         name for name, entry in TABLE.items() if name != "both" and option in entry.needs + entry.uses
     )

@@ -1,9 +1,9 @@
 """IJB-B and IJB-C: photographs and frames of videos pooled to templates, which are compared in pairs and searched.
 
-A template's feature is the sum over its media of the mean of each medium's images, L2-normalised; two templates are
-compared by cosine. 1:1 is over the listed pairs. 1:N is open-set over two galleries, each by itself: a probe whose
-subject is in the gallery is a mated search, every other probe a non-mated one. Tested in
-``tests/scores/protocols/test_templates.py`` against the definition in plain numpy and scikit-learn.
+A template's feature is the sum over its media of the mean of each medium's images, L2-normalised; the score is the
+cosine. 1:1 is over the listed pairs. 1:N is open-set over two galleries, each by itself: a probe whose subject is in
+the gallery is a mated search, every other one non-mated. Tested in ``tests/scores/protocols/test_templates.py``
+against the definition in plain numpy and scikit-learn.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ DEFINITIONS = {
 
 
 def feature_lengths(blocks: Blocks, count: int) -> Floats:
-    """The length of every image's feature, float64 [count]: 0 where there is none, not finite where it is not."""
+    """The length of every image's feature, float64 [count]: 0 if there is none, not finite if the feature is not."""
     lengths = np.zeros(count)
     for places, rows in blocks():
         with np.errstate(over="ignore", invalid="ignore"):
@@ -73,23 +73,21 @@ def pool_templates(
     norm: bool,
     dimension: int,
 ) -> Rows:
-    """Mean over the images of a medium, sum over the media of a template, L2-normalised.
+    """Mean over the images of a medium, sum over the media of a template, L2-normalised; never all rows in memory.
 
-    An image without a feature, or whose feature is zero, is left out of its medium's mean. Rows are never held all at
-    once.
+    An image without a feature, or with a zero one, is left out of its medium's mean.
 
     Args:
         blocks: the features, finite.
         lengths: float64 [N], from `feature_lengths`.
         templates: int64 [N], the template of every image, 0 to T - 1.
         media: int64 [N], from `media_of`.
-        scores: float64 [N], what its feature is multiplied by; None for 1.
+        scores: float64 [N], factors of the features; None for 1.
         norm: keep the length of a feature, so that longer ones count more; else each is L2-normalised first.
         dimension: D.
 
     Returns:
-        float32 [T, D], of unit length; zero where a template has no image that can be used, not finite where its sum
-        is not.
+        float32 [T, D], of unit length; zero if a template has no usable image, not finite if its sum is not.
     """
     used = lengths > 0
     sizes = np.bincount(media[used], minlength=int(media.max(initial=-1)) + 1)[media]
@@ -136,10 +134,7 @@ def verify_templates(
     targets: Sequence[str] = TARGETS,
     rule: FprRule = DEFAULT_RULE,
 ) -> dict[str, Any]:
-    """1:1 over listed pairs of templates: TPR at FPR.
-
-    ``rows``: float32 [T, D], from `pool_templates`; ``first`` and ``second``: int32 [P], places of templates; ``same``:
-    bool [P], whether both are of one person.
+    """TPR at FPR of float32 [T, D] templates ``rows`` over listed pairs: places int32 [P] and ``same``, bool [P].
 
     Raises:
         ValueError: all pairs are of one kind.
@@ -261,6 +256,6 @@ def _one_gallery(
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """None where one of them is."""
+    """None if one of them is."""
     there = [value for value in values if value is not None]
     return sum(there) / len(there) if there and len(there) == len(values) else None

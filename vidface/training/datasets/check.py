@@ -17,8 +17,6 @@ from vidface.runtime import cpu_count, in_processes, progress
 from vidface.training.datasets.images import ImageSet
 from vidface.training.datasets.open import open_images
 
-__all__ = ["Checked", "LongTail", "check", "long_tail"]
-
 CHUNK = 256  # images a task: enough work to be worth sending, few enough for a smooth bar
 MINIMA = (1, 2, 3, 5, 10, 20, 50)
 

@@ -17,8 +17,6 @@ from vidface.training.datasets.rec import open_rec
 from vidface.training.datasets.recordio import MAGIC
 from vidface.training.datasets.tar import open_tars
 
-__all__ = ["open_folder", "open_images"]
-
 EXPECTED = (
     "a folder of people (DIR/PERSON/IMAGE), a .tar file, a folder of .tar files, or a .rec file with its .idx"
 )

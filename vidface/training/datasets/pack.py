@@ -20,8 +20,6 @@ from vidface.training.datasets.pairs import PairSet, open_pairs, write_bin
 from vidface.training.datasets.rec import write_rec
 from vidface.training.datasets.tar import write_tar
 
-__all__ = ["Packed", "pack"]
-
 
 @dataclass(frozen=True)
 class Packed:

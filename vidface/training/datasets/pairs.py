@@ -25,8 +25,6 @@ from vidface.manifest.pairs.formats import parse_list
 from vidface.manifest.rows import show
 from vidface.training.datasets.open import open_images
 
-__all__ = ["PairSet", "is_bin", "open_pairs", "read_bin", "write_bin"]
-
 _JPEG_OR_PNG = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 

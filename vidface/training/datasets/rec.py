@@ -30,8 +30,6 @@ from vidface.training.datasets.recordio import (
     split_payload,
 )
 
-__all__ = ["open_rec", "write_rec"]
-
 EXACT = 1 << 24  # float32 holds every whole number up to here, and labels are float32
 
 Index = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -27,8 +27,6 @@ from vidface.training.datasets.images import (
     usable_name,
 )
 
-__all__ = ["open_tars", "write_tar"]
-
 BLOCK = 512
 PNG = b"\x89PNG"
 

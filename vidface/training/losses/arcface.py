@@ -8,8 +8,6 @@ from torch import Tensor
 
 from vidface.training.losses.combined import combined
 
-__all__ = ["arcface"]
-
 
 def arcface(cosines: Tensor, labels: Tensor, *, margin: float = 0.5, **settings: Any) -> Tensor:
     """Compute L1 per sample: -log(e^{s cos(theta_y + m)} / (e^{s cos(theta_y + m)} + sum_{j != y} e^{s cos theta_j})).

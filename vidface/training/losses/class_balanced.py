@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["class_weights"]
-
 
 def class_weights(counts: Tensor, beta: float) -> Tensor:
     """Compute (1 - beta) / (1 - beta^n) for classes of n samples (int, any shape); beta is in [0, 1).

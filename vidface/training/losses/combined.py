@@ -10,8 +10,6 @@ from vidface.training.losses.precision import full_precision
 from vidface.training.losses.shard import Shard
 from vidface.training.losses.softmax import softmax_loss
 
-__all__ = ["combined"]
-
 
 @full_precision
 def combined(

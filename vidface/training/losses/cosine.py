@@ -9,8 +9,6 @@ from torch.nn import functional
 from vidface.training.losses.precision import full_precision
 from vidface.training.losses.shard import Shard, all_sum, own_column
 
-__all__ = ["angle", "cosines", "inside", "target_cosines"]
-
 
 @full_precision
 def cosines(embeddings: Tensor, weights: Tensor) -> Tensor:

@@ -11,8 +11,6 @@ from torch.nn import functional
 from vidface.training.losses.precision import full_precision
 from vidface.training.losses.shard import Shard, all_sum, class_count
 
-__all__ = ["inter"]
-
 
 @full_precision
 def inter(weights: Tensor, *, block: int = 4096, shard: Shard | None = None) -> Tensor:

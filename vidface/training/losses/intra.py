@@ -7,8 +7,6 @@ from torch import Tensor
 from vidface.training.losses.cosine import angle, target_cosines
 from vidface.training.losses.shard import Shard
 
-__all__ = ["intra"]
-
 
 def intra(cosines: Tensor, labels: Tensor, *, shard: Shard | None = None) -> Tensor:
     """Compute the angle of every sample with its own class's weight, [N], radians, from cosines [N, C_local].

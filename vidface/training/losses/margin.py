@@ -10,8 +10,6 @@ from torch import Tensor
 from vidface.training.losses.cosine import inside
 from vidface.training.losses.precision import full_precision
 
-__all__ = ["margin_cosine"]
-
 
 @full_precision
 def margin_cosine(

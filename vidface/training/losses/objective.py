@@ -18,8 +18,6 @@ from vidface.training.losses.shard import Shard
 from vidface.training.losses.support_vector import support_vector
 from vidface.training.mining import triplet_loss
 
-__all__ = ["Above", "AtLeastZero", "Objective", "objective"]
-
 AtLeastZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Above = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -13,8 +13,6 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["full_precision"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -20,8 +20,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Shard", "all_max", "all_sum", "class_count", "own_column"]
-
 
 @dataclass(frozen=True)
 class Shard:

@@ -11,8 +11,6 @@ from torch.nn import functional
 from vidface.training.losses.precision import full_precision
 from vidface.training.losses.shard import Shard, all_max, all_sum, own_column
 
-__all__ = ["softmax_loss"]
-
 
 @full_precision
 def softmax_loss(target_logits: Tensor, logits: Tensor, labels: Tensor, shard: Shard | None = None) -> Tensor:
