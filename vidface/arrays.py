@@ -76,10 +76,9 @@ def on_grid(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         rows: float32 [n, D].
     """
     for start in range(0, len(rows), _BLOCK):
-        part = rows[start : start + _BLOCK]
-        if not np.array_equal(np.rint(part * np.float32(GRID)) * np.float32(1 / GRID), part):
-            rounded = rows * np.float32(GRID)
-            np.rint(rounded, out=rounded)
+        scaled = rows[start : start + _BLOCK] * np.float32(GRID)
+        if (np.rint(scaled) != scaled).any():
+            rounded = np.rint(rows * np.float32(GRID))
             rounded *= np.float32(1 / GRID)
             return rounded
     return rows
