@@ -78,7 +78,7 @@ def on_grid(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     for start in range(0, len(rows), _BLOCK):
         scaled = rows[start : start + _BLOCK] * np.float32(GRID)
         if (np.rint(scaled) != scaled).any():
-            rounded = np.rint(rows * np.float32(GRID))
+            rounded: NDArray[np.float32] = np.rint(rows * np.float32(GRID))
             rounded *= np.float32(1 / GRID)
             return rounded
     return rows

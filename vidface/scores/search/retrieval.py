@@ -88,7 +88,11 @@ def search(
         if np.isneginf(bound[0]):
             order = np.array([_best(line, tie, depth) for line in found])
         else:
-            order = np.lexsort((tie[videos], -found))[:, :depth]
+            order = np.argsort(-found, axis=1)  # a tenth of the time of lexsort, which only ties need
+            ranked = np.take_along_axis(found, order, axis=1)
+            tied = (ranked[:, 1:] == ranked[:, :-1]).any(axis=1)
+            order[tied] = np.lexsort((tie[videos[tied]], -found[tied]))
+            order = order[:, :depth]
         best = np.take_along_axis(found, order, axis=1)
         index[usable[rows]], scores[usable[rows]] = np.take_along_axis(videos, order, axis=1), best
         return np.asarray(best[:, -1] > bound)
