@@ -142,6 +142,16 @@ def test_tie_in_size_and_sum_goes_to_the_earlier_frame() -> None:
     assert cluster_frames(unit[::-1], 0.5).tolist() == [0, 1, 0, 1, 1, 0, 2]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_sums_tie_in_any_order(seed: int) -> None:
+    """The second half of the frames is the first, in other places and another order."""
+    random = np.random.default_rng(seed)
+    rows = normalise_rows(random.standard_normal((12, 8)) + 1.5)
+    unit = np.zeros((24, 16), np.float32)
+    unit[:12, :8], unit[12:, 8:] = rows, rows[random.permutation(12)]
+    assert cluster_frames(unit, 0.1).tolist() == [0] * 12 + [1] * 12
+
+
 def test_many_ties_at_every_rank() -> None:
     tight, loose = np.float32([0, 0, 1, 0, 0, 0, 0, 0]), np.float32([0, 0, 0.5, 0.5, 0.5, 0.5, 0, 0])
     unit = np.stack([E[7], tight, loose, E[0], E[0], E[1], E[6], E[1]])
@@ -163,6 +173,7 @@ def test_zero_rows_join_nothing_and_come_last() -> None:
         assert labels.tolist() == oracle(unit, threshold)
         assert cluster_sweep(unit, [threshold])[0].tolist() == labels.tolist()
     assert cluster_frames(unit, 0.5).tolist() == [2, 0, 3, 1, 0]
+    assert cluster_frames(unit, -np.inf).tolist() == cluster_frames(unit, -1.0).tolist()
     assert cluster_frames(unit[:2], 0.5).tolist() == [1, 0]
     assert cluster_frames(unit[[0, 2]], 0.5).tolist() == [0, 1]
 

@@ -33,6 +33,7 @@ def test_agrees_with_a_naive_loop(seed: int, frames: int) -> None:
 def test_nothing_kept_is_a_zero_row() -> None:
     assert pool_frames(np.eye(3, dtype=np.float32), np.zeros(3, bool)).tolist() == [0, 0, 0]
     assert pool_frames(np.zeros((0, 3), np.float32), np.zeros(0, bool)).tolist() == [0, 0, 0]
+    assert pool_frames(np.zeros((0, 0), np.float32), np.zeros(0, bool)).tolist() == []
 
 
 def test_frames_that_cancel_out_are_a_zero_row() -> None:

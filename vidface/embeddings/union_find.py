@@ -18,7 +18,7 @@ import scipy.linalg.cython_blas  # noqa: F401  # numba's np.dot takes it: loaded
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from vidface.arrays import LONGEST, unit_rows_of
+from vidface.arrays import GRID, LONGEST, unit_rows_of
 from vidface.embeddings.exact import cosine, product_error
 
 __all__ = ["cluster_frames", "cluster_sweep"]
@@ -69,7 +69,9 @@ def cluster_sweep(unit: ArrayLike, thresholds: Sequence[float | None]) -> NDArra
 
 def rising(thresholds: Sequence[float | None]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The distinct thresholds, ascending, -inf for None; and the place of each given one among them."""
-    given = np.array([-np.inf if threshold is None else threshold for threshold in thresholds], np.float64)
+    # No cosine is below -2, and -inf itself would be no threshold.
+    each = [-np.inf if threshold is None else max(threshold, -2.0) for threshold in thresholds]
+    given = np.array(each, np.float64)
     if np.isnan(given).any():
         raise ValueError("a threshold of clustering is NaN: give a cosine, or None to keep all frames")
     levels, places = np.unique(given, return_inverse=True)
@@ -152,7 +154,7 @@ def _order(unit: Any, usable: Any, parent: Any, labels: Any) -> None:
     n = len(unit)
     size = np.zeros(n, np.int32)  # of the component, at its root
     alike = np.zeros(n + 1, np.int32)  # components of each size
-    sums = np.zeros(n)  # of pairwise cosines, in the order of the frames, where several frames tie in size
+    sums, rests = np.zeros(n), np.zeros(n)  # of pairwise cosines, where components tie in size
     for i in range(n):
         parent[i] = parent[parent[i]]  # the root: those before it point to theirs already
         size[parent[i]] += 1
@@ -163,7 +165,11 @@ def _order(unit: Any, usable: Any, parent: Any, labels: Any) -> None:
         if size[root] > 1 and alike[size[root]] > 1:
             for j in range(root, i):
                 if parent[j] == root:
-                    sums[root] += cosine(unit[i], unit[j])
+                    score = cosine(unit[i], unit[j])
+                    coarse = np.rint(score * GRID) / GRID
+                    sums[root] += coarse  # both exactly, so that the order of the frames is free
+                    rests[root] += score - coarse
+    sums += rests
     number = np.full(n, -1, np.int32)
     count = 0
     while True:  # components of several frames, the best of those left

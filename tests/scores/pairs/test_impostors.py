@@ -95,6 +95,21 @@ def test_a_sample_that_misleads_costs_time_only(monkeypatch: pytest.MonkeyPatch,
     assert len(passes) > 1
 
 
+def test_all_high_scores_in_the_columns_that_are_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every 17th score of the sample says how many are ranked: with 17 columns these are all of one column."""
+    monkeypatch.setattr(impostors, "FEW", 0)
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((170, 24))
+    rows[:, 0] = 3
+    hubs = np.arange(0, 170, 17)
+    rows[hubs, 1:] *= 0.1
+    pairs = Pairs(normalise_rows(rows), np.arange(1, 171), None)
+    expected = sorted_scores(pairs)
+    ranks = [int(share * len(expected)) for share in (0.09, 0.1, 0.2)]
+    found, _ = find(pairs, ranks, len(expected))
+    assert found == expected_places(expected, ranks)
+
+
 def test_one_pass_and_little_kept() -> None:
     pairs = pairs_of(2, "any", videos=1500, others=0)
     pairs = pairs._replace(until=np.arange(1, 1501))

@@ -109,7 +109,7 @@ def _bracket(share: float, sample: _Sample | None, deviations: float) -> Bracket
         return np.float32(pair_scores(*sample[:2], *pair)[0])
 
     last = len(sample.ranked) - 1
-    high = score(rank - reach) if rank >= reach else infinity
+    high = score(min(rank - reach, last)) if rank >= reach else infinity
     low = -infinity if rank + reach > last == sample.pairs - 1 else score(min(rank + reach, last))
     return min(low, high), max(low, high)  # near a tie, rounding may have turned them round
 
