@@ -80,9 +80,8 @@ def unit_row(values: Any, squares: Any, unit: Any) -> Any:
         for d in range(left - half):
             squares[d] += squares[d + half]
         left = half
-    length = (
-        np.sqrt(squares[0]) if values.size else 0.0
-    )  # squares of float32 neither overflow nor vanish in float64
+    # Squares of float32 neither overflow nor vanish in float64.
+    length = np.sqrt(squares[0]) if values.size else 0.0
     scale = GRID / length if length > 0 else 0.0
     for d in range(values.size):
         unit[d] = np.float32(np.rint(np.float64(values[d]) * scale)) * np.float32(1 / GRID)
