@@ -142,9 +142,8 @@ def _in_order(
             while not _are_there([result], LOOK_SECONDS):
                 still_waiting(before)
                 seen.look()
-            found = _get(result)
-            waiting.popleft()
-            yield found
+            waiting.popleft()  # first: Ray may end the process if a task is cancelled that has just failed
+            yield _get(result)
     finally:  # nobody waits for these any more
         if ray.is_initialized():
             for result, *before in waiting:
