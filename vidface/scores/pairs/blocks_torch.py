@@ -3,7 +3,7 @@
 Rows rounded to float16 are multiplied on tensor cores: that only sorts pairs out, as the product by BLAS does, with an
 error that is bounded below. What is that close to a bracket, or in it, gets its exact score, the cosine in float64
 (`vidface.embeddings.exact`), so the answer is the CPU's to the last bit. Tested in
-``tests/scores/pairs/test_pair_scan_torch.py`` with the CPU as the device. Inner work, on `Pairs` of checked rows.
+``tests/scores/pairs/test_pair_scan.py`` with the CPU as the device. Inner work, on `Pairs` of checked rows.
 """
 
 from __future__ import annotations
